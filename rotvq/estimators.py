@@ -1,0 +1,234 @@
+r"""What flows back through vector quantisation: one equation and its family.
+
+Every estimator here is ``z_q = sg[G] z + sg[q - G z]``. Its value is ``q``, whatever ``G``; its gradient is
+
+.. math:: \frac{\partial L}{\partial z} = G^\top g, \qquad g = \frac{\partial L}{\partial z_q}.
+
+So an estimator *is* its pull-back :math:`g \mapsto G^\top g`. With :math:`a = z/|z|`, :math:`b = q/|q|` and
+:math:`r = |q|/|z|` the whole family is one composition of a turn, a scale, a projection and a mix:
+
+.. math:: G^\top g = (1-t)\,g + t\,\mathrm{clip}(r)\,P\,T^\top g, \qquad T \in \{I, R, H\},\ P \in \{I,\ I - aa^\top\}.
+
+``R`` is the smallest rotation and ``H`` the reflection that take ``a`` to ``b``. The cost is O(d) a vector; no
+d x d matrix is ever formed. ``G`` is detached: nothing inside it (t, a scale, the codes) is learned from the loss.
+
+The rotation is from Fifty et al., "Restructuring Vector Quantization with the Rotation Trick", ICLR 2025
+(arXiv 2410.06424); the straight-through estimator from Bengio et al., 2013 (arXiv 1308.3432).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+R_MAX = 2.0**63  # r is capped here: r g stays finite in float32 for |g| up to 2**64
+
+
+def _dot(x: Tensor, y: Tensor) -> Tensor:
+    return (x * y).sum(-1, keepdim=True)
+
+
+def _norm(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, 2, -1, keepdim=True)
+
+
+def directions(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``a = z/|z|``, ``b = q/|q|`` and ``r = |q|/|z|``, finite for every finite input.
+
+    Norms are taken after dividing by the largest entry, so 1e-30 and 1e30 are as good as 1. Where z or q is exactly 0
+    there is no direction: a = b = 0, which makes every turn the identity, and r is 0 if only q vanishes, else 1.
+    """
+    top_z, top_q = (x.abs().amax(-1, keepdim=True) for x in (z, q))
+    both = (top_z > 0) & (top_q > 0)
+    a, b = z / torch.where(both, top_z, torch.inf), q / torch.where(both, top_q, torch.inf)
+    norm_a, norm_b = _norm(a).clamp_min(1), _norm(b).clamp_min(1)
+    r = (norm_b / norm_a * (top_q / top_z)).clamp_max(R_MAX)
+    return a / norm_a, b / norm_b, torch.where(both, r, (top_z == 0).to(r.dtype))
+
+
+def geometry(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    """``r = |q|/|z|`` and the angle theta between z and q in radians, each of shape (...); theta is 0 where undefined."""
+    a, b, r = directions(z, q)
+    theta = 2 * torch.atan2(_norm(a - b), _norm(a + b))
+    return r.squeeze(-1), theta.squeeze(-1)
+
+
+def _identity(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
+    return g
+
+
+def _rotation(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
+    """``R^T g = H_a H_m g``: two successive reflections, m the unit bisector of a and b.
+
+    The textbook form divides by 1 + cos(theta) and loses the norm near theta = pi; this one keeps it. At b = -a the
+    plane of the half turn is free: here it is the plane of a and whichever of the first two axes is farther from a.
+    """
+    s = a + b
+    half_turn = _norm(s) == 0
+    head = a[..., :2]
+    axis = torch.zeros_like(head).scatter(-1, head.abs().argmin(-1, keepdim=True), 1.0)
+    s = s - torch.where(half_turn, _dot(head, axis), 0.0) * a
+    s[..., :2] += torch.where(half_turn, _dot(a, a), 0.0) * axis
+    length = _norm(s)
+    m = s / torch.where(length > 0, length, 1.0)
+    v = g - 2 * _dot(m, g) * m
+    return v - 2 * _dot(a, v) * a
+
+
+def _reflection(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
+    """``H g`` with ``H = I - 2uu^T`` and u the direction of a - b; the identity where a = b."""
+    u = a - b
+    length = _norm(u)
+    u = u / torch.where(length > 0, length, 1.0)
+    return g - 2 * _dot(u, g) * u
+
+
+TURNS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "identity": _identity,
+    "rotation": _rotation,
+    "reflection": _reflection,
+}
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """One member of the family; call it for the value, :meth:`pull_back` for the gradient alone.
+
+    turn: ``T``, a key of :data:`TURNS`. clip: bounds ``(lo, hi)`` on ``r``; equal bounds make a constant scale.
+    radial: False removes the part of the gradient along z (``P = I - aa^T``). pooled: ``r`` is replaced by its mean
+    over all vectors of the call. mix: ``t``, the share of the member against the straight-through estimator.
+    """
+
+    turn: str
+    clip: tuple[float, float] = (0.0, float("inf"))
+    radial: bool = True
+    pooled: bool = False
+    mix: float = 1.0
+    formula: str = ""
+    source: str = ""
+
+    def __post_init__(self):
+        if self.turn not in TURNS:
+            raise ValueError(f"unknown turn {self.turn!r}: one of {', '.join(TURNS)}")
+        low, high = self.clip
+        if not 0 <= low <= high:
+            raise ValueError(f"clip is {self.clip}: it needs 0 <= lo <= hi")
+        if not 0 <= self.mix <= 1:
+            raise ValueError(f"mix is {self.mix}: it needs 0 <= mix <= 1")
+
+    @property
+    def plain(self) -> bool:
+        """True where G = I, which needs neither z nor q."""
+        return self.mix == 0 or (self.turn == "identity" and self.clip == (1.0, 1.0) and self.radial)
+
+    def __call__(self, z: Tensor, q: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
+        """``sg[G] z + sg[q - G z]``: the value of q, bit for bit and in its dtype; ``G^T g`` to z, nothing to q.
+
+        z, q: floating point, shape (..., d). centre: G turns and scales about this point, shape (d,), not about 0.
+        mix: overrides ``t``, a number or a 0-d tensor. gain: a further factor on the scale, shape (..., 1), for
+        instance one a code. Raises ValueError where the shapes of z and q differ.
+        """
+        if z.shape != q.shape:
+            raise ValueError(f"z has shape {tuple(z.shape)}, q has {tuple(q.shape)}: they must be equal")
+        mix = torch.as_tensor(mix) if mix is not None else None
+        return _Quantise.apply(z, q, centre, mix, gain, self)
+
+    def pull_back(self, z: Tensor, q: Tensor, g: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
+        """``G^T g`` in g's dtype; half precision is computed in float32. Differentiable in g only: G is a constant."""
+        if self.plain and mix is None and gain is None:
+            return g
+        dtype = torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32)
+        z, q, v = z.detach().to(dtype), q.detach().to(dtype), g.to(dtype)
+        if centre is not None:
+            z, q = z - centre.detach(), q - centre.detach()
+        a, b, r = directions(z, q)
+        scale = (r.mean() if self.pooled else r).clamp(*self.clip)
+        scale = scale if gain is None else scale * gain.detach()
+        out = scale * TURNS[self.turn](a, b, v)
+        out = out if self.radial else out - _dot(a, out) * a
+        t = self.mix if mix is None else mix
+        return (out if mix is None and t == 1 else v + t * (out - v)).to(g.dtype)
+
+
+class _Quantise(torch.autograd.Function):
+    """Value q, gradient ``G^T g``: the one place where the forward and the backward pass disagree on purpose."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z, q, centre, mix, gain, estimator):
+        return q.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        z, q, centre, mix, gain, ctx.estimator = inputs
+        ctx.dtype = z.dtype
+        ctx.save_for_backward(z, q, centre, mix, gain)
+
+    @staticmethod
+    def backward(ctx, g):
+        z, q, centre, mix, gain = ctx.saved_tensors
+        out = ctx.estimator.pull_back(z, q, g, centre=centre, mix=mix, gain=gain)
+        return out.to(ctx.dtype), None, None, None, None, None
+
+
+CLIPS = {"conservative": (0.8, 1.2), "medium": (0.5, 2.0), "aggressive": (0.1, 10.0)}
+
+_ANY, _ONE = (0.0, float("inf")), (1.0, 1.0)
+_FIFTY, _BENGIO, _ARTICLE = "fifty2025rotation", "bengio2013estimating", "su2024rotation"
+
+ESTIMATORS: dict[str, Estimator] = {
+    "ste": Estimator("identity", _ONE, formula=r"g", source=_BENGIO),
+    "rotation": Estimator("rotation", _ANY, formula=r"r R^\top g", source=_FIFTY),
+    "rotation_only": Estimator("rotation", _ONE, formula=r"R^\top g", source=_FIFTY),
+    "scale_only": Estimator("identity", _ANY, formula=r"r g", source="control"),
+    "clipped": Estimator("rotation", CLIPS["medium"], formula=r"\mathrm{clip}(r) R^\top g", source=_ARTICLE),
+    "interpolated": Estimator("rotation", _ANY, mix=0.5, formula=r"(1-t)g + t r R^\top g", source=_ARTICLE),
+    "reflection": Estimator("reflection", _ANY, formula=r"r H g", source=_FIFTY),
+    "radial_free": Estimator("rotation", _ANY, radial=False, formula=r"r P R^\top g", source=_FIFTY),
+    "radial_free_scale": Estimator("identity", _ANY, radial=False, formula=r"r P g", source="control"),
+    "mean_rotation": Estimator("rotation", _ANY, pooled=True, formula=r"\bar r R^\top g", source="control"),
+    "mean_scale": Estimator("identity", _ANY, pooled=True, formula=r"\bar r g", source="control"),
+    "constant": Estimator("identity", (0.5, 0.5), formula=r"\alpha g", source=_ARTICLE),
+    "zero": Estimator("identity", (0.0, 0.0), formula=r"0", source=_ARTICLE),
+}
+
+
+def estimator(name: str | Estimator, clip=None, mix: float | None = None) -> Estimator:
+    """The member called ``name``, with its clip (a range, or a key of :data:`CLIPS`) or its mix replaced."""
+    if isinstance(name, Estimator):
+        member = name
+    elif name in ESTIMATORS:
+        member = ESTIMATORS[name]
+    else:
+        raise ValueError(f"unknown estimator {name!r}: one of {', '.join(ESTIMATORS)}")
+    if isinstance(clip, str) and clip not in CLIPS:
+        raise ValueError(f"unknown clip {clip!r}: a pair (lo, hi) or one of {', '.join(CLIPS)}")
+    changes = {"clip": None if clip is None else tuple(map(float, CLIPS.get(clip, clip) if isinstance(clip, str) else clip)),
+               "mix": mix}
+    return replace(member, **{key: value for key, value in changes.items() if value is not None})
+
+
+def straight_through(z: Tensor, q: Tensor) -> Tensor:
+    """The straight-through estimator (Bengio et al. 2013): value q, gradient g.
+
+    >>> z = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> straight_through(z, torch.tensor([0.0, 2.0])).sum().backward()
+    >>> z.grad
+    tensor([1., 1.])
+    """
+    return ESTIMATORS["ste"](z, q)
+
+
+def rotate(z: Tensor, q: Tensor) -> Tensor:
+    r"""The rotation trick (Fifty et al. 2025): value q, gradient :math:`r R^\top g`, for z and q of shape (..., d).
+
+    >>> z = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> rotate(z, torch.tensor([0.0, 2.0])).sum().backward()
+    >>> z.grad                                        # turned by the angle from q back to z, scaled by 2/5
+    tensor([0.5600, 0.0800])
+    """
+    return ESTIMATORS["rotation"](z, q)
