@@ -96,8 +96,8 @@ class Config:
             if not test(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be {rule}")
         estimators.estimator(self.estimator, self.clip, self.mix)
-        if self.init in codebook.FROM_LATENTS and self.init_latents < (size := self.codebook_size):
-            raise ValueError(f"init_latents is {self.init_latents}: {self.init!r} needs at least codebook_size = {size}")
+        if self.init in codebook.FROM_LATENTS and self.init_latents < self.codebook_size:
+            raise ValueError(f"init_latents is {self.init_latents}: {self.init!r} needs at least codebook_size")
         return self
 
 
