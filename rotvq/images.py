@@ -196,7 +196,7 @@ def _imagefolder(path: str) -> Split:
 def _files(folder: Path) -> list[Path]:
     files = sorted(file for file in folder.glob("*/*") if file.suffix.lower() in {".jpeg", ".jpg", ".png", ".webp"})
     if len(files) < 2:
-        raise DataError(f"{folder} holds {len(files)} images: it needs a folder for each class, with jpeg, png or webp.")
+        raise DataError(f"{folder} holds {len(files)} images: it needs a folder per class, with jpeg, png or webp.")
     if len(files) * 3 * SIDE**2 > LARGEST:
         raise DataError(f"{folder} holds {len(files)} images: more than {LARGEST >> 30} GiB are not held in memory.")
     return files
