@@ -79,7 +79,8 @@ def test_fashion_mnist_is_split_by_position_and_normalised_by_its_training_split
         assert (split.numpy() == expected).all()
     # Exact counts against NumPy's pairwise float64 sums: equal to rounding.
     scaled = pixels["train"][:55_000] / 255.0
-    assert data.mean == pytest.approx([scaled.mean()], rel=1e-12) and data.std == pytest.approx([scaled.std()], rel=1e-12)
+    assert data.mean == pytest.approx([scaled.mean()], rel=1e-12)
+    assert data.std == pytest.approx([scaled.std()], rel=1e-12)
     assert data.sha256 == "0fbbfcb392782b3b702472ead3688778e1509e8cf40f5c24d9d3303618b193ab"
 
 
