@@ -1,0 +1,85 @@
+/* A codebook to drag: the encoder output z, the gradient g that arrives at its code q, and what every estimator passes on to z. */
+(function () {
+  "use strict";
+  const node = typeof module === "object", R = node ? require("./plane.js") : self.rotvq;
+  const { PULL, pull, nearest, norm, add, angle, num, html, el, text, arrow } = R;
+  const START = {
+    codes: [[2, 0.9], [0.4, 2.1], [-1.5, 1.5], [-2.1, -0.6], [-0.5, -1.9], [1.6, -1.4]],
+    z: [1.8, -0.2], g: [-1.1, 0.8], shown: ["ste", "rotation"],
+  };
+
+  /* what the picture shows: the code of z, the pull-backs, their length against |g| and their angle to g in degrees */
+  function measure({ codes, z, g }) {
+    const k = nearest(z, codes), q = codes[k], rows = {};
+    for (const name in PULL) {
+      const v = pull(name, z, q, g);
+      rows[name] = { v, length: norm(v) / norm(g), turn: (angle(v, g) * 180) / Math.PI };
+    }
+    return { k, q, r: norm(q) / norm(z), theta: (angle(z, q) * 180) / Math.PI, rows };
+  }
+
+  function build(box, alt, options) {
+    const s = { ...structuredClone(START), ...options }, root = R.svg(box, 400, 400, alt);
+    const P = R.plane(root, s.codes, ["rays", "arrows"], draw), ray = el("path", {}, P.rays);
+    const line = (cls) => el("path", { class: "mv-arrow mv-" + cls }, P.arrows), tags = el("g", {}, root);
+    const arrows = {}, names = {}, facts = {}, legend = html("fieldset", { class: "mv-legend" }, box);
+    html("legend", {}, legend, "Gradient at z under");
+    for (const name in PULL) {
+      const label = html("label", {}, legend), on = s.shown.includes(name);
+      const tick = html("input", on ? { type: "checkbox", checked: "" } : { type: "checkbox" }, label);
+      html("i", { class: "mv-swatch mv-" + name }, label);
+      html("span", {}, label, PULL[name][0]);
+      html("span", { class: "mv-formula" }, label, PULL[name][1]);
+      facts[name] = html("span", { class: "mv-value" }, label);
+      arrows[name] = line(name);
+      names[name] = text(tags, 0, 0, PULL[name][0]);
+      tick.addEventListener("change", () => {
+        s.shown = s.shown.filter((n) => n !== name).concat(tick.checked ? name : []);
+        draw();
+      });
+    }
+    const atq = line("g"), gname = text(tags, 0, 0, "g", { class: "mv-symbol" }), zname = text(tags, 0, 0, "z", { class: "mv-symbol" });
+    const qname = text(tags, 0, 0, "q", { class: "mv-symbol" }), out = html("output", {}, box);
+    html("div", { class: "mv-bar" }, box);
+    const q = () => s.codes[nearest(s.z, s.codes)];
+    const move = [
+      R.handle(P.top, "tip of the gradient g at q", "mv-tip", P, () => add(q(), s.g), (p) => { s.g = add(p, q(), -1); draw(); }),
+      R.handle(P.top, "encoder output z", "mv-z", P, () => s.z, (p) => { s.z = p; draw(); }),
+    ];
+
+    function draw() {
+      const m = measure(s), at = P.to(s.z), used = [];
+      /* a name beyond the tip of its arrow, moved down while it would cover another */
+      const name = (t, from, tip) => {
+        const v = add(tip, from, -1), n = norm(v) || 1, x = tip[0] + (12 * v[0]) / n, far = v[0] < -0.3 * n;
+        const width = 7 * t.textContent.length, left = far ? x - width : x;
+        let y = tip[1] + (12 * v[1]) / n + 4;
+        while (used.some(([l, w, o]) => Math.abs(o - y) < 13 && l < left + width && left < l + w)) y += 13;
+        used.push([left, width, y]);
+        R.fill(t, { x: R.px(x), y: R.px(y), "text-anchor": far ? "end" : "start" });
+      };
+      P.mark(m.k);
+      R.fill(ray, { d: `M200 200L${R.points([at])}M200 200L${R.points([P.to(m.q)])}` });
+      const tip = P.to(add(m.q, s.g));
+      R.fill(atq, { d: arrow(P.to(m.q), tip) });
+      name(gname, P.to(m.q), tip);
+      name(zname, tip, at);
+      name(qname, tip, P.to(m.q));
+      for (const n in PULL) {
+        const { v, length, turn } = m.rows[n], on = s.shown.includes(n), end = P.to(add(s.z, v));
+        R.fill(arrows[n], { d: on ? arrow(at, end) : "" });
+        names[n].textContent = on ? PULL[n][0] : "";
+        if (on) name(names[n], at, end);
+        facts[n].textContent = norm(v) ? `×${num(length)}, ${num(turn, 0)}°` : "0";
+      }
+      move.forEach((f) => f());
+      out.textContent = `z in cell ${m.k + 1}: r = |q|/|z| = ${num(m.r)}, θ = ${num(m.theta, 0)}°, ⟨g, q⟩ = ${num(R.dot(s.g, m.q))}, ⟨g, z⟩ = ${num(R.dot(s.g, s.z))}`;
+    }
+    P.cells();
+    draw();
+    return Object.assign(s, { draw, cells: P.cells });
+  }
+
+  const api = { START, measure, build };
+  if (node) module.exports = api; else R.enhance("codebook", build);
+})();

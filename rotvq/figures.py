@@ -1,0 +1,198 @@
+"""One style of figure for the light page, the dark page, the printed page and the screen reader.
+
+A figure is drawn once, with placeholder colours for ink, paper and grey. `Figure` writes it as an inline SVG in which
+the placeholders have become CSS variables of the page, so that it follows the theme, together with a PNG for places
+that show no HTML. The colours of the arms are fixed: each has a contrast of at least 3 to both the white and the dark
+page, and each arm differs from the others by line and marker as well, so that colour is never the only sign.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import display
+
+WIDTH = 4.6  # inches: at 390 px the text of a figure this wide is still 10 px tall
+INK, PAPER, MUTED = "#010203", "#fdfcfb", "#7f7e7d"  # placeholders, swapped in the SVG
+CSS = {
+    INK: "var(--pst-color-text-base, currentColor)",
+    PAPER: "var(--pst-color-background, #fff)",
+    MUTED: "var(--pst-color-text-muted, #777)",
+}
+USED = "application/vnd.rotvq.records+json"
+
+
+class Arm(NamedTuple):
+    """How one arm of an experiment is drawn, everywhere in the book."""
+
+    label: str
+    color: str
+    linestyle: str | tuple
+    marker: str
+
+    @property
+    def line(self) -> dict:
+        """Keyword arguments for `ax.plot`."""
+        return {"color": self.color, "linestyle": self.linestyle, "marker": self.marker}
+
+
+_DASHDOTDOT = (0, (4, 1.5, 1, 1.5, 1, 1.5))
+_LONG = (0, (7, 2))
+ARMS = {
+    "ste": Arm("STE", "#d0620f", "--", "o"),
+    "rotation": Arm("rotation", "#2a7ad2", "-", "s"),
+    "rotation_only": Arm("rotation only", "#128f96", "-.", "D"),
+    "scale_only": Arm("scale only", "#bd5298", ":", "v"),
+    "clipped": Arm("clipped", "#7a6ede", _DASHDOTDOT, "P"),
+    "interpolated": Arm("interpolated", "#9466b8", _LONG, "X"),
+    "reflection": Arm("reflection", "#3f8f3c", "-", "^"),
+    "radial_free": Arm("radial-free rotation", "#97792c", "-.", "<"),
+    "radial_free_scale": Arm("radial-free scale", "#b3684f", ":", ">"),
+    "constant": Arm("constant", "#7c8288", _LONG, "h"),
+    "zero": Arm("zero", "#7c8288", ":", "x"),
+    "mean_scale": Arm("mean scale", "#c84f72", _DASHDOTDOT, "d"),
+    "mean_rotation": Arm("mean rotation", "#4685a6", _DASHDOTDOT, "p"),
+}
+
+
+def style() -> dict:
+    """The rc parameters of every figure: `plt.rcParams.update(style())`."""
+    return {
+        "figure.figsize": (WIDTH, 0.62 * WIDTH),
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+        "svg.fonttype": "none",  # text stays text: selectable, searchable, in the font of the page
+        "svg.hashsalt": "rotvq",  # the same figure gives the same bytes
+        "font.size": 10,
+        "axes.titlesize": 10,
+        "axes.titlelocation": "left",
+        "legend.fontsize": 9,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+        "grid.linewidth": 0.6,
+        "lines.linewidth": 1.6,
+        "lines.markersize": 4.5,
+        "image.cmap": "gray",
+        "grid.color": MUTED,
+        **{key: INK for key in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")},
+    }
+
+
+class Figure:
+    """One or several matplotlib figures as one picture with a description.
+
+    `fig` is a figure or a list of them; several stand side by side where the page is wide and below one another on a
+    phone, which keeps their text readable. `alt` says what the picture shows, in a sentence or two, for those who do
+    not see it. The figures are closed. Raises ValueError when `alt` is empty.
+    """
+
+    def __init__(self, fig, alt: str):
+        figs = [fig] if isinstance(fig, plt.Figure) else list(fig)
+        if not alt.strip():
+            raise ValueError("alt is empty: say in a sentence what the figure shows")
+        svgs, pngs = [], []
+        for one in figs:
+            svgs.append(_svg(one))
+            pngs.append(_png(one))
+            plt.close(one)
+        body = "".join(svgs)
+        self._bundle = {
+            "text/html": f'<div class="rv-figure" role="img" aria-label="{html.escape(alt)}">{body}</div>',
+            "image/png": base64.b64encode(_side_by_side(pngs)).decode(),
+            "text/plain": alt,
+        }
+
+    def _repr_mimebundle_(self, **_):
+        return self._bundle
+
+
+def _svg(fig) -> str:
+    """The figure as an SVG element whose ink, paper and grey are variables of the page."""
+    out = io.StringIO()
+    fig.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.S)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # figure_1, axes_1, ...: an id may stand only once on a page
+    for placeholder, variable in CSS.items():
+        text = text.replace(placeholder, variable)
+    return re.sub(r"\s*\n\s*", "\n", text.replace("<svg ", '<svg aria-hidden="true" ', 1))
+
+
+def _png(fig) -> bytes:
+    out = io.BytesIO()
+    fig.savefig(out, format="png", dpi=150, bbox_inches="tight", facecolor="white")
+    return out.getvalue()
+
+
+def _side_by_side(pngs: list[bytes]) -> bytes:
+    if len(pngs) == 1:
+        return pngs[0]
+    images = [plt.imread(io.BytesIO(png))[..., :3] for png in pngs]
+    height = max(len(image) for image in images)
+    padded = [np.pad(i, ((0, height - len(i)), (0, 0), (0, 0)), constant_values=1.0) for i in images]
+    out = io.BytesIO()
+    matplotlib.image.imsave(out, np.hstack(padded), format="png")
+    return out.getvalue()
+
+
+def glue(name: str, value) -> None:
+    """Record `value` under `name` for the text: `{glue:text}`name:.2f`` or `{glue:figure} name`.
+
+    Writes the record that `myst_nb.glue` writes, without loading Sphinx into the notebook.
+    """
+    mime = getattr(value, "_repr_mimebundle_", None)
+    bundle = mime() if mime else {"text/plain": value if isinstance(value, str) else repr(value)}
+    if hasattr(value, "to_html"):  # a pandas table
+        bundle["text/html"] = value.to_html(border=0)
+    prefix = "application/papermill.record/"
+    display(
+        {prefix + kind: data for kind, data in bundle.items()},
+        raw=True,
+        metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
+    )
+
+
+def used(records: Iterable[Mapping]) -> None:
+    """Say that the page shows these records: it then names them, and is executed again when one of them changes."""
+    display({USED: sorted(record["id"] for record in records)}, raw=True)
+
+
+def seeds(ax, x: Sequence[float], ys, arm: Arm | str, label: str | None = None) -> None:
+    """Every seed as a thin line and their mean as a thick one. `ys` has shape (seeds, len(x)); nan is left out."""
+    arm = ARMS[arm] if isinstance(arm, str) else arm
+    ys = np.atleast_2d(np.asarray(ys, dtype=float))
+    for y in ys:
+        ax.plot(x, y, color=arm.color, linewidth=0.7, alpha=0.45)
+    marked = {**arm.line, "marker": arm.marker if len(x) <= 12 else None}
+    ax.plot(x, np.nanmean(ys, axis=0), label=label or arm.label, **marked)
+
+
+def paired_dots(ax, rows: Sequence[tuple], color: str = ARMS["rotation"].color) -> None:
+    """Paired differences, a row each: every point, their mean and an interval, with a line at 0.
+
+    `rows` is a list of (label, differences, (low, high)); the interval may be None. The first row is on top.
+    """
+    ax.axvline(0.0, color=MUTED, linewidth=1)
+    for height, (_, differences, interval) in enumerate(reversed(rows)):
+        d = np.asarray(differences, dtype=float)
+        spread = 0.12 * ((np.arange(len(d)) % 3) - 1)  # the points of a row do not hide one another
+        ax.plot(d, height + 0.18 + spread / 2, "o", color=color, markersize=3.5, alpha=0.55, markeredgewidth=0)
+        if interval is not None:
+            ax.plot(interval, [height - 0.12] * 2, color=color, linewidth=2, solid_capstyle="butt")
+        ax.plot(np.nanmean(d), height - 0.12, "D", color=color, markersize=5)
+    ax.set_yticks(range(len(rows)), [row[0] for row in reversed(rows)])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.grid(axis="y", visible=False)

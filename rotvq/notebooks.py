@@ -1,0 +1,247 @@
+"""Notebooks: a percent script and its pair, and the pair executed by papermill into a page of the book.
+
+An executed notebook carries the key of what it follows from: its script, the module, the data, the parameters, the
+versions, and the records that it said it `used`. It is executed again when that key is another one.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SCRIPTS, PAGES = ROOT / "notebooks", ROOT / "book" / "notebooks"
+RECORDS = ROOT / "data" / "records"
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}  # a name that every venv has
+SOFTWARE = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pandas", "matplotlib", "papermill")
+
+
+# pair
+
+
+def scripts(names: Iterable[str] = ()) -> list[pathlib.Path]:
+    """The percent scripts, all or those named (`10_ste_vs_rotation` or just `10`)."""
+    every = sorted(SCRIPTS.glob("[0-9][0-9]_*.py"))
+    if not every:
+        sys.exit(f"no notebooks in {SCRIPTS.name}/: the book is built in a checkout, with rotvq installed by `make`")
+    chosen = [p for p in every if not names or p.stem in names or p.stem[:2] in names]
+    if unknown := set(names) - {p.stem for p in chosen} - {p.stem[:2] for p in chosen}:
+        sys.exit(f"no notebook {', '.join(sorted(unknown))}: there are {', '.join(p.stem for p in every)}")
+    return chosen
+
+
+def paired(script: pathlib.Path) -> str:
+    """The text of a script's notebook: no outputs, numbered cell ids, so that equal scripts give equal bytes."""
+    import jupytext
+    import nbformat
+
+    notebook = jupytext.read(script)
+    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:02d}"
+    return nbformat.writes(notebook) + "\n"
+
+
+def pair(check: bool = False) -> None:
+    """Write each script's notebook, or with `check` exit with the names of those that differ."""
+    differ = []
+    for script in scripts():
+        notebook, text = script.with_suffix(".ipynb"), paired(script)
+        if not notebook.exists() or notebook.read_text("utf-8") != text:
+            differ.append(notebook.name)
+            if not check:
+                notebook.write_text(text, "utf-8")
+    orphans = {p.stem for p in SCRIPTS.glob("*.ipynb")} - {p.stem for p in scripts()}
+    if orphans:
+        sys.exit(f"notebooks without a script: {', '.join(sorted(orphans))}")
+    if check and differ:
+        sys.exit(f"not what the script says, run `make notebooks`: {', '.join(differ)}")
+    print(f"pair: {len(differ)} written, {len(scripts())} in all" if not check else "pair: all agree")
+
+
+# run
+
+
+def digest(paths: Iterable[pathlib.Path]) -> str:
+    h = hashlib.sha256()
+    for path in sorted(paths):
+        h.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
+        h.update(hashlib.sha256(path.read_bytes()).digest())
+    return h.hexdigest()
+
+
+@functools.cache
+def _common() -> dict[str, str]:
+    """What every notebook depends on."""
+    data = [p for p in (ROOT / "data").rglob("*") if p.is_file() and RECORDS not in p.parents]
+    modules = [p for p in (ROOT / "rotvq").glob("*.py") if p.name != "__main__.py"]
+    versions = {name: metadata.version(name) for name in SOFTWARE}
+    return {"rotvq": digest(modules), "data": digest(data), "python": platform.python_version(), **versions}
+
+
+@functools.cache
+def _store() -> dict[str, pathlib.Path]:
+    return {p.stem: p for p in RECORDS.glob("*/*.json")}
+
+
+def key(script: pathlib.Path, parameters: Mapping, records: Iterable[str]) -> str:
+    """What the executed notebook follows from, as a short digest."""
+    present = digest(_store()[i] for i in records if i in _store())
+    parts = [digest([script]), parameters, _common(), sorted(records), present]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def run(names: Iterable[str] = (), parameters: Mapping | None = None, force: bool = False, jobs: int = 2) -> None:
+    """Execute the notebooks whose page is not what it follows from, `jobs` at a time, each on one thread.
+
+    `parameters` go to the notebooks that know them. A notebook runs in a temporary folder and reaches the book only
+    when it succeeds; one that fails is kept in _build/failed, and the rest go on.
+    """
+    import papermill
+
+    chosen, parameters = scripts(names), dict(parameters or {})
+    known = {p: set(papermill.inspect_notebook(str(p.with_suffix(".ipynb")))) for p in chosen}
+    if unknown := set(parameters) - set().union(*known.values()):
+        sys.exit(f"no notebook has a parameter {', '.join(sorted(unknown))}")
+    PAGES.mkdir(parents=True, exist_ok=True)
+    for orphan in {p.stem for p in PAGES.glob("*.ipynb")} - {p.stem for p in scripts()}:
+        (PAGES / f"{orphan}.ipynb").unlink()
+
+    def one(script: pathlib.Path) -> bool:
+        mine = {k: v for k, v in parameters.items() if k in known[script]}
+        page = PAGES / f"{script.stem}.ipynb"
+        made = _made(page)
+        if not force and made and made["key"] == key(script, mine, made["records"]):
+            print(f"run: {script.stem}: unchanged", flush=True)
+        else:
+            print(f"run: {script.stem} ...", flush=True)
+            if not _execute(script, mine, page):
+                return False
+            print(f"run: {script.stem}: {_made(page)['seconds']:.1f} s", flush=True)
+        _provenance(page, script)
+        return True
+
+    with ThreadPoolExecutor(jobs) as pool:
+        done = list(pool.map(one, chosen))
+    if not all(done):
+        sys.exit(f"failed: {', '.join(p.stem for p, ok in zip(chosen, done) if not ok)} (see _build/failed)")
+
+
+def _made(page: pathlib.Path) -> dict | None:
+    """How a page was made, or None when it was not."""
+    return json.loads(page.read_text("utf-8"))["metadata"].get("rotvq") if page.exists() else None
+
+
+def _execute(script: pathlib.Path, parameters: dict, page: pathlib.Path) -> bool:
+    import nbformat
+    import papermill
+
+    from rotvq.figures import USED
+
+    with tempfile.TemporaryDirectory() as folder:
+        ran, start = pathlib.Path(folder, page.name), time.perf_counter()
+        # of the caller's environment, neither its IPython start-up files nor a second thread
+        os.environ.update(IPYTHONDIR=str(pathlib.Path(tempfile.gettempdir(), "rotvq-ipython")), OMP_NUM_THREADS="1")
+        try:
+            papermill.execute_notebook(
+                str(script.with_suffix(".ipynb")), str(ran), parameters, kernel_name="python3", cwd=folder,
+                progress_bar=False, start_timeout=120,
+            )  # fmt: skip
+        except Exception as error:
+            failed = ROOT / "_build" / "failed" / page.name
+            failed.parent.mkdir(parents=True, exist_ok=True)
+            if ran.exists():
+                shutil.copy(ran, failed)
+            print(f"run: {script.stem}: FAILED\n{error}", file=sys.stderr, flush=True)
+            return False
+        seconds, notebook = time.perf_counter() - start, nbformat.read(ran, 4)
+    records: set[str] = set()
+    for cell in notebook.cells:
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k in ("tags", "mystnb") and v}
+        for output in list(cell.get("outputs", [])):
+            if USED in output.get("data", {}):
+                records.update(output["data"][USED])
+                cell.outputs.remove(output)
+    notebook.metadata = {
+        "kernelspec": KERNEL,
+        "rotvq": {
+            "key": key(script, parameters, sorted(records)),
+            "parameters": parameters,
+            "records": sorted(records),
+            "software": {"python": platform.python_version(), **{n: metadata.version(n) for n in SOFTWARE}},
+            "machine": machine(),
+            "seconds": round(seconds, 1),
+        },
+    }
+    _write(page, nbformat.writes(notebook) + "\n")
+    return True
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    """Whole or absent, and untouched when it would not change."""
+    if path.exists() and path.read_text("utf-8") == text:
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, "utf-8")
+    os.replace(temporary, path)
+
+
+def machine() -> str:
+    """The processor and the graphics card in words; never the name of the host."""
+    import torch
+
+    cpu = pathlib.Path("/proc/cpuinfo")
+    models = [s.partition(":")[2].strip() for s in cpu.read_text().splitlines() if s.startswith("model name")] \
+        if cpu.exists() else []  # fmt: skip
+    words = [f"{(models or [platform.processor() or platform.machine()])[0]}, {os.cpu_count()} cores"]
+    if torch.cuda.is_available():
+        words.append(torch.cuda.get_device_name())
+    return ", ".join(words)
+
+
+def _commit(paths: Iterable[pathlib.Path]) -> str:
+    """The last commit of these files, and whether they differ from it."""
+    names = [str(p.relative_to(ROOT)) for p in paths]
+    git = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True)
+    try:
+        last = git(["git", "log", "-1", "--format=%h of %cs", "--", *names]).stdout.strip()
+        dirty = git(["git", "status", "--porcelain", "--", *names]).stdout.strip()
+    except OSError:
+        return "no commit"
+    return (f"commit {last}" if last else "no commit") + (", with changes since" if dirty and last else "")
+
+
+def _provenance(page: pathlib.Path, script: pathlib.Path) -> None:
+    """Let the page end with how it was made. Written anew each time, since a commit may have happened since."""
+    import nbformat
+
+    notebook, made = nbformat.read(page, 4), _made(page)
+    files = [_store()[i] for i in made["records"] if i in _store()]
+    folders = ", ".join(sorted({f"`{p.parent.relative_to(ROOT)}`" for p in files}))
+    live = len(made["records"]) - len(files)
+    records = [f"{len(files)} from {folders}, {_commit(sorted({p.parent for p in files}))}"] * bool(files)
+    records += [f"{live} trained in another store"] * bool(live)
+    rows = {
+        "Source": f"`notebooks/{script.name}`, {_commit([script])}",
+        "Parameters": f"`{json.dumps(made['parameters'])}`" if made["parameters"] else "those of the first code cell",
+        "Records": "; ".join(records) or "none",
+        "Software": ", ".join(f"{name} {version}" for name, version in made["software"].items()),
+        "Machine": made["machine"],
+        "Time": f"{made['seconds']:.0f} s to run this page",
+    }
+    body = "\n".join(f"{name}\n: {text}\n" for name, text in rows.items())
+    cell = nbformat.v4.new_markdown_cell(f"````{{dropdown}} How this page was made\n{body}````", id="provenance")
+    notebook.cells = [c for c in notebook.cells if c.id != "provenance"] + [cell]
+    _write(page, nbformat.writes(notebook) + "\n")
