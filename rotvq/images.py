@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import sources
-from .sources import DataError
+from rotvq import sources
+from rotvq.sources import DataError
 
 VALIDATION = 5_000  # images held out at the end of a training file
 CROP = 32
