@@ -18,13 +18,26 @@ import subprocess
 import sys
 import time
 
-from rotvq.notebooks import ROOT, digest, pair, run
+import yaml
+
+from rotvq import colophon
+from rotvq.notebooks import PAGES, ROOT, digest, made_from, pair, run
 
 HTML = ROOT / "_build" / "html"
+GENERATED = ROOT / "book" / "generated"
 
 
-def build(force: bool = False) -> None:
-    """Render the book with Jupyter Book, unless nothing changed since it was last rendered without a warning."""
+def build(force: bool = False, allow_stale: bool = False) -> None:
+    """Render the book with Jupyter Book, unless nothing changed since it was last rendered without a warning.
+
+    Exits when a page shows a stale record, one that today's code is known not to reproduce, unless `allow_stale`.
+    """
+    for page in sorted(PAGES.glob("*.ipynb")):
+        if (ids := colophon.stale(made_from(page)["records"])) and not allow_stale:
+            sys.exit(f"{page.stem} shows {len(ids)} stale records, such as {ids[0]}: delete and train them, or pass"
+                     " --allow-stale to render the page as it is")  # fmt: skip
+    GENERATED.mkdir(exist_ok=True)
+    (GENERATED / "records.md").write_text(colophon.every_record(), "utf-8")
     stamp, now = HTML.parent / "rendered", digest(_rendered_from())
     if not force and stamp.exists() and stamp.read_text() == now and (HTML / "index.html").exists():
         return print("build: unchanged")
@@ -32,16 +45,33 @@ def build(force: bool = False) -> None:
     start = time.perf_counter()
     stamp.unlink(missing_ok=True)
     shutil.rmtree(HTML, ignore_errors=True)  # Sphinx would neither copy a changed asset nor repeat an old warning
-    command = [sys.executable, "-m", "jupyter_book", "build", "book", "--all", "-W", "--keep-going", "-n", "-q"]
-    if code := subprocess.call(command, cwd=ROOT):
+    config = HTML.parent / "config.yml"
+    config.parent.mkdir(exist_ok=True)
+    config.write_text(yaml.safe_dump(with_buttons(yaml.safe_load((ROOT / "_config.yml").read_text()))))
+    program = pathlib.Path(sys.executable).with_name("jupyter-book")
+    options = ["--all", "-W", "--keep-going", "-n", "-q"]
+    command = [program, "build", "book", "--config", config, *options]
+    if code := subprocess.call(command, cwd=ROOT, stdout=subprocess.DEVNULL):
         sys.exit(code)
     stamp.write_text(now)
     print(f"build: {time.perf_counter() - start:.1f} s, {(HTML / 'index.html').relative_to(ROOT)}")
 
 
+def with_buttons(config: dict) -> dict:
+    """The settings with buttons to Binder, Colab and the repository, if the repository has an address."""
+    if not config["repository"]["url"]:
+        return config
+    launch = {
+        "notebook_interface": "jupyterlab",
+        "binderhub_url": "https://mybinder.org",
+        "colab_url": "https://colab.research.google.com",
+    }
+    return {**config, "launch_buttons": launch, "html": {**config["html"], "use_repository_button": True}}
+
+
 def _rendered_from() -> list[pathlib.Path]:
     pages = [p for p in (ROOT / "book").rglob("*") if p.is_file()]
-    return [*pages, ROOT / "_config.yml", ROOT / "environment.yml", *(ROOT / "rotvq").glob("*.py")]
+    return [*pages, ROOT / "_config.yml", ROOT / "environment.yml", *(ROOT / "rotvq").rglob("*.py")]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -56,6 +86,8 @@ def main(argv: list[str] | None = None) -> None:
         step.add_argument("--parameters", type=json.loads, default={}, help="JSON, such as '{\"steps\": 100}'")
         step.add_argument("--force", action="store_true", help="run what did not change, too")
     steps.add_parser("build").add_argument("--force", action="store_true", help="render anew")
+    for name in ("build", "all"):
+        steps.choices[name].add_argument("--allow-stale", action="store_true", help="render stale records, too")
     args = parser.parse_args(argv)
     start = time.perf_counter()
     if args.step in ("pair", "all"):
@@ -63,5 +95,5 @@ def main(argv: list[str] | None = None) -> None:
     if args.step in ("run", "all"):
         run(args.names, args.parameters, args.force)
     if args.step in ("build", "all"):
-        build(args.force)
+        build(args.force, args.allow_stale)
     print(f"book {args.step}: {time.perf_counter() - start:.1f} s")

@@ -12,7 +12,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import matplotlib
@@ -128,7 +128,9 @@ def _svg(fig) -> str:
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # figure_1, axes_1, ...: an id may stand only once on a page
     for placeholder, variable in CSS.items():
         text = text.replace(placeholder, variable)
-    return re.sub(r"\s*\n\s*", "\n", text.replace("<svg ", '<svg aria-hidden="true" ', 1))
+    width = re.search(r'width="([\d.]+)pt"', text)[1]
+    text = text.replace("<svg ", f'<svg aria-hidden="true" style="max-width: min(100%, {width}pt)" ', 1)
+    return re.sub(r"\s*\n\s*", "\n", text)
 
 
 def _png(fig) -> bytes:
@@ -165,9 +167,9 @@ def glue(name: str, value) -> None:
     )
 
 
-def used(records: Iterable[Mapping]) -> None:
-    """Say that the page shows these records: it then names them, and is executed again when one of them changes."""
-    display({USED: sorted(record["id"] for record in records)}, raw=True)
+def used(runs: Iterable) -> None:
+    """Say which runs the page shows, as Configs or ids: it names them, and is executed again when a record changes."""
+    display({USED: sorted({getattr(run, "id", run) for run in runs})}, raw=True)
 
 
 def seeds(ax, x: Sequence[float], ys, arm: Arm | str, label: str | None = None) -> None:
@@ -189,10 +191,10 @@ def paired_dots(ax, rows: Sequence[tuple], color: str = ARMS["rotation"].color) 
     for height, (_, differences, interval) in enumerate(reversed(rows)):
         d = np.asarray(differences, dtype=float)
         spread = 0.12 * ((np.arange(len(d)) % 3) - 1)  # the points of a row do not hide one another
-        ax.plot(d, height + 0.18 + spread / 2, "o", color=color, markersize=3.5, alpha=0.55, markeredgewidth=0)
+        ax.plot(d, height + 0.18 + spread / 2, "o", color=color, markersize=5, alpha=0.6, markeredgewidth=0)
         if interval is not None:
             ax.plot(interval, [height - 0.12] * 2, color=color, linewidth=2, solid_capstyle="butt")
-        ax.plot(np.nanmean(d), height - 0.12, "D", color=color, markersize=5)
+        ax.plot(np.nanmean(d), height - 0.12, "D", color=color, markersize=6)
     ax.set_yticks(range(len(rows)), [row[0] for row in reversed(rows)])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.grid(axis="y", visible=False)

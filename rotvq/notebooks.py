@@ -13,7 +13,6 @@ import os
 import pathlib
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,9 +20,12 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+import nbformat
+
+from rotvq import colophon
+from rotvq.colophon import RECORDS, ROOT, store
+
 SCRIPTS, PAGES = ROOT / "notebooks", ROOT / "book" / "notebooks"
-RECORDS = ROOT / "data" / "records"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}  # a name that every venv has
 SOFTWARE = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pandas", "matplotlib", "papermill")
 
@@ -45,7 +47,6 @@ def scripts(names: Iterable[str] = ()) -> list[pathlib.Path]:
 def paired(script: pathlib.Path) -> str:
     """The text of a script's notebook: no outputs, numbered cell ids, so that equal scripts give equal bytes."""
     import jupytext
-    import nbformat
 
     notebook = jupytext.read(script)
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
@@ -86,19 +87,14 @@ def digest(paths: Iterable[pathlib.Path]) -> str:
 def _common() -> dict[str, str]:
     """What every notebook depends on."""
     data = [p for p in (ROOT / "data").rglob("*") if p.is_file() and RECORDS not in p.parents]
-    modules = [p for p in (ROOT / "rotvq").glob("*.py") if p.name != "__main__.py"]
+    modules = [p for p in (ROOT / "rotvq").rglob("*.py") if p.name not in ("__main__.py", "book.py")]
     versions = {name: metadata.version(name) for name in SOFTWARE}
     return {"rotvq": digest(modules), "data": digest(data), "python": platform.python_version(), **versions}
 
 
-@functools.cache
-def _store() -> dict[str, pathlib.Path]:
-    return {p.stem: p for p in RECORDS.glob("*/*.json")}
-
-
 def key(script: pathlib.Path, parameters: Mapping, records: Iterable[str]) -> str:
     """What the executed notebook follows from, as a short digest."""
-    present = digest(_store()[i] for i in records if i in _store())
+    present = digest(store()[i] for i in records if i in store())
     parts = [digest([script]), parameters, _common(), sorted(records), present]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -122,15 +118,15 @@ def run(names: Iterable[str] = (), parameters: Mapping | None = None, force: boo
     def one(script: pathlib.Path) -> bool:
         mine = {k: v for k, v in parameters.items() if k in known[script]}
         page = PAGES / f"{script.stem}.ipynb"
-        made = _made(page)
+        made = made_from(page)
         if not force and made and made["key"] == key(script, mine, made["records"]):
             print(f"run: {script.stem}: unchanged", flush=True)
         else:
             print(f"run: {script.stem} ...", flush=True)
             if not _execute(script, mine, page):
                 return False
-            print(f"run: {script.stem}: {_made(page)['seconds']:.1f} s", flush=True)
-        _provenance(page, script)
+            print(f"run: {script.stem}: {made_from(page)['seconds']:.1f} s", flush=True)
+        _finish(page, script)
         return True
 
     with ThreadPoolExecutor(jobs) as pool:
@@ -139,14 +135,14 @@ def run(names: Iterable[str] = (), parameters: Mapping | None = None, force: boo
         sys.exit(f"failed: {', '.join(p.stem for p, ok in zip(chosen, done) if not ok)} (see _build/failed)")
 
 
-def _made(page: pathlib.Path) -> dict | None:
+def made_from(page: pathlib.Path) -> dict | None:
     """How a page was made, or None when it was not."""
     return json.loads(page.read_text("utf-8"))["metadata"].get("rotvq") if page.exists() else None
 
 
 def _execute(script: pathlib.Path, parameters: dict, page: pathlib.Path) -> bool:
-    import nbformat
     import papermill
+    from traitlets.config import Config
 
     from rotvq.figures import USED
 
@@ -157,7 +153,7 @@ def _execute(script: pathlib.Path, parameters: dict, page: pathlib.Path) -> bool
         try:
             papermill.execute_notebook(
                 str(script.with_suffix(".ipynb")), str(ran), parameters, kernel_name="python3", cwd=folder,
-                progress_bar=False, start_timeout=120,
+                progress_bar=False, start_timeout=120, config=Config(KernelManager={"transport": "ipc"}),
             )  # fmt: skip
         except Exception as error:
             failed = ROOT / "_build" / "failed" / page.name
@@ -181,7 +177,7 @@ def _execute(script: pathlib.Path, parameters: dict, page: pathlib.Path) -> bool
             "parameters": parameters,
             "records": sorted(records),
             "software": {"python": platform.python_version(), **{n: metadata.version(n) for n in SOFTWARE}},
-            "machine": machine(),
+            "machine": colophon.machine(),
             "seconds": round(seconds, 1),
         },
     }
@@ -198,50 +194,10 @@ def _write(path: pathlib.Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def machine() -> str:
-    """The processor and the graphics card in words; never the name of the host."""
-    import torch
-
-    cpu = pathlib.Path("/proc/cpuinfo")
-    models = [s.partition(":")[2].strip() for s in cpu.read_text().splitlines() if s.startswith("model name")] \
-        if cpu.exists() else []  # fmt: skip
-    words = [f"{(models or [platform.processor() or platform.machine()])[0]}, {os.cpu_count()} cores"]
-    if torch.cuda.is_available():
-        words.append(torch.cuda.get_device_name())
-    return ", ".join(words)
-
-
-def _commit(paths: Iterable[pathlib.Path]) -> str:
-    """The last commit of these files, and whether they differ from it."""
-    names = [str(p.relative_to(ROOT)) for p in paths]
-    git = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True)
-    try:
-        last = git(["git", "log", "-1", "--format=%h of %cs", "--", *names]).stdout.strip()
-        dirty = git(["git", "status", "--porcelain", "--", *names]).stdout.strip()
-    except OSError:
-        return "no commit"
-    return (f"commit {last}" if last else "no commit") + (", with changes since" if dirty and last else "")
-
-
-def _provenance(page: pathlib.Path, script: pathlib.Path) -> None:
+def _finish(page: pathlib.Path, script: pathlib.Path) -> None:
     """Let the page end with how it was made. Written anew each time, since a commit may have happened since."""
-    import nbformat
-
-    notebook, made = nbformat.read(page, 4), _made(page)
-    files = [_store()[i] for i in made["records"] if i in _store()]
-    folders = ", ".join(sorted({f"`{p.parent.relative_to(ROOT)}`" for p in files}))
-    live = len(made["records"]) - len(files)
-    records = [f"{len(files)} from {folders}, {_commit(sorted({p.parent for p in files}))}"] * bool(files)
-    records += [f"{live} trained in another store"] * bool(live)
-    rows = {
-        "Source": f"`notebooks/{script.name}`, {_commit([script])}",
-        "Parameters": f"`{json.dumps(made['parameters'])}`" if made["parameters"] else "those of the first code cell",
-        "Records": "; ".join(records) or "none",
-        "Software": ", ".join(f"{name} {version}" for name, version in made["software"].items()),
-        "Machine": made["machine"],
-        "Time": f"{made['seconds']:.0f} s to run this page",
-    }
-    body = "\n".join(f"{name}\n: {text}\n" for name, text in rows.items())
-    cell = nbformat.v4.new_markdown_cell(f"````{{dropdown}} How this page was made\n{body}````", id="provenance")
-    notebook.cells = [c for c in notebook.cells if c.id != "provenance"] + [cell]
+    text = colophon.page(script, made_from(page))
+    notebook = nbformat.read(page, 4)
+    notebook.cells = [c for c in notebook.cells if c.id != "colophon"]
+    notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="colophon"))
     _write(page, nbformat.writes(notebook) + "\n")
