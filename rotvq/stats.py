@@ -1,0 +1,170 @@
+"""Statistics of a few paired runs: intervals, exact tests, and Holm's correction.
+
+Two arms are compared seed by seed. The interval is Student's t on the differences; the tests are exact. There is no
+bootstrap: at n = 5 a percentile interval that claims 95 % covers 83 %. With n pairs no exact two-sided test gives
+less than p = 2 / 2^n, so five pairs cannot reach 0.05, and ten cannot survive Holm's correction over more than 25
+comparisons.
+
+A run that diverged is None, NaN or infinite. Differences and intervals leave its pair out and say how many were left
+out; `sign_test` counts it as the worst outcome there is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+EXACT = 20  # pairs up to which all 2^n sign flips are enumerated
+FLIPS = 99_999  # random ones beyond
+
+Values = Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean of n finite values with a t interval; `diverged` values were left out."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    level: float
+    diverged: int
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Comparison of n finite pairs; `diverged` pairs, in which a run of either arm diverged, were left out.
+
+    `paired` reports differences a - b, `ratio` ratios a / b, then `mean` is the geometric mean. `differences` holds one
+    value a pair on the same scale as `mean`, `low` and `high`. `p` is the exact two-sided sign-flip p-value.
+    """
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    p: float
+    differences: tuple[float, ...]
+    level: float
+    diverged: int
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Pairs in which a was lower (`wins`), higher (`losses`) or equal (`ties`), and the exact binomial p-value.
+
+    `diverged` counts the diverged runs of (a, b).
+    """
+
+    wins: int
+    losses: int
+    ties: int
+    p: float
+    diverged: tuple[int, int]
+
+
+def mean_interval(values: Values, level: float = 0.95) -> Interval:
+    r"""Mean and t interval :math:`\bar x \pm t_{n-1}\, s / \sqrt n`; -inf to inf for fewer than two values."""
+    _check_level(level)
+    every = _array(values)
+    x = every[np.isfinite(every)]
+    n = len(x)
+    mean = float(x.mean()) if n else math.nan
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * x.std(ddof=1) / math.sqrt(n)) if n > 1 else math.inf
+    low, high = (mean - half, mean + half) if n else (-math.inf, math.inf)
+    return Interval(n, mean, low, high, level, len(every) - n)
+
+
+def paired(a: Values, b: Values, level: float = 0.95) -> Paired:
+    """Compare a with b by the differences a - b: mean, t interval, sign-flip p. Negative where a is lower."""
+    return _compare(*_pairs(a, b), level)
+
+
+def ratio(a: Values, b: Values, level: float = 0.95) -> Paired:
+    """Compare a with b by the ratios a / b: everything is computed on log a - log b, then exponentiated.
+
+    Raises ValueError where a finite value is not positive.
+    """
+    x, y = _pairs(a, b)
+    for value in np.concatenate([x, y]):
+        if value <= 0:
+            raise ValueError(f"a ratio needs positive values, not {value}")
+    logs = _compare(np.log(x), np.log(y), level)
+    low, high = _exp(logs.low), _exp(logs.high)
+    ratios = tuple(math.exp(d) for d in logs.differences)
+    return Paired(logs.n, math.exp(logs.mean), low, high, logs.p, ratios, level, logs.diverged)
+
+
+def sign_test(a: Values, b: Values) -> Signs:
+    """Exact two-sided binomial test of whether a is lower than b as often as higher. Lower is better.
+
+    A diverged run is higher than every finite one and equal to another diverged one. Ties carry no sign: they are
+    counted and left out.
+    """
+    x, y = _pairs(a, b)
+    wins, losses = int((x < y).sum()), int((x > y).sum())
+    p = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    return Signs(wins, losses, len(x) - wins - losses, float(p), (int(np.isinf(x).sum()), int(np.isinf(y).sum())))
+
+
+def sign_flip(differences: Sequence[float]) -> float:
+    """Two-sided p-value of the mean difference under the hypothesis that every sign is as likely as its opposite.
+
+    The share of all 2^n choices of signs whose sum is at least as far from 0 as the one observed. Beyond 20 differences
+    that of 99,999 random choices from a fixed generator, the observed one counted in.
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    threshold = abs(d.sum()) - 1e-12 * np.abs(d).sum()  # equal sums in another order differ by rounding
+    if len(d) <= EXACT:
+        sums = np.zeros(1)
+        for step in d:
+            sums = np.concatenate([sums + step, sums - step])
+        return float((np.abs(sums) >= threshold).mean())
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (FLIPS, len(d)))
+    return (1 + int((np.abs(signs @ d) >= threshold).sum())) / (1 + FLIPS)
+
+
+def holm(pvalues: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the order given: reject those below alpha, and all m errors together stay below it.
+
+    The k-th smallest (k = 0, 1, ...) is multiplied by m - k, then raised to the largest before it and capped at 1.
+    """
+    p = np.asarray(pvalues, dtype=np.float64)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p-values lie in [0, 1], not {list(pvalues)}")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    return adjusted.tolist()
+
+
+def _compare(x: np.ndarray, y: np.ndarray, level: float) -> Paired:
+    finite = np.isfinite(x) & np.isfinite(y)
+    d = x[finite] - y[finite]
+    i = mean_interval(d.tolist(), level)
+    return Paired(i.n, i.mean, i.low, i.high, sign_flip(d), tuple(d.tolist()), level, len(x) - i.n)
+
+
+def _pairs(a: Values, b: Values) -> tuple[np.ndarray, np.ndarray]:
+    if len(a) != len(b):
+        raise ValueError(f"runs are paired by seed: {len(a)} against {len(b)} values")
+    return _array(a), _array(b)
+
+
+def _array(values: Values) -> np.ndarray:
+    """float64, with inf for every run that diverged."""
+    return np.array([math.inf if v is None or not math.isfinite(v) else float(v) for v in values], dtype=np.float64)
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 709 else math.inf  # the largest float is exp(709.78)
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}: it must be in (0, 1)")
