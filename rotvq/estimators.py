@@ -60,14 +60,20 @@ def _identity(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
     return g
 
 
+def _orthogonal(x: Tensor, y: Tensor) -> Tensor:
+    """``x`` without its part along ``y``: a + b and a - b are orthogonal, but not to the last digit of a small one."""
+    return x - _dot(x, y) / 4 * y  # where x is small, |y|^2 is 4
+
+
 def _rotation(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
     """``R^T g = H_a H_m g``: two successive reflections, m the unit bisector of a and b.
 
-    The textbook form divides by 1 + cos(theta) and loses the norm near theta = pi; this one keeps it. At b = -a the
-    plane of the half turn is free: here it is the plane of a and whichever of the first two axes is farther from a.
+    The textbook form divides by 1 + cos(theta) and loses the norm near theta = pi; this one keeps it. At b = -a, up to
+    the rounding of a and b, the plane of the half turn is free: here it is the plane of a and whichever of the first
+    two axes is farther from a.
     """
-    s = a + b
-    half_turn = _norm(s) == 0
+    s = _orthogonal(a + b, a - b)
+    half_turn = _norm(s) <= 8 * torch.finfo(a.dtype).eps
     head = a[..., :2]
     axis = torch.zeros_like(head).scatter(-1, head.abs().argmin(-1, keepdim=True), 1.0)
     s = s - torch.where(half_turn, _dot(head, axis), 0.0) * a
@@ -79,10 +85,10 @@ def _rotation(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
 
 
 def _reflection(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
-    """``H g`` with ``H = I - 2uu^T`` and u the direction of a - b; the identity where a = b."""
-    u = a - b
+    """``H g`` with ``H = I - 2uu^T`` and u the direction of a - b; the identity where a = b up to rounding."""
+    u = _orthogonal(a - b, a + b)
     length = _norm(u)
-    u = u / torch.where(length > 0, length, 1.0)
+    u = torch.where(length > 8 * torch.finfo(a.dtype).eps, u / length, 0.0)
     return g - 2 * _dot(u, g) * u
 
 
