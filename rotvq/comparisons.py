@@ -1,0 +1,50 @@
+"""Arms compared cell by cell, paired by seed: the tables and sentences of the experiment pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from rotvq import stats
+from rotvq.stats import Paired
+
+Cells = Mapping[str, Mapping[str, Any]]  # label -> the fields of Config that pick the cell's runs
+
+
+def runs(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    """The rows whose fields have these values, in order of their seeds."""
+    for name, value in where.items():
+        frame = frame[frame[name] == value]
+    return frame.sort_values("seed")
+
+
+def ratio(frame: pd.DataFrame, metric: str, arm: Mapping, against: Mapping, **where: Any) -> Paired:
+    """Geometric mean of metric(arm) / metric(against) over the seeds that both have; see :func:`rotvq.stats.ratio`."""
+    a, b = (runs(frame, **where, **fields).set_index("seed")[metric] for fields in (arm, against))
+    seeds = a.index.intersection(b.index)
+    return stats.ratio(a[seeds].tolist(), b[seeds].tolist())
+
+
+def table(frame: pd.DataFrame, metric: str, cells: Cells, arm: Mapping, against: Mapping) -> pd.DataFrame:
+    """A row a cell: both means, change in per cent with its interval, exact p and Holm's p over these rows."""
+    rows, pairs = [], {label: ratio(frame, metric, arm, against, **where) for label, where in cells.items()}
+    adjusted = stats.holm([pair.p for pair in pairs.values()])
+    for (label, pair), holm in zip(pairs.items(), adjusted, strict=True):
+        means = [runs(frame, **cells[label], **fields)[metric].mean() for fields in (against, arm)]
+        low, high = (100 * (x - 1) for x in (pair.low, pair.high))
+        rows.append([label, *means, 100 * (pair.mean - 1), low, high, pair.n, pair.diverged, pair.p, holm])
+    names = ("against", "arm", "change %", "low", "high", "n", "diverged", "p", "Holm p")
+    return pd.DataFrame(rows, columns=["cell", *names]).set_index("cell")
+
+
+def separated(pair: Paired) -> str:
+    """'lower', 'higher', or 'not separated' where the interval of a ratio contains 1."""
+    return "lower" if pair.high < 1 else "higher" if pair.low > 1 else "not separated"
+
+
+def phrase(pair: Paired) -> str:
+    """A ratio as a change with its interval: '-3.2 % (95 % CI -5.0 to -1.3, n = 5)', with a true minus sign."""
+    change, low, high = (f"{100 * (x - 1):+.1f}".replace("-", "−") for x in (pair.mean, pair.low, pair.high))
+    return f"{change} % ({pair.level:.0%} CI {low} to {high}, n = {pair.n})".replace("95%", "95 %")
