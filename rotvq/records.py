@@ -141,15 +141,20 @@ def _refuse(constant: str):
     raise ValueError(f"it holds {constant}")
 
 
-def _columns(rows: list[dict]) -> dict[str, list]:
-    """``[{k: v}, ...] -> {k: [v, ...]}``, for rows with the same keys."""
-    keys = list(rows[0]) if rows else []
+def _columns(rows: list) -> list | dict[str, list]:
+    """``[{k: v}, ...] -> {k: [v, ...]}``, for rows with the same keys; a list of numbers as it is."""
+    if not (rows and isinstance(rows[0], dict)):
+        return rows
+    keys = list(rows[0])
     if any(set(row) != set(keys) for row in rows):
         raise ValueError(f"the rows of a curve must all hold {', '.join(keys)}")
     return {key: [row[key] for row in rows] for key in keys}
 
 
-def _rows(columns: dict[str, list]) -> list[dict]:
+def _rows(columns: list | dict[str, list]) -> list:
+    """The inverse of :func:`_columns`."""
+    if isinstance(columns, list):
+        return columns
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 

@@ -20,6 +20,8 @@ RESULT = {
     "curve": {
         "stops": [{"step": 0, "test_mse": 1.0}, {"step": 20, "test_mse": 1 / 3}],
         "trace": [{"step": s, "loss": math.exp(-s), "r": 1e-30 * s} for s in range(3)],
+        "first": [2.0, 1 / 7],
+        "none": [],
     },
 }
 STAMP = {"digest": provenance.digest(), "seconds": 1.5}

@@ -1,0 +1,205 @@
+"""Train runs, fill grids, verify records, list claims, build the book: ``python -m rotvq COMMAND --help``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from rotvq import chapters, engines
+from rotvq import grid as grids
+from rotvq import verify as verification
+from rotvq.config import FIELDS, Config
+from rotvq.config import device as find_device
+from rotvq.records import Records
+from rotvq.sources import DataError
+from rotvq.train import train as train_one
+
+
+def train(config: Annotated[Config, tyro.conf.arg(name="")], device: str = "cpu", records: Path | None = None,
+          dry_run: bool = False) -> int:  # fmt: skip
+    """Train one run and print its final metrics.
+
+    Args:
+        config: what is trained
+        device: where: cpu, cuda, cuda:1, ...
+        records: folder that holds the record of each run; a run with a record is not trained again
+        dry_run: print the resolved config and what it would cost, no more
+    """
+    config.check()
+    find_device(device)
+    fn = partial(train_one, progress=sys.stderr.isatty())
+    store = Records(records) if records else None
+    if dry_run:
+        print(_shown([config]), _cost([config], store, 1), sep="\n")
+        return 0
+    if store is None:
+        print(json.dumps(fn(config, device=device)["final"], indent=1))
+        return 0
+    for _, outcome in grids.run([config], store, device=device, progress=False, fn=fn):
+        if isinstance(outcome, grids.Failure):
+            raise outcome.error
+    print(json.dumps(store.get(config)["result"]["final"], indent=1))
+    return 0
+
+
+def grid(chapter: Positional[str], profile: str = "standard", engine: str = "serial", device: str = "cpu",
+         records: Path | None = None, dry_run: bool = False, status: bool = False, over: bool = False,
+         sbatch: int = 0) -> int:  # fmt: skip
+    """Train what a chapter's grid lacks. Stop it at any moment; calling it again trains the rest.
+
+    Args:
+        chapter: name of a chapter, or its number
+        profile: smoke, standard or full
+        engine: serial, processes:N, ray:GPUS, shard:I/OF or shard:I/OF:ENGINE
+        device: where runs are trained: cpu, cuda, cuda:1, ...
+        records: folder of the records, if not the chapter's own
+        dry_run: print the configs and what is missing would cost, no more
+        status: print how many runs are done, missing and failed, and the seconds left, no more
+        over: start even if the cost is above the chapter's cap
+        sbatch: print a script for `sbatch` that runs the grid as an array of so many jobs, no more
+    """
+    name = chapters.find(chapter)
+    configs, cap = chapters.CHAPTERS[name].configs(profile), chapters.CHAPTERS[name].cap
+    if "ray" not in engine:
+        find_device(device)
+    store = chapters.store(name, records)
+    if sbatch:
+        hours = grids.estimate(store.missing(configs), store) / 3600
+        print(_sbatch(name, profile, engine, device, store, over, sbatch, hours))
+    elif status:
+        print(_status(configs, store))
+    elif dry_run:
+        with engines.engine(engine) as entered:
+            part = entered.choose(configs)
+            print(_shown(part), _cost(part, store, entered.workers), f"The cap is {cap:g} core-hours.", sep="\n")
+    else:
+        outcomes = dict(grids.run(configs, store, engine, device=device, cap=math.inf if over else cap))
+        failures = {config: outcome for config, outcome in outcomes.items() if isinstance(outcome, grids.Failure)}
+        for config, failure in failures.items():
+            print(f"{config.id} failed: {failure}", file=sys.stderr)
+        print(_status(configs, store))
+        return 1 if failures else 0
+    return 0
+
+
+def verify(sample: int | None = None, records: Path | None = None, engine: str = "serial", device: str = "cpu") -> int:
+    """Train recorded runs again and compare; exit with 1 where one differs.
+
+    Without --sample every record made by other code than today's is decided: one run of each code path is trained, and
+    the records of that path are restamped if it agrees, else marked stale.
+
+    Args:
+        sample: compare so many records, drawn at random, and mark none
+        records: folder of a chapter's records or of all chapters', if not the book's own
+        engine: serial, processes:N, ray:GPUS
+        device: where runs are trained
+    """
+    if sample is not None and sample < 1:
+        raise ValueError(f"sample is {sample}: it must be at least 1")
+    folder = records or chapters.stores_folder()
+    folders = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
+    stores = [store for store in map(Records, folders) if store.all()]
+    if not stores:
+        raise ValueError(f"there is no record in {folder}")
+    differing, drawn = 0, verification.sample(stores, sample or 0)
+    for store in stores:
+        chosen = [config for where, config in drawn if where is store]
+        retrained = verification.settle if sample is None else partial(verification.retrain, chosen)
+        for config, rule, differences in retrained(store, engine, device=device):
+            differing += bool(differences)
+            verdict = "; ".join(differences[:3]) or rule
+            print(f"{store.folder.name} {config.id} {config.estimator} seed {config.seed}: {verdict}")
+    counts = Counter(store.status(config) for store in stores for config in store.all())
+    print("records: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    return 1 if differing else 0
+
+
+def book() -> None:
+    """Pair, run and render the book."""
+
+
+def claims() -> None:
+    """The ledger of claims."""
+
+
+ELSEWHERE = {command.__name__ for command in (book, claims)}  # a module and a parser of their own
+
+
+def _shown(configs: Sequence[Config]) -> str:
+    """The one config, or all in one: a field that varies shows its values."""
+    columns = {name: list(dict.fromkeys(getattr(c, name) for c in configs)) for name in FIELDS}
+    shown = {name: values[0] if len(values) == 1 else values for name, values in columns.items()}
+    return json.dumps({"id": configs[0].id, **shown} if len(configs) == 1 else shown)
+
+
+def _cost(configs: Sequence[Config], store: Records | None, workers: int) -> str:
+    missing = store.missing(configs) if store else configs
+    seconds = grids.estimate(missing, store)
+    minutes = seconds / 60 / max(1, min(workers, len(missing)))
+    return (
+        f"{len(missing)} of {len(configs)} runs missing: about {minutes:.1f} minutes on {workers} "
+        f"{'worker' if workers == 1 else 'workers'}, {seconds / 3600:.2f} core-hours."
+    )
+
+
+def _status(configs: Sequence[Config], store: Records) -> str:
+    missing = store.missing(configs)
+    counts = Counter(store.status(config) for config in configs if config not in set(missing))
+    kinds = " (" + ", ".join(f"{count} {kind}" for kind, count in counts.items()) + ")" if counts else ""
+    failed = sum(store.failure(config).exists() for config in missing)
+    return (
+        f"{store.folder.name}: {counts.total()} of {len(configs)} runs done{kinds}, {len(missing)} missing, "
+        f"{failed} of them failed, about {grids.estimate(missing, store):.0f} core-seconds left"
+    )
+
+
+def _sbatch(name: str, profile: str, engine: str, device: str, store: Records, over: bool, jobs: int,
+            hours: float) -> str:  # fmt: skip
+    """A job array of which each job trains one shard; twice the estimated time, in whole hours, is its limit."""
+    cores = int(engine.partition(":")[2]) if engine.startswith("processes") else 1
+    inner = "" if engine == "serial" else f":{engine}"
+    lines = [
+        "#!/bin/bash",
+        f"#SBATCH --job-name=rotvq-{name}",
+        f"#SBATCH --array=0-{jobs - 1}",
+        f"#SBATCH --cpus-per-task={cores}",
+        *["#SBATCH --gpus-per-task=1"] * device.startswith("cuda"),
+        f"#SBATCH --time={math.ceil(2 * hours / jobs / cores) or 1}:00:00",
+        "#SBATCH --output=%x-%a.log",
+        f'srun python -m rotvq grid {name} --profile {profile} --device {device} --records "{store.folder}" '
+        f'{"--over " * over}--engine "shard:$SLURM_ARRAY_TASK_ID/{jobs}{inner}"',
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. What is refused before any training is said in a sentence, without a traceback: status 2."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0] in ELSEWHERE:
+        return importlib.import_module(f"rotvq.{argv[0]}").main(argv[1:]) or 0
+    commands = {command.__name__: command for command in (train, grid, verify, book, claims)}
+    flags = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    try:
+        return tyro.extras.subcommand_cli_from_dict(
+            commands, prog="python -m rotvq", description=__doc__, args=argv, config=flags
+        )
+    except (ValueError, LookupError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: what has ended is recorded; the same command trains the rest", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
