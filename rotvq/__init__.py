@@ -2,8 +2,9 @@
 
 from rotvq.codebook import Codebook
 from rotvq.estimators import CLIPS, ESTIMATORS, Estimator, estimator, rotate, straight_through
+from rotvq.interface import Details, Quantized
 from rotvq.lookup import nearest
-from rotvq.quantizer import Details, Quantized, VectorQuantizer
+from rotvq.quantizer import VectorQuantizer
 
 __version__ = "0.1.0"
 __all__ = [

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 R_MAX = 2.0**63  # r is capped here: r g stays finite in float32 for |g| up to 2**64
+CHUNK = 1 << 16  # numbers pulled back at a time on a CPU: they stay in the cache
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:
@@ -50,14 +51,10 @@ def directions(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def geometry(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    """``r = |q|/|z|`` and the angle theta between z and q in radians, each of shape (...); theta is 0 where undefined."""
+    """``r = |q|/|z|`` and the angle theta between z and q in radians, each (...); theta is 0 where undefined."""
     a, b, r = directions(z, q)
     theta = 2 * torch.atan2(_norm(a - b), _norm(a + b))
     return r.squeeze(-1), theta.squeeze(-1)
-
-
-def _identity(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
-    return g
 
 
 def _orthogonal(x: Tensor, y: Tensor) -> Tensor:
@@ -93,7 +90,7 @@ def _reflection(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
 
 
 TURNS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "identity": _identity,
+    "identity": lambda a, b, g: g,
     "rotation": _rotation,
     "reflection": _reflection,
 }
@@ -102,6 +99,9 @@ TURNS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 @dataclass(frozen=True)
 class Estimator:
     """One member of the family; call it for the value, :meth:`pull_back` for the gradient alone.
+
+    G is a constant of the graph: whatever stands inside it (a mix, a gain, a centre, the codes) gets no gradient from
+    the loss, not even a zero one. A scale cannot be learned this way; :mod:`rotvq.meta` has one that can.
 
     turn: ``T``, a key of :data:`TURNS`. clip: bounds ``(lo, hi)`` on ``r``; equal bounds make a constant scale.
     radial: False removes the part of the gradient along z (``P = I - aa^T``). pooled: ``r`` is replaced by its mean
@@ -119,16 +119,21 @@ class Estimator:
     def __post_init__(self):
         if self.turn not in TURNS:
             raise ValueError(f"unknown turn {self.turn!r}: one of {', '.join(TURNS)}")
-        low, high = self.clip
-        if not 0 <= low <= high:
+        if not 0 <= self.clip[0] <= self.clip[1]:
             raise ValueError(f"clip is {self.clip}: it needs 0 <= lo <= hi")
         if not 0 <= self.mix <= 1:
             raise ValueError(f"mix is {self.mix}: it needs 0 <= mix <= 1")
 
     @property
-    def plain(self) -> bool:
-        """True where G = I, which needs neither z nor q."""
-        return self.mix == 0 or (self.turn == "identity" and self.clip == (1.0, 1.0) and self.radial)
+    def constant(self) -> bool:
+        """True where G = alpha I, which needs neither z nor q."""
+        return self.turn == "identity" and self.radial and self.clip[0] == self.clip[1]
+
+    @property
+    def cost(self) -> int:
+        """Inner products of d numbers that a pull-back takes per vector, norms among them."""
+        turns = {"identity": 0, "rotation": 4, "reflection": 3}
+        return 0 if self.constant else 2 + turns[self.turn] + (not self.radial)
 
     def __call__(self, z: Tensor, q: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
         """``sg[G] z + sg[q - G z]``: the value of q, bit for bit and in its dtype; ``G^T g`` to z, nothing to q.
@@ -139,24 +144,32 @@ class Estimator:
         """
         if z.shape != q.shape:
             raise ValueError(f"z has shape {tuple(z.shape)}, q has {tuple(q.shape)}: they must be equal")
-        mix = torch.as_tensor(mix) if mix is not None else None
-        return _Quantise.apply(z, q, centre, mix, gain, self)
+        return _Quantise.apply(z, q.detach(), centre, mix if mix is None else torch.as_tensor(mix), gain, self)
 
     def pull_back(self, z: Tensor, q: Tensor, g: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
         """``G^T g`` in g's dtype; half precision is computed in float32. Differentiable in g only: G is a constant."""
-        if self.plain and mix is None and gain is None:
-            return g
-        dtype = torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32)
-        z, q, v = z.detach().to(dtype), q.detach().to(dtype), g.to(dtype)
-        if centre is not None:
-            z, q = z - centre.detach(), q - centre.detach()
-        a, b, r = directions(z, q)
-        scale = (r.mean() if self.pooled else r).clamp(*self.clip)
-        scale = scale if gain is None else scale * gain.detach()
-        out = scale * TURNS[self.turn](a, b, v)
-        out = out if self.radial else out - _dot(a, out) * a
         t = self.mix if mix is None else mix
-        return (out if mix is None and t == 1 else v + t * (out - v)).to(g.dtype)
+        whole = self.pooled or torch.is_grad_enabled() or torch.compiler.is_compiling() or g.device.type != "cpu"
+        if whole or g.numel() <= CHUNK:
+            return self._pull_back(z, q, g, gain, centre, t)
+        size = max(1, CHUNK // g.shape[-1])
+        flat = [x if x is None else x.reshape(-1, x.shape[-1]).split(size) for x in (z, q, g, gain)]
+        parts = zip(*([None] * len(flat[2]) if x is None else x for x in flat))
+        return torch.cat([self._pull_back(*part, centre, t) for part in parts]).reshape(g.shape)
+
+    def _pull_back(self, z: Tensor, q: Tensor, g: Tensor, gain: Tensor | None, centre: Tensor | None, t) -> Tensor:
+        v = g.to(torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32))
+        if self.constant:
+            out = v * self.clip[0] if self.clip[0] != 1 else v
+        else:
+            z, q = z.detach().to(v.dtype), q.detach().to(v.dtype)
+            if centre is not None:
+                z, q = z - centre.detach(), q - centre.detach()
+            a, b, r = directions(z, q)
+            out = (r.mean() if self.pooled else r).clamp(*self.clip) * TURNS[self.turn](a, b, v)
+            out = out if self.radial else out - _dot(a, out) * a
+        out = out if gain is None else out * gain.detach()
+        return (out if isinstance(t, float) and t == 1 else v + t * (out - v)).to(g.dtype)
 
 
 class _Quantise(torch.autograd.Function):
@@ -203,19 +216,18 @@ ESTIMATORS: dict[str, Estimator] = {
 }
 
 
-def estimator(name: str | Estimator, clip=None, mix: float | None = None) -> Estimator:
-    """The member called ``name``, with its clip (a range, or a key of :data:`CLIPS`) or its mix replaced."""
-    if isinstance(name, Estimator):
-        member = name
-    elif name in ESTIMATORS:
-        member = ESTIMATORS[name]
-    else:
+def estimator(name: str | Estimator, clip: str | tuple[float, float] | None = None, mix: float | None = None):
+    """The Estimator called ``name``, with its clip (a range, or a key of :data:`CLIPS`) or its mix replaced."""
+    if not isinstance(name, Estimator) and name not in ESTIMATORS:
         raise ValueError(f"unknown estimator {name!r}: one of {', '.join(ESTIMATORS)}")
-    if isinstance(clip, str) and clip not in CLIPS:
-        raise ValueError(f"unknown clip {clip!r}: a pair (lo, hi) or one of {', '.join(CLIPS)}")
-    changes = {"clip": None if clip is None else tuple(map(float, CLIPS.get(clip, clip) if isinstance(clip, str) else clip)),
-               "mix": mix}
-    return replace(member, **{key: value for key, value in changes.items() if value is not None})
+    member = name if isinstance(name, Estimator) else ESTIMATORS[name]
+    if isinstance(clip, str):
+        if clip not in CLIPS:
+            raise ValueError(f"unknown clip {clip!r}: a pair (lo, hi) or one of {', '.join(CLIPS)}")
+        clip = CLIPS[clip]
+    if clip is not None:
+        member = replace(member, clip=tuple(map(float, clip)))
+    return member if mix is None else replace(member, mix=float(mix))
 
 
 def straight_through(z: Tensor, q: Tensor) -> Tensor:

@@ -1,44 +1,49 @@
 r"""The nearest code, streamed: never the whole N x K matrix of distances.
 
 :math:`\arg\min_k |z - e_k|^2 = \arg\max_k \langle z, e_k\rangle - \tfrac12 |e_k|^2`: one matrix product with a bias,
-taken tile by tile. Two things keep it right where the plain formula is not. Latents and codes are shifted by the mean
-code, since a common offset of 100 standard deviations eats all digits of the products; and they are scaled by a power
-of two, so that squares neither overflow nor vanish. Neither changes the answer.
+taken tile by tile. Two things keep it right where the plain formula is not. Latents and codes are shifted to the
+median of some latents, since a common offset of 100 standard deviations eats all digits of the products; and they are
+scaled by a power of two, so that squares neither overflow nor vanish. Neither changes the answer.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 BLOCK = 32  # torch's argmax over a long row is slow on a CPU: maxima of blocks first, then inside the winner
-TILE = 4 << 20  # bytes of scores at a time: they stay in the cache
+TILE = 4 << 20  # bytes of scores at a time on a CPU: they stay in the cache
+SAMPLE = 129  # latents whose median is the shift: odd, so that it is an element and grids stay grids
+FAR = 2.0**60  # a latent this far beyond the codes sees only their directions: it is pulled in, so nothing overflows
 
 
-def _tiny(x: Tensor) -> float:
-    return torch.finfo(x.dtype).tiny
-
-
-def _unit(x: Tensor) -> Tensor:
-    x = x / x.abs().amax(-1, keepdim=True).clamp_min(_tiny(x))
-    return x / torch.linalg.vector_norm(x, 2, -1, keepdim=True).clamp_min(_tiny(x))
+def unit(x: Tensor) -> Tensor:
+    """``x / |x|`` along the last dimension, right for norms of 1e-30 and 1e30; 0 stays 0 (and passes gradients)."""
+    top = x.detach().abs().amax(-1, keepdim=True)
+    x = x / torch.where(top > 0, top, 1.0)
+    norm = torch.linalg.vector_norm(x, 2, -1, keepdim=True)
+    return x / torch.where(norm > 0, norm, 1.0)
 
 
 def _euclidean(z: Tensor, codes: Tensor):
-    """The shift and the scale; scores are ``<z', e'> - |e'|^2 / 2``."""
-    centre = codes.mean(0)
-    top = torch.stack([(z - centre).abs().amax(), (codes - centre).abs().amax()]).amax()
+    """Scores ``<z', e'> - |e'|^2 / 2`` of shifted and scaled vectors."""
+    centre = z[:: -(-len(z) // SAMPLE)].median(0).values
+    top = (codes - centre).abs().amax()
     scale = torch.where(top > 0, torch.ldexp(torch.ones_like(top), -torch.frexp(top).exponent), 1.0)
+    z = (z - centre).mul_(scale)
+    z *= FAR / z.abs().amax(-1, keepdim=True).clamp_min(FAR)
 
-    def bias(part: Tensor) -> Tensor:
-        return part.square().sum(-1) * -0.5
+    def prepare(part: Tensor) -> tuple[Tensor, Tensor]:
+        part = (part - centre).mul_(scale)
+        return part, part.square().sum(-1) * -0.5
 
-    return lambda x: (x - centre).mul_(scale), lambda x: (x - centre).mul_(scale), bias
+    return z, prepare
 
 
 def _cosine(z: Tensor, codes: Tensor):
-    """Scores are cosines up to |z|; a zero vector has cosine 0 with everything."""
-    return _unit, _unit, lambda part: part.new_zeros(len(part))
+    """Scores are cosines; a zero vector has cosine 0 with everything."""
+    return unit(z), lambda part: (unit(part), part.new_zeros(len(part)))
 
 
 LOOKUPS = {"euclidean": _euclidean, "cosine": _cosine}
@@ -47,8 +52,7 @@ LOOKUPS = {"euclidean": _euclidean, "cosine": _cosine}
 def _best(z: Tensor, codes: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Highest score and its index for one tile; the lowest index where scores tie."""
     scores = torch.addmm(bias, z, codes.t()).view(len(z), -1, BLOCK)
-    tops = scores.amax(-1)
-    top, block = tops.max(-1)
+    top, block = scores.amax(-1).max(-1)
     inside = scores.take_along_dim(block[:, None, None], 1).squeeze(1).argmax(-1)
     return top, block * BLOCK + inside
 
@@ -60,23 +64,21 @@ def _nearest(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
         return indices
     with torch.autocast(z.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(z.dtype, codes.dtype), torch.float32)
-        z, codes = z.to(dtype), codes.to(dtype)
-        prepare_z, prepare_codes, bias = LOOKUPS[metric](z, codes)
-        z, size = prepare_z(z), dtype.itemsize
-        width = min(len(codes), max(BLOCK, memory // (4 * size * codes.shape[1]), BLOCK), 8192)
-        rows = max(1, min(TILE, memory // 4) // (size * (width + BLOCK)))
+        z, prepare = LOOKUPS[metric](z.to(dtype), codes := codes.to(dtype))
+        width = min(len(codes), max(BLOCK, memory // (4 * dtype.itemsize * codes.shape[1])), 8192)
+        tile = min(TILE, memory // 4) if z.device.type == "cpu" else memory // 4
+        rows = max(1, tile // (dtype.itemsize * (width + BLOCK)))
         best = torch.full((len(z),), -torch.inf, dtype=dtype, device=z.device)
         for start in range(0, len(codes), width):
-            part = prepare_codes(codes[start : start + width])
+            part, bias = prepare(codes[start : start + width])
             spare = -len(part) % BLOCK
-            part_bias = torch.nn.functional.pad(bias(part), (0, spare), value=-torch.inf)
-            part = torch.nn.functional.pad(part, (0, 0, 0, spare))
+            part, bias = pad(part, (0, 0, 0, spare)), pad(bias, (0, spare), value=-torch.inf)
             for first in range(0, len(z), rows):
-                tile = slice(first, first + rows)
-                top, index = _best(z[tile], part, part_bias)
-                better = top > best[tile]
-                indices[tile] = torch.where(better, index + start, indices[tile])
-                best[tile] = torch.where(better, top, best[tile])
+                piece = slice(first, first + rows)
+                top, index = _best(z[piece], part, bias)
+                better = top > best[piece]
+                indices[piece] = torch.where(better, index + start, indices[piece])
+                best[piece] = torch.where(better, top, best[piece])
     return indices
 
 
@@ -97,5 +99,7 @@ def nearest(z: Tensor, codes: Tensor, metric: str = "euclidean", memory: int = 6
     if metric not in LOOKUPS:
         raise ValueError(f"unknown lookup {metric!r}: one of {', '.join(LOOKUPS)}")
     if codes.ndim != 2 or z.shape[-1] != codes.shape[1] or len(codes) == 0:
-        raise ValueError(f"codes have shape {tuple(codes.shape)}, z has {tuple(z.shape)}: needed are (K, d) and (..., d)")
+        raise ValueError(
+            f"codes have shape {tuple(codes.shape)}, z has {tuple(z.shape)}: needed are (K, d) and (..., d)"
+        )
     return _nearest(z.detach().reshape(-1, z.shape[-1]), codes.detach(), metric, memory).reshape(z.shape[:-1])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
-from rotvq.quantizer import Quantized, VectorQuantizer
+from rotvq.interface import Quantized, Quantizer
 
 NORMS = {
     "none": lambda channels: nn.Identity(),
@@ -23,7 +24,7 @@ class VQVAE(nn.Module):
     sqrt(dim).
     """
 
-    def __init__(self, channels: int, quantizer: VectorQuantizer, width: int = 16, norm: str = "none"):
+    def __init__(self, channels: int, quantizer: Quantizer, width: int = 16, norm: str = "none"):
         super().__init__()
         if norm not in NORMS:
             raise ValueError(f"unknown norm {norm!r}: one of {', '.join(NORMS)}")
@@ -49,8 +50,14 @@ class VQVAE(nn.Module):
         """Latents (B, h, w, dim) to images (B, C, 4h, 4w)."""
         return self.decoder(z_q.movedim(-1, 1))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Quantized]:
-        quantized = self.quantizer(self.encode(x))
+    def forward(self, x: Tensor, objective: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Quantized]:
+        """The reconstruction and what the quantiser answered.
+
+        objective: the reconstruction loss as a function of the reconstruction alone, for quantisers that look at it
+        (:class:`rotvq.rivals.SecondPass`).
+        """
+        given = {} if objective is None else {"objective": lambda z_q: objective(self.decode(z_q))}
+        quantized = self.quantizer(self.encode(x), **given)
         return self.decode(quantized.z_q), quantized
 
 

@@ -23,7 +23,7 @@ from rotvq.config import Config
 
 HERE = Path(__file__).parent
 MODULES = (
-    "estimators", "lookup", "codebook", "updates", "quantizer", "rivals", "models",
+    "estimators", "lookup", "ranks", "codebook", "updates", "interface", "quantizer", "rivals", "models",
     "sources", "images", "metrics", "config", "train",
 )  # fmt: skip
 
