@@ -11,20 +11,26 @@ export RAY_USAGE_STATS_ENABLED := 0
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q
 # the pins, from the only place where they stand
 pins = sed -n 's/^ *- \([A-Za-z0-9_.-]*==[^ ]*\).*/\1/p' environment.yml
+
+timed = start=$$SECONDS; $(1); echo "setup: $$((SECONDS - start)) s"
 
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile
 
 setup: $(VENV)/installed   ## the environment, in .venv
 
-$(VENV)/installed: environment.yml pyproject.toml
+$(VENV)/pins: environment.yml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rotvq needs Python 3.11 or newer, this is %d.%d: try make PYTHON=python3.12" % sys.version_info[:2])'
-	@test -x $(BIN)/python || { echo "== new environment: $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "== torch"; start=$$SECONDS; $(BIN)/python -m pip install -q $$($(pins) | grep '^torch=='); echo "   $$((SECONDS - start)) s"
-	@echo "== the other pins"; start=$$SECONDS; $(BIN)/python -m pip install -q $$($(pins)); echo "   $$((SECONDS - start)) s"
-	@echo "== rotvq"; $(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@test -x $(BIN)/python || { echo "setup: a new environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "setup: torch ..."; $(call timed,$(PIP) $$($(pins) | grep '^torch=='))
+	@echo "setup: the other pins ..."; $(call timed,$(PIP) $$($(pins)))
+	@touch $@
+
+$(VENV)/installed: $(VENV)/pins pyproject.toml
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 book: setup      ## run the notebooks, render _build/html/index.html
@@ -38,9 +44,6 @@ test: setup      ## lint, floors, pairs, every test, and the built book in a bro
 	$(BIN)/lint-imports
 	$(BIN)/python -m rotvq book pair --check
 	@$(BIN)/python -m rotvq book all
-	@files=$$(ls tests/*.test.js 2>/dev/null || true); \
-	  if [ -z "$$files" ]; then :; elif command -v node >/dev/null; then node --test $$files; \
-	  else echo "== no node here: the tests of the book's scripts are skipped"; fi
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 clean:           ## remove what was built (not the environment, not the records)

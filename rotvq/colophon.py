@@ -49,7 +49,7 @@ def page(script: Path, made: Mapping) -> str:
     """The end of an executed notebook, in MyST, from what `notebooks.run` noted about it."""
     rows = {
         "Source": f"`notebooks/{script.name}`, {commit([script])}",
-        "Parameters": f"`{json.dumps(made['parameters'])}`" if made["parameters"] else "those of the first code cell",
+        "Parameters": ", ".join(f"`{k} = {v!r}`" for k, v in made["parameters"].items()) or "none",
         "Runs": _runs(made["records"]),
         "Software": ", ".join(f"{name} {version}" for name, version in made["software"].items()),
         "Machine": made["machine"],

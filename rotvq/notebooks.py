@@ -145,6 +145,7 @@ def _execute(script: pathlib.Path, parameters: dict, page: pathlib.Path) -> bool
     from traitlets.config import Config
 
     from rotvq.figures import USED
+    from rotvq.parameters import SHOWN
 
     with tempfile.TemporaryDirectory() as folder:
         ran, start = pathlib.Path(folder, page.name), time.perf_counter()
@@ -163,18 +164,19 @@ def _execute(script: pathlib.Path, parameters: dict, page: pathlib.Path) -> bool
             print(f"run: {script.stem}: FAILED\n{error}", file=sys.stderr, flush=True)
             return False
         seconds, notebook = time.perf_counter() - start, nbformat.read(ran, 4)
-    records: set[str] = set()
+    records, shown = set(), {}
     for cell in notebook.cells:
         cell.metadata = {k: v for k, v in cell.metadata.items() if k in ("tags", "mystnb") and v}
-        for output in list(cell.get("outputs", [])):
-            if USED in output.get("data", {}):
-                records.update(output["data"][USED])
-                cell.outputs.remove(output)
+        said = [output.get("data", {}) for output in cell.get("outputs", [])]
+        records.update(*(data[USED] for data in said if USED in data))
+        shown.update(*(data[SHOWN] for data in said if SHOWN in data))
+        if said:
+            cell.outputs = [out for out, data in zip(cell.outputs, said) if not {USED, SHOWN} & set(data)]
     notebook.metadata = {
         "kernelspec": KERNEL,
         "rotvq": {
             "key": key(script, parameters, sorted(records)),
-            "parameters": parameters,
+            "parameters": shown,
             "records": sorted(records),
             "software": {"python": platform.python_version(), **{n: metadata.version(n) for n in SOFTWARE}},
             "machine": colophon.machine(),

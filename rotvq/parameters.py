@@ -11,9 +11,12 @@ The types come from the annotations of the `parameters` cell; the keywords say w
 
 from __future__ import annotations
 
+import sys
 import types
 import typing
 from collections.abc import Mapping
+
+SHOWN = "application/vnd.rotvq.parameters+json"
 
 
 def check(values: Mapping[str, object], **allowed) -> None:
@@ -24,6 +27,8 @@ def check(values: Mapping[str, object], **allowed) -> None:
     is a closed range, either end of which may be None; any other collection names the allowed values. In a list, every
     entry is held to it, and an empty list is refused; None is not held to it. A plain value whose name is not
     annotated is an unknown parameter, so the check comes before any other assignment.
+
+    In a notebook, the values that passed are left as an output of the type `SHOWN`, from which the page names them.
     """
     declared = values.get("__annotations__", {})
     known = ", ".join(declared)
@@ -38,6 +43,11 @@ def check(values: Mapping[str, object], **allowed) -> None:
         raise TypeError(f"not annotated in the parameters cell: {', '.join(sorted(absent))}")
     if faults:
         raise ValueError(". ".join(faults) + ". Give typed values: papermill IN.ipynb OUT.ipynb -y '{steps: 100}'")
+    if "IPython" in sys.modules:
+        from IPython import display, get_ipython
+
+        if get_ipython():
+            display.display({SHOWN: {name: values[name] for name in declared}}, raw=True)
 
 
 def _is(value, kind) -> bool:
@@ -71,11 +81,15 @@ def _outside(name, value, allowed) -> list[str]:
 
 
 def _unknown(values, declared) -> list[str]:
+    """Names of plain values, less IPython's own and imported constants."""
     plain = (bool, int, float, str, list, tuple, types.NoneType)
     return [
         name
         for name, value in values.items()
-        if isinstance(value, plain) and name not in declared and not name.startswith("_") and name not in ("In", "Out")
+        if isinstance(value, plain)
+        and name not in (*declared, "In", "Out")
+        and not name.startswith("_")
+        and not (name.isupper() and len(name) > 1)
     ]
 
 

@@ -1,0 +1,147 @@
+"""Each notebook: its pair, its parameters, and a short run by papermill into a fresh store, from another directory."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from rotvq import notebooks
+from rotvq.parameters import SHOWN
+
+# What each notebook is run with here: every path through it once, in seconds.
+SMOKE = {
+    "00_quickstart": {"steps": 20, "seed": 1},
+    "10_ste_vs_rotation": {"profile": "smoke", "live_steps": 2},
+}
+# What of its results shows that it ran with these values: from its glued numbers and the folder it ran in.
+EFFECT = {
+    "00_quickstart": lambda glued, folder: glued["steps"] == "20",
+    "10_ste_vs_rotation": lambda glued, folder: glued["steps"] == "20" and len(list(folder.glob("store/*.json"))) == 8,
+}
+# Values that its check cell must refuse, with a word that the refusal must contain.
+REFUSED = {
+    "00_quickstart": [
+        ({"steps": "400"}, "steps = '400' is str, and must be int"),
+        ({"estimators": ["ste", "other"]}, "'other' must be one of ste, rotation"),
+        ({"gamma": -0.1}, "gamma = -0.1 must be at least 0"),
+        ({"init": "none"}, "kmeans"),
+    ],
+    "10_ste_vs_rotation": [
+        ({"profile": "quick"}, "one of smoke, standard, full"),
+        ({"estimators": []}, "empty"),
+        ({"seeds": 1}, "at least 2"),
+    ],
+}
+SCRIPTS = {p.stem: p for p in notebooks.scripts()}
+
+
+def papermill(name, folder, parameters):
+    """The command that the README gives, from `folder`; the executed notebook lies there as out.ipynb."""
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb"), "out.ipynb", "-y"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "IPYTHONDIR": str(folder / "ipython")}
+    command += [yaml.safe_dump(parameters), "--no-progress-bar", "--kernel", "python3"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def tags(cell):
+    return cell["metadata"].get("tags", [])
+
+
+def test_every_notebook_has_a_short_run():
+    assert set(SMOKE) == set(EFFECT) == set(REFUSED) == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_pair_agrees_and_holds_no_output(name):
+    text = SCRIPTS[name].with_suffix(".ipynb").read_text("utf-8")
+    assert text == notebooks.paired(SCRIPTS[name])
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in json.loads(text)["cells"])
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_parameters_are_typed_and_checked(name):
+    cells = json.loads(notebooks.paired(SCRIPTS[name]))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [i for i, cell in enumerate(code) if "parameters" in tags(cell)] == [0]
+    lines = [line for line in code[0]["source"] if line[:1].isalpha()]
+    assert lines and all(":" in line.split("=")[0] for line in lines), "each parameter has a type"
+    assert "parameters.check(globals()" in "".join(code[1]["source"])
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_runs_anywhere_with_other_parameters(name, tmp_path):
+    given = SMOKE[name] | ({"records": str(tmp_path / "store")} if "records" in parameters_of(name) else {})
+    ran = papermill(name, tmp_path, given)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
+    injected = next("".join(cell["source"]) for cell in cells if "injected-parameters" in tags(cell))
+    assert all(f"{key} = " in injected for key in given)
+    assert said(cells, SHOWN).items() >= given.items()
+    assert EFFECT[name](glued(cells), tmp_path), "the values were injected, and the results are those of others"
+    errors = [out for out in outputs(cells) if out.get("name") == "stderr"]
+    assert not errors, "the page would show a warning"
+
+
+def outputs(cells) -> list[dict]:
+    return [out for cell in cells for out in cell.get("outputs", [])]
+
+
+def said(cells, kind):
+    return next(out["data"][kind] for out in outputs(cells) if kind in out.get("data", {}))
+
+
+def glued(cells) -> dict[str, str]:
+    """The numbers and words of the text, by name."""
+    plain = "application/papermill.record/text/plain"
+    found = [out for out in outputs(cells) if plain in out.get("data", {})]
+    return {out["metadata"]["scrapbook"]["name"]: "".join(out["data"][plain]) for out in found}
+
+
+def parameters_of(name) -> list[str]:
+    code = next(c for c in json.loads(notebooks.paired(SCRIPTS[name]))["cells"] if "parameters" in tags(c))
+    return [line.split(":")[0] for line in code["source"] if line[:1].isalpha()]
+
+
+def check_cell(name, wrong):
+    """The parameters cell and the check cell, with these values between them."""
+    cells = [c for c in json.loads(notebooks.paired(SCRIPTS[name]))["cells"] if c["cell_type"] == "code"]
+    values = {}
+    exec("".join(cells[0]["source"]), values)
+    exec("".join(cells[1]["source"]), values | wrong | {"__annotations__": values["__annotations__"]})
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_check_cell_takes_what_the_page_is_made_with(name):
+    check_cell(name, {})
+    check_cell(name, SMOKE[name])
+
+
+@pytest.mark.parametrize(
+    "name, wrong, word", [(name, *case) for name, cases in REFUSED.items() for case in cases], ids=str
+)
+def test_check_cell_refuses_what_cannot_be(name, wrong, word):
+    with pytest.raises(ValueError, match=word):
+        check_cell(name, wrong)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_check_cell_refuses_wrong_types_and_unknown_names(name):
+    for wrong in [{"no_such_name": 1}, *({parameter: {"a": "dict"}} for parameter in parameters_of(name))]:
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            check_cell(name, wrong)
+
+
+def test_papermill_stops_at_the_check_cell(tmp_path):
+    """`-p steps ten` hands over a string; nothing is computed from it, and the last line says what is allowed."""
+    name, (wrong, word) = "00_quickstart", REFUSED["00_quickstart"][0]
+    ran = papermill(name, tmp_path, wrong)
+    assert ran.returncode != 0
+    last = ran.stderr.strip().splitlines()[-1]
+    assert last.startswith("ValueError") and word in last
+    cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
+    done = [cell for cell in cells if cell["cell_type"] == "code" and cell.get("execution_count")]
+    assert len(done) <= 3, "the parameters, the injected ones, and the check"

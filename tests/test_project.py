@@ -1,0 +1,156 @@
+"""The project holds together: one list of pins, the layout, the floors, and a wheel that works elsewhere."""
+
+import importlib.util
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = pathlib.Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+PIP = next(d["pip"] for d in ENVIRONMENT if isinstance(d, dict))
+PINS = {canonicalize_name(p.split("==")[0]): p.split("==")[1] for p in PIP if "==" in p}
+BOUNDS = [Requirement(r) for rs in [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()] for r in rs]
+BOUNDS = [r for r in BOUNDS if r.name != "rotvq"]
+
+
+def tracked() -> list[str]:
+    git = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return git.stdout.split()
+
+
+# pins
+
+
+@pytest.mark.parametrize("bound", BOUNDS, ids=str)
+def test_every_bound_admits_its_pin(bound):
+    assert PINS[canonicalize_name(bound.name)] in bound.specifier
+
+
+def test_every_pin_is_wanted_and_installed():
+    assert set(PINS) == {canonicalize_name(r.name) for r in BOUNDS}
+    installed = {name: metadata.version(name).split("+")[0] for name in PINS}  # torch adds +cpu
+    assert installed == PINS
+
+
+def test_torch_comes_first_and_alone():
+    """Torch is installed by its exact version before anything that would take whatever torch there is."""
+    assert [p for p in PIP if "torch" in p and "pytorch" not in p] == [PIP[0]] == [f"torch=={PINS['torch']}"]
+    assert [r.name for r in map(Requirement, PROJECT["dependencies"])] == ["torch", "numpy"]
+
+
+@pytest.mark.parametrize("path", ["Makefile", ".ci/run", ".pre-commit-config.yaml", ".github/workflows/book.yml"])
+def test_nothing_else_names_a_version(path):
+    names = "|".join(re.escape(name) for name in PINS)
+    assert not re.findall(rf"\b(?:{names})\s*[=<>~]=?\s*\d", (ROOT / path).read_text(), re.I)
+
+
+def test_the_makefile_reads_the_pins():
+    line = re.search(r"^pins = (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].replace("$$", "$")
+    out = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert {canonicalize_name(p.split("==")[0]): p.split("==")[1] for p in out} == PINS
+
+
+def test_one_version():
+    import rotvq
+
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == rotvq.__version__
+
+
+# layout
+
+
+def test_top_level():
+    assert {path.split("/")[0] for path in tracked()} <= {
+        "README.md", "_config.yml", "environment.yml", "pyproject.toml", "Makefile", "LICENSE", "CITATION.cff",
+        "CHANGELOG.md", ".pre-commit-config.yaml", ".ci", ".github", ".gitignore",
+        "book", "notebooks", "rotvq", "data", "tests",
+    }  # fmt: skip
+
+
+def test_no_page_gets_assets_it_did_not_ask_for():
+    assert not [path for path in tracked() if "/_static/" in path]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "rotvq").rglob("*.py")), ids=lambda p: p.name)
+def test_modules_can_be_read_in_one_sitting(path):
+    assert len(path.read_text().splitlines()) <= 250
+
+
+def test_every_page_is_in_the_table_of_contents():
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+    listed = {toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])}
+    pages = {p.stem for p in (ROOT / "book").glob("*.md")}
+    assert listed == pages | {f"notebooks/{p.stem}" for p in (ROOT / "notebooks").glob("*.py")}
+
+
+# the package
+
+
+def test_import_is_light():
+    """A practitioner who imports rotvq loads torch and numpy, and nothing of the experiments or the book."""
+    code = "import sys, rotvq; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"scipy", "sklearn", "skimage", "pandas", "matplotlib", "IPython", "sphinx", "papermill", "tyro", "ray"}
+    assert "torch" in loaded
+    assert not heavy & set(loaded)
+
+
+def closure(names) -> set[str]:
+    """The distributions that these need, themselves among them, without any extra."""
+    found, todo = set(), [canonicalize_name(n) for n in names]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            needs = [Requirement(r) for r in metadata.requires(name) or ()]
+            todo += [canonicalize_name(r.name) for r in needs if not r.marker or r.marker.evaluate({"extra": ""})]
+    return found
+
+
+def test_the_wheel_works_elsewhere_with_torch_and_numpy_alone(tmp_path):
+    """Built from what git tracks, installed in an environment that sees only torch, numpy and what these need."""
+    source, wheels, site = tmp_path / "source", tmp_path / "wheels", tmp_path / "site"
+    for path in tracked():
+        if not path.startswith(("data/", "book/")) and (ROOT / path).exists():
+            (source / path).parent.mkdir(parents=True, exist_ok=True)
+            (source / path).write_bytes((ROOT / path).read_bytes())
+    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(source)]
+    subprocess.run([*pip, *build], check=True, capture_output=True)
+    (wheel,) = wheels.glob("rotvq-*-py3-none-any.whl")
+
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([*pip, "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)], check=True)
+    site.mkdir()
+    here = pathlib.Path(importlib.util.find_spec("torch").origin).parents[1]
+    for name in closure(["torch", "numpy"]):
+        tops = {f.parts[0] for f in metadata.files(name) if f.parts[0] not in ("..", "__pycache__")}
+        for top in tops:
+            if not (site / top).exists():
+                (site / top).symlink_to(here / top)
+    code = """
+        import importlib.util, rotvq, torch
+        assert not any(importlib.util.find_spec(m) for m in ("scipy", "sklearn", "pandas", "matplotlib", "tqdm"))
+        x = torch.randn(6, 4, requires_grad=True)
+        vq = rotvq.VectorQuantizer(dim=4, codebook_size=8)
+        z_q, indices, loss = vq(x)
+        (z_q.sum() + loss).backward()
+        assert torch.equal(z_q, vq.codebook.codes[indices]) and x.grad.isfinite().all()
+        print(rotvq.__file__)
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} | {"PYTHONPATH": str(site)}
+    code = "\n".join(line.strip() for line in code.splitlines())
+    ran = subprocess.run([str(python), "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(str(tmp_path / "venv"))
