@@ -1,7 +1,7 @@
 /* How much of the turn from z to q a gradient feels in d dimensions: sin(φ/2) = sin(θ/2) |Pg|/|g|, P onto span{z, q}. */
 (function () {
   "use strict";
-  const node = typeof module === "object", R = node ? require("./core.js") : self.rotvq;
+  const node = typeof module === "object", R = node ? require("./chart.js") : self.rotvq;
   const { el, fill, text, html, num, px } = R, DEG = 180 / Math.PI;
   const START = { theta: 60, d: 16 }, D = [2, 1024], BINS = 40;
   const powers = { to: Math.log2, from: (x) => Math.round(2 ** x) };
@@ -25,10 +25,10 @@
     const sector = [A, B].map(() => el("path", { class: "mv-cell mv-on" }, root)), fan = el("path", { class: "mv-fan mv-rotation" }, root);
     const arms = ["g", "g", "g", "rotation"].map((c) => el("path", { class: "mv-arrow mv-" + c }, root));
     const tags = ["z", "q", "g", "Rᵀg"].map((t) => text(root, 0, 0, t, { class: "mv-symbol", "text-anchor": "middle" }));
-    const x = (d) => px(40 + (330 * Math.log2(d / 2)) / Math.log2(D[1] / 2)), y = (v) => px(340 - 150 * v);
+    const x = R.along(D, 40, 370), y = (v) => px(340 - 150 * v);
     el("path", { d: "M40 190V340H370", class: "mv-axis" }, root);
-    [0, 0.5, 1].forEach((v) => text(root, 34, y(v) + 4, `${100 * v}%`, { class: "mv-muted", "text-anchor": "end" }));
-    [2, 8, 32, 128, 512].forEach((v) => text(root, x(v), 356, v, { class: "mv-muted", "text-anchor": "middle" }));
+    R.ticks(root, [0, 0.5, 1], R.left(34, y), (v) => `${100 * v}%`);
+    R.ticks(root, [2, 8, 32, 128, 512], R.below(x, 356));
     text(root, 370, 356, "d", { class: "mv-symbol", "text-anchor": "end" });
     const band = el("path", { class: "mv-band mv-rotation" }, root), cosine = el("path", { class: "mv-rays" }, root);
     const line = el("path", { class: "mv-line mv-rotation" }, root), here = el("path", { class: "mv-axis" }, root);
@@ -39,7 +39,7 @@
 
     function draw() {
       const { theta, d } = s, half = quantile(0.5, theta, d), [lo, hi] = [0.1, 0.9].map((p) => quantile(p, theta, d)), mean = DEG * Math.acos(meanCos(theta, d));
-      const p = shares(theta, d), top = Math.max(...p), ds = Array.from({ length: s.n }, (_, i) => 2 * (D[1] / 2) ** (i / (s.n - 1)));
+      const p = shares(theta, d), top = Math.max(...p), ds = R.spaced(D, s.n);
       const curve = (f) => ds.map((v) => x(v) + " " + y(f(v) / theta)).join("L");
       [A, B].forEach((c, i) => fill(sector[i], { d: wedge(c, 84, 0, theta) }));
       fill(fan, { d: `M${R.points([B, ...p.map((v, i) => polar(B, 84 * Math.sqrt(v / top), (theta * (i + 0.5)) / BINS))]).replaceAll(" ", "L")}z` });
@@ -64,5 +64,5 @@
   }
 
   const api = { START, turned, quantile, below, meanCos, shares, build };
-  if (node) module.exports = api; else R.enhance("angle", build);
+  if (node) module.exports = api; else R.enhance("angle", api);
 })();

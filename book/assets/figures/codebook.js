@@ -75,11 +75,10 @@
       move.forEach((f) => f());
       out.textContent = `z in cell ${m.k + 1}: r = |q|/|z| = ${num(m.r)}, θ = ${num(m.theta, 0)}°, ⟨g, q⟩ = ${num(R.dot(s.g, m.q))}, ⟨g, z⟩ = ${num(R.dot(s.g, s.z))}`;
     }
-    P.cells();
     draw();
     return Object.assign(s, { draw, cells: P.cells });
   }
 
   const api = { START, measure, build };
-  if (node) module.exports = api; else R.enhance("codebook", build);
+  if (node) module.exports = api; else R.enhance("codebook", api);
 })();

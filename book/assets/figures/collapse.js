@@ -1,7 +1,7 @@
 /* The solvable model of collapse: encoder z = s x, codes q = t c, decoder w z_q, under gradient flow. */
 (function () {
   "use strict";
-  const node = typeof module === "object", R = node ? require("./core.js") : self.rotvq;
+  const node = typeof module === "object", R = node ? require("./chart.js") : self.rotvq;
   const { el, fill, text, html, num, px } = R;
   const START = { gamma: 2.8, mu: 0.5, r0: 0.3, beta: 1, rho: 0.637 };
   const T = [0.01, 1000], Y = [0.001, 10], GAMMA = [0.1, 20], NAMES = { ste: "STE", rotation: "rotation" };
@@ -21,42 +21,48 @@
     const s = Math.sqrt((y * mu) / (rho * (1 - y)));
     return [s, s, y / s];
   }
-  /* the states at the given times (increasing), by the Bogacki-Shampine pair; shorter if s, t or w reaches 0 on the way,
-     or if all three fall below `floor` */
-  function solve(kind, p, times, floor = 0, tol = 1e-4) {
-    const f = (x) => rates(kind, p, x), go = (x, ...hk) => x.map((v, i) => v + hk.reduce((a, [h, k]) => a + h * k[i], 0));
-    let x = [1, p.r0, 1], now = 0, h = 1e-3, k1 = f(x);
-    const path = [];
-    for (const end of times) {
-      while (now < end) {
-        const last = now + h >= end, d = last ? end - now : h, k2 = f(go(x, [d / 2, k1])), k3 = f(go(x, [0.75 * d, k2]));
-        const n = go(x, [(2 * d) / 9, k1], [d / 3, k2], [(4 * d) / 9, k3]), k4 = f(n), positive = Math.min(...n) > 0;
-        const gap = (v, i) => Math.abs(d * ((-5 * k1[i]) / 72 + k2[i] / 12 + k3[i] / 9 - k4[i] / 8)) / (tol * Math.abs(v) + 1e-9);
-        const error = Math.max(...n.map(gap)), ok = positive && error <= 1, next = d * (positive ? R.clamp(0.9 * error ** (-1 / 3), 0.2, 4) : 0.2);
-        if (!ok && d < 1e-9) return path;
-        if (ok) [now, x, k1] = [last ? end : now + d, n, k4];
-        h = ok && last ? Math.max(h, next) : next;
-      }
-      path.push(x);
-      if (Math.max(...x) < floor) break;
+  const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
+  /* The states at the given times, one step each after 16 up to the first, from s = w = 1 and t = r0: the L-stable Rosenbrock method of order 2 in the
+     logarithms, so that stiffness costs nothing. Shorter if all three fall below `floor`, or if s falls to 0 in finite time. */
+  function solve(kind, p, times, floor = 0) {
+    const f = (u) => {
+      const x = [Math.exp(u[0]), Math.exp(u[1]), Math.exp(u[2])], v = rates(kind, p, x);
+      return [v[0] / x[0], v[1] / x[1], v[2] / x[2]];
+    };
+    const path = [], c = 1 - Math.SQRT1_2, E = 1e-6, first = times[0], early = R.spaced([first / 1e4, first], 16).slice(0, -1);
+    let u = [0, Math.log(p.r0), 0], now = 0;
+    for (const end of [...early, ...times]) {
+      const h = end - now, k = f(u);
+      const M = [0, 1, 2].map((j) => {                                            // columns of 1 - c h J
+        const v = u.slice();
+        v[j] += E;
+        const column = R.mul((-c * h) / E, R.add(f(v), k, -1));
+        column[j] += 1;
+        return column;
+      });
+      const N = M.map((_, i) => cross(M[(i + 1) % 3], M[(i + 2) % 3])), det = R.dot(M[0], N[0]), inverse = (b) => N.map((n) => R.dot(n, b) / det);
+      const k1 = inverse(k), k2 = inverse(R.add(f(R.add(u, k1, h)), k1, -2));
+      u = u.map((v, i) => v + h * (1.5 * k1[i] + 0.5 * k2[i]));
+      now = end;
+      if (!(Math.min(...u) > -50 && Math.max(...u) < 50)) break;
+      if (now >= first) path.push(u.map(Math.exp));
+      if (Math.exp(Math.max(...u)) < floor) break;
     }
     return path;
   }
-  const spaced = ([a, b], n) => Array.from({ length: n }, (_, i) => a * (b / a) ** (i / (n - 1)));
 
   function build(box, alt, options) {
-    const s = { ...START, n: 200, ...options }, root = R.svg(box, 400, 416, alt), times = spaced(T, s.n);
-    const along = ([a, b], lo, hi) => (v) => px(lo + ((hi - lo) * Math.log(R.clamp(v, a, b) / a)) / Math.log(b / a));
-    const x = along(T, 40, 370), gx = along(GAMMA, 40, 370);
+    const s = { ...START, n: 200, ...options }, root = R.svg(box, 400, 416, alt), times = R.spaced(T, s.n);
+    const x = R.along(T, 40, 370), gx = R.along(GAMMA, 40, 370);
     const panel = (kind, top) => {
-      const g = el("g", { class: "mv-" + kind }, root), y = along(Y, top + 140, top);
+      const g = el("g", { class: "mv-" + kind }, root), y = R.along(Y, top + 140, top);
       el("path", { d: `M40 ${top}V${top + 140}H370`, class: "mv-axis" }, g);
-      [0.001, 0.01, 0.1, 1, 10].forEach((v) => text(g, 34, y(v) + 4, v, { class: "mv-muted", "text-anchor": "end" }));
+      R.ticks(g, [0.001, 0.01, 0.1, 1, 10], R.left(34, y));
       const star = el("path", { class: "mv-code" }, g), lines = ["s", "t", "w"].map((n) => el("path", { class: "mv-line mv-" + n }, g));
       return { y, star, lines, title: text(g, 50, top + 132, "") };
     };
     const panels = { ste: panel("ste", 8), rotation: panel("rotation", 168) };
-    [0.01, 0.1, 1, 10, 100, 1000].forEach((v) => text(root, x(v), 323, v, { class: "mv-muted", "text-anchor": "middle" }));
+    R.ticks(root, [0.01, 0.1, 1, 10, 100, 1000], R.below(x, 323));
     text(root, 366, 303, "time", { "text-anchor": "end" });
     ["s", "t", "w"].forEach((n, i) => {
       el("path", { d: `M${240 + 45 * i} 18h22`, class: "mv-line mv-ste mv-" + n }, root);
@@ -64,7 +70,7 @@
     });
     const between = el("rect", { y: 362, height: 20, class: "mv-between" }, root);
     el("path", { d: "M40 382H370", class: "mv-axis" }, root);
-    [0.1, 1, 10].forEach((v) => text(root, gx(v), 397, v, { class: "mv-muted", "text-anchor": "middle" }));
+    R.ticks(root, [0.1, 1, 10], R.below(gx, 397));
     const marks = {};
     for (const k in NAMES) marks[k] = { line: el("path", { class: "mv-arrow mv-" + k }, root), tag: text(root, 0, 0, "") };
     const here = el("path", { class: "mv-code" }, root), htag = text(root, 0, 0, "γ", { class: "mv-symbol", "text-anchor": "middle" });
@@ -99,6 +105,6 @@
     return Object.assign(s, { draw });
   }
 
-  const api = { START, T, rates, threshold, equilibrium, solve, spaced, build };
-  if (node) module.exports = api; else R.enhance("collapse", build);
+  const api = { START, T, rates, threshold, equilibrium, solve, build };
+  if (node) module.exports = api; else R.enhance("collapse", api);
 })();

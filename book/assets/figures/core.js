@@ -15,13 +15,8 @@
   const same = (x) => x;
 
 
-  /* repeatable uniform numbers in [0, 1) */
-  const random = (seed) => () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
+  /* repeatable uniform numbers in (0, 1), by Lehmer's generator */
+  const random = (seed) => () => (seed = (seed * 16807) % 2147483647) / 2147483647;
 
   // ---- drawing
   const fill = (e, attrs, parent) => {
@@ -48,34 +43,19 @@
 
 
   // ---- controls
-  const log = { to: Math.log10, from: (x) => 10 ** x }, linear = { to: same, from: same };
-  /* a slider from min to max; `scale` says how its travel maps to values */
-  function range(parent, label, [min, max, step], state, key, change, { to, from } = linear) {
-    const l = html("label", { class: "mv-range" }, parent);
-    html("span", {}, l, label);
-    const i = html("input", { type: "range", min: to(min), max: to(max), step, value: to(state[key]) }, l), v = html("span", { class: "mv-value" }, l);
-    const show = () => i.setAttribute("aria-valuetext", (v.textContent = +state[key].toPrecision(3)));
-    i.addEventListener("input", () => { state[key] = from(+i.value); show(); change(); });
-    show();
-  }
-  /* one choice among names: {value: label} */
-  function choose(parent, label, names, state, key, change) {
-    const s = html("select", {}, html("label", {}, parent, label + " "));
-    for (const k in names) html("option", k === state[key] ? { value: k, selected: "" } : { value: k }, s, names[k]);
-    s.addEventListener("change", () => { state[key] = s.value; change(); });
-  }
   const button = (parent, label, click) => {
     const b = html("button", { type: "button" }, parent, label);
     b.addEventListener("click", click);
     return b;
   };
-  /* replaces every img.rotvq-NAME by what build(box, alt) puts into its box */
-  function enhance(name, build) {
+  /* replaces every img.rotvq-NAME by what the figure's build(box, alt) puts into a box */
+  function enhance(name, figure) {
+    self.rotvq[name] = figure;
     document.querySelectorAll("img.rotvq-" + name).forEach((img) => {
       const box = html("div", { class: "mv mv-" + name });
       const start = () => {
         box.replaceChildren();
-        box.state = build(box, img.alt);
+        box.state = figure.build(box, img.alt);
         return button([...box.querySelectorAll(".mv-bar")].pop(), "Reset", () => start().focus());
       };
       start();
@@ -83,14 +63,13 @@
     });
   }
 
-  const api = { dot, norm, mul, add, unit, clamp, angle, same, random, fill, el, html, text, svg, num, px, points, arrow, log, range, choose, button, enhance };
+  const api = { dot, norm, mul, add, unit, clamp, angle, same, random, fill, el, html, text, svg, num, px, points, arrow, button, enhance };
   if (typeof module === "object") { module.exports = api; return; }
   self.rotvq = api;
-  const here = document.currentScript.src, plane = ["plane"];
-  const needs = { codebook: plane, field: plane, collapse: [], angle: [] };
+  const here = document.currentScript.src, needs = { codebook: "plane", field: "plane", collapse: "chart", angle: "chart" };
   document.addEventListener("DOMContentLoaded", () => {
     const names = Object.keys(needs).filter((n) => document.querySelector("img.rotvq-" + n));
-    new Set(names.flatMap((n) => [...needs[n], n])).forEach((n) => {
+    new Set(names.flatMap((n) => [needs[n], n])).forEach((n) => {
       const s = html("script", { src: new URL(n + ".js", here) });
       s.async = false;                                                           // in this order
       document.head.append(s);

@@ -19,8 +19,15 @@
   const flow = (s, z) => add(z, velocity(s, add(z, velocity(s, z), s.dt / 2)), s.dt);
   const outside = (z) => Math.abs(z[0]) > 3 || Math.abs(z[1]) > 3;
 
+  /* one choice among names: {value: label} */
+  function choose(parent, label, names, state, key, change) {
+    const s = html("select", {}, html("label", {}, parent, label + " "));
+    for (const k in names) html("option", k === state[key] ? { value: k, selected: "" } : { value: k }, s, names[k]);
+    s.addEventListener("change", () => { state[key] = s.value; change(); });
+  }
+
   function build(box, alt, options) {
-    const s = { ...structuredClone(START), ...options }, uniform = R.random(7), root = R.svg(box, 400, 400, alt);
+    const s = { ...structuredClone(START), ...options }, uniform = R.random(20240607), root = R.svg(box, 400, 400, alt);
     const P = R.plane(root, s.codes, ["quiver", "trails", "points", "arrows"], redraw);
     const quiver = el("path", {}, P.quiver), trails = el("path", {}, P.trails), dots = el("path", {}, P.points);
     const arrow = el("path", { class: "mv-arrow mv-g" }, P.arrows), tag = text(root, 0, 0, "", { class: "mv-symbol" });
@@ -66,8 +73,8 @@
     }
     function run(n) { while (n--) step(); draw(); report(); }
 
-    R.choose(settings, "Estimator", Object.fromEntries(Object.keys(PULL).map((n) => [n, PULL[n][0]])), s, "estimator", redraw);
-    R.choose(settings, "Gradient", LOSS, s, "loss", redraw);
+    choose(settings, "Estimator", Object.fromEntries(Object.keys(PULL).map((n) => [n, PULL[n][0]])), s, "estimator", redraw);
+    choose(settings, "Gradient", LOSS, s, "loss", redraw);
     let frame = 0, playing = false;
     const turn = () => {
       if (!playing || !root.isConnected) return;
@@ -86,12 +93,11 @@
       });
     }
     R.button(bar, "Step", () => run(still ? 25 : 5));
-    P.cells();
     redraw();
     run(24);
     return Object.assign(s, { step, draw, redraw, run });
   }
 
   const api = { START, gradient, velocity, flow, build };
-  if (node) module.exports = api; else R.enhance("field", build);
+  if (node) module.exports = api; else R.enhance("field", api);
 })();

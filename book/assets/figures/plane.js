@@ -20,8 +20,8 @@
     scale_only: ["scale only", "r g", same, ratio],
     clipped: ["clipped", "clip(r) Rᵀg", back, clip],
     reflection: ["reflection", "r H g", mirror, ratio],
-    radial_free: ["radial-free", "r P Rᵀg", back, ratio, true],
-    radial_free_scale: ["radial-free, no turn", "r P g", same, ratio, true],
+    radial_free: ["radial-free rotation", "r P Rᵀg", back, ratio, true],
+    radial_free_scale: ["radial-free scale", "r P g", same, ratio, true],
   };
   /* G^T g, the gradient that reaches z when g arrives at q; at z = 0 or q = 0 there is no turn */
   function pull(name, z, q, g) {
@@ -33,24 +33,34 @@
   // ---- cells
   function nearest(z, codes) {
     let k = 0, best = Infinity;
-    codes.forEach((c, i) => { const e = add(z, c, -1), d = dot(e, e); if (d < best) { best = d; k = i; } });
+    codes.forEach((c, i) => {
+      let d = 0;
+      for (let j = 0; j < z.length; j++) d += (z[j] - c[j]) ** 2;
+      if (d < best) { best = d; k = i; }
+    });
     return k;
   }
   /* cell i of the Voronoi diagram: the box [-B, B]^2 cut by one half-plane per code that is near enough to matter */
   function cell(i, codes, B) {
-    const c = codes[i], far = (P) => Math.max(...P.map((p) => Math.hypot(p[0] - c[0], p[1] - c[1])));
-    let P = [[-B, -B], [B, -B], [B, B], [-B, B]], reach = far(P);
-    codes.forEach((o, j) => {
-      const n = [o[0] - c[0], o[1] - c[1]], len = Math.hypot(n[0], n[1]);
-      if (j === i || !len || len > 2 * reach) return;
-      const side = P.map((p) => n[0] * (p[0] - (o[0] + c[0]) / 2) + n[1] * (p[1] - (o[1] + c[1]) / 2)), Q = [];
-      P.forEach((p, k) => {
-        const l = (k + 1) % P.length, s = side[k], t = side[l];
-        if (s <= 0) Q.push(p);
-        if (s * t < 0) Q.push(add(p, add(P[l], p, -1), s / (s - t)));
-      });
-      if (Q.length) reach = far((P = Q));
-    });
+    const cx = codes[i][0], cy = codes[i][1];
+    let P = [[-B, -B], [B, -B], [B, B], [-B, B]], reach = Infinity;              // 4 times the largest squared radius
+    for (let j = 0; j < codes.length; j++) {
+      const nx = codes[j][0] - cx, ny = codes[j][1] - cy, n2 = nx * nx + ny * ny;
+      if (!n2 || n2 > reach) continue;
+      const side = (o) => nx * (o[0] - cx) + ny * (o[1] - cy) - n2 / 2;
+      if (P.every((o) => side(o) <= 0)) continue;
+      const Q = [];
+      let p = P[P.length - 1], s = side(p);
+      for (const o of P) {
+        const t = side(o);
+        if (s * t < 0) Q.push([p[0] + ((o[0] - p[0]) * s) / (s - t), p[1] + ((o[1] - p[1]) * s) / (s - t)]);
+        if (t <= 0) Q.push(o);
+        p = o;
+        s = t;
+      }
+      P = Q;
+      reach = 4 * P.reduce((m, o) => Math.max(m, (o[0] - cx) ** 2 + (o[1] - cy) ** 2), 0);
+    }
     return P;
   }
 
@@ -85,10 +95,16 @@
     el("path", { d: "M194 200h12M200 194v12", class: "mv-axis" }, root);
     layers.forEach((name) => (P[name] = el("g", { class: "mv-" + name }, root)));
     const dots = el("g", {}, root);
-    const move = codes.map((_, i) => handle(dots, `code ${i + 1}`, "mv-code", P, () => codes[i], (p) => { codes[i] = p; P.cells(); redraw(); }));
+    const move = codes.map((_, i) => handle(dots, `code ${i + 1}`, "mv-code", P, () => codes[i], (p) => { codes[i] = p; move[i](); P.cells(); redraw(); }));
     P.top = dots;
-    P.cells = () => codes.forEach((_, i) => { move[i](); fill(shapes[i], { points: points(cell(i, codes, B).map(P.to)) }); });
-    P.mark = (k) => shapes.forEach((s, i) => fill(s, { class: i === k ? "mv-cell mv-on" : "mv-cell" }));
+    let on = 0;
+    P.cells = () => shapes.forEach((s, i) => fill(s, { points: points(cell(i, codes, B).map(P.to)) }));
+    P.mark = (k) => {
+      fill(shapes[on], { class: "mv-cell" });
+      fill(shapes[(on = k)], { class: "mv-cell mv-on" });
+    };
+    P.cells();
+    move.forEach((f) => f());
     return P;
   }
 
