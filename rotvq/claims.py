@@ -1,0 +1,171 @@
+"""The ledger: every claim of the article and of the paper, its verdict, and the evidence that settles it.
+
+The rows stand in ``book/claims.yml``. ``python -m rotvq claims`` runs their evidence, prints a line a row, lists what
+awaits an experiment, and ends with status 1 where a verdict and its evidence disagree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from rotvq.chapters import stores_folder
+from rotvq.evidence import EVIDENCE, Finding
+
+LEDGER = Path(__file__).parents[1] / "book" / "claims.yml"
+
+# what an evidence function has to find for a verdict: whether the claim holds as it stands, and the correction
+FOUND = {
+    "true": (True,), "supported": (True,),
+    "true with a fix": (False,), "false": (False,), "contradicted": (False,),
+    "ill-posed": (None,), "undecided": (None,),
+}  # fmt: skip
+VERDICTS = (*FOUND, "not testable")
+KINDS = ("definition", "theorem", "proof", "explanation", "numeric", "cost", "recommendation", "bibliographic",
+         "empirical", "conjecture", "target")  # fmt: skip
+SOURCES = {"A": "article", "P": "paper"}
+CHAPTERS = tuple(f"{n:02d}" for n in (*range(1, 9), *range(10, 21)))
+CALL = re.compile(r"(\w+)(?:\((.*)\))?")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A row. ``reason``: why, in a sentence or as a counterexample. ``corrected``: the statement that holds.
+
+    ``evidence``: the name of an evidence function, with what it is called with in brackets. ``awaits``: the experiments
+    whose records are to decide more. ``also``: further places that say the same.
+    """
+
+    id: str
+    place: str
+    claim: str
+    kind: str
+    verdict: str
+    reason: str
+    chapter: str
+    corrected: str = ""
+    evidence: str = ""
+    awaits: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        return SOURCES[self.id[0]]
+
+    @property
+    def call(self) -> tuple[str, tuple[str, ...]]:
+        """The function and its arguments."""
+        name, arguments = CALL.fullmatch(self.evidence).groups()
+        return name, tuple(re.split(r",\s*", arguments)) if arguments else ()
+
+    def check(self) -> None:
+        """ValueError where the row breaks a rule of the ledger."""
+        rules = [
+            (re.fullmatch(r"[AP]-\d{3}", self.id), "its id is not like A-001 or P-001"),
+            (self.kind in KINDS, f"kind {self.kind!r} is none of {', '.join(KINDS)}"),
+            (self.verdict in VERDICTS, f"verdict {self.verdict!r} is none of {', '.join(VERDICTS)}"),
+            (self.chapter in CHAPTERS, f"there is no chapter {self.chapter!r}"),
+            (set(self.awaits) <= set(CHAPTERS[8:]), f"it awaits {self.awaits}: not all of them are experiments"),
+            (self.corrected or self.verdict != "true with a fix", "'true with a fix' needs the corrected statement"),
+            (not self.evidence or CALL.fullmatch(self.evidence) and self.call[0] in EVIDENCE,
+             f"there is no evidence function {self.evidence!r}"),
+            (self.evidence or self.awaits or self.verdict == "not testable",
+             "it has no evidence, awaits no experiment and is not 'not testable'"),
+            (self.evidence or self.verdict in ("undecided", "not testable"), "without evidence it is 'undecided'"),
+        ]  # fmt: skip
+        for holds, complaint in rules:
+            if not holds:
+                raise ValueError(f"{self.id}: {complaint}")
+
+
+@cache
+def load(path: Path = LEDGER) -> tuple[Claim, ...]:
+    """The rows in their order, each checked; ValueError names the row and what is wrong with it."""
+    rows = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # every scalar stays a string
+    known, out = {f.name for f in fields(Claim)}, []
+    for row in rows:
+        if unknown := set(row) - known:
+            raise ValueError(f"{row.get('id')}: unknown {', '.join(sorted(unknown))}")
+        claim = Claim(**{k: tuple(v) if isinstance(v, list) else " ".join(v.split()) for k, v in row.items()})
+        claim.check()
+        out.append(claim)
+    ids = [claim.id for claim in out]
+    for source in SOURCES:
+        mine = [i for i in ids if i[0] == source]
+        if mine != [f"{source}-{n:03d}" for n in range(1, len(mine) + 1)]:
+            raise ValueError(f"the ids of {source} do not count 001, 002, ... in order")
+    return tuple(out)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What running a row gave. ``status``: agrees, disagrees, awaits or untestable."""
+
+    claim: Claim
+    status: str
+    finding: Finding | None
+    seconds: float
+
+
+def judge(claim: Claim, records: Path) -> Outcome:
+    """Run the evidence of a row and compare it with the verdict."""
+    start, finding = time.perf_counter(), None
+    if claim.evidence:
+        name, arguments = claim.call
+        wants = "records" in inspect.signature(EVIDENCE[name]).parameters
+        finding = EVIDENCE[name](*arguments, **({"records": records} if wants else {}))
+    if finding is None:
+        status = "untestable" if claim.verdict == "not testable" else "awaits"
+    else:
+        ok = finding.claim in FOUND[claim.verdict] and finding.fix is not False
+        ok = ok and not (claim.verdict == "true with a fix" and finding.fix is None)
+        status = "agrees" if ok else "disagrees"
+    return Outcome(claim, status, finding, time.perf_counter() - start)
+
+
+def run(claims: Sequence[Claim] | None = None, records: Path | None = None) -> Iterator[Outcome]:
+    """The outcome of every row, one after the other."""
+    for claim in load() if claims is None else claims:
+        yield judge(claim, records or stores_folder())
+
+
+def numbers(finding: Finding | None, limit: int | None = None) -> str:
+    """The numbers of a finding in words: ``rms ratio 0.798, ...``."""
+    items = list(finding.numbers.items())[:limit] if finding else []
+    shown = ((k.replace("_", " "), f"{v:.4g}" if isinstance(v, float) else str(v)) for k, v in items)
+    return ", ".join(f"{k} {v}" for k, v in shown)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``python -m rotvq claims``: status 1 where a verdict and its evidence disagree."""
+    parser = argparse.ArgumentParser(prog="python -m rotvq claims", description="Recheck the ledger of claims.")
+    parser.add_argument("ids", nargs="*", help="rows to check, or beginnings of their ids; all without")
+    parser.add_argument("--records", type=Path, help="folder with the records of every chapter")
+    parser.add_argument("--quiet", action="store_true", help="print only rows that disagree, and the counts")
+    args = parser.parse_args(argv)
+    claims = [c for c in load() if not args.ids or c.id.startswith(tuple(args.ids))]
+    if not claims:
+        parser.error(f"no row begins with {', '.join(args.ids)}")
+    outcomes, start = [], time.perf_counter()
+    for outcome in run(claims, args.records):
+        outcomes.append(outcome)
+        if not args.quiet or outcome.status == "disagrees":
+            c = outcome.claim
+            detail = numbers(outcome.finding) or f"experiment {', '.join(c.awaits)}" * bool(c.awaits)
+            print(f"{c.id}  {outcome.status:<10}  {c.verdict:<15}  {c.evidence or '-'}  {detail}".rstrip())
+    waiting = [o.claim for o in outcomes if o.claim.awaits]
+    for number in sorted({n for c in waiting for n in c.awaits}):
+        print(f"awaits experiment {number}: {', '.join(c.id for c in waiting if number in c.awaits)}")
+    counts = Counter(o.status for o in outcomes)
+    print("; ".join(f"{counts[s]} {s}" for s in ("agrees", "disagrees", "awaits", "untestable")), end="; ")
+    print(f"{len(outcomes)} rows in {time.perf_counter() - start:.0f} s")
+    return int(counts["disagrees"] > 0)

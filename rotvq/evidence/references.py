@@ -1,0 +1,50 @@
+"""Bibliographic claims, against the bibliography of the book."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from .base import evidence, found
+
+REFERENCES = Path(__file__).parents[2] / "book" / "references.bib"
+
+
+@cache
+def bibliography() -> dict[str, dict[str, str]]:
+    """Fields of every entry of references.bib, by key."""
+    out = {}
+    for key, body in re.findall(r"@\w+\{([^,]+),(.*?)\n\}", REFERENCES.read_text(encoding="utf-8"), re.S):
+        fields = re.findall(r"(\w+)\s*=\s*(?:\{(.*?)\}|(\d+))\s*(?:,\s*\n|,?\s*$)", body + "\n", re.S)
+        out[key] = {name.lower(): " ".join((braced or bare).split()) for name, braced, bare in fields}
+    return out
+
+
+@evidence
+def cited(key, author, year):
+    """First author and year as the bibliography has them."""
+    entry = bibliography()[key]
+    first = entry["author"].split(" and ")[0].split(",")[0].strip("{}")
+    return found((first, entry["year"]) == (author, year), bool(first), first_author=first, year=entry["year"])
+
+
+@evidence
+def titled(key, title):
+    """The title as the bibliography has it, braces aside."""
+    real = bibliography()[key]["title"].replace("{", "").replace("}", "")
+    return found(real == title, bool(real), title=real)
+
+
+@evidence
+def earlier(first, second):
+    """One work is older than another."""
+    a, b = (int(bibliography()[k]["year"]) for k in (first, second))
+    return found(a > b, a <= b, year_of_the_older=a, year_of_the_later=b)
+
+
+@evidence
+def about(key, claimed, real):
+    """A word that the title would have if it were about what is claimed, and one that it has."""
+    title = bibliography()[key]["title"]
+    return found(claimed.lower() in title.lower(), real.lower() in title.lower(), title=title)
