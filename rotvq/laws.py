@@ -8,7 +8,7 @@ A law takes its inputs by name, as a test takes fixtures, and returns what must 
         return norm(pull_back("rotation", z, q, g)), norm(q) / norm(z) * norm(g)
 
 Inputs: ``z, q, g, h`` vectors (n, d); ``mu`` a point (d,); ``U`` a random orthogonal matrix (d, d);
-``t`` in (0, 1); ``member`` the name of an estimator; ``draw(*shape)`` more normal numbers; ``generator``, ``n``, ``d``, ``dtype``.
+``t`` in (0, 1); ``member`` the name of an estimator; ``draw(*shape)`` more normal numbers; ``generator, n, d, dtype``.
 Returned: ``left, right`` or ``left, right, scale``; :class:`AtMost` of these for a bound; or a dict of them by label.
 The error is ``|left - right| / scale``, the scale by default the largest entry of each row.
 
@@ -92,14 +92,15 @@ class Law:
 LAWS: dict[str, Law] = {}
 
 
-def law(chapter: int, *, roundings: float = 500, tolerance: float | None = None, dims: tuple[int, ...] = DIMS,
+def law(chapter: int, *, roundings: float = 200, tolerance: float | None = None, dims: tuple[int, ...] = DIMS,
         kinds: tuple[str, ...] | None = None, members: tuple[str, ...] = tuple(ESTIMATORS)):  # fmt: skip
     """Register a law under its name. The function itself is returned, so laws can use each other."""
 
     def register(function: Callable) -> Callable:
         if LAWS.get(function.__name__, function).__module__ != function.__module__:
             raise ValueError(f"two laws are called {function.__name__!r}")
-        assert function.__doc__, f"law {function.__name__} states nothing: its docstring is the statement"
+        if not function.__doc__:
+            raise ValueError(f"law {function.__name__!r} states nothing: its docstring is the statement")
         LAWS[function.__name__] = Law(function, chapter, roundings, tolerance, dims, kinds or tuple(KINDS), members)
         return function
 
@@ -144,7 +145,7 @@ def _error(left: Tensor, right: Tensor, scale=None, bound: bool = False) -> floa
     if scale is None:
         scale = torch.maximum(left.abs(), right.abs())
         scale = scale.flatten(1).amax(1).view(-1, *[1] * (left.ndim - 1)) if left.ndim > 1 else scale
-    return float(torch.where(gap == 0, 0.0, gap / scale).max())
+    return float(torch.where(gap == 0, 0.0, gap / scale).detach().max())
 
 
 # inputs
