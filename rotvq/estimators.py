@@ -10,10 +10,8 @@ So an estimator *is* its pull-back :math:`g \mapsto G^\top g`. With :math:`a = z
 .. math:: G^\top g = (1-t)\,g + t\,\mathrm{clip}(r)\,P\,T^\top g, \qquad T \in \{I, R, H\},\ P \in \{I,\ I - aa^\top\}.
 
 ``R`` is the smallest rotation and ``H`` the reflection that take ``a`` to ``b``. The cost is O(d) a vector; no
-d x d matrix is ever formed. ``G`` is detached: nothing inside it (t, a scale, the codes) is learned from the loss.
-
-The rotation is from Fifty et al., "Restructuring Vector Quantization with the Rotation Trick", ICLR 2025
-(arXiv 2410.06424); the straight-through estimator from Bengio et al., 2013 (arXiv 1308.3432).
+d x d matrix is ever formed. The rotation is from Fifty et al., "Restructuring Vector Quantization with the Rotation
+Trick", ICLR 2025 (arXiv 2410.06424); the straight-through estimator from Bengio et al., 2013 (arXiv 1308.3432).
 """
 
 from __future__ import annotations
@@ -65,12 +63,11 @@ def _orthogonal(x: Tensor, y: Tensor) -> Tensor:
 def _rotation(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
     """``R^T g = H_a H_m g``: two successive reflections, m the unit bisector of a and b.
 
-    The textbook form divides by 1 + cos(theta) and loses the norm near theta = pi; this one keeps it. At b = -a, up to
-    the rounding of a and b, the plane of the half turn is free: here it is the plane of a and whichever of the first
-    two axes is farther from a.
+    The textbook form divides by 1 + cos(theta) and loses the norm near theta = pi; this one keeps it. At b = -a (up to
+    rounding) the plane of the half turn is free: here that of a and of whichever of the first two axes is farther.
     """
     s = _orthogonal(a + b, a - b)
-    half_turn = _norm(s) <= 8 * torch.finfo(a.dtype).eps
+    half_turn = _norm(s) <= 4 * torch.finfo(a.dtype).eps
     head = a[..., :2]
     axis = torch.zeros_like(head).scatter(-1, head.abs().argmin(-1, keepdim=True), 1.0)
     s = s - torch.where(half_turn, _dot(head, axis), 0.0) * a
@@ -82,10 +79,10 @@ def _rotation(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
 
 
 def _reflection(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
-    """``H g`` with ``H = I - 2uu^T`` and u the direction of a - b; the identity where a = b up to rounding."""
+    """``H g`` with ``H = I - 2uu^T`` and u the direction of a - b; the identity where a = b (up to rounding)."""
     u = _orthogonal(a - b, a + b)
     length = _norm(u)
-    u = torch.where(length > 8 * torch.finfo(a.dtype).eps, u / length, 0.0)
+    u = torch.where(length > 4 * torch.finfo(a.dtype).eps, u / length, 0.0)
     return g - 2 * _dot(u, g) * u
 
 
