@@ -129,13 +129,15 @@ class Report(NamedTuple):
         return f"{self.source}\n{self.table}"
 
 
-def show(name: str, seeds: int = 3) -> Report:
-    """Run a law on its dimensions and kinds of pairs; its source and its worst errors. Raises where it fails."""
-    found = LAWS.get(name) or every()[name]
-    worst = {d: max(found.check(d, kind=k, seed=s) for k in found.kinds for s in range(seeds)) for d in found.dims}
-    rows = [("d", *map(str, worst), "allowed"), ("error", *(f"{e:.0e}" for e in (*worst.values(), found.allowed())))]
-    table = "\n".join(f"{row[0]:<8}" + "".join(f"{cell:>9}" for cell in row[1:]) for row in rows)
-    return Report(inspect.getsource(found.function), table)
+def show(*names: str, seeds: int = 3) -> Report:
+    """Run laws on their dimensions and kinds of pairs: their source and worst errors. Raises where one fails."""
+    rows = [("", *(f"d = {d}" for d in DIMS), "allowed")]
+    for found in (LAWS.get(name) or every()[name] for name in names):
+        worst = {d: max(found.check(d, kind=k, seed=s) for k in found.kinds for s in range(seeds)) for d in found.dims}
+        rows.append((found.name, *(f"{worst[d]:.0e}" if d in worst else "-" for d in DIMS), f"{found.allowed():.0e}"))
+    width = 2 + max(len(row[0]) for row in rows)
+    table = "\n".join(row[0].ljust(width) + "".join(cell.rjust(8) for cell in row[1:]) for row in rows)
+    return Report("\n\n".join(inspect.getsource(LAWS[name].function) for name in names), table)
 
 
 def _error(left: Tensor, right: Tensor, scale=None, bound: bool = False) -> float:
