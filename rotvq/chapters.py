@@ -37,7 +37,7 @@ class Chapter:
         return grid(*axes.pop("cells"), **axes)
 
 
-SMOKE = {"seed": [0, 1], "steps": 20}
+SMOKE = {"data": "fashion-mnist-mini", "codebook_size": 64, "init_latents": 1024, "seed": [0, 1], "steps": 20}
 
 CHAPTERS = {
     "10_ste_vs_rotation": Chapter(

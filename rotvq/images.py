@@ -4,6 +4,7 @@
 name                train   val.    test    images and split
 ==================  ======  ======  ======  =====================================================================
 fashion-mnist       55,000   5,000  10,000  1 x 28 x 28; validation: the last 5,000 images of the training file
+fashion-mnist-mini   2,000     500   1,000  the first of each split: for tests and smoke runs
 photographs         12,288     768     768  3 x 32 x 32 crops of ten photographs in five folds: see `_photographs`
 cifar10             45,000   5,000  10,000  3 x 32 x 32; validation: the last 5,000 images of data_batch_5
 imagefolder:<path>   19/20    1/20    val/  3 x 256 x 256; validation: every 20th file of train/ in sorted order
@@ -119,6 +120,12 @@ def _fashion_mnist(_: int) -> Split:
     return train[:-VALIDATION], train[-VALIDATION:], test
 
 
+def _fashion_mnist_mini(fold: int) -> Split:
+    """The first images of each split, for runs that take seconds."""
+    train, validation, test = _fashion_mnist(fold)
+    return train[:2_000].clone(), validation[:500].clone(), test[:1_000].clone()
+
+
 def _idx(contents: bytes) -> Tensor:
     count, rows, columns = struct.unpack(">4xIII", contents[:16])
     return torch.frombuffer(bytearray(contents), dtype=torch.uint8, offset=16).view(count, 1, rows, columns)
@@ -218,6 +225,7 @@ def _decode(files: list[Path]) -> Tensor:
 
 LOADERS: dict[str, Callable[[int], Split]] = {
     "fashion-mnist": _fashion_mnist,
+    "fashion-mnist-mini": _fashion_mnist_mini,
     "photographs": _photographs,
     "cifar10": _cifar10,
 }

@@ -73,9 +73,10 @@ def start_codes(config: Config, model: nn.Module, data: images.Images, device) -
 def fit(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool = False) -> tuple[nn.Module, dict]:
     """Train the model of ``config``; return it with its result.
 
-    result: ``final``, the metrics at the last step; ``curve.stops``, the same at steps 500, 1000, 2000, 4000 ... and the
-    last; ``curve.trace``, statistics of some 40 training batches, the first among them; ``curve.first``, the first 20 losses. Where the
-    loss becomes NaN or inf training ends and ``final.diverged_at`` is the step at which that was seen.
+    result: ``curve.stops``, the metrics on the test split at steps 500, 1000, 2000, 4000 ... and the last; ``final``,
+    those at the last step and on the validation split; ``curve.trace``, statistics of some 40 training batches, the
+    first among them; ``curve.first``, the first 20 losses. Where a loss or metric becomes NaN or inf training ends and
+    ``final`` holds only ``diverged_at``, the step at which that was seen.
     Raises ValueError for a config that :meth:`Config.check` refuses, before any work.
     """
     config.check()
@@ -98,12 +99,12 @@ def fit(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool
         loss.backward()
         optimiser.step()
 
-    def stop(at: int) -> dict:
-        row = {"step": at}
-        for split in ("test", "validation"):
-            found = metrics.evaluate(model, getattr(data, split), data)
-            row |= {f"{split}_{name}": value for name, value in found.items()}
-        return row
+    def measured(split: str) -> dict:
+        found = metrics.evaluate(model, getattr(data, split), data)
+        return {f"{split}_{name}": value for name, value in found.items()}
+
+    def finite(numbers) -> bool:
+        return all(map(math.isfinite, numbers))
 
     warm = optimizer(config, model)
     for _ in range(config.pretrain_steps):  # the plain autoencoder: no codes yet
@@ -123,21 +124,24 @@ def fit(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool
         if at <= FIRST:
             first.append(loss.item())
         if traced:
-            if not math.isfinite(loss.item()):
+            row = {"loss": loss.item(), "reconstruction": reconstruction.item()}
+            row |= metrics.trace(model.quantizer, quantized, reconstruction, z)
+            if not finite(row.values()):
                 diverged_at = at
                 break
-            row = {"step": at, "loss": loss.item(), "reconstruction": reconstruction.item()}
-            row |= metrics.trace(model.quantizer, quantized, reconstruction, z)
-            trace.append({name: value if name == "step" else float(f"{value:.6g}") for name, value in row.items()})
+            trace.append({"step": at, **{name: float(f"{value:.6g}") for name, value in row.items()}})
         step(loss, optimiser)
         if at == config.steps or (at % 500 == 0 and (at // 500).bit_count() == 1):
-            stops.append(stop(at))
+            row = {"step": at, **measured("test")}
+            if not finite(row.values()):
+                diverged_at = at
+                break
+            stops.append(row)
     bar.close()
-    last = {} if diverged_at is not None else stops[-1] if stops else stop(0)
-    return model, {
-        "final": {**last, "diverged_at": diverged_at},
-        "curve": {"stops": stops, "trace": trace, "first": [x for x in first if math.isfinite(x)]},
-    }
+    final = {"diverged_at": diverged_at}
+    if diverged_at is None:
+        final |= (stops[-1] if stops else {"step": 0, **measured("test")}) | measured("validation")
+    return model, {"final": final, "curve": {"stops": stops, "trace": trace, "first": list(filter(math.isfinite, first))}}
 
 
 def train(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool = False) -> dict:
