@@ -121,7 +121,8 @@ class Figure:
 def _svg(fig) -> str:
     """The figure as an SVG element whose ink, paper and grey are variables of the page."""
     out = io.StringIO()
-    fig.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
+    with plt.rc_context(style()):
+        fig.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.S)

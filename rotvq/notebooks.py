@@ -161,7 +161,7 @@ def _execute(script: pathlib.Path, parameters: dict, page: pathlib.Path) -> bool
             failed.parent.mkdir(parents=True, exist_ok=True)
             if ran.exists():
                 shutil.copy(ran, failed)
-            print(f"run: {script.stem}: FAILED\n{error}", file=sys.stderr, flush=True)
+            print(f"run: {script.stem}: FAILED\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             return False
         seconds, notebook = time.perf_counter() - start, nbformat.read(ran, 4)
     records, shown = set(), {}

@@ -1,0 +1,118 @@
+"""Figures: one SVG that follows the page, arms that can be told apart, and glue that Sphinx reads."""
+
+import base64
+import io
+import itertools
+import re
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pytest
+
+from rotvq import figures
+from rotvq.estimators import ESTIMATORS
+from rotvq.figures import ARMS, CSS, Figure
+
+matplotlib.use("agg")
+
+
+def luminance(color):
+    def linear(c):
+        return c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
+
+    r, g, b = map(linear, matplotlib.colors.to_rgb(color))
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def contrast(a, b):
+    low, high = sorted([luminance(a), luminance(b)])
+    return (high + 0.05) / (low + 0.05)
+
+
+def drawn(**kwargs):
+    with plt.rc_context(figures.style()):
+        fig, ax = plt.subplots()
+        figures.seeds(ax, [1, 2, 3], [[1.0, 2.0, 3.0], [2.0, 2.0, float("nan")]], "ste", **kwargs)
+        ax.set_xlabel("step")
+        ax.legend()
+    return fig
+
+
+def test_every_estimator_has_an_arm():
+    assert set(ARMS) == set(ESTIMATORS)
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_arms_can_be_seen_on_both_pages(name):
+    """WCAG 2.1 asks for 3 of graphics. #121212 is the theme's dark page, and a light card is at least as light."""
+    assert contrast(ARMS[name].color, "#ffffff") >= 3 and contrast(ARMS[name].color, "#121212") >= 3
+
+
+def test_arms_differ_by_more_than_colour():
+    for (a, one), (b, two) in itertools.combinations(ARMS.items(), 2):
+        assert (one.linestyle, one.marker) != (two.linestyle, two.marker), (a, b)
+
+
+def test_figure_follows_the_page():
+    bundle = Figure(drawn(), alt='Two "seeds" & their mean')._repr_mimebundle_()
+    text = bundle["text/html"]
+    assert not any(placeholder in text for placeholder in CSS)
+    assert "var(--pst-color-text-base, currentColor)" in text
+    assert 'role="img" aria-label="Two &quot;seeds&quot; &amp; their mean"' in text
+    assert ">step</text>" in text, "text stays text"
+    assert not re.search(r'<g id="', text), "an id may stand only once on a page"
+    png = plt.imread(io.BytesIO(base64.b64decode(bundle["image/png"])))
+    assert png[0, 0, :3].min() == 1.0, "the PNG has a white page of its own"
+    assert not plt.get_fignums()
+
+
+def test_the_same_figure_gives_the_same_bytes():
+    assert Figure(drawn(), alt="a")._repr_mimebundle_() == Figure(drawn(), alt="a")._repr_mimebundle_()
+
+
+def test_several_figures_are_one_picture():
+    one, two = (Figure([drawn() for _ in range(n)], alt="a")._repr_mimebundle_() for n in (1, 2))
+    assert two["text/html"].count("<svg") == 2 and two["text/html"].count("role=") == 1
+    width = [plt.imread(io.BytesIO(base64.b64decode(b["image/png"]))).shape[1] for b in (one, two)]
+    assert width[1] == 2 * width[0]
+
+
+def test_a_figure_needs_words():
+    with pytest.raises(ValueError, match="alt is empty"):
+        Figure(drawn(), alt=" ")
+
+
+def test_seeds_draws_each_seed_and_their_mean():
+    fig = drawn(label="arm")
+    lines = fig.axes[0].lines
+    assert [list(line.get_ydata()) for line in (lines[0], lines[2])] == [[1.0, 2.0, 3.0], [1.5, 2.0, 3.0]]
+    assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == ["arm"]
+    plt.close(fig)
+
+
+def test_paired_dots_draws_every_point_the_mean_and_the_interval():
+    fig, ax = plt.subplots()
+    figures.paired_dots(ax, [("first", [1.0, 2.0, 6.0], (0.0, 5.0)), ("second", [-1.0], None)])
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["second", "first"]
+    xs = [list(line.get_xdata()) for line in ax.lines]
+    assert [1.0, 2.0, 6.0] in xs and [0.0, 5.0] in xs and [3.0] in xs and [-1.0] in xs
+    plt.close(fig)
+
+
+@pytest.mark.parametrize("value", [0.5, 3])
+def test_glue_writes_what_myst_nb_writes(value, monkeypatch):
+    from myst_nb.ext.glue import glue
+
+    ours, theirs = [], []
+    monkeypatch.setattr(figures, "display", lambda data, **more: ours.append((data, more)))
+    monkeypatch.setattr("myst_nb.ext.glue.ipy_display", lambda data, **more: theirs.append((data, more)))
+    figures.glue("name", value)
+    glue("name", value, display=False)
+    assert ours == theirs
+
+
+def test_glue_writes_words_without_quotes(monkeypatch):
+    said = []
+    monkeypatch.setattr(figures, "display", lambda data, **_: said.append(data))
+    figures.glue("name", "2.0 to 3.1 %")
+    assert said == [{"application/papermill.record/text/plain": "2.0 to 3.1 %"}]

@@ -1,0 +1,84 @@
+"""README: its example gives the output it shows, and each of its commands is run or held to what runs it."""
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT
+
+TEXT = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^ *```(\w*)\n(.*?)^ *```", TEXT, re.S | re.M)
+COMMANDS = [line.split("#")[0].strip() for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+MAKE = [c for c in COMMANDS if c.startswith("make ")]
+PAPERMILL = [c for c in COMMANDS if c.startswith(".venv/bin/papermill ")]
+ROTVQ = [c for c in COMMANDS if c.startswith(".venv/bin/python -m rotvq ")]
+
+
+def test_every_command_is_tested_below():
+    assert set(COMMANDS) == {*MAKE, *PAPERMILL, *ROTVQ} and MAKE and PAPERMILL and ROTVQ
+
+
+def test_example():
+    (example,) = (text for kind, text in BLOCKS if kind == "python")
+    (shown,) = (text for kind, text in BLOCKS if kind == "text")
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(example, {})
+    assert out.getvalue() == shown
+    assert len(example.splitlines()) <= 12
+
+
+def test_make_commands_are_what_continuous_integration_runs():
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert [line for line in lines if line.startswith("make ")] == MAKE == ["make book", "make test"]
+
+
+@pytest.mark.parametrize("target", ["book", "test"])
+def test_make_targets_exist(target):
+    dry = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+    assert dry.returncode == 0 and "rotvq book all" in dry.stdout
+
+
+def test_make_refuses_an_old_python(tmp_path):
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\necho rotvq needs Python 3.11 or newer >&2\nexit 1\n")
+    old.chmod(0o755)
+    command = ["make", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}", "setup"]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert made.returncode and "3.11" in made.stderr and not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize("command", ROTVQ)
+def test_rotvq_commands(command, tmp_path):
+    """As they stand, in another directory; without training, and on a device that is here."""
+    words = shlex.split(command)[1:]
+    if "cuda" in words:
+        import torch
+
+        if not torch.cuda.is_available():
+            words = ["cpu" if word == "cuda" else word for word in words]
+    ran = subprocess.run([sys.executable, *words, "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", PAPERMILL)
+def test_papermill_commands(command, tmp_path):
+    """The notebook is there and knows the parameters, with those types. test_notebooks.py runs papermill on it."""
+    from test_notebooks import check_cell
+
+    words = shlex.split(command)
+    notebook, given = words[1], yaml.safe_load(words[words.index("-y") + 1])
+    assert (ROOT / notebook).is_file()
+    check_cell(os.path.basename(notebook).removesuffix(".ipynb"), given)
+
+
+def test_the_tree_is_the_tree():
+    (tree,) = (text for kind, text in BLOCKS if not kind)
+    for path in re.findall(r"^(\S+)", tree, re.M):
+        assert (ROOT / path).exists(), path
