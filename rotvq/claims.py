@@ -141,8 +141,12 @@ def run(claims: Sequence[Claim] | None = None, records: Path | None = None) -> I
 def numbers(finding: Finding | None, limit: int | None = None) -> str:
     """The numbers of a finding in words: ``rms ratio 0.798, ...``."""
     items = list(finding.numbers.items())[:limit] if finding else []
-    shown = ((k.replace("_", " "), f"{v:.4g}" if isinstance(v, float) else str(v)) for k, v in items)
-    return ", ".join(f"{k} {v}" for k, v in shown)
+    return "; ".join(f"{words(k)} {f'{v:.4g}' if isinstance(v, float) else v}" for k, v in items)
+
+
+def words(name: str) -> str:
+    """``gain_at_r_0_1`` as ``gain at r 0.1``, ``pi_minus_1e_3`` as ``pi minus 1e-3``."""
+    return re.sub(r"(?<=_\de)_(?=\d)", "-", re.sub(r"(?<=_\d)_(?=\d)", ".", name)).replace("_", " ")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

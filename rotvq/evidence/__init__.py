@@ -7,6 +7,7 @@ from . import (  # noqa: F401  (each registers what it holds)
     codebooks,
     collapse,
     convergence,
+    cost,
     geometry,
     gradients,
     paper,

@@ -28,7 +28,9 @@ def threshold(estimator: str, mu: float = MU) -> float:
 def run(estimator="rotation", gamma=1.0, beta=1.0, r0=1.0, mu=MU, nu=0.0, time=1e5) -> np.ndarray:
     """States (s, t, w) from s = 1, |q|/|z| = r0 (so t = r0 / sqrt(rho)), w = 1; 0 where the norms have vanished."""
     times = np.concatenate([[0.0], np.geomspace(1e-2, time, 400)])
-    states = model.flow(estimator, (1.0, r0 / math.sqrt(RHO), 1.0), times, CELLS, gamma=gamma, mu=mu, beta=beta, nu=nu)
+    with np.errstate(invalid="ignore"):  # the solver may look past the end of the model, at s = t = 0
+        states = model.flow(estimator, (1.0, r0 / math.sqrt(RHO), 1.0), times, CELLS, gamma=gamma,
+                            mu=mu, beta=beta, nu=nu)
     return np.nan_to_num(states)
 
 
@@ -41,12 +43,10 @@ def losses(s, t, w):
     return 1 - 2 * RHO * w * t + RHO * (w * t) ** 2, s * s - 2 * RHO * s * t + RHO * t * t
 
 
-@evidence
-def thresholds():
-    """Both thresholds, simulated 3 percent below and above, agree with the formula; rotation's is rho times STE's."""
-    ok = all(collapses(estimator=e, gamma=f * threshold(e), time=3e3) == (f > 1)
-             for e in ("rotation", "ste") for f in (0.97, 1.03))
-    return found(ok, ok, rotation=threshold("rotation"), ste=threshold("ste"), ratio=RHO)
+def thresholds_hold() -> bool:
+    """Three percent below and above the formula's threshold, rotation and STE do what it says."""
+    return all(collapses(estimator=e, gamma=f * threshold(e), time=3e3) == (f > 1)
+               for e in ("rotation", "ste") for f in (0.97, 1.03))
 
 
 @evidence
@@ -55,7 +55,7 @@ def sufficient_conditions():
     meets = collapses(gamma=2.0, beta=1000.0, r0=0.01)
     breaks = collapses(gamma=3.0, beta=0.02, r0=0.01)  # here gamma < 1/beta
     at_one = collapses(gamma=3.0, beta=0.02, r0=1.0)  # here r0 = 1 as well
-    return found(meets, not meets and breaks and at_one, threshold=threshold("rotation"),
+    return found(meets, not meets and breaks and at_one and thresholds_hold(), threshold=threshold("rotation"),
                  final_s_where_conditions_hold=run(gamma=2.0, beta=1000.0, r0=0.01)[0, -1],
                  final_s_where_they_fail=run(gamma=3.0, beta=0.02, r0=1.0)[0, -1])
 
@@ -129,9 +129,8 @@ def auxiliary_terms_alone():
     goal = (beta * z + gamma * q) / (beta + gamma)
     for _ in range(20_000):
         z, q = z - 0.01 * 2 * gamma * (z - q), q - 0.01 * 2 * beta * (q - z)
-    x, s, code = normal(4000, seed=1).abs().numpy(), 1.0, 0.9
-    x = np.concatenate([x, -x])
-    for _ in range(20_000):  # codes +-code, encoder z = s x: d/ds and d/dcode of the two terms
+    x, s, code = normal(500, seed=1).abs().numpy(), 1.0, 0.9
+    for _ in range(10_000):  # codes +-code, encoder z = s x: d/ds and d/dcode of the two terms
         e = np.abs(x) * s - code
         s, code = s - 0.01 * 2 * gamma * np.mean(e * np.abs(x)), code + 0.01 * 2 * beta * np.mean(e)
     return found(abs(z) < 1e-3, abs(z - goal) < 1e-9 and abs(s) < 1e-3 and abs(code) < 1e-3,
@@ -166,14 +165,3 @@ def retune_gamma():
     gamma = math.sqrt(threshold("rotation") * threshold("ste"))
     ste, rot = collapses(estimator="ste", gamma=gamma), collapses(gamma=gamma)
     return found(rot and not ste, gamma=gamma, threshold_rotation=threshold("rotation"), threshold_STE=threshold("ste"))
-
-
-@evidence
-def runaway_without_decay():
-    """Without weight decay STE stops at s = gamma^(-1/2); rotation shrinks like (8 gamma (1 - rho) T)^(-1/4)."""
-    gamma, time = 1.0, 1e6
-    ste = run(estimator="ste", gamma=gamma, mu=0.0)[0, -1]
-    rot = run(gamma=gamma, mu=0.0, time=time)[0, -1]
-    law = (8 * gamma * (1 - RHO) * time) ** -0.25
-    return found(abs(ste - 1) < 1e-4 and abs(rot / law - 1) < 0.01, final_s_STE=ste, final_s_rotation=rot,
-                 predicted=law)

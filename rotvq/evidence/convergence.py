@@ -133,10 +133,10 @@ def bounded_norms():
 @evidence
 def online_kmeans():
     """A constant EMA decay leaves the codes wandering; running means reach 1/t; poor starts stay poor."""
-    decay, sigma2, T = 0.99, 1.0, 200_000
-    x, e, ema = normal(T, seed=4), 0.0, 0.0
-    for i in range(T):
-        e = decay * e + (1 - decay) * float(x[i])
+    decay, sigma2, T = 0.99, 1.0, 60_000
+    e, ema = 0.0, 0.0
+    for i, x in enumerate(normal(T, seed=4).tolist()):
+        e = decay * e + (1 - decay) * x
         ema += e * e * (i >= T // 2) / (T // 2)
     law = (1 - decay) / (1 + decay) * sigma2
     running = [float(normal(400, t, seed=5).mean(1).square().mean()) * t for t in (100, 1000)]
@@ -162,7 +162,7 @@ def minibatch_kmeans():
                  mean_of_the_latents_now=1.0, running_mean=running, ema=ema)
 
 
-def _himmelblau(name, K, starts=20, points=256):
+def _himmelblau(name, K, starts=20, points=128):
     """Distortion and objective after 100 updates of all starts at once: step 1e-3, EMA 0.8, codes from the points."""
     z = 10 * torch.rand(starts, points, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 5
     codes = z[:, :K].clone()

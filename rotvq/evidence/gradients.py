@@ -22,9 +22,12 @@ def gradient_angle(where):
         gaps.append(float(abs(phi - theta)))
     z, q, g = vector(1.0, 0, 0), vector(0.5, 0.75**0.5, 0), vector(0, 0, 1.0)
     orthogonal = angle(pull_back("rotation", z, q, g), g)
+    random = normal(20_000, 64, seed=9)
+    z, q = torch.eye(64, dtype=z.dtype)[0], torch.cat([q[:2], torch.zeros(62, dtype=z.dtype)])
+    mean = angle(pull_back("rotation", z.expand_as(random), q.expand_as(random), random), random).mean()
     claim = max(gaps) < 1e-6 and (d == 2 or orthogonal > 1)
     return found(claim, law < 1e-8, largest_gap_in_degrees=max(gaps), error_of_the_sine_law=law,
-                 angle_for_theta_60_and_g_off_the_plane=orthogonal)
+                 angle_for_theta_60_and_g_off_the_plane=orthogonal, mean_for_theta_60_in_d_64=mean)
 
 
 @evidence

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from .base import angle, close, evidence, found, gradient_map, norm, normal, polar, pull_back, turn, vector
+from .base import angle, close, evidence, found, gradient_map, norm, normal, polar, turn, vector
 
 I2 = torch.eye(2, dtype=torch.float64)
 
@@ -175,67 +175,11 @@ def forward_value():
 
 
 @evidence
-def linear_cost():
-    """The closed form needs some 8 d multiplications and no matrix; it equals the dense product."""
-    d = 1024
-    z, q = normal(2, d, seed=1)
-    g = normal(d, seed=2)
-    gap = norm(pull_back("rotation", z, q, g) - gradient_map(z, q).T @ g) / norm(g)
-    return found(gap < 1e-12, d=d, multiplications_closed_form=8 * d, multiplications_dense=d * d, relative_gap=gap)
-
-
-@evidence
-def overhead(which):
-    """The closed form does the same work per number at every d; the dense product's grows with d."""
-    work = {d: 8 * d / d for d in (8, 64, 512, 4096)}  # two inner products and two updates, 2 d each
-    right = linear_cost()
-    return found({"is quadratic": work[4096] > 2 * work[8], "grows with d": work[4096] > work[512],
-                  "needs the matrix": not right.claim}[which], right.claim, multiplications_per_number_d_8=work[8],
-                 multiplications_per_number_d_4096=work[4096], relative_gap_from_the_dense_product=right.numbers[
-                     "relative_gap"])
-
-
-@evidence
 def unit_vectors():
     """z/|z| and q/|q| have length 1, and <a, b> lies in [-1, 1]."""
     cosines = [float(_unit(z) @ _unit(q)) for z, q in _pairs(2, 8, 64)]
     length = max(abs(norm(_unit(z)) - 1) for z, _ in _pairs(2, 8, 64))
     return found(max(map(abs, cosines)) <= 1 and length < 1e-14, largest_cosine=max(cosines), smallest=min(cosines))
-
-
-@evidence
-def algorithm_5_1():
-    """The listing is right away from theta = pi and loses the norm near it in float32; two reflections keep it."""
-    def listing(z, q):
-        a, b = z / norm(z), q / norm(q)
-        v = a + b
-        return norm(q) / norm(z) * (z + 2 * b * (a @ z) - v * (v @ z) / (1 + a @ b))
-
-    far = max(norm(listing(z, q) - q) / norm(q) for z, q in _pairs(2, 8, 64))
-    t, lost, kept = math.pi - 1e-3, 0.0, 0.0
-    for seed in range(20):
-        z, u, g = (_unit(x) for x in normal(3, 8, seed=seed))
-        u = _unit(u - (u @ z) * z)
-        z, q, g = (x.float() for x in (z, math.cos(t) * z + math.sin(t) * u, g))
-        a, b = z / norm(z), q / norm(q)
-        v = a + b
-        textbook = g + 2 * a * (b @ g) - v * (v @ g) / (1 + a @ b)
-        lost = max(lost, abs(norm(textbook) - 1))
-        kept = max(kept, abs(norm(pull_back("rotation", z, q, g)) - 1))
-    return found(far < 1e-12 and lost < 1e-5, far < 1e-12 and kept < 1e-6,
-                 error_far_from_pi=far, norm_lost_at_pi_minus_1e_3=lost, with_two_reflections=kept)
-
-
-@evidence
-def same_trick_backward():
-    """G^T g has the closed form of G z with the two unit vectors exchanged."""
-    worst = 0.0
-    for z, q in _pairs(2, 8, 64):
-        a, b, g = _unit(z), _unit(q), normal(len(z), seed=7)
-        v = a + b
-        swapped = norm(q) / norm(z) * (g + 2 * a * (b @ g) - v * (v @ g) / (1 + a @ b))
-        worst = max(worst, norm(swapped - gradient_map(z, q).T @ g) / norm(g))
-    return found(worst < 1e-10, largest_relative_error=worst)
 
 
 @evidence
