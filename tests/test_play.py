@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import HTML, built
 
 from rotvq.estimators import ESTIMATORS, rotate, straight_through
 from rotvq.figures import ARMS
 
 ROOT = Path(__file__).parents[1]
-BOOK, HTML = ROOT / "book", ROOT / "_build" / "html"
+BOOK = ROOT / "book"
 NAMES = ["codebook", "field", "collapse", "angle"]
 DRAWN = ["ste", "rotation", "rotation_only", "scale_only", "clipped", "reflection", "radial_free", "radial_free_scale"]
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium")
 
-PAGE = """<!doctype html><html data-theme="{theme}"><meta charset="utf-8">
+PAGE = """<!doctype html><html data-theme="light"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <style>html[data-theme=dark] {{ --pst-color-text-base: #ced6dd; --pst-color-background: #14181e;
 --pst-color-border: #48566b; --pst-color-text-muted: #9ca4af; background: #14181e }}</style>
@@ -48,8 +48,9 @@ def test_mathematics_without_a_browser():
 
 @pytest.fixture(scope="module")
 def chromium():
-    if CHROMIUM is None:
-        pytest.skip("needs a Chromium")
+    if not CHROMIUM:
+        missing = "no browser here: install Chromium (Debian: apt-get install chromium) to test the figures that move"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as p:
@@ -60,10 +61,10 @@ def chromium():
 
 @pytest.fixture
 def figure(chromium, tmp_path):
-    """figure(name, theme=..., **context options) -> a page from file:// with one live figure; fails on any error."""
+    """figure(name, **context options) -> a page from file:// with one live figure; fails on any error."""
     opened, problems = [], []
 
-    def go(name, theme="light", live=True, **options):
+    def go(name, live=True, **options):
         context = chromium.new_context(**{"viewport": {"width": 700, "height": 900}, **options})
         opened.append(context)
         page = context.new_page()
@@ -71,7 +72,7 @@ def figure(chromium, tmp_path):
         page.on("pageerror", lambda e: problems.append(e.message))
         page.on("request", lambda r: None if r.url.startswith("file:") else problems.append(r.url))
         path = tmp_path / f"{name}.html"
-        html = PAGE.format(theme=theme, name=name, book=BOOK.as_uri(), assets=(BOOK / "assets").as_uri())
+        html = PAGE.format(name=name, book=BOOK.as_uri(), assets=(BOOK / "assets").as_uri())
         path.write_text(html, encoding="utf-8")
         page.goto(path.as_uri())
         if live:
@@ -200,7 +201,6 @@ def test_angle_law_agrees_with_torch(figure):
 # ---- what a reader does
 
 
-@needs_browser
 @pytest.mark.parametrize("name", NAMES)
 def test_without_scripts_the_printed_figure_stays(figure, name):
     page = figure(name, live=False, java_script_enabled=False)
@@ -223,8 +223,11 @@ def test_the_live_figure_takes_its_place(figure, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_both_themes(figure, name):
+    page = figure(name)
+
     def ink(theme):
-        fill = figure(name, theme=theme).evaluate("getComputedStyle(document.querySelector('.mv text')).fill")
+        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        fill = page.evaluate("getComputedStyle(document.querySelector('.mv text')).fill")
         return [int(x) for x in re.findall(r"\d+", fill)]
 
     light, dark = ink("light"), ink("dark")
@@ -341,8 +344,8 @@ def test_a_frame_of_200_points_takes_under_8_ms(figure, name):
     assert 0 < (seconds() - start) / count < 0.008  # the mean, first frames and compilation included
 
 
-@pytest.mark.skipif(not (HTML / "play.html").exists(), reason="needs the built book")
 def test_the_page_of_the_book(chromium):
+    built()
     page = chromium.new_page()
     page.goto((HTML / "play.html").as_uri())
     for name in NAMES:

@@ -21,7 +21,7 @@
     const s = { ...START, n: 200, ...options }, root = R.svg(box, 400, 370, alt);
     const polar = (c, r, a) => [c[0] + r * Math.cos(a / DEG), c[1] - r * Math.sin(a / DEG)];
     const wedge = (c, r, a, b) => `M${R.points([c, polar(c, r, a)])}A${px(r)} ${px(r)} 0 0 0 ${R.points([polar(c, r, b)])}z`;
-    const A = [105, 120], B = [290, 120];
+    const A = [100, 116], B = [296, 116];
     const sector = [A, B].map(() => el("path", { class: "mv-cell mv-on" }, root)), fan = el("path", { class: "mv-fan mv-rotation" }, root);
     const arms = ["g", "g", "g", "rotation"].map((c) => el("path", { class: "mv-arrow mv-" + c }, root));
     const tags = ["z", "q", "g", "Rᵀg"].map((t) => text(root, 0, 0, t, { class: "mv-symbol", "text-anchor": "middle" }));
@@ -34,18 +34,18 @@
     const line = el("path", { class: "mv-line mv-rotation" }, root), here = el("path", { class: "mv-axis" }, root);
     const dot = el("circle", { r: 5.5, class: "mv-code" }, root);
     text(root, 370, 200, "φ/θ: median, middle 80 %, mean cosine (dotted)", { class: "mv-muted", "text-anchor": "end" });
-    [[A, "from z to q: θ"], [B, "what g feels: φ"]].forEach(([c, t]) => text(root, c[0], 154, t, { class: "mv-muted", "text-anchor": "middle" }));
+    [[A, "from z to q: θ"], [B, "what g feels: φ"]].forEach(([c, t]) => text(root, c[0], 152, t, { class: "mv-muted", "text-anchor": "middle" }));
     const out = html("output", {}, box);
 
     function draw() {
       const { theta, d } = s, half = quantile(0.5, theta, d), [lo, hi] = [0.1, 0.9].map((p) => quantile(p, theta, d)), mean = DEG * Math.acos(meanCos(theta, d));
       const p = shares(theta, d), top = Math.max(...p), ds = R.spaced(D, s.n);
       const curve = (f) => ds.map((v) => x(v) + " " + y(f(v) / theta)).join("L");
-      [A, B].forEach((c, i) => fill(sector[i], { d: wedge(c, 84, 0, theta) }));
-      fill(fan, { d: `M${R.points([B, ...p.map((v, i) => polar(B, 84 * Math.sqrt(v / top), (theta * (i + 0.5)) / BINS))]).replaceAll(" ", "L")}z` });
+      [A, B].forEach((c, i) => fill(sector[i], { d: wedge(c, 78, 0, theta) }));
+      fill(fan, { d: `M${R.points([B, ...p.map((v, i) => polar(B, 78 * Math.sqrt(v / top), (theta * (i + 0.5)) / BINS))]).replaceAll(" ", "L")}z` });
       [[A, 0], [A, theta], [B, 0], [B, half]].forEach(([c, a], i) => {
-        const at = polar(c, 100, a);
-        fill(arms[i], { d: R.arrow(c, polar(c, 86, a)) });
+        const at = polar(c, 93, a);
+        fill(arms[i], { d: R.arrow(c, polar(c, 80, a)) });
         fill(tags[i], { x: px(at[0]), y: px(at[1] + (i === 2 ? 14 : 4)) });
       });
       fill(line, { d: "M" + curve((v) => quantile(0.5, theta, v)) });

@@ -51,8 +51,8 @@
       const m = measure(s), at = P.to(s.z), used = [];
       /* a name beyond the tip of its arrow, moved down while it would cover another */
       const name = (t, from, tip) => {
-        const v = add(tip, from, -1), n = norm(v) || 1, x = tip[0] + (12 * v[0]) / n, far = v[0] < -0.3 * n;
-        const width = 7 * t.textContent.length, left = far ? x - width : x;
+        const v = add(tip, from, -1), n = norm(v) || 1, far = v[0] < -0.3 * n, width = 6.5 * t.textContent.length;
+        const x = Math.min(tip[0] + (12 * v[0]) / n, far ? 400 : 398 - width), left = far ? x - width : x;
         let y = tip[1] + (12 * v[1]) / n + 4;
         while (used.some(([l, w, o]) => Math.abs(o - y) < 13 && l < left + width && left < l + w)) y += 13;
         used.push([left, width, y]);

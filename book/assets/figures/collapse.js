@@ -72,7 +72,7 @@
     el("path", { d: "M40 382H370", class: "mv-axis" }, root);
     R.ticks(root, [0.1, 1, 10], R.below(gx, 397));
     const marks = {};
-    for (const k in NAMES) marks[k] = { line: el("path", { class: "mv-arrow mv-" + k }, root), tag: text(root, 0, 0, "") };
+    for (const k in NAMES) marks[k] = { line: el("path", { class: "mv-arrow mv-" + k }, root), tag: text(root, 0, 0, "", { "text-anchor": "middle" }) };
     const here = el("path", { class: "mv-code" }, root), htag = text(root, 0, 0, "γ", { class: "mv-symbol", "text-anchor": "middle" });
     const out = html("output", {}, box);
 
@@ -85,9 +85,9 @@
         title.textContent = `${NAMES[k]}: ` + (rest ? `s settles at ${num(rest[0])}` : "s, t and w decay to 0");
         s[k] = { path, rest };
         said.push(`${NAMES[k]} ${rest ? "settles" : "collapses"} (γ* = ${num(threshold(k, s))})`);
-        const at = gx(threshold(k, s)), far = k === "ste";
-        fill(marks[k].line, { d: `M${at} 362V382` });
-        fill(marks[k].tag, { x: R.clamp(at + (far ? 4 : -4), far ? 40 : 100, far ? 330 : 370), y: 357, "text-anchor": far ? "start" : "end" }).textContent = `γ* ${NAMES[k]}`;
+        const g = threshold(k, s), at = gx(g), row = k === "ste" ? 358 : 345, [lo, hi] = GAMMA;
+        fill(marks[k].line, { d: g > lo && g < hi ? `M${at} ${row + 4}V382` : "" });
+        fill(marks[k].tag, { x: R.clamp(at, 75, 335), y: row }).textContent = (g < lo ? "← " : "") + `γ* ${NAMES[k]}` + (g > hi ? " →" : "");
       }
       const [a, b] = ["rotation", "ste"].map((k) => gx(threshold(k, s))), at = gx(s.gamma);
       fill(between, { x: a, width: px(b - a) });
