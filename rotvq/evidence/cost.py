@@ -6,17 +6,17 @@ import math
 from functools import cache
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from .base import evidence, found, gradient_map, norm, normal, pull_back, triples
 
 
-class _Written(TorchDispatchMode):
+class _Written(TorchFunctionMode):
     """Counts the numbers that all operations inside write."""
 
     total = 0
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
         self.total += sum(x.numel() for x in (out if isinstance(out, tuple | list) else [out]) if torch.is_tensor(x))
         return out
