@@ -302,7 +302,9 @@ def test_the_flow_plays_pauses_and_steps(figure):
     page.get_by_role("combobox", name="Gradient").select_option("quadratic")
     page.get_by_role("combobox", name="Estimator").select_option("ste")
     assert state(page, "loss") == "quadratic" and state(page, "estimator") == "ste"
+    page.get_by_role("button", name="Play").click()
     page.get_by_role("button", name="Reset").click()
+    assert page.locator(".mv").get_attribute("aria-busy") == "false"
     assert page.get_by_role("combobox", name="Gradient").input_value() == "constant"
 
 

@@ -55,6 +55,7 @@
       const box = html("div", { class: "mv mv-" + name });
       const start = () => {
         box.replaceChildren();
+        box.setAttribute("aria-busy", false);
         box.state = figure.build(box, img.alt);
         return button([...box.querySelectorAll(".mv-bar")].pop(), "Reset", () => start().focus());
       };
