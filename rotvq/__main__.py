@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import math
 import sys
 from collections import Counter
@@ -84,11 +85,8 @@ def grid(chapter: Positional[str], profile: str = "standard", engine: str = "ser
             print(_shown(part), _cost(part, store, entered.workers), f"The cap is {cap:g} core-hours.", sep="\n")
     else:
         outcomes = dict(grids.run(configs, store, engine, device=device, cap=math.inf if over else cap))
-        failures = {config: outcome for config, outcome in outcomes.items() if isinstance(outcome, grids.Failure)}
-        for config, failure in failures.items():
-            print(f"{config.id} failed: {failure}", file=sys.stderr)
         print(_status(configs, store))
-        return 1 if failures else 0
+        return 1 if any(isinstance(outcome, grids.Failure) for outcome in outcomes.values()) else 0
     return 0
 
 
@@ -188,6 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv and argv[0] in ELSEWHERE:
         return importlib.import_module(f"rotvq.{argv[0]}").main(argv[1:]) or 0
     commands = {command.__name__: command for command in (train, grid, verify, book, claims)}
+    logging.basicConfig(format="%(message)s")
     flags = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     try:
         return tyro.extras.subcommand_cli_from_dict(

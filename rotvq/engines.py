@@ -102,9 +102,9 @@ def _hold(leash) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=watch, daemon=True).start()
     import rotvq.train  # noqa: F401
-    from rotvq.provenance import digest
+    from rotvq.provenance import code
 
-    digest()  # of the code as it is now
+    code()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from rotvq.records import Records
 from rotvq.train import train
 
 STEP = 0.010  # seconds a step at batch 32 on one core of a server, where no record tells
-STOP = 100  # an evaluation of the test and validation splits costs as much as so many steps
+STOP = 100  # an evaluation of the test split costs as much as so many steps; of the validation split, half
 logger = logging.getLogger(__name__)
 
 
@@ -51,8 +51,16 @@ def run(
 
     A run whose worker died is tried once more. cap: core-hours above which nothing is started. Everything is checked
     before anything runs: a bad config, engine or device, or a cost above the cap, raises ValueError.
+
+    >>> import tempfile
+    >>> runs = configuration.grid(data="fashion-mnist-mini", codebook_size=16, steps=3, seed=[0, 1])
+    >>> records = Records(tempfile.mkdtemp())
+    >>> [(config.seed, record["result"]["final"]["step"]) for config, record in run(runs, records)]
+    [(0, 3), (1, 3)]
+    >>> list(run(runs, records))                        # what has a record is not trained again
+    []
     """
-    provenance.digest()  # of the code as it is now
+    provenance.code()
     configs = [config.check() for config in dict.fromkeys(configs)]
     engine = engines.engine(engine) if isinstance(engine, str) else engine
     with engine as entered:
@@ -101,8 +109,8 @@ def _work(fn, config: Config, device: str) -> tuple[dict, dict]:
 
 
 def work(config: Config) -> float:
-    """What a run costs, in steps at batch 32: a step's cost is 0.4 + 0.6 batch/32, and stops are evaluations."""
-    stops = 2 + max(0, config.steps // 500).bit_length()
+    """What a run costs, in steps at batch 32: a step costs 0.4 + 0.6 batch/32, a stop an evaluation."""
+    stops = 1.5 + (config.steps // 500).bit_length()
     return (config.pretrain_steps + config.steps) * (0.4 + 0.6 * config.batch / 32) + STOP * stops
 
 

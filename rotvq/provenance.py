@@ -55,19 +55,22 @@ def _inert(node) -> bool:
 
 
 @lru_cache
-def commit() -> tuple[str | None, str | None]:
-    """The commit of the checkout, and a hash of how ``rotvq/`` differs from it (None where it does not)."""
+def code() -> dict[str, str | None]:
+    """The digest, the commit of the checkout, and a hash of how ``rotvq/`` differs from it (None where it does not).
+
+    Asked for when a process starts to train, so that it tells the code that the process has read.
+    """
     try:
         _git("ls-files", "--error-unmatch", Path(__file__).name)  # fails where this file is not part of a checkout
         head = _git("rev-parse", "HEAD").decode().strip()
         changes = _git("diff", "HEAD", "--", ".") + _git("ls-files", "--others", "--exclude-standard", "--", ".")
-    except (OSError, subprocess.CalledProcessError):
-        return None, None  # an installed wheel, or no git
-    return head, hashlib.sha256(changes).hexdigest()[:16] if changes else None
+    except (OSError, subprocess.CalledProcessError):  # an installed wheel, or no git
+        head, changes = None, b""
+    return {"digest": digest(), "commit": head, "dirty": hashlib.sha256(changes).hexdigest()[:16] if changes else None}
 
 
 def _git(*arguments: str) -> bytes:
-    return subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, check=True, timeout=60).stdout
+    return subprocess.run(["git", "--no-optional-locks", *arguments], cwd=HERE, capture_output=True, check=True, timeout=60).stdout
 
 
 @lru_cache
@@ -92,11 +95,8 @@ def peak_bytes(device: str) -> int:
 
 def describe(config: Config, *, device: str, threads: int, seconds: float) -> dict:
     """The provenance of one run that has just ended in this process."""
-    head, dirty = commit()
     return {
-        "digest": digest(),
-        "commit": head,
-        "dirty": dirty,
+        **code(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

@@ -61,8 +61,8 @@ def compare(old: dict, new: dict, spread: dict[str, float]) -> Verdict:
     ]
     finals = {name: (value, new["result"]["final"].get(name)) for name, value in old["result"]["final"].items()}
     for name, (a, b) in finals.items():
-        if a is None or b is None:
-            close = a == b or name == "diverged_at"
+        if name == "diverged_at" or a is None or b is None:
+            close = (a is None) == (b is None)
         else:
             close = abs(a - b) <= max(spread.get(name, 0.0), LEAST * abs(a))
         found += [] if close else [_said(f"final {name}", a, b)]

@@ -109,7 +109,7 @@ def test_grid_trains_what_is_missing(call, tmp_path):
     assert call(*words, "--dry-run")[1].splitlines()[1].startswith("0 of 8 runs missing: about 0.0 minutes")
 
 
-def test_a_failed_run_is_reported(call, tmp_path, monkeypatch):
+def test_a_failed_run_is_reported(call, tmp_path, monkeypatch, caplog):
     def failing(config, **options):
         if config.seed == 1:
             raise ArithmeticError("too much")
@@ -118,7 +118,7 @@ def test_a_failed_run_is_reported(call, tmp_path, monkeypatch):
     monkeypatch.setattr(cli.grids.run, "__kwdefaults__", {**cli.grids.run.__kwdefaults__, "fn": failing})
     words = ("grid", NAME, "--profile", "smoke", "--records", tmp_path)
     status, out, err = call(*words)
-    assert status == 1 and err.count("failed: ArithmeticError: too much") == 4
+    assert status == 1 and caplog.text.count("failed: ArithmeticError: too much") == 4
     assert "4 of 8 runs done (4 verified), 4 missing, 4 of them failed" in out
     assert "4 of them failed" in call(*words, "--status")[1]
 
@@ -179,11 +179,11 @@ def test_the_real_command_trains(tmp_path):
     """In a process of its own, as a user would; the smallest real run, then a refusal without a traceback."""
     command = [sys.executable, "-m", "rotvq", "train", "--records", tmp_path, "--estimator", "rotation"]
     small = ["--gamma", "0.25", "--steps", "1", "--seed", "0", "--init", "kmeans", "--device", "cpu", "--dim", "4"]
-    small += ["--codebook-size", "8"]
+    small += ["--codebook-size", "8", "--data", "fashion-mnist-mini"]
     done = subprocess.run([*command, *small], capture_output=True, text=True)
     assert done.returncode == 0 and 0 < json.loads(done.stdout)["test_mse"] < 1, done.stderr
     (config,) = Records(tmp_path).all()
-    assert config == Config(steps=1, init="kmeans", dim=4, codebook_size=8)
+    assert config == Config(data="fashion-mnist-mini", steps=1, init="kmeans", dim=4, codebook_size=8)
     done = subprocess.run([*command, "--init", "magic"], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("error: unknown init 'magic': one of uniform, normal")
 

@@ -57,7 +57,6 @@ def test_spread_is_over_the_seeds_of_the_arm(store):
     assert spread(Config(gamma=7.0), store) == {}
 
 
-FIRST, OTHER = fake(ARM[0], device="cpu", threads=1), {"first": [2.0 * (1 + 9e-5), 1 / 3]}
 TOLERANCE = [  # what changes in the new result, whether it still agrees; the spread of test_mse is 0.2, of usage 0
     ({}, {}, True),
     ({"test_mse": 1.19}, {}, True),
@@ -66,6 +65,7 @@ TOLERANCE = [  # what changes in the new result, whether it still agrees; the sp
     ({"usage": 0.504}, {}, True),
     ({"usage": 0.506}, {}, False),
     ({"usage": None}, {}, False),
+    ({"diverged_at": 9}, {}, False),
     ({}, {"first": [2.0 * (1 + 9e-5), 1 / 3]}, True),
     ({}, {"first": [2.0 * (1 + 2e-4), 1 / 3]}, False),
     ({}, {"stops": []}, True),
@@ -80,6 +80,13 @@ def test_elsewhere_first_losses_and_the_spread_of_seeds_decide(store, entry, val
     new = {**old, "result": result, "provenance": {**old["provenance"], entry: value}}
     verdict = compare(old, new, spread(ARM[0], store))
     assert verdict.rule == "within tolerance" and (verdict.differences == []) is agrees
+
+
+def test_diverging_elsewhere_at_another_step_is_no_difference(store):
+    old = store.get(ARM[0])
+    runs = [{**old, "result": {**old["result"], "final": {"diverged_at": at}}} for at in (100, 700)]
+    runs[1]["provenance"] = {**old["provenance"], "threads": 2}
+    assert compare(*runs, {}).differences == []
 
 
 def age(store, configs):
