@@ -70,7 +70,8 @@ def code() -> dict[str, str | None]:
 
 
 def _git(*arguments: str) -> bytes:
-    return subprocess.run(["git", "--no-optional-locks", *arguments], cwd=HERE, capture_output=True, check=True, timeout=60).stdout
+    command = ["git", "--no-optional-locks", *arguments]
+    return subprocess.run(command, cwd=HERE, capture_output=True, check=True, timeout=60).stdout
 
 
 @lru_cache
