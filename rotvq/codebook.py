@@ -36,7 +36,7 @@ def _kmeans(codes: Tensor, latents: Tensor, generator) -> Tensor:
     return torch.from_numpy(fit.cluster_centers_)
 
 
-INITS = {"uniform": _uniform, "normal": _normal, "latents": _latents, "kmeans": _kmeans}
+INITS = {"uniform": _uniform, "normal": _normal, "latents": _latents, "kmeans": _kmeans}  #: first codes, by name
 FROM_LATENTS = {"latents": 1, "kmeans": math.inf}  # inits that wait for latents; they need min(this, K) of them
 
 
@@ -100,7 +100,7 @@ class Linear(Free):
             return weight @ self.map.t()
 
 
-FORMS = {"free": Free, "sphere": Sphere, "affine": Affine, "linear": Linear}
+FORMS = {"free": Free, "sphere": Sphere, "affine": Affine, "linear": Linear}  #: parametrisations, by name
 DIRECT = ("free", "sphere")  # forms whose codes an EMA step or a revival can set
 
 
@@ -115,7 +115,7 @@ def _norm(codes: Tensor) -> Tensor:
     return codes.square().sum(-1).mean()
 
 
-PENALTIES = {"orthogonal": _orthogonal, "norm": _norm}
+PENALTIES = {"orthogonal": _orthogonal, "norm": _norm}  #: terms for the loss, by name
 
 
 class Codebook(nn.Module):
@@ -124,6 +124,11 @@ class Codebook(nn.Module):
     init: a key of :data:`INITS` or the vectors themselves. init_scale: a factor on their norms. "latents" and "kmeans"
     start when :meth:`start` is given latents; under torch.distributed rank 0 decides and the others receive. With
     ``learned=False`` nothing here receives a gradient. Raises ValueError on sizes, names and shapes that cannot be.
+
+    >>> book = Codebook(codebook_size=2, dim=3, init="latents")
+    >>> book.start(torch.tensor([[1.0, 2.0, 3.0]]))
+    >>> book.codes.tolist()
+    [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]
     """
 
     def __init__(self, codebook_size: int, dim: int, init: str | Tensor = "uniform", init_scale: float = 1.0,

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from rotvq.estimators import geometry
 
-CONVENTIONS = {  # what the sum of squares is divided by, from the numbers of tokens, dimensions and samples
+#: what the sum of squares is divided by, by name, from the numbers of tokens, dimensions and samples
+CONVENTIONS = {
     "mean": lambda tokens, dim, samples: tokens * dim,
     "token": lambda tokens, dim, samples: tokens,
     "image": lambda tokens, dim, samples: samples,  # the sum over all that belongs to one sample
@@ -18,7 +19,13 @@ CONVENTIONS = {  # what the sum of squares is divided by, from the numbers of to
 
 
 class Quantized(NamedTuple):
-    """``z_q, indices, loss``: quantised latents, shaped as the input; int64 indices; the weighted loss, a scalar."""
+    """``z_q, indices, loss``: quantised latents, shaped as the input; int64 indices; the weighted loss, a scalar.
+
+    >>> from rotvq import VectorQuantizer
+    >>> z_q, indices, loss = VectorQuantizer(dim=8, codebook_size=16)(torch.zeros(2, 5, 8))
+    >>> z_q.shape, indices.shape, loss.shape
+    (torch.Size([2, 5, 8]), torch.Size([2, 5]), torch.Size([]))
+    """
 
     z_q: Tensor
     indices: Tensor
@@ -26,7 +33,16 @@ class Quantized(NamedTuple):
 
 
 class Details(NamedTuple):
-    """Everything a call computed. z, q: (..., dim); r = |q|/|z| and theta, the angle in radians: (tokens,)."""
+    """Everything a call computed. z, q: (..., dim); r = |q|/|z| and theta, the angle in radians: (tokens,).
+
+    codebook_loss, commitment_loss: both squares, before their weights. usage: the share of the codes that this batch
+    chose; perplexity: the exponential of the entropy of their shares in it.
+
+    >>> from rotvq import VectorQuantizer
+    >>> details = VectorQuantizer(dim=2, codebook_size=4, init=torch.ones(4, 2))(torch.ones(6, 2), details=True)
+    >>> details.usage, details.perplexity
+    (tensor(0.2500), tensor(1.))
+    """
 
     z_q: Tensor
     indices: Tensor
@@ -107,6 +123,12 @@ class Quantizer(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor, mask: Tensor | None = None, details: bool = False) -> Quantized | Details:
+        """Quantise ``x``; with ``details``, say everything that was computed.
+
+        x: (..., heads * dim), or (B, heads * dim, ...) with ``channel_first``. mask: bool, a token each, True where the
+        token is real; elsewhere z_q is x and the index -1. indices: a token each, with one more axis for several heads.
+        Raises ValueError on a wrong number of channels, on a mask of another shape or type, and on NaN or inf.
+        """
         rows, given = self._split(x)
         keep, z = None, given
         if mask is not None:

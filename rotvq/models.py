@@ -22,6 +22,13 @@ class VQVAE(nn.Module):
     28 x 28 images become a 7 x 7 grid of ``dim``-vectors, 32 x 32 images an 8 x 8 one; about 21 thousand parameters
     beside the codes for dim = 32. norm: "none"; "batch" or "group" between the convolutions; "latent" fixes |z| to
     sqrt(dim).
+
+    >>> import torch
+    >>> from rotvq import VectorQuantizer
+    >>> model = VQVAE(channels=1, quantizer=VectorQuantizer(dim=8, codebook_size=16))
+    >>> reconstruction, quantized = model(torch.zeros(2, 1, 28, 28))
+    >>> reconstruction.shape, quantized.indices.shape
+    (torch.Size([2, 1, 28, 28]), torch.Size([2, 7, 7]))
     """
 
     def __init__(self, channels: int, quantizer: Quantizer, width: int = 16, norm: str = "none"):

@@ -30,7 +30,16 @@ class RecordError(ValueError):
 
 
 class Records:
-    """The records in one folder, made on the first write. Several processes may read and write at once."""
+    """The records in one folder, made on the first write. Several processes may read and write at once.
+
+    >>> import tempfile
+    >>> records = Records(tempfile.mkdtemp())
+    >>> record = records.put(Config(seed=1), {"final": {"test_mse": 0.5}}, provenance={"seconds": 60.0})
+    >>> [config.seed for config in records.missing([Config(seed=0), Config(seed=1)])]
+    [0]
+    >>> records.load([Config(seed=1)])[["seed", "test_mse", "status"]].values.tolist()
+    [[1, 0.5, 'unverified']]
+    """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)

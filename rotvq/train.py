@@ -78,6 +78,10 @@ def fit(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool
     first among them; ``curve.first``, the first 20 losses. Where a loss or metric becomes NaN or inf training ends and
     ``final`` holds only ``diverged_at``, the step at which that was seen.
     Raises ValueError for a config that :meth:`Config.check` refuses, before any work.
+
+    >>> model, result = fit(Config(data="fashion-mnist-mini", codebook_size=16, steps=3))
+    >>> model.quantizer.codes.shape, len(result["curve"]["first"])
+    (torch.Size([16, 32]), 3)
     """
     config.check()
     torch.set_num_threads(threads)
@@ -145,5 +149,10 @@ def fit(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool
 
 
 def train(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool = False) -> dict:
-    """The result of :func:`fit` without the model: what a record holds."""
+    """The result of :func:`fit` without the model: what a record holds.
+
+    >>> result = train(Config(data="fashion-mnist-mini", codebook_size=16, steps=3))
+    >>> list(result), result["final"]["step"]
+    (['final', 'curve'], 3)
+    """
     return fit(config, device=device, threads=threads, progress=progress)[1]

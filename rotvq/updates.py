@@ -21,7 +21,8 @@ UPDATES = ("gradient", "ema")
 PATIENCE = 100  # training calls without use after which revival "unused" replaces a code
 SHARE = 0.01  # of the mean running count, under which revival "threshold" replaces a code
 
-REVIVALS = {  # which codes are dead, from running counts (K,) and training calls since the last use (K,)
+#: which codes are dead, by name, from running counts (K,) and training calls since the last use (K,)
+REVIVALS = {
     "none": lambda running, idle: torch.zeros_like(idle, dtype=torch.bool),
     "unused": lambda running, idle: idle >= PATIENCE,
     "threshold": lambda running, idle: running < SHARE * running.mean(),
