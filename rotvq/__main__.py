@@ -109,16 +109,19 @@ def verify(sample: int | None = None, records: Path | None = None, engine: str =
     stores = [store for store in map(Records, folders) if store.all()]
     if not stores:
         raise ValueError(f"there is no record in {folder}")
-    differing, drawn = 0, verification.sample(stores, sample or 0)
-    for store in stores:
-        chosen = [config for where, config in drawn if where is store]
-        retrained = verification.settle if sample is None else partial(verification.retrain, chosen)
-        for config, rule, differences in retrained(store, engine, device=device):
-            differing += bool(differences)
-            verdict = "; ".join(differences[:3]) or rule
-            print(f"{store.folder.name} {config.id} {config.estimator} seed {config.seed}: {verdict}")
+    if sample is None:
+        verdicts = verification.settle(stores, engine, device=device)
+    else:
+        verdicts = verification.retrain(verification.sample(stores, sample), engine, device=device)
+    differing = 0
+    for store, (config, rule, differences) in verdicts:
+        differing += bool(differences)
+        verdict = "; ".join(differences[:3]) or rule
+        print(f"{store.folder.name} {config.id} {config.estimator} seed {config.seed}: {verdict}", flush=True)
     counts = Counter(store.status(config) for store in stores for config in store.all())
     print("records: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    if counts["stale"]:
+        print("Delete stale records and run their grid to train them anew.")
     return 1 if differing else 0
 
 

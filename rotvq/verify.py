@@ -35,16 +35,21 @@ class Verdict(NamedTuple):
     differences: list[str]
 
 
+Found = tuple[Records, Config]  # a record: its store and its config
+
+
 def retrain(
-    configs: Iterable[Config], records: Records, engine: str | AbstractContextManager[Engine] = "serial", **options
-) -> Iterator[Verdict]:
-    """Train recorded ``configs`` anew and compare each with its record. ``options`` go to `rotvq.grid.run`."""
+    found: Iterable[Found], engine: str | AbstractContextManager[Engine] = "serial", **options
+) -> Iterator[tuple[Records, Verdict]]:
+    """Train recorded runs anew and compare each with its record. ``options`` go to `rotvq.grid.run`."""
+    stores = {config: records for records, config in found}
     with tempfile.TemporaryDirectory() as folder:
-        for config, outcome in grid.run(configs, Records(folder), engine, **options):
+        for config, outcome in grid.run(stores, Records(folder), engine, **options) if stores else ():
+            records = stores[config]
             if isinstance(outcome, grid.Failure):
-                yield Verdict(config, "identical", [str(outcome)])
+                yield records, Verdict(config, "identical", [str(outcome)])
             else:
-                yield compare(records.get(config), outcome, spread(config, records))
+                yield records, compare(records.get(config), outcome, spread(config, records))
 
 
 def compare(old: dict, new: dict, spread: dict[str, float]) -> Verdict:
@@ -86,24 +91,29 @@ def code_path(config: Config) -> tuple:
     return (*names, *map(bool, optional))
 
 
-def settle(records: Records, engine: str | AbstractContextManager[Engine] = "serial", **options) -> Iterator[Verdict]:
+def settle(
+    stores: Iterable[Records], engine: str | AbstractContextManager[Engine] = "serial", **options
+) -> Iterator[tuple[Records, Verdict]]:
     """Decide every unverified record: per code path retrain the cheapest, then restamp that path or mark it stale."""
-    paths: dict[tuple, list[Config]] = {}
-    for config in records.all():
-        if records.status(config) == "unverified":
-            paths.setdefault(code_path(config), []).append(config)
-    for verdict in retrain([min(path, key=grid.work) for path in paths.values()], records, engine, **options):
-        for config in paths[code_path(verdict.config)]:
+    paths: dict[tuple, list[Found]] = {}
+    for records in stores:
+        for config in records.all():
+            if records.status(config) == "unverified":
+                paths.setdefault(code_path(config), []).append((records, config))
+    cheapest = [min(path, key=lambda found: grid.work(found[1])) for path in paths.values()]
+    for origin, verdict in retrain(cheapest, engine, **options):
+        for records, config in paths[code_path(verdict.config)]:
             if verdict.differences:
                 records.restamp(config, stale=f"{verdict.config.id}: {verdict.differences[0]}")
             else:
                 records.restamp(config, digest=provenance.digest(), settled=verdict.config.id)
-        yield verdict
+        yield origin, verdict
 
 
-def sample(stores: Iterable[Records], n: int) -> list[tuple[Records, Config]]:
+def sample(stores: Iterable[Records], n: int) -> list[Found]:
     """``n`` records that are not stale, drawn at random; the draw changes with the code and not from call to call."""
-    found = [(store, config) for store in stores for config in store.all() if store.status(config) != "stale"]
+    found = [(records, config) for records in stores for config in records.all()]
+    found = [(records, config) for records, config in found if records.status(config) != "stale"]
     return random.Random(provenance.digest()).sample(found, min(n, len(found)))
 
 

@@ -36,11 +36,11 @@ def store(tmp_path):
 
 
 def test_the_same_machine_must_give_the_same_bits(store):
-    (verdict,) = retrain(ARM[:1], store, fn=fake)
+    ((_, verdict),) = retrain([(store, ARM[0])], fn=fake)
     assert verdict == (ARM[0], "identical", [])
-    (verdict,) = retrain(ARM[:1], store, fn=changed(test_mse=1.0 + 2**-52))
+    ((_, verdict),) = retrain([(store, ARM[0])], fn=changed(test_mse=1.0 + 2**-52))
     assert verdict.differences == ["final test_mse was 1.0 and is 1.0000000000000002"]
-    (verdict,) = retrain(ARM[:1], store, fn=changed(extra=3))
+    ((_, verdict),) = retrain([(store, ARM[0])], fn=changed(extra=3))
     assert verdict.differences == ["final extra was None and is 3"]
 
 
@@ -48,7 +48,7 @@ def test_a_run_that_fails_again_is_a_difference(store):
     def broken(config, **_):
         raise ArithmeticError("no")
 
-    (verdict,) = retrain(ARM[:1], store, fn=broken)
+    ((_, verdict),) = retrain([(store, ARM[0])], fn=broken)
     assert verdict.differences == ["ArithmeticError: no"]
 
 
@@ -94,22 +94,26 @@ def age(store, configs):
         store.restamp(config, digest="of older code")
 
 
-def test_one_run_speaks_for_its_code_path(store):
+def test_one_run_speaks_for_its_code_path_in_every_chapter(store, tmp_path):
+    other = Records(tmp_path / "other")
+    list(grid.run([Config(gamma=9.0)], other, fn=fake))
     age(store, store.all())
+    age(other, other.all())
     calls = []
 
     def counted(config, **options):
         calls.append(config)
         return (changed(test_mse=0.0) if config.estimator == "ste" else fake)(config, **options)
 
-    verdicts = {v.config.estimator: v for v in settle(store, fn=counted)}
+    verdicts = {v.config.estimator: v for _, v in settle([store, other], fn=counted)}
     assert len(calls) == 2 and not verdicts["rotation"].differences and verdicts["ste"].differences
     for config in store.all():
         assert store.status(config) == ("stale" if config.estimator == "ste" else "verified")
+    assert other.status(Config(gamma=9.0)) == "verified"
     stamp = store.get(ARM[2])["provenance"]
     assert stamp["digest"] == provenance.digest() and stamp["settled"] == verdicts["rotation"].config.id
     assert "test_mse was" in store.get(Config(estimator="ste"))["provenance"]["stale"]
-    assert list(settle(store, fn=counted)) == []
+    assert list(settle([store, other], fn=counted)) == []
 
 
 def test_code_paths_differ_by_names_and_options_only():
