@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rotvq.laws import AtMost, angle, dot, jacobian, law, norm, outer, pull_back, unit
+from rotvq.laws import AtMost, angle, apply, dot, jacobian, law, norm, outer, pull_back, unit
 from rotvq.laws_family import conditioning
 from rotvq.laws_rotation import PLANE, frobenius, identity, plane, spectral
 
@@ -53,11 +53,15 @@ def sine_bound(z, q):
 
 @law(chapter=4, dims=PLANE)
 def expansion(z, q):
-    "G = (<z,q> I + q z^T - z q^T)/|z|^2 + r (1 - cos theta) P', P' the projector off span(z, q): an exact expansion."
-    r, rest = (norm(q) / norm(z)).unsqueeze(-1), identity(z) - plane(z, q)
-    near = (dot(z, q).unsqueeze(-1) * identity(z) + outer(q, z) - outer(z, q)) / norm(z).unsqueeze(-1) ** 2
-    scale = r * conditioning("rotation", z, q).unsqueeze(-1)
-    return jacobian("rotation", z, q), near + r * (1 - angle(z, q).cos().unsqueeze(-1)) * rest, scale
+    """G = (<z,q> I + q z^T - z q^T)/|z|^2 + r (1 - cos theta) P', exactly, P' the projector off span(z, q).
+
+    The last factor is the part that is not linear in q: r (1 - cos theta) <= |q - z|^2/(2 |z|^2).
+    """
+    r, rest, c = norm(q) / norm(z), identity(z) - plane(z, q), angle(z, q).cos()
+    linear = (dot(z, q).unsqueeze(-1) * identity(z) + outer(q, z) - outer(z, q)) / norm(z).unsqueeze(-1) ** 2
+    bend = (r * (1 - c)).unsqueeze(-1)
+    return {"G": (jacobian("rotation", z, q), linear + bend * rest, (r * conditioning("rotation", z, q)).unsqueeze(-1)),
+            "bound": AtMost(r * (1 - c), dot(q - z, q - z) / (2 * dot(z, z)), 1 + r)}  # fmt: skip
 
 
 # inside a cell
@@ -97,6 +101,22 @@ def derivative_at_code(q, g):
     scale = (norm(g) / norm(q)).unsqueeze(-1)
     trace = J.diagonal(0, -2, -1).sum(-1, keepdim=True)
     return {"J": (J, right, scale), "trace": (trace, (q.shape[-1] - 2) * s / norm(q), q.shape[-1] * norm(g) / norm(q))}
+
+
+@law(chapter=4, dims=PLANE, kinds=("generic",), tolerance=1e-6)
+def divergence_and_curl(z, q, g):
+    """div F = (d-2) <F, m>/(|z| cos(theta/2)), and J - J^T = r tan(theta/2)/|z| (pu^T - up^T).
+
+    p is the part of g off span(z, q), and u the unit vector of that plane orthogonal to z, on the side of q. Central
+    differences are inaccurate near a half turn, where J grows as 1/cos(theta/2)^2.
+    """
+    a, b, half, r = unit(z), unit(q), angle(z, q) / 2, norm(q) / norm(z)
+    p, u = g - apply(plane(z, q), g), unit(b - dot(a, b) * a)
+    J, size = derivative(z, q, g), norm(g) * r / norm(z) / half.cos() ** 3
+    along = dot(pull_back("rotation", z, q, g), unit(a + b)) / norm(z) / half.cos()
+    curl = (r * half.tan() / norm(z)).unsqueeze(-1) * (outer(p, u) - outer(u, p))
+    return {"divergence": (J.diagonal(0, -2, -1).sum(-1, keepdim=True), (z.shape[-1] - 2) * along, z.shape[-1] * size),
+            "curl": (J - J.mT, curl, size.unsqueeze(-1))}  # fmt: skip
 
 
 @law(chapter=4, kinds=ROUND, tolerance=1e-6)

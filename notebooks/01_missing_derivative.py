@@ -1,0 +1,401 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (missing-derivative)=
+# # Quantisation and the missing derivative
+#
+# A vector quantiser replaces a latent by the nearest of $K$ codes {cite}`gray1984vector`. A VQ-VAE puts one between an
+# encoder and a decoder and trains all three {cite}`vandenoord2017vqvae`. The obstacle is said to be that the quantiser
+# has no derivative. It has one almost everywhere, and it is zero. This chapter says what that means, who learns from
+# which term of the loss, and how good the usual substitute is.
+#
+# Symbols, for the whole book: $z\in\mathbb R^d$ is the encoder's output, $q$ its code, $z_q$ what the decoder sees,
+# $g=\partial L/\partial z_q$ the gradient that the decoder sends back. Gradients are columns.
+# $\mathrm{sg}[\cdot]$ is stop-gradient: the identity forwards, a constant backwards.
+
+# %% tags=["parameters"]
+K: int = 12  # codes in the pictures
+seed: int = 0
+decoder_slope: float = 1.0  # h of the quadratic loss h (q - y)^2 / 2
+
+# %% tags=["hide-input"]
+from rotvq import parameters
+
+parameters.check(globals(), K=(3, 200), seed=(0, None), decoder_slope=(0.01, 100))
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+
+from rotvq import ESTIMATORS, VectorQuantizer, laws, nearest, rotate, straight_through
+from rotvq.figures import ARMS, INK, MUTED, PAPER, Figure, glue, style
+
+plt.rcParams.update(style())
+torch.set_num_threads(1)
+draw = torch.Generator().manual_seed(seed)
+
+# %% [markdown]
+# ## Cells
+#
+# ````{prf:definition} Vector quantiser
+# :label: def-quantiser
+# For codes $e_1,\dots,e_K\in\mathbb R^d$, $\mathrm{VQ}(z)=e_{k(z)}$, where $k(z)$ is the lowest index among those that
+# minimise $|z-e_k|$. The *cell* of $e_k$ is $V_k=\{z: |z-e_k|\le|z-e_j|\text{ for all }j\}$.
+# ````
+#
+# The lowest index settles ties, so $\mathrm{VQ}$ is a map. The cells are closed and share their faces; on a face, $z$
+# lies in several cells and has one code.
+#
+# ````{prf:proposition} Cells are convex polyhedra
+# :label: prop-cells
+# $V_k$ is the intersection of the $K-1$ half-spaces
+# ```{math}
+# :label: eq-half-space
+# \langle z, e_j-e_k\rangle \le \tfrac12\left(|e_j|^2-|e_k|^2\right), \qquad j\ne k .
+# ```
+# So the cells are convex. Together they cover $\mathbb R^d$. If the codes are distinct, two cells share boundary points
+# only.
+# ````
+#
+# ````{prf:proof}
+# $|z-e_k|^2-|z-e_j|^2 = 2\langle z,e_j-e_k\rangle + |e_k|^2-|e_j|^2$: the square $|z|^2$ cancels, and what remains is
+# affine in $z$. So $|z-e_k|\le|z-e_j|$ is {eq}`eq-half-space`. A half-space is convex, and so is an intersection of
+# convex sets. Some code is nearest to each $z$, so the cells cover. If $e_j\ne e_k$, equality in {eq}`eq-half-space`
+# defines a hyperplane, and a common point of $V_j$ and $V_k$ lies on it.
+# ````
+
+# %%
+laws.show("half_spaces", "convex")
+
+# %% [markdown]
+# The table gives the worst error over random inputs in five dimensions, in float64, beside the error allowed. The same
+# functions are run by the tests of the package, in float64 and float32 and on inputs chosen to be awkward.
+
+# %% tags=["hide-input"]
+z1, z2, here, there = torch.tensor([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.5, 0.0]])
+middle = (z1 + z2) / 2
+chain = 0.5 * (z1 - there).norm() + 0.5 * (z2 - there).norm()
+assert chain > (middle - there).norm()  # the bound is above what it should be below
+glue("chain", chain.item())
+glue("true_distance", (middle - there).norm().item())
+
+# %% [markdown]
+# ```{admonition} A proof that does not close
+# :class: caution
+# The source article's derivation {cite}`su2024rotation` proves convexity by the triangle inequality:
+# $|z_t-e_i|\le t|z_1-e_j|+(1-t)|z_2-e_j|$ for $z_t=tz_1+(1-t)z_2$. That is true, and not what is needed, which is
+# $|z_t-e_i|\le|z_t-e_j|$: the triangle inequality puts the bound *above* $|z_t-e_j|$. For $z_1=(0,1)$, $z_2=(0,-1)$,
+# $t=\frac12$ and $e_j=(-1.5,0)$ it is {glue:text}`chain:.3f` where {glue:text}`true_distance:.3f` is required. Distances
+# are convex functions, and sets between two convex functions need not be convex. Squares save the argument, since their
+# difference is affine.
+# ```
+#
+# ## The derivative is zero
+#
+# ````{prf:proposition} Flat almost everywhere
+# :label: prop-flat
+# Let the codes be distinct. If $z$ lies inside a cell, at the distance $\delta>0$ from its faces, then
+# $\mathrm{VQ}(z+v)=\mathrm{VQ}(z)$ for all $|v|<\delta$, so the derivative of $\mathrm{VQ}$ at $z$ is $0$. The faces
+# have measure $0$, and there $\mathrm{VQ}$ is discontinuous. The distance is
+# ```{math}
+# :label: eq-margin
+# \delta=\min_{j\ne k}\frac{|z-e_j|^2-|z-e_k|^2}{2\,|e_j-e_k|}.
+# ```
+# ````
+#
+# ````{prf:proof}
+# By {prf:ref}`prop-cells` the cell is bounded by hyperplanes with the normals $e_j-e_k$, and {eq}`eq-margin` is the
+# distance of $z$ to the nearest of them. The open ball of that radius stays in the cell, where $\mathrm{VQ}$ is
+# constant. The faces lie in finitely many hyperplanes. Across a face the value changes from one code to another.
+# ````
+
+# %%
+laws.show("locally_constant")
+
+# %% [markdown]
+# ```{admonition} Almost everywhere, or almost nowhere
+# :class: caution
+# The derivation says that $\mathrm{VQ}$, being discontinuous on the faces, is differentiable almost nowhere, and the
+# paper {cite}`fifty2025rotation` that $\partial q/\partial z$ cannot be computed. It is differentiable almost
+# everywhere and easy to compute: it is $0$.
+# ```
+#
+# This is worse than a missing derivative. The chain rule is exact, and it says that no small change of the encoder
+# changes the loss. {numref}`fig-steps` shows why that is true and of no use: along a line through the codebook the loss
+# is a staircase.
+
+# %% tags=["hide-input"]
+codes = torch.randn(K, 2, generator=draw)
+target = torch.tensor([0.3, 0.4])
+grid = torch.stack(torch.meshgrid(*2 * [torch.linspace(-2.6, 2.6, 300)], indexing="xy"), -1)
+cell = nearest(grid, codes)
+
+line = torch.stack([torch.linspace(-2.5, 2.5, 1200), torch.full((1200,), 0.25)], -1)
+q = codes[nearest(line, codes)]
+loss, unquantised = ((x - target).square().sum(-1) / 2 for x in (q, line))
+slope = (loss[1:] - loss[:-1]).abs()
+assert (slope > 0).sum() <= K  # flat but for the jumps
+kinks = nearest(line, codes).diff().ne(0).sum().item()
+glue("jumps", kinks)
+
+map_, ax = plt.subplots(figsize=(4.2, 4.0))
+edge = (cell != cell.roll(1, 0)) | (cell != cell.roll(1, 1))
+edge[0], edge[:, 0] = False, False
+ax.contour(grid[..., 0], grid[..., 1], edge.float(), levels=[0.5], colors=MUTED, linewidths=0.8)
+ax.plot(*codes.T, "o", color=ARMS["rotation"].color, label="codes")
+ax.plot(*line[::40].T, "-", color=INK, lw=1, label="a line of latents")
+ax.plot(*target, "*", color=ARMS["ste"].color, markersize=11, label="where the loss is 0")
+ax.set(aspect="equal", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
+ax.grid(False)
+ax.legend(loc="upper left", fontsize=8, framealpha=0.85, frameon=True, facecolor=PAPER, edgecolor="none")
+stairs, ax = plt.subplots(figsize=(4.2, 4.0))
+ax.plot(line[:, 0], loss, color=ARMS["rotation"].color, label="$L(\\mathrm{VQ}(z))$")
+ax.plot(line[:, 0], unquantised, "--", color=ARMS["ste"].color, label="$L(z)$")
+ax.set(xlabel="$z_1$ along the line", ylabel="loss")
+ax.legend()
+glue("steps", Figure([map_, stairs], alt="Left, the cells of a codebook in the plane with a horizontal line across them. Right, along that line the loss of the quantised latent is a staircase, while the loss of the latent itself is a smooth parabola."))
+
+# %% [markdown]
+# ```{glue:figure} steps
+# :name: fig-steps
+#
+# The loss $L(q)=\frac12|q-y|^2$ along a line through a codebook. The quantised loss has {glue:text}`jumps` jumps and
+# no slope.
+# ```
+#
+# (the-loss)=
+# ## The loss, term by term
+#
+# The VQ-VAE therefore trains with a substitute. With reconstruction loss $L_\text{rec}$, it minimises
+# ```{math}
+# :label: eq-loss
+# L = L_\text{rec}(z_q) + \beta\,|q-\mathrm{sg}[z]|^2 + \gamma\,|z-\mathrm{sg}[q]|^2,
+# \qquad z_q = z+\mathrm{sg}[q-z].
+# ```
+# The last equation is the *straight-through estimator*, STE {cite}`bengio2013estimating`: $z_q$ has the value of $q$ and
+# the derivative of $z$.
+#
+# ````{prf:proposition} Who receives what
+# :label: prop-who
+# Under {eq}`eq-loss`, with $g=\partial L_\text{rec}/\partial z_q$,
+# ```{math}
+# :label: eq-who
+# \frac{\partial L}{\partial z} = g+2\gamma(z-q),\qquad
+# \frac{\partial L}{\partial e_k} = \sum_{z\in V_k} 2\beta\,(e_k-z).
+# ```
+# The reconstruction loss reaches the encoder and not the codes.
+# ````
+#
+# ````{prf:proof}
+# In $z_q=z+\mathrm{sg}[q-z]$ only the first $z$ carries a gradient, so $L_\text{rec}$ contributes $g$ to $z$ and
+# nothing to $q$. In the codebook term $z$ is a constant and in the commitment term $q$ is. Each code collects the
+# contributions of the latents that chose it.
+# ````
+
+# %%
+laws.show("who_gets_what")
+
+# %% [markdown]
+# The whole picture, computed by automatic differentiation in a small autoencoder. An entry is the norm of the gradient
+# that one term of the loss sends to one part of the network.
+
+# %% tags=["hide-input"]
+x = torch.randn(64, 5, generator=draw)
+weights = {name: torch.randn(shape, generator=draw) for name, shape in
+           {"encoder": (5, 2), "codes": (K, 2), "decoder": (2, 5)}.items()}  # fmt: skip
+rows = {}
+for title, estimate in {
+    "z_q = q": lambda z, q: q,
+    "STE": straight_through,
+    "rotation": rotate,
+}.items():
+    part = {name: w.clone().requires_grad_() for name, w in weights.items()}
+    z = x @ part["encoder"]
+    q = part["codes"][nearest(z, part["codes"])]
+    terms = {
+        "reconstruction": (estimate(z, q) @ part["decoder"] - x).square().mean(),
+        "codebook": (q - z.detach()).square().mean(),
+        "commitment": (z - q.detach()).square().mean(),
+    }
+    for term, value in terms.items():
+        grads = torch.autograd.grad(value, list(part.values()), retain_graph=True, allow_unused=True)
+        rows[title, term] = [0.0 if g is None else g.norm().item() for g in grads]
+table = pd.DataFrame(rows, index=list(weights)).T
+table.index.names = ["forward", "term"]
+
+assert (table.loc[["STE", "rotation"], "codes"].xs("reconstruction", level=1) == 0).all()
+assert (table.loc[("z_q = q", "reconstruction"), "encoder"] == 0) and (table.loc[("z_q = q", "reconstruction"), "codes"] > 0)
+assert (table.xs("codebook", level=1)[["encoder", "decoder"]] == 0).all(axis=None)
+assert (table.xs("commitment", level=1)[["codes", "decoder"]] == 0).all(axis=None)
+table.map(lambda v: "0" if v == 0 else f"{v:.2f}")
+
+# %% [markdown]
+# Three readings. If the decoder is simply given $q$, the reconstruction loss trains the codes and the encoder gets
+# nothing from it. With STE or the rotation it is the other way round. The codebook loss reaches the codes alone, the
+# commitment loss the encoder alone; neither reaches the decoder.
+#
+# ```{admonition} The codes do not hear the reconstruction loss
+# :class: caution
+# The derivation's Proposition 8.2 gives $\partial L/\partial e_i$ a term $\partial L_\text{rec}/\partial q$. Under
+# {eq}`eq-loss` that term is $0$, as the article itself says in its introduction. It also writes
+# $\partial L/\partial z=\partial L/\partial q$ for the total loss; by {eq}`eq-who` this holds for the reconstruction
+# loss alone.
+# ```
+#
+# ### Names of the weights
+#
+# Three texts call the same two numbers by different names, and one of them uses $\beta$ for a third thing.
+#
+# | | this book and its code | the article | the paper |
+# |---|---|---|---|
+# | weight of the codebook loss | $\beta$ (`beta`) | $\beta$ | $1$ |
+# | weight of the commitment loss | $\gamma$ (`gamma`) | $\gamma$ | $\beta$ |
+# | decay of the EMA codebook | decay (`decay`) | $\beta$ | decay |
+#
+# ## How good is straight-through?
+#
+# STE replaces the true derivative $0$ by $I$. Against the derivative $0$ no estimator is better than handing back
+# nothing, and the article's definition of bias, which compares with it, is minimised by $G=0$. The question makes sense
+# once the loss is averaged over something, for then its gradient is not zero. The simplest case can be solved: one
+# dimension, equidistant codes, and a latent with uniform noise of one cell's width.
+#
+# ````{prf:proposition} Bias and variance of straight-through
+# :label: prop-dither
+# Let the codes be $k\Delta$, $k\in\mathbb Z$, let $z=m+u$ with $u$ uniform on $(-\frac\Delta2,\frac\Delta2)$, write
+# $m=(k+p)\Delta$ with $0<p<1$, and let $L(q)=\frac h2(q-y)^2$. Then
+# ```{math}
+# :label: eq-dither
+# \frac{d}{dm}\,\mathbb E\,L(\mathrm{VQ}(z)) = h\left((k+\tfrac12)\Delta-y\right),\qquad
+# \mathbb E\,g_\text{STE} = h(m-y).
+# ```
+# The bias is $h\Delta(p-\frac12)$, the variance $h^2\Delta^2p(1-p)$. The mean squared error is
+# $\frac14h^2\Delta^2$, at every $m$.
+# ````
+#
+# ````{prf:proof}
+# $z$ has the code $(k+1)\Delta$ with probability $p$ and $k\Delta$ otherwise. So
+# $\mathbb E L=(1-p)L(k\Delta)+pL((k+1)\Delta)$, whose derivative by $m$ is
+# $(L((k+1)\Delta)-L(k\Delta))/\Delta$: the slope of a chord, which for a quadratic is $L'$ at the midpoint. STE hands back
+# $L'(q)=h(q-y)$, and $\mathbb E\,q=m$. The difference of the two is the bias. The variance is that of $hq$, a
+# two-point distribution. Finally $(p-\frac12)^2+p(1-p)=\frac14$.
+# ````
+
+# %%
+laws.show("dithered")
+
+# %% tags=["hide-input"]
+h, cell_width = decoder_slope, 1.0
+p = torch.linspace(0, 1, 41)
+noise = torch.rand(20000, generator=draw) - 0.5
+felt = h * torch.round(p[:, None] + noise - 1e-9)  # y = 0, k = 0
+estimate, spread = felt.mean(1) - h * 0.5, felt.var(1)
+assert torch.allclose(estimate, h * (p - 0.5), atol=0.02 * h) and torch.allclose(spread, h**2 * p * (1 - p), atol=0.02 * h**2)
+error = ((felt - h * 0.5) ** 2).mean(1)
+assert torch.allclose(error, torch.full_like(error, h**2 / 4), rtol=1e-3)
+
+fig, ax = plt.subplots()
+ax.plot(p, h**2 * (p - 0.5) ** 2, color=ARMS["ste"].color, label="bias$^2$")
+ax.plot(p, h**2 * p * (1 - p), "--", color=ARMS["rotation"].color, label="variance")
+ax.plot(p, torch.full_like(p, h**2 / 4), ":", color=INK, label="mean squared error")
+ax.plot(p[::4], estimate[::4] ** 2, "o", color=ARMS["ste"].color, markersize=4)
+ax.plot(p[::4], spread[::4], "s", color=ARMS["rotation"].color, markersize=4)
+ax.set(xlabel="$p$, the place of $m$ between two codes", ylabel="in units of $\\Delta^2$")
+ax.legend(loc="center right", bbox_to_anchor=(1, 0.72))
+glue("dither", Figure(fig, alt="The squared bias of straight-through is a parabola, largest at the codes and zero halfway; its variance is the opposite parabola; their sum is constant."))
+glue("mse", (error.mean() / h**2).item())
+
+# %% [markdown]
+# ```{glue:figure} dither
+# :name: fig-dither
+#
+# Straight-through under uniform noise: bias and variance exchange roles between the codes and the midpoints between
+# them. Lines are {eq}`eq-dither`, points are samples. The mean squared error is
+# {glue:text}`mse:.3f` $h^2\Delta^2$ throughout.
+# ```
+#
+# So STE does have a gradient to be faithful to: on average it hands back the gradient of the autoencoder *without*
+# quantiser, $h(m-y)$. Its bias against the quantised loss averages to zero over a cell and vanishes as the cells shrink.
+# {prf:ref}`prop-dither` is one-dimensional; a later chapter goes on from here, with other dimensions and estimators.
+#
+# ```{admonition} Is the variance of STE zero?
+# :class: caution
+# The derivation's Proposition 2.2 says so, and concludes that STE has no variance and much bias. Within one cell and for
+# one loss the gradient is indeed constant. A latent that may fall into either of two cells has the variance
+# $h^2\Delta^2p(1-p)$, which at $p=\frac12$ is all of the error.
+# ```
+#
+# ### The value, to the last bit
+#
+# Written as `z + (q - z).detach()`, the value of $z_q$ is $q$ up to rounding only.
+
+# %% tags=["hide-input"]
+z = 100 * torch.randn(10000, 8, generator=draw)
+q = torch.randn(10000, 8, generator=draw)
+written = z + (q - z)
+assert not torch.equal(written, q)
+assert all(torch.equal(member(z, q), q) for member in ESTIMATORS.values())
+glue("value_error", f"{((written - q).norm(dim=1) / q.norm(dim=1)).max().item():.0e}")
+
+# %% [markdown]
+# With latents a hundred times longer than the codes, the relative error reaches {glue:text}`value_error` in float32. The
+# estimators of this package return $q$ itself, bit for bit:
+
+# %%
+laws.show("value")
+
+# %% [markdown]
+# ## How the codes move
+#
+# The codebook loss is that of $k$-means: its gradient {eq}`eq-who` vanishes where each code is the mean of its cell.
+# Many implementations replace it by exponential moving averages, EMA. With $n_k$ latents of mean $m_k$ in this batch and
+# decay $\rho$,
+# ```{math}
+# :label: eq-ema
+# c_k \leftarrow \rho\,c_k+(1-\rho)\,n_k,\qquad s_k\leftarrow\rho\,s_k+(1-\rho)\,n_km_k,\qquad e_k = s_k/c_k .
+# ```
+#
+# ````{prf:proposition} EMA is SGD
+# :label: prop-ema
+# For a code with $n_k>0$, the step {eq}`eq-ema` is
+# ```{math}
+# :label: eq-ema-sgd
+# e_k\leftarrow e_k-\frac{1-\rho}{2c_k}\,\frac{\partial}{\partial e_k}\sum_{z\in V_k}|e_k-z|^2,
+# ```
+# with the new $c_k$: a gradient step on the codebook loss, each code with its own step size. A code without latents
+# stays where it is.
+# ````
+#
+# ````{prf:proof}
+# With primes for the new values and $s_k=c_ke_k$,
+# $e_k'=\frac{\rho c_ke_k+(1-\rho)n_km_k}{c_k'}=e_k+\frac{(1-\rho)n_k}{c_k'}(m_k-e_k)$, since
+# $\rho c_k=c_k'-(1-\rho)n_k$. The gradient in {eq}`eq-ema-sgd` is $2n_k(e_k-m_k)$. If $n_k=0$ both $s_k$ and $c_k$ are
+# multiplied by $\rho$, and the ratio stays.
+# ````
+
+# %%
+laws.show("ema_is_sgd")
+
+# %% [markdown]
+# Where the code is used steadily, $c_k\to n_k$, and the step is $(1-\rho)(m_k-e_k)$ whatever $n_k$: EMA is SGD
+# preconditioned by the counts. The article's Proposition 7.2 says "approximately equivalent"; it is exact. The weight
+# $\beta$ drops out because the step size has taken its place.
+#
+# ```{admonition} The same choice in code
+# :class: tip
+# `VectorQuantizer(dim, codebook_size, estimator="ste", update="gradient", beta=1.0, gamma=0.25)` is {eq}`eq-loss`;
+# `update="ema", decay=0.99` is {eq}`eq-ema`. The estimator is the subject of the next chapters: {ref}`one-equation`.
+# ```
+
+# %% tags=["hide-input"]
+vq = VectorQuantizer(2, K, estimator="ste", init=codes, beta=2.0, gamma=0.5, convention="token")
+z = torch.randn(32, 2, generator=draw, requires_grad=True)
+out = vq(z, details=True)
+out.loss.backward()
+assert torch.allclose(z.grad, 2 * 0.5 * (z - out.q).detach() / 32, atol=1e-6)  # the commitment term of eq-who, a mean over tokens

@@ -1,0 +1,284 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (one-equation)=
+# # One equation
+#
+# Straight-through takes the identity for a derivative that is zero. If one may choose, why the identity? This chapter
+# writes down everything one may choose, shows what each choice does to the gradient, and lists the members of the family
+# that this book compares.
+
+# %% tags=["parameters"]
+seed: int = 0
+degrees: float = 50.0  # the angle between z and q in the picture
+ratio: float = 1.6  # |q|/|z| in the picture
+
+# %% tags=["hide-input"]
+from rotvq import parameters
+
+parameters.check(globals(), seed=(0, None), degrees=(1, 179), ratio=(0.05, 3))
+
+# %% tags=["hide-input"]
+import math
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+
+from rotvq import ESTIMATORS, Estimator, laws, rotate
+from rotvq.figures import ARMS, INK, MUTED, Figure, glue, style
+
+plt.rcParams.update(style())
+torch.set_num_threads(1)
+draw = torch.Generator().manual_seed(seed)
+
+# %% [markdown]
+# ## Any matrix will do
+#
+# ````{prf:theorem} One equation
+# :label: thm-one-equation
+# Let $G$ be any $d\times d$ matrix, which may depend on $z$ and $q$, and
+# ```{math}
+# :label: eq-one
+# z_q=\mathrm{sg}[G]\,z+\mathrm{sg}[\,q-Gz\,].
+# ```
+# The value of $z_q$ is $q$. If $g=\partial L/\partial z_q$ arrives at $z_q$, then $z$ receives
+# ```{math}
+# :label: eq-pull-back
+# \frac{\partial L}{\partial z}=G^\top g,
+# ```
+# and $q$ and everything that $G$ was computed from receive nothing.
+# ````
+#
+# ````{prf:proof}
+# Forwards, $Gz+q-Gz=q$. Backwards, both brackets are constants, so $z_q$ is an affine function of $z$ with the matrix
+# $G$: for a small change $\delta z$, $\delta z_q=G\,\delta z$. Then
+# $\delta L=\langle g,G\,\delta z\rangle=\langle G^\top g,\delta z\rangle$.
+# ````
+#
+# So an estimator *is* its pull-back $g\mapsto G^\top g$. Neither the value nor the cost of the forward pass depends on
+# the choice. $G=I$ is STE, and $G=0$ is the exact derivative almost everywhere ({prf:ref}`prop-flat`).
+
+# %%
+laws.show("value", "transpose", "codes_untouched")
+
+# %% [markdown]
+# The right-hand side of `transpose` is written out from the definition of each member, matrix by matrix
+# (`laws_family.definition`); the left-hand side is what automatic differentiation brings through the package's O(d) code.
+#
+# ### What "defines $\partial q/\partial z$" means
+#
+# One says that {eq}`eq-one` *defines* $\partial q/\partial z=G$. It defines a linear map for the backward pass at this one
+# $z$, nothing more. $G(z)$ need not be the derivative of any function of $z$, and for the rotation of the next chapter it
+# is not. Only products $G^\top g$ are ever taken.
+#
+# ### The transpose
+#
+# $\delta z_q=G\,\delta z$ goes forwards; gradients go backwards, and for them {eq}`eq-pull-back` has the transpose on the
+# side of $z_q$.
+#
+# ````{prf:proposition} Transpose, not inverse
+# :label: prop-transpose
+# Let $G=rR$ with $R$ orthogonal and $r>0$. Then $G\,(G^\top g)=r^2g$. So solving $g=Gx$ for $x$ gives
+# $x=G^\top g/r^2$: the right direction, too long by $1/r^2$.
+# ````
+#
+# ````{prf:proof}
+# $GG^\top=r^2RR^\top=r^2I$.
+# ````
+
+# %%
+laws.show("inverse_is_not_transpose")
+
+# %% [markdown]
+# ```{admonition} An equation the wrong way round
+# :class: caution
+# The article {cite}`su2024rotation` derives from {eq}`eq-one` that $\partial L/\partial z_q=G\,\partial L/\partial z$,
+# and its chain rule $\partial L/\partial z=(\partial q/\partial z)\,\partial L/\partial q$ lacks the transpose. With
+# $|q|=|z|/10$ at the start of a training run, which is what its author describes, the equation as written would make the
+# encoder's gradient ten times longer than $g$; it is ten times shorter. The discussion in the article uses the correct
+# scale. The appended derivation has $G^\top g$, right, and once
+# $\nabla z_q=G^\top\nabla z$, with the two sides exchanged.
+# ```
+#
+# ## The family
+#
+# All estimators of this book are one composition. With $a=z/|z|$, $b=q/|q|$ and $r=|q|/|z|$,
+# ```{math}
+# :label: eq-family
+# G^\top g=(1-t)\,g+t\;\mathrm{clip}(r)\;P\,T^\top g,\qquad T\in\{I,R,H\},\quad P\in\{I,\;I-aa^\top\}.
+# ```
+# *Turn*: $R$ is the smallest rotation that takes $a$ to $b$, $H$ the reflection that does. *Scale*: $r$, clipped to an
+# interval; a one-point interval is a constant; `pooled` takes the mean of $r$ over the batch. *Projection*: $P$ removes
+# the part of the gradient along $z$. *Mix*: $t$ blends with STE. *Centre*: $z-\mu$ and $q-\mu$ in place of $z$ and $q$.
+# Here is the whole list, from `rotvq.ESTIMATORS`, with what each keeps, found by trial on random vectors in
+# $\mathbb R^8$.
+
+# %% tags=["hide-input"]
+z, q, g = (x.double() for x in torch.randn(3, 200, 8, generator=draw))
+q, g = 0.7 * q, g / laws.norm(g)
+
+
+def holds(left, right):
+    return "yes" if torch.allclose(left, right, rtol=1e-9, atol=1e-9) else ""
+
+
+rows = {}
+for name, member in ESTIMATORS.items():
+    G, found = laws.jacobian(name, z, q), member.pull_back(z, q, g)
+    low, high = member.clip
+    rows[name] = {
+        "turn": {"identity": "I", "rotation": "R", "reflection": "H"}[member.turn],
+        "scale": "mean r" if member.pooled else f"{low:g}" if low == high else "r" if high == math.inf else f"r in [{low:g}, {high:g}]",
+        "P": "" if member.radial else "I - aa'",
+        "t": f"{member.mix:g}",
+        "Gz = q": holds(laws.apply(G, z), q),
+        "<G'g,z> = <g,q>": holds(laws.dot(found, z), laws.dot(g, q)),
+        "|G'g| = |g|": holds(laws.norm(found), laws.norm(g)),
+        "|G'g| = r|g|": holds(laws.norm(found), laws.norm(q) / laws.norm(z) * laws.norm(g)),
+    }
+table = pd.DataFrame(rows).T
+carry = set(table.index[table["Gz = q"] == "yes"])
+assert carry == {"rotation", "reflection"} == set(table.index[table["<G'g,z> = <g,q>"] == "yes"])
+assert set(table.index[table["|G'g| = |g|"] == "yes"]) == {"ste", "rotation_only"}
+assert set(table.index[table["|G'g| = r|g|"] == "yes"]) == {"rotation", "reflection", "scale_only"}
+table
+
+# %% [markdown]
+# A prime stands for the transpose. `Gz = q` and `<G'g,z> = <g,q>` are the same property, since
+# $\langle G^\top g,z\rangle=\langle g,Gz\rangle$. Only the rotation and the reflection have it. Chapter
+# {ref}`the-rotation` says what follows from it.
+#
+# `rotation` is the paper's estimator {cite}`fifty2025rotation`; `rotation_only` and `reflection` are its ablations;
+# `clipped`, `interpolated` and `constant` are proposals of the article. `scale_only`, `mean_scale` and `mean_rotation`
+# are controls that separate the turn from the scale; the paper has no arm with $G=rI$.
+
+# %% tags=["hide-input"]
+turn = math.radians(degrees)
+z = torch.tensor([1.0, 0.0])
+q = ratio * torch.tensor([math.cos(turn), math.sin(turn)])
+g = torch.tensor([0.5, 1.1])
+shown = ["ste", "rotation", "rotation_only", "scale_only", "clipped", "interpolated", "reflection", "radial_free", "radial_free_scale", "constant"]
+
+figs = []
+for part in (shown[:5], shown[5:]):
+    fig, ax = plt.subplots(figsize=(4.2, 3.7))
+    ax.plot(0, 0, "+", color=INK)
+    for point, word in ((z, "$z$"), (q, "$q$")):
+        ax.plot([0, point[0]], [0, point[1]], color=MUTED, lw=1)
+        ax.plot(*point, "o", color=INK, markersize=4)
+        ax.annotate(word, point.tolist(), xytext=(4, -10), textcoords="offset points")
+    ax.annotate("", (q + g).tolist(), q.tolist(), arrowprops={"arrowstyle": "-|>", "color": MUTED, "lw": 1.5})
+    ax.annotate("$g$", (q + g).tolist(), xytext=(3, -2), textcoords="offset points")
+    for name in part:
+        end = z + ESTIMATORS[name].pull_back(z, q, g)
+        ax.plot([z[0], end[0]], [z[1], end[1]], color=ARMS[name].color, linestyle=ARMS[name].linestyle)
+        ax.plot(*end, ARMS[name].marker, color=ARMS[name].color, label=ARMS[name].label, markersize=6)
+    ax.set(xlim=(-0.4, 3.9), ylim=(-1.5, 2.7), aspect="equal")
+    ax.legend(loc="lower right", fontsize=8)
+    figs.append(fig)
+glue("fan", Figure(figs, alt="A latent z, its code q with the gradient g at q, and at z the gradient that each of ten estimators hands back: copies of g, turned, scaled, reflected, or without the part along z."))
+
+# %% [markdown]
+# ```{glue:figure} fan
+# :name: fig-fan
+#
+# One $z$, one $q$, one $g$, and what ten members of {eq}`eq-family` hand to $z$.
+# ```
+#
+# A new member is one line: the rotation at half strength whose scale never exceeds one, say.
+
+# %%
+gentle = Estimator("rotation", clip=(0.0, 1.0), mix=0.5)
+gentle.pull_back(z, q, g)
+
+# %%
+laws.show("mixture")
+
+# %% [markdown]
+# ## What sg[G] protects
+#
+# Two stop-gradients in {eq}`eq-one` look like bookkeeping. Both matter.
+#
+# ````{prf:proposition} Nothing inside sg is learned
+# :label: prop-constants
+# Let $G$ depend on parameters $\lambda$: a scale, a mix, a network. Under {eq}`eq-one`
+# $\partial L/\partial\lambda=0$.
+# ````
+#
+# ````{prf:proof}
+# $\lambda$ enters $z_q$ through $\mathrm{sg}[\cdot]$ alone.
+# ````
+#
+# ````{prf:proposition} Without sg on G
+# :label: prop-without-sg
+# Let $G$ be a differentiable function of $z$ and $q$ with $G(z,q)z=q$. In $z_q=G(z,q)\,z$, without stop-gradient, $z$
+# receives $0$ and $q$ receives all of $g$.
+# ````
+#
+# ````{prf:proof}
+# As a function of $z$ and $q$, $G(z,q)z$ is identically $q$. Its derivative by $z$ is $0$ and by $q$ it is $I$.
+# ````
+
+# %%
+laws.show("constants_inside", "stop_gradient_matters")
+
+# %% [markdown]
+# ```{admonition} Two proposals that cannot be trained as written
+# :class: caution
+# The derivation suggests to learn the mix $\lambda$, a scale $r_i$ for each code, or a network $G=f(z,q;\theta)$ end to
+# end. By {prf:ref}`prop-constants` their gradients are zero, identically. And taking them out of $\mathrm{sg}$ changes
+# the value's dependence on them not at all: $z_q=q$ whatever $G$ is, so the loss does not depend on $\lambda$. Learning
+# them needs another objective, for instance the loss after the step. The paper makes the opposite remark, that the
+# derivative of $f(e)\,e$ cannot be computed. By {prf:ref}`prop-without-sg` it is $0$.
+# ```
+#
+# ### A stop-gradient in the wrong place
+#
+# The same proposition explains a difference in the paper's released code {cite}`fifty2024code`. Two of its files apply
+# the detached rotation to $z/|z|$ without detaching $|z|$.
+#
+# ````{prf:proposition} The radial-free variant
+# :label: prop-radial-free
+# $z_q=\mathrm{sg}\big[|q|R\big]\,\dfrac{z}{|z|}$ has the value $q$ and the pull-back
+# $r\,P\,R^\top g$ with $P=I-aa^\top$. So $\langle\partial L/\partial z,z\rangle=0$: the reconstruction loss cannot
+# change the norm of a latent to first order.
+# ````
+#
+# ````{prf:proof}
+# The derivative of $z/|z|$ is $P/|z|$, which is symmetric. So $G=\frac{|q|}{|z|}RP$, and $Pz=0$.
+# ````
+
+# %%
+laws.show("released_code", "radial_free")
+
+# %% [markdown]
+# The paper's formula is `rotation`; `radial_free` is what these files compute. They are different estimators, and the
+# book runs both.
+#
+# ## The encoder's whole gradient
+#
+# Let $J=\partial z/\partial\theta$ be the Jacobian of the encoder with parameters $\theta$. From {eq}`eq-who` and
+# {eq}`eq-pull-back`,
+# ```{math}
+# :label: eq-encoder
+# \frac{\partial L}{\partial\theta}=\sum_z J^\top\left(G^\top g+2\gamma\,(z-q)\right),\qquad
+# \frac{\partial L}{\partial e_k}=\sum_{z\in V_k}2\beta\,(e_k-z).
+# ```
+# The estimator changes one term of one line. The commitment loss does not pass through $G$, and the codes do not notice.
+# If $G$ shrinks $g$, the balance with the commitment term shifts, which is as if $\gamma$ had grown. Much of what follows
+# in this book comes from this sentence.
+
+# %% tags=["hide-input"]
+z, q, g = torch.randn(3, 64, 3, generator=draw)
+weight = torch.randn(3, 3, generator=draw, requires_grad=True)
+latent = z @ weight
+((rotate(latent, q) * g).sum() + 0.25 * (latent - q).square().sum()).backward()
+by_hand = z.T @ (ESTIMATORS["rotation"].pull_back(latent, q, g) + 2 * 0.25 * (latent - q))
+assert torch.allclose(weight.grad, by_hand, rtol=1e-4, atol=1e-4)
