@@ -44,8 +44,8 @@ class Config:
     codebook_size: int = 512  #: K, number of codes
     lookup: str = "euclidean"  #: what the nearest code is nearest in
     estimator: str = "rotation"  #: how the gradient passes the quantiser
-    clip: tuple[float, float] | None = None  #: bounds (lo, hi) on r = |q|/|z|; None: the estimator's own
-    mix: float | None = None  #: t, the estimator's share against the straight-through estimator; None: its own
+    clip: tuple[float, float] | None = None  #: bounds (lo, hi) on ``r = |q|/|z|``, or None for the estimator's own
+    mix: float | None = None  #: t, the estimator's share against the straight-through estimator, or None for its own
     warmup: int = 0  #: steps over which t rises linearly from 0 to mix
     centre: str = "origin"  #: the point about which the estimator turns and scales
     init: str = "uniform"  #: how the codes start

@@ -33,7 +33,7 @@ class Quantized(NamedTuple):
 
 
 class Details(NamedTuple):
-    """Everything a call computed. z, q: (..., dim); r = |q|/|z| and theta, the angle in radians: (tokens,).
+    """Everything a call computed. z, q: (..., dim); ``r = |q|/|z|`` and theta, the angle in radians: (tokens,).
 
     codebook_loss, commitment_loss: both squares, before their weights. usage: the share of the codes that this batch
     chose; perplexity: the exponential of the entropy of their shares in it.

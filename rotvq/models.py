@@ -20,8 +20,8 @@ class VQVAE(nn.Module):
     """Two strided convolutions down, a quantiser on the vectors of the coarse grid, two transposed ones up.
 
     28 x 28 images become a 7 x 7 grid of ``dim``-vectors, 32 x 32 images an 8 x 8 one; about 21 thousand parameters
-    beside the codes for dim = 32. norm: "none"; "batch" or "group" between the convolutions; "latent" fixes |z| to
-    sqrt(dim).
+    beside the codes for dim = 32. norm: "none"; "batch" or "group" between the convolutions; "latent" fixes the norm
+    of z to sqrt(dim).
 
     >>> import torch
     >>> from rotvq import VectorQuantizer

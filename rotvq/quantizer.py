@@ -55,14 +55,14 @@ class VectorQuantizer(Quantizer):
     Input (..., heads * dim), or (B, heads * dim, ...) with ``channel_first``; a boolean ``mask`` over the tokens leaves
     tokens as they are and out of every loss and statistic. The heads share one codebook.
 
-    estimator, clip, mix: a name or an :class:`Estimator`, with its clip or mix replaced, or a module called as
+    estimator, clip, mix: a name or an :class:`.Estimator`, with its clip or mix replaced, or a module called as
     ``estimator(z, q)``. warmup: training calls over which mix grows from 0. centre: the point that G turns about: the
     origin, the mean code, or the running mean latent. gain: a further factor on G, one a code (codebook_size,), or a
-    function of ``z, q, indices, keep``; a constant either way, see :class:`Estimator`. lookup: "euclidean", "cosine",
-    or "normalised" (latents and codes on the unit sphere). init, init_scale, form: see :class:`Codebook`. penalties:
-    weights of :data:`PENALTIES` on the codes, by name. update, decay, initial_count, revival: see :mod:`rotvq.updates`.
+    function of ``z, q, indices, keep``; a constant either way, see :class:`.Estimator`. lookup: "euclidean", "cosine",
+    or "normalised" (latents and codes on the unit sphere). init, init_scale, form: see :class:`.Codebook`. penalties:
+    weights of :data:`.PENALTIES` on the codes, by name. update, decay, initial_count, revival: see :mod:`rotvq.updates`.
     memory: bytes the lookup may use. generator: of the first codes; its seed also that of revival.
-    beta, gamma, convention, heads, channel_first, check: see :class:`Quantizer`.
+    beta, gamma, convention, heads, channel_first, check: see :class:`.Quantizer`.
 
     The EMA step and the revival of dead codes belong to the batch seen last and happen at the start of the next
     training call, so after every call ``codebook.codes[indices]`` is z_q. A state dict of taming's VectorQuantizer2 or

@@ -1,11 +1,13 @@
 r"""How the codes follow the latents, and what happens to codes that nothing uses.
 
-gradient  the codebook loss beta |q - sg z|^2 and the optimiser move them.
-ema       a running mean: with n_k latents of mean m_k in this batch and decay d,
-          :math:`c_k \leftarrow d\,c_k + (1-d)\,n_k`, then :math:`e_k \leftarrow e_k + (1-d)\frac{n_k}{c_k}(m_k - e_k)`.
-          This is the ratio of running sum and running count (van den Oord et al. 2017, appendix A.1), written as the
-          SGD step that it is. ``initial_count`` is the weight c_k that the initial code starts with: at 0 a code jumps
-          to its first batch mean. An unused code stays where it is.
+gradient
+    the codebook loss ``beta |q - sg z|^2`` and the optimiser move them.
+ema
+    a running mean: with n_k latents of mean m_k in this batch and decay d,
+    :math:`c_k \leftarrow d\,c_k + (1-d)\,n_k`, then :math:`e_k \leftarrow e_k + (1-d)\frac{n_k}{c_k}(m_k - e_k)`.
+    This is the ratio of running sum and running count (van den Oord et al. 2017, appendix A.1), written as the
+    SGD step that it is. ``initial_count`` is the weight c_k that the initial code starts with: at 0 a code jumps
+    to its first batch mean. An unused code stays where it is.
 
 Counts are kept for either. Statistics are summed over the ranks of torch.distributed.
 """
