@@ -60,9 +60,9 @@ class VectorQuantizer(Quantizer):
     origin, the mean code, or the running mean latent. gain: a further factor on G, one a code (codebook_size,), or a
     function of ``z, q, indices, keep``; a constant either way, see :class:`.Estimator`. lookup: "euclidean", "cosine",
     or "normalised" (latents and codes on the unit sphere). init, init_scale, form: see :class:`.Codebook`. penalties:
-    weights of :data:`.PENALTIES` on the codes, by name. update, decay, initial_count, revival: see :mod:`rotvq.updates`.
-    memory: bytes the lookup may use. generator: of the first codes; its seed also that of revival.
-    beta, gamma, convention, heads, channel_first, check: see :class:`.Quantizer`.
+    weights of :data:`.PENALTIES` on the codes, by name. update, decay, initial_count, revival: see
+    :mod:`rotvq.updates`. memory: bytes the lookup may use. generator: of the first codes; its seed also that of
+    revival. beta, gamma, convention, heads, channel_first, check: see :class:`.Quantizer`.
 
     The EMA step and the revival of dead codes belong to the batch seen last and happen at the start of the next
     training call, so after every call ``codebook.codes[indices]`` is z_q. A state dict of taming's VectorQuantizer2 or

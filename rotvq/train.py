@@ -77,7 +77,7 @@ def fit(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool
     those at the last step and on the validation split; ``curve.trace``, statistics of some 40 training batches, the
     first among them; ``curve.first``, the first 20 losses. Where a loss or metric becomes NaN or inf training ends and
     ``final`` holds only ``diverged_at``, the step at which that was seen.
-    Raises ValueError for a config that :meth:`Config.check` refuses, before any work.
+    Raises ValueError for a config that :meth:`.Config.check` refuses, before any work.
 
     >>> model, result = fit(Config(data="fashion-mnist-mini", codebook_size=16, steps=3))
     >>> model.quantizer.codes.shape, len(result["curve"]["first"])
@@ -145,7 +145,10 @@ def fit(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool
     final = {"diverged_at": diverged_at}
     if diverged_at is None:
         final |= (stops[-1] if stops else {"step": 0, **measured("test")}) | measured("validation")
-    return model, {"final": final, "curve": {"stops": stops, "trace": trace, "first": list(filter(math.isfinite, first))}}
+    return model, {
+        "final": final,
+        "curve": {"stops": stops, "trace": trace, "first": list(filter(math.isfinite, first))},
+    }
 
 
 def train(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool = False) -> dict:
