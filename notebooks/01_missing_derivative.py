@@ -60,8 +60,8 @@ draw = torch.Generator().manual_seed(seed)
 # :label: eq-half-space
 # \langle z, e_j-e_k\rangle \le \tfrac12\left(|e_j|^2-|e_k|^2\right), \qquad j\ne k .
 # ```
-# So the cells are convex. Together they cover $\mathbb R^d$. If the codes are distinct, two cells share boundary points
-# only.
+# So the cells are convex. Together they cover $\mathbb R^d$. If the codes are distinct, two cells share boundary
+# points only.
 # ````
 #
 # ````{prf:proof}
@@ -92,9 +92,9 @@ glue("true_distance", (middle - there).norm().item())
 # The source article's derivation {cite}`su2024rotation` proves convexity by the triangle inequality:
 # $|z_t-e_i|\le t|z_1-e_j|+(1-t)|z_2-e_j|$ for $z_t=tz_1+(1-t)z_2$. That is true, and not what is needed, which is
 # $|z_t-e_i|\le|z_t-e_j|$: the triangle inequality puts the bound *above* $|z_t-e_j|$. For $z_1=(0,1)$, $z_2=(0,-1)$,
-# $t=\frac12$ and $e_j=(-1.5,0)$ it is {glue:text}`chain:.3f` where {glue:text}`true_distance:.3f` is required. Distances
-# are convex functions, and sets between two convex functions need not be convex. Squares save the argument, since their
-# difference is affine.
+# $t=\frac12$ and $e_j=(-1.5,0)$ it is {glue:text}`chain:.3f` where {glue:text}`true_distance:.3f` is required.
+# That $f\le g$ on two points, for convex $f$ and $g$, says nothing about the points between. Squares save the
+# argument, since their difference is affine.
 # ```
 #
 # ## The derivative is zero
@@ -128,8 +128,8 @@ laws.show("locally_constant")
 # ```
 #
 # This is worse than a missing derivative. The chain rule is exact, and it says that no small change of the encoder
-# changes the loss. {numref}`fig-steps` shows why that is true and of no use: along a line through the codebook the loss
-# is a staircase.
+# changes the loss. {numref}`fig-steps` shows why that is true and of no use: along a line through the codebook the
+# loss is a staircase.
 
 # %% tags=["hide-input"]
 codes = torch.randn(K, 2, generator=draw)
@@ -160,7 +160,17 @@ ax.plot(line[:, 0], loss, color=ARMS["rotation"].color, label="$L(\\mathrm{VQ}(z
 ax.plot(line[:, 0], unquantised, "--", color=ARMS["ste"].color, label="$L(z)$")
 ax.set(xlabel="$z_1$ along the line", ylabel="loss")
 ax.legend()
-glue("steps", Figure([map_, stairs], alt="Left, the cells of a codebook in the plane with a horizontal line across them. Right, along that line the loss of the quantised latent is a staircase, while the loss of the latent itself is a smooth parabola."))
+glue(
+    "steps",
+    Figure(
+        [map_, stairs],
+        alt=(
+            "Left, the cells of a codebook in the plane with a horizontal line across them. Right, along that "
+            "line the loss of the quantised latent is a staircase, while the loss of the latent itself is a "
+            "smooth parabola."
+        ),
+    ),
+)
 
 # %% [markdown]
 # ```{glue:figure} steps
@@ -179,8 +189,8 @@ glue("steps", Figure([map_, stairs], alt="Left, the cells of a codebook in the p
 # L = L_\text{rec}(z_q) + \beta\,|q-\mathrm{sg}[z]|^2 + \gamma\,|z-\mathrm{sg}[q]|^2,
 # \qquad z_q = z+\mathrm{sg}[q-z].
 # ```
-# The last equation is the *straight-through estimator*, STE {cite}`bengio2013estimating`: $z_q$ has the value of $q$ and
-# the derivative of $z$.
+# The last equation is the *straight-through estimator*, STE {cite}`bengio2013estimating`: $z_q$ has the value of $q$
+# and the derivative of $z$.
 #
 # ````{prf:proposition} Who receives what
 # :label: prop-who
@@ -231,7 +241,9 @@ table = pd.DataFrame(rows, index=list(weights)).T
 table.index.names = ["forward", "term"]
 
 assert (table.loc[["STE", "rotation"], "codes"].xs("reconstruction", level=1) == 0).all()
-assert (table.loc[("z_q = q", "reconstruction"), "encoder"] == 0) and (table.loc[("z_q = q", "reconstruction"), "codes"] > 0)
+assert (table.loc[("z_q = q", "reconstruction"), "encoder"] == 0) and (
+    table.loc[("z_q = q", "reconstruction"), "codes"] > 0
+)
 assert (table.xs("codebook", level=1)[["encoder", "decoder"]] == 0).all(axis=None)
 assert (table.xs("commitment", level=1)[["codes", "decoder"]] == 0).all(axis=None)
 table.map(lambda v: "0" if v == 0 else f"{v:.2f}")
@@ -262,9 +274,9 @@ table.map(lambda v: "0" if v == 0 else f"{v:.2f}")
 # ## How good is straight-through?
 #
 # STE replaces the true derivative $0$ by $I$. Against the derivative $0$ no estimator is better than handing back
-# nothing, and the article's definition of bias, which compares with it, is minimised by $G=0$. The question makes sense
-# once the loss is averaged over something, for then its gradient is not zero. The simplest case can be solved: one
-# dimension, equidistant codes, and a latent with uniform noise of one cell's width.
+# nothing, and the article's definition of bias, which compares with it, is minimised by $G=0$. The question makes
+# sense once the loss is averaged over something, for then its gradient is not zero. The simplest case can be solved:
+# one dimension, equidistant codes, and a latent with uniform noise of one cell's width.
 #
 # ````{prf:proposition} Bias and variance of straight-through
 # :label: prop-dither
@@ -282,8 +294,8 @@ table.map(lambda v: "0" if v == 0 else f"{v:.2f}")
 # ````{prf:proof}
 # $z$ has the code $(k+1)\Delta$ with probability $p$ and $k\Delta$ otherwise. So
 # $\mathbb E L=(1-p)L(k\Delta)+pL((k+1)\Delta)$, whose derivative by $m$ is
-# $(L((k+1)\Delta)-L(k\Delta))/\Delta$: the slope of a chord, which for a quadratic is $L'$ at the midpoint. STE hands back
-# $L'(q)=h(q-y)$, and $\mathbb E\,q=m$. The difference of the two is the bias. The variance is that of $hq$, a
+# $(L((k+1)\Delta)-L(k\Delta))/\Delta$: the slope of a chord, which for a quadratic is $L'$ at the midpoint. STE hands
+# back $L'(q)=h(q-y)$, and $\mathbb E\,q=m$. The difference of the two is the bias. The variance is that of $hq$, a
 # two-point distribution. Finally $(p-\frac12)^2+p(1-p)=\frac14$.
 # ````
 
@@ -296,7 +308,9 @@ p = torch.linspace(0, 1, 41)
 noise = torch.rand(20000, generator=draw) - 0.5
 felt = h * torch.round(p[:, None] + noise - 1e-9)  # y = 0, k = 0
 estimate, spread = felt.mean(1) - h * 0.5, felt.var(1)
-assert torch.allclose(estimate, h * (p - 0.5), atol=0.02 * h) and torch.allclose(spread, h**2 * p * (1 - p), atol=0.02 * h**2)
+assert torch.allclose(estimate, h * (p - 0.5), atol=0.02 * h) and torch.allclose(
+    spread, h**2 * p * (1 - p), atol=0.02 * h**2
+)
 error = ((felt - h * 0.5) ** 2).mean(1)
 assert torch.allclose(error, torch.full_like(error, h**2 / 4), rtol=1e-3)
 
@@ -308,7 +322,16 @@ ax.plot(p[::4], estimate[::4] ** 2, "o", color=ARMS["ste"].color, markersize=4)
 ax.plot(p[::4], spread[::4], "s", color=ARMS["rotation"].color, markersize=4)
 ax.set(xlabel="$p$, the place of $m$ between two codes", ylabel="in units of $\\Delta^2$")
 ax.legend(loc="center right", bbox_to_anchor=(1, 0.72))
-glue("dither", Figure(fig, alt="The squared bias of straight-through is a parabola, largest at the codes and zero halfway; its variance is the opposite parabola; their sum is constant."))
+glue(
+    "dither",
+    Figure(
+        fig,
+        alt=(
+            "The squared bias of straight-through is a parabola, largest at the codes and zero halfway; its "
+            "variance is the opposite parabola; their sum is constant."
+        ),
+    ),
+)
 glue("mse", (error.mean() / h**2).item())
 
 # %% [markdown]
@@ -321,13 +344,14 @@ glue("mse", (error.mean() / h**2).item())
 # ```
 #
 # So STE does have a gradient to be faithful to: on average it hands back the gradient of the autoencoder *without*
-# quantiser, $h(m-y)$. Its bias against the quantised loss averages to zero over a cell and vanishes as the cells shrink.
-# {prf:ref}`prop-dither` is one-dimensional; a later chapter goes on from here, with other dimensions and estimators.
+# quantiser, $h(m-y)$. Its bias against the quantised loss averages to zero over a cell and vanishes as the cells
+# shrink. {prf:ref}`prop-dither` is one-dimensional; a later chapter goes on from here, with other dimensions and
+# estimators.
 #
 # ```{admonition} Is the variance of STE zero?
 # :class: caution
-# The derivation's Proposition 2.2 says so, and concludes that STE has no variance and much bias. Within one cell and for
-# one loss the gradient is indeed constant. A latent that may fall into either of two cells has the variance
+# The derivation's Proposition 2.2 says so, and concludes that STE has no variance and much bias. Within one cell and
+# for one loss the gradient is indeed constant. A latent that may fall into either of two cells has the variance
 # $h^2\Delta^2p(1-p)$, which at $p=\frac12$ is all of the error.
 # ```
 #
@@ -344,8 +368,8 @@ assert all(torch.equal(member(z, q), q) for member in ESTIMATORS.values())
 glue("value_error", f"{((written - q).norm(dim=1) / q.norm(dim=1)).max().item():.0e}")
 
 # %% [markdown]
-# With latents a hundred times longer than the codes, the relative error reaches {glue:text}`value_error` in float32. The
-# estimators of this package return $q$ itself, bit for bit:
+# With latents a hundred times longer than the codes, the relative error reaches {glue:text}`value_error` in float32.
+# The estimators of this package return $q$ itself, bit for bit:
 
 # %%
 laws.show("value")
@@ -354,8 +378,8 @@ laws.show("value")
 # ## How the codes move
 #
 # The codebook loss is that of $k$-means: its gradient {eq}`eq-who` vanishes where each code is the mean of its cell.
-# Many implementations replace it by exponential moving averages, EMA. With $n_k$ latents of mean $m_k$ in this batch and
-# decay $\rho$,
+# Many implementations replace it by exponential moving averages, EMA. With $n_k$ latents of mean $m_k$ in this batch
+# and decay $\rho$,
 # ```{math}
 # :label: eq-ema
 # c_k \leftarrow \rho\,c_k+(1-\rho)\,n_k,\qquad s_k\leftarrow\rho\,s_k+(1-\rho)\,n_km_k,\qquad e_k = s_k/c_k .
@@ -398,4 +422,6 @@ vq = VectorQuantizer(2, K, estimator="ste", init=codes, beta=2.0, gamma=0.5, con
 z = torch.randn(32, 2, generator=draw, requires_grad=True)
 out = vq(z, details=True)
 out.loss.backward()
-assert torch.allclose(z.grad, 2 * 0.5 * (z - out.q).detach() / 32, atol=1e-6)  # the commitment term of eq-who, a mean over tokens
+assert torch.allclose(
+    z.grad, 2 * 0.5 * (z - out.q).detach() / 32, atol=1e-6
+)  # the commitment term of eq-who, a mean over tokens

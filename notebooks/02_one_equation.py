@@ -11,8 +11,8 @@
 # # One equation
 #
 # Straight-through takes the identity for a derivative that is zero. If one may choose, why the identity? This chapter
-# writes down everything one may choose, shows what each choice does to the gradient, and lists the members of the family
-# that this book compares.
+# writes down everything one may choose, shows what each choice does to the gradient, and lists the members of the
+# family that this book compares.
 
 # %% tags=["parameters"]
 seed: int = 0
@@ -70,18 +70,19 @@ laws.show("value", "transpose", "codes_untouched")
 
 # %% [markdown]
 # The right-hand side of `transpose` is written out from the definition of each member, matrix by matrix
-# (`laws_family.definition`); the left-hand side is what automatic differentiation brings through the package's O(d) code.
+# (`laws_family.definition`); the left-hand side is what automatic differentiation brings through the package's O(d)
+# code.
 #
 # ### What "defines $\partial q/\partial z$" means
 #
-# One says that {eq}`eq-one` *defines* $\partial q/\partial z=G$. It defines a linear map for the backward pass at this one
-# $z$, nothing more. $G(z)$ need not be the derivative of any function of $z$, and for the rotation of the next chapter it
-# is not. Only products $G^\top g$ are ever taken.
+# One says that {eq}`eq-one` *defines* $\partial q/\partial z=G$. It defines a linear map for the backward pass at
+# this one $z$, nothing more. $G(z)$ need not be the derivative of any function of $z$, and for the rotation of the
+# next chapter it is not. Only products $G^\top g$ are ever taken.
 #
 # ### The transpose
 #
-# $\delta z_q=G\,\delta z$ goes forwards; gradients go backwards, and for them {eq}`eq-pull-back` has the transpose on the
-# side of $z_q$.
+# $\delta z_q=G\,\delta z$ goes forwards; gradients go backwards, and for them {eq}`eq-pull-back` has the transpose on
+# the side of $z_q$.
 #
 # ````{prf:proposition} Transpose, not inverse
 # :label: prop-transpose
@@ -101,9 +102,9 @@ laws.show("inverse_is_not_transpose")
 # :class: caution
 # The article {cite}`su2024rotation` derives from {eq}`eq-one` that $\partial L/\partial z_q=G\,\partial L/\partial z$,
 # and its chain rule $\partial L/\partial z=(\partial q/\partial z)\,\partial L/\partial q$ lacks the transpose. With
-# $|q|=|z|/10$ at the start of a training run, which is what its author describes, the equation as written would make the
-# encoder's gradient ten times longer than $g$; it is ten times shorter. The discussion in the article uses the correct
-# scale. The appended derivation has $G^\top g$, right, and once
+# $|q|=|z|/10$ at the start of a training run, which is what its author describes, the equation as written would make
+# the encoder's gradient ten times longer than $g$; it is ten times shorter. The discussion in the article uses the
+# correct scale. The appended derivation has $G^\top g$, right, and once
 # $\nabla z_q=G^\top\nabla z$, with the two sides exchanged.
 # ```
 #
@@ -115,10 +116,10 @@ laws.show("inverse_is_not_transpose")
 # G^\top g=(1-t)\,g+t\;\mathrm{clip}(r)\;P\,T^\top g,\qquad T\in\{I,R,H\},\quad P\in\{I,\;I-aa^\top\}.
 # ```
 # *Turn*: $R$ is the smallest rotation that takes $a$ to $b$, $H$ the reflection that does. *Scale*: $r$, clipped to an
-# interval; a one-point interval is a constant; `pooled` takes the mean of $r$ over the batch. *Projection*: $P$ removes
-# the part of the gradient along $z$. *Mix*: $t$ blends with STE. *Centre*: $z-\mu$ and $q-\mu$ in place of $z$ and $q$.
-# Here is the whole list, from `rotvq.ESTIMATORS`, with what each keeps, found by trial on random vectors in
-# $\mathbb R^8$.
+# interval; a one-point interval is a constant; `pooled` takes the mean of $r$ over the batch. *Projection*: $P$
+# removes the part of the gradient along $z$. *Mix*: $t$ blends with STE. *Centre*: $z-\mu$ and $q-\mu$ in place of
+# $z$ and $q$. Here is the whole list, from `rotvq.ESTIMATORS`, with what each keeps, found by trial on random vectors
+# in $\mathbb R^8$.
 
 # %% tags=["hide-input"]
 z, q, g = (x.double() for x in torch.randn(3, 200, 8, generator=draw))
@@ -135,7 +136,13 @@ for name, member in ESTIMATORS.items():
     low, high = member.clip
     rows[name] = {
         "turn": {"identity": "I", "rotation": "R", "reflection": "H"}[member.turn],
-        "scale": "mean r" if member.pooled else f"{low:g}" if low == high else "r" if high == math.inf else f"r in [{low:g}, {high:g}]",
+        "scale": "mean r"
+        if member.pooled
+        else f"{low:g}"
+        if low == high
+        else "r"
+        if high == math.inf
+        else f"r in [{low:g}, {high:g}]",
         "P": "" if member.radial else "I - aa'",
         "t": f"{member.mix:g}",
         "Gz = q": holds(laws.apply(G, z), q),
@@ -164,7 +171,18 @@ turn = math.radians(degrees)
 z = torch.tensor([1.0, 0.0])
 q = ratio * torch.tensor([math.cos(turn), math.sin(turn)])
 g = torch.tensor([0.5, 1.1])
-shown = ["ste", "rotation", "rotation_only", "scale_only", "clipped", "interpolated", "reflection", "radial_free", "radial_free_scale", "constant"]
+shown = [
+    "ste",
+    "rotation",
+    "rotation_only",
+    "scale_only",
+    "clipped",
+    "interpolated",
+    "reflection",
+    "radial_free",
+    "radial_free_scale",
+    "constant",
+]
 
 figs = []
 for part in (shown[:5], shown[5:]):
@@ -183,7 +201,16 @@ for part in (shown[:5], shown[5:]):
     ax.set(xlim=(-0.4, 3.9), ylim=(-1.5, 2.7), aspect="equal")
     ax.legend(loc="lower right", fontsize=8)
     figs.append(fig)
-glue("fan", Figure(figs, alt="A latent z, its code q with the gradient g at q, and at z the gradient that each of ten estimators hands back: copies of g, turned, scaled, reflected, or without the part along z."))
+glue(
+    "fan",
+    Figure(
+        figs,
+        alt=(
+            "A latent z, its code q with the gradient g at q, and at z the gradient that each of ten estimators "
+            "hands back: copies of g, turned, scaled, reflected, or without the part along z."
+        ),
+    ),
+)
 
 # %% [markdown]
 # ```{glue:figure} fan
@@ -232,11 +259,11 @@ laws.show("constants_inside", "stop_gradient_matters")
 # %% [markdown]
 # ```{admonition} Two proposals that cannot be trained as written
 # :class: caution
-# The derivation suggests to learn the mix $\lambda$, a scale $r_i$ for each code, or a network $G=f(z,q;\theta)$ end to
-# end. By {prf:ref}`prop-constants` their gradients are zero, identically. And taking them out of $\mathrm{sg}$ changes
-# the value's dependence on them not at all: $z_q=q$ whatever $G$ is, so the loss does not depend on $\lambda$. Learning
-# them needs another objective, for instance the loss after the step. The paper makes the opposite remark, that the
-# derivative of $f(e)\,e$ cannot be computed. By {prf:ref}`prop-without-sg` it is $0$.
+# The derivation suggests to learn the mix $\lambda$, a scale $r_i$ for each code, or a network $G=f(z,q;\theta)$ end
+# to end. By {prf:ref}`prop-constants` their gradients are zero, identically. And taking them out of $\mathrm{sg}$
+# changes the value's dependence on them not at all: $z_q=q$ whatever $G$ is, so the loss does not depend on
+# $\lambda$. Learning them needs another objective, for instance the loss after the step. The paper makes the opposite
+# remark, that the derivative of $f(e)\,e$ cannot be computed. By {prf:ref}`prop-without-sg` it is $0$.
 # ```
 #
 # ### A stop-gradient in the wrong place
@@ -271,9 +298,9 @@ laws.show("released_code", "radial_free")
 # \frac{\partial L}{\partial\theta}=\sum_z J^\top\left(G^\top g+2\gamma\,(z-q)\right),\qquad
 # \frac{\partial L}{\partial e_k}=\sum_{z\in V_k}2\beta\,(e_k-z).
 # ```
-# The estimator changes one term of one line. The commitment loss does not pass through $G$, and the codes do not notice.
-# If $G$ shrinks $g$, the balance with the commitment term shifts, which is as if $\gamma$ had grown. Much of what follows
-# in this book comes from this sentence.
+# The estimator changes one term of one line. The commitment loss does not pass through $G$, and the codes do not
+# notice. If $G$ shrinks $g$, the balance with the commitment term shifts, which is as if $\gamma$ had grown. Much of
+# what follows in this book comes from this sentence.
 
 # %% tags=["hide-input"]
 z, q, g = torch.randn(3, 64, 3, generator=draw)

@@ -11,8 +11,8 @@
 # # The rotation
 #
 # The rotation trick {cite}`fifty2025rotation` takes for $G$ the map that really does carry $z$ to $q$: turn, then
-# stretch. Many maps do. This chapter builds the one it uses, says in which sense it is the smallest, computes it safely,
-# and separates what it keeps from what it is often said to keep.
+# stretch. Many maps do. This chapter builds the one it uses, says in which sense it is the smallest, computes it
+# safely, and separates what it keeps from what it is often said to keep.
 #
 # Throughout, $z,q\ne0$, $a=z/|z|$, $b=q/|q|$, $r=|q|/|z|$, $\theta\in[0,\pi]$ is the angle between $z$ and $q$,
 # $c=\cos\theta=\langle a,b\rangle$, and $H_u=I-2uu^\top$ is the reflection that reverses a unit vector $u$.
@@ -98,7 +98,14 @@ for vector, word, colour in ((a, "$a$", INK), (b, "$b$", INK), (m, "$m$", MUTED)
     ax.annotate(word, (1.08 * vector).tolist(), ha="center", va="center")
 for normal, word, name in ((m, "mirror of $H_m$", "scale_only"), (a, "mirror of $H_a$", "rotation_only")):
     side = 1.25 * torch.tensor([-normal[1], normal[0]])
-    ax.plot([-side[0], side[0]], [-side[1], side[1]], color=ARMS[name].color, linestyle=ARMS[name].linestyle, lw=1, label=word)
+    ax.plot(
+        [-side[0], side[0]],
+        [-side[1], side[1]],
+        color=ARMS[name].color,
+        linestyle=ARMS[name].linestyle,
+        lw=1,
+        label=word,
+    )
 for vector, word, colour in (
     (g, "$g$", ARMS["ste"].color),
     (first, "$H_mg$", ARMS["scale_only"].color),
@@ -109,7 +116,16 @@ for vector, word, colour in (
 ax.set(xlim=(-1.35, 1.35), ylim=(-1.3, 1.3), aspect="equal")
 ax.legend(loc="lower right", fontsize=8)
 ax.grid(False)
-glue("mirrors", Figure(fig, alt="Unit vectors a and b and their bisector m. The vector g is reflected in the mirror of H_m and then in the mirror of H_a; the result is g turned clockwise by the angle between a and b."))
+glue(
+    "mirrors",
+    Figure(
+        fig,
+        alt=(
+            "Unit vectors a and b and their bisector m. The vector g is reflected in the mirror of H_m and then "
+            "in the mirror of H_a; the result is g turned clockwise by the angle between a and b."
+        ),
+    ),
+)
 
 # %% [markdown]
 # ```{glue:figure} mirrors
@@ -121,9 +137,9 @@ glue("mirrors", Figure(fig, alt="Unit vectors a and b and their bisector m. The 
 #
 # ````{prf:proposition} Eigenstructure
 # :label: prop-spectrum
-# On $S=\mathrm{span}(z,q)$, $R$ is the rotation by $\theta$ that takes $a$ to $b$. On $S^\perp$ it is the identity. Its
-# eigenvalues are $e^{\pm i\theta}$ and $d-2$ times $1$ (for $d\ge2$), so $\operatorname{tr}R=d-2+2\cos\theta$. With
-# $K=ba^\top-ab^\top$,
+# On $S=\mathrm{span}(z,q)$, $R$ is the rotation by $\theta$ that takes $a$ to $b$. On $S^\perp$ it is the identity.
+# Its eigenvalues are $e^{\pm i\theta}$ and $d-2$ times $1$ (for $d\ge2$), so $\operatorname{tr}R=d-2+2\cos\theta$.
+# With $K=ba^\top-ab^\top$,
 # ```{math}
 # :label: eq-exponential
 # R=I+K+\frac{K^2}{1+c}.
@@ -131,11 +147,11 @@ glue("mirrors", Figure(fig, alt="Unit vectors a and b and their bisector m. The 
 # ````
 #
 # ````{prf:proof}
-# $a$ and $m$ lie in $S$, so both reflections fix $S^\perp$ and map $S$ to itself. On $S$ the product of two reflections
-# is a rotation, and it takes $a$ to $b$. For {eq}`eq-exponential`, let $u\in S$ be the unit vector orthogonal to $a$
-# with $b=ca+su$, $s=\sin\theta$. Then $K=s(ua^\top-au^\top)$ is $s$ times the quarter turn of $S$ and
-# $K^2=-s^2P$ with the projector $P$ on $S$. Since $s^2/(1+c)=1-c$, the right-hand side is $c$ times the identity plus
-# $s$ times the quarter turn on $S$, and $I$ on $S^\perp$.
+# $a$ and $m$ lie in $S$, so both reflections fix $S^\perp$ and map $S$ to itself. On $S$ the product of two
+# reflections is a rotation, and it takes $a$ to $b$. For {eq}`eq-exponential`, let $u\in S$ be the unit vector
+# orthogonal to $a$ with $b=ca+su$, $s=\sin\theta$. Then $K=s(ua^\top-au^\top)$ is $s$ times the quarter turn of $S$
+# and $K^2=-s^2P$ with the projector $P$ on $S$. Since $s^2/(1+c)=1-c$, the right-hand side is $c$ times the identity
+# plus $s$ times the quarter turn on $S$, and $I$ on $S^\perp$.
 # ````
 
 # %%
@@ -153,8 +169,8 @@ laws.show("spectrum", "textbook_form")
 # ````
 #
 # ````{prf:proof}
-# The products $ba^\top$ cancel, which leaves $I-aa^\top+bb^\top$. $Ma=a-a+cb$. On $S^\perp$ it is $I$. On $S$ the trace
-# of $bb^\top-aa^\top$ is $0$ and its determinant is $-\sin^2\theta$, so its eigenvalues are $\pm\sin\theta$. At
+# The products $ba^\top$ cancel, which leaves $I-aa^\top+bb^\top$. $Ma=a-a+cb$. On $S^\perp$ it is $I$. On $S$ the
+# trace of $bb^\top-aa^\top$ is $0$ and its determinant is $-\sin^2\theta$, so its eigenvalues are $\pm\sin\theta$. At
 # $\theta=\pi$, $M=I$ does not take $a$ to $b=-a$.
 # ````
 
@@ -183,13 +199,13 @@ laws.show("article_form")
 # ````
 #
 # ````{prf:proof}
-# On a plane turned by $\theta_i$, $Q-I$ stretches every vector by $2\sin\frac{\theta_i}2$. So with $a_i$ the part of $a$
-# in the $i$-th plane,
+# On a plane turned by $\theta_i$, $Q-I$ stretches every vector by $2\sin\frac{\theta_i}2$. So with $a_i$ the part of
+# $a$ in the $i$-th plane,
 # ```{math}
 # 4\sin^2\tfrac\theta2=|b-a|^2=|Qa-a|^2=\sum_i4\sin^2\tfrac{\theta_i}2\,|a_i|^2 .
 # ```
-# As $\sum|a_i|^2\le1$, some $\theta_i\ge\theta$. (i) $\|Q-I\|_2=\max_i2\sin\frac{\theta_i}2$. For $R$ there is one plane
-# and $\theta_1=\theta$. If $d\ge4$, follow $R$ by a turn of a plane in $S^\perp$ by an angle up to $\theta$.
+# As $\sum|a_i|^2\le1$, some $\theta_i\ge\theta$. (i) $\|Q-I\|_2=\max_i2\sin\frac{\theta_i}2$. For $R$ there is one
+# plane and $\theta_1=\theta$. If $d\ge4$, follow $R$ by a turn of a plane in $S^\perp$ by an angle up to $\theta$.
 # (ii) Each plane contributes $8\sin^2\frac{\theta_i}2$ to $\|Q-I\|_F^2$: eigenvalues $-1$ of a rotation are even in
 # number and pair up into planes with $\theta_i=\pi$. One plane has $\theta_i\ge\theta$, so the sum is at least
 # $8\sin^2\frac\theta2$. In case of equality there is one plane, with $\theta_1=\theta$, and the display gives
@@ -239,8 +255,8 @@ laws.show("mirror_is_nearer")
 # ````
 #
 # ````{prf:proof}
-# $\langle G^\top g,z\rangle=\langle g,Gz\rangle$ and $Gz=r|z|Ra=|q|b=q$. $GG^\top=r^2I$ gives the last identity, and the
-# second with $h=g$. The cosines agree: $\langle G^\top g,z\rangle/(r|g||z|)=\langle g,q\rangle/(|g||q|)$.
+# $\langle G^\top g,z\rangle=\langle g,Gz\rangle$ and $Gz=r|z|Ra=|q|b=q$. $GG^\top=r^2I$ gives the last identity, and
+# the second with $h=g$. The cosines agree: $\langle G^\top g,z\rangle/(r|g||z|)=\langle g,q\rangle/(|g||q|)$.
 # ````
 #
 # The same holds for the reflection $G=rH$, with the same proof: nothing in it needs a rotation.
@@ -249,8 +265,8 @@ laws.show("mirror_is_nearer")
 laws.show("carries", "product", "norm_ratio", "angle_kept", "conformal")
 
 # %% [markdown]
-# The first identity is the most useful one. It says what a step of gradient descent does to the length of a latent, and
-# the balance law of a later chapter is that identity, summed over a layer.
+# The first identity is the most useful one. It says what a step of gradient descent does to the length of a latent,
+# and the balance law of a later chapter is that identity, summed over a layer.
 #
 # ```{admonition} Two ratios
 # :class: caution
@@ -310,22 +326,30 @@ ax.set(xscale="log", xlabel="dimension $d$", ylabel="degrees turned", ylim=(0, 1
 ax.set_xticks(dims[::2], dims[::2])
 ax.minorticks_off()
 ax.legend()
-glue("turns", Figure(fig, alt="The angle by which a random gradient turns, against the dimension: all of theta in two dimensions, falling like one over the square root of d."))
+glue(
+    "turns",
+    Figure(
+        fig,
+        alt=(
+            "The angle by which a random gradient turns, against the dimension: all of theta in two dimensions, "
+            "falling like one over the square root of d."
+        ),
+    ),
+)
 glue("theta_shown", degrees)
 glue("last_dim", dims[-1])
 glue("last_turn", mean[-1])
-if 64 in spread:
-    at_64 = spread[64][3]
-else:
-    at_64 = math.nan
-glue("turn_64", at_64)
+middle = 64 if 64 in spread else dims[len(dims) // 2]
+glue("middle_dim", middle)
+glue("middle_turn", spread[middle][3])
 
 # %% [markdown]
 # ```{glue:figure} turns
 # :name: fig-turns
 #
-# How far a gradient of uniform direction turns when $z$ and $q$ are {glue:text}`theta_shown:.0f`° apart. In 64 dimensions the mean
-# is {glue:text}`turn_64:.1f`°, in {glue:text}`last_dim` it is {glue:text}`last_turn:.1f`°.
+# How far a gradient of uniform direction turns when $z$ and $q$ are {glue:text}`theta_shown:.0f`° apart. In
+# {glue:text}`middle_dim` dimensions the mean is {glue:text}`middle_turn:.1f`°, in {glue:text}`last_dim` it is
+# {glue:text}`last_turn:.1f`°.
 # ```
 #
 # In the plane every gradient lies in $S$ and turns by $\theta$. In high dimension a gradient that knows nothing of $z$
@@ -383,21 +407,37 @@ for gap in gaps.tolist():
     dot = lambda x, y: (x * y).sum(1, keepdim=True)  # noqa: E731
     textbook = g32 + 2 * a32 * dot(b32, g32) - (a32 + b32) * dot(a32 + b32, g32) / (1 + dot(a32, b32))
     for name, found in (("reflections", ours), ("textbook", textbook)):
-        norm_error.setdefault(name, []).append(((laws.norm(found) / laws.norm(g32) - 1).abs()).nan_to_num(nan=1e3, posinf=1e3).max().item())
-        turn_error.setdefault(name, []).append((laws.norm(found - exact) / laws.norm(g32)).nan_to_num(nan=1e3, posinf=1e3).max().item())
+        norm_error.setdefault(name, []).append(
+            ((laws.norm(found) / laws.norm(g32) - 1).abs()).nan_to_num(nan=1e3, posinf=1e3).max().item()
+        )
+        turn_error.setdefault(name, []).append(
+            (laws.norm(found - exact) / laws.norm(g32)).nan_to_num(nan=1e3, posinf=1e3).max().item()
+        )
 assert max(norm_error["reflections"]) < 2e-6  # some ten roundings of float32
 assert norm_error["textbook"][8] > 100 * norm_error["reflections"][8]
 
 figs = []
 for title, errors in (("relative error of the norm", norm_error), ("relative error of the vector", turn_error)):
     fig, ax = plt.subplots(figsize=(4.2, 3.0))
-    ax.loglog(gaps, [min(e, 1e3) for e in errors["textbook"]], "--", color=ARMS["ste"].color, label="with $1+\\cos\\theta$")
+    ax.loglog(
+        gaps, [min(e, 1e3) for e in errors["textbook"]], "--", color=ARMS["ste"].color, label="with $1+\\cos\\theta$"
+    )
     ax.loglog(gaps, errors["reflections"], "-", color=ARMS["rotation"].color, label="two reflections")
     ax.loglog(gaps, 8 * 2**-23 / gaps, ":", color=MUTED, label="$8\\epsilon/(\\pi-\\theta)$")
     ax.set(title=title, xlabel="$\\pi-\\theta$", ylim=(1e-8, 2e3))
     ax.legend(fontsize=8)
     figs.append(fig)
-glue("float32", Figure(figs, alt="Errors in float32 against the distance of theta from a half turn. The textbook form loses the norm entirely below 1e-3; two reflections keep it to 1e-6 everywhere, and the direction as well as the rounding of z and q allows."))
+glue(
+    "float32",
+    Figure(
+        figs,
+        alt=(
+            "Errors in float32 against the distance of theta from a half turn. The textbook form loses the norm "
+            "entirely below 1e-3; two reflections keep it to 1e-6 everywhere, and the direction as well as the "
+            "rounding of z and q allows."
+        ),
+    ),
+)
 place = int((gaps - 1e-3).abs().argmin())
 glue("textbook_norm", f"{norm_error['textbook'][place]:.0e}")
 glue("reflection_norm", f"{max(norm_error['reflections']):.0e}")
@@ -407,8 +447,8 @@ glue("reflection_norm", f"{max(norm_error['reflections']):.0e}")
 # :name: fig-float32
 #
 # The pull-back near a half turn, in float32, against float64. At $\pi-\theta=10^{-3}$ the form with $1+\cos\theta$ has
-# lost the norm by {glue:text}`textbook_norm`; two reflections never by more than {glue:text}`reflection_norm`. The dotted
-# line is what the rounding of $a$ and $b$ alone does to the direction of $m$.
+# lost the norm by {glue:text}`textbook_norm`; two reflections never by more than {glue:text}`reflection_norm`. The
+# dotted line is what the rounding of $a$ and $b$ alone does to the direction of $m$.
 # ```
 #
 # ### What it costs
@@ -443,20 +483,20 @@ def dense():
 assert torch.allclose(dense(), ESTIMATORS["rotation"].pull_back(z, q, g), rtol=1e-3, atol=1e-4)
 speedup = seconds(dense) / seconds(lambda: ESTIMATORS["rotation"].pull_back(z, q, g))
 assert speedup > 3
-glue("speedup", speedup)
+glue("speedup", f"{float(f'{speedup:.1g}'):.0f}")
 glue("cost_dim", d)
 
 # %% [markdown]
-# Here, at $d$ = {glue:text}`cost_dim`, the closed form is {glue:text}`speedup:.0f` times faster than the matrix. The
+# Here, at $d$ = {glue:text}`cost_dim`, the closed form is about {glue:text}`speedup` times faster than the matrix. The
 # derivation's table of defects charges the trick $O(d^2)$ for the matrix product; its own Algorithm 5.1 is $O(d)$.
 #
 # ## Rotary embeddings
 #
 # Rotary position embeddings rotate queries and keys, too {cite}`su2021roformer`. The $i$-th pair of coordinates at
-# position $n$ turns by $n\omega_i$, so that $\langle R_nx,R_ky\rangle=\langle x,R_{k-n}y\rangle$ depends on positions by
-# their difference. What makes this work is that these rotations commute: they compose by adding angles. The rotation of
-# this chapter is chosen by content, acts in one plane that depends on $z$ and $q$, is never seen by the forward pass, and
-# composes only where there is but one plane.
+# position $n$ turns by $n\omega_i$, so that $\langle R_nx,R_ky\rangle=\langle x,R_{k-n}y\rangle$ depends on positions
+# by their difference. What makes this work is that these rotations commute: they compose by adding angles. The
+# rotation of this chapter is chosen by content, acts in one plane that depends on $z$ and $q$, is never seen by the
+# forward pass, and composes only where there is but one plane.
 
 # %%
 laws.show("composes_in_the_plane")
