@@ -35,7 +35,7 @@ import time
 import matplotlib.pyplot as plt
 import torch
 
-from rotvq import ESTIMATORS, laws, laws_rotation
+from rotvq import ESTIMATORS, laws
 from rotvq.figures import ARMS, INK, MUTED, Figure, glue, style
 
 plt.rcParams.update(style())
