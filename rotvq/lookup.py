@@ -1,9 +1,9 @@
 r"""The nearest code, streamed: never the whole N x K matrix of distances.
 
 :math:`\arg\min_k |z - e_k|^2 = \arg\max_k \langle z, e_k\rangle - \tfrac12 |e_k|^2`: one matrix product with a bias,
-taken tile by tile. Two things keep it right where the plain formula is not. Latents and codes are shifted to the
-median of some latents, since a common offset of 100 standard deviations eats all digits of the products; and they are
-scaled by a power of two, so that squares neither overflow nor vanish. Neither changes the answer.
+taken tile by tile. Two things keep it right where the plain formula is not. Latents and codes are shifted to a code
+amid the latents, since a common offset of 100 standard deviations eats all digits of the products; and they are scaled
+by a power of two, so that squares neither overflow nor vanish. Neither changes the answer.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-BLOCK = 32  # torch's argmax over a long row is slow on a CPU: maxima of blocks first, then inside the winner
+BLOCK = 64  # torch's argmax over a long row is slow on a CPU: maxima of blocks first, then inside the winner
 TILE = 4 << 20  # bytes of scores at a time on a CPU: they stay in the cache
-SAMPLE = 129  # latents whose median is the shift: odd, so that it is an element and grids stay grids
+WIDTH = 8192  # codes at a time, at most
+SAMPLE = 129  # latents whose median says where the latents are
 FAR = 2.0**60  # a latent this far beyond the codes sees only their directions: it is pulled in, so nothing overflows
 
 
@@ -28,32 +29,38 @@ def unit(x: Tensor) -> Tensor:
 
 def _euclidean(z: Tensor, codes: Tensor):
     """Scores ``<z', e'> - |e'|^2 / 2`` of shifted and scaled vectors."""
-    centre = z[:: -(-len(z) // SAMPLE)].median(0).values
-    top = (codes - centre).abs().amax()
+    middle = z[:: -(-len(z) // SAMPLE)].median(0).values
+    gaps = [(part - middle).abs().amax(-1) for part in codes.split(max(1, (TILE >> 3) // codes.shape[1]))]
+    centre = codes[torch.cat(gaps).argmin()]  # a code: neither unused codes nor far latents spoil it
+    low, high = codes.aminmax(dim=0)
+    top = torch.maximum(high - centre, centre - low).amax()
     scale = torch.where(top > 0, torch.ldexp(torch.ones_like(top), -torch.frexp(top).exponent), 1.0)
-    z = (z - centre).mul_(scale)
-    z *= FAR / z.abs().amax(-1, keepdim=True).clamp_min(FAR)
+
+    def latents(part: Tensor) -> Tensor:
+        part = part - centre
+        return part.mul_(torch.minimum(scale, FAR / part.abs().amax(-1, keepdim=True)))
 
     def prepare(part: Tensor) -> tuple[Tensor, Tensor]:
         part = (part - centre).mul_(scale)
         return part, part.square().sum(-1) * -0.5
 
-    return z, prepare
+    return latents, prepare
 
 
 def _cosine(z: Tensor, codes: Tensor):
     """Scores are cosines; a zero vector has cosine 0 with everything."""
-    return unit(z), lambda part: (unit(part), part.new_zeros(len(part)))
+    return unit, lambda part: (unit(part), part.new_zeros(len(part)))
 
 
 LOOKUPS = {"euclidean": _euclidean, "cosine": _cosine}
 
 
-def _best(z: Tensor, codes: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Highest score and its index for one tile; the lowest index where scores tie."""
-    scores = torch.addmm(bias, z, codes.t()).view(len(z), -1, BLOCK)
-    top, block = scores.amax(-1).max(-1)
-    inside = scores.take_along_dim(block[:, None, None], 1).squeeze(1).argmax(-1)
+def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Highest score of each row and its index; the lowest index where scores tie."""
+    blocks = scores.view(len(scores), -1, BLOCK)
+    top, block = blocks.amax(-1).max(-1)
+    row = torch.arange(len(scores), device=scores.device) * blocks.shape[1]
+    inside = scores.view(-1, BLOCK).index_select(0, row + block).argmax(-1)
     return top, block * BLOCK + inside
 
 
@@ -64,18 +71,24 @@ def _nearest(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
         return indices
     with torch.autocast(z.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(z.dtype, codes.dtype), torch.float32)
-        z, prepare = LOOKUPS[metric](z.to(dtype), codes := codes.to(dtype))
-        width = min(len(codes), max(BLOCK, memory // (4 * dtype.itemsize * codes.shape[1])), 8192)
+        z, codes = z.to(dtype), codes.to(dtype)
+        latents, prepare = LOOKUPS[metric](z, codes)
+        width = min(len(codes), max(BLOCK, memory // (4 * dtype.itemsize * codes.shape[1])), WIDTH)
         tile = min(TILE, memory // 4) if z.device.type == "cpu" else memory // 4
-        rows = max(1, tile // (dtype.itemsize * (width + BLOCK)))
+        rows = min(len(z), max(1, tile // (dtype.itemsize * (width + BLOCK))))
+        wide = z.new_ones(len(z), z.shape[1] + 1)  # a last entry 1 takes the bias: cheaper than to add it
+        for piece, part in zip(wide.split(rows), z.split(rows)):
+            piece[:, :-1] = latents(part)
         best = torch.full((len(z),), -torch.inf, dtype=dtype, device=z.device)
+        room = z.new_empty(rows * (width + BLOCK))
         for start in range(0, len(codes), width):
             part, bias = prepare(codes[start : start + width])
             spare = -len(part) % BLOCK
-            part, bias = pad(part, (0, 0, 0, spare)), pad(bias, (0, spare), value=-torch.inf)
+            part = torch.cat([pad(part, (0, 0, 0, spare)), pad(bias, (0, spare), value=-torch.inf)[:, None]], 1)
             for first in range(0, len(z), rows):
                 piece = slice(first, first + rows)
-                top, index = _best(z[piece], part, bias)
+                scores = room[: len(wide[piece]) * len(part)].view(-1, len(part))
+                top, index = _best(torch.mm(wide[piece], part.t(), out=scores))
                 better = top > best[piece]
                 indices[piece] = torch.where(better, index + start, indices[piece])
                 best[piece] = torch.where(better, top, best[piece])
