@@ -1,7 +1,7 @@
 """From notebooks to pages: pair -> run (papermill) -> build (Jupyter Book).
 
     python -m rotvq book pair [--check]     notebooks/NN.py -> notebooks/NN.ipynb, without outputs
-    python -m rotvq book run [NAME ...]     notebooks/NN.ipynb -> book/notebooks/NN.ipynb, executed
+    python -m rotvq book run [NAME ...]     pair, and notebooks/NN.ipynb -> book/notebooks/NN.ipynb, executed
     python -m rotvq book build              book/ -> _build/html, where every warning is an error
     python -m rotvq book all                the three, one after the other
 
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
         steps.choices[name].add_argument("--allow-stale", action="store_true", help="render stale records, too")
     args = parser.parse_args(argv)
     start = time.perf_counter()
-    if args.step in ("pair", "all"):
+    if args.step in ("pair", "run", "all"):
         pair(check=getattr(args, "check", False))
     if args.step in ("run", "all"):
         run(args.names, args.parameters, args.force)

@@ -13,6 +13,7 @@ import os
 import pathlib
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -92,11 +93,15 @@ def _common() -> dict[str, str]:
     return {"rotvq": digest(modules), "data": digest(data), "python": platform.python_version(), **versions}
 
 
-def key(script: pathlib.Path, parameters: Mapping, records: Iterable[str]) -> str:
-    """What the executed notebook follows from, as a short digest."""
+def source(script: pathlib.Path, parameters: Mapping) -> str:
+    """What a page follows from that is known before it is executed, as a digest."""
+    return hashlib.sha256(json.dumps([digest([script]), parameters, _common()], sort_keys=True).encode()).hexdigest()
+
+
+def key(source: str, records: Iterable[str]) -> str:
+    """The same, with the records that it used."""
     present = digest(store()[i] for i in records if i in store())
-    parts = [digest([script]), parameters, _common(), sorted(records), present]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([source, sorted(records), present]).encode()).hexdigest()[:16]
 
 
 def run(names: Iterable[str] = (), parameters: Mapping | None = None, force: bool = False, jobs: int = 2) -> None:
@@ -105,10 +110,8 @@ def run(names: Iterable[str] = (), parameters: Mapping | None = None, force: boo
     `parameters` go to the notebooks that know them. A notebook runs in a temporary folder and reaches the book only
     when it succeeds; one that fails is kept in _build/failed, and the rest go on.
     """
-    import papermill
-
     chosen, parameters = scripts(names), dict(parameters or {})
-    known = {p: set(papermill.inspect_notebook(str(p.with_suffix(".ipynb")))) for p in chosen}
+    known = {script: _parameters(script) if parameters else set() for script in chosen}
     if unknown := set(parameters) - set().union(*known.values()):
         sys.exit(f"no notebook has a parameter {', '.join(sorted(unknown))}")
     PAGES.mkdir(parents=True, exist_ok=True)
@@ -119,7 +122,7 @@ def run(names: Iterable[str] = (), parameters: Mapping | None = None, force: boo
         mine = {k: v for k, v in parameters.items() if k in known[script]}
         page = PAGES / f"{script.stem}.ipynb"
         made = made_from(page)
-        if not force and made and made["key"] == key(script, mine, made["records"]):
+        if not force and made and made["key"] == key(source(script, mine), made["records"]):
             print(f"run: {script.stem}: unchanged", flush=True)
         else:
             print(f"run: {script.stem} ...", flush=True)
@@ -140,28 +143,41 @@ def made_from(page: pathlib.Path) -> dict | None:
     return json.loads(page.read_text("utf-8"))["metadata"].get("rotvq") if page.exists() else None
 
 
-def _execute(script: pathlib.Path, parameters: dict, page: pathlib.Path) -> bool:
+def _parameters(script: pathlib.Path) -> set[str]:
     import papermill
-    from traitlets.config import Config
 
+    return set(papermill.inspect_notebook(str(script.with_suffix(".ipynb"))))
+
+
+def papermill(notebook: pathlib.Path, out: pathlib.Path, parameters: Mapping) -> None:
+    """The command, in the folder of `out`; RuntimeError with the end of what it said where it fails.
+
+    A process of its own, since papermill changes the directory of the one that it is in. Of the caller's environment
+    it gets neither IPython's start-up files nor a second thread.
+    """
+    command = [sys.executable, "-m", "papermill", notebook, out, "-y", json.dumps(parameters)]
+    options = ["--kernel", "python3", "--no-progress-bar", "--start-timeout", "120"]
+    environment = {**os.environ, "IPYTHONDIR": str(out.parent / "ipython"), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run([*command, *options], cwd=out.parent, env=environment, capture_output=True, text=True)
+    if ran.returncode:
+        raise RuntimeError(ran.stderr[-4000:])
+
+
+def _execute(script: pathlib.Path, parameters: dict, page: pathlib.Path) -> bool:
     from rotvq.figures import USED
     from rotvq.parameters import SHOWN
 
+    before = source(script, parameters)
     with tempfile.TemporaryDirectory() as folder:
         ran, start = pathlib.Path(folder, page.name), time.perf_counter()
-        # of the caller's environment, neither its IPython start-up files nor a second thread
-        os.environ.update(IPYTHONDIR=str(pathlib.Path(tempfile.gettempdir(), "rotvq-ipython")), OMP_NUM_THREADS="1")
         try:
-            papermill.execute_notebook(
-                str(script.with_suffix(".ipynb")), str(ran), parameters, kernel_name="python3", cwd=folder,
-                progress_bar=False, start_timeout=120, config=Config(KernelManager={"transport": "ipc"}),
-            )  # fmt: skip
-        except Exception as error:
+            papermill(script.with_suffix(".ipynb"), ran, parameters)
+        except RuntimeError as error:
             failed = ROOT / "_build" / "failed" / page.name
             failed.parent.mkdir(parents=True, exist_ok=True)
             if ran.exists():
                 shutil.copy(ran, failed)
-            print(f"run: {script.stem}: FAILED\n{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            print(f"run: {script.stem}: FAILED\n{error}", file=sys.stderr, flush=True)
             return False
         seconds, notebook = time.perf_counter() - start, nbformat.read(ran, 4)
     records, shown = set(), {}
@@ -175,7 +191,7 @@ def _execute(script: pathlib.Path, parameters: dict, page: pathlib.Path) -> bool
     notebook.metadata = {
         "kernelspec": KERNEL,
         "rotvq": {
-            "key": key(script, parameters, sorted(records)),
+            "key": key(before, records),
             "parameters": shown,
             "records": sorted(records),
             "software": {"python": platform.python_version(), **{n: metadata.version(n) for n in SOFTWARE}},
