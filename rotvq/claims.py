@@ -7,6 +7,7 @@ awaits an experiment, and ends with status 1 where a verdict and its evidence di
 from __future__ import annotations
 
 import argparse
+import html
 import inspect
 import re
 import time
@@ -90,6 +91,8 @@ class Claim:
 @cache
 def load(path: Path = LEDGER) -> tuple[Claim, ...]:
     """The rows in their order, each checked; ValueError names the row and what is wrong with it."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path.name} is not here: the ledger is checked in a checkout of the book")
     rows = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # every scalar stays a string
     known, out = {f.name for f in fields(Claim)}, []
     for row in rows:
@@ -147,6 +150,37 @@ def numbers(finding: Finding | None, limit: int | None = None) -> str:
 def words(name: str) -> str:
     """``gain_at_r_0_1`` as ``gain at r 0.1``, ``pi_minus_1e_3`` as ``pi minus 1e-3``."""
     return re.sub(r"(?<=_\de)_(?=\d)", "-", re.sub(r"(?<=_\d)_(?=\d)", ".", name)).replace("_", " ")
+
+
+def pages(contents: str) -> dict[str, str]:
+    """The page of each chapter by its number, for links from a page in ``notebooks``; ``contents`` of _toc.yml."""
+    files = [Path(f) for f in re.findall(r"file: (\S+)", contents)]
+    numbered = [f for f in files if re.match(r"\d\d_", f.name)]
+    return {f.name[:2]: f"{f.name if f.parent.name == 'notebooks' else Path('..', f)}.html" for f in numbered}
+
+
+def listing(outcomes: Sequence[Outcome], links: dict[str, str]) -> str:
+    """The rows as HTML, each a ``details`` with its id as anchor; ``links`` lead to the chapters' pages."""
+    return "\n".join(_row(outcome, links) for outcome in outcomes)
+
+
+def _row(outcome: Outcome, links: dict[str, str]) -> str:
+    c, text = outcome.claim, html.escape
+    chapter = f'<a href="{links[c.chapter]}">chapter {c.chapter}</a>' if c.chapter in links else f"chapter {c.chapter}"
+    more = [text("; ".join([f"{c.source}, {c.place}", *c.also])), c.kind, chapter]
+    if c.evidence:
+        more.append(f"<code>{text(c.evidence)}</code>: {text(numbers(outcome.finding)) or 'no record yet'}")
+    if c.awaits:
+        more.append(f"awaits experiment {', '.join(c.awaits)}")
+    data = " ".join(f'data-{k}="{getattr(c, k)}"' for k in ("verdict", "source", "kind", "chapter"))
+    parts = [
+        f'<details class="claim" id="{c.id}" {data}>',
+        f'<summary><a href="#{c.id}">{c.id}</a> <b>{c.verdict}</b> {text(c.claim)}</summary>',
+        f"<p>{text(c.reason)}</p>",
+        f"<p><b>What holds.</b> {text(c.corrected)}</p>" if c.corrected else "",
+        f'<p class="claim-more">{" | ".join(more)}</p></details>',
+    ]
+    return "".join(parts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 
 import pytest
+from test_play import BOOK, chromium  # noqa: F401  (the fixture)
 
 from rotvq import claims
 from rotvq.evidence import EVIDENCE, Finding
@@ -40,16 +41,11 @@ def test_no_claim_stands_twice():
     assert [row for row, n in seen.items() if n > 1] == []
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_rows_are_sentences(row):
-    """Claim, reason and correction are plain sentences in English letters and mathematics."""
-    for text in filter(None, (row.claim, row.reason, row.corrected)):
-        assert text[-1] in ".)" or text.endswith("I."), text
-        assert not re.search(r"[^\x00-\x7fé]", text), text
-        assert "  " not in text
-    if row.verdict in ("undecided", "not testable"):
-        assert row.reason
-    assert row.claim != row.corrected
+def test_rows_are_sentences():
+    """Claim, reason and correction are plain sentences in English letters and mathematics; each row gives its reason."""
+    texts = [(row.id, text) for row in ROWS for text in (row.claim, row.reason, row.corrected) if text]
+    assert [x for x in texts if x[1][-1] not in ".)" or re.search(r"[^\x00-\x7fé]|  ", x[1])] == []
+    assert [row.id for row in ROWS if not row.reason or row.claim == row.corrected] == []
 
 
 BROKEN = {
@@ -157,3 +153,58 @@ def test_unknown_rows_are_refused(capsys):
 )
 def test_words(name, shown):
     assert claims.words(name) == shown
+
+
+# the page
+
+
+def test_rows_that_pages_name_exist():
+    """A page names a row by a link to its anchor."""
+    ids, named = {row.id for row in ROWS}, {}
+    for page in [*BOOK.glob("*.md"), *(BOOK.parent / "notebooks").glob("*.py")]:
+        for row in re.findall(r"#([AP]-\d+)", page.read_text("utf-8")):
+            named.setdefault(row, page.name)
+    assert {row: page for row, page in named.items() if row not in ids} == {}
+
+
+def test_pages_of_chapters():
+    contents = "root: index\n- file: play\n- file: notebooks/06_collapse\n  - file: 20_cost\n- file: 1_not\n"
+    assert claims.pages(contents) == {"06": "06_collapse.html", "20": "../20_cost.html"}
+
+
+def test_listing(tmp_path):
+    row = dataclasses.replace(ROW, claim="|z| < 1 & so on.", corrected="c.", awaits=("10",), also=("there",))
+    (out,) = claims.listing([claims.judge(row, tmp_path)], {"01": "01_x.html"}).splitlines()
+    parts = ['id="A-001"', 'data-verdict="true"', "|z| &lt; 1 &amp; so on.", "What holds", '<a href="01_x.html">',
+             "article, here; there", "nearest_code</code>: values taken 7", "awaits experiment 10"]  # fmt: skip
+    assert [part for part in parts if part not in out] == []
+    assert out.count("<details") == out.count("</details>") == 1
+
+
+def test_listing_in_a_browser(chromium, tmp_path):  # noqa: F811
+    """Search and filters hide rows, the count follows, a link opens its row even if it is hidden."""
+    rows = [ROWS[0], ROWS[1], next(r for r in ROWS if r.source == "paper")]
+    body = claims.listing([claims.judge(row, tmp_path) for row in rows], {})
+    script = (BOOK / "assets" / "claims.js").as_uri()
+    page = f'<!doctype html><meta charset="utf-8"><div class="rv-claims">{body}</div><script defer src="{script}">'
+    (tmp_path / "page.html").write_text(page + "</script>", "utf-8")
+    tab = chromium.new_page()
+    errors = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto((tmp_path / "page.html").as_uri() + "#A-002")
+    shown = lambda: tab.locator("details:visible").evaluate_all("rows => rows.map((row) => row.id)")  # noqa: E731
+    assert shown() == ["A-001", "A-002", "P-001"] and tab.locator("#A-002").evaluate("row => row.open")
+    tab.get_by_label("source").select_option("paper")
+    assert shown() == ["P-001"] and tab.locator("output").inner_text() == "1 of 3 claims"
+    tab.evaluate("location.hash = 'A-001'")
+    tab.wait_for_selector("#A-001[open]")
+    assert shown() == ["A-001", "A-002", "P-001"]
+    tab.get_by_role("searchbox").fill("GRAY")
+    assert shown() == ["A-002"]
+    tab.get_by_role("button", name="Open all").click()
+    assert tab.locator("#A-002").evaluate("row => row.open") is False  # it was open, alone: the button closed it
+    assert errors == []
+
+
+def test_the_script_is_small():
+    assert (BOOK / "assets" / "claims.js").stat().st_size < 15_000
