@@ -42,7 +42,7 @@ def test_no_claim_stands_twice():
 
 
 def test_rows_are_sentences():
-    """Claim, reason and correction are plain sentences in English letters and mathematics; each row gives its reason."""
+    """Claim, reason and correction are plain sentences of English and mathematics; each row gives its reason."""
     texts = [(row.id, text) for row in ROWS for text in (row.claim, row.reason, row.corrected) if text]
     assert [x for x in texts if x[1][-1] not in ".)" or re.search(r"[^\x00-\x7fé]|  ", x[1])] == []
     assert [row.id for row in ROWS if not row.reason or row.claim == row.corrected] == []
