@@ -23,7 +23,9 @@ SMOKE = {
     "05_balance_law": {"images": 16, "conv_steps": 2, "seeds": 2, "steps": 20},
     "06_collapse": {"codes": 6, "grid": 5, "steps": 100},
     "10_ste_vs_rotation": {"profile": "smoke", "live_steps": 2},
-    "40_claims": {"rows": ["A1"]},
+    "21_estimators": {"dim": 3, "angle": 30.0},
+    "22_use_it": {"dim": 4, "codebook_size": 16, "seed": 1},
+    "40_claims": {"rows": ["A-00"]},
 }
 # What of its results shows that it ran with these values, from its glued numbers and the folder it ran in.
 EFFECT = {
@@ -50,6 +52,8 @@ REFUSED = {
         ({"estimators": []}, "empty"),
         ({"seeds": 1}, "at least 2"),
     ],
+    "21_estimators": [({"dim": 1}, "at least 2"), ({"angle": 270.0}, "at most 180")],
+    "22_use_it": [({"codebook_size": 1}, "at least 2")],
     "40_claims": [({"rows": "A"}, "must be list")],
 }
 SCRIPTS = {p.stem: p for p in notebooks.scripts()}

@@ -1,0 +1,248 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (all-estimators)=
+# # All estimators
+#
+# An estimator is what $z$ hears when the decoder sends $g=\partial L/\partial z_q$ to its code: the pull-back $G^\top
+# g$. This page lists every one that the module has. Table and pictures are made from `rotvq.ESTIMATORS`, so they
+# cannot fall behind the code. {doc}`02_one_equation` derives the family; here is the catalogue.
+
+# %% tags=["parameters"]
+dim: int = 8  # the dimension in which the properties are tried
+angle: float = 75.0  # degrees from q to the direction in which a step moves the code's side, in the pictures
+seed: int = 0
+
+# %% tags=["hide-input"]
+from rotvq import parameters
+
+parameters.check(globals(), dim=(2, 4096), angle=(-180, 180), seed=(0, None))
+
+# %% tags=["hide-input"]
+import math
+
+import matplotlib.pyplot as plt
+import torch
+from IPython.display import Markdown, display
+
+from rotvq import CLIPS, ESTIMATORS, Estimator, VectorQuantizer
+from rotvq.figures import ARMS, INK, MUTED, Figure, glue, style
+
+plt.rcParams.update(style())
+torch.set_num_threads(1)
+draw = torch.Generator().manual_seed(seed)
+
+# %% [markdown]
+# ## The table
+#
+# With $a=z/|z|$, $b=q/|q|$ and $r=|q|/|z|$, $R$ is the smallest rotation that takes $a$ to $b$, $H$ the reflection
+# that does, and $P=I-aa^\top$ removes the part along $z$. *Cost* is the number of inner products of $d$ numbers that
+# a pull-back takes per vector, norms among them. *Keeps* is not typed in: each entry is tried on random vectors.
+
+# %% tags=["hide-input"]
+z, q, g, h = torch.randn(4, 64, dim, generator=draw, dtype=torch.float64)
+q = 0.7 * q
+near = q + 1e-9 * z  # almost q, from any side
+
+
+def cos(x, y):
+    return (x * y).sum(-1) / x.norm(dim=-1) / y.norm(dim=-1)
+
+
+def same(x, y):
+    return torch.allclose(x, y, rtol=1e-7, atol=1e-7)  # float64 leaves 1e-13; what differs, differs by 1e-2
+
+
+def keeps(member: Estimator) -> list[str]:
+    """The properties of a member that hold on all of the vectors above."""
+    G_g, G_h = member.pull_back(z, q, g), member.pull_back(z, q, h)
+    found = {
+        "length": same(G_g.norm(dim=-1), g.norm(dim=-1)),
+        "direction": same(cos(G_g, g), torch.ones(64, dtype=z.dtype)),
+        "angles between gradients": same(cos(G_g, G_h), cos(g, h)),
+        "angle to the code": same(cos(G_g, z), cos(g, q)),
+        "norm of z, to first order": same((G_g * z).sum(-1), torch.zeros(64, dtype=z.dtype)),
+        "STE where z = q": same(member.pull_back(near, q, g), g),
+    }
+    return [name for name, holds in found.items() if holds]
+
+
+kept = {name: keeps(member) for name, member in ESTIMATORS.items()}
+rows = ["| name | $G^\\top g$ | cost | keeps | source |", "|---|---|---|---|---|"]
+for name, member in ESTIMATORS.items():
+    source = f"{{cite}}`{member.source}`" if member.source != "control" else "a control"
+    rows.append(f"| `{name}` | ${member.formula}$ | {member.cost} | {', '.join(kept[name]) or 'nothing'} | {source} |")
+
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
+display(Markdown("\n".join(rows)))
+
+# %% tags=["remove-cell"]
+for name in ("rotation", "rotation_only", "clipped", "mean_rotation"):  # the sentences below
+    assert {"angles between gradients", "angle to the code"} <= set(kept[name])
+assert {name for name, what in kept.items() if "length" in what} == {"ste", "rotation_only"}
+assert "angle to the code" in kept["reflection"] and "STE where z = q" not in kept["reflection"]
+assert all("angle to the code" not in kept[name] for name in ("ste", "scale_only", "interpolated"))
+assert {name for name, what in kept.items() if "norm of z, to first order" in what} == {
+    "radial_free", "radial_free_scale", "zero",
+}  # fmt: skip
+assert min(ESTIMATORS, key=lambda name: ESTIMATORS[name].cost) == "ste" and ESTIMATORS["rotation"].cost == 6
+glue("cost", ESTIMATORS["rotation"].cost)
+
+# %% [markdown]
+# Only STE and the bare rotation keep the length of $g$. What sets the rotations apart is the angle: $G^\top g$ stands
+# to $z$ as $g$ stands to $q$. The reflection has that, too, but no limit at $z=q$. The rotation takes
+# {glue:text}`cost` inner products where STE takes none; the page *What it costs* says what that is in milliseconds.
+#
+# ## The pictures
+#
+# One square cell with its code $q$, in the plane. The decoder sends one $g$ to $q$, wherever in the cell $z$ is; the
+# thick arrow is $-g$, a gradient step. The thin arrows are $-G^\top g$: how $z$ would move. All panels have one
+# scale, and the cross is the origin.
+
+# %% tags=["hide-input"]
+code = torch.tensor([1.4, 1.0], dtype=torch.float64)
+side = torch.linspace(-0.88, 0.88, 6, dtype=torch.float64)
+field = code + torch.cartesian_prod(side, side)  # 36 latents of the cell
+turned = math.atan2(code[1], code[0]) + math.radians(angle)
+step = torch.tensor([math.cos(turned), math.sin(turned)], dtype=torch.float64)  # -g
+
+
+def panel(title: str, member: Estimator, color: str, centre=None, **inside):
+    """The field of one member over the cell, as a matplotlib figure."""
+    moved = member.pull_back(field, code.expand_as(field), step.expand_as(field), centre=centre, **inside)
+    fig = plt.figure(figsize=(1.5, 1.62))
+    ax = fig.add_axes((0, 0, 1, 0.89))
+    arrows = {"angles": "xy", "scale_units": "xy", "scale": 4.5}
+    ax.quiver(*field.T, *moved.T, color=color, width=0.014, headwidth=4, **arrows)
+    ax.quiver(*code, *step, color=INK, width=0.028, headwidth=3.5, zorder=3, **arrows)
+    ax.plot(*code, "o", color=INK, markersize=5)
+    ax.plot(*((0, 0) if centre is None else centre), "+", color=INK, markersize=7)
+    ax.add_patch(plt.Rectangle((code - 1).tolist(), 2, 2, fill=False, edgecolor=MUTED, linewidth=0.8, linestyle=":"))
+    ax.set(xlim=(-0.25, 2.75), ylim=(-0.45, 2.55), xticks=[], yticks=[])
+    ax.set_title(title, pad=3)
+    ax.spines[:].set(visible=True, color=MUTED, linewidth=0.6)
+    return fig
+
+
+figs = [panel(ARMS[name].label, member, ARMS[name].color) for name, member in ESTIMATORS.items()]
+alt = """Gradient fields of all members over one cell. STE: equal parallel arrows. Rotations: arrows that turn about the
+origin with z. With the scale r: longer towards the origin. Radial-free: arrows at right angles to z. Zero: none."""
+glue("fields", Figure(figs, alt=alt))
+
+# %% [markdown]
+# ```{glue:figure} fields
+# :name: fig-fields
+#
+# The pull-back of every member, for one code and one gradient.
+# ```
+#
+# ## Options that every member has
+#
+# Four more things stand inside $G$. `clip` bounds $r$: a range or a name. `centre` replaces $z$ and $q$ by $z-\mu$
+# and $q-\mu$; the quantiser knows the mean code and the running mean of the latents. `mix` is the share $t$ against
+# STE, and `warmup` lets it grow from 0. `gain` is one more factor for each code, or a function that gives one for
+# each vector.
+
+# %%
+codes = torch.cartesian_prod(torch.tensor([-0.6, 1.4]), torch.tensor([-1.0, 1.0]))
+latents = 1.4 * torch.randn(200, 2, generator=draw)
+gain = torch.tensor([0.5, 1.0, 1.0, 2.0])
+rotation = ESTIMATORS["rotation"]
+
+
+def felt(**options):
+    """What latents hear from a quantiser with these options when every code is sent (1, 0)."""
+    x = latents.clone().requires_grad_()
+    vq = VectorQuantizer(2, 4, **{"estimator": "rotation", "init": codes, **options})
+    z_q, indices, _ = vq(x)
+    (found,) = torch.autograd.grad(z_q[..., 0].sum(), x)
+    return found, codes[indices], indices
+
+
+ones = torch.tensor([[1.0, 0.0]]).expand(200, 2)
+for name, (low, high) in CLIPS.items():
+    found, chosen, _ = felt(clip=name)
+    r = chosen.norm(dim=-1) / latents.norm(dim=-1)
+    torch.testing.assert_close(found.norm(dim=-1), r.clamp(low, high))
+
+found, chosen, _ = felt(centre="codebook")
+torch.testing.assert_close(found, rotation.pull_back(latents, chosen, ones, centre=codes.mean(0)))
+
+found, chosen, _ = felt(mix=0.25)
+torch.testing.assert_close(found, 0.75 * ones + 0.25 * rotation.pull_back(latents, chosen, ones))
+
+found, _, _ = felt(warmup=1000)  # the first of 1000 calls is plain STE
+assert torch.equal(found, ones)
+
+found, chosen, indices = felt(gain=gain)
+torch.testing.assert_close(found, gain[indices, None] * rotation.pull_back(latents, chosen, ones))
+
+# %% tags=["hide-input"]
+mu, blue = torch.tensor([0.4, 0.3], dtype=torch.float64), ARMS["rotation"].color
+figs = [panel(name, Estimator("rotation", clip=clip), ARMS["clipped"].color) for name, clip in CLIPS.items()]
+figs.append(panel("centre at the cross", rotation, blue, centre=mu))
+figs.append(panel("mix t = 0.25", rotation, ARMS["interpolated"].color, mix=0.25))
+figs.append(panel("gain 0.5", rotation, blue, gain=torch.full((36, 1), 0.5, dtype=torch.float64)))
+alt = """The rotation with each option: three clips, which even out the arrows near the origin more or less; turning
+about another point than the origin; a mix, nearly parallel; and a gain, half as long."""
+glue("options", Figure(figs, alt=alt))
+glue("clips", "; ".join(f"{name} [{low:g}, {high:g}]" for name, (low, high) in CLIPS.items()))
+
+# %% [markdown]
+# ```{glue:figure} options
+# :name: fig-options
+#
+# The rotation with one option at a time. The clips by name are {glue:text}`clips`.
+# ```
+#
+# ## A new member
+#
+# It takes one line. This one turns like the rotation and may shorten $g$, never lengthen it. Give it to a quantiser
+# as it is, or put it into the registry, and configurations, grids and this page know its name.
+
+# %%
+brake = Estimator("rotation", clip=(0.0, 1.0), formula=r"\min(r, 1) R^\top g", source="this page")
+
+vq = VectorQuantizer(dim=2, codebook_size=4, estimator=brake)
+found, chosen, _ = felt(estimator=brake)
+r = chosen.norm(dim=-1) / latents.norm(dim=-1)
+torch.testing.assert_close(found.norm(dim=-1), r.clamp(max=1))
+
+# %% [markdown]
+# A pull-back that is no such composition is a module: `VectorQuantizer(estimator=my_module)` calls it as
+# `my_module(z, q)`.
+#
+# ## What cannot be learned
+#
+# $G$ stands inside a stop-gradient. So whatever it is made of, a mix, a gain, a centre, gets no gradient from the
+# loss: not a wrong one, none. An optimiser would leave such a parameter where it is, and say nothing.
+
+# %%
+x, learned = latents.clone().requires_grad_(), torch.ones(200, 1, requires_grad=True)
+t = torch.tensor(0.5, requires_grad=True)
+mu = torch.zeros(2, requires_grad=True)
+rotation(x, chosen, gain=learned, mix=t, centre=mu).square().sum().backward()
+
+assert x.grad.norm() > 0
+assert learned.grad is None and t.grad is None and mu.grad is None
+
+# %% [markdown]
+# `VectorQuantizer` therefore refuses a gain that asks for a gradient:
+
+# %%
+try:
+    VectorQuantizer(2, 4, gain=torch.ones(4, requires_grad=True))
+except ValueError as error:
+    print(error)
+else:
+    raise AssertionError("a parameter that can never learn was accepted")
+
+# %% [markdown]
+# To learn a scale one needs another objective than the loss: one that asks what the gradient is good for, for
+# instance how well $G^\top g$ agrees with the gradient of a smoothed loss. `rotvq.meta` has that.

@@ -1,0 +1,402 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (use-it)=
+# # Use it in your model
+#
+# Two ways. Keep your quantiser and change the one line that passes the gradient. Or take `VectorQuantizer` in place
+# of yours, with your trained codes. Every example on this page runs, and what it claims is asserted.
+
+# %% tags=["parameters"]
+dim: int = 16  # of a latent
+codebook_size: int = 64
+seed: int = 0
+
+# %% tags=["hide-input"]
+from rotvq import parameters
+
+parameters.check(globals(), dim=(2, 1024), codebook_size=(2, 65536), seed=(0, None))
+
+# %% tags=["hide-input"]
+import torch
+from IPython.display import Markdown, display
+from torch import nn
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from rotvq import ESTIMATORS, VectorQuantizer, nearest, rotate
+from rotvq.interface import CONVENTIONS
+
+torch.set_num_threads(1)
+_ = torch.manual_seed(seed)
+codes = torch.randn(codebook_size, dim)
+sequence = torch.randn(4, 10, dim)  # (B, N, D)
+images = torch.randn(4, dim, 6, 6)  # (B, C, H, W)
+
+# %% [markdown]
+# ## Two lines in your own layer
+#
+# Somewhere in your quantiser stands `z_q = z + (q - z).detach()`. Import `rotate` and write `z_q = rotate(z, q)`.
+# Nothing else changes: not the lookup, not the losses, not the codes.
+
+
+# %%
+def before(z, codes):
+    q = codes[torch.cdist(z, codes).argmin(-1)]
+    loss = F.mse_loss(q, z.detach()) + 0.25 * F.mse_loss(z, q.detach())
+    return z + (q - z).detach(), loss
+
+
+def after(z, codes):
+    q = codes[nearest(z, codes)]
+    loss = F.mse_loss(q, z.detach()) + 0.25 * F.mse_loss(z, q.detach())
+    return rotate(z, q), loss
+
+
+(z_q, loss), (old, old_loss) = after(sequence, codes), before(sequence, codes)
+assert_close(z_q, old)
+assert_close(loss, old_loss)
+assert torch.equal(z_q, codes[nearest(sequence, codes)])  # the codes themselves, bit for bit
+
+# %% [markdown]
+# Latents are vectors along the last axis. With channels first, move them: `rotate(z.movedim(1, -1), q)`. `nearest` is
+# optional; it finds the right codes where an offset or a small scale spoils the usual formula, and never holds the
+# whole matrix of distances.
+#
+# ## The module
+#
+# `VectorQuantizer` is lookup, estimator and both losses. It answers `z_q, indices, loss`.
+
+# %%
+vq = VectorQuantizer(dim, codebook_size, estimator="rotation")
+z_q, indices, loss = vq(sequence)
+assert z_q.shape == sequence.shape and indices.shape == (4, 10) and loss.ndim == 0
+
+vq = VectorQuantizer(dim, codebook_size, channel_first=True)
+z_q, indices, loss = vq(images)
+assert z_q.shape == images.shape and indices.shape == (4, 6, 6)
+assert z_q.view(4, -1).shape == (4, dim * 36)  # contiguous
+
+model = nn.ModuleDict({"encoder": nn.Conv2d(3, dim, 4, 4), "vq": vq, "decoder": nn.ConvTranspose2d(dim, 3, 4, 4)})
+optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+x = torch.rand(2, 3, 24, 24)
+z_q, indices, vq_loss = model["vq"](model["encoder"](x))
+loss = F.mse_loss(model["decoder"](z_q), x) + vq_loss
+loss.backward()
+optimiser.step()
+assert all(p.grad is not None for p in model.parameters())
+
+# %% [markdown]
+# **Store and restore.** `encode` gives indices alone, `decode` the vectors of indices, in the layout of the input.
+
+# %%
+vq.eval()
+assert torch.equal(vq.encode(images), vq(images).indices)
+assert torch.equal(vq.decode(vq.encode(images)), vq(images).z_q)
+
+# %% [markdown]
+# **Masks.** True marks a real token. Padding passes as it is, gets the index −1, and is in no loss and no statistic.
+# It may even be NaN.
+
+# %%
+mask = torch.arange(10) < torch.tensor([10, 7, 4, 1])[:, None]
+padded = sequence.masked_fill(~mask[..., None], float("nan"))
+vq = VectorQuantizer(dim, codebook_size, init=codes)
+z_q, indices, loss = vq(padded, mask=mask)
+assert loss.isfinite() and (indices[~mask] == -1).all()
+assert torch.equal(z_q[mask], vq(sequence[mask]).z_q)
+
+# %% [markdown]
+# **Heads.** `heads` cuts a vector into equal parts that share one codebook; `dim` is the dimension of a part.
+
+# %%
+two = VectorQuantizer(dim, codebook_size, heads=2)
+z_q, indices, loss = two(torch.randn(4, 10, 2 * dim))
+assert z_q.shape == (4, 10, 2 * dim) and indices.shape == (4, 10, 2)
+
+# %% [markdown]
+# **Details.** `details=True` adds every intermediate: both losses before their weights, $r=|q|/|z|$, the angle, usage
+# and perplexity of this batch.
+
+# %%
+details = vq(sequence, details=True)
+assert_close(details.loss, vq.beta * details.codebook_loss + vq.gamma * details.commitment_loss)
+print(f"r {details.r.mean():.2f}, angle {details.theta.rad2deg().mean():.0f} degrees, usage {details.usage:.0%}")
+
+# %% [markdown]
+# ## Which number is the loss?
+#
+# The loss is $\beta\,|q-\mathrm{sg}[z]|^2+\gamma\,|z-\mathrm{sg}[q]|^2$. `beta` weighs the codebook loss and `gamma`
+# the commitment loss, which papers and most code call beta. `convention` says what the sum of squares is divided by.
+
+# %%
+squares = (sequence - codes[nearest(sequence, codes)]).square().sum()
+divisor = {"mean": sequence.numel(), "token": 4 * 10, "image": 4}
+for convention in CONVENTIONS:
+    vq = VectorQuantizer(dim, codebook_size, init=codes, convention=convention)
+    assert_close(vq(sequence).loss, (vq.beta + vq.gamma) * squares / divisor[convention])
+
+# %% [markdown]
+# `"mean"` is `F.mse_loss`. Under `"image"` the squares of one sample are added up, so the same `gamma` weighs $N\cdot
+# d$ times as much. It is no smaller choice than `gamma` itself: use the convention of your reconstruction loss.
+#
+# ## When does the codebook move?
+#
+# With `update="gradient"` the optimiser moves the codes, as any parameter. With `update="ema"` they follow a running
+# mean, and the loss has no codebook term. That step belongs to the batch just seen, yet is taken at the **start of
+# the next training call**. So after every call the codes are still those that were handed out. The revival of dead
+# codes waits with it.
+
+# %%
+vq = VectorQuantizer(dim, codebook_size, init=codes, update="ema", decay=0.9)
+for _ in range(3):
+    z_q, indices, loss = vq(sequence)
+    assert torch.equal(vq.codes[indices], z_q)
+assert not torch.equal(vq.codes, codes)  # two steps were taken; the third is due
+assert vq.beta == 0 and not vq.codes.requires_grad
+
+saved = VectorQuantizer(dim, codebook_size, update="ema", decay=0.9)
+saved.load_state_dict(vq.state_dict())  # the step that is due is saved, too
+assert torch.equal(saved(sequence).z_q, vq(sequence).z_q)
+
+# %% [markdown]
+# ## From vector-quantize-pytorch
+#
+# Its defaults are an EMA with decay 0.8 and a commitment weight of 1. A state dict of its `VectorQuantize` loads as
+# it is: codes and running counts are taken over. The cell below builds both, loads one into the other, and compares,
+# pair by pair of arguments: indices, values, loss, the gradient to the input, and the codes after a step.
+
+# %%
+PAIRS = [  # an argument of theirs, and of ours
+    ({}, {}),
+    ({"rotation_trick": False}, {"estimator": "ste"}),
+    ({"commitment_weight": 0.25}, {"gamma": 0.25}),
+    ({"decay": 0.99}, {"decay": 0.99}),
+    ({"learnable_codebook": True, "ema_update": False}, {"update": "gradient", "beta": 1.0}),
+    ({"use_cosine_sim": True}, {"lookup": "normalised"}),
+    ({"accept_image_fmap": True}, {"channel_first": True}),
+    ({"heads": 2, "codebook_dim": dim}, {"heads": 2}),
+]
+
+
+def ours(**options):
+    return VectorQuantizer(dim, codebook_size, **{"update": "ema", "decay": 0.8, "gamma": 1.0, **options})
+
+
+def answers(layer, x, g):
+    """Everything that one training call says and does."""
+    x = x.clone().requires_grad_()
+    z_q, indices, loss = layer(x)
+    (z_q * g).sum().add(loss).backward()
+    return {"z_q": z_q.detach(), "indices": indices, "loss": loss.detach(), "grad": x.grad}
+
+
+def agree(their_options, our_options):
+    heads = their_options.get("heads", 1)
+    theirs = VectorQuantize(heads * dim, codebook_size, **their_options)
+    mine = ours(**our_options)
+    mine.load_state_dict(theirs.state_dict())
+    x = images if "accept_image_fmap" in their_options else torch.randn(4, 10, heads * dim)
+    g = torch.randn_like(x)
+    found, expected = answers(mine, x, g), answers(theirs, x, g)
+    expected["loss"] *= (mine.beta + mine.gamma) / theirs.commitment_weight  # see below
+    assert_close(found, expected, rtol=1e-4, atol=1e-5)  # their value is q only up to rounding
+    if theirs.learnable_codebook:
+        assert_close(mine.codebook.weight.grad, theirs._codebook.embed.grad[0], rtol=1e-4, atol=1e-6)
+    else:
+        mine(x)  # takes the step of the first call
+        assert_close(mine.codes, theirs.codebook.detach(), rtol=1e-4, atol=1e-4)  # they smooth their counts by 1e-5
+
+
+try:
+    from vector_quantize_pytorch import VectorQuantize
+except ImportError:
+    tried = "It is not installed here, so only the layout of its state dict was tried."
+    state = {"_codebook.embed": codes[None], "_codebook.cluster_size": torch.ones(1, codebook_size)}
+    mine = ours()
+    mine.load_state_dict({**state, "_codebook.embed_avg": codes[None], "_codebook.initted": torch.tensor(True)})
+    assert torch.equal(mine.codes, codes)
+else:
+    for pair in PAIRS:
+        agree(*pair)
+    tried = f"All {len(PAIRS)} pairs agree, loaded from its state dict."
+
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
+NOTES = [  # arguments without an equal: theirs, ours, and what differs
+    ("threshold_ema_dead_code=2", 'revival="threshold"', "ours is a share of the mean count, at the next call"),
+    ("kmeans_init=True", 'init="kmeans"', "scikit-learn's k-means on the first batch"),
+    ("orthogonal_reg_weight=w", 'penalties={"orthogonal": w}', "over all codes"),
+    ("affine_param=True", 'form="affine"', "scale and shift are learned, not running statistics"),
+    ("codebook_dim other than dim", "`nn.Linear` before and after", "ours has no projections"),
+    ("separate_codebook_per_head=True", "one quantiser a head", ""),
+    ("mask=m", "mask=m", "theirs puts zeros where m is False, ours leaves the input"),
+    ("freeze_codebook=True", "vq.eval()", "no step, no statistics; the loss stays"),
+    ("get_codes_from_indices(i)", "decode(i)", ""),
+    ("return_loss_breakdown=True", "details=True", ""),
+    ("sync_codebook", "", "statistics are summed over ranks whenever there are several"),
+]
+
+
+def written(options):
+    return "<br>".join(f"`{name}={value!r}`" for name, value in options.items()) or "defaults"
+
+
+def coded(text):
+    return text if not text or "`" in text else f"`{text}`"
+
+
+rows = ["| theirs | ours | |", "|---|---|---|"]
+base = "`update='ema'`<br>`decay=0.8`<br>`gamma=1.0`"
+rows += [f"| {written(theirs)} | {written(mine) if mine else base} | equal |" for theirs, mine in PAIRS]
+rows += [f"| {coded(theirs)} | {coded(mine)} | {note} |" for theirs, mine, note in NOTES]
+display(Markdown(f"{tried}\n\n" + "\n".join(rows)))
+
+# %% [markdown]
+# With a learnable codebook theirs has one square with a gradient on both sides, where we have two: the gradients are
+# equal, and its loss reads half as large. In evaluation mode it returns a loss of 0; ours is the same in both modes.
+# Its `straight_through=True` is not the straight-through estimator of this book but Gumbel noise with a
+# straight-through gradient.
+#
+# ## From taming-transformers
+#
+# `VectorQuantizer2` {cite}`esser2021taming` keeps its codes in an `nn.Embedding`, takes channels first, and returns
+# `z_q, loss, (perplexity, min_encodings, indices)`: mind the order. Its weight `beta` has a history. By default,
+# `legacy=True`, it multiplies the *codebook* loss, and the commitment loss has weight 1. Only with `legacy=False`
+# does it mean what the paper says.
+#
+# | theirs | ours |
+# |---|---|
+# | `VectorQuantizer2(n_e, e_dim, beta)` | `VectorQuantizer(e_dim, n_e, "ste", channel_first=True, ...)` |
+# | `beta=0.25` (`legacy=True`) | `beta=0.25, gamma=1.0` |
+# | `beta=0.25, legacy=False` | `beta=1.0, gamma=0.25` |
+# | `sane_index_shape=True` | always so: indices are (B, H, W) |
+# | `get_codebook_entry(i, shape)` | `decode(i)` |
+# | `remap` | not available |
+#
+# The *value* of the loss is the same either way, so a log does not tell the two apart. The gradients do.
+
+
+# %%
+def taming(z, weight, beta, legacy):
+    """What VectorQuantizer2 computes, from its description: z_q, loss, indices."""
+    rows = z.movedim(1, -1)
+    indices = (rows.square().sum(-1, keepdim=True) + weight.square().sum(-1) - 2 * rows @ weight.t()).argmin(-1)
+    q = weight[indices]
+    codebook, commitment = F.mse_loss(q, rows.detach()), F.mse_loss(q.detach(), rows)
+    loss = beta * codebook + commitment if legacy else codebook + beta * commitment
+    return (rows + (q - rows).detach()).movedim(-1, 1), loss, indices
+
+
+checkpoint = {"quantize.embedding.weight": codes}  # as it stands in a saved VQGAN
+losses = []
+for legacy, weights in {True: {"beta": 0.25, "gamma": 1.0}, False: {"beta": 1.0, "gamma": 0.25}}.items():
+    vqgan = nn.ModuleDict({"quantize": VectorQuantizer(dim, codebook_size, "ste", channel_first=True, **weights)})
+    vqgan.load_state_dict(checkpoint)
+
+    z, weight = images.clone().requires_grad_(), codes.clone().requires_grad_()
+    z_q, loss, indices = taming(z, weight, 0.25, legacy)
+    (z_q.square().sum() + loss).backward()
+
+    x = images.clone().requires_grad_()
+    mine = vqgan["quantize"](x)
+    (mine.z_q.square().sum() + mine.loss).backward()
+
+    assert torch.equal(mine.indices, indices)
+    assert_close(mine.z_q, z_q)
+    assert_close(mine.loss, loss)
+    assert_close(x.grad, z.grad)
+    assert_close(vqgan["quantize"].codebook.weight.grad, weight.grad)
+    losses.append(loss.detach())
+assert_close(*losses)  # the swap does not show in the loss
+
+# %% [markdown]
+# To go on with the rotation, write `"rotation"` for `"ste"`. Codes of other libraries often start much shorter than
+# the latents. Then $r=|q|/|z|$ is small, and so is every gradient that the rotation passes; {doc}`10_ste_vs_rotation`
+# measures what that does.
+#
+# ## Compiling and exporting
+#
+# `torch.compile(vq, fullgraph=True)` works in training and in evaluation: there is no branch on data. Call a
+# quantiser with `init="kmeans"` once, or its `codebook.start`, before compiling it. The check for NaN is off while
+# compiling. `encode` and `decode` export to a graph of their own:
+
+
+# %%
+class Encode(nn.Module):
+    def __init__(self, vq):
+        super().__init__()
+        self.vq = vq
+
+    def forward(self, x):
+        return self.vq.encode(x)
+
+
+vq = VectorQuantizer(dim, codebook_size, init=codes).eval()
+exported = torch.export.export(Encode(vq), (sequence,))
+assert torch.equal(exported.module()(sequence), vq.encode(sequence))
+
+# %% [markdown]
+# ## Common mistakes
+#
+# **The wrong weight.** The commitment weight is `gamma` here. Passing your 0.25 as `beta` slows the codes and leaves
+# the commitment at its default.
+#
+# **Expecting codes to learn from the reconstruction.** No estimator of the family passes anything to $q$: codes learn
+# from the codebook loss or by EMA. Forget `loss` in the sum, and with `update="gradient"` they stay where they are.
+
+# %%
+vq = VectorQuantizer(dim, codebook_size, init=codes)
+x = sequence.clone().requires_grad_()
+z_q, _, loss = vq(x)
+assert torch.autograd.grad(z_q.sum(), vq.codebook.weight, allow_unused=True, retain_graph=True) == (None,)
+assert torch.autograd.grad(loss, vq.codebook.weight)[0].norm() > 0
+
+# %% [markdown]
+# **A detached $q$ in the losses.** `rotate` and every `Estimator` detach $q$ themselves. Do not hand them
+# `z.detach()`: then nothing reaches the encoder, and nothing complains.
+#
+# **`loss += reconstruction`.** In-place addition changes the tensor that the quantiser returned. Here each call
+# returns a new one, so no harm is done. Where a library returns a buffer of its own, the next call starts from the
+# sum.
+
+# %%
+first = vq(sequence).loss.detach().clone()
+_, _, loss = vq(sequence)
+loss += 1.0
+assert torch.equal(vq(sequence).loss, first)
+
+# %% [markdown]
+# **Usage of one batch.** `details.usage` counts the codes of one call. A call of $n$ tokens cannot use more than $n$
+# codes, so 10 tokens of 64 codes read as collapse. Count over a fixed number of tokens, the same for all arms.
+
+# %%
+one, many = (vq(torch.randn(n, dim), details=True).usage.item() for n in (10, 10_000))
+assert one <= 10 / codebook_size <= 1 and one < many
+
+# %% [markdown]
+# **Channels last by default.** An image tensor without `channel_first=True` is refused, unless its width happens to
+# be `dim`. Then it is quantised along the wrong axis, and no code can tell.
+
+# %%
+try:
+    VectorQuantizer(dim, codebook_size)(torch.randn(4, dim, 6, dim + 1))
+except ValueError as error:
+    print(error)
+else:
+    raise AssertionError("a wrong number of channels was accepted")
+
+# %% [markdown]
+# **A norm or weight decay on the codes.** The rotation's gradient is $|q|/|z|$ times as long as $g$. Whatever
+# shortens the codes shortens the encoder's gradient. Keep codes out of weight decay, as {func}`rotvq.train.fit` does.
+
+# %%
+x = sequence.clone().requires_grad_()
+q = codes[nearest(sequence, codes)]
+long, short = (torch.autograd.grad(ESTIMATORS["rotation"](x, s * q).sum(), x)[0] for s in (1.0, 0.1))
+assert_close(short, 0.1 * long)
