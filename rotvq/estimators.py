@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -51,13 +52,12 @@ def directions(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def geometry(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
     """``r = |q|/|z|`` and the angle theta between z and q in radians, each (...); theta is 0 where undefined."""
     a, b, r = directions(z, q)
-    theta = 2 * torch.atan2(_norm(a - b), _norm(a + b))
-    return r.squeeze(-1), theta.squeeze(-1)
+    return r.squeeze(-1), 2 * torch.atan2(_norm(a - b), _norm(a + b)).squeeze(-1)
 
 
 def _orthogonal(x: Tensor, y: Tensor) -> Tensor:
     """``x`` without its part along ``y``: a + b and a - b are orthogonal, but not to the last digit of a small one."""
-    return x - _dot(x, y) / 4 * y  # where x is small, |y|^2 is 4
+    return torch.addcmul(x, _dot(x, y), y, value=-0.25)  # where x is small, |y|^2 is 4
 
 
 def _rotation(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
@@ -69,21 +69,20 @@ def _rotation(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
     s = _orthogonal(a + b, a - b)
     half_turn = _norm(s) <= 4 * torch.finfo(a.dtype).eps
     head = a[..., :2]
-    axis = torch.zeros_like(head).scatter(-1, head.abs().argmin(-1, keepdim=True), 1.0)
-    s = s - torch.where(half_turn, _dot(head, axis), 0.0) * a
+    first = head[..., :1].abs() <= head[..., -1:].abs()
+    axis = torch.cat([first, ~first], -1)[..., : head.shape[-1]].to(a.dtype)
+    s = torch.addcmul(s, torch.where(half_turn, _dot(head, axis), 0.0), a, value=-1)
     s[..., :2] += torch.where(half_turn, _dot(a, a), 0.0) * axis
-    length = _norm(s)
-    m = s / torch.where(length > 0, length, 1.0)
-    v = g - 2 * _dot(m, g) * m
-    return v - 2 * _dot(a, v) * a
+    m = s / _norm(s).clamp_min(torch.finfo(a.dtype).tiny)
+    v = torch.addcmul(g, _dot(m, g), m, value=-2)
+    return torch.addcmul(v, _dot(a, v), a, value=-2)
 
 
 def _reflection(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
     """``H g`` with ``H = I - 2uu^T`` and u the direction of a - b; the identity where a = b (up to rounding)."""
     u = _orthogonal(a - b, a + b)
-    length = _norm(u)
-    u = torch.where(length > 4 * torch.finfo(a.dtype).eps, u / length, 0.0)
-    return g - 2 * _dot(u, g) * u
+    u = torch.where((length := _norm(u)) > 4 * torch.finfo(a.dtype).eps, u / length, 0.0)
+    return torch.addcmul(g, _dot(u, g), u, value=-2)
 
 
 TURNS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
@@ -150,9 +149,11 @@ class Estimator:
         if whole or g.numel() <= CHUNK:
             return self._pull_back(z, q, g, gain, centre, t)
         size = max(1, CHUNK // g.shape[-1])
-        flat = [x if x is None else x.reshape(-1, x.shape[-1]).split(size) for x in (z, q, g, gain)]
-        parts = zip(*([None] * len(flat[2]) if x is None else x for x in flat))
-        return torch.cat([self._pull_back(*part, centre, t) for part in parts]).reshape(g.shape)
+        out = torch.empty(g.shape, dtype=g.dtype)
+        flat = [repeat(None) if x is None else x.reshape(-1, x.shape[-1]).split(size) for x in (out, z, q, g, gain)]
+        for rows, *part in zip(*flat):
+            rows.copy_(self._pull_back(*part, centre, t))
+        return out
 
     def _pull_back(self, z: Tensor, q: Tensor, g: Tensor, gain: Tensor | None, centre: Tensor | None, t) -> Tensor:
         v = g.to(torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32))
@@ -225,8 +226,7 @@ def estimator(name: str | Estimator, clip: str | tuple[float, float] | None = No
         if clip not in CLIPS:
             raise ValueError(f"unknown clip {clip!r}: a pair (lo, hi) or one of {', '.join(CLIPS)}")
         clip = CLIPS[clip]
-    if clip is not None:
-        member = replace(member, clip=tuple(map(float, clip)))
+    member = member if clip is None else replace(member, clip=tuple(map(float, clip)))
     return member if mix is None else replace(member, mix=float(mix))
 
 

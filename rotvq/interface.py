@@ -70,7 +70,8 @@ class _Distance(torch.autograd.Function):
     @staticmethod
     def forward(z, q, beta, gamma):
         gap = z - q
-        return (beta + gamma) * gap.to(torch.promote_types(gap.dtype, torch.float32)).square().sum()
+        wide = torch.promote_types(gap.dtype, torch.float32)
+        return (beta + gamma) * torch.linalg.vector_norm(gap, dtype=wide).square()
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -80,9 +81,9 @@ class _Distance(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         z, q = ctx.saved_tensors
-        gap = (z - q) * (2 * g)
-        grad_z = (gap * ctx.gamma).to(z.dtype) if ctx.needs_input_grad[0] else None
-        grad_q = (gap * -ctx.beta).to(q.dtype) if ctx.needs_input_grad[1] else None
+        gap = z - q
+        grad_z = (gap * (2 * ctx.gamma * g)).to(z.dtype) if ctx.needs_input_grad[0] else None
+        grad_q = (gap * (-2 * ctx.beta * g)).to(q.dtype) if ctx.needs_input_grad[1] else None
         return grad_z, grad_q, None, None
 
 
