@@ -88,6 +88,7 @@ def digest(paths: Iterable[pathlib.Path]) -> str:
 def _common() -> dict[str, str]:
     """What every notebook depends on."""
     data = [p for p in (ROOT / "data").rglob("*") if p.is_file() and RECORDS not in p.parents]
+    data += (ROOT / "book").glob("[!_]*.yml")  # the ledger of claims
     modules = [p for p in (ROOT / "rotvq").rglob("*.py") if p.name not in ("__main__.py", "book.py")]
     versions = {name: metadata.version(name) for name in SOFTWARE}
     return {"rotvq": digest(modules), "data": digest(data), "python": platform.python_version(), **versions}
