@@ -113,6 +113,7 @@ class Quantizer(nn.Module):
         self.channel_first, self.check = channel_first, check
 
     def prepare(self, z: Tensor) -> Tensor:
+        """The latents (..., dim) as they are compared with the codes: here, as they are."""
         return z
 
     def quantise(self, z: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | float]:
