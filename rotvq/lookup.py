@@ -34,7 +34,7 @@ def _euclidean(z: Tensor, codes: Tensor):
     centre = codes[torch.cat(gaps).argmin()]  # a code: neither unused codes nor far latents spoil it
     low, high = codes.aminmax(dim=0)
     top = torch.maximum(high - centre, centre - low).amax()
-    scale = torch.where(top > 0, torch.ldexp(torch.ones_like(top), -torch.frexp(top).exponent), 1.0)
+    scale = torch.ldexp(torch.ones_like(top), -torch.frexp(top).exponent).clamp_max(1 / torch.finfo(top.dtype).tiny)
 
     def latents(part: Tensor) -> Tensor:
         part = part - centre
