@@ -321,7 +321,8 @@ ax.plot(p, torch.full_like(p, h**2 / 4), ":", color=INK, label="mean squared err
 ax.plot(p[::4], estimate[::4] ** 2, "o", color=ARMS["ste"].color, markersize=4)
 ax.plot(p[::4], spread[::4], "s", color=ARMS["rotation"].color, markersize=4)
 ax.set(xlabel="$p$, the place of $m$ between two codes", ylabel="in units of $\\Delta^2$")
-ax.legend(loc="center right", bbox_to_anchor=(1, 0.72))
+ax.set_ylim(-0.01 * h**2, 0.42 * h**2)
+ax.legend(loc="upper center", ncols=2)
 glue(
     "dither",
     Figure(

@@ -113,8 +113,9 @@ laws.show("inverse_is_not_transpose")
 # All estimators of this book are one composition. With $a=z/|z|$, $b=q/|q|$ and $r=|q|/|z|$,
 # ```{math}
 # :label: eq-family
-# G^\top g=(1-t)\,g+t\;\mathrm{clip}(r)\;P\,T^\top g,\qquad T\in\{I,R,H\},\quad P\in\{I,\;I-aa^\top\}.
+# G^\top g=(1-t)\,g+t\;\mathrm{clip}(r)\;P\,T^\top g
 # ```
+# with a turn $T\in\{I,R,H\}$ and a projection $P\in\{I,\,I-aa^\top\}$.
 # *Turn*: $R$ is the smallest rotation that takes $a$ to $b$, $H$ the reflection that does. *Scale*: $r$, clipped to an
 # interval; a one-point interval is a constant; `pooled` takes the mean of $r$ over the batch. *Projection*: $P$
 # removes the part of the gradient along $z$. *Mix*: $t$ blends with STE. *Centre*: $z-\mu$ and $q-\mu$ in place of
@@ -159,7 +160,7 @@ table
 
 # %% [markdown]
 # A prime stands for the transpose. `Gz = q` and `<G'g,z> = <g,q>` are the same property, since
-# $\langle G^\top g,z\rangle=\langle g,Gz\rangle$. Only the rotation and the reflection have it. Chapter
+# $\langle G^\top g,z\rangle=\langle g,Gz\rangle$. Only the rotation and the reflection have it. The chapter
 # {ref}`the-rotation` says what follows from it.
 #
 # `rotation` is the paper's estimator {cite}`fifty2025rotation`; `rotation_only` and `reflection` are its ablations;
@@ -198,8 +199,8 @@ for part in (shown[:5], shown[5:]):
         end = z + ESTIMATORS[name].pull_back(z, q, g)
         ax.plot([z[0], end[0]], [z[1], end[1]], color=ARMS[name].color, linestyle=ARMS[name].linestyle)
         ax.plot(*end, ARMS[name].marker, color=ARMS[name].color, label=ARMS[name].label, markersize=6)
-    ax.set(xlim=(-0.4, 3.9), ylim=(-1.5, 2.7), aspect="equal")
-    ax.legend(loc="lower right", fontsize=8)
+    ax.set(xlim=(-0.4, 4.2), ylim=(-1.0, 2.7), aspect="equal")
+    ax.legend(loc="upper right", fontsize=8)
     figs.append(fig)
 glue(
     "fan",

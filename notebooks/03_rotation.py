@@ -85,7 +85,7 @@ turn = math.radians(degrees)
 a = torch.tensor([math.cos(0.35), math.sin(0.35)])
 b = torch.tensor([math.cos(0.35 + turn), math.sin(0.35 + turn)])
 m = (a + b) / (a + b).norm()
-g = torch.tensor([math.cos(0.35 + turn + 0.7), math.sin(0.35 + turn + 0.7)]) * 0.8
+g = torch.tensor([math.cos(0.7 + turn), math.sin(0.7 + turn)]) * 0.65
 first = g - 2 * (m @ g) * m
 second = first - 2 * (a @ first) * a
 G = ESTIMATORS["rotation_only"].pull_back(a, b, g)
@@ -322,10 +322,10 @@ ax.fill_between(dims, low, high, color=ARMS["rotation"].color, alpha=0.2, linewi
 ax.plot(dims, mid, "s-", color=ARMS["rotation"].color, label="median of $\\varphi$")
 ax.plot(dims, law, ":", color=INK, label="arc cosine of the mean cosine")
 ax.axhline(degrees, color=ARMS["ste"].color, linestyle="--", lw=1.2, label="$\\theta$")
-ax.set(xscale="log", xlabel="dimension $d$", ylabel="degrees turned", ylim=(0, 1.08 * degrees))
+ax.set(xscale="log", xlabel="dimension $d$", ylabel="degrees turned", ylim=(0, 1.6 * degrees))
 ax.set_xticks(dims[::2], dims[::2])
 ax.minorticks_off()
-ax.legend()
+ax.legend(loc="upper right")
 glue(
     "turns",
     Figure(
