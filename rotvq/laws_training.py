@@ -55,7 +55,7 @@ class Network:
         return (norm(self.g) * (norm(self.z) + norm(self.q)) * (1 + norm(self.q) / norm(self.z))).sum()
 
 
-@law(chapter=5, kinds=ONE, roundings=3000, dims=(1, 2, 3, 16))
+@law(chapter=5, kinds=ONE, roundings=3000, dims=(1, 2, 3, 8))
 def balance(member, draw, n, d):
     "The balance law: <(E, b), dL> - <W, dL> = E<g, Gz - q>, which is 0 wherever Gz = q."
     net = Network(member, draw, n, d)
@@ -101,7 +101,7 @@ def cost_of_quantising(draw, n, d):
     return AtMost(loss(q) - loss(z), dot(2 * (q @ A.T - y) @ A, e), 1 + loss(q) + loss(z))
 
 
-@law(chapter=5, kinds=ONE, roundings=3000, dims=(1, 2, 3, 16))
+@law(chapter=5, kinds=ONE, roundings=3000, dims=(1, 2, 3, 8))
 def normalised_latents(member, draw, n, d):
     "Where z is normalised after (E, b), <(E, b), dL> = 0 for every estimator and for the commitment loss too."
     net = Network(member, draw, n, d, normalised=True)

@@ -1,0 +1,656 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (nb-collapse)=
+# # When it collapses
+#
+# The author of the article put the rotation trick into a VQ-VAE of his own that worked. The reconstruction loss went
+# up and the codebook loss went down {cite}`su2024rotation`. He explained it so: at the start the codes were much
+# shorter than the latents, so $r=|q|/|z|\ll1$; the rotation multiplies the reconstruction gradient by $r$; the
+# encoder then feels the commitment loss only; and that loss alone drives $z$ and $q$ to zero. His remedies were to
+# retune $\gamma$ and to start the codes by k-means.
+#
+# He was right to suspect the scale. This chapter solves a model in which every part of the argument can be checked.
+# Some parts stand. One does not: whether the latents vanish has nothing to do with how the codes start.
+#
+# *Collapse* means here that the norms of latents and codes go to zero. Low codebook usage is another matter, and
+# nothing below is about it.
+
+# %% tags=["parameters"]
+mu: float = 0.5  # weight decay of the decoder
+codes: int = 8  # codes on the circle
+grid: int = 15  # points along each side of the phase diagram
+steps: int = 200  # of gradient descent on the network
+
+# %% tags=["hide-input"]
+from rotvq import parameters
+
+parameters.check(globals(), mu=(0.05, 5), codes=(3, 64), grid=(4, 60), steps=(100, None))
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+
+from rotvq import collapse, laws, nearest
+from rotvq.estimators import estimator
+from rotvq.figures import ARMS, MUTED, Figure, glue, style
+
+plt.rcParams.update(style())
+torch.set_num_threads(1)
+
+
+def table(rows, **formats):
+    return pd.DataFrame(rows).style.format(precision=4).format(formats).hide(axis="index")
+
+
+# %% [markdown]
+# ## A model that can be solved
+#
+# Encoder and decoder are matrices, $z=Ex$ and $\hat x=Wz_q$, and the loss is
+#
+# $$ \mathbb E|x-Wz_q|^2+\beta\,\mathbb E|q-\mathrm{sg}\,z|^2+\gamma\,\mathbb E|z-\mathrm{sg}\,q|^2+\mu|W|^2 . $$
+#
+# The data have $\mathbb E xx^\top=I$ in $\mathbb R^d$. The codes are $q_k=t\,c_k$, where $c_1,\dots,c_K$ are the
+# centroids of their own Voronoi cells. Finally there is a symmetry: a finite group of orthogonal matrices that leaves
+# the law of $x$ alone, takes every $c_k$ to every other, and commutes with no matrices but the multiples of $I$. Two
+# examples suffice: the normal law on the line with two codes, and in the plane with $K\ge3$ codes on a circle (the
+# symmetries of a regular polygon).
+#
+# Write $c(x)$ for the centroid of the cell of $x$, and
+#
+# $$ \rho=\mathbb E|c|^2/d\in(0,1) $$
+#
+# for the share of the variance that the codes keep: $2/\pi$ on the line, $\tfrac\pi4\operatorname{sinc}^2\tfrac\pi K$
+# in the plane.
+#
+# ```{prf:proposition} The model closes
+# :label: prop-closed
+#
+# Gradient flow from $E=sI$, $q_k=t\,c_k$, $W=wI$ with $s,t,w>0$ stays of this form, and with $u=t/s$
+#
+# $$ s' &= 2w\,\big(A(u)-wt\,B(u)\big)-2\gamma(s-\rho t),\\
+#    t' &= 2\beta(s-t),\qquad w' = 2\rho t\,(1-wt)-2\mu w, $$ (eq-model)
+#
+# where $A(u)=\mathbb E\langle x,Gx\rangle/d$ and $B(u)=\mathbb E\langle c,Gx\rangle/d$ with $G=G(x,u\,c)$. (Plain
+# gradient codes of share $p_k$ move at the rate $p_k\beta$; EMA is the limit of large $\beta$.)
+# ```
+#
+# ```{prf:proof}
+# The nearest of the codes $tc_k$ to $sx$ is the one with the largest $\langle x,c_k\rangle$, since all $|c_k|$ are
+# equal. So the cells do not depend on $s$ and $t$, and $c$ is the centroid:
+# $\mathbb E\langle x,c\rangle=\mathbb E|c|^2=\rho d$. The gradient at $q$ is $g=2w(wtc-x)$ and that of $E$ is
+# $\mathbb E[G^\top g\,x^\top]+2\gamma\,\mathbb E[(sx-tc)x^\top]$. Each of these means commutes with the group, so it
+# is a multiple of $I$, and the multiple is its trace over $d$. For the first, $G$ does not change when $z$ and $q$
+# are scaled together, so it is $G(x,uc)$, and the trace is $\mathbb E\langle g,Gx\rangle=2w(wt\,B-A)\,d$. For the
+# second it is $2\gamma(s-\rho t)\,d$. Likewise $\mathbb E[qq^\top]=\rho t^2I$ and $\mathbb E[xq^\top]=\rho tI$ give
+# $w'$. The codebook loss moves $q_k$ along $s\,c_k-q_k$, the same for each $k$.
+# ```
+#
+# So all that an estimator does is in two functions of one number:
+#
+# | estimator | $A(u)$ | $B(u)$ | $\kappa_G=A(1)$ |
+# |---|---|---|---|
+# | STE | $1$ | $\rho$ | $1$ |
+# | rotation, reflection | $\rho u$ | $\rho u$ | $\rho$ |
+# | rotation only | $\kappa$ | $\sigma$ | $\kappa$ |
+# | scale only | $\sigma u$ | $\tau u$ | $\sigma$ |
+# | radial-free, zero | $0$ | $0$ | $0$ |
+#
+# with $\kappa=\mathbb E|x|\langle x,c/|c|\rangle/d$, $\sigma=\mathbb E|x||c|/d$ and
+# $\tau=\mathbb E\langle x,c\rangle|c|/(|x|d)$.
+#
+# The row of the rotation is the balance law of {prf:ref}`thm-balance`: $Gx=uc$.
+
+# %%
+laws.show("model_is_closed")
+
+# %% [markdown]
+# ## A decoder that does not move
+#
+# ```{prf:proposition} Frozen decoder
+# :label: prop-frozen
+#
+# With $w>0$ fixed there is one stationary state with $s=t>0$:
+#
+# $$ s_{\rm STE}=\frac{w}{w^2\rho+\gamma(1-\rho)},\qquad s_{\rm rot}=\rho\,s_{\rm STE}. $$
+#
+# The best value for the reconstruction is $s=1/w$. STE overshoots it exactly if $\gamma<w^2$. The rotation always
+# falls short.
+# ```
+#
+# ```{prf:proof}
+# $t'=0$ gives $t=s$. Then $w(1-w\rho s)=\gamma(1-\rho)s$ for STE and $w\rho(1-ws)=\gamma(1-\rho)s$ for the rotation.
+# $ws_{\rm STE}>1$ says $w^2>w^2\rho+\gamma(1-\rho)$.
+# ```
+#
+# So a decoder that stays, or that learns slowly, protects the latents: neither estimator takes them to zero. Already
+# here the two have different stationary points, by the factor $\rho$.
+#
+# ## A decoder that follows
+#
+# ```{prf:theorem} No weight decay
+# :label: thm-no-decay
+#
+# Let $\mu=0$ and $\gamma>0$.
+#
+# 1. Under STE the state $s=t=\gamma^{-1/2}$, $w=\gamma^{1/2}$ is stationary, and stable for every $\beta$.
+# 2. Under the rotation there is no stationary state with $s>0$. If the codes are always centroids ($t=s$, the limit
+#    of large $\beta$), then from every start $s\to0$ and $w\to\infty$ with $ws\to1$, so the reconstruction becomes as
+#    good as the codes allow, and
+#
+# $$ s(T)\;\simeq\;\big(8\gamma(1-\rho)\,T\big)^{-1/4}. $$ (eq-quartic)
+#
+# 3. Under the rotation with finite $\beta$, $w$ is unbounded along every solution that exists for all time.
+# ```
+#
+# ````{prf:proof}
+# 1. Insert. For stability linearise: the characteristic polynomial is
+#    $(\lambda+2\gamma)(\lambda+2\beta)(\lambda+2\rho/\gamma)+8\beta\rho(1-2\rho)$. Its coefficients are positive, as
+#    $8\beta\rho+8\beta\rho(1-2\rho)=16\beta\rho(1-\rho)>0$. Of the product of the two middle ones, three terms alone
+#    give $24\beta\rho$, more than the last coefficient. By Routh and Hurwitz all roots have negative real part.
+#
+# 2. With $t=s$ and $y=ws$, $s'=2\rho w(1-y)-2\gamma(1-\rho)s$ and $w'=2\rho s(1-y)$. At $s=0$, $s'=2\rho w>0$, so $s$
+#    stays positive. Where $y\ge1$, $y'=2\rho(1-y)(s^2+w^2)-2\gamma(1-\rho)y\le-2\gamma(1-\rho)$, so $y<1$ after a
+#    finite time and for ever. From then on $w$ grows. The difference $X=w^2-s^2$ has $X'=4\gamma(1-\rho)s^2$. If $w$
+#    had a limit, $s<1/w$ would be bounded, $X$ too, so $\int s^2<\infty$, and $s\to0$ since $s'$ is bounded. But for
+#    small $s$ and $w$ near a positive limit $s'>0$: a contradiction. So $w\to\infty$, $s<1/w\to0$. In $y'$ the first
+#    term then has a factor that grows without bound, so $y\to1$, and $X\simeq w^2\simeq s^{-2}$. Hence
+#    $X'\simeq4\gamma(1-\rho)/X$, that is $(X^2)'\to8\gamma(1-\rho)$, and $s\simeq X^{-1/2}$.
+#
+# 3. Let $a=\gamma(2-\rho)/\beta$. From {eq}`eq-model`, with the terms $2\rho wt(1-wt)$ of $ss'$ and $ww'$ cancelling,
+#
+#    $$ \tfrac{d}{dT}\big(s^2+at^2-w^2\big)=-4\gamma\big[(s-t)^2+(1-\rho)t^2\big]\le0. $$ (eq-no-way-back)
+#
+#    If $w$ were bounded, $s$ and $t$ would be bounded and the bracket integrable. The derivatives of $s^2$ and $t^2$
+#    are then bounded, so $s,t\to0$. Then $wt\to0$, $w$ grows at the end and stays above some $w_0>0$. As soon as
+#    $wt\le\tfrac12$ and $s,t<w_0\rho/(2\gamma)$, the smaller of $s$ and $t$ cannot fall: if it is $s$,
+#    $s'\ge w_0\rho\,t/s-2\gamma s>0$; if it is $t$, $t'=2\beta(s-t)\ge0$. So they do not tend to zero: a
+#    contradiction.
+# ````
+#
+# The theorem says "exists for all time", because the model can end: where $s$ reaches zero, $r=|q|/|z|$ is infinite.
+# That happens when the decoder is far too large for the codes, $wt\gg1$.
+#
+# For finite $\beta$ the rate {eq}`eq-quartic` is what we compute, not what we prove.
+
+# %%
+line, line_codes = collapse.line()
+plane, plane_codes = collapse.circle(codes)
+line_c, plane_c = line_codes[nearest(line, line_codes)], plane_codes[nearest(plane, plane_codes)]
+half = collapse.Cells.of(line, line_c)  # the model of the line, with the shares of these very points
+times = np.logspace(-1, 6, 120)
+slow = [(beta, r0, collapse.flow("rotation", (1, r0, 1), times, half, gamma=1.0, beta=beta))
+        for beta in (0.1, 10.0) for r0 in (0.05, 1.0)]  # fmt: skip
+law = (8 * (1 - half.rho) * times) ** -0.25
+ratios = [path[0, -1] / law[-1] for *_, path in slow]
+assert max(abs(r - 1) for r in ratios) < 1e-3
+assert all(abs(path[1, -1] * path[2, -1] - 1) < 1e-3 for *_, path in slow)  # wt -> 1
+kept = collapse.flow("ste", (1, 0.05, 1), times, half, gamma=1.0)
+assert np.allclose(kept[:, -1], 1, atol=1e-6)
+glue("quartic", float(max(abs(r - 1) for r in ratios)))
+
+fig, ax = plt.subplots()
+for beta, r0, path in slow:
+    ax.loglog(times, path[0], color=ARMS["rotation"].color, linewidth=1, alpha=0.8,
+              label="rotation" if (beta, r0) == (0.1, 0.05) else None)  # fmt: skip
+ax.loglog(times, kept[0], label="STE", color=ARMS["ste"].color, linestyle="--")
+ax.loglog(times[60:], law[60:] * 1.25, ":", color=MUTED, label="slope −1/4")
+ax.set(xlabel="time", ylabel="$s$")
+ax.legend()
+alt = """The scale s of the latents against time, logarithmic. Four rotation runs dip differently and then fall along
+one line of slope minus a quarter; the STE run settles at one."""
+glue("quartic-figure", Figure(fig, alt))
+
+# %% [markdown]
+# ```{glue:figure} quartic-figure
+# :name: fig-quartic
+#
+# No weight decay, $\gamma=1$. Rotation from two values of $\beta$ and two of $r_0$, and STE.
+# ```
+#
+# At the end of {numref}`fig-quartic` all four rotation runs agree with {eq}`eq-quartic` to a relative
+# {glue:text}`quartic:.0e`, whatever $\beta$ and $r_0$. All latents vanish, and the reconstruction does not suffer:
+# this is the escape of {prf:ref}`cor-dichotomy`, slowed down to a fourth root.
+#
+# ## Weight decay closes the escape
+#
+# Now the decoder may not grow for free, and there is a threshold.
+#
+# ```{prf:theorem} The threshold
+# :label: thm-threshold
+#
+# Let $\mu>0$, $\gamma>0$, $\beta>0$, and let $A$ be continuous and nowhere decreasing, with $\kappa_G=A(1)$.
+#
+# 1. If $\mu\gamma(1-\rho)>\kappa_G\,\rho$, then $(s,t,w)\to0$ exponentially from every positive start, as long as the
+#    state stays positive.
+# 2. If $\mu\gamma(1-\rho)<\kappa_G\,\rho$, then no positive solution tends to $0$, and there is exactly one
+#    stationary state with $s,t,w>0$.
+#
+# The start does not enter, neither $r_0=|q_0|/|z_0|$ nor anything else, and neither does $\beta$.
+# ```
+#
+# ````{prf:proof}
+# Drop the terms of higher order from {eq}`eq-model`. What is left,
+#
+# $$ F(s,t,w)=\big(2wA(t/s)-2\gamma(s-\rho t),\;2\beta(s-t),\;2\rho t-2\mu w\big), $$
+#
+# is homogeneous of degree one and *cooperative*: each component grows, or stays, when one of the *other* variables
+# grows. The dropped terms $-2w^2tB$ and $-2\rho wt^2$ are not positive (with $B\ge0$, as for all members above).
+#
+# *Above the threshold.* Choose $v=(1,\,1+\delta,\,(1+2\delta)\rho/\mu)$ with a small $\delta>0$. The second and third
+# components of $F(v)$ are $-2\beta\delta$ and $-2\rho\delta$. The first tends to
+# $2\rho\kappa_G/\mu-2\gamma(1-\rho)<0$ as $\delta\to0$. So $F(v)\le-\varepsilon v$ for some $\delta,\varepsilon>0$.
+# Let $V=\max_i x_i/v_i$ for a state $x$. If the maximum is at $i$, then $x\le Vv$ with equality at $i$, and
+# cooperation gives $x_i'\le F_i(x)\le F_i(Vv)=VF_i(v)\le-\varepsilon x_i$. So $V'\le-\varepsilon V$.
+#
+# *Below.* Fix a small $\eta>0$. While $wt\le\eta$, the actual right-hand side is at least $F^\eta$, which is $F$ with
+# $A-\eta B$ for $A$ and $(1-\eta)\rho$ for $\rho$ in the last component. For all members of the table $F^\eta$ is
+# again cooperative and homogeneous. With $v=(1,\,1-\delta,\,(1-2\delta)\rho/\mu)$ and small $\delta$, then small
+# $\eta$, $F^\eta(v)\ge\varepsilon v$, by the same computation with all signs reversed. Now $m=\min_ix_i/v_i$ has
+# $m'\ge\varepsilon m$, as long as $wt\le\eta$. But $wt\ge m^2v_wv_t$, so $wt$ exceeds $\eta$ in finite time. This
+# happens again and again, so the solution does not tend to zero.
+#
+# *The stationary state.* $t'=0$ gives $t=s$, so $u=1$. With $y=ws$ and $k=w/s$ the other two say
+# $k(A-yB)=\gamma(1-\rho)$ and $\rho(1-y)=\mu k$. Both factors must be positive, and their product is
+#
+# $$ (1-y)\,(A-yB)=\mu\gamma(1-\rho)/\rho . $$ (eq-stationary)
+#
+# The left side falls from $A=\kappa_G$ at $y=0$ to $0$ where the first factor vanishes. So there is exactly one
+# solution below the threshold and none above. $y$ and $k$ give $s=\sqrt{y/k}$ and $w=ks$.
+# ````
+#
+# The usual proof of such a statement goes through the nonlinear Perron–Frobenius theorem. The two vectors $v$ replace
+# it.
+
+# %%
+laws.show("comparison")
+
+# %%
+laws.show("fixed_point")
+
+# %% [markdown]
+# ```{prf:corollary} Collapse with rotation, not with STE
+# :label: cor-window
+#
+# The rotation collapses and STE does not if $\;\rho^2<\mu\gamma(1-\rho)<\rho$, that is, for $\gamma$ between
+#
+# $$ \gamma^*_{\rm rot}=\frac{\rho^2}{\mu(1-\rho)}\qquad\text{and}\qquad
+#    \gamma^*_{\rm STE}=\frac{\rho}{\mu(1-\rho)}=\frac{\gamma^*_{\rm rot}}{\rho}. $$
+#
+# For the rotation the stationary state below the threshold is $y=1-\sqrt{\mu\gamma(1-\rho)}/\rho$ and
+# $s^2=y\mu/(\rho(1-y))$.
+# ```
+#
+# How wide is the window? Its ends differ by the factor $1/\rho$. A coarse quantiser keeps little, and the window is
+# wide. With many codes for few dimensions $\rho$ is near one, both thresholds are far away, and the window is narrow.
+#
+# ```{prf:proposition} The stationary state is stable
+# :label: prop-stable
+#
+# For STE and for the rotation all eigenvalues of {eq}`eq-model` at the positive stationary state have negative real
+# part, for all $\beta,\gamma,\mu,\rho$.
+# ```
+#
+# ```{prf:proof}
+# Write the characteristic polynomial as $\lambda^3+a_2\lambda^2+a_1\lambda+a_0$ and use the equations of the
+# stationary state. For the rotation, with $\gamma(1-\rho)=k\rho(1-y)$, one finds $a_0=32\beta\rho^2y(1-y)$,
+# $a_2=2\gamma(2-\rho)+2\beta+2\rho/k$ and
+# $a_1=4\beta\gamma(1-\rho)+4\beta k\rho y+4\gamma(2-\rho)\rho/k+4\beta\rho/k$. All are positive. Multiply out
+# $a_1a_2$ and keep four terms: $a_1a_2\ge8\beta\rho^2[5(1-y)+y]>32\beta\rho^2y(1-y)=a_0$. For STE,
+# $a_0=16\beta\rho\,y(1+\rho-2\rho y)=16\beta\rho\,[y(1-\rho)+2\rho y(1-y)]<16\beta\rho$, while
+# $a_1a_2\ge8\beta\rho(1+2\gamma/k)\ge24\beta\rho$, as $\gamma/k=(1-\rho y)/(1-\rho)\ge1$. Routh and Hurwitz do the
+# rest.
+# ```
+
+# %%
+laws.show("stable")
+
+# %% [markdown]
+# Whether *every* solution below the threshold ends at the stationary state we prove only for centroid codes (below).
+# For finite $\beta$ we compute it.
+#
+# ### The phase diagram
+#
+# Each mark of {numref}`fig-phase` is a solution of {eq}`eq-model` from $s=w=1$, $t=0.3$, followed for a long time.
+# The lines are the formulas of {prf:ref}`cor-window`.
+
+# %%
+def march(name, mus, gammas, time=300.0, h=0.025):
+    """Runge-Kutta for many pairs at once; the growth rate of the largest of s, t and mu w/rho at the end."""
+    x = np.array([1.0, 0.3, 1.0])[:, None] * np.ones(len(mus))
+    move = lambda x: collapse.rates(name, x, half, gammas, mus)  # noqa: E731
+    sizes = []
+    for i in range(round(time / h)):
+        k1 = move(x)
+        k2 = move(x + h / 2 * k1)
+        k3 = move(x + h / 2 * k2)
+        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + move(x + h * k3))
+        if i in (round(0.8 * time / h), round(time / h) - 1):
+            sizes.append(np.maximum(np.maximum(x[0], x[1]), mus * x[2] / half.rho))
+    return np.log(sizes[1] / sizes[0]) / (0.2 * time), sizes[1]
+
+
+mus, gammas = (a.ravel() for a in np.meshgrid(np.geomspace(0.1, 3, grid), np.geomspace(0.3, 30, grid)))
+product = mus * gammas * (1 - half.rho)
+gone, edges = {}, {"ste": half.rho, "rotation": half.rho**2}
+for name in edges:
+    rate, size = march(name, mus, gammas)
+    assert np.isfinite(size).all()
+    gone[name] = rate < -1e-3
+    clear = abs(product / edges[name] - 1) > 0.05  # nearer, little has been decided yet
+    assert (gone[name] == (product > edges[name]))[clear].all()
+glue("points", 2 * len(mus))
+fig, ax = plt.subplots(figsize=(4.6, 3.6))
+kinds = [
+    (~gone["rotation"], "both live", ".", MUTED),
+    (gone["rotation"] & ~gone["ste"], "rotation collapses", "s", ARMS["rotation"].color),
+    (gone["ste"], "both collapse", "x", ARMS["ste"].color),
+]
+for which, label, marker, color in kinds:
+    ax.loglog(mus[which], gammas[which], marker, color=color, label=label, markersize=4)
+span = np.array([0.1, 3])
+for name, edge in edges.items():
+    ax.loglog(span, edge / span / (1 - half.rho), color=ARMS[name].color, linestyle=ARMS[name].linestyle)
+ax.set(xlabel="decoder decay $\\mu$", ylabel="commitment weight $\\gamma$", ylim=(0.27, 33))
+ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncol=3, columnspacing=0.8, handletextpad=0.2)
+alt = """Phase diagram over decay and commitment weight, both logarithmic. Two parallel falling lines separate three
+regions: below both live, between them the rotation collapses, above both collapse."""
+glue("phase", Figure(fig, alt))
+
+# %% [markdown]
+# ```{glue:figure} phase
+# :name: fig-phase
+#
+# Who survives where: two codes on the line. Lines: the two thresholds, dashed for STE.
+# ```
+#
+# All {glue:text}`points` solutions end as the theorem says, those within 5 % of a threshold left aside.
+# {ref}`Another figure <fig-play-collapse>` lets you move $\gamma$, $\mu$, $r_0$, $\beta$ and $\rho$ and watch $s$,
+# $t$ and $w$.
+#
+# ## It is the loss that wants zero
+#
+# Why does the rotation collapse earlier? Not because it is a worse gradient.
+#
+# ```{prf:theorem} With centroid codes the rotation descends the loss
+# :label: thm-descent
+#
+# With $t=s$ the rotation's flow is the gradient flow of
+#
+# $$ \Phi(s,w)=\rho(1-ws)^2+\gamma(1-\rho)s^2+\mu w^2, $$
+#
+# which is the whole loss, $\mathbb E|x-Wq|^2+\gamma\,\mathbb E|z-q|^2+\mu|W|^2$ per dimension, up to the constant
+# $1-\rho$. Every solution from $s,w>0$ converges: to the positive stationary state below the threshold, to zero above
+# it. In both cases that is the global minimum of $\Phi$.
+# ```
+#
+# ```{prf:proof}
+# With $t=s$, $\mathbb E|x-Wq|^2/d=1-2\rho ws+\rho w^2s^2$ and $\mathbb E|z-q|^2/d=(1-\rho)s^2$. Differentiate $\Phi$
+# and compare with {eq}`eq-model`. $\Phi$ is a polynomial and $\gamma(1-\rho)s^2+\mu w^2\le\Phi$ keeps solutions
+# bounded, so each converges to a critical point (Łojasiewicz). The quadrant stays invariant: $s'=2\rho w>0$ at $s=0$
+# and $w'=2\rho s>0$ at $w=0$. Its critical points are zero and, below the threshold, the one positive state. There
+# zero is a saddle, whose stable direction does not enter the quadrant. Minimum:
+# $\Phi\ge\rho(1-y)^2+2\sqrt{\mu\gamma(1-\rho)}\,y$ with $y=ws$, with equality for suitable $s,w$, and the right side
+# is least over $y\ge0$ at $y=\max(0,\,1-\sqrt{\mu\gamma(1-\rho)}/\rho)$.
+# ```
+#
+# So here the rotation trick does exactly what gradient descent should do. The loss itself prefers zero latents beyond
+# $\gamma^*_{\rm rot}$: commitment and decay together cost more than the reconstruction is worth. STE does not follow
+# the loss. It carries the radial error of {prf:ref}`prop-cost`, and this error keeps the latents alive up to
+# $\gamma^*_{\rm STE}$. The collapse is a fault of the objective, which the rotation obeys and STE does not.
+
+# %%
+laws.show("loss_descent")
+
+# %% [markdown]
+# ## In the network itself
+#
+# The model is a set of three equations. Here is the network: matrices, every latent sent to its nearest code anew,
+# gradients by autograd, plain gradient descent. It starts from $s=w=0.8$, $t=0.3$ at half the threshold of each
+# estimator.
+
+# %%
+rows = []
+sets = {"line, 2 codes": (line, line_c, line_codes), f"plane, {codes} codes": (plane, plane_c, plane_codes)}
+for where, (x, c, start) in sets.items():
+    cells = collapse.Cells.of(x, c)
+    for name in ("ste", "rotation"):
+        gamma = 0.5 * collapse.threshold(collapse.push(name, x, c)[0], cells.rho, mu)
+        lr = min(0.2, 0.8 / gamma)
+        trained = collapse.descend(name, x, start, (0.8, 0.3, 0.8), steps, lr, gamma=gamma, mu=mu)[:, -1]
+        theory = collapse.fixed_point(name, cells, gamma, mu)
+        error = abs(trained - theory).max()
+        rows.append({"data": where, "estimator": ARMS[name].label, "γ": gamma, "s": trained[0], "s, theory": theory[0],
+                     "w": trained[2], "w, theory": theory[2], "largest error": error})  # fmt: skip
+worst = max(row["largest error"] for row in rows)
+assert worst < 1e-3
+glue("network-error", float(worst))
+table(rows, **{"largest error": "{:.0e}"})
+
+# %% [markdown]
+# The largest error is {glue:text}`network-error:.0e`. In between the two thresholds, at
+# $\gamma=1.25\,\gamma^*_{\rm rot}$ on the line:
+
+# %%
+edge = {name: collapse.threshold(kappa, half.rho, mu) for name, kappa in (("rotation", half.rho), ("ste", 1.0))}
+between = 1.25 * edge["rotation"]
+assert between < edge["ste"]
+start = (0.8, 0.8, 0.8)
+paths = {n: collapse.descend(n, line, line_codes, start, 2 * steps, 0.15, gamma=between, mu=mu) for n in edge}
+rows = [{"estimator": ARMS[n].label, "s halfway": p[0, steps], "s at the end": p[0, -1], "w at the end": p[2, -1]}
+        for n, p in paths.items()]  # fmt: skip
+assert paths["rotation"][0, -1] < 0.5 * paths["rotation"][0, steps] and paths["rotation"][0, -1] < 0.05
+assert abs(paths["ste"][0, -1] - paths["ste"][0, steps]) < 0.01 and paths["ste"][0, -1] > 0.2
+table(rows)
+
+# %% [markdown]
+# ## The way there
+#
+# If the start does not decide the end, what does it decide? The way. With small codes ($r_0\ll1$) and slow codes
+# ($\beta\ll\gamma$) the commitment loss first shrinks $z$ towards the codes. How far it shrinks does depend on the
+# estimator.
+#
+# ```{prf:observation} The dip
+# :label: obs-dip
+#
+# Let the decoder be frozen, $s_0=1$, and $r_0$ and $\beta/\gamma$ small. Then
+#
+# $$ \min s_{\rm rot}\simeq\sqrt{w\rho\,(r_0+\beta/\gamma)/\gamma},\qquad \min s_{\rm STE}\simeq\min(1,w/\gamma). $$
+# ```
+#
+# The reason: at first $s\simeq e^{-2\gamma T}$, so $t$ grows from $r_0$ to $r_0+2\beta\int s\,dT=r_0+\beta/\gamma$
+# and then waits. $s$ falls until the push holds the pull. For the rotation that is $2w\rho t/s=2\gamma s$, for STE
+# $2w=2\gamma s$. This is an estimate of the leading order and no theorem; the table compares it with the equations.
+
+# %%
+rows = []
+for r0, beta in ((0.1, 0.1), (0.01, 0.01), (0.001, 0.001), (1e-4, 1e-4)):
+    path_times = np.concatenate([[0], np.geomspace(1e-3, 30 / beta, 600)])
+    settings = {"gamma": 3.0, "beta": beta, "frozen": True}
+    found = {n: collapse.flow(n, (1, r0, 1), path_times, half, **settings)[0].min() for n in edge}
+    estimate = np.sqrt(half.rho * (r0 + beta / 3) / 3)
+    rows.append({"r₀": r0, "β": beta, "min s, rotation": found["rotation"], "estimate": estimate,
+                 "min s, STE": found["ste"], "estimate ": 1 / 3})  # fmt: skip
+quotients = [row["min s, rotation"] / row["estimate"] for row in rows]
+assert all(abs(b - 1) < abs(a - 1) for a, b in zip(quotients, quotients[1:])) and abs(quotients[-1] - 1) < 0.02
+assert abs(rows[-1]["min s, STE"] * 3 - 1) < 0.01
+table(rows, **{"r₀": "{:g}", "β": "{:g}"})
+
+# %% [markdown]
+# So a deep dip under the rotation and none under STE needs
+# $r_0+\beta/\gamma\ll\frac{\gamma}{w\rho}\min(1,w/\gamma)^2$. That is the situation the author describes. Below the
+# threshold the dip is a delay. Above it, it is the beginning of the end.
+
+# %%
+times = np.linspace(0, 60, 400)
+fig, ax = plt.subplots()
+delays = {}
+for r0, alpha in ((1.0, 0.5), (0.1, 0.75), (0.001, 1.0)):
+    for factor, linestyle in ((0.6, "-"), (1.25, ":")):
+        path = collapse.flow("rotation", (1, r0, 1), times, half, gamma=factor * edge["rotation"], mu=mu, beta=0.05)
+        ax.semilogy(times, path[0], linestyle, color=ARMS["rotation"].color, alpha=alpha)
+        if factor < 1:
+            delays[r0] = path[0].min()
+ax.set(xlabel="time", ylabel="$s$", ylim=(1e-3, 2))
+alt = """The scale s against time for three starting ratios, on a logarithmic axis. Below the threshold the three curves
+dip to different depths and rise to the same height; above it all three fall."""
+glue("delay", Figure(fig, alt))
+far = collapse.flow("rotation", (1, 0.001, 1), [2000.0], half, gamma=0.6 * edge["rotation"], mu=mu, beta=0.05)[0, -1]
+assert abs(far - collapse.fixed_point("rotation", half, 0.6 * edge["rotation"], mu)[0]) < 1e-6
+assert delays[0.001] < 0.5 * delays[1.0]
+
+# %% [markdown]
+# ```{glue:figure} delay
+# :name: fig-delay
+#
+# Delay against collapse: $s$ under the rotation from $r_0=1$, $0.1$ and $0.001$ (darker), $\beta=0.05$. Solid:
+# $\gamma=0.6\,\gamma^*_{\rm rot}$. Dotted: $1.25\,\gamma^*_{\rm rot}$.
+# ```
+#
+# ### Adam
+#
+# The stationary states are zeros of the gradient, so they are the same for every optimiser that moves along it, with
+# the decay in the loss. What changes is the way: Adam takes steps of equal size whatever the size of the gradient,
+# and small codes grow at once. AdamW decays the weights apart from the gradient, and its stationary state is another.
+
+# %%
+gamma, start = 0.5 * edge["rotation"], (1.0, 0.02, 1.0)
+target = collapse.fixed_point("rotation", half, gamma, mu)
+rows = []
+for optimiser, lr in (("sgd", 0.3), ("adam", 0.05), ("adamw", 0.05)):
+    path = collapse.descend("rotation", line, line_codes, start, 2 * steps, lr, gamma=gamma, mu=mu, beta=0.1,
+                            optimizer=optimiser)  # fmt: skip
+    rows.append({"optimiser": optimiser, "least s": path[0].min(), "s at the end": path[0, -1],
+                 "w at the end": path[2, -1], "theory s": target[0], "theory w": target[2]})  # fmt: skip
+found = {row["optimiser"]: row for row in rows}
+assert all(abs(found[name]["s at the end"] - target[0]) < 0.01 for name in ("sgd", "adam"))
+assert found["adam"]["least s"] > 2 * found["sgd"]["least s"]
+assert abs(found["adamw"]["w at the end"] - target[2]) > 0.05
+table(rows)
+
+# %% [markdown]
+# ## The author's observation, re-created
+#
+# Weight decay $\mu$, $\gamma=0.8\,\gamma^*_{\rm rot}$, and codes that start at a twentieth of the latents:
+
+# %%
+gamma, rows = 0.8 * edge["rotation"], []
+for name in ("ste", "rotation"):
+    s, t, w = collapse.descend(name, line, line_codes, (1, 0.05, 1), 2 * steps, 0.15, gamma=gamma, mu=mu)[:, -1]
+    reconstruction = 1 - 2 * half.rho * w * t + half.rho * (w * t) ** 2
+    rows.append({"estimator": ARMS[name].label, "reconstruction": reconstruction,
+                 "|q − z|²": s**2 - 2 * half.rho * s * t + half.rho * t**2, "E|z|²": s**2})  # fmt: skip
+ste, rot = rows
+assert rot["reconstruction"] > 1.2 * ste["reconstruction"] and rot["|q − z|²"] < 0.5 * ste["|q − z|²"]
+for key, row in (("ste", ste), ("rot", rot)):
+    glue(f"rec_{key}", float(row["reconstruction"]))
+    glue(f"err_{key}", float(row["|q − z|²"]))
+table(rows)
+
+# %% [markdown]
+# The reconstruction loss rises from {glue:text}`rec_ste:.3f` to {glue:text}`rec_rot:.3f` and the codebook loss falls
+# from {glue:text}`err_ste:.3f` to {glue:text}`err_rot:.3f`: the symptom, in a model of three numbers. Now the
+# article's explanation, step by step.
+#
+# - *Codes much shorter than latents make the reconstruction gradient small.* True: by the factor $r$, exactly.
+# - *Then the commitment term rules at first.* True: this is the dip of {prf:ref}`obs-dip`.
+# - *The auxiliary terms alone drive $q$ and $z$ to zero.* It depends, see below.
+# - *Hence the worse result.* Not in this model: the end does not depend on the start ({prf:ref}`thm-threshold`). A
+#   short training may stop inside the dip.
+# - *The paper's code starts its codebook by k-means*, which would explain why it fares better. The author says only
+#   that this seems so from a quick look. It does not: the released code leaves `kmeans_init` at `False`
+#   {cite}`fifty2024code`. Its codes start very short.
+# - *$\gamma$ needs retuning.* Right, and here is by how much: the threshold is lower by $\rho$.
+#
+# ```{prf:proposition} The auxiliary terms alone
+# :label: prop-auxiliary
+#
+# Let $\beta|q-\mathrm{sg}\,z|^2+\gamma|z-\mathrm{sg}\,q|^2$ be the whole loss.
+#
+# 1. If each $z$ is a free variable with a code of its own, $\beta z+\gamma q$ is conserved and both end at
+#    $(\beta z_0+\gamma q_0)/(\beta+\gamma)$, which is not zero.
+# 2. If $z=Ex$ with fixed assignments, all is driven to zero from every start exactly if the scatter of the data
+#    within the cells, $\Sigma=\sum_kp_k\operatorname{Cov}(x\mid k)$, is nonsingular.
+# ```
+#
+# ```{prf:proof}
+# 1. $z'=-2\gamma(z-q)$ and $q'=2\beta(z-q)$. 2. With $m_k$ the mean of cell $k$,
+#    $\mathbb E|z-q|^2=\operatorname{tr}(E\Sigma E^\top)+\sum_kp_k|q_k-Em_k|^2$. Its gradient in $E$, weighted by
+#    $\gamma$, and in the codes, weighted by $\beta$, is the flow: a gradient flow of a convex quadratic form in a
+#    rescaled metric, so it converges to a minimiser, and the minimum is zero. If $\Sigma$ is nonsingular, zero
+#    requires $E=0$ and $q=0$. If $\Sigma v=0$ for some $v\ne0$, then every $E=av^\top$ with $q_k=Em_k$ is a
+#    minimiser, and stays where it starts.
+# ```
+#
+# What remains open: the author reports neither norms nor his weight decay. The symptom fits at least three causes,
+# namely shrunken latents with decay (permanent), the dip (while training is short), and a decoder that lags.
+# Experiments on images can tell them apart, if they record $\mathbb E|z|^2$.
+#
+# ## What helps
+#
+# The threshold of each remedy, from $\kappa_G=\mathbb E\langle x,Gx\rangle/d$ at $q=c$. It is evaluated with the
+# package's own estimators.
+
+# %%
+fine, fine_codes = collapse.line(4000)
+wide, wide_codes = collapse.circle(codes, n=60, angles=12)
+rows = []
+for label, member in {
+    "STE": "ste", "rotation": "rotation", "rotation, r clipped to [0.5, 1.5]": estimator("clipped", clip=(0.5, 1.5)),
+    "rotation, r clipped to [0.8, 1.2]": estimator("clipped", clip=(0.8, 1.2)), "rotation only": "rotation_only",
+    "half STE, half rotation": "interpolated", "scale only": "scale_only", "radial-free rotation": "radial_free",
+}.items():  # fmt: skip
+    row = {"estimator": label}
+    for where, (x, c) in {"line": (fine, fine_codes), "plane": (wide, wide_codes)}.items():
+        own = c[nearest(x, c)]
+        rho, kappa = collapse.Cells.of(x, own).rho, collapse.push(member, x, own)[0]
+        row |= {f"{where}: κ": kappa, f"{where}: γ*/γ* of rotation": kappa / rho}
+    rows.append(row)
+remedy = {row["estimator"]: row for row in rows}
+clipped = remedy["rotation, r clipped to [0.5, 1.5]"]
+glue("clip_line", 100 * (clipped["line: γ*/γ* of rotation"] - 1))
+glue("clip_plane", 100 * (clipped["plane: γ*/γ* of rotation"] - 1))
+assert 1 < clipped["line: γ*/γ* of rotation"] < 1.1 and abs(clipped["plane: γ*/γ* of rotation"] - 1) < 0.05
+assert abs(remedy["radial-free rotation"]["plane: κ"]) < 1e-12
+table(rows)
+
+# %%
+def end(gamma, r0=0.3, **weights):
+    return collapse.flow("rotation", (1, r0, 1), [5000.0], half, gamma=gamma, mu=mu, **weights)[0, -1]
+
+
+above, below = 1.3 * edge["rotation"], 0.9 * edge["rotation"]
+lost = {"k-means start, r₀ = 1": end(above, r0=1.0), "γ below 1/β": end(above, beta=0.5 / above),
+        "encoder decay ν = 0.5": end(below, nu=0.5)}  # fmt: skip
+saved = {"tiny codes, r₀ = 0.001": end(below, r0=1e-3), "γ above 1/β": end(below, beta=500.0)}
+assert max(lost.values()) < 1e-6 and min(saved.values()) > 0.05
+factors = [1.3, 1.3, 0.9, 0.9, 0.9]
+table([{"case": k, "γ/γ*": f, "s at the end": v} for f, (k, v) in zip(factors, (lost | saved).items())])
+
+# %% [markdown]
+# The article's Theorems 8.1 and 8.2 propose remedies. In this model:
+#
+# - **k-means initialisation** sets $r_0$ to one. It shortens the dip. The threshold stays.
+# - **$\gamma<1/\beta$** is irrelevant: the threshold has no $\beta$ in it. The table has a collapse with
+#   $\gamma<1/\beta$ and a survival with $\gamma\gg1/\beta$.
+# - **L2 regularisation** of $z$ or of the weights does not prevent collapse, it causes it: an encoder decay $\nu$
+#   adds to $\gamma(1-\rho)$, and the decoder decay $\mu$ is what makes a threshold in the first place.
+# - **Clipping** $r$ to $[0.5,1.5]$ moves the threshold by {glue:text}`clip_line:+.1f` % on the line and by
+#   {glue:text}`clip_plane:+.1f` % in the plane. At a stationary state $r$ is near one for most latents, so there is
+#   nothing to clip.
+# - **A smaller $\gamma$** does help. So does a mix with STE, or the rotation without its factor $r$.
+# - **A hard constraint** on the norm of the latents removes $s$ from the model altogether ({prf:ref}`prop-normalised`).
+#
+# ## Limits
+#
+# The threshold is a theorem about linear, symmetric networks. {prf:ref}`cor-stationary` is what survives of it in
+# general networks. It says nothing about how fast, and images are neither symmetric nor linear. Nor is a vanishing
+# scale always harmful, as the case without decay shows: there the reconstruction stays optimal.
