@@ -99,7 +99,13 @@ ax.annotate("$z$", z.tolist(), xytext=(-14, 2), textcoords="offset points")
 ax.annotate("$q$", q.tolist(), xytext=(-6, 8), textcoords="offset points")
 ax.set(xlim=(-2.4, 2.4), ylim=(-2.2, 2.6), aspect="equal")
 ax.legend(loc="lower left")
-glue("gradient", Figure(fig, alt="Six codes in the plane, a latent z and its nearest code q; the gradient g at q, and what reaches z under the straight-through estimator, a copy of g, and under the rotation, g turned and scaled."))
+glue(
+    "gradient",
+    Figure(
+        fig,
+        alt="Six codes in the plane, a latent z and its nearest code q; the gradient g at q, and what reaches z under the straight-through estimator, a copy of g, and under the rotation, g turned and scaled.",
+    ),
+)
 glue("r", r)
 glue("turn", torch.rad2deg(torch.arccos(torch.cosine_similarity(felt["rotation"], g, dim=0))).item())
 
@@ -117,13 +123,15 @@ glue("turn", torch.rad2deg(torch.arccos(torch.cosine_similarity(felt["rotation"]
 # share weights, batches and initial codes, because they share the seed.
 
 # %%
-data = load("fashion-mnist")
+data = load("fashion-mnist-mini")  # 2,000 training images; "fashion-mnist" has all of them
 models, results = {}, {}
 for name in estimators:
-    config = Config(estimator=name, steps=steps, gamma=gamma, init=init, seed=seed)
+    config = Config(data=data.name, estimator=name, steps=steps, gamma=gamma, init=init, init_latents=2048, seed=seed)
     models[name], results[name] = fit(config, device=device)
     final = results[name]["final"]
-    print(f"{name:14} test MSE {final['test_mse']:.4f}   codes used {final['test_usage']:.0%}   |q|/|z| {final['test_r']:.2f}")
+    print(
+        f"{name:14} test MSE {final['test_mse']:.4f}   codes used {final['test_usage']:.0%}   |q|/|z| {final['test_r']:.2f}"
+    )
 
 # %% tags=["hide-input"]
 x = data.test[:8]
@@ -140,7 +148,13 @@ for title, row in zip(["test images", *(ARMS[name].label for name in estimators)
     ax.set_title(title)
     ax.axis("off")
     figs.append(fig)
-glue("reconstructions", Figure(figs, alt="Eight test images of clothes and, below them, their reconstructions under each estimator: recognisable and a little blurred."))
+glue(
+    "reconstructions",
+    Figure(
+        figs,
+        alt="Eight test images of clothes and, below them, their reconstructions under each estimator: recognisable and a little blurred.",
+    ),
+)
 glue("steps", steps)
 glue("first", results[estimators[0]]["final"]["test_mse"])
 glue("last", results[estimators[-1]]["final"]["test_mse"])

@@ -352,15 +352,18 @@ if committed:
 # %% [markdown]
 # ## A look at images
 #
-# Two runs trained while this page was made, {glue:text}`live-steps` steps, k-means codes: the images behind one pair of
-# numbers.
+# Two runs trained while this page was made, {glue:text}`live-steps` steps on 2,000 of the images, k-means
+# codes: what such numbers look like.
 
 # %% tags=["hide-input"]
-data = images.load("fashion-mnist")
+data = images.load("fashion-mnist-mini")
 sample = data.test[:8]
 rows, names = [sample.float() / 255], ["test images"]
 for estimator in (base, arm):
-    model, result = fit(Config(estimator=estimator, init="kmeans", steps=live_steps, gamma=gamma), device=device)
+    model, result = fit(
+        Config(data=data.name, estimator=estimator, init="kmeans", init_latents=2048, steps=live_steps, gamma=gamma),
+        device=device,
+    )
     with torch.no_grad():
         rows.append(data.denormalise(model.eval()(data.normalise(sample).to(device))[0].cpu()).clamp(0, 1))
     names.append(f"{ARMS[estimator].label}, test MSE {result['final']['test_mse']:.4f}")
