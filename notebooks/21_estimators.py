@@ -74,10 +74,10 @@ def keeps(member: Estimator) -> list[str]:
 
 
 kept = {name: keeps(member) for name, member in ESTIMATORS.items()}
-rows = ["| name | $G^\\top g$ | cost | keeps | source |", "|---|---|---|---|---|"]
+rows = ["| name | $G^\\top g$ | source | cost | keeps |", "|---|---|---|---|---|"]
 for name, member in ESTIMATORS.items():
     source = f"{{cite}}`{member.source}`" if member.source != "control" else "a control"
-    rows.append(f"| `{name}` | ${member.formula}$ | {member.cost} | {', '.join(kept[name]) or 'nothing'} | {source} |")
+    rows.append(f"| `{name}` | ${member.formula}$ | {source} | {member.cost} | {', '.join(kept[name])} |")
 
 # %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 display(Markdown("\n".join(rows)))
@@ -107,8 +107,8 @@ glue("cost", ESTIMATORS["rotation"].cost)
 
 # %% tags=["hide-input"]
 code = torch.tensor([1.4, 1.0], dtype=torch.float64)
-side = torch.linspace(-0.88, 0.88, 6, dtype=torch.float64)
-field = code + torch.cartesian_prod(side, side)  # 36 latents of the cell
+side = torch.linspace(-0.84, 0.84, 5, dtype=torch.float64)
+field = code + torch.cartesian_prod(side, side)  # 25 latents of the cell
 turned = math.atan2(code[1], code[0]) + math.radians(angle)
 step = torch.tensor([math.cos(turned), math.sin(turned)], dtype=torch.float64)  # -g
 
@@ -116,15 +116,15 @@ step = torch.tensor([math.cos(turned), math.sin(turned)], dtype=torch.float64)  
 def panel(title: str, member: Estimator, color: str, centre=None, **inside):
     """The field of one member over the cell, as a matplotlib figure."""
     moved = member.pull_back(field, code.expand_as(field), step.expand_as(field), centre=centre, **inside)
-    fig = plt.figure(figsize=(1.5, 1.62))
+    fig = plt.figure(figsize=(1.35, 1.46))
     ax = fig.add_axes((0, 0, 1, 0.89))
-    arrows = {"angles": "xy", "scale_units": "xy", "scale": 4.5}
-    ax.quiver(*field.T, *moved.T, color=color, width=0.014, headwidth=4, **arrows)
-    ax.quiver(*code, *step, color=INK, width=0.028, headwidth=3.5, zorder=3, **arrows)
-    ax.plot(*code, "o", color=INK, markersize=5)
+    arrows = {"angles": "xy", "scale_units": "xy", "scale": 2.7}
+    ax.quiver(*field.T, *moved.T, color=color, width=0.016, headwidth=3.5, headlength=4, headaxislength=4, **arrows)
+    ax.quiver(*code, *step, color=INK, width=0.034, headwidth=2.6, headlength=3, headaxislength=3, zorder=3, **arrows)
+    ax.plot(*code, "o", color=INK, markersize=4)
     ax.plot(*((0, 0) if centre is None else centre), "+", color=INK, markersize=7)
     ax.add_patch(plt.Rectangle((code - 1).tolist(), 2, 2, fill=False, edgecolor=MUTED, linewidth=0.8, linestyle=":"))
-    ax.set(xlim=(-0.25, 2.75), ylim=(-0.45, 2.55), xticks=[], yticks=[])
+    ax.set(xlim=(-0.2, 2.55), ylim=(-0.35, 2.4), xticks=[], yticks=[])
     ax.set_title(title, pad=3)
     ax.spines[:].set(visible=True, color=MUTED, linewidth=0.6)
     return fig
@@ -184,11 +184,11 @@ found, chosen, indices = felt(gain=gain)
 torch.testing.assert_close(found, gain[indices, None] * rotation.pull_back(latents, chosen, ones))
 
 # %% tags=["hide-input"]
-mu, blue = torch.tensor([0.4, 0.3], dtype=torch.float64), ARMS["rotation"].color
+mu, blue = torch.tensor([0.1, 2.2], dtype=torch.float64), ARMS["rotation"].color
 figs = [panel(name, Estimator("rotation", clip=clip), ARMS["clipped"].color) for name, clip in CLIPS.items()]
 figs.append(panel("centre at the cross", rotation, blue, centre=mu))
 figs.append(panel("mix t = 0.25", rotation, ARMS["interpolated"].color, mix=0.25))
-figs.append(panel("gain 0.5", rotation, blue, gain=torch.full((36, 1), 0.5, dtype=torch.float64)))
+figs.append(panel("gain 0.5", rotation, blue, gain=torch.full((25, 1), 0.5, dtype=torch.float64)))
 alt = """The rotation with each option: three clips, which even out the arrows near the origin more or less; turning
 about another point than the origin; a mix, nearly parallel; and a gain, half as long."""
 glue("options", Figure(figs, alt=alt))

@@ -233,8 +233,8 @@ def estimator(name: str | Estimator, clip: str | tuple[float, float] | None = No
 def straight_through(z: Tensor, q: Tensor) -> Tensor:
     """The straight-through estimator (Bengio et al. 2013): value q, gradient g.
 
-    >>> z, q = torch.tensor([3.0, 4.0], requires_grad=True), torch.tensor([0.0, 2.0])
-    >>> torch.autograd.grad(straight_through(z, q).sum(), z)
+    >>> z = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> torch.autograd.grad(straight_through(z, torch.tensor([0.0, 2.0])).sum(), z)
     (tensor([1., 1.]),)
     """
     return ESTIMATORS["ste"](z, q)
@@ -243,8 +243,8 @@ def straight_through(z: Tensor, q: Tensor) -> Tensor:
 def rotate(z: Tensor, q: Tensor) -> Tensor:
     r"""The rotation trick (Fifty et al. 2025): value q, gradient :math:`r R^\top g`, for z and q of shape (..., d).
 
-    >>> z, q = torch.tensor([3.0, 4.0], requires_grad=True), torch.tensor([0.0, 2.0])
-    >>> torch.autograd.grad(rotate(z, q).sum(), z)    # turned by the angle from q back to z, scaled by 2/5
+    >>> z = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> torch.autograd.grad(rotate(z, torch.tensor([0.0, 2.0])).sum(), z)
     (tensor([0.5600, 0.0800]),)
     """
     return ESTIMATORS["rotation"](z, q)
