@@ -103,7 +103,8 @@ glue(
     "gradient",
     Figure(
         fig,
-        alt="Six codes in the plane, a latent z and its nearest code q; the gradient g at q, and what reaches z under the straight-through estimator, a copy of g, and under the rotation, g turned and scaled.",
+        alt="Six codes in the plane, a latent z and its nearest code q; the gradient g at q, and what reaches z: under "
+        "the straight-through estimator a copy of g, under the rotation g turned and scaled.",
     ),
 )
 glue("r", r)
@@ -152,7 +153,7 @@ glue(
     "reconstructions",
     Figure(
         figs,
-        alt="Eight test images of clothes and, below them, their reconstructions under each estimator: recognisable and a little blurred.",
+        alt="Eight test images of clothes and, below them, their blurred reconstructions under each estimator.",
     ),
 )
 glue("steps", steps)

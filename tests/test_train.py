@@ -34,10 +34,9 @@ def test_the_same_config_gives_the_same_result(fields):
 
 def test_arms_share_weights_batches_and_codes(monkeypatch):
     """An arm that draws more numbers (k-means, revival, noise) still sees the batches of one that draws fewer."""
-    seen = {}
+    seen, normalise = {}, images.Images.normalise
     for name, fields in {"plain": {}, "greedy": {"init": "kmeans", "revival": "unused", "estimator": "ste"}}.items():
         rows = seen.setdefault(name, [])
-        normalise = images.Images.normalise
 
         def spy(self, pixels, rows=rows):
             if len(pixels) == TINY["batch"]:
