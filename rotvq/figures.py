@@ -156,6 +156,8 @@ def glue(name: str, value) -> None:
 
     Writes the record that `myst_nb.glue` writes, without loading Sphinx into the notebook.
     """
+    if getattr(value, "ndim", None) == 0:  # a number of numpy or torch
+        value = value.item()
     mime = getattr(value, "_repr_mimebundle_", None)
     bundle = mime() if mime else {"text/plain": value if isinstance(value, str) else repr(value)}
     if hasattr(value, "to_html"):  # a pandas table

@@ -7,7 +7,9 @@ import re
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+import torch
 
 from rotvq import figures
 from rotvq.estimators import ESTIMATORS
@@ -109,6 +111,14 @@ def test_glue_writes_what_myst_nb_writes(value, monkeypatch):
     figures.glue("name", value)
     glue("name", value, display=False)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("value", [np.float64(0.5), np.array(0.5), torch.tensor(0.5)])
+def test_glue_writes_numbers_that_can_be_formatted(value, monkeypatch):
+    said = []
+    monkeypatch.setattr(figures, "display", lambda data, **_: said.append(data))
+    figures.glue("name", value)
+    assert said == [{"application/papermill.record/text/plain": "0.5"}]
 
 
 def test_glue_writes_words_without_quotes(monkeypatch):
