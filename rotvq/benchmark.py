@@ -1,0 +1,240 @@
+"""What a step of a quantiser costs, against other quantisers and against a floor, cell by cell.
+
+A cell is a size and the arms measured at it; its record is one file, whole or absent, so a killed benchmark goes on
+where it stopped. The arms of a cell take turns in one process, and what is compared are ratios within a turn: what
+slows the machine for a while slows both sides. A time is that of forward and backward together, see
+:mod:`rotvq.timing`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rotvq import provenance
+from rotvq.estimators import rotate, straight_through
+from rotvq.models import VQVAE
+from rotvq.quantizer import VectorQuantizer
+from rotvq.records import Records
+from rotvq.timing import peak_bytes, seconds, turns
+
+SCHEMA = "cost-1"
+LIMIT = 4e9  # bytes: an arm predicted to need more is not run
+PEERS = Path(__file__).resolve().parents[1] / "tests"  # the other quantisers live there, in a checkout
+TOKENS = 49  # latents of an image in a training step
+
+
+@dataclass(frozen=True)
+class Cell:
+    """kind: "step" (lookup, estimator and losses on n latents), "estimator" (alone, its codes looked up before) or
+    "training" (a step of Adam on the book's network, n latents in the batch). d: dimension. k: codes. arms: keys of
+    :data:`ARMS`; the first that could be run is what the others are compared with.
+    """
+
+    kind: str
+    n: int
+    d: int
+    k: int
+    arms: tuple[str, ...]
+    threads: int = 1
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    @property
+    def id(self) -> str:
+        return hashlib.sha256(json.dumps([SCHEMA, asdict(self)], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def peers():
+    """The modules ``floor`` and ``quantizers`` of tests/peers. Raises ImportError where there is no checkout."""
+    if not (PEERS / "peers").is_dir():
+        raise ImportError("the other quantisers are in the repository, under tests/peers: run this in a checkout")
+    if str(PEERS) not in sys.path:
+        sys.path.append(str(PEERS))
+    from peers import floor, quantizers
+
+    return floor, quantizers
+
+
+# arms: each makes, from a cell and its tensors, a function without arguments that does the work once
+
+
+def _ours(**options) -> Callable:
+    compiled = options.pop("compiled", False)
+    return _module(lambda codes: VectorQuantizer(codes.shape[1], len(codes), init=codes, **options), compiled)
+
+
+def _other(name: str, *arguments) -> Callable:
+    return _module(lambda codes: getattr(peers()[1], name)(codes, *arguments))
+
+
+def _module(build: Callable[[Tensor], torch.nn.Module], compiled: bool = False) -> Callable:
+    def make(cell: Cell, z: Tensor, g: Tensor, codes: Tensor) -> Callable:
+        if cell.kind == "training":
+            return _training(build(codes.cpu()).to(z.device), z)
+        quantizer = build(codes.cpu()).to(z.device)
+        call = torch.compile(quantizer, fullgraph=True, dynamic=False) if compiled else quantizer
+
+        def step():
+            latents = z.detach().requires_grad_()
+            quantizer.zero_grad(set_to_none=True)
+            z_q, indices, loss = call(latents)
+            torch.autograd.backward([z_q, loss], [g.to(z_q.dtype), None])
+            return z_q, indices, latents.grad
+
+        return step
+
+    return make
+
+
+def _training(quantizer: torch.nn.Module, images: Tensor) -> Callable:
+    model = VQVAE(1, quantizer).to(images.device)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        x, quantized = model(images)
+        ((x - images).square().mean() + quantized.loss).backward()
+        optimizer.step()
+
+    return step
+
+
+def _alone(find: Callable[[], Callable], compiled: bool = False) -> Callable:
+    def make(cell: Cell, z: Tensor, g: Tensor, q: Tensor) -> Callable:
+        function = torch.compile(find(), fullgraph=True, dynamic=False) if compiled else find()
+
+        def step():
+            latents = z.detach().requires_grad_()
+            z_q = function(latents, q)
+            z_q.backward(g)
+            return z_q, None, latents.grad
+
+        return step
+
+    return make
+
+
+def _floor(cell: Cell, z: Tensor, g: Tensor, codes: Tensor) -> Callable | None:
+    floor, _ = peers()
+    fits = cell.device == "cpu" and cell.dtype == "float32" and floor.kernel() is not None
+    return (lambda: floor.floor(codes, z, g, cell.threads)) if fits else None
+
+
+def _product(cell: Cell, z: Tensor, g: Tensor, codes: Tensor) -> Callable:
+    return lambda: peers()[0].product(codes.to(z.dtype), z)
+
+
+ARMS: Mapping[str, Mapping[str, Callable]] = {
+    "step": {
+        "floor": _floor, "product": _product, "rotvq": _ours(), "rotvq_compiled": _ours(compiled=True),
+        "rotvq_ema": _ours(update="ema"), "library": _other("Library"), "library_ste": _other("Library", False),
+        "paper": _other("Paper"), "matrix": _other("Matrix"), "taming": _other("Taming"),
+    },
+    "estimator": {
+        "textbook": _alone(lambda: peers()[1].textbook), "ste": _alone(lambda: straight_through),
+        "rotvq": _alone(lambda: rotate), "rotvq_compiled": _alone(lambda: rotate, compiled=True),
+        "library": _alone(lambda: peers()[1].rotate_to), "paper": _alone(lambda: peers()[1].paper),
+        "matrix": _alone(lambda: peers()[1].matrix),
+    },
+    "training": {
+        "ste": _ours(estimator="ste"), "rotvq": _ours(),
+        "library_ste": _other("Library", False), "library": _other("Library"),
+    },
+}  # fmt: skip
+OWN = ("floor", "product", "rotvq", "rotvq_compiled", "rotvq_ema")  # of a step: bounded memory
+
+STEP = ("floor", "product", "rotvq", "rotvq_ema", "library", "library_ste", "paper", "matrix", "taming")
+ALONE = ("textbook", "ste", "rotvq", "library", "paper", "matrix")
+
+
+def cells(profile: str = "standard", device: str = "cpu", dtype: str = "float32") -> list[Cell]:
+    """What the page on cost shows. "smoke" has one small cell of each sort; "full" has the cells of "standard"."""
+    if profile == "smoke":
+        sizes, alone, trained, pairs = [(256, 4, 64), (256, 8, 64)], [4, 8], [4, 8], [(256, 8, 64)]
+    else:
+        sizes = [(16384, d, k) for k in (512, 8192, 65536) for d in (3, 8, 32, 256)]
+        sizes += [(n, 32, k) for n in (4096, 65536) for k in (512, 8192)]
+        alone, trained = [32, 64, 128, 256, 512, 1024, 2048, 4096], [32, 256, 1024]
+        pairs = [(16384, 8, 8192), (16384, 32, 8192), (16384, 256, 512)]
+    compiled = [size for size in sizes if size[0] == 16384 and size[1] > 3 and size[2] < 65536]
+    where, numbers = {"device": device, "dtype": dtype}, 2**22 if profile != "smoke" else 2**10
+    found = [Cell("step", *size, STEP + ("rotvq_compiled",) * (size in compiled), **where) for size in sizes]
+    if profile != "smoke":
+        found.append(Cell("step", 65536, 8, 65536, ("floor", "rotvq"), **where))
+    if device == "cpu":
+        found += [Cell("step", *size, ("floor", "product", "rotvq", "library", "taming"), 2, **where) for size in pairs]
+    for d in alone:
+        arms = ALONE + ("rotvq_compiled",) * (d in (32, 256, 1024))
+        found.append(Cell("estimator", numbers // d, d, 1, arms, **where))
+    batch = 2 if profile == "smoke" else 32
+    return found + [Cell("training", batch * TOKENS, d, 512, tuple(ARMS["training"]), **where) for d in trained]
+
+
+def _tensors(cell: Cell, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """z, g and the codes (or, for an estimator alone, q), of unit variance; for a training step z is the images."""
+    source, dtype = torch.Generator().manual_seed(0), getattr(torch, cell.dtype)
+    shapes = {"step": (n, cell.d), "estimator": (n, cell.d), "training": (n // TOKENS, 1, 28, 28)}
+    z, g = (torch.randn(shapes[cell.kind], generator=source).to(cell.device, dtype) for _ in range(2))
+    codes = torch.randn(n if cell.kind == "estimator" else cell.k, cell.d, generator=source)
+    return z, g, codes.to(cell.device, dtype)
+
+
+def predicted_bytes(cell: Cell, arm: str) -> float:
+    """The peak at n latents, from two short batches: every arm's memory is a constant plus so much a latent."""
+    few = max(1, min(64, 8192 // cell.d))
+    low, high = (peak_bytes(ARMS[cell.kind][arm](cell, *_tensors(cell, n)), cell.device) for n in (few, 2 * few))
+    return low + (high - low) / few * (cell.n - few)
+
+
+def measure(cell: Cell, rounds: int = 5, budget: float = 10.0) -> dict:
+    """The record of a cell: turns of its arms as :func:`rotvq.timing.turns` has it, and peaks."""
+    began, load, threads = time.perf_counter(), os.getloadavg()[0], torch.get_num_threads()
+    torch.set_num_threads(cell.threads)
+    torch.compiler.reset()
+    tensors, steps, absent = _tensors(cell, cell.n), {}, {}
+    for arm in cell.arms:
+        other = cell.kind == "estimator" or cell.kind == "step" and arm not in OWN
+        if other and (need := predicted_bytes(cell, arm)) > LIMIT:
+            absent[arm] = f"does not fit: {need / 1e9:.1f} GB"
+        elif (step := ARMS[cell.kind][arm](cell, *tensors)) is None:
+            absent[arm] = "no compiler"
+        else:
+            step()
+            steps[arm] = step
+    result = {
+        "seconds": turns(steps, lambda step: seconds(step, cell.device, cell.threads), rounds, budget),
+        "bytes": {arm: peak_bytes(step, cell.device) for arm, step in steps.items()},
+        "absent": absent,
+    }
+    torch.set_num_threads(threads)
+    made = {
+        **provenance.code(), "python": platform.python_version(),
+        "torch": torch.__version__, "device": provenance.kind(cell.device), "threads": cell.threads,
+        "load": [round(load, 2), round(os.getloadavg()[0], 2)], "seconds": round(time.perf_counter() - began, 2),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+    return {"schema": SCHEMA, "id": cell.id, "config": asdict(cell), "result": result, "provenance": made}
+
+
+def run(cells: Iterable[Cell], folder: Path, rounds: int = 5, budget: float = 10.0) -> Iterator[tuple[Cell, dict]]:
+    """Each cell with its record: read where there is one, else measured and written."""
+    for cell in cells:
+        path = folder / f"{cell.id}.json"
+        if not path.exists():
+            Records(folder)._write(path, measure(cell, rounds, budget))
+        record = json.loads(path.read_text("utf-8"))
+        if (record["schema"], record["id"]) != (SCHEMA, cell.id):
+            raise ValueError(f"{path.name} in {folder.name} is not the record of {cell}: delete it or restore it")
+        yield cell, record
