@@ -130,9 +130,8 @@ for name in estimators:
     config = Config(data=data.name, estimator=name, steps=steps, gamma=gamma, init=init, init_latents=2048, seed=seed)
     models[name], results[name] = fit(config, device=device)
     final = results[name]["final"]
-    print(
-        f"{name:14} test MSE {final['test_mse']:.4f}   codes used {final['test_usage']:.0%}   |q|/|z| {final['test_r']:.2f}"
-    )
+    mse, usage, ratio = (final[f"test_{metric}"] for metric in ("mse", "usage", "r"))
+    print(f"{name:14} test MSE {mse:.4f}   codes used {usage:.0%}   |q|/|z| {ratio:.2f}")
 
 # %% tags=["hide-input"]
 x = data.test[:8]
