@@ -116,7 +116,7 @@ def sides(model, x):
     z, q = out.z.detach(), out.q.detach()
     turned = model.quantizer.estimator.pull_back(z, q, g)
     gap = (turned * z - g * q).sum()  # <g, Gz> = <G^T g, z>
-    return float((dE * last.weight).sum() + (db * last.bias).sum()), float((dW * W).sum()), float(gap)
+    return (dE * last.weight).sum().item() + (db * last.bias).sum().item(), (dW * W).sum().item(), float(gap)
 
 
 rows = []

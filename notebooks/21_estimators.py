@@ -137,7 +137,7 @@ glue("fields", Figure(figs, alt=alt))
 
 # %% [markdown]
 # ```{glue:figure} fields
-# :name: fig-fields
+# :name: fig-estimator-fields
 #
 # The pull-back of every member, for one code and one gradient.
 # ```
