@@ -44,6 +44,24 @@ draw = torch.Generator().manual_seed(seed)
 # With $a=z/|z|$, $b=q/|q|$ and $r=|q|/|z|$, $R$ is the smallest rotation that takes $a$ to $b$, $H$ the reflection
 # that does, and $P=I-aa^\top$ removes the part along $z$. *Cost* is the number of inner products of $d$ numbers that
 # a pull-back takes per vector, norms among them. *Keeps* is not typed in: each entry is tried on random vectors.
+#
+# length
+# : $|G^\top g|=|g|$
+#
+# direction
+# : $G^\top g$ is parallel to $g$
+#
+# angles
+# : two gradients at one $z$ stand to each other as they did at $q$
+#
+# angle to q
+# : $G^\top g$ stands to $z$ as $g$ stands to $q$
+#
+# norm of z
+# : $\langle G^\top g,z\rangle=0$: a small step leaves $|z|$ as it is
+#
+# limit
+# : where $z$ tends to $q$, $G^\top g$ tends to $g$
 
 # %% tags=["hide-input"]
 z, q, g, h = torch.randn(4, 64, dim, generator=draw, dtype=torch.float64)
@@ -65,10 +83,10 @@ def keeps(member: Estimator) -> list[str]:
     found = {
         "length": same(G_g.norm(dim=-1), g.norm(dim=-1)),
         "direction": same(cos(G_g, g), torch.ones(64, dtype=z.dtype)),
-        "angles between gradients": same(cos(G_g, G_h), cos(g, h)),
-        "angle to the code": same(cos(G_g, z), cos(g, q)),
-        "norm of z, to first order": same((G_g * z).sum(-1), torch.zeros(64, dtype=z.dtype)),
-        "STE where z = q": same(member.pull_back(near, q, g), g),
+        "angles": same(cos(G_g, G_h), cos(g, h)),
+        "angle to q": same(cos(G_g, z), cos(g, q)),
+        "norm of z": same((G_g * z).sum(-1), torch.zeros(64, dtype=z.dtype)),
+        "limit": same(member.pull_back(near, q, g), g),
     }
     return [name for name, holds in found.items() if holds]
 
@@ -76,7 +94,7 @@ def keeps(member: Estimator) -> list[str]:
 kept = {name: keeps(member) for name, member in ESTIMATORS.items()}
 rows = ["| name | $G^\\top g$ | source | cost | keeps |", "|---|---|---|---|---|"]
 for name, member in ESTIMATORS.items():
-    source = f"{{cite}}`{member.source}`" if member.source != "control" else "a control"
+    source = f"{{cite}}`{member.source}`" if member.source != "control" else "control"
     rows.append(f"| `{name}` | ${member.formula}$ | {source} | {member.cost} | {', '.join(kept[name])} |")
 
 # %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
@@ -84,11 +102,11 @@ display(Markdown("\n".join(rows)))
 
 # %% tags=["remove-cell"]
 for name in ("rotation", "rotation_only", "clipped", "mean_rotation"):  # the sentences below
-    assert {"angles between gradients", "angle to the code"} <= set(kept[name])
+    assert {"angles", "angle to q"} <= set(kept[name])
 assert {name for name, what in kept.items() if "length" in what} == {"ste", "rotation_only"}
-assert "angle to the code" in kept["reflection"] and "STE where z = q" not in kept["reflection"]
-assert all("angle to the code" not in kept[name] for name in ("ste", "scale_only", "interpolated"))
-assert {name for name, what in kept.items() if "norm of z, to first order" in what} == {
+assert "angle to q" in kept["reflection"] and "limit" not in kept["reflection"]
+assert all("angle to q" not in kept[name] for name in ("ste", "scale_only", "interpolated"))
+assert {name for name, what in kept.items() if "norm of z" in what} == {
     "radial_free", "radial_free_scale", "zero",
 }  # fmt: skip
 assert min(ESTIMATORS, key=lambda name: ESTIMATORS[name].cost) == "ste" and ESTIMATORS["rotation"].cost == 6
@@ -107,8 +125,8 @@ glue("cost", ESTIMATORS["rotation"].cost)
 
 # %% tags=["hide-input"]
 code = torch.tensor([1.4, 1.0], dtype=torch.float64)
-side = torch.linspace(-0.84, 0.84, 5, dtype=torch.float64)
-field = code + torch.cartesian_prod(side, side)  # 25 latents of the cell
+side = torch.linspace(-0.75, 0.75, 4, dtype=torch.float64)
+field = code + torch.cartesian_prod(side, side)  # 16 latents of the cell
 turned = math.atan2(code[1], code[0]) + math.radians(angle)
 step = torch.tensor([math.cos(turned), math.sin(turned)], dtype=torch.float64)  # -g
 
@@ -118,9 +136,9 @@ def panel(title: str, member: Estimator, color: str, centre=None, **inside):
     moved = member.pull_back(field, code.expand_as(field), step.expand_as(field), centre=centre, **inside)
     fig = plt.figure(figsize=(1.35, 1.46))
     ax = fig.add_axes((0, 0, 1, 0.89))
-    arrows = {"angles": "xy", "scale_units": "xy", "scale": 2.7}
+    arrows = {"angles": "xy", "scale_units": "xy", "scale": 2.1}
     ax.quiver(*field.T, *moved.T, color=color, width=0.016, headwidth=3.5, headlength=4, headaxislength=4, **arrows)
-    ax.quiver(*code, *step, color=INK, width=0.034, headwidth=2.6, headlength=3, headaxislength=3, zorder=3, **arrows)
+    ax.quiver(*code, *step, color=INK, width=0.03, headwidth=3, headlength=3, headaxislength=3, zorder=3, **arrows)
     ax.plot(*code, "o", color=INK, markersize=4)
     ax.plot(*((0, 0) if centre is None else centre), "+", color=INK, markersize=7)
     ax.add_patch(plt.Rectangle((code - 1).tolist(), 2, 2, fill=False, edgecolor=MUTED, linewidth=0.8, linestyle=":"))
@@ -188,7 +206,7 @@ mu, blue = torch.tensor([0.1, 2.2], dtype=torch.float64), ARMS["rotation"].color
 figs = [panel(name, Estimator("rotation", clip=clip), ARMS["clipped"].color) for name, clip in CLIPS.items()]
 figs.append(panel("centre at the cross", rotation, blue, centre=mu))
 figs.append(panel("mix t = 0.25", rotation, ARMS["interpolated"].color, mix=0.25))
-figs.append(panel("gain 0.5", rotation, blue, gain=torch.full((25, 1), 0.5, dtype=torch.float64)))
+figs.append(panel("gain 0.5", rotation, blue, gain=torch.full((16, 1), 0.5, dtype=torch.float64)))
 alt = """The rotation with each option: three clips, which even out the arrows near the origin more or less; turning
 about another point than the origin; a mix, nearly parallel; and a gain, half as long."""
 glue("options", Figure(figs, alt=alt))

@@ -322,9 +322,10 @@ assert_close(*losses)  # the swap does not show in the loss
 #
 # ## Compiling and exporting
 #
-# `torch.compile(vq, fullgraph=True)` works in training and in evaluation: there is no branch on data. Call a
-# quantiser with `init="kmeans"` once, or its `codebook.start`, before compiling it. The check for NaN is off while
-# compiling. `encode` and `decode` export to a graph of their own:
+# There is no branch on data, so `torch.compile(vq, fullgraph=True)` finds no graph break; the tests compile whole
+# train steps that way, with and without EMA, masks and heads. Codes that wait for latents (`init="kmeans"`) must have
+# started: call the module once, or `codebook.start`, before compiling. The check for NaN is off while compiling.
+# `encode` and `decode` export to a graph of their own:
 
 
 # %%
