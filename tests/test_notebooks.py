@@ -22,6 +22,8 @@ SMOKE = {
     "04_encoder_feels": {"codes_shown": 6, "starts": 2, "codebook_sizes": [4]},
     "05_balance_law": {"images": 16, "conv_steps": 2, "seeds": 2, "steps": 20},
     "06_collapse": {"codes": 6, "grid": 5, "steps": 100},
+    "07_bias": {"samples": 1000, "grid": 12},
+    "08_convergence": {"steps": 500, "seeds": 2},
     "10_ste_vs_rotation": {"profile": "smoke", "live_steps": 2},
     "21_estimators": {"dim": 3, "angle": 30.0},
     "22_use_it": {"dim": 4, "codebook_size": 16, "seed": 1},
@@ -47,6 +49,8 @@ REFUSED = {
     "04_encoder_feels": [({"codebook_sizes": [1]}, "at least 2")],
     "05_balance_law": [({"seeds": 1}, "at least 2")],
     "06_collapse": [({"mu": 0.0}, "at least 0.05")],
+    "07_bias": [({"grid": 4}, "at least 8"), ({"y": 11.0}, "at most 10")],
+    "08_convergence": [({"seeds": 1}, "at least 2")],
     "10_ste_vs_rotation": [
         ({"profile": "quick"}, "one of smoke, standard, full"),
         ({"estimators": []}, "empty"),
