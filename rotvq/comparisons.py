@@ -28,15 +28,19 @@ def ratio(frame: pd.DataFrame, metric: str, arm: Mapping, against: Mapping, **wh
 
 
 def table(frame: pd.DataFrame, metric: str, cells: Cells, arm: Mapping, against: Mapping) -> pd.DataFrame:
-    """A row a cell: both means, change in per cent with its interval, exact p and Holm's p over these rows."""
-    rows, pairs = [], {label: ratio(frame, metric, arm, against, **where) for label, where in cells.items()}
+    """A row a cell: mean of ``against``, mean of ``arm``, their ratio with its interval, exact p, Holm's p over rows."""
+    pairs = {label: ratio(frame, metric, arm, against, **where) for label, where in cells.items()}
     adjusted = stats.holm([pair.p for pair in pairs.values()])
+    rows = {}
     for (label, pair), holm in zip(pairs.items(), adjusted, strict=True):
-        means = [runs(frame, **cells[label], **fields)[metric].mean() for fields in (against, arm)]
-        low, high = (100 * (x - 1) for x in (pair.low, pair.high))
-        rows.append([label, *means, 100 * (pair.mean - 1), low, high, pair.n, pair.diverged, pair.p, holm])
-    names = ("against", "arm", "change %", "low", "high", "n", "diverged", "p", "Holm p")
-    return pd.DataFrame(rows, columns=["cell", *names]).set_index("cell")
+        means = [f"{runs(frame, **cells[label], **fields)[metric].mean():.5f}" for fields in (against, arm)]
+        rows[label] = [*means, times(pair), pair.n, f"{pair.p:.3f}", f"{holm:.3f}"]
+    return pd.DataFrame.from_dict(rows, "index", columns=["against", "arm", "ratio (95 % CI)", "n", "p", "Holm p"])
+
+
+def times(pair: Paired) -> str:
+    """A ratio with its interval, for a table: '0.56 (0.53 to 0.59)'."""
+    return f"{pair.mean:.3g} ({pair.low:.3g} to {pair.high:.3g})"
 
 
 def separated(pair: Paired) -> str:
