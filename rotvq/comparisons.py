@@ -28,7 +28,7 @@ def ratio(frame: pd.DataFrame, metric: str, arm: Mapping, against: Mapping, **wh
 
 
 def table(frame: pd.DataFrame, metric: str, cells: Cells, arm: Mapping, against: Mapping) -> pd.DataFrame:
-    """A row a cell: mean of ``against``, mean of ``arm``, their ratio with its interval, exact p, Holm's p over rows."""
+    """A row a cell: the mean of both, the ratio with its interval, the exact p, and Holm's p over these rows."""
     pairs = {label: ratio(frame, metric, arm, against, **where) for label, where in cells.items()}
     adjusted = stats.holm([pair.p for pair in pairs.values()])
     rows = {}
