@@ -26,7 +26,7 @@
 mu: float = 0.5  # weight decay of the decoder
 codes: int = 8  # codes on the circle
 grid: int = 15  # points along each side of the phase diagram
-steps: int = 200  # of gradient descent on the network
+steps: int = 130  # of gradient descent on the network
 
 # %% tags=["hide-input"]
 from rotvq import parameters
@@ -186,26 +186,26 @@ line, line_codes = collapse.line()
 plane, plane_codes = collapse.circle(codes)
 line_c, plane_c = line_codes[nearest(line, line_codes)], plane_codes[nearest(plane, plane_codes)]
 half = collapse.Cells.of(line, line_c)  # the model of the line, with the shares of these very points
-times = np.logspace(-1, 6, 120)
-slow = [(beta, r0, collapse.flow("rotation", (1, r0, 1), times, half, gamma=1.0, beta=beta))
-        for beta in (0.1, 10.0) for r0 in (0.05, 1.0)]  # fmt: skip
+times = np.logspace(-1, 5, 120)
+slow = [(beta, collapse.flow("rotation", (1, r0, 1), times, half, gamma=1.0, beta=beta))
+        for beta, r0 in ((0.1, 1.0), (0.1, 0.05), (10.0, 0.05))]  # fmt: skip
 law = (8 * (1 - half.rho) * times) ** -0.25
-ratios = [path[0, -1] / law[-1] for *_, path in slow]
+ratios = [path[0, -1] / law[-1] for _, path in slow]
 assert max(abs(r - 1) for r in ratios) < 1e-3
-assert all(abs(path[1, -1] * path[2, -1] - 1) < 1e-3 for *_, path in slow)  # wt -> 1
+assert all(abs(path[1, -1] * path[2, -1] - 1) < 1e-3 for _, path in slow)  # wt -> 1
 kept = collapse.flow("ste", (1, 0.05, 1), times, half, gamma=1.0)
 assert np.allclose(kept[:, -1], 1, atol=1e-6)
 glue("quartic", float(max(abs(r - 1) for r in ratios)))
 
 fig, ax = plt.subplots()
-for beta, r0, path in slow:
+for beta, path in slow:
     ax.loglog(times, path[0], color=ARMS["rotation"].color, linewidth=1, alpha=0.8,
-              label="rotation" if (beta, r0) == (0.1, 0.05) else None)  # fmt: skip
+              label="rotation" if beta > 1 else None)  # fmt: skip
 ax.loglog(times, kept[0], label="STE", color=ARMS["ste"].color, linestyle="--")
 ax.loglog(times[60:], law[60:] * 1.25, ":", color=MUTED, label="slope −1/4")
 ax.set(xlabel="time", ylabel="$s$")
 ax.legend()
-alt = """The scale s of the latents against time, logarithmic. Four rotation runs dip differently and then fall along
+alt = """The scale s of the latents against time, logarithmic. Three rotation runs dip differently and then fall along
 one line of slope minus a quarter; the STE run settles at one."""
 glue("quartic-figure", Figure(fig, alt))
 
@@ -213,10 +213,10 @@ glue("quartic-figure", Figure(fig, alt))
 # ```{glue:figure} quartic-figure
 # :name: fig-quartic
 #
-# No weight decay, $\gamma=1$. Rotation from two values of $\beta$ and two of $r_0$, and STE.
+# No weight decay, $\gamma=1$. Rotation with two values of $\beta$ and two of $r_0$, and STE.
 # ```
 #
-# At the end of {numref}`fig-quartic` all four rotation runs agree with {eq}`eq-quartic` to a relative
+# At the end of {numref}`fig-quartic` all three rotation runs agree with {eq}`eq-quartic` to a relative
 # {glue:text}`quartic:.0e`, whatever $\beta$ and $r_0$. All latents vanish, and the reconstruction does not suffer:
 # this is the escape of {prf:ref}`cor-dichotomy`, slowed down to a fourth root.
 #
@@ -323,7 +323,7 @@ laws.show("stable")
 # The lines are the formulas of {prf:ref}`cor-window`.
 
 # %%
-def march(name, mus, gammas, time=300.0, h=0.025):
+def march(name, mus, gammas, time=250.0, h=0.03):
     """Runge-Kutta for many pairs at once; the growth rate of the largest of s, t and mu w/rho at the end."""
     x = np.array([1.0, 0.3, 1.0])[:, None] * np.ones(len(mus))
     move = lambda x: collapse.rates(name, x, half, gammas, mus)  # noqa: E731
@@ -526,7 +526,7 @@ gamma, start = 0.5 * edge["rotation"], (1.0, 0.02, 1.0)
 target = collapse.fixed_point("rotation", half, gamma, mu)
 rows = []
 for optimiser, lr in (("sgd", 0.3), ("adam", 0.05), ("adamw", 0.05)):
-    path = collapse.descend("rotation", line, line_codes, start, 2 * steps, lr, gamma=gamma, mu=mu, beta=0.1,
+    path = collapse.descend("rotation", line, line_codes, start, 3 * steps, lr, gamma=gamma, mu=mu, beta=0.1,
                             optimizer=optimiser)  # fmt: skip
     rows.append({"optimiser": optimiser, "least s": path[0].min(), "s at the end": path[0, -1],
                  "w at the end": path[2, -1], "theory s": target[0], "theory w": target[2]})  # fmt: skip
@@ -544,7 +544,7 @@ table(rows)
 # %%
 gamma, rows = 0.8 * edge["rotation"], []
 for name in ("ste", "rotation"):
-    s, t, w = collapse.descend(name, line, line_codes, (1, 0.05, 1), 2 * steps, 0.15, gamma=gamma, mu=mu)[:, -1]
+    s, t, w = collapse.descend(name, line, line_codes, (1, 0.05, 1), 3 * steps, 0.15, gamma=gamma, mu=mu)[:, -1]
     reconstruction = 1 - 2 * half.rho * w * t + half.rho * (w * t) ** 2
     rows.append({"estimator": ARMS[name].label, "reconstruction": reconstruction,
                  "|q − z|²": s**2 - 2 * half.rho * s * t + half.rho * t**2, "E|z|²": s**2})  # fmt: skip
