@@ -20,9 +20,12 @@ FAR = 2.0**60  # a latent this far beyond the codes sees only their directions: 
 
 
 def unit(x: Tensor) -> Tensor:
-    """``x / |x|`` along the last dimension, right for norms of 1e-30 and 1e30; 0 stays 0 (and passes gradients)."""
+    """``x / |x|`` along the last dimension, right for norms of 1e-30 and 1e30; 0 stays 0 (and passes gradients).
+
+    What has no entry as large as the smallest normal number counts as 0: its gradient would be infinite.
+    """
     top = x.detach().abs().amax(-1, keepdim=True)
-    x = x / torch.where(top > 0, top, 1.0)
+    x = x / torch.where(top >= torch.finfo(x.dtype).tiny, top, 1.0)
     norm = torch.linalg.vector_norm(x, 2, -1, keepdim=True)
     return x / torch.where(norm > 0, norm, 1.0)
 

@@ -143,7 +143,8 @@ class VectorQuantizer(Quantizer):
         """What the estimator is told beside z and q."""
         context = {}
         if self.centre != "origin":
-            context["centre"] = codes.detach().mean(0) if self.centre == "codebook" else self.statistics.latent_mean
+            latent = self.centre == "latents"
+            context["centre"] = self.statistics.latent_mean.clone() if latent else codes.detach().mean(0)
         if self.warmup:
             context["mix"] = self.estimator.mix * ((self.statistics.calls - 1) / self.warmup).clamp(0, 1)
         if self.weigh is not None:

@@ -43,6 +43,25 @@ def _(like, seed, call):
     return torch.empty_like(like, dtype=torch.float32)
 
 
+@torch.library.custom_op("rotvq::keep", mutates_args=())
+def _keep(value: Tensor) -> Tensor:
+    return value.clone()
+
+
+@_keep.register_fake
+def _(value):
+    return torch.empty_like(value)
+
+
+def write(state: Tensor, value: Tensor) -> None:
+    """``state`` becomes ``value``, in place.
+
+    A compiled backward pass may compute again what it needs of the forward pass, also from state that has been written
+    since (torch 2.13 does, and is wrong by one step). It cannot look into an operator of ours: the value is kept.
+    """
+    state.copy_(_keep(value) if torch.compiler.is_compiling() else value)
+
+
 def batch_statistics(z: Tensor, indices: Tensor, codebook_size: int, weight: Tensor | None = None):
     """The (weighted) number of latents that chose each code, (K,), and their sum, (K, d); over all ranks."""
     ones = z.new_ones(len(z)) if weight is None else weight.to(z.dtype)
@@ -98,13 +117,13 @@ class Statistics(nn.Module):
     def settle(self, codes: Tensor, latents: Tensor, weight: Tensor | None, seed: int) -> None:
         """Take the step that is due; then replace dead codes by latents of this batch. ``codes`` change in place."""
         if self.update == "ema":
-            codes.copy_(ema_codes(codes, self.running, self.counts, self.sums, self.decay))
+            write(codes, ema_codes(codes, self.running, self.counts, self.sums, self.decay))
             self.counts.zero_()
             self.sums.zero_()
         if self.revival != "none":
             dead = REVIVALS[self.revival](self.running, self.idle)
             dead, fresh = fresh_codes(dead, latents, weight, uniform(self.running, seed, self.calls))
-            codes.copy_(torch.where(dead[:, None], fresh, codes))
+            write(codes, torch.where(dead[:, None], fresh, codes))
             self.idle.masked_fill_(dead, 0)
             self.running.copy_(torch.where(dead, self.running.mean(), self.running))
 
@@ -122,7 +141,7 @@ class Statistics(nn.Module):
         if self.latent_mean is not None:
             mean = sums.sum(0) / counts.sum().clamp_min(1)
             step = torch.where(self.calls > 0, 1 - self.decay, 1.0) * (counts.sum() > 0)
-            self.latent_mean += step * (mean - self.latent_mean)
+            write(self.latent_mean, self.latent_mean + step * (mean - self.latent_mean))
         self.running.mul_(self.decay).add_(counts, alpha=1 - self.decay)
         self.idle.add_(1).masked_fill_(counts > 0, 0)
-        self.calls.add_(1)
+        write(self.calls, self.calls + 1)
