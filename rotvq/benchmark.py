@@ -82,7 +82,7 @@ def _other(name: str, *arguments) -> Callable:
 def _module(build: Callable[[Tensor], torch.nn.Module], compiled: bool = False) -> Callable:
     def make(cell: Cell, z: Tensor, g: Tensor, codes: Tensor) -> Callable:
         if cell.kind == "training":
-            return _training(build(codes.cpu()).to(z.device), z)
+            return _training(cell, build(codes.cpu()).to(z.device), z)
         quantizer = build(codes.cpu()).to(z.device)
         call = torch.compile(quantizer, fullgraph=True, dynamic=False) if compiled else quantizer
 
@@ -98,14 +98,15 @@ def _module(build: Callable[[Tensor], torch.nn.Module], compiled: bool = False) 
     return make
 
 
-def _training(quantizer: torch.nn.Module, images: Tensor) -> Callable:
+def _training(cell: Cell, quantizer: torch.nn.Module, images: Tensor) -> Callable:
     model = VQVAE(1, quantizer).to(images.device)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    optimizer, dtype = torch.optim.Adam(model.parameters(), 1e-3), getattr(torch, cell.dtype)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        x, quantized = model(images)
-        ((x - images).square().mean() + quantized.loss).backward()
+        with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+            x, quantized = model(images)
+        ((x.float() - images).square().mean() + quantized.loss).backward()
         optimizer.step()
 
     return step
@@ -184,7 +185,8 @@ def cells(profile: str = "standard", device: str = "cpu", dtype: str = "float32"
 
 def _tensors(cell: Cell, n: int) -> tuple[Tensor, Tensor, Tensor]:
     """z, g and the codes (or, for an estimator alone, q), of unit variance; for a training step z is the images."""
-    source, dtype = torch.Generator().manual_seed(0), getattr(torch, cell.dtype)
+    source = torch.Generator().manual_seed(0)
+    dtype = torch.float32 if cell.kind == "training" else getattr(torch, cell.dtype)  # there: autocast
     shapes = {"step": (n, cell.d), "estimator": (n, cell.d), "training": (n // TOKENS, 1, 28, 28)}
     z, g = (torch.randn(shapes[cell.kind], generator=source).to(cell.device, dtype) for _ in range(2))
     codes = torch.randn(n if cell.kind == "estimator" else cell.k, cell.d, generator=source)
