@@ -52,13 +52,21 @@ def vector(*entries):
 
 
 def edges(ax, codes, span, color=MUTED):
-    """The faces of the cells, drawn on a grid."""
-    side = torch.linspace(*span, 400, dtype=codes.dtype)
-    grid = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1)
-    cell = nearest(grid, codes)
-    change = (cell != cell.roll(1, 0)) | (cell != cell.roll(1, 1))
-    change[0], change[:, 0] = False, False
-    ax.contour(side, side, change.float(), levels=[0.5], colors=color, linewidths=0.7)
+    """The faces of the cells: of each bisector, the part that all other half-spaces leave."""
+    for j in range(len(codes)):
+        for k in range(j):
+            normal = codes[j] - codes[k]
+            along = torch.stack([-normal[1], normal[0]])
+            rise = (codes - codes[k]) @ along  # for the other codes: rise t <= room
+            room = (codes.square().sum(1) - codes[k].square().sum()) / 2 - (codes - codes[k]) @ (
+                codes[j] + codes[k]
+            ) / 2
+            bound = room / torch.where(rise == 0, 1.0, rise)
+            low = torch.where(rise < 0, bound, -9.0).max().clamp_min(-9 / along.norm())
+            high = torch.where(rise > 0, bound, 9.0).min().clamp_max(9 / along.norm())
+            if low < high and (room[rise == 0] >= -1e-9).all():
+                ends = (codes[j] + codes[k]) / 2 + torch.stack([low, high])[:, None] * along
+                ax.plot(*ends.T, color=color, lw=0.7)
 
 
 # %% [markdown]
@@ -382,7 +390,7 @@ glue("jump", size)
 # %% tags=["hide-input"]
 span = (-2.2, 2.2)
 codes = (torch.rand(codes_shown, 2, generator=draw, dtype=torch.float64) - 0.5) * 4
-ticks = torch.linspace(-2, 2, 15, dtype=torch.float64)
+ticks = torch.linspace(-2, 2, 13, dtype=torch.float64)
 points = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).reshape(-1, 2)
 landscapes = {
     "$x^2+y^2$": lambda p: p.square().sum(-1),
@@ -466,7 +474,7 @@ for name in ("ste", "rotation"):
     ax.legend(loc="lower right", fontsize=8)
     figs.append(fig)
 
-books, occupied = 100, {"ste": [], "rotation": []}
+books, occupied = 50, {"ste": [], "rotation": []}
 for _ in range(books):
     book = (torch.rand(codes_shown, 2, generator=draw, dtype=torch.float64) - 0.5) * 4
     for name in occupied:
@@ -622,8 +630,8 @@ rows, ends = {}, {}
 for K in codebook_sizes:
     for name in ("ste", "rotation"):
         path, q = descend(name, K, seed)
-        ends[K, name] = (path[-1] - q).square().sum(-1).mean(1), himmelblau(q).mean(1), path[:, 0]
-    (ste_gap, ste_f, _), (rot_gap, rot_f, _) = ends[K, "ste"], ends[K, "rotation"]
+        ends[K, name] = (path[-1] - q).square().sum(-1).mean(1), himmelblau(q).mean(1), path[:, 0], path[-1]
+    (ste_gap, ste_f, *_), (rot_gap, rot_f, *_) = ends[K, "ste"], ends[K, "rotation"]
     rows[K] = {
         "distortion, STE": f"{ste_gap.median().item():.2e}", "distortion, rotation": f"{rot_gap.median().item():.2e}",
         "rotation lower": f"{(rot_gap < ste_gap).sum().item()} of {starts}",
@@ -639,15 +647,15 @@ table
 
 # %% tags=["hide-input"]
 K = codebook_sizes[len(codebook_sizes) // 2]
-side = torch.linspace(-5.5, 5.5, 200, dtype=torch.float64)
+side = torch.linspace(-5.5, 5.5, 90, dtype=torch.float64)
 level = himmelblau(torch.stack(torch.meshgrid(side, side, indexing="xy"), -1)).clamp_min(0.1).log()
 figs = []
 for name in ("ste", "rotation"):
     path = ends[K, name][2]
     fig, ax = plt.subplots(figsize=(4.0, 3.8))
     ax.contour(side, side, level, levels=10, colors=MUTED, linewidths=0.5)
-    for i in range(0, path.shape[1], 4):
-        ax.plot(*path[:, i].T, color=ARMS[name].color, lw=0.6, alpha=0.7)
+    for i in range(0, path.shape[1], 5):
+        ax.plot(*path[::3, i].T, color=ARMS[name].color, lw=0.6, alpha=0.7)
     ax.plot(*path[-1].T, ".", color=INK, markersize=3)
     ax.set(title=ARMS[name].label, aspect="equal", xlim=(-5.5, 5.5), ylim=(-5.5, 5.5))
     ax.grid(False)
@@ -665,8 +673,7 @@ glue(
 glue("himmelblau_codes", K)
 left = {}
 for name in ("ste", "rotation"):
-    path, _ = descend(name, K, seed)
-    left[name] = (laws.norm(path[-1]) < 1.5).squeeze(-1).any(1).sum().item()
+    left[name] = (laws.norm(ends[K, name][3]) < 1.5).squeeze(-1).any(1).sum().item()
     glue(f"left_{name}", left[name])
 if (seed, starts, codebook_sizes) == (0, 20, [4, 16, 64]):
     assert left["rotation"] > left["ste"] == 0
