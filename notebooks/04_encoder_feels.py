@@ -76,8 +76,10 @@ def edges(ax, codes, span, color=MUTED):
 # :label: thm-distance
 # ```{math}
 # :label: eq-distance
-# \|G-I\|_2=\frac{|q-z|}{|z|},\qquad
-# \|G-I\|_F^2=2\,\frac{|q-z|^2}{|z|^2}+(d-2)(r-1)^2\quad(d\ge2).
+# \begin{aligned}
+# \|G-I\|_2&=\frac{|q-z|}{|z|},\\
+# \|G-I\|_F^2&=2\,\frac{|q-z|^2}{|z|^2}+(d-2)(r-1)^2\quad(d\ge2).
+# \end{aligned}
 # ```
 # So $|G^\top g-g|\le|g|\,|q-z|/|z|$: the rotation differs from straight-through by the *relative* quantisation error.
 # ````
@@ -205,8 +207,10 @@ laws.show("derivative_at_code", "homogeneous")
 # unit vector orthogonal to $a$ on the side of $b$. The derivative $J$ of {eq}`eq-field` for fixed $q$ and $g$ has
 # ```{math}
 # :label: eq-curl
-# \operatorname{div}F=(d-2)\,\frac{\langle F,m\rangle}{|z|\cos\frac\theta2},\qquad
-# J-J^\top=\frac r{|z|}\tan\frac\theta2\,\big(pu^\top-up^\top\big).
+# \begin{aligned}
+# \operatorname{div}F&=(d-2)\,\frac{\langle F,m\rangle}{|z|\cos\frac\theta2},\\
+# J-J^\top&=\frac r{|z|}\tan\frac\theta2\,\big(pu^\top-up^\top\big).
+# \end{aligned}
 # ```
 # So where $g$ has a part off $S$, the field is locally the gradient of no function.
 # ````
@@ -220,7 +224,10 @@ laws.show("derivative_at_code", "homogeneous")
 # $\Omega=\delta k^\top-k\delta^\top$ with $\delta=-v/(|z|\sin\theta)$. Since $G(Uz,q)=UG(z,q)U^\top$ for such
 # rotations $U$,
 # ```{math}
-# Jv=\Omega F-G^\top\Omega g=\langle Gk-rk,g\rangle\,\delta+\langle p,\delta\rangle\,(G^\top k-rk).
+# \begin{aligned}
+# Jv&=\Omega F-G^\top\Omega g\\
+# &=\langle Gk-rk,g\rangle\,\delta+\langle p,\delta\rangle\,(G^\top k-rk).
+# \end{aligned}
 # ```
 # In the plane $Rk-k=-2\sin\frac\theta2Rm$ and $R^\top k-k=2\sin\frac\theta2\,m$. So the first term is a multiple of
 # $v$, with the trace $(d-2)\frac r{|z|}\langle Rm,g\rangle/\cos\frac\theta2$, which is the divergence since
