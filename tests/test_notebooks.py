@@ -25,7 +25,6 @@ SMOKE = {
     "07_bias": {"samples": 1000, "grid": 12},
     "08_convergence": {"steps": 500, "seeds": 2},
     "10_ste_vs_rotation": {"profile": "smoke", "live_steps": 2},
-    "20_cost": {"profile": "smoke", "bandwidth": 10.0},
     "21_estimators": {"dim": 3, "angle": 30.0},
     "22_use_it": {"dim": 4, "codebook_size": 16, "seed": 1},
     "40_claims": {"rows": ["A-00"]},
@@ -34,7 +33,6 @@ SMOKE = {
 EFFECT = {
     "00_quickstart": lambda glued, folder: glued["steps"] == "20",
     "10_ste_vs_rotation": lambda glued, folder: len(list(folder.glob("store/*.json"))) == 8,
-    "20_cost": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["cells"]) == 7,
 }
 # Values that its check cell must refuse, with words that the refusal must contain. Wrong types and unknown names are
 # tried on every parameter anyway.
@@ -58,7 +56,6 @@ REFUSED = {
         ({"estimators": []}, "empty"),
         ({"seeds": 1}, "at least 2"),
     ],
-    "20_cost": [({"profile": "quick"}, "one of smoke"), ({"dtype": "half"}, "one of float32, bfloat16")],
     "21_estimators": [({"dim": 1}, "at least 2"), ({"angle": 270.0}, "at most 180")],
     "22_use_it": [({"codebook_size": 1}, "at least 2")],
     "40_claims": [({"rows": "A"}, "must be list")],
