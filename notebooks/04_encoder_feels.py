@@ -96,8 +96,10 @@ def edges(ax, codes, span, color=MUTED):
 # With $P_\perp$ the projector on $S^\perp$,
 # ```{math}
 # :label: eq-expansion
-# G=\frac{\langle z,q\rangle I+qz^\top-zq^\top}{|z|^2}+r(1-\cos\theta)\,P_\perp,
-# \qquad 0\le r(1-\cos\theta)\le\frac{|q-z|^2}{2|z|^2}.
+# \begin{aligned}
+# G&=\frac{\langle z,q\rangle I+qz^\top-zq^\top}{|z|^2}+r(1-\cos\theta)\,P_\perp,\\
+# 0&\le r(1-\cos\theta)\le\frac{|q-z|^2}{2|z|^2}.
+# \end{aligned}
 # ```
 # ````
 #
