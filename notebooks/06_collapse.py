@@ -48,7 +48,11 @@ torch.set_num_threads(1)
 
 
 def table(rows, **formats):
-    return pd.DataFrame(rows).style.format(precision=4).format(formats).hide(axis="index")
+    """Rows of a dict each, with four decimals."""
+    style = pd.DataFrame(rows).style.format(precision=4)
+    for column, form in formats.items():
+        style = style.format(form, subset=[column])
+    return style.hide(axis="index").set_table_styles([{"selector": "th, td", "props": "padding: 0.1em 0.7em"}])
 
 
 # %% [markdown]
@@ -152,28 +156,29 @@ laws.show("model_is_closed")
 # ```
 #
 # ````{prf:proof}
-# 1. Insert. For stability linearise: the characteristic polynomial is
-#    $(\lambda+2\gamma)(\lambda+2\beta)(\lambda+2\rho/\gamma)+8\beta\rho(1-2\rho)$. Its coefficients are positive, as
-#    $8\beta\rho+8\beta\rho(1-2\rho)=16\beta\rho(1-\rho)>0$. Of the product of the two middle ones, three terms alone
-#    give $24\beta\rho$, more than the last coefficient. By Routh and Hurwitz all roots have negative real part.
+# *Part 1.* Insert. For stability linearise: the characteristic polynomial is
+# $(\lambda+2\gamma)(\lambda+2\beta)(\lambda+2\rho/\gamma)+8\beta\rho(1-2\rho)$. Its coefficients are positive, as
+# $8\beta\rho+8\beta\rho(1-2\rho)=16\beta\rho(1-\rho)>0$. Of the product of the two middle ones, three terms alone
+# give $24\beta\rho$, more than the last coefficient. By Routh and Hurwitz all roots have negative real part.
 #
-# 2. With $t=s$ and $y=ws$, $s'=2\rho w(1-y)-2\gamma(1-\rho)s$ and $w'=2\rho s(1-y)$. At $s=0$, $s'=2\rho w>0$, so $s$
-#    stays positive. Where $y\ge1$, $y'=2\rho(1-y)(s^2+w^2)-2\gamma(1-\rho)y\le-2\gamma(1-\rho)$, so $y<1$ after a
-#    finite time and for ever. From then on $w$ grows. The difference $X=w^2-s^2$ has $X'=4\gamma(1-\rho)s^2$. If $w$
-#    had a limit, $s<1/w$ would be bounded, $X$ too, so $\int s^2<\infty$, and $s\to0$ since $s'$ is bounded. But for
-#    small $s$ and $w$ near a positive limit $s'>0$: a contradiction. So $w\to\infty$, $s<1/w\to0$. In $y'$ the first
-#    term then has a factor that grows without bound, so $y\to1$, and $X\simeq w^2\simeq s^{-2}$. Hence
-#    $X'\simeq4\gamma(1-\rho)/X$, that is $(X^2)'\to8\gamma(1-\rho)$, and $s\simeq X^{-1/2}$.
+# *Part 2.* With $t=s$ and $y=ws$, $s'=2\rho w(1-y)-2\gamma(1-\rho)s$ and $w'=2\rho s(1-y)$. At $s=0$, $s'=2\rho w>0$,
+# so $s$ stays positive. Where $y\ge1$, $y'=2\rho(1-y)(s^2+w^2)-2\gamma(1-\rho)y\le-2\gamma(1-\rho)$, so $y<1$ after a
+# finite time and for ever. From then on $w$ grows. The difference $X=w^2-s^2$ has $X'=4\gamma(1-\rho)s^2$. If $w$ had
+# a limit, $s<1/w$ would be bounded, $X$ too, so $\int s^2<\infty$, and $s\to0$ since $s'$ is bounded. But for small
+# $s$ and $w$ near a positive limit $s'>0$: a contradiction. So $w\to\infty$, $s<1/w\to0$. In $y'$ the first term then
+# has a factor that grows without bound, so $y\to1$, and $X\simeq w^2\simeq s^{-2}$. Hence
+# $X'\simeq4\gamma(1-\rho)/X$, that is $(X^2)'\to8\gamma(1-\rho)$, and $s\simeq X^{-1/2}$.
 #
-# 3. Let $a=\gamma(2-\rho)/\beta$. From {eq}`eq-model`, with the terms $2\rho wt(1-wt)$ of $ss'$ and $ww'$ cancelling,
+# *Part 3.* Let
+# $a=\gamma(2-\rho)/\beta$. From {eq}`eq-model`, with the terms $2\rho wt(1-wt)$ of $ss'$ and $ww'$ cancelling,
 #
-#    $$ \tfrac{d}{dT}\big(s^2+at^2-w^2\big)=-4\gamma\big[(s-t)^2+(1-\rho)t^2\big]\le0. $$ (eq-no-way-back)
+# $$ \tfrac{d}{dT}\big(s^2+at^2-w^2\big)=-4\gamma\big[(s-t)^2+(1-\rho)t^2\big]\le0. $$ (eq-no-way-back)
 #
-#    If $w$ were bounded, $s$ and $t$ would be bounded and the bracket integrable. The derivatives of $s^2$ and $t^2$
-#    are then bounded, so $s,t\to0$. Then $wt\to0$, $w$ grows at the end and stays above some $w_0>0$. As soon as
-#    $wt\le\tfrac12$ and $s,t<w_0\rho/(2\gamma)$, the smaller of $s$ and $t$ cannot fall: if it is $s$,
-#    $s'\ge w_0\rho\,t/s-2\gamma s>0$; if it is $t$, $t'=2\beta(s-t)\ge0$. So they do not tend to zero: a
-#    contradiction.
+# If $w$ were bounded, $s$ and $t$ would be bounded and the bracket integrable. The derivatives of $s^2$ and $t^2$
+# are then bounded, so $s,t\to0$. Then $wt\to0$, $w$ grows at the end and stays above some $w_0>0$. As soon as
+# $wt\le\tfrac12$ and $s,t<w_0\rho/(2\gamma)$, the smaller of $s$ and $t$ cannot fall: if it is $s$,
+# $s'\ge w_0\rho\,t/s-2\gamma s>0$; if it is $t$, $t'=2\beta(s-t)\ge0$. So they do not tend to zero: a
+# contradiction.
 # ````
 #
 # The theorem says "exists for all time", because the model can end: where $s$ reaches zero, $r=|q|/|z|$ is infinite.
@@ -255,8 +260,8 @@ glue("quartic-figure", Figure(fig, alt))
 # $A-\eta B$ for $A$ and $(1-\eta)\rho$ for $\rho$ in the last component. For all members of the table $F^\eta$ is
 # again cooperative and homogeneous. With $v=(1,\,1-\delta,\,(1-2\delta)\rho/\mu)$ and small $\delta$, then small
 # $\eta$, $F^\eta(v)\ge\varepsilon v$, by the same computation with all signs reversed. Now $m=\min_ix_i/v_i$ has
-# $m'\ge\varepsilon m$, as long as $wt\le\eta$. But $wt\ge m^2v_wv_t$, so $wt$ exceeds $\eta$ in finite time. This
-# happens again and again, so the solution does not tend to zero.
+# $m'\ge\varepsilon m$, as long as $wt\le\eta$. But $wt\ge m^2v_wv_t$, so $wt$ exceeds $\eta$ in finite time. A
+# solution that tends to zero would have $wt\le\eta$ from some time on: a contradiction.
 #
 # *The stationary state.* $t'=0$ gives $t=s$, so $u=1$. With $y=ws$ and $k=w/s$ the other two say
 # $k(A-yB)=\gamma(1-\rho)$ and $\rho(1-y)=\mu k$. Both factors must be positive, and their product is
@@ -340,14 +345,15 @@ def march(name, mus, gammas, time=250.0, h=0.03):
 
 mus, gammas = (a.ravel() for a in np.meshgrid(np.geomspace(0.1, 3, grid), np.geomspace(0.3, 30, grid)))
 product = mus * gammas * (1 - half.rho)
-gone, edges = {}, {"ste": half.rho, "rotation": half.rho**2}
+gone, edges, decided = {}, {"ste": half.rho, "rotation": half.rho**2}, 0
 for name in edges:
     rate, size = march(name, mus, gammas)
     assert np.isfinite(size).all()
     gone[name] = rate < -1e-3
     clear = abs(product / edges[name] - 1) > 0.05  # nearer, little has been decided yet
     assert (gone[name] == (product > edges[name]))[clear].all()
-glue("points", 2 * len(mus))
+    decided += int(clear.sum())
+glue("points", decided)
 fig, ax = plt.subplots(figsize=(4.6, 3.6))
 kinds = [
     (~gone["rotation"], "both live", ".", MUTED),
@@ -372,7 +378,7 @@ glue("phase", Figure(fig, alt))
 # Who survives where: two codes on the line. Lines: the two thresholds, dashed for STE.
 # ```
 #
-# All {glue:text}`points` solutions end as the theorem says, those within 5 % of a threshold left aside.
+# All {glue:text}`points` solutions that are not within 5 % of their threshold end as the theorem says.
 # {ref}`Another figure <fig-play-collapse>` lets you move $\gamma$, $\mu$, $r_0$, $\beta$ and $\rho$ and watch $s$,
 # $t$ and $w$.
 #
@@ -387,9 +393,9 @@ glue("phase", Figure(fig, alt))
 #
 # $$ \Phi(s,w)=\rho(1-ws)^2+\gamma(1-\rho)s^2+\mu w^2, $$
 #
-# which is the whole loss, $\mathbb E|x-Wq|^2+\gamma\,\mathbb E|z-q|^2+\mu|W|^2$ per dimension, up to the constant
-# $1-\rho$. Every solution from $s,w>0$ converges: to the positive stationary state below the threshold, to zero above
-# it. In both cases that is the global minimum of $\Phi$.
+# which is the whole loss, $\mathbb E|x-Wq|^2+\gamma\,\mathbb E|z-q|^2+\mu|W|^2$ per dimension (the codebook loss has
+# done its work), up to the constant $1-\rho$. Every solution from $s,w>0$ converges: to the positive stationary state
+# below the threshold, to zero above it. In both cases that is the global minimum of $\Phi$.
 # ```
 #
 # ```{prf:proof}
@@ -582,12 +588,14 @@ table(rows)
 # ```
 #
 # ```{prf:proof}
-# 1. $z'=-2\gamma(z-q)$ and $q'=2\beta(z-q)$. 2. With $m_k$ the mean of cell $k$,
-#    $\mathbb E|z-q|^2=\operatorname{tr}(E\Sigma E^\top)+\sum_kp_k|q_k-Em_k|^2$. Its gradient in $E$, weighted by
-#    $\gamma$, and in the codes, weighted by $\beta$, is the flow: a gradient flow of a convex quadratic form in a
-#    rescaled metric, so it converges to a minimiser, and the minimum is zero. If $\Sigma$ is nonsingular, zero
-#    requires $E=0$ and $q=0$. If $\Sigma v=0$ for some $v\ne0$, then every $E=av^\top$ with $q_k=Em_k$ is a
-#    minimiser, and stays where it starts.
+# *Part 1.* $z'=-2\gamma(z-q)$ and $q'=2\beta(z-q)$.
+#
+# *Part 2.* With $m_k$ the mean of cell $k$,
+# $\mathbb E|z-q|^2=\operatorname{tr}(E\Sigma E^\top)+\sum_kp_k|q_k-Em_k|^2$. Its gradient in $E$, weighted by
+# $\gamma$, and in the codes, weighted by $\beta$, is the flow: a gradient flow of a convex quadratic form in a
+# rescaled metric, so it converges to a minimiser, and the minimum is zero. If $\Sigma$ is nonsingular, zero
+# requires $E=0$ and $q=0$. If $\Sigma v=0$ for some $v\ne0$, then every $E=av^\top$ with $q_k=Em_k$ is a
+# minimiser, and stays where it starts.
 # ```
 #
 # What remains open: the author reports neither norms nor his weight decay. The symptom fits at least three causes,

@@ -58,6 +58,12 @@ from rotvq.laws_bias import lattice_mean
 plt.rcParams.update(style())
 torch.set_num_threads(1)
 
+
+def table(rows, precision=3):
+    style = pd.DataFrame(rows).style.format(precision=precision).hide(axis="index")
+    return style.set_table_styles([{"selector": "th, td", "props": "padding: 0.1em 0.7em"}])
+
+
 # %% [markdown]
 # ## On a lattice
 #
@@ -84,10 +90,10 @@ torch.set_num_threads(1)
 # ```
 #
 # ```{prf:proof}
-# 1. $F=(1-p)L(q_0)+pL(q_1)$. 2. Take the mean of $L'(q)$. 3. On the line $G=q/z$, and $\int q\,dz/z$ over the two
-#    parts of the dither gives the logarithms. For quadratic $L$, $(1-p)g_0+pg_1=h(m-y)$, while the chord has slope
-#    $h((k+\frac12)\Delta-y)$. The average over $p$ of STE is $\frac12(g_0+g_1)$, the trapezoidal rule for
-#    $\int L'=L(q_1)-L(q_0)$, divided by $\Delta$.
+# *Part 1.* $F=(1-p)L(q_0)+pL(q_1)$. *Part 2.* Take the mean of $L'(q)$. *Part 3.* On the line $G=q/z$, and
+# $\int q\,dz/z$ over the two parts of the dither gives the logarithms. For quadratic $L$, $(1-p)g_0+pg_1=h(m-y)$,
+# while the chord has slope $h((k+\frac12)\Delta-y)$. The average over $p$ of STE is $\frac12(g_0+g_1)$, the
+# trapezoidal rule for $\int L'=L(q_1)-L(q_0)$, divided by $\Delta$.
 # ```
 #
 # So for a quadratic loss STE estimates $h(m-y)$, exactly the gradient of the autoencoder *without* quantiser.
@@ -117,7 +123,7 @@ assert abs(linear - 1.00081) < 1e-4
 glue("linear", linear)
 
 fig, ax = plt.subplots()
-ax.plot(m, truth, ".", color=INK, markersize=1.5, label="$F'$")
+ax.plot(m, truth, ".", color=INK, markersize=1.5, label="gradient of $F$")
 for name, values in curves.items():
     arm = ARMS[name]
     ax.plot(m, values, color=arm.color, linestyle=arm.linestyle, label=arm.label)
@@ -190,7 +196,7 @@ for d in (2, 8, 32):
         rows.append({"d": d, "part": part, "Monte Carlo": float(mean[i]), "standard error": float(error[i]),
                      "theory": theory[i]})  # fmt: skip
         assert abs(mean[i] - theory[i]) < 5 * error[i] + 0.03 * D  # fourth order: some D^2
-pd.DataFrame(rows).style.format(precision=5).hide(axis="index")
+table(rows, precision=5)
 
 # %% [markdown]
 # ## At a face
@@ -252,7 +258,7 @@ assert abs(rows[0]["mean |bias|, STE"] - rows[2]["mean |bias|, STE"]) < 1e-9
 assert all(0.05 < row["share of points where rotation has less"] < 0.95 for row in rows)
 assert abs(rows[2]["mean |bias|, rotation"] / rows[2]["mean |bias|, STE"] - 1) < 0.01
 glue("share", 100 * rows[0]["share of points where rotation has less"])
-pd.DataFrame(rows).style.format(precision=3).hide(axis="index")
+table(rows)
 
 # %% tags=["hide-input"]
 better = (maps[0.0]["rotation"] < maps[0.0]["ste"]).reshape(grid, grid).numpy()

@@ -30,9 +30,10 @@ import pandas as pd
 import torch
 
 from rotvq import ESTIMATORS, laws, nearest
-from rotvq.figures import ARMS, MUTED, Figure, glue, style
+from rotvq.figures import ARMS, MUTED, Figure, glue
+from rotvq.figures import style as figure_style
 
-plt.rcParams.update(style())
+plt.rcParams.update(figure_style())
 torch.set_num_threads(1)
 
 # %% [markdown]
@@ -132,7 +133,8 @@ slopes = {n: np.polyfit(np.log(spacings), np.log([f[0].mean() for f in found]), 
 assert all(1.5 < slope < 2.5 for slope in slopes.values())
 for name, slope in slopes.items():
     glue(f"slope_{name}", float(slope))
-pd.DataFrame(rows).style.format(precision=4).hide(axis="index")
+style = pd.DataFrame(rows).style.format(precision=4).hide(axis="index")
+style.set_table_styles([{"selector": "th, td", "props": "padding: 0.1em 0.7em"}])
 
 # %% [markdown]
 # The floor of the mean squared gradient falls like $\Delta^{2}$: the fitted exponents are {glue:text}`slope_ste:.2f`
@@ -161,8 +163,8 @@ pd.DataFrame(rows).style.format(precision=4).hide(axis="index")
 # ```
 #
 # ```{prf:proof}
-# $g=q-y$ points away from the boundary $0$ on both sides ($g>0$ for $z>0$), so $z$ comes to a neighbourhood of $0$ of
-# size $2\eta$ and stays. Then $\eta\sum g_t=z_0-z_T$ is bounded, and the mean of $g_t$ tends to $0$. Now
+# $g=q-y$ has the sign of $z$, so every step moves $z$ towards the boundary $0$. It comes to a neighbourhood of $0$ of
+# size $2\eta$ and stays there. Then $\eta\sum g_t=z_0-z_T$ is bounded, and the mean of $g_t$ tends to $0$. Now
 # $g^2=(q-y)^2=1-y^2-2yg$ because $q^2=1$. Take the mean.
 # ```
 #

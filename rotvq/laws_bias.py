@@ -63,7 +63,8 @@ def inward_bias(d, draw):
 @law(chapter=7, kinds=ONE, tolerance=1e-7)
 def two_codes(draw, d, t):
     "Two codes, normal dither: grad E[L] = (gap phi(tau/sigma)/sigma) n <n, (g1 + g2)/2> for a quadratic L."
-    q1, q2, y, m = draw(4, d).double() + torch.arange(4.0).double()[:, None]
+    q1, q2, y, noise = draw(4, d).double()
+    m = (q1 + q2) / 2 + t * noise
     A = draw(d, d).double()
     g1, g2 = (A.T @ A @ (q - y) for q in (q1, q2))
     loss = [(A @ (q - y)).square().sum() / 2 for q in (q1, q2)]
@@ -74,7 +75,7 @@ def two_codes(draw, d, t):
     (exact,) = torch.autograd.grad((1 - share) * loss[0] + share * loss[1], point)
     tau = (m - (q1 + q2) / 2) @ n
     density = torch.exp(-((tau / t) ** 2) / 2) / math.sqrt(2 * math.pi)
-    return exact, gap * density / t * n * (n @ (g1 + g2) / 2), loss[0] + loss[1]
+    return exact, gap * density / t * n * (n @ (g1 + g2) / 2), gap / t * (g1 + g2).norm()
 
 
 # 8  convergence
