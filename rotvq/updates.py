@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rotvq.ranks import before, total
+from rotvq.ranks import before, broadcast, total
 
 UPDATES = ("gradient", "ema")
 PATIENCE = 100  # training calls without use after which revival "unused" replaces a code
@@ -122,7 +122,8 @@ class Statistics(nn.Module):
             self.sums.zero_()
         if self.revival != "none":
             dead = REVIVALS[self.revival](self.running, self.idle)
-            dead, fresh = fresh_codes(dead, latents, weight, uniform(self.running, seed, self.calls))
+            draw = broadcast(uniform(self.running, seed, self.calls))
+            dead, fresh = fresh_codes(dead, latents, weight, draw)
             write(codes, torch.where(dead[:, None], fresh, codes))
             self.idle.masked_fill_(dead, 0)
             self.running.copy_(torch.where(dead, self.running.mean(), self.running))
