@@ -112,7 +112,7 @@ for vector, word, colour in (
     (second, "$R^\\top g$", ARMS["rotation"].color),
 ):
     ax.annotate("", vector.tolist(), (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2})
-    ax.annotate(word, (1.22 * vector).tolist(), ha="center", va="center", color=colour)
+    ax.annotate(word, (1.22 * vector).tolist(), ha="center", va="center")
 ax.set(xlim=(-1.35, 1.35), ylim=(-1.3, 1.3), aspect="equal")
 ax.legend(loc="lower right", fontsize=8)
 ax.grid(False)

@@ -414,7 +414,7 @@ shown = quoted.style.format("{:.2g}", subset=["STE", "rotation"]).format("{:.2f}
 shown.hide(axis="index").set_table_styles(pad)
 
 # %% tags=["hide-input"]
-fig, ax = plt.subplots(figsize=(4.6, 3.2))
+fig, ax = plt.subplots(figsize=(4.1, 3.2))
 for height, (_, row) in enumerate(quoted[::-1].iterrows()):
     arm = ARMS["rotation" if row.norm == "free" else "ste"]
     ax.semilogx(row["STE / rotation"], height, arm.marker, color=arm.color, markersize=6,

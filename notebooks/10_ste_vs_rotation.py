@@ -133,7 +133,7 @@ primary = comparisons.table(final, "test_mse", cells, {"estimator": arm}, {"esti
 primary.rename(columns={"against": ARMS[base].label, "arm": ARMS[arm].label})
 
 # %% tags=["hide-input"]
-fig, ax = plt.subplots(figsize=(4.6, 3.2))
+fig, ax = plt.subplots(figsize=(4.1, 3.2))
 rows = [
     (name, [math.log2(d) for d in p.differences], (math.log2(p.low), math.log2(p.high))) for name, p in pairs.items()
 ]

@@ -43,7 +43,7 @@ from rotvq.chapters import stores_folder
 from rotvq.evidence import EVIDENCE
 from rotvq.evidence import collapse as model
 from rotvq.evidence.base import polar, pull_back, turn
-from rotvq.figures import ARMS, Figure, glue, style
+from rotvq.figures import ARMS, INK, Figure, glue, style
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -164,7 +164,7 @@ k = torch.cdist(z.flatten(0, 1), codes).argmin(-1).unflatten(0, z.shape[:2])
 distance = (z - codes[k]).norm(dim=-1) / z.norm(dim=-1)
 fig, ax = plt.subplots(figsize=(4.2, 4))
 lines = ax.contour(x, y, distance.clamp(max=2), levels=[0.1, 0.2, 0.4, 0.8], cmap="viridis", linewidths=1.2)
-ax.clabel(lines, fontsize=8)
+ax.clabel(lines, fontsize=8, colors=INK)
 for i in range(len(codes)):
     ax.contour(x, y, (k == i).double(), levels=[0.5], colors="#7f7e7d", linewidths=1)
 ax.plot(*codes.T, "s", color=ARMS["rotation"].color)
