@@ -35,7 +35,7 @@ def build(config: Config, channels: int) -> nn.Module:
             generator=generator(config.seed, "codebook"),
         )  # fmt: skip
         model = MODELS[config.model](channels, quantizer, norm=config.norm)
-    quantizer.generator = generator(config.seed, "revival")
+    quantizer.seed = generator(config.seed, "revival").initial_seed()
     return model.to(memory_format=torch.channels_last)
 
 
