@@ -339,10 +339,11 @@ runs = {ARMS[n].label: train(n) for n in ("ste", "rotation", "rotation_only", "r
 runs |= {f"{ARMS[n].label}, |z| = 1": train(n, normalised=True) for n in ("ste", "rotation")}
 free = {k: runs["STE"][k] / runs["rotation"][k] for k in ("E|z−q|²", "E|z−q|²/E|z|²", "reconstruction")}
 fixed = runs["STE, |z| = 1"]["E|z−q|²"] / runs["rotation, |z| = 1"]["E|z−q|²"]
-assert (free["E|z−q|²"] > 2).all() and (free["E|z−q|²/E|z|²"] < 1).all()  # in every seed
-assert (free["reconstruction"] < 1).all()
-assert ((fixed > 0.5) & (fixed < 2)).all()
-assert (runs["rotation"]["|(E,b)|²−|W|²"] < 0).all() and (runs["STE"]["E|z|²"] > runs["rotation"]["E|z|²"]).all()
+if (seeds, steps, gamma) == (4, 600, 0.5):  # what the text says of these values
+    assert (free["E|z−q|²"] > 2).all() and (free["E|z−q|²/E|z|²"] < 1).all()  # in every seed
+    assert (free["reconstruction"] < 1).all()
+    assert ((fixed > 0.5) & (fixed < 2)).all()
+    assert (runs["rotation"]["|(E,b)|²−|W|²"] < 0).all() and (runs["STE"]["E|z|²"] > runs["rotation"]["E|z|²"]).all()
 shown = {"abs": free["E|z−q|²"], "rel": 1 / free["E|z−q|²/E|z|²"], "rec": 1 / free["reconstruction"], "fix": fixed}
 for key, values in shown.items():
     glue(f"{key}_lo", float(values.min()))

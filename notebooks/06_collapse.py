@@ -453,8 +453,9 @@ start = (0.8, 0.8, 0.8)
 paths = {n: collapse.descend(n, line, line_codes, start, 2 * steps, 0.15, gamma=between, mu=mu) for n in edge}
 rows = [{"estimator": ARMS[n].label, "s halfway": p[0, steps], "s at the end": p[0, -1], "w at the end": p[2, -1]}
         for n, p in paths.items()]  # fmt: skip
-assert paths["rotation"][0, -1] < 0.5 * paths["rotation"][0, steps] and paths["rotation"][0, -1] < 0.05
-assert abs(paths["ste"][0, -1] - paths["ste"][0, steps]) < 0.01 and paths["ste"][0, -1] > 0.2
+if (mu, steps) == (0.5, 130):  # what the text says of these values
+    assert paths["rotation"][0, -1] < 0.5 * paths["rotation"][0, steps] and paths["rotation"][0, -1] < 0.05
+    assert abs(paths["ste"][0, -1] - paths["ste"][0, steps]) < 0.01 and paths["ste"][0, -1] > 0.2
 table(rows)
 
 # %% [markdown]

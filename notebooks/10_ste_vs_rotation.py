@@ -387,7 +387,7 @@ glue("seconds-per-run", sum(spent) / len(spent))
 # The grid is {glue:text}`runs` runs, {glue:text}`core-hours:.2f` core-hours of one CPU thread each,
 # {glue:text}`seconds-per-run:.0f` seconds a run on a machine that did other work meanwhile, so an upper bound. Its
 # records are {glue:text}`status`; an unverified one was made before the code last changed. It shows a network of some
-# 20 thousand weights on 28 × 28 grey images, at one learning rate that was not tuned for either arm, with one commitment weight and a codebook moved by the
-# gradient. It says nothing about EMA codebooks, other optimisers, large networks or perceptual metrics. The intervals
-# cover seeds, not data sets. The `full` profile, ten seeds and 30,000 steps at batch 128 on a GPU, is the same notebook
-# with `profile: full`; it has not been run.
+# 20 thousand weights on 28 × 28 grey images, at one learning rate that was not tuned for either arm, with one
+# commitment weight and a codebook moved by the gradient. It says nothing about EMA codebooks, other optimisers, large
+# networks or perceptual metrics. The intervals cover seeds, not data sets. The `full` profile, ten seeds and 30,000
+# steps at batch 128 on a GPU, is the same notebook with `profile: full`; it has not been run.
