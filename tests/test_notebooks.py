@@ -21,7 +21,7 @@ SMOKE = {
     "03_rotation": {"dims": [2, 8, 32], "samples": 1000},
     "04_encoder_feels": {"codes_shown": 6, "starts": 2, "codebook_sizes": [4]},
     "05_balance_law": {"images": 16, "conv_steps": 2, "seeds": 2, "steps": 20},
-    "06_collapse": {"codes": 6, "grid": 5, "steps": 100},
+    "06_collapse": {"codes": 6, "grid": 5},
     "07_bias": {"samples": 1000, "grid": 12},
     "08_convergence": {"steps": 500, "seeds": 2},
     "10_ste_vs_rotation": {"profile": "smoke", "live_steps": 2},
