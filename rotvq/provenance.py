@@ -23,8 +23,8 @@ from rotvq.config import Config
 
 HERE = Path(__file__).parent
 MODULES = (
-    "estimators", "lookup", "ranks", "codebook", "updates", "interface", "quantizer", "rivals", "models",
-    "sources", "images", "metrics", "config", "train",
+    "estimators", "lookup", "ranks", "codebook", "updates", "interface", "quantizer", "alternatives", "rivals", "meta",
+    "residual", "models", "sources", "images", "controls", "metrics", "config", "train",
 )  # fmt: skip
 
 

@@ -1,0 +1,102 @@
+"""The residual encoder and decoder of VQGAN (Esser et al. 2021), which Fifty et al. (2025) train for their Table 1.
+
+Widths, depths and shapes are those of the published code, so the numbers of parameters are too. Attention is computed
+without its matrix of (h w) x (h w) weights where the device can do that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """32 groups, as published; fewer where a narrow network has too few channels for them."""
+    return nn.GroupNorm(math.gcd(32, channels), channels, eps=1e-6)
+
+
+class Residual(nn.Module):
+    """``skip(x) + f(x)``, f being twice GroupNorm, swish, 3 x 3 convolution; skip is 1 x 1 where the width changes."""
+
+    def __init__(self, channels: int, out: int):
+        super().__init__()
+        self.branch = nn.Sequential(
+            group_norm(channels), nn.SiLU(), nn.Conv2d(channels, out, 3, padding=1),
+            group_norm(out), nn.SiLU(), nn.Conv2d(out, out, 3, padding=1),
+        )  # fmt: skip
+        self.skip = nn.Identity() if out == channels else nn.Conv2d(channels, out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip(x) + self.branch(x)
+
+
+class Attention(nn.Module):
+    """``x + attention(x)``: every position looks at every other one, with one head as wide as x."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.qkv = nn.Sequential(group_norm(channels), nn.Conv2d(channels, 3 * channels, 1))
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).flatten(2).mT.chunk(3, dim=-1)
+        return x + self.out(F.scaled_dot_product_attention(q, k, v).mT.reshape(x.shape))
+
+
+def _level(channels: int, out: int, depth: int, attend: bool) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for width in (channels, *(depth - 1) * (out,)):
+        layers += [Residual(width, out), *attend * (Attention(out),)]
+    return layers
+
+
+def _middle(channels: int) -> list[nn.Module]:
+    return [Residual(channels, channels), Attention(channels), Residual(channels, channels)]
+
+
+def networks(multipliers: tuple[int, ...], attend: bool, latent: int | None = None) -> Callable:
+    """``(channels, dim, width, norm) -> (encoder, decoder)``, with a level for each multiplier.
+
+    Level i has width x multipliers[i] channels and half the side of level i - 1, so that images (B, channels, H, W)
+    become latents (B, dim, H/f, W/f) with f = 2^(levels - 1); f must divide H and W. The encoder has two residual
+    blocks a level, the decoder three. attend: attention after each block of the coarsest level, besides the one that
+    both always have there. latent: two 1 x 1 convolutions map latent x width channels to dim and back; with None the
+    encoder's last and the decoder's first map, both 3 x 3, have dim channels themselves.
+
+    The networks have their own GroupNorm: a norm other than "none" and "latent" raises ValueError.
+    """
+
+    def build(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Sequential, nn.Sequential]:
+        if norm not in ("none", "latent"):
+            raise ValueError(f"norm is {norm!r}: a residual network has its own GroupNorm and takes 'none' or 'latent'")
+        widths = [width * m for m in multipliers]
+        deepest, between = widths[-1], dim if latent is None else latent * width
+
+        down: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
+        for i, (before, after) in enumerate(zip([width, *widths], widths)):
+            if i:
+                down += [nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(before, before, 3, stride=2)]
+            down += _level(before, after, 2, attend and i == len(widths) - 1)
+        down += [*_middle(deepest), group_norm(deepest), nn.SiLU(), nn.Conv2d(deepest, between, 3, padding=1)]
+
+        up: list[nn.Module] = [nn.Conv2d(between, deepest, 3, padding=1), *_middle(deepest)]
+        for i, (before, after) in enumerate(zip([deepest, *widths[::-1]], widths[::-1])):
+            if i:
+                up += [nn.Upsample(scale_factor=2), nn.Conv2d(before, before, 3, padding=1)]
+            up += _level(before, after, 3, attend and i == 0)
+        up += [group_norm(width), nn.SiLU(), nn.Conv2d(width, channels, 3, padding=1)]
+
+        if latent is not None:
+            down, up = [*down, nn.Conv2d(between, dim, 1)], [nn.Conv2d(dim, between, 1), *up]
+        return nn.Sequential(*down), nn.Sequential(*up)
+
+    return build
+
+
+#: Table 1 with d = 32 and K = 1024: 256 x 256 images become 16 x 16 latents; 71.7 million parameters at width 128
+f16 = networks((1, 1, 2, 2, 4), attend=True, latent=2)
+#: Table 1 with d = 3 and K = 8192: 256 x 256 images become 64 x 64 latents; 55.3 million parameters at width 128
+f4 = networks((1, 2, 4), attend=False)
