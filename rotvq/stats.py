@@ -6,14 +6,14 @@ less than p = 2 / 2^n, so five pairs cannot reach 0.05, and ten cannot survive H
 comparisons.
 
 A run that diverged is None, NaN or infinite. Differences and intervals leave its pair out and say how many were left
-out; `sign_test` counts it as the worst outcome there is.
+out; `sign_test` counts it as the worst outcome there is, and the p-value of a comparison with such a pair is its.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -45,7 +45,8 @@ class Paired:
     """Comparison of n finite pairs; `diverged` pairs, in which a run of either arm diverged, were left out.
 
     `paired` reports differences a - b, `ratio` ratios a / b, then `mean` is the geometric mean. `differences` holds one
-    value a pair on the same scale as `mean`, `low` and `high`. `p` is the exact two-sided sign-flip p-value.
+    value a pair on the same scale as `mean`, `low` and `high`. `p` is exact and two-sided: of the sign-flip test, or,
+    where a pair diverged, of the sign test in `signs`, since that alone can rank a diverged run.
     """
 
     n: int
@@ -56,6 +57,7 @@ class Paired:
     differences: tuple[float, ...]
     level: float
     diverged: int
+    signs: Signs
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def ratio(a: Values, b: Values, level: float = 0.95) -> Paired:
     logs = _compare(np.log(x), np.log(y), level)
     low, high = _exp(logs.low), _exp(logs.high)
     ratios = tuple(math.exp(d) for d in logs.differences)
-    return Paired(logs.n, math.exp(logs.mean), low, high, logs.p, ratios, level, logs.diverged)
+    return replace(logs, mean=math.exp(logs.mean), low=low, high=high, differences=ratios)
 
 
 def sign_test(a: Values, b: Values) -> Signs:
@@ -125,10 +127,7 @@ def sign_test(a: Values, b: Values) -> Signs:
     >>> sign_test([1.0, 1.0, None], [2.0, 1.0, 3.0])
     Signs(wins=1, losses=1, ties=1, p=1.0, diverged=(1, 0))
     """
-    x, y = _pairs(a, b)
-    wins, losses = int((x < y).sum()), int((x > y).sum())
-    p = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
-    return Signs(wins, losses, len(x) - wins - losses, float(p), (int(np.isinf(x).sum()), int(np.isinf(y).sum())))
+    return _signs(*_pairs(a, b))
 
 
 def sign_flip(differences: Sequence[float]) -> float:
@@ -171,8 +170,15 @@ def holm(pvalues: Sequence[float]) -> list[float]:
 def _compare(x: np.ndarray, y: np.ndarray, level: float) -> Paired:
     finite = np.isfinite(x) & np.isfinite(y)
     d = x[finite] - y[finite]
-    i = mean_interval(d.tolist(), level)
-    return Paired(i.n, i.mean, i.low, i.high, sign_flip(d), tuple(d.tolist()), level, len(x) - i.n)
+    i, diverged, signs = mean_interval(d.tolist(), level), int((~finite).sum()), _signs(x, y)
+    p = signs.p if diverged else sign_flip(d)
+    return Paired(i.n, i.mean, i.low, i.high, p, tuple(d.tolist()), level, diverged, signs)
+
+
+def _signs(x: np.ndarray, y: np.ndarray) -> Signs:
+    wins, losses = int((x < y).sum()), int((x > y).sum())
+    p = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    return Signs(wins, losses, len(x) - wins - losses, float(p), (int(np.isinf(x).sum()), int(np.isinf(y).sum())))
 
 
 def _pairs(a: Values, b: Values) -> tuple[np.ndarray, np.ndarray]:

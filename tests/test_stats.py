@@ -40,7 +40,7 @@ def test_fewer_than_two_values_bound_nothing(values, n):
     found = stats.mean_interval(values)
     assert (found.n, found.low, found.high, found.diverged) == (n, -math.inf, math.inf, len(values) - n)
     assert found.mean == 3 if n else math.isnan(found.mean)
-    assert stats.paired(values, [1.0] * len(values)).p == 1
+    assert stats.paired(values, [1.0] * len(values)).p == min(1, 2 / 2 ** len(values))  # each a loss
 
 
 def test_ratio_is_the_t_interval_of_logarithms():
@@ -135,6 +135,15 @@ def test_the_interval_leaves_diverged_pairs_out_and_says_so():
     found = stats.paired([1.0, None, 3.0, 5.0], [0.5, 1.0, math.nan, 3.0])
     assert (found.n, found.diverged, found.differences) == (2, 2, (0.5, 2.0))
     assert found.mean == 1.25 and math.isfinite(found.low)
+
+
+@pytest.mark.parametrize("compare", [stats.paired, stats.ratio])
+def test_a_diverged_pair_counts_in_the_p_value_as_worst(compare):
+    """The finite pairs alone favour a; with the diverged runs of a it wins as often as it loses."""
+    a, b = [1.0, 1.0, 1.0, None, None, None], [2.0] * 6
+    found = compare(a, b)
+    assert found.signs == stats.sign_test(a, b) and found.p == found.signs.p == 1
+    assert compare(a[:3], b[:3]).p == 0.25
 
 
 # --- Holm ----------------------------------------------------------------------------------------------------------
