@@ -9,6 +9,7 @@ from torch import nn
 
 from rotvq.alternatives import FSQ, RECOMMENDED, Grid, Gumbel, Noise, Segments, levels
 from rotvq.estimators import ESTIMATORS
+from rotvq.facts import FACTS, holds
 from rotvq.lookup import unit
 from rotvq.rivals import QUANTIZERS, Directional, Dynamic, NoiseSubstitution, SecondPass
 
@@ -95,6 +96,56 @@ def test_registry_cites_and_refuses(name):
     for option in rival.fixed:
         with pytest.raises(ValueError, match=f"{option} is part of this method"):
             rival(4, 12, **{option: None})
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_registry_says_what_is_replaced_and_what_it_costs(name):
+    rival = QUANTIZERS[name]
+    assert rival.replaces and "|" not in rival.replaces + rival.cost and rival.cost.count("$") % 2 == 0
+    assert FACTS[name].__doc__.endswith(".")
+
+
+OTHERS = {"vq": "nsvq", "gumbel": "gumbel_soft", "gumbel_soft": "gumbel"}  # of which the fact is not true; else "vq"
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_a_fact_holds_for_its_rival_and_not_for_another(name):
+    assert holds(name) and not holds(name, QUANTIZERS[OTHERS.get(name, "vq")])
+
+
+def a_step(name, vq, run, x):
+    x = x.clone().requires_grad_()
+    out = call(name, run, x)
+    (out.z_q.sin().sum() + out.loss).backward()
+    felt = [p.grad for p in vq.parameters() if p.grad is not None]
+    return out.indices, out.z_q.detach(), out.loss.detach(), x.grad, felt
+
+
+OLD_WARNING = "ignore:.*should not be instantiated:DeprecationWarning"  # raised by torch.compile itself
+
+
+@pytest.mark.filterwarnings(OLD_WARNING)
+@pytest.mark.parametrize("name", [name for name in QUANTIZERS if name != "hessian"])
+def test_a_rival_compiles_without_a_graph_break(name):
+    """The same outputs, gradients and state as eagerly, for three steps."""
+    torch.compiler.reset()
+    eager, other = build(name), build(name)
+    compiled = torch.compile(other, fullgraph=True, backend="aot_eager")
+    for seed in range(3):
+        x = latents(9, 4, seed=seed)
+        torch.testing.assert_close(a_step(name, other, compiled, x), a_step(name, eager, eager, x))
+    for (key, value), there in zip(eager.state_dict().items(), other.state_dict().values()):
+        torch.testing.assert_close(value, there, msg=key)
+
+
+@pytest.mark.filterwarnings(OLD_WARNING)
+def test_the_hessian_correction_does_not_compile():
+    """It differentiates inside the call, and twice: torch traces no autograd.grad, and compiles no double backward."""
+    torch.compiler.reset()
+    vq = build("hessian")
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="autograd.grad"):
+        call("hessian", torch.compile(vq, fullgraph=True, backend="aot_eager"), latents(9, 4))
+    assert torch.compile(vq.eval(), fullgraph=True, backend="aot_eager")(latents(9, 4)).z_q.shape == (9, 4)
 
 
 def test_nsvq_keeps_the_length_of_the_error_and_nothing_of_its_direction():
