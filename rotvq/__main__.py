@@ -16,7 +16,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from rotvq import chapters, engines
+from rotvq import chapters, engines, ranks
 from rotvq import grid as grids
 from rotvq import verify as verification
 from rotvq.config import FIELDS, Config
@@ -28,28 +28,35 @@ from rotvq.train import train as train_one
 
 def train(config: Annotated[Config, tyro.conf.arg(name="")], device: str = "cpu", records: Path | None = None,
           dry_run: bool = False) -> int:  # fmt: skip
-    """Train one run and print its final metrics.
+    """Train one run and print its final metrics. Under torchrun its processes share every batch.
 
     Args:
         config: what is trained
         device: where: cpu, cuda, cuda:1, ...
-        records: folder that holds the record of each run; a run with a record is not trained again
+        records: folder that holds the record of each run; a run with a record is not trained again, one that was
+            killed goes on from its resume point
         dry_run: print the resolved config and what it would cost, no more
     """
     config.check()
     find_device(device)
-    fn = partial(train_one, progress=sys.stderr.isatty())
     store = Records(records) if records else None
     if dry_run:
         print(_shown([config]), _cost([config], store, 1), sep="\n")
         return 0
-    if store is None:
-        print(json.dumps(fn(config, device=device)["final"], indent=1))
-        return 0
-    for _, outcome in grids.run([config], store, device=device, progress=False, fn=fn):
-        if isinstance(outcome, grids.Failure):
-            raise outcome.error
-    print(json.dumps(store.get(config)["result"]["final"], indent=1))
+    with ranks.joined(device) as own:
+        first = ranks.world()[0] == 0
+        resume = store.folder / f"{config.id}.resume" if store else None
+        fn = partial(train_one, progress=first and sys.stderr.isatty(), resume=resume)
+        if store is None or not first:
+            final = None if store and store.get(config) else fn(config, device=own)["final"]
+        else:
+            for _, outcome in grids.run([config], store, device=own, progress=False, fn=fn):
+                if isinstance(outcome, grids.Failure):
+                    raise outcome.error
+            resume.unlink(missing_ok=True)
+            final = store.get(config)["result"]["final"]
+        if first:
+            print(json.dumps(final, indent=1))
     return 0
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rotvq import codebook, estimators, images, models, quantizer, updates
+from rotvq import codebook, controls, estimators, images, models, quantizer, rivals, updates
 
 SCHEMA = 1
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -64,6 +64,11 @@ class Config:
     weight_decay: float = 0.0  #: coupled (adam, sgd) or decoupled (adamw)
     batch: int = 32  #: images a step
     steps: int = 2000  #: optimiser steps
+    quantizer: str = "vq"  #: what quantises, a name of `rotvq.rivals`
+    latent_scale: float = 1.0  #: factor on latents and codes alike, a control; so are the next three
+    centre_offset: float = 0.0  #: distance of the centre from the origin, in root-mean-square norms of z
+    gamma_rule: str = "constant"  #: "over_r" divides gamma by the mean of r
+    gain: str = "none"  #: a further factor on G
     seed: int = 0  #: of weights, data order, codebook, noise and revival, each with a generator of its own
 
     def __post_init__(self):
@@ -102,12 +107,24 @@ class Config:
             if not test(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be {rule}")
         estimators.estimator(self.estimator, self.clip, self.mix)
+        plain, fixed = Config(), rivals.QUANTIZERS[self.quantizer].fixed
+        for name in fixed:
+            if name in FIELDS and getattr(self, name) != getattr(plain, name):
+                raise ValueError(f"{name} is {getattr(self, name)!r}: quantizer {self.quantizer!r} has its own")
+        controlled = [name for name in CONTROLS if getattr(self, name) != getattr(plain, name)]
+        if controlled and self.quantizer != "vq":
+            raise ValueError(f"{controlled[0]} is a control of quantizer 'vq', not of {self.quantizer!r}")
+        if self.centre_offset and (self.centre, self.warmup, self.gain) != ("origin", 0, "none"):
+            raise ValueError(f"centre_offset is {self.centre_offset}: it needs centre 'origin', no warmup and no gain")
+        if self.latent_scale != 1 and self.norm == "latent":
+            raise ValueError(f"latent_scale is {self.latent_scale}: norm 'latent' would undo it")
         if self.init in codebook.FROM_LATENTS and self.init_latents < self.codebook_size:
             raise ValueError(f"init_latents is {self.init_latents}: {self.init!r} needs at least codebook_size")
         return self
 
 
 FIELDS = tuple(f.name for f in fields(Config))
+CONTROLS = ("centre_offset", "gamma_rule", "gain")  # of the VectorQuantizer alone
 
 _POSITIVE = ("positive", lambda value: value > 0)
 _COUNT = ("at least 1", lambda value: value >= 1)
@@ -116,7 +133,8 @@ RANGES = {
     **dict.fromkeys(("dim", "codebook_size", "init_latents", "batch"), _COUNT),
     **dict.fromkeys(("warmup", "pretrain_steps", "steps", "seed"), _NATURAL),
     **dict.fromkeys(("initial_count", "beta", "gamma", "lr", "weight_decay"), _NATURAL),
-    "init_scale": _POSITIVE,
+    **dict.fromkeys(("init_scale", "latent_scale"), _POSITIVE),
+    "centre_offset": _NATURAL,
     "decay": ("in [0, 1)", lambda value: 0 <= value < 1),
 }
 
@@ -137,6 +155,9 @@ def allowed() -> dict[str, tuple[str, ...]]:
         "revival": tuple(updates.REVIVALS),
         "convention": tuple(quantizer.CONVENTIONS),
         "optimizer": OPTIMIZERS,
+        "quantizer": tuple(rivals.QUANTIZERS),
+        "gamma_rule": controls.GAMMA_RULES,
+        "gain": controls.GAINS,
     }
 
 

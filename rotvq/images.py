@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
+import os
 import pickle
 import struct
 import tarfile
@@ -30,6 +32,7 @@ import torch
 from torch import Tensor
 
 from rotvq import sources
+from rotvq.ranks import world
 from rotvq.sources import DataError
 
 VALIDATION = 5_000  # images held out at the end of a training file
@@ -43,7 +46,7 @@ FOLDS = (
 )
 REDUCED = {"skimage/data/hubble_deep_field.jpg": 2, "skimage/data/retina.jpg": 3}  # to the size of the others
 SIDE = 256  # of an image of an image folder
-LARGEST = 64 << 30  # bytes: an image folder is held in memory
+HELD = 32 << 30  # bytes: a larger split of an image folder is decoded once, to a file beside it, and mapped
 
 Split = tuple[Tensor, Tensor, Tensor]
 
@@ -103,7 +106,9 @@ def _load(name: str, fold: int) -> Images:
 def _statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel on the scale [0, 1], from exact counts of the 256 grey values."""
     value = torch.arange(256, dtype=torch.float64) / 255
-    share = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in pixels.unbind(1)]).double()
+    share = torch.zeros(pixels.shape[1], 256, dtype=torch.float64)
+    for part in pixels.split(4096):
+        share += torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in part.unbind(1)])
     share /= share.sum(1, keepdim=True)
     mean = share @ value
     std = (share * (value - mean[:, None]).square()).sum(1).sqrt()
@@ -192,27 +197,42 @@ def _photograph(name: str) -> Tensor:
 def _imagefolder(path: str) -> Split:
     """train/<class>/<file> and val/<class>/<file> below `path`; val/ is the test set. Shorter side 256, centre crop.
 
+    A split of more than `HELD` bytes (ImageNet's training images take 234 GiB) is decoded to a file in `path`, which
+    later loads, and the ranks of one machine, share.
     A relative path is also looked for in the data folders, so that the name of a set need not hold a user's path.
     """
     root = next((place for place in (f / path for f in sources.folders()) if place.is_dir()), Path(path))
     train, test = (_files(root / part) for part in ("train", "val"))
     held = set(train[::20])
-    return _decode([file for file in train if file not in held]), _decode(train[::20]), _decode(test)
+    splits = {"train": [file for file in train if file not in held], "validation": train[::20], "test": test}
+    return tuple(_pixels(files, root / f"rotvq-{name}.u8") for name, files in splits.items())
 
 
 def _files(folder: Path) -> list[Path]:
     files = sorted(file for file in folder.glob("*/*") if file.suffix.lower() in {".jpeg", ".jpg", ".png", ".webp"})
     if len(files) < 2:
         raise DataError(f"{folder} holds {len(files)} images: it needs a folder per class, with jpeg, png or webp.")
-    if len(files) * 3 * SIDE**2 > LARGEST:
-        raise DataError(f"{folder} holds {len(files)} images: more than {LARGEST >> 30} GiB are not held in memory.")
     return files
 
 
-def _decode(files: list[Path]) -> Tensor:
+def _pixels(files: list[Path], kept: Path) -> Tensor:
+    """The decoded files: in memory, or where they are many in the file `kept`, whole or absent."""
+    shape = (len(files), 3, SIDE, SIDE)
+    size = math.prod(shape)
+    if size <= HELD:
+        return _decode(files, torch.empty(shape, dtype=torch.uint8))
+    if not (kept.exists() and kept.stat().st_size == size):
+        if world()[1] > 1:
+            raise DataError(f"{kept} is not there yet: load the images once in one process, which decodes them.")
+        temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
+        _decode(files, torch.from_file(str(temporary), shared=True, size=size, dtype=torch.uint8).view(shape))
+        os.replace(temporary, kept)
+    return torch.from_file(str(kept), shared=True, size=size, dtype=torch.uint8).view(shape)
+
+
+def _decode(files: list[Path], pixels: Tensor) -> Tensor:
     from PIL import Image, ImageOps
 
-    pixels = torch.empty(len(files), 3, SIDE, SIDE, dtype=torch.uint8)
     for slot, file in zip(pixels, files, strict=True):
         try:
             with Image.open(file) as picture:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor, distributed
 
@@ -46,3 +51,44 @@ def broadcast(x: Tensor) -> Tensor:
     if world()[1] > 1:
         distributed.broadcast(x, 0)
     return x
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean of ``x`` over ranks."""
+    return total(x.detach().clone()) / world()[1]
+
+
+def everyone(value: Any) -> list:
+    """What each rank has, in rank order."""
+    rank, size = world()
+    parts = [value] * size
+    if size > 1:
+        distributed.all_gather_object(parts, value)
+    return parts
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Give every parameter the mean of its gradients over ranks, in one message."""
+    if world()[1] == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = mean(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
+        gradient.copy_(part.view_as(gradient))
+
+
+@contextmanager
+def joined(device: str) -> Iterator[str]:
+    """Join the ranks that ``torchrun`` started and give this rank's device; started otherwise, one rank is all."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield device
+        return
+    cuda = device.startswith("cuda")
+    if cuda:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield device
+    finally:
+        distributed.destroy_process_group()

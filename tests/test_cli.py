@@ -17,7 +17,7 @@ from rotvq.records import Records
 NAME = "10_ste_vs_rotation"
 
 
-def fake(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool = False) -> dict:
+def fake(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool = False, resume=None) -> dict:
     curve = {"stops": [], "trace": [], "first": [1.0]}
     return {"final": {"test_mse": config.gamma + config.seed, "diverged_at": None}, "curve": curve}
 
@@ -44,6 +44,7 @@ def test_every_field_is_an_option(call):
               "init": "kmeans", "init_scale": 0.1, "init_latents": 100, "pretrain_steps": 5, "update": "ema",
               "decay": 0.9, "initial_count": 0.0, "revival": "unused", "beta": 2.0, "gamma": 0.1,
               "convention": "token", "optimizer": "sgd", "lr": 0.01, "weight_decay": 0.001, "batch": 4, "steps": 7,
+              "quantizer": "vq", "latent_scale": 2.0, "centre_offset": 0.0, "gamma_rule": "over_r", "gain": "learned",
               "seed": 3}  # fmt: skip
     assert list(values) == list(FIELDS)
     words = []

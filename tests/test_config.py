@@ -33,7 +33,8 @@ def test_field_names_and_order_are_fixed():
     assert FIELDS == (
         "data", "model", "norm", "dim", "codebook_size", "lookup", "estimator", "clip", "mix", "warmup", "centre",
         "init", "init_scale", "init_latents", "pretrain_steps", "update", "decay", "initial_count", "revival", "beta",
-        "gamma", "convention", "optimizer", "lr", "weight_decay", "batch", "steps", "seed",
+        "gamma", "convention", "optimizer", "lr", "weight_decay", "batch", "steps", "quantizer",
+        "latent_scale", "centre_offset", "gamma_rule", "gain", "seed",
     )  # fmt: skip
 
 

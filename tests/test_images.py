@@ -395,9 +395,20 @@ def test_a_cut_image_is_named(folder, suffix):
         images.load(f"imagefolder:{folder}")
 
 
-def test_an_image_folder_without_val_or_too_large_is_refused(folder, monkeypatch):
+def test_an_image_folder_without_val_is_refused(folder):
     with pytest.raises(images.DataError, match="absent.train holds 0 images"):
         images.load(f"imagefolder:{folder / 'absent'}")
-    monkeypatch.setattr(images, "LARGEST", 10 * 3 * 256**2)
-    with pytest.raises(images.DataError, match="holds 40 images"):
-        images.load(f"imagefolder:{folder}")
+
+
+def test_a_large_image_folder_is_decoded_once_and_mapped(folder, fresh, monkeypatch):
+    held = images.load(f"imagefolder:{folder}")
+    images._load.cache_clear()
+    monkeypatch.setattr(images, "HELD", 10 * 3 * 256**2)
+    mapped = images.load(f"imagefolder:{folder}")
+    assert mapped.sha256 == held.sha256 and mapped.mean == held.mean
+    assert [p.name for p in folder.glob("*.u8")] == ["rotvq-train.u8"]  # the other two splits are small
+    images._load.cache_clear()
+    decode = images._decode
+    monkeypatch.setattr(images, "_decode", lambda files, out: decode(files, out) if len(files) < 10 else pytest.fail())
+    assert torch.equal(images.load(f"imagefolder:{folder}").train, held.train)
+    images._load.cache_clear()

@@ -204,31 +204,58 @@ def test_gradient_norms():
     assert math.isfinite(metrics.gradient_norms(torch.ones(2), torch.zeros(2))["gradient_ratio"])
 
 
+def test_within_cells_is_the_variance_that_codes_do_not_explain():
+    indices = torch.tensor([0, 0, 1, 1])
+    one_a_cell = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
+    assert metrics.within_cells(one_a_cell, indices, 3) == pytest.approx(0, abs=1e-12)
+    opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
+    assert metrics.within_cells(opposite, indices, 3) == pytest.approx(1)
+    assert metrics.within_cells(torch.tensor([[3.0], [1.0], [0.0], [0.0]]), indices, 3) == pytest.approx(1 - 8 / 10)
+
+
+class Linear(torch.nn.Module):
+    """The least model that has what a trace asks for: ``ends`` and a quantiser."""
+
+    def __init__(self, quantizer):
+        super().__init__()
+        self.quantizer = quantizer
+        self.encoder, self.decoder = torch.nn.Linear(D, D), torch.nn.Linear(D, D, bias=False)
+        self.ends = (self.encoder.weight, self.encoder.bias), (self.decoder.weight,)
+
+
 @pytest.mark.parametrize("estimator", ["ste", "rotation"])
-def test_trace_measures_both_gradients_and_leaves_the_step_alone(estimator):
-    """With the straight-through estimator both are closed forms: 2 (z_q - x) / n and 2 gamma (z - q) / n."""
+def test_trace_measures_the_gradients_and_leaves_the_step_alone(estimator):
+    """With the straight-through estimator they are closed forms: 2 (z_q - x) / n and 2 gamma (z - q) / n."""
     generator = torch.Generator().manual_seed(0)
-    vq = VectorQuantizer(D, K, estimator, gamma=0.5, init="normal", generator=generator)
+    torch.manual_seed(0)
+    model = Linear(VectorQuantizer(D, K, estimator, gamma=0.5, init="normal", generator=generator))
     x = torch.randn(10, D, generator=generator)
-    weight = torch.randn(D, D, generator=generator, requires_grad=True)
 
     def loss(traced):
-        z = x @ weight
-        quantized = vq(z, details=True)
+        z = model.encoder(x)
+        quantized = model.quantizer(z, details=True)
         reconstruction = (quantized.z_q - x).square().mean()
-        found = metrics.trace(vq, quantized, reconstruction, z) if traced else None
+        found = metrics.trace(model, quantized, reconstruction, z) if traced else None
         return reconstruction + quantized.loss, found, quantized
 
     total, found, quantized = loss(traced=True)
     q, z = quantized.q.detach(), quantized.z.detach()
+    g = 2 * (q - x) / x.numel()
     assert found["commitment_gradient"] == pytest.approx((2 * 0.5 * (z - q) / z.numel()).norm().item(), rel=1e-5)
+    assert found["q_product"] == pytest.approx((g * q).sum().item(), rel=1e-5)
     if estimator == "ste":
-        assert found["reconstruction_gradient"] == pytest.approx((2 * (q - x) / x.numel()).norm().item(), rel=1e-5)
+        assert found["reconstruction_gradient"] == pytest.approx(g.norm().item(), rel=1e-5)
+        assert found["z_product"] == pytest.approx((g * z).sum().item(), rel=1e-5)
+    else:  # <G^T g, z> = <g, Gz> = <g, q>
+        assert found["z_product"] == pytest.approx(found["q_product"], rel=1e-4)
+    assert found["encoder_squared"] == pytest.approx(sum(p.square().sum().item() for p in model.encoder.parameters()))
+    assert found["decoder_squared"] == pytest.approx(model.decoder.weight.square().sum().item())
+    assert 0 <= found["within_share"] <= 1
     theta = torch.rad2deg(torch.arccos(torch.cosine_similarity(z, q)))
     assert found["usage_tokens"] == 10 and found["theta_deg"] == pytest.approx(theta.mean().item(), rel=1e-4)
 
     total.backward()
-    with_trace, weight.grad = weight.grad, None
-    vq.zero_grad()
+    with_trace = model.encoder.weight.grad.clone()
+    model.zero_grad()
     loss(traced=False)[0].backward()
-    assert torch.equal(with_trace, weight.grad)
+    assert torch.equal(with_trace, model.encoder.weight.grad)
