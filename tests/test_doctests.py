@@ -41,6 +41,14 @@ def test_all_that_is_exported_is_in_the_reference():
     assert set(map(id, map(found, NAMED))) >= {id(getattr(rotvq, name)) for name in rotvq.__all__}
 
 
+@pytest.mark.parametrize("module", ("rivals", "alternatives", "meta"))
+def test_nothing_public_is_left_out(module):
+    home = f"rotvq.{module}"
+    own = [value for value in vars(importlib.import_module(home)).values() if getattr(value, "__module__", "") == home]
+    names = {value.__name__ for value in own if callable(value) and value.__name__[0] != "_"}
+    assert names and {f"{home}.{name}" for name in names} <= NAMED
+
+
 def test_an_example_that_is_wrong_fails():
     def wrong():
         """
