@@ -18,13 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import repeat
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from rotvq.chunks import rowwise
+
 R_MAX = 2.0**63  # r is capped here: r g stays finite in float32 for |g| up to 2**64
-CHUNK = 1 << 16  # numbers pulled back at a time on a CPU: they stay in the cache
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:
@@ -73,8 +74,7 @@ def _rotation(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
     axis = torch.cat([first, ~first], -1)[..., : head.shape[-1]].to(a.dtype)
     s = torch.addcmul(s, torch.where(half_turn, _dot(head, axis), 0.0), a, value=-1)
     s[..., :2] += torch.where(half_turn, _dot(a, a), 0.0) * axis
-    m = s / _norm(s).clamp_min(torch.finfo(a.dtype).tiny)
-    v = torch.addcmul(g, _dot(m, g), m, value=-2)
+    v = torch.addcmul(g, _dot(s, g) / _norm(s).square().clamp_min(torch.finfo(a.dtype).tiny), s, value=-2)
     return torch.addcmul(v, _dot(a, v), a, value=-2)
 
 
@@ -145,17 +145,11 @@ class Estimator:
     def pull_back(self, z: Tensor, q: Tensor, g: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
         """``G^T g`` in g's dtype; half precision is computed in float32. Differentiable in g only: G is a constant."""
         t = self.mix if mix is None else mix
-        whole = self.pooled or torch.is_grad_enabled() or torch.compiler.is_compiling() or g.device.type != "cpu"
-        if whole or g.numel() <= CHUNK:
-            return self._pull_back(z, q, g, gain, centre, t)
-        size = max(1, CHUNK // g.shape[-1])
-        out = torch.empty(g.shape, dtype=g.dtype)
-        flat = [repeat(None) if x is None else x.reshape(-1, x.shape[-1]).split(size) for x in (out, z, q, g, gain)]
-        for rows, *part in zip(*flat):
-            rows.copy_(self._pull_back(*part, centre, t))
-        return out
+        if self.pooled:
+            return self._pull_back(g, z, q, gain, centre, t).to(g.dtype)
+        return rowwise(partial(self._pull_back, centre=centre, t=t), g, z, q, gain)
 
-    def _pull_back(self, z: Tensor, q: Tensor, g: Tensor, gain: Tensor | None, centre: Tensor | None, t) -> Tensor:
+    def _pull_back(self, g: Tensor, z: Tensor, q: Tensor, gain: Tensor | None, centre: Tensor | None, t) -> Tensor:
         v = g.to(torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32))
         if self.constant:
             out = v * self.clip[0] if self.clip[0] != 1 else v
@@ -167,7 +161,7 @@ class Estimator:
             out = (r.mean() if self.pooled else r).clamp(*self.clip) * TURNS[self.turn](a, b, v)
             out = out if self.radial else out - _dot(a, out) * a
         out = out if gain is None else out * gain.detach()
-        return (out if isinstance(t, float) and t == 1 else v + t * (out - v)).to(g.dtype)
+        return out if isinstance(t, float) and t == 1 else v + t * (out - v)
 
 
 class _Quantise(torch.autograd.Function):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rotvq.chunks import chunks, rowwise
 from rotvq.estimators import geometry
 
 #: what the sum of squares is divided by, by name, from the numbers of tokens, dimensions and samples
@@ -69,9 +70,9 @@ class _Distance(torch.autograd.Function):
 
     @staticmethod
     def forward(z, q, beta, gamma):
-        gap = z - q
-        wide = torch.promote_types(gap.dtype, torch.float32)
-        return (beta + gamma) * torch.linalg.vector_norm(gap, dtype=wide).square()
+        wide = torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32)
+        squares = (torch.linalg.vector_norm(a - b, dtype=wide).square() for a, b in chunks(z, q))
+        return (beta + gamma) * sum(squares)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -81,9 +82,8 @@ class _Distance(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         z, q = ctx.saved_tensors
-        gap = z - q
-        grad_z = (gap * (2 * ctx.gamma * g)).to(z.dtype) if ctx.needs_input_grad[0] else None
-        grad_q = (gap * (-2 * ctx.beta * g)).to(q.dtype) if ctx.needs_input_grad[1] else None
+        grad_z = rowwise(lambda z, q: (z - q) * (2 * ctx.gamma * g), z, q) if ctx.needs_input_grad[0] else None
+        grad_q = rowwise(lambda q, z: (q - z) * (2 * ctx.beta * g), q, z) if ctx.needs_input_grad[1] else None
         return grad_z, grad_q, None, None
 
 

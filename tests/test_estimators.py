@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from rotvq import VectorQuantizer, rotate, straight_through
-from rotvq.estimators import CHUNK, CLIPS, ESTIMATORS, R_MAX, Estimator, estimator, geometry
+from rotvq.chunks import CHUNK
+from rotvq.estimators import CLIPS, ESTIMATORS, R_MAX, Estimator, estimator, geometry
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 OLD_WARNING = "ignore:.*should not be instantiated:DeprecationWarning"  # raised by torch.compile itself

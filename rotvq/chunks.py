@@ -1,0 +1,36 @@
+"""Some rows at a time: on a CPU what lies between two passes over them then stays in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import repeat
+
+import torch
+from torch import Tensor
+
+CHUNK = 1 << 16  # numbers at a time
+
+
+def whole(x: Tensor) -> bool:
+    """Whether to take all rows at once: few, on another device, or while a graph is recorded."""
+    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return recorded or x.device.type != "cpu" or x.numel() <= CHUNK
+
+
+def chunks(first: Tensor, *others: Tensor | None) -> Iterator[tuple[Tensor | None, ...]]:
+    """The rows of tensors (..., any), the same of each; None stays None."""
+    if whole(first):
+        yield first, *others
+        return
+    size = max(1, CHUNK // first.shape[-1])
+    yield from zip(*(repeat(None) if x is None else x.reshape(-1, x.shape[-1]).split(size) for x in (first, *others)))
+
+
+def rowwise(function: Callable[..., Tensor], first: Tensor, *others: Tensor | None) -> Tensor:
+    """``function(first, *others)``, which takes each row by itself; shape and dtype are those of ``first``."""
+    if whole(first):
+        return function(first, *others).to(first.dtype)
+    out = torch.empty(first.shape, dtype=first.dtype)
+    for rows, *rest in chunks(out, first, *others):
+        rows.copy_(function(*rest))
+    return out

@@ -1,0 +1,31 @@
+"""Rows in parts are the rows: the same result, parts only where they help."""
+
+import torch
+
+from rotvq import VectorQuantizer
+from rotvq.chunks import CHUNK, chunks, rowwise
+
+ROWS = 3 * CHUNK // 16 + 5
+
+
+def test_parts_are_the_rows_in_order_and_only_without_a_graph():
+    x, y = torch.randn(5, ROWS, 16), torch.randn(5, ROWS, 1)
+    with torch.no_grad():
+        parts = list(chunks(x, y, None))
+        assert max(part.numel() for part, _, _ in parts) <= CHUNK and all(none is None for _, _, none in parts)
+        assert torch.equal(torch.cat([part for part, _, _ in parts]), x.flatten(0, 1))
+        assert torch.equal(rowwise(torch.mul, x, y), x * y)
+        assert torch.equal(rowwise(torch.mul, x.movedim(0, 1), y.movedim(0, 1)), (x * y).movedim(0, 1))
+        assert rowwise(torch.mul, x.half(), y).dtype == torch.half
+    assert len(list(chunks(x, y))) == 1
+
+
+def test_losses_of_many_latents_are_their_definition():
+    torch.manual_seed(0)
+    vq, z = VectorQuantizer(16, 8, beta=0.7, gamma=0.3), torch.randn(ROWS, 16, requires_grad=True)
+    _, indices, loss = vq(z)
+    q = vq.codes[indices]
+    want = 0.7 * (q - z.detach()).square().mean() + 0.3 * (z - q.detach()).square().mean()
+    torch.testing.assert_close(loss, want)
+    of = (z, vq.codebook.weight)
+    torch.testing.assert_close(torch.autograd.grad(loss, of), torch.autograd.grad(want, of))
