@@ -1,7 +1,8 @@
 """The grids of the experiment chapters: what their notebooks and ``python -m rotvq grid`` both ask for.
 
-A chapter is a union of cells (initialisation, codebook, ...) crossed with its axes (estimator, seed, ...). A profile
-changes some axes, or the cells; so may whoever asks.
+A chapter is some blocks. A block crosses *arms*, what is compared, with *cells*, the conditions, and with seeds: each
+arm and cell is a name and the fields of :class:`.Config` that it sets. Arms and cells that several chapters share are
+the same runs: a record is looked for in the folder of every chapter.
 """
 
 from __future__ import annotations
@@ -12,45 +13,173 @@ from pathlib import Path
 from typing import Any
 
 from rotvq.config import Config, grid
+from rotvq.estimators import CLIPS
 from rotvq.records import Records
 from rotvq.sources import folders
 
 PROFILES = ("smoke", "standard", "full")
+SMOKE = {"data": "fashion-mnist-mini", "init_latents": 2048, "steps": 10}
+FULL = {"steps": 30_000, "batch": 128}
+
+Fields = Mapping[str, Any]
+EXPLORE, FEW, CONFIRM = range(5), range(3), range(100, 110)  # seeds; see the protocol
+
+
+@dataclass(frozen=True)
+class Block:
+    """arms, cells: name -> fields; an arm's fields go before its cell's, and these before ``base``."""
+
+    arms: Mapping[str, Fields]
+    cells: Mapping[str, Fields]
+    seeds: Sequence[int] = EXPLORE
+    base: Fields = field(default_factory=dict)
+
+    def configs(self, **changes: Any) -> list[Config]:
+        """Every run, arms fastest; ``changes`` replace fields in all of them (a list makes an axis)."""
+        cells = [{**self.base, **cell, **arm, **changes} for cell in self.cells.values() for arm in self.arms.values()]
+        return grid(*cells, **({} if "seed" in changes else {"seed": list(self.seeds)}))
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """cap: core-hours its standard grid may take. smoke, full: what these profiles change, "cells" among it."""
+    """cap: core-hours that its standard grid may take."""
 
     cap: float
-    cells: Sequence[Mapping[str, Any]]
-    axes: Mapping[str, Any]
-    smoke: Mapping[str, Any] = field(default_factory=dict)
-    full: Mapping[str, Any] = field(default_factory=lambda: {"seed": range(10), "steps": 30_000, "batch": 128})
+    blocks: Mapping[str, Block]
 
     def configs(self, profile: str = "standard", **changes: Any) -> list[Config]:
-        """The grid of a profile; ``changes`` replace axes, or the cells. ValueError for what does not exist."""
+        """The grid of a profile; ``changes`` replace fields. ValueError for what does not exist.
+
+        smoke: every arm and every cell once, in seconds. full: ten seeds at 30,000 steps of 128 images.
+        """
         if profile not in PROFILES:
             raise ValueError(f"unknown profile {profile!r}: one of {', '.join(PROFILES)}")
-        own = {"smoke": self.smoke, "standard": {}, "full": self.full}[profile]
-        axes = {"cells": self.cells, **self.axes, **own, **changes}
-        return grid(*axes.pop("cells"), **axes)
+        if profile == "standard":
+            found = [config for block in self.blocks.values() for config in block.configs(**changes)]
+        elif profile == "full":
+            fields = {**FULL, "seed": list(range(10)), **changes}
+            found = [config for block in self.blocks.values() for config in block.configs(**fields)]
+        else:
+            found = [config for block in self.blocks.values() for config in _smoke(block, changes)]
+        return list(dict.fromkeys(found))
 
 
-SMOKE = {"data": "fashion-mnist-mini", "codebook_size": 64, "init_latents": 1024, "seed": [0, 1], "steps": 20}
+def _smoke(block: Block, changes: Fields) -> list[Config]:
+    """Every arm in the first cell, and the first arm in every cell; small codebooks, ten steps, two seeds."""
+    arms, cells = list(block.arms.items()), list(block.cells.items())
+    parts = [Block(dict(arms), dict(cells[:1]), base=block.base), Block(dict(arms[:1]), dict(cells), base=block.base)]
+    small = {**SMOKE, "seed": [0, 1], **changes}
+    found = [config for part in parts for config in part.configs(**small)]
+    fields = [config.as_dict() for config in found]
+    return [Config.from_dict(f | {"codebook_size": min(f["codebook_size"], 64), "warmup": min(f["warmup"], 5),
+                                  "pretrain_steps": min(f["pretrain_steps"], 5)}).check() for f in fields]  # fmt: skip
+
+
+STE, ROTATION = {"estimator": "ste"}, {"estimator": "rotation"}
+PAIR = {"STE": STE, "rotation": ROTATION}
+
+UNIFORM = {"uniform 1/K": {"init": "uniform"}}
+KMEANS = {"k-means": {"init": "kmeans"}}
+WARM = {"k-means after warm-up": {"init": "kmeans", "pretrain_steps": 500}}
+MAIN = UNIFORM | KMEANS  # the two starts at which everything is compared
+
+
+def kmeans(*scales: float) -> dict[str, Fields]:
+    return {f"k-means × {scale:g}": {"init": "kmeans", "init_scale": scale} for scale in scales}
+
+
+LADDER = {
+    "r I": {"estimator": "scale_only"},
+    "R": {"estimator": "rotation_only"},
+    "mean(r) I": {"estimator": "mean_scale"},
+    "mean(r) R": {"estimator": "mean_rotation"},
+    "STE, γ / mean(r)": {"estimator": "ste", "gamma_rule": "over_r"},
+    "clip(r) R": {"estimator": "clipped"},
+    "P r R": {"estimator": "radial_free"},
+    "r P": {"estimator": "radial_free_scale"},
+    "half STE, half rotation": {"estimator": "interpolated"},
+    "r H": {"estimator": "reflection"},
+    "zero": {"estimator": "zero"},
+}
+EMA = {"update": "ema"}
 
 CHAPTERS = {
-    "10_ste_vs_rotation": Chapter(
-        cap=2.0,
-        cells=[
-            {"init": "uniform"},
-            {"init": "kmeans", "init_scale": [0.01, 0.1, 1.0, 10.0]},
-            {"init": "kmeans", "pretrain_steps": 500},
-        ],
-        axes={"estimator": ["ste", "rotation"], "seed": range(5), "steps": 2000},
-        smoke={**SMOKE, "cells": [{"init": "uniform"}, {"init": "kmeans"}]},
-    ),
-}
+    "10_ste_vs_rotation": Chapter(2.0, {
+        "explore": Block(PAIR, UNIFORM | kmeans(0.01, 0.1) | KMEANS | kmeans(10) | WARM),
+        "confirm": Block(PAIR, MAIN | WARM, CONFIRM),
+        "long": Block(PAIR, MAIN, FEW, {"steps": 8000}),
+    }),
+    "11_initialisation": Chapter(1.0, {
+        "norms": Block(PAIR, UNIFORM | {"normal": {"init": "normal"}} | kmeans(0.01, 0.1, 0.3) | KMEANS
+                       | kmeans(3, 10) | WARM),
+        "revival": Block({f"{name}, revival": {**arm, "revival": "unused"} for name, arm in PAIR.items()},
+                         MAIN | kmeans(10) | WARM),
+        "centre": Block({f"rotation about {o:g}": {**ROTATION, "centre_offset": o} for o in (1.0, 3.0, 10.0)},
+                        UNIFORM | kmeans(10), FEW),
+        "scale": Block(PAIR, {f"k-means, z and codes × {s:g}": {"init": "kmeans", "latent_scale": s}
+                              for s in (0.1, 10.0)}, FEW),
+    }),
+    "12_gamma": Chapter(1.5, {
+        "gamma": Block({f"{name}, γ = {g:g}": {**arm, "gamma": g} for g in (0.01, 0.05, 0.25, 1.0, 5.0)
+                        for name, arm in PAIR.items()}, MAIN, FEW),
+        "rate": Block({f"{name}, rate {lr:g}": {**arm, "lr": lr} for lr in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+                       for name, arm in PAIR.items()}, MAIN, FEW),
+        "sgd": Block({f"{name}, SGD {lr:g}": {**arm, "optimizer": "sgd", "lr": lr} for lr in (0.1, 0.3, 1.0)
+                      for name, arm in PAIR.items()}, MAIN, FEW),
+    }),
+    "13_which_part": Chapter(1.2, {
+        "ladder": Block(PAIR | LADDER, MAIN),
+        "warm": Block(PAIR | {k: LADDER[k] for k in ("r I", "R", "mean(r) I", "STE, γ / mean(r)", "clip(r) R")}, WARM),
+        "clamped": Block({f"{name}, |z| fixed": {**arm, "norm": "latent"} for name, arm in PAIR.items()}, MAIN),
+        "confirm": Block(PAIR | {k: LADDER[k] for k in ("r I", "R", "STE, γ / mean(r)")}, MAIN, CONFIRM),
+    }),
+    "14_mixtures": Chapter(0.8, {
+        "clips": Block({f"clip {name}": {"estimator": "clipped"} | ({} if name == "medium" else {"clip": bounds})
+                        for name, bounds in CLIPS.items()}, MAIN),
+        "mixes": Block({f"t = {t:g}": {"estimator": "interpolated", "mix": t} for t in (0.25, 0.5, 0.75)}, MAIN, FEW),
+        "warm-up": Block({f"warm-up {n}": {**ROTATION, "warmup": n} for n in (500, 1000)}, MAIN | WARM, FEW),
+        "centres": Block({f"about the mean {what}": {**ROTATION, "centre": centre} for what, centre in
+                          (("code", "codebook"), ("latent", "latents"))}, MAIN, FEW),
+        "learned": Block({f"{name}, learned gain": {**arm, "gain": "learned"} for name, arm in PAIR.items()},
+                         MAIN, FEW),
+        "cosine": Block({f"{name}, cosine": {**arm, "lookup": "cosine"} for name, arm in
+                         (PAIR | {"R": LADDER["R"]}).items()}, MAIN, FEW),
+    }),
+    "15_codebook": Chapter(1.0, {
+        "ema": Block({f"{name}, EMA {decay:g} from {count:g}": {**arm, **EMA, "decay": decay, "initial_count": count}
+                      for decay, count in ((0.99, 1.0), (0.99, 0.0), (0.8, 0.0)) for name, arm in PAIR.items()},
+                     MAIN | WARM),
+        "sizes": Block(PAIR, {f"{name}, K = {k}, d = {d}": {**start, "codebook_size": k, "dim": d}
+                              for k, d in ((64, 32), (2048, 32), (512, 8)) for name, start in MAIN.items()}, FEW),
+        "normalised": Block({f"{name}, normalised": {**arm, "lookup": "normalised"} for name, arm in PAIR.items()},
+                            MAIN, FEW),
+    }),
+    "16_rivals": Chapter(0.7, {
+        "rivals": Block({
+            "SimVQ, STE": {**STE, "quantizer": "simvq", "init": "normal"},
+            "SimVQ, rotation": {**ROTATION, "quantizer": "simvq", "init": "normal"},
+            "FSQ": {"quantizer": "fsq", "init": "uniform"},  # it has no codes to start: one run for both cells
+            "Gumbel-softmax": {"quantizer": "gumbel"},
+            "NSVQ": {"quantizer": "nsvq"},
+            "DiVeQ": {"quantizer": "diveq"},
+            "SF-DiVeQ": {"quantizer": "sf_diveq"},
+            "dynamic STE": {"quantizer": "dynamic"},
+            "exact": {"quantizer": "exact"},
+            "Hessian": {"quantizer": "hessian"},
+            "STE, EMA, revival": {**STE, **EMA, "revival": "unused"},
+            "rotation, EMA, revival": {**ROTATION, **EMA, "revival": "unused"},
+        }, MAIN),
+    }),
+    "17_balance_law": Chapter(0.8, {
+        "decay": Block({f"{name}, decay {wd:g}": {**arm, "weight_decay": wd} for wd in (0.0, 1e-4, 1e-3)
+                        for name, arm in PAIR.items()},
+                       {"k-means, EMA": {"init": "kmeans", **EMA}}, FEW, {"steps": 4000}),
+    }),
+    "18_photographs": Chapter(0.7, {
+        "explore": Block(PAIR, MAIN | WARM, EXPLORE, {"data": "photographs"}),
+        "confirm": Block(PAIR, MAIN, CONFIRM, {"data": "photographs"}),
+    }),
+}  # fmt: skip
 
 
 def find(name: str) -> str:
@@ -62,8 +191,10 @@ def find(name: str) -> str:
 
 
 def store(name: str, folder: str | Path | None = None) -> Records:
-    """The records of a chapter: those in ``folder``, else in records/<name> of the data folder."""
-    return Records(folder or stores_folder() / name)
+    """The records of a chapter: in ``folder``, else in records/<name> of the data folder and in those of the others."""
+    if folder:
+        return Records(folder)
+    return Records(stores_folder() / name, neighbours=[stores_folder() / other for other in CHAPTERS if other != name])
 
 
 def stores_folder() -> Path:

@@ -32,6 +32,8 @@ class RecordError(ValueError):
 class Records:
     """The records in one folder, made on the first write. Several processes may read and write at once.
 
+    neighbours: folders in which a record is looked for, too. What is new is written to ``folder``.
+
     >>> import tempfile
     >>> records = Records(tempfile.mkdtemp())
     >>> record = records.put(Config(seed=1), {"final": {"test_mse": 0.5}}, provenance={"seconds": 60.0})
@@ -41,15 +43,18 @@ class Records:
     [[1, 0.5, 'unverified']]
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, neighbours: Iterable[str | Path] = ()):
+        self.folder, self.neighbours = Path(folder), tuple(map(Path, neighbours))
         for path in self.folder.glob(".*.tmp"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > LEFTOVER:
                     path.unlink()
 
     def path(self, config: Config) -> Path:
-        return self.folder / f"{config.id}.json"
+        """Where the record of ``config`` is, or will be."""
+        name = f"{config.id}.json"
+        places = (folder / name for folder in (self.folder, *self.neighbours))
+        return next((place for place in places if place.exists()), self.folder / name)
 
     def get(self, config: Config) -> dict | None:
         """The record of ``config``, or None; RecordError where there is a file that is not that record."""

@@ -10,7 +10,7 @@ import pytest
 
 from rotvq import __main__ as cli
 from rotvq import chapters, engines
-from rotvq.chapters import CHAPTERS, PROFILES, Chapter
+from rotvq.chapters import CHAPTERS, PROFILES, Block, Chapter
 from rotvq.config import FIELDS, Config
 from rotvq.records import Records
 
@@ -100,14 +100,14 @@ def test_what_is_no_option_is_refused(call, words):
 def test_grid_trains_what_is_missing(call, tmp_path):
     words = ("grid", NAME, "--profile", "smoke", "--records", tmp_path)
     status, out, err = call(*words, "--dry-run")
-    assert status == 0 and "\n8 of 8 runs missing: about " in out and "The cap is 2 core-hours." in out
+    assert status == 0 and "\n14 of 14 runs missing: about " in out and "The cap is 2 core-hours." in out
     assert json.loads(out.splitlines()[0])["estimator"] == ["ste", "rotation"] and list(tmp_path.iterdir()) == []
-    assert "0 of 8 runs done, 8 missing, 0 of them failed" in call(*words, "--status")[1]
+    assert "0 of 14 runs done, 14 missing, 0 of them failed" in call(*words, "--status")[1]
     assert call(*words, "--engine", "shard:0/4")[0] == 0
-    assert "2 of 8 runs done (2 verified), 6 missing" in call(*words, "--status")[1]
+    assert "4 of 14 runs done (4 verified), 10 missing" in call(*words, "--status")[1]
     status, out, err = call("grid", "10", *words[2:])
-    assert (status, err) == (0, "") and "8 of 8 runs done (8 verified), 0 missing" in out
-    assert call(*words, "--dry-run")[1].splitlines()[1].startswith("0 of 8 runs missing: about 0.0 minutes")
+    assert (status, err) == (0, "") and "14 of 14 runs done (14 verified), 0 missing" in out
+    assert call(*words, "--dry-run")[1].splitlines()[1].startswith("0 of 14 runs missing: about 0.0 minutes")
 
 
 def test_a_failed_run_is_reported(call, tmp_path, monkeypatch, caplog):
@@ -119,9 +119,9 @@ def test_a_failed_run_is_reported(call, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(cli.grids.run, "__kwdefaults__", {**cli.grids.run.__kwdefaults__, "fn": failing})
     words = ("grid", NAME, "--profile", "smoke", "--records", tmp_path)
     status, out, err = call(*words)
-    assert status == 1 and caplog.text.count("failed: ArithmeticError: too much") == 4
-    assert "4 of 8 runs done (4 verified), 4 missing, 4 of them failed" in out
-    assert "4 of them failed" in call(*words, "--status")[1]
+    assert status == 1 and caplog.text.count("failed: ArithmeticError: too much") == 7
+    assert "7 of 14 runs done (7 verified), 7 missing, 7 of them failed" in out
+    assert "7 of them failed" in call(*words, "--status")[1]
 
 
 def test_sbatch_script_covers_the_grid(call, tmp_path):
@@ -141,17 +141,17 @@ def test_verify(call, tmp_path):
     folder = tmp_path / NAME
     call("grid", NAME, "--profile", "smoke", "--records", folder)
     status, out, _ = call("verify", "--sample", 2, "--records", tmp_path)
-    assert status == 0 and out.count(": identical\n") == 2 and "records: 8 verified" in out
+    assert status == 0 and out.count(": identical\n") == 2 and "records: 14 verified" in out
     store = Records(folder)
     for config in store.all():
         store.restamp(config, digest="older")
     status, out, _ = call("verify", "--sample", 1, "--records", folder)
-    assert status == 0 and "records: 8 unverified" in out
+    assert status == 0 and "records: 14 unverified" in out
     status, out, _ = call("verify", "--records", tmp_path)
-    assert status == 0 and out.count(": identical\n") == 4 and "records: 8 verified" in out
+    assert status == 0 and out.count(": identical\n") == 4 and "records: 14 verified" in out
     config = store.all()[0]
     store.put(config, {**fake(config), "final": {"test_mse": 77.0}}, {**store.get(config)["provenance"]})
-    status, out, _ = call("verify", "--sample", 8, "--records", tmp_path)
+    status, out, _ = call("verify", "--sample", 14, "--records", tmp_path)
     assert status == 1 and out.count("test_mse was 77.0") == 1
 
 
@@ -198,19 +198,41 @@ def test_chapters_have_every_profile(name, profile):
 
 
 def test_chapter_10_is_the_protocols():
-    configs = CHAPTERS[NAME].configs()
-    assert len(configs) == 2 * 6 * 5 and {c.steps for c in configs} == {2000}
-    cells = {(c.init, c.init_scale, c.pretrain_steps) for c in configs}
+    explore, confirm, long = (CHAPTERS[NAME].blocks[name].configs() for name in ("explore", "confirm", "long"))
+    assert len(explore) == 2 * 6 * 5 and {c.steps for c in explore + confirm} == {2000}
+    cells = {(c.init, c.init_scale, c.pretrain_steps) for c in explore}
     assert cells == {("uniform", 1.0, 0), ("kmeans", 1.0, 500), *(("kmeans", s, 0) for s in (0.01, 0.1, 1.0, 10.0))}
+    assert {c.seed for c in confirm} == set(range(100, 110)) and {c.steps for c in long} == {8000}
 
 
-def test_a_chapters_grid_takes_other_axes_and_cells():
-    chapter = Chapter(cap=1, cells=[{"init": "uniform"}, {"gamma": [0.1, 1.0]}], axes={"seed": range(2), "steps": 9})
-    assert len(chapter.configs()) == 6
-    assert [c.seed for c in chapter.configs(seed=[7], cells=[{}])] == [7]
+def test_a_chapter_is_blocks_of_arms_and_cells():
+    arms, cells = {"a": {"gamma": 0.1}, "b": {"estimator": "ste"}}, {"x": {}, "y": {"gamma": 1.0}}
+    chapter = Chapter(1, {"one": Block(arms, cells, range(2), {"steps": 9})})
+    runs = [(c.estimator, c.gamma, c.seed) for c in chapter.configs()]  # an arm's fields go before its cell's
+    assert runs == [(e, g, s) for e, g in (("rotation", 0.1), ("ste", 0.25), ("ste", 1.0)) for s in (0, 1)]
+    assert {c.seed for c in chapter.configs(seed=[7])} == {7}
     assert {c.batch for c in chapter.configs("full", steps=5)} == {128}
+    assert {(c.data, c.steps) for c in chapter.configs("smoke")} == {("fashion-mnist-mini", 10)}
     with pytest.raises(ValueError, match="unknown profile 'quick'"):
         chapter.configs("quick")
+
+
+def test_one_label_is_one_set_of_fields_within_a_chapter():
+    for chapter in CHAPTERS.values():
+        seen = {}
+        for block in chapter.blocks.values():
+            for label, fields in (*block.arms.items(), *block.cells.items()):
+                assert seen.setdefault(label, fields) == fields, label
+
+
+def test_a_record_is_shared_between_chapters(tmp_path, monkeypatch):
+    monkeypatch.setenv("ROTVQ_DATA", str(tmp_path))
+    (tmp_path / "records").mkdir()
+    shared = Config(init="kmeans")
+    assert all(shared in CHAPTERS[name].configs() for name in (NAME, "13_which_part"))
+    chapters.store(NAME).put(shared, fake(shared), {})
+    assert chapters.store("13_which_part").get(shared) and not chapters.store("13_which_part").missing([shared])
+    assert chapters.store("13_which_part").path(Config(seed=9)).parent.name == "13_which_part"
 
 
 def test_stores_are_found_in_the_data_folder(tmp_path, monkeypatch):
