@@ -43,8 +43,8 @@ class LearnedGain(nn.Module):
     def observe(self, loss: Callable[[Tensor], Tensor], z: Tensor, pull: Tensor, directions: Tensor) -> None:
         """Take in one batch: ``2 * len(directions)`` evaluations of the loss.
 
-        loss: latents (m, *z.shape) -> (m,), the quantiser inside, in evaluation mode. z: latents. pull: ``G^T g`` at z
-        with gain 1, for the same loss. directions: standard normal, (m, *z.shape).
+        loss: latents ``(m, *z.shape)`` -> (m,), the quantiser inside, in evaluation mode. z: latents. pull: ``G^T g``
+        at z with gain 1, for the same loss. directions: standard normal, ``(m, *z.shape)``.
         """
         step = self.sigma * directions
         slope = (loss(z + step) - loss(z - step)) / (2 * self.sigma)

@@ -64,7 +64,7 @@ class VQVAE(nn.Module):
 
     @property
     def ends(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """The parameters of the balance law: the encoder's last linear map with its bias, the decoder's first without.
+        """What the balance law is about, the encoder's last linear map with its bias and the decoder's first without.
 
         >>> from rotvq import VectorQuantizer
         >>> encoder, decoder = VQVAE(1, VectorQuantizer(dim=8, codebook_size=16)).ends
