@@ -62,7 +62,7 @@ def _orthogonal(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _rotation(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
-    """``R^T g = H_a H_m g``: two successive reflections, m the unit bisector of a and b.
+    """``R^T g = H_a H_m g``: two successive reflections, m along the bisector s = a + b.
 
     The textbook form divides by 1 + cos(theta) and loses the norm near theta = pi; this one keeps it. At b = -a (up to
     rounding) the plane of the half turn is free: here that of a and of whichever of the first two axes is farther.
@@ -73,7 +73,7 @@ def _rotation(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
     first = head[..., :1].abs() <= head[..., -1:].abs()
     axis = torch.cat([first, ~first], -1)[..., : head.shape[-1]].to(a.dtype)
     s = torch.addcmul(s, torch.where(half_turn, _dot(head, axis), 0.0), a, value=-1)
-    s[..., :2] += torch.where(half_turn, _dot(a, a), 0.0) * axis
+    s[..., :2] += torch.where(half_turn, _norm(a), 0.0) * axis
     v = torch.addcmul(g, _dot(s, g) / _norm(s).square().clamp_min(torch.finfo(a.dtype).tiny), s, value=-2)
     return torch.addcmul(v, _dot(a, v), a, value=-2)
 
