@@ -10,6 +10,7 @@ from peers import floor, quantizers
 
 from rotvq import ESTIMATORS, benchmark, nearest
 from rotvq.benchmark import ARMS, Cell
+from rotvq.evidence import EVIDENCE
 from rotvq.timing import Ratio, peak_bytes, ratio, seconds, turns
 
 COST = ROOT / "data" / "records" / "20_cost"
@@ -191,3 +192,39 @@ def test_committed_records_are_of_today_s_cells(path):
     assert set(cells) == {p.stem for p in COST.glob("*.json")}
     assert record["config"] == json.loads(json.dumps(dataclasses.asdict(cells[path.stem])))
     assert all(min(times) > 0 for times in record["result"]["seconds"].values())
+
+
+# what the ledger reads from them
+
+
+def timed(folder, kind, d, *ratios):
+    """A record in which the rotation takes these multiples of the time of STE."""
+    config = dataclasses.asdict(Cell(kind, 49, d, 512, ("ste", "rotvq")))
+    result = {"seconds": {"ste": [2.0] * len(ratios), "rotvq": [2 * r for r in ratios]}}
+    (folder / "20_cost").mkdir(exist_ok=True)
+    (folder / "20_cost" / f"{kind}-{d}.json").write_text(json.dumps({"config": config, "result": result}))
+
+
+@pytest.mark.parametrize(
+    "ratios, claim, fix",
+    [((1.06, 1.07, 1.08), True, False), ((1.01, 1.02, 1.03), False, True), ((1.2, 1.3, 1.4), False, False),
+     ((1.02, 1.06, 1.08), None, False)],
+)  # fmt: skip
+def test_a_share_of_training_time_is_inside_outside_or_undecided(ratios, claim, fix, tmp_path):
+    assert EVIDENCE["slows_training"]("256", "5", "10", records=tmp_path) is None  # nothing is timed yet
+    timed(tmp_path, "training", 256, *ratios)
+    finding = EVIDENCE["slows_training"]("256", "5", "10", records=tmp_path)
+    assert (finding.claim, finding.fix) == (claim, fix)
+    assert finding.numbers["percent_more"] == pytest.approx(100 * (ratios[1] - 1))
+
+
+def test_costs_are_read_from_the_records(tmp_path):
+    assert EVIDENCE["costs_more"](records=tmp_path) is EVIDENCE["no_difference"]("2", records=tmp_path) is None
+    timed(tmp_path, "training", 32, 0.99, 1.0, 1.01)
+    timed(tmp_path, "estimator", 32, 3.0, 3.0, 3.0)
+    assert EVIDENCE["costs_more"](records=tmp_path).claim and EVIDENCE["no_difference"]("2", records=tmp_path).claim
+    timed(tmp_path, "training", 64, 1.01, 1.015, 1.018)
+    timed(tmp_path, "estimator", 64, 0.9, 1.0, 1.1)
+    assert not EVIDENCE["costs_more"](records=tmp_path).claim
+    finding = EVIDENCE["no_difference"]("2", records=tmp_path)
+    assert (finding.claim, finding.fix) == (False, True)

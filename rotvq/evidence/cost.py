@@ -1,12 +1,16 @@
-"""How much work the closed form is, and how the textbook listing computes it."""
+"""How much work the closed form is, how the textbook listing computes it, and what was timed."""
 
 from __future__ import annotations
 
+import json
 import math
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch.overrides import TorchFunctionMode
+
+from rotvq.timing import Ratio, ratio
 
 from .base import evidence, found, gradient_map, norm, normal, pull_back, triples
 
@@ -91,3 +95,54 @@ def same_trick_backward():
         swapped = norm(q) / norm(z) * (g + 2 * a * (b @ g) - v * (v @ g) / (1 + a @ b))
         worst = max(worst, norm(swapped - gradient_map(z, q).T @ g) / norm(g))
     return found(worst < 1e-10, largest_relative_error=worst)
+
+
+# from the records of the page "What it costs": rotation over straight-through, both ours, median and quartiles
+
+
+def _timed(records: Path, kind: str) -> dict[int, Ratio]:
+    """The ratio at each dimension; empty where nothing was timed on a CPU in float32."""
+    found = {}
+    for path in sorted((records / "20_cost").glob("*.json")):
+        record = json.loads(path.read_text("utf-8"))
+        cell = record["config"]
+        if (cell["kind"], cell["device"], cell["dtype"]) == (kind, "cpu", "float32"):
+            found[cell["d"]] = ratio(record["result"]["seconds"], "rotvq", "ste")
+    return dict(sorted(found.items()))
+
+
+@evidence
+def slows_training(d, low, high, records: Path):
+    """A training step with the rotation takes ``low`` to ``high`` percent more than one with STE, at dimension ``d``.
+
+    Decided where the quartiles lie inside the range or outside it. The correction: at most ``low`` percent more.
+    """
+    timed = _timed(records, "training").get(int(d))
+    if timed is None:
+        return None
+    median, first, third = (100 * (x - 1) for x in timed)
+    inside, outside = float(low) <= first <= third <= float(high), third < float(low) or first > float(high)
+    return found(inside if inside or outside else None, third <= float(low), percent_more=median,
+                 lower_quartile=first, upper_quartile=third)
+
+
+@evidence
+def costs_more(records: Path):
+    """Alone, the rotation takes longer than STE at every dimension timed."""
+    alone, step = _timed(records, "estimator"), _timed(records, "training")
+    if not alone or not step:
+        return None
+    return found(all(r.low > 1 for r in alone.values()), None, alone_least=min(r.median for r in alone.values()),
+                 alone_most=max(r.median for r in alone.values()),
+                 training_step_most=max(r.median for r in step.values()))
+
+
+@evidence
+def no_difference(percent, records: Path):
+    """A training step takes the same time with the rotation as with STE; the correction: within ``percent``."""
+    step = _timed(records, "training")
+    if not step:
+        return None
+    return found(all(r.low <= 1 <= r.high for r in step.values()),
+                 all(abs(x - 1) <= float(percent) / 100 for r in step.values() for x in r),
+                 **{f"training_step_at_d_{d}": r.median for d, r in step.items()})
