@@ -1,7 +1,8 @@
 """The residual encoder and decoder of VQGAN (Esser et al. 2021), which Fifty et al. (2025) train for their Table 1.
 
-Widths, depths and shapes are those of the published code, so the numbers of parameters are too. Attention is computed
-without its matrix of (h w) x (h w) weights where the device can do that.
+Widths, depths and shapes are those of the published code, so the numbers of parameters are too. Three things save
+memory and change no value: attention never holds its matrix of weights where the device can do without, GroupNorm and
+swish are computed again on the way back, and without gradients the networks take a few images at a time.
 """
 
 from __future__ import annotations
@@ -9,13 +10,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+AT_ONCE = 32  # images, where no gradient is wanted
+
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """32 groups, as published; fewer where a narrow network has too few channels for them."""
     return nn.GroupNorm(math.gcd(32, channels), channels, eps=1e-6)
+
+
+class Swish(nn.Sequential):
+    """GroupNorm and swish. Only their input is kept for the backward pass, which computes the rest again."""
+
+    def __init__(self, channels: int):
+        super().__init__(group_norm(channels), nn.SiLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return checkpoint(super().forward, x, use_reentrant=False, preserve_rng_state=False)
 
 
 class Residual(nn.Module):
@@ -24,8 +40,7 @@ class Residual(nn.Module):
     def __init__(self, channels: int, out: int):
         super().__init__()
         self.branch = nn.Sequential(
-            group_norm(channels), nn.SiLU(), nn.Conv2d(channels, out, 3, padding=1),
-            group_norm(out), nn.SiLU(), nn.Conv2d(out, out, 3, padding=1),
+            Swish(channels), nn.Conv2d(channels, out, 3, padding=1), Swish(out), nn.Conv2d(out, out, 3, padding=1),
         )  # fmt: skip
         self.skip = nn.Identity() if out == channels else nn.Conv2d(channels, out, 1)
 
@@ -44,6 +59,15 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).flatten(2).mT.chunk(3, dim=-1)
         return x + self.out(F.scaled_dot_product_attention(q, k, v).mT.reshape(x.shape))
+
+
+class Network(nn.Sequential):
+    """Layers of which none mixes images, so that a large batch without gradients may be cut."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or len(x) <= AT_ONCE:
+            return super().forward(x)
+        return torch.cat([super(Network, self).forward(part) for part in x.split(AT_ONCE)])
 
 
 def _level(channels: int, out: int, depth: int, attend: bool) -> list[nn.Module]:
@@ -69,7 +93,7 @@ def networks(multipliers: tuple[int, ...], attend: bool, latent: int | None = No
     The networks have their own GroupNorm: a norm other than "none" and "latent" raises ValueError.
     """
 
-    def build(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Sequential, nn.Sequential]:
+    def build(channels: int, dim: int, width: int, norm: str) -> tuple[Network, Network]:
         if norm not in ("none", "latent"):
             raise ValueError(f"norm is {norm!r}: a residual network has its own GroupNorm and takes 'none' or 'latent'")
         widths = [width * m for m in multipliers]
@@ -80,18 +104,18 @@ def networks(multipliers: tuple[int, ...], attend: bool, latent: int | None = No
             if i:
                 down += [nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(before, before, 3, stride=2)]
             down += _level(before, after, 2, attend and i == len(widths) - 1)
-        down += [*_middle(deepest), group_norm(deepest), nn.SiLU(), nn.Conv2d(deepest, between, 3, padding=1)]
+        down += [*_middle(deepest), Swish(deepest), nn.Conv2d(deepest, between, 3, padding=1)]
 
         up: list[nn.Module] = [nn.Conv2d(between, deepest, 3, padding=1), *_middle(deepest)]
         for i, (before, after) in enumerate(zip([deepest, *widths[::-1]], widths[::-1])):
             if i:
                 up += [nn.Upsample(scale_factor=2), nn.Conv2d(before, before, 3, padding=1)]
             up += _level(before, after, 3, attend and i == 0)
-        up += [group_norm(width), nn.SiLU(), nn.Conv2d(width, channels, 3, padding=1)]
+        up += [Swish(width), nn.Conv2d(width, channels, 3, padding=1)]
 
         if latent is not None:
             down, up = [*down, nn.Conv2d(between, dim, 1)], [nn.Conv2d(dim, between, 1), *up]
-        return nn.Sequential(*down), nn.Sequential(*up)
+        return Network(*down), Network(*up)
 
     return build
 

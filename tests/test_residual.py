@@ -8,7 +8,8 @@ import torch
 from rotvq import VectorQuantizer, residual
 from rotvq.config import Config
 from rotvq.models import MODELS
-from rotvq.train import build, train
+from rotvq.start import build
+from rotvq.train import train
 
 #: Parameters of (encoder, decoder), counted by running the authors' own classes: Encoder and Decoder of
 #: CompVis/taming-transformers at 3ba01b2 (taming/modules/diffusionmodules/model.py), with the arguments that
@@ -67,6 +68,21 @@ def test_a_narrow_one_goes_forward_and_back(name, norm):
     assert all(p.grad.abs().sum() > 0 for p in [*model.encoder.parameters()][:2])
     length = model.encode(x).norm(dim=-1)
     assert torch.allclose(length, torch.full_like(length, 8**0.5), rtol=1e-3) == (norm == "latent")
+
+
+def test_what_saves_memory_changes_no_value(monkeypatch):
+    """A batch cut in parts without gradients, and GroupNorm computed again for the gradient."""
+    torch.manual_seed(0)
+    encoder, _ = residual.f4(3, 4, 16, "none")
+    x = torch.rand(5, 3, 16, 16)
+    whole = encoder(x)
+    monkeypatch.setattr(residual, "AT_ONCE", 2)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(x), whole)
+    gradients = torch.autograd.grad(whole.square().sum(), list(encoder.parameters()))
+    monkeypatch.setattr(residual, "checkpoint", lambda f, x, **options: f(x))
+    kept = torch.autograd.grad(encoder(x).square().sum(), list(encoder.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(gradients, kept))
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
