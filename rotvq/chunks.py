@@ -8,7 +8,7 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-CHUNK = 1 << 16  # numbers at a time
+CHUNK = 1 << 17  # numbers at a time
 
 
 def whole(x: Tensor) -> bool:
