@@ -101,11 +101,16 @@ def _run(missing: list[Config], records: Records, engine: Engine, device: str, p
 
 
 def _work(fn, config: Config, device: str) -> tuple[dict, dict]:
-    """In a worker: one run on one thread, and where it came from."""
-    start = time.perf_counter()
+    """In a worker: one run on one thread, and where it came from.
+
+    On a CPU its ``seconds`` are processor time, which other work on the machine hardly changes; elsewhere they are wall
+    time, which ``wall_seconds`` are everywhere.
+    """
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    start, wall = clock(), time.perf_counter()
     result = fn(config, device=device, threads=1)
-    seconds = time.perf_counter() - start
-    return result, provenance.describe(config, device=device, threads=1, seconds=seconds)
+    spent = {"seconds": clock() - start, "wall_seconds": time.perf_counter() - wall}
+    return result, provenance.describe(config, device=device, threads=1, **spent)
 
 
 def work(config: Config) -> float:

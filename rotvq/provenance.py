@@ -94,8 +94,8 @@ def peak_bytes(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def describe(config: Config, *, device: str, threads: int, seconds: float) -> dict:
-    """The provenance of one run that has just ended in this process."""
+def describe(config: Config, *, device: str, threads: int, **seconds: float) -> dict:
+    """The provenance of one run that has just ended in this process. seconds: what it took, by name."""
     return {
         **code(),
         "python": platform.python_version(),
@@ -104,7 +104,7 @@ def describe(config: Config, *, device: str, threads: int, seconds: float) -> di
         "device": kind(device),
         "threads": threads,
         "data": images.load(config.data, config.seed).sha256,
-        "seconds": round(seconds, 2),
+        **{name: round(value, 2) for name, value in seconds.items()},
         "peak_bytes": peak_bytes(device),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -87,7 +87,8 @@ def spread(config: Config, records: Records) -> dict[str, float]:
 def code_path(config: Config) -> tuple:
     """What decides which statements a run executes: names, and whether an optional part is on."""
     names = tuple(value for value in config.as_dict().values() if isinstance(value, str))
-    optional = (config.clip, config.mix, config.warmup, config.pretrain_steps, config.weight_decay)
+    optional = (config.clip, config.mix, config.warmup, config.pretrain_steps, config.weight_decay,
+                config.centre_offset, config.latent_scale != 1)  # fmt: skip
     return (*names, *map(bool, optional))
 
 
