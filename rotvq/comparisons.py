@@ -1,46 +1,49 @@
-"""Arms compared cell by cell, paired by seed: the tables and sentences of the experiment pages."""
+"""Metrics and comparisons in words: a ratio for a table, for a sentence, and its verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import itertools
+from collections.abc import Iterable
 
-import pandas as pd
-
-from rotvq import stats
 from rotvq.stats import Paired
 
-Cells = Mapping[str, Mapping[str, Any]]  # label -> the fields of Config that pick the cell's runs
+ALPHA = 0.05  # of the primary comparisons of a page together
+TITLES = {
+    "mse": "MSE", "psnr": "PSNR, dB", "quantisation_error": "|z − q|²", "relative_error": "|z − q|² / Var z",
+    "z_variance": "Var z", "z_squared": "E|z|²", "z_norm": "|z|", "q_norm": "|q|", "r": "|q| / |z|",
+    "theta_deg": "angle, degrees", "usage": "share of codes used", "perplexity": "perplexity",
+    "reconstruction": "reconstruction loss", "gradient_ratio": "reconstruction / commitment gradient",
+}  # fmt: skip
 
 
-def runs(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:
-    """The rows whose fields have these values, in order of their seeds."""
-    for name, value in where.items():
-        frame = frame[frame[name] == value]
-    return frame.sort_values("seed")
+def title(metric: str) -> str:
+    """A metric in words: 'test_mse' is 'test MSE'; usage and perplexity without a split are those of one batch."""
+    split, _, rest = metric.partition("_")
+    if split in ("test", "validation"):
+        return f"{split} {TITLES.get(rest, rest.replace('_', ' '))}"
+    return TITLES.get(metric, metric.replace("_", " ")) + " of a batch" * (metric in ("usage", "perplexity"))
 
 
-def ratio(frame: pd.DataFrame, metric: str, arm: Mapping, against: Mapping, **where: Any) -> Paired:
-    """Geometric mean of metric(arm) / metric(against) over the seeds that both have; see :func:`rotvq.stats.ratio`."""
-    a, b = (runs(frame, **where, **fields).set_index("seed")[metric] for fields in (arm, against))
-    seeds = a.index.intersection(b.index)
-    return stats.ratio(a[seeds].tolist(), b[seeds].tolist())
+def span(seeds: Iterable[int]) -> str:
+    """Seeds in words: '0–4, 100–109'."""
+    found = sorted(set(seeds))
+    groups = [list(g) for _, g in itertools.groupby(found, key=lambda s: s - found.index(s))]
+    return ", ".join(f"{g[0]}–{g[-1]}" if len(g) > 1 else f"{g[0]}" for g in groups)
 
 
-def table(frame: pd.DataFrame, metric: str, cells: Cells, arm: Mapping, against: Mapping) -> pd.DataFrame:
-    """A row a cell: the mean of both, the ratio with its interval, the exact p, and Holm's p over these rows."""
-    pairs = {label: ratio(frame, metric, arm, against, **where) for label, where in cells.items()}
-    adjusted = stats.holm([pair.p for pair in pairs.values()])
-    rows = {}
-    for (label, pair), holm in zip(pairs.items(), adjusted, strict=True):
-        means = [f"{runs(frame, **cells[label], **fields)[metric].mean():.5f}" for fields in (against, arm)]
-        rows[label] = [*means, times(pair), pair.n, f"{pair.p:.3f}", f"{holm:.3f}"]
-    return pd.DataFrame.from_dict(rows, "index", columns=["against", "arm", "ratio (95 % CI)", "n", "p", "Holm p"])
+def times(pair: Paired | None) -> str:
+    """A ratio with its interval, for a table: '0.56 (0.53 to 0.59)'; empty where there is none."""
+    if not pair or not pair.n:
+        return ""
+    return f"{pair.mean:.3g}" + (f" ({pair.low:.3g} to {pair.high:.3g})" if pair.n > 1 else "")
 
 
-def times(pair: Paired) -> str:
-    """A ratio with its interval, for a table: '0.56 (0.53 to 0.59)'."""
-    return f"{pair.mean:.3g} ({pair.low:.3g} to {pair.high:.3g})"
+def counted(pair: Paired | None) -> str:
+    """The same with its n, and the pairs that diverged: '0.56 (0.53 to 0.59), n = 5'."""
+    if pair is None:
+        return ""
+    lost = f", {pair.diverged} diverged" if pair.diverged else ""
+    return f"{times(pair)}, n = {pair.n}{lost}".removeprefix(", ")
 
 
 def separated(pair: Paired) -> str:
@@ -48,7 +51,31 @@ def separated(pair: Paired) -> str:
     return "lower" if pair.high < 1 else "higher" if pair.low > 1 else "not separated"
 
 
-def phrase(pair: Paired) -> str:
-    """A ratio as a change with its interval: '-3.2 % (95 % CI -5.0 to -1.3, n = 5)', with a true minus sign."""
-    change, low, high = (f"{100 * (x - 1):+.1f}".replace("-", "−") for x in (pair.mean, pair.low, pair.high))
-    return f"{change} % ({pair.level:.0%} CI {low} to {high}, n = {pair.n})".replace("95%", "95 %")
+def verdict(pair: Paired | None, expected: str, p: float) -> str:
+    """'as expected' or 'the opposite'; 'not settled' where Holm's p is not below `ALPHA`; 'not run'."""
+    if expected not in ("lower", "higher"):
+        raise ValueError(f"expected is {expected!r}: it must be lower or higher")
+    if pair is None:
+        return "not run"
+    if p >= ALPHA:
+        return "not settled"
+    lower = pair.signs.wins > pair.signs.losses if pair.diverged else pair.mean < 1
+    return "as expected" if lower == (expected == "lower") else "the opposite"
+
+
+def phrase(pair: Paired | None) -> str:
+    """A ratio in a sentence: '−3.2 % (95 % CI −5.0 to −1.3, n = 5)'; from 2 on '8.3 times (95 % CI 7 to 10, ...)'."""
+    if pair is None:
+        return "not run"
+    lost = f", {pair.diverged} diverged" if pair.diverged else ""
+    if not pair.n:
+        return f"no pair finished (n = 0{lost})"
+    numbers = [pair.mean, pair.low, pair.high]
+    if pair.mean < 2:
+        change, low, high = (f"{100 * (x - 1):+.1f}".replace("-", "−") for x in numbers)
+        change += " %"
+    else:
+        change, low, high = (f"{x:.2g}" if x < 10 else f"{x:,.0f}" for x in numbers)
+        change += " times"
+    interval = f"{100 * pair.level:.0f} % CI {low} to {high}, " if pair.n > 1 else ""
+    return f"{change} ({interval}n = {pair.n}{lost})"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from rotvq import figures
+from rotvq import figures, plots
 from rotvq.estimators import ESTIMATORS
 from rotvq.figures import ARMS, CSS, Figure
 
@@ -34,7 +34,7 @@ def contrast(a, b):
 def drawn(**kwargs):
     with plt.rc_context(figures.style()):
         fig, ax = plt.subplots()
-        figures.seeds(ax, [1, 2, 3], [[1.0, 2.0, 3.0], [2.0, 2.0, float("nan")]], "ste", **kwargs)
+        plots.seeds(ax, [1, 2, 3], [[1.0, 2.0, 3.0], [2.0, 2.0, float("nan")]], "ste", **kwargs)
         ax.set_xlabel("step")
         ax.legend()
     return fig
@@ -53,6 +53,24 @@ def test_arms_can_be_seen_on_both_pages(name):
 def test_arms_differ_by_more_than_colour():
     for (a, one), (b, two) in itertools.combinations(ARMS.items(), 2):
         assert (one.linestyle, one.marker) != (two.linestyle, two.marker), (a, b)
+
+
+MANY = {f"arm {n}": {"estimator": "ste", "gamma": float(n)} for n in range(20)} | {
+    "rotation": {"estimator": "rotation"}
+}
+
+
+def test_arms_of_a_study_look_the_same_whatever_is_drawn_with_them():
+    drawn = figures.arms(MANY)
+    assert drawn["arm 0"] == ARMS["ste"]._replace(label="arm 0") and drawn["rotation"] == ARMS["rotation"]
+    assert figures.arms(MANY) == drawn and figures.arms({**MANY, "later": {"gamma": 7.0}}).items() >= drawn.items()
+
+
+def test_arms_of_a_study_can_be_told_apart_and_seen():
+    drawn = [*ARMS.values(), *(arm for label, arm in figures.arms(MANY).items() if label not in ("arm 0", "rotation"))]
+    assert len({(str(arm.linestyle), arm.marker) for arm in drawn}) == len(drawn)
+    for color in figures.SPARE["colors"]:
+        assert contrast(color, "#ffffff") >= 3 and contrast(color, "#121212") >= 3
 
 
 def test_figure_follows_the_page():
@@ -82,23 +100,6 @@ def test_several_figures_are_one_picture():
 def test_a_figure_needs_words():
     with pytest.raises(ValueError, match="alt is empty"):
         Figure(drawn(), alt=" ")
-
-
-def test_seeds_draws_each_seed_and_their_mean():
-    fig = drawn(label="arm")
-    lines = fig.axes[0].lines
-    assert [list(line.get_ydata()) for line in (lines[0], lines[2])] == [[1.0, 2.0, 3.0], [1.5, 2.0, 3.0]]
-    assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == ["arm"]
-    plt.close(fig)
-
-
-def test_paired_dots_draws_every_point_the_mean_and_the_interval():
-    fig, ax = plt.subplots()
-    figures.paired_dots(ax, [("first", [1.0, 2.0, 6.0], (0.0, 5.0)), ("second", [-1.0], None)])
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["second", "first"]
-    xs = [list(line.get_xdata()) for line in ax.lines]
-    assert [1.0, 2.0, 6.0] in xs and [0.0, 5.0] in xs and [3.0] in xs and [-1.0] in xs
-    plt.close(fig)
 
 
 @pytest.mark.parametrize("value", [0.5, 3])

@@ -1,0 +1,124 @@
+"""What an experiment page calls: when it trains and when it only reads, and what it glues."""
+
+import pytest
+from test_study import store
+
+from rotvq import figures, report, stats
+from rotvq.chapters import CHAPTERS, Block, Chapter
+from rotvq.study import Study
+
+SMALL = {"data": "fashion-mnist-mini", "codebook_size": 16}
+ONE, TWO = {"STE": {"estimator": "ste"}}, {"STE": {"estimator": "ste"}, "zero": {"estimator": "zero"}}
+GRID = Chapter(1.0, {
+    "explore": Block(ONE, {"": {}}, [0, 1], SMALL | {"steps": 3}),
+    "confirm": Block(ONE, {"": {}}, [100], SMALL | {"steps": 3}),
+    "long": Block(ONE, {"": {}}, [0, 1], SMALL | {"steps": 8}),
+})  # fmt: skip
+
+
+@pytest.fixture
+def said(monkeypatch):
+    glued = {}
+    monkeypatch.setattr("rotvq.report.glue", glued.__setitem__)
+    monkeypatch.setattr(figures, "display", lambda *_, **__: None)
+    return glued
+
+
+@pytest.fixture
+def committed(tmp_path, monkeypatch):
+    """A chapter whose committed store is a temporary folder, and the ids of what a page trains."""
+    monkeypatch.setitem(report.CHAPTERS, "test", GRID)
+    monkeypatch.setattr(report, "store", lambda chapter, folder: report.grid.Records(folder or tmp_path / "committed"))
+    trained = []
+
+    def run(configs, records, engine, device):
+        trained.extend((c.seed, c.steps) for c in records.missing(configs))
+        return iter(())
+
+    monkeypatch.setattr(report.grid, "run", run)
+    return tmp_path / "committed", trained
+
+
+def test_a_published_page_reads_what_there_is(committed, said):
+    folder, trained = committed
+    store(folder, GRID.configs()[:2])
+    runs = report.gather("test")
+    assert runs.published and not trained and runs.coverage == "2 of 5 planned runs; the others were not run"
+    assert not report.gather("test", seeds=1).published and not trained, "a part of it is only read, too"
+
+
+@pytest.mark.parametrize("asked, missing", [
+    ({"engine": "serial"}, [(100, 3), (0, 8), (1, 8)]),
+    ({"records": "another"}, [(0, 3), (1, 3), (100, 3), (0, 8), (1, 8)]),
+    ({"gamma": 1.0}, [(0, 3), (1, 3), (100, 3), (0, 8), (1, 8)]),
+    ({"gamma": None, "steps": 5}, [(0, 5), (1, 5), (100, 5)]),
+    ({"seeds": 3}, [(2, 3), (0, 8), (1, 8), (2, 8)]),
+])  # fmt: skip
+def test_anything_else_is_trained(committed, said, asked, missing, tmp_path):
+    folder, trained = committed
+    store(folder, GRID.configs()[:2])
+    if "records" in asked:
+        asked = {"records": str(tmp_path / "another")}
+    report.gather("test", **asked)
+    assert sorted(trained) == sorted(missing)
+
+
+def test_an_empty_store_is_filled(committed, said):
+    report.gather("test")
+    assert len(committed[1]) == 5
+
+
+def test_a_run_that_fails_stops_the_page(committed, said, monkeypatch):
+    failed = [(config, report.grid.Failure(OSError("no space"))) for config in GRID.configs()]
+    monkeypatch.setattr(report.grid, "run", lambda *_, **__: iter(failed))
+    with pytest.raises(RuntimeError, match="failed: OSError: no space"):
+        report.gather("test")
+
+
+def test_glue_all_names_and_words(said):
+    pair = stats.ratio([1, 1], [2, 2])
+    report.glue_all("mse", {("rotation", "k-means × 0.1"): pair, ("rotation", "uniform 1/K"): None, "n": 3})
+    assert said == {"mse-rotation-k-means-0.1": "−50.0 % (95 % CI −50.0 to −50.0, n = 2)",
+                    "mse-rotation-uniform-1-k": "not run", "mse-n": 3}  # fmt: skip
+
+
+def test_glue_all_refuses_two_values_of_one_name(said):
+    with pytest.raises(ValueError, match="two of these have one name"):
+        report.glue_all("mse", {"a b": 1, "a-b": 2})
+
+
+def test_cost_says_what_is_shown(committed, said):
+    folder, _ = committed
+    configs = GRID.configs()
+    store(folder, configs[:3], diverged=configs[:1])
+    report.cost(report.gather("test"))
+    assert said["runs"] == 3 and said["diverged"] == 1 and said["core-hours"] == 3.0 and said["seconds-per-run"] == 3600
+    assert (said["explored"], said["confirmed"], said["steps"]) == ("0–1", "100", "3")
+
+
+def test_look_trains_every_arm(said):
+    figure = report.look({"STE": {"estimator": "ste"}, "zero": {"estimator": "zero"}}, steps=1, codebook_size=16)
+    assert figure._repr_mimebundle_()["text/html"].count("<svg") == 3
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("profile", ["smoke", "standard", "full"])
+def test_every_planned_run_of_a_chapter_has_a_place_in_a_study_of_its_blocks(
+    chapter, profile, tmp_path, said, monkeypatch
+):
+    """Whatever a profile changes (steps, sizes, warm-ups): arms and cells find the runs that they name."""
+    monkeypatch.setattr(report.grid, "run", lambda *_, **__: iter(()))
+    runs = report.gather(chapter, profile, records=str(tmp_path))
+    blocks = CHAPTERS[chapter].blocks.values()
+    placed = {c for block in blocks for configs in Study(runs, block).planned.values() for c in configs}
+    assert placed == set(runs.planned)
+
+
+def test_what_a_reader_changes_reaches_the_study(committed, said):
+    runs = report.gather("test", gamma=2.0, steps=5, seeds=3, estimator=["ste", "zero"])
+    study = Study(runs, Block(TWO, {"": {}}, base=SMALL))
+    for arm, fields in TWO.items():
+        found = study.planned[arm, ""]
+        assert [(c.estimator, c.gamma, c.steps, c.seed) for c in found] == [
+            (fields["estimator"], 2.0, 5, s) for s in range(3)
+        ]
