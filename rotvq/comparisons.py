@@ -51,6 +51,14 @@ def separated(pair: Paired) -> str:
     return "lower" if pair.high < 1 else "higher" if pair.low > 1 else "not separated"
 
 
+def close(pair: Paired, share: float) -> str:
+    """Whether a ratio is within ``share`` of 1, up or down by that factor: 'yes' or 'no' where its whole interval says
+    so, else 'open'.
+    """
+    low, high = 1 / (1 + share), 1 + share
+    return "yes" if low <= pair.low and pair.high <= high else "no" if pair.high < low or high < pair.low else "open"
+
+
 def verdict(pair: Paired | None, expected: str, p: float) -> str:
     """'as expected' or 'the opposite'; 'not settled' where Holm's p is not below `ALPHA`; 'not run'."""
     if expected not in ("lower", "higher"):

@@ -114,9 +114,10 @@ def dots(study: Study, metric: str = "test_mse", *, against: str | Key, at: int 
     """The ratios of `Study.table`: each pair a point; fresh seeds have a row of their own below the others."""
     phases = [(f, study.pairs(metric, against=against, at=at, fresh=f)) for f in (False, True) if study.seeds(f)]
     styles, rows = arms(study.arms), []
-    single = len({arm for _, pairs in phases for (arm, _), pair in pairs.items() if pair}) == 1
-    for key in study.members:
-        name = key[1] if single else ", ".join(filter(None, key[::-1]))
+    keys = [key for key in study.members if any(pairs.get(key) for _, pairs in phases)]
+    varied = [place for place in (1, 0) if len({key[place] for key in keys}) > 1] or [1 if keys and keys[0][1] else 0]
+    for key in keys:
+        name = ", ".join(key[place] for place in varied)
         for fresh, pairs in phases:
             if pairs.get(key):
                 label = f"{name}, seeds {span(study.seeds(True))}" if fresh else name

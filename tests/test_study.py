@@ -227,6 +227,13 @@ def test_verdict(pair, expected, p, word):
     assert comparisons.verdict(pair, expected, p) == word
 
 
+@pytest.mark.parametrize(
+    "a, word", [([1.0, 1.01, 1.02], "yes"), ([1.0, 1.2], "open"), ([1.5, 1.51, 1.52], "no"), ([0.8, 0.81], "no")]
+)
+def test_close(a, word):
+    assert comparisons.close(stats.ratio(a, [1.0] * len(a)), 0.1) == word
+
+
 def test_a_verdict_needs_a_direction():
     with pytest.raises(ValueError, match="'less': it must be lower or higher"):
         comparisons.verdict(None, "less", 1.0)
