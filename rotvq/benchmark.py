@@ -198,8 +198,8 @@ def _tensors(cell: Cell, n: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def predicted_bytes(cell: Cell, arm: str) -> float:
-    """The peak at n latents, from two short batches: every arm's memory is a constant plus so much a latent."""
-    few = max(1, min(64, 8192 // cell.d))
+    """The peak at n latents, a constant plus so much a latent, from two batches that outweigh copies of the codes."""
+    few = min(cell.n // 2, max(64, 2 * cell.d)) if cell.kind == "step" else max(1, min(64, 8192 // cell.d))
     low, high = (peak_bytes(ARMS[cell.kind][arm](cell, *_tensors(cell, n)), cell.device) for n in (few, 2 * few))
     return low + (high - low) / few * (cell.n - few)
 
