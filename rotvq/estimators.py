@@ -154,7 +154,8 @@ class Estimator:
         if self.constant:
             out = v * self.clip[0] if self.clip[0] != 1 else v
         else:
-            z, q = z.detach().to(v.dtype), q.detach().to(v.dtype)
+            z, q = (x.detach().to(v.dtype).contiguous() for x in (z, q))
+            v = v.contiguous()  # channels first in memory, all that follows is three times as slow
             if centre is not None:
                 z, q = z - centre.detach(), q - centre.detach()
             a, b, r = directions(z, q)
