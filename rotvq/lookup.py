@@ -78,7 +78,7 @@ def _nearest(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
         width = min(len(codes), max(BLOCK, memory // (4 * dtype.itemsize * codes.shape[1])), WIDTH)
         blocks = -(-width // BLOCK)
         tile = min(TILE, memory // 4) if z.device.type == "cpu" else memory // 4
-        rows = min(len(z), max(1, tile // (dtype.itemsize * blocks * BLOCK)))
+        rows = min(len(z), max(1, tile // (dtype.itemsize * (blocks * BLOCK + z.shape[1]))))
         best = torch.full((len(z),), -torch.inf, dtype=dtype, device=z.device)
         room = z.new_empty(rows, blocks + 1, BLOCK)  # products into rows 2^k apart are slow: one block more
         wide = z.new_ones(rows, z.shape[1] + 1)  # a last entry 1 takes the bias: cheaper than to add it
@@ -105,8 +105,9 @@ def _(z, codes, metric, memory):
 def nearest(z: Tensor, codes: Tensor, metric: str = "euclidean", memory: int = 64 << 20) -> Tensor:
     """Index of the nearest of ``codes`` (K, d) for every vector of ``z`` (..., d): int64, shape (...).
 
-    metric: "euclidean" or "cosine". memory: bytes of working space. Half precision is ranked in
-    float32. Ties go to the lowest index. Raises ValueError on an unknown metric or shapes that do not match.
+    metric: "euclidean" or "cosine". memory: bytes of working space, beyond the copy of z that half precision and
+    strides need. Half precision is ranked in float32. Ties go to the lowest index. Raises ValueError on an unknown
+    metric or shapes that do not match.
 
     >>> nearest(torch.tensor([[0.9, 0.1]]), torch.eye(2))
     tensor([0])
