@@ -11,7 +11,7 @@ ALPHA = 0.05  # of the primary comparisons of a page together
 TITLES = {
     "mse": "MSE", "psnr": "PSNR, dB", "quantisation_error": "|z − q|²", "relative_error": "|z − q|² / Var z",
     "z_variance": "Var z", "z_squared": "E|z|²", "z_norm": "|z|", "q_norm": "|q|", "r": "|q| / |z|",
-    "theta_deg": "angle, degrees", "usage": "share of codes used", "perplexity": "perplexity",
+    "theta_deg": "angle, degrees",
     "reconstruction": "reconstruction loss", "gradient_ratio": "reconstruction / commitment gradient",
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ page, and each arm differs from the others by line and marker as well, so that c
 
 from __future__ import annotations
 
+import ast
 import base64
 import html
 import io
@@ -189,7 +190,7 @@ def glue(name: str, value) -> None:
     if getattr(value, "ndim", None) == 0:  # a number of numpy or torch
         value = value.item()
     mime = getattr(value, "_repr_mimebundle_", None)
-    bundle = mime() if mime else {"text/plain": value if isinstance(value, str) else repr(value)}
+    bundle = mime() if mime else {"text/plain": value if isinstance(value, str) and _is_prose(value) else repr(value)}
     if hasattr(value, "to_html"):  # a pandas table
         bundle["text/html"] = value.to_html(border=0)
     prefix = "application/papermill.record/"
@@ -198,6 +199,15 @@ def glue(name: str, value) -> None:
         raw=True,
         metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
     )
+
+
+def _is_prose(text: str) -> bool:
+    """False for words such as '2,000' that the text would read as a value of Python, there (2, 0)."""
+    try:
+        ast.literal_eval(text)
+        return False
+    except (SyntaxError, ValueError):
+        return True
 
 
 def used(runs: Iterable) -> None:

@@ -215,7 +215,7 @@ def effect_map(study: Study, metric: str = "test_mse", *, against: str | Key, ro
 
 def _nothing() -> Figure:
     """In place of a figure of which no run has a record."""
-    fig, ax = plt.subplots(figsize=PANEL)
+    fig, ax = plt.subplots(figsize=(PANEL[0], 0.3))
     ax.text(0.5, 0.5, "not run", ha="center", va="center")
     ax.axis("off")
     return Figure(fig, alt="No run of this figure has a record.")

@@ -89,7 +89,7 @@ def cost(runs: Runs) -> None:
         "seconds-per-run": final.seconds.mean(),
         "status": ", ".join(f"{count} {status}" for status, count in final.status.value_counts().items()),
         "diverged": int(final.diverged_at.notna().sum()),
-        "steps": ", ".join(f"{steps:,}" for steps in sorted(final.steps.unique())),
+        "steps": " and ".join(f"{steps:,}" for steps in sorted(final.steps.unique())),
     })  # fmt: skip
 
 

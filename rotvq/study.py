@@ -144,10 +144,13 @@ class Study:
         return {key: self.pair(*key, metric, against=against, at=at, fresh=fresh) for key in keys}
 
     def best(self, metric: str = "test_mse", **where: Any) -> dict[str, tuple[float, str]]:
-        """Of each arm the lowest mean and its cell, best arm first. A cell in which a run diverged is no candidate."""
+        """Of each arm its lowest mean and that cell, best arm first. A cell in which a run diverged is left out."""
         found = {key: self.values(*key, metric, **where) for key in self.members}
-        means = [(float(v.mean()), *key) for key, v in found.items() if len(v) and v.notna().all()]
-        return {arm: (mean, cell) for mean, arm, cell in sorted(means, reverse=True)[::-1]}
+        means = [(float(v.mean()), arm, cell) for (arm, cell), v in found.items() if len(v) and v.notna().all()]
+        lowest: dict[str, tuple[float, str]] = {}
+        for mean, arm, cell in sorted(means):
+            lowest.setdefault(arm, (mean, cell))
+        return lowest
 
     def plan(self) -> pd.DataFrame:
         """What was planned: a row an arm and a cell, the fields that it sets, the seeds, the runs with a record."""
@@ -191,12 +194,15 @@ class Study:
         On the seeds that confirm, or on the others where none are planned. Holm's correction counts all that were
         named, run or not. See :func:`.verdict`.
         """
-        fresh = any(c.seed >= FRESH for planned in self.planned.values() for c in planned)
+        seeds = {c.seed for configs in self.planned.values() for c in configs}
+        fresh = max(seeds) >= FRESH
         found = {key: self.pair(*key, metric, against=against, at=at, fresh=fresh) for key in expected}
         adjusted = stats.holm([pair.p if pair else 1.0 for pair in found.values()])
         rows = [
-            {"expected": expected[key], f"ratio, seeds {span(self.seeds(fresh)) or 'planned'}": counted(pair),
-             "p": f"{pair.p:.3g}" if pair else "", "Holm p": f"{p:.3g}", "verdict": verdict(pair, expected[key], p)}
+            {"expected": expected[key],
+             f"ratio, seeds {span(s for s in seeds if (s >= FRESH) == fresh)}": counted(pair),
+             "p": f"{pair.p:.3g}" if pair else "", "Holm p": f"{p:.3g}" if pair else "",
+             "verdict": verdict(pair, expected[key], p)}
             for (key, pair), p in zip(found.items(), adjusted)
         ]  # fmt: skip
         return pd.DataFrame(rows, index=_index(list(expected)))

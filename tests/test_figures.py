@@ -122,8 +122,11 @@ def test_glue_writes_numbers_that_can_be_formatted(value, monkeypatch):
     assert said == [{"application/papermill.record/text/plain": "0.5"}]
 
 
-def test_glue_writes_words_without_quotes(monkeypatch):
+@pytest.mark.parametrize("words", ["2.0 to 3.1 %", "2,000", "100", "0–4", "(1, 2)", "None"])
+def test_glue_writes_words_that_the_page_shows_as_they_are(words, monkeypatch):
+    from myst_nb.core.variables import format_plain_text
+
     said = []
     monkeypatch.setattr(figures, "display", lambda data, **_: said.append(data))
-    figures.glue("name", "2.0 to 3.1 %")
-    assert said == [{"application/papermill.record/text/plain": "2.0 to 3.1 %"}]
+    figures.glue("name", words)
+    assert format_plain_text(said[0]["application/papermill.record/text/plain"], "") == words

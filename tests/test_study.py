@@ -191,6 +191,13 @@ def test_five_pairs_settle_nothing(tmp_path):
     assert study.verdicts({("rotation", "uniform"): "lower"}, against="STE").verdict.tolist() == ["not settled"]
 
 
+def test_best_is_the_lowest_mean_of_each_arm(study):
+    best = study.best()
+    assert list(best) == ["rotation", "STE"] and best["rotation"][1] == "uniform"
+    for arm, (mean, cell) in best.items():
+        assert mean == study.mean(arm, cell, "test_mse") == min(study.mean(arm, c, "test_mse") for c in CELLS)
+
+
 def test_levels_are_means_at_a_step(study):
     levels = study.levels(["r", "usage"], arms=["STE"], at=1)
     assert levels.to_numpy().tolist() == [["1", "0.5"]] * 2 and list(levels.index) == ["uniform", "k-means"]
@@ -199,8 +206,8 @@ def test_levels_are_means_at_a_step(study):
 
 def test_ratios_stand_beside_one_another(study):
     table = study.ratios(["test_mse", "usage"], against="STE", at=500)
-    assert list(table.columns) == ["test MSE", "share of codes used of a batch"]
-    assert table["share of codes used of a batch"].tolist() == ["1 (1 to 1)"] * 2
+    assert list(table.columns) == ["test MSE", "usage of a batch"]
+    assert table["usage of a batch"].tolist() == ["1 (1 to 1)"] * 2
 
 
 # words
