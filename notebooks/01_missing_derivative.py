@@ -18,6 +18,8 @@
 # Symbols, for the whole book: $z\in\mathbb R^d$ is the encoder's output, $q$ its code, $z_q$ what the decoder sees,
 # $g=\partial L/\partial z_q$ the gradient that the decoder sends back. Gradients are columns.
 # $\mathrm{sg}[\cdot]$ is stop-gradient: the identity forwards, a constant backwards.
+#
+# A mark like <claim:A-077> leads to the row of the ledger that says who claims this, and what checks it: {ref}`claims`.
 
 # %% tags=["parameters"]
 K: int = 12  # codes in the pictures
@@ -48,10 +50,15 @@ draw = torch.Generator().manual_seed(seed)
 # :label: def-quantiser
 # For codes $e_1,\dots,e_K\in\mathbb R^d$, $\mathrm{VQ}(z)=e_{k(z)}$, where $k(z)$ is the lowest index among those that
 # minimise $|z-e_k|$. The *cell* of $e_k$ is $V_k=\{z: |z-e_k|\le|z-e_j|\text{ for all }j\}$.
+# <claim:A-009> <claim:A-071> <claim:A-073>
 # ````
 #
 # The lowest index settles ties, so $\mathrm{VQ}$ is a map. The cells are closed and share their faces; on a face, $z$
 # lies in several cells and has one code.
+#
+# The quantisation error $|z-\mathrm{VQ}(z)|$ is the distance to the nearest code, and $0$ exactly at the codes
+# <claim:A-072>. A codebook is judged by the mean of its square, $\mathbb E|z-\mathrm{VQ}(z)|^2$ <claim:A-105>. One more
+# code cannot increase it, since no latent has to use that code <claim:A-174>.
 #
 # ````{prf:proposition} Cells are convex polyhedra
 # :label: prop-cells
@@ -61,14 +68,15 @@ draw = torch.Generator().manual_seed(seed)
 # \langle z, e_j-e_k\rangle \le \tfrac12\left(|e_j|^2-|e_k|^2\right), \qquad j\ne k .
 # ```
 # So the cells are convex. Together they cover $\mathbb R^d$. If the codes are distinct, two cells share boundary
-# points only.
+# points only. <claim:A-074> <claim:A-075> <claim:A-076>
 # ````
 #
 # ````{prf:proof}
 # $|z-e_k|^2-|z-e_j|^2 = 2\langle z,e_j-e_k\rangle + |e_k|^2-|e_j|^2$: the square $|z|^2$ cancels, and what remains is
 # affine in $z$. So $|z-e_k|\le|z-e_j|$ is {eq}`eq-half-space`. A half-space is convex, and so is an intersection of
 # convex sets. Some code is nearest to each $z$, so the cells cover. If $e_j\ne e_k$, equality in {eq}`eq-half-space`
-# defines a hyperplane, and a common point of $V_j$ and $V_k$ lies on it.
+# defines a hyperplane, and a common point of $V_j$ and $V_k$ lies on it. As near to this point as one likes there are
+# points on either side, so it is a boundary point of both cells.
 # ````
 
 # %%
@@ -94,7 +102,7 @@ glue("true_distance", (middle - there).norm().item())
 # $|z_t-e_i|\le|z_t-e_j|$: the triangle inequality puts the bound *above* $|z_t-e_j|$. For $z_1=(0,1)$, $z_2=(0,-1)$,
 # $t=\frac12$ and $e_j=(-1.5,0)$ it is {glue:text}`chain:.3f` where {glue:text}`true_distance:.3f` is required.
 # That $f\le g$ on two points, for convex $f$ and $g$, says nothing about the points between. Squares save the
-# argument, since their difference is affine.
+# argument, since their difference is affine. <claim:A-077>
 # ```
 #
 # ## The derivative is zero
@@ -108,12 +116,15 @@ glue("true_distance", (middle - there).norm().item())
 # :label: eq-margin
 # \delta=\min_{j\ne k}\frac{|z-e_j|^2-|z-e_k|^2}{2\,|e_j-e_k|}.
 # ```
+# <claim:B-001> <claim:A-078> <claim:A-080> <claim:A-081>
 # ````
 #
 # ````{prf:proof}
 # By {prf:ref}`prop-cells` the cell is bounded by hyperplanes with the normals $e_j-e_k$, and {eq}`eq-margin` is the
 # distance of $z$ to the nearest of them. The open ball of that radius stays in the cell, where $\mathrm{VQ}$ is
-# constant. The faces lie in finitely many hyperplanes. Across a face the value changes from one code to another.
+# constant. The faces lie in finitely many hyperplanes, which have measure $0$. Last, let $z$ lie in $V_j$ and in $V_k$.
+# The cell $V_j$ is convex and holds a ball about $e_j$, so the segment from $z$ to $e_j$, without $z$, runs in its
+# interior. There $\mathrm{VQ}=e_j$, as near to $z$ as one likes; in the same way it is $e_k$ elsewhere near $z$.
 # ````
 
 # %%
@@ -124,7 +135,7 @@ laws.show("locally_constant")
 # :class: caution
 # The derivation says that $\mathrm{VQ}$, being discontinuous on the faces, is differentiable almost nowhere, and the
 # paper {cite}`fifty2025rotation` that $\partial q/\partial z$ cannot be computed. It is differentiable almost
-# everywhere and easy to compute: it is $0$.
+# everywhere and easy to compute: it is $0$. <claim:A-079> <claim:A-012> <claim:A-019> <claim:P-011>
 # ```
 #
 # This is worse than a missing derivative. The chain rule is exact, and it says that no small change of the encoder
@@ -177,7 +188,7 @@ glue(
 # :name: fig-steps
 #
 # The loss $L(q)=\frac12|q-y|^2$ along a line through a codebook. The quantised loss has {glue:text}`jumps` jumps and
-# no slope.
+# no slope. <claim:A-078> <claim:A-080>
 # ```
 #
 # (the-loss)=
@@ -190,7 +201,8 @@ glue(
 # \qquad z_q = z+\mathrm{sg}[q-z].
 # ```
 # The last equation is the *straight-through estimator*, STE {cite}`bengio2013estimating`: $z_q$ has the value of $q$
-# and the derivative of $z$.
+# and the derivative of $z$ <claim:A-013> <claim:A-020>. (The paper prints $z-(q-z)$, whose value is $2z-q$: a slip of
+# sign. <claim:P-016>)
 #
 # ````{prf:proposition} Who receives what
 # :label: prop-who
@@ -200,7 +212,7 @@ glue(
 # \frac{\partial L}{\partial z} = g+2\gamma(z-q),\qquad
 # \frac{\partial L}{\partial e_k} = \sum_{z\in V_k} 2\beta\,(e_k-z).
 # ```
-# The reconstruction loss reaches the encoder and not the codes.
+# The reconstruction loss reaches the encoder and not the codes. <claim:A-010> <claim:A-014> <claim:A-015> <claim:A-132>
 # ````
 #
 # ````{prf:proof}
@@ -251,14 +263,19 @@ table.map(lambda v: "0" if v == 0 else f"{v:.2f}")
 # %% [markdown]
 # Three readings. If the decoder is simply given $q$, the reconstruction loss trains the codes and the encoder gets
 # nothing from it. With STE or the rotation it is the other way round. The codebook loss reaches the codes alone, the
-# commitment loss the encoder alone; neither reaches the decoder.
+# commitment loss the encoder alone; neither reaches the decoder <claim:P-010>. The commitment loss moves each latent
+# straight towards its code, and so the encoder takes part in the clustering <claim:A-017>.
+#
+# In {eq}`eq-who` $g$ is handed on as it is, wherever in the cell $z$ lies. So for one and the same $g$ all latents of a
+# cell receive the same <claim:P-012>. In training they do not, since $g$ depends on the image and on its other latents
+# <claim:A-021>.
 #
 # ```{admonition} The codes do not hear the reconstruction loss
 # :class: caution
 # The derivation's Proposition 8.2 gives $\partial L/\partial e_i$ a term $\partial L_\text{rec}/\partial q$. Under
 # {eq}`eq-loss` that term is $0$, as the article itself says in its introduction. It also writes
 # $\partial L/\partial z=\partial L/\partial q$ for the total loss; by {eq}`eq-who` this holds for the reconstruction
-# loss alone.
+# loss alone. <claim:A-132> <claim:A-015> <claim:A-068>
 # ```
 #
 # ### Names of the weights
@@ -288,15 +305,15 @@ table.map(lambda v: "0" if v == 0 else f"{v:.2f}")
 # \mathbb E\,g_\text{STE} = h(m-y).
 # ```
 # The bias is $h\Delta(p-\frac12)$, the variance $h^2\Delta^2p(1-p)$. The mean squared error is
-# $\frac14h^2\Delta^2$, at every $m$.
+# $\frac14h^2\Delta^2$, at every $m$. <claim:B-002>
 # ````
 #
 # ````{prf:proof}
-# $z$ has the code $(k+1)\Delta$ with probability $p$ and $k\Delta$ otherwise. So
+# $z$ has the code $(k+1)\Delta$ if $u>(\frac12-p)\Delta$, which has the probability $p$, and $k\Delta$ otherwise. So
 # $\mathbb E L=(1-p)L(k\Delta)+pL((k+1)\Delta)$, whose derivative by $m$ is
 # $(L((k+1)\Delta)-L(k\Delta))/\Delta$: the slope of a chord, which for a quadratic is $L'$ at the midpoint. STE hands
 # back $L'(q)=h(q-y)$, and $\mathbb E\,q=m$. The difference of the two is the bias. The variance is that of $hq$, a
-# two-point distribution. Finally $(p-\frac12)^2+p(1-p)=\frac14$.
+# two-point distribution. The mean squared error is squared bias plus variance, and $(p-\frac12)^2+p(1-p)=\frac14$.
 # ````
 
 # %%
@@ -341,19 +358,19 @@ glue("mse", (error.mean() / h**2).item())
 #
 # Straight-through under uniform noise: bias and variance exchange roles between the codes and the midpoints between
 # them. Lines are {eq}`eq-dither`, points are samples. The mean squared error is
-# {glue:text}`mse:.3f` $h^2\Delta^2$ throughout.
+# {glue:text}`mse:.3f` $h^2\Delta^2$ throughout. <claim:B-002>
 # ```
 #
 # So STE does have a gradient to be faithful to: on average it hands back the gradient of the autoencoder *without*
 # quantiser, $h(m-y)$. Its bias against the quantised loss averages to zero over a cell and vanishes as the cells
-# shrink. {prf:ref}`prop-dither` is one-dimensional; a later chapter goes on from here, with other dimensions and
+# shrink. {prf:ref}`prop-dither` is one-dimensional; {ref}`nb-bias` goes on from here, with other dimensions and
 # estimators.
 #
 # ```{admonition} Is the variance of STE zero?
 # :class: caution
 # The derivation's Proposition 2.2 says so, and concludes that STE has no variance and much bias. Within one cell and
 # for one loss the gradient is indeed constant. A latent that may fall into either of two cells has the variance
-# $h^2\Delta^2p(1-p)$, which at $p=\frac12$ is all of the error.
+# $h^2\Delta^2p(1-p)$, which at $p=\frac12$ is all of the error. <claim:A-083>
 # ```
 #
 # ### The value, to the last bit
@@ -369,8 +386,8 @@ assert all(torch.equal(member(z, q), q) for member in ESTIMATORS.values())
 glue("value_error", f"{((written - q).norm(dim=1) / q.norm(dim=1)).max().item():.0e}")
 
 # %% [markdown]
-# With latents a hundred times longer than the codes, the relative error reaches {glue:text}`value_error` in float32.
-# The estimators of this package return $q$ itself, bit for bit:
+# With latents a hundred times longer than the codes, the relative error reaches {glue:text}`value_error` in float32
+# <claim:A-013>. The estimators of this package return $q$ itself, bit for bit:
 
 # %%
 laws.show("value")
@@ -378,9 +395,9 @@ laws.show("value")
 # %% [markdown]
 # ## How the codes move
 #
-# The codebook loss is that of $k$-means: its gradient {eq}`eq-who` vanishes where each code is the mean of its cell.
-# Many implementations replace it by exponential moving averages, EMA. With $n_k$ latents of mean $m_k$ in this batch
-# and decay $\rho$,
+# The codebook loss is that of $k$-means: its gradient {eq}`eq-who` vanishes where each code is the mean of its cell
+# <claim:A-011> <claim:A-016>. Many implementations replace it by exponential moving averages, EMA. With $n_k$ latents
+# of mean $m_k$ in this batch and decay $\rho$,
 # ```{math}
 # :label: eq-ema
 # c_k \leftarrow \rho\,c_k+(1-\rho)\,n_k,\qquad s_k\leftarrow\rho\,s_k+(1-\rho)\,n_km_k,\qquad e_k = s_k/c_k .
@@ -394,7 +411,7 @@ laws.show("value")
 # e_k\leftarrow e_k-\frac{1-\rho}{2c_k}\,\frac{\partial}{\partial e_k}\sum_{z\in V_k}|e_k-z|^2,
 # ```
 # with the new $c_k$: a gradient step on the codebook loss, each code with its own step size. A code without latents
-# stays where it is.
+# stays where it is. <claim:B-003> <claim:A-126>
 # ````
 #
 # ````{prf:proof}
@@ -409,8 +426,9 @@ laws.show("ema_is_sgd")
 
 # %% [markdown]
 # Where the code is used steadily, $c_k\to n_k$, and the step is $(1-\rho)(m_k-e_k)$ whatever $n_k$: EMA is SGD
-# preconditioned by the counts. The article's Proposition 7.2 says "approximately equivalent"; it is exact. The weight
-# $\beta$ drops out because the step size has taken its place.
+# preconditioned by the counts. The article's Proposition 7.2 says "approximately equivalent"; it is exact
+# <claim:A-126>. The form that its Definition 7.2 gives, with the mean of the cell in place of sum and count, is another
+# one <claim:A-125>. The weight $\beta$ drops out because the step size has taken its place.
 #
 # ```{admonition} The same choice in code
 # :class: tip

@@ -54,6 +54,7 @@ draw = torch.Generator().manual_seed(seed)
 # \frac{\partial L}{\partial z}=G^\top g,
 # ```
 # and $q$ and everything that $G$ was computed from receive nothing.
+# <claim:B-004> <claim:A-022> <claim:A-024> <claim:A-085>
 # ````
 #
 # ````{prf:proof}
@@ -63,7 +64,9 @@ draw = torch.Generator().manual_seed(seed)
 # ````
 #
 # So an estimator *is* its pull-back $g\mapsto G^\top g$. Neither the value nor the cost of the forward pass depends on
-# the choice. $G=I$ is STE, and $G=0$ is the exact derivative almost everywhere ({prf:ref}`prop-flat`).
+# the choice. $G=I$ is STE, and $G=0$ is the exact derivative almost everywhere ({prf:ref}`prop-flat`). The family
+# restricts nothing: some $G$ turns $g$ into any vector one likes <claim:A-056> <claim:A-086>. In code one returns $q$
+# itself and attaches the pull-back by hand; $q$ alone would hand nothing to the encoder <claim:A-102>.
 
 # %%
 laws.show("value", "transpose", "codes_untouched")
@@ -87,11 +90,11 @@ laws.show("value", "transpose", "codes_untouched")
 # ````{prf:proposition} Transpose, not inverse
 # :label: prop-transpose
 # Let $G=rR$ with $R$ orthogonal and $r>0$. Then $G\,(G^\top g)=r^2g$. So solving $g=Gx$ for $x$ gives
-# $x=G^\top g/r^2$: the right direction, too long by $1/r^2$.
+# $x=G^\top g/r^2$: the right direction, and a length that is wrong by the factor $1/r^2$. <claim:B-005>
 # ````
 #
 # ````{prf:proof}
-# $GG^\top=r^2RR^\top=r^2I$.
+# $GG^\top=r^2RR^\top=r^2I$. So $x=G^\top g/r^2$ solves $g=Gx$, and no other $x$ does, since $G$ is invertible.
 # ````
 
 # %%
@@ -105,7 +108,7 @@ laws.show("inverse_is_not_transpose")
 # $|q|=|z|/10$ at the start of a training run, which is what its author describes, the equation as written would make
 # the encoder's gradient ten times longer than $g$; it is ten times shorter. The discussion in the article uses the
 # correct scale. The appended derivation has $G^\top g$, right, and once
-# $\nabla z_q=G^\top\nabla z$, with the two sides exchanged.
+# $\nabla z_q=G^\top\nabla z$, with the two sides exchanged. <claim:A-023> <claim:A-018> <claim:A-069>
 # ```
 #
 # ## The family
@@ -163,9 +166,15 @@ table
 # $\langle G^\top g,z\rangle=\langle g,Gz\rangle$. Only the rotation and the reflection have it. The chapter
 # {ref}`the-rotation` says what follows from it.
 #
-# `rotation` is the paper's estimator {cite}`fifty2025rotation`; `rotation_only` and `reflection` are its ablations;
-# `clipped`, `interpolated` and `constant` are proposals of the article. `scale_only`, `mean_scale` and `mean_rotation`
-# are controls that separate the turn from the scale; the paper has no arm with $G=rI$.
+# `rotation` is the paper's estimator {cite}`fifty2025rotation`, in whose own family every $G$ is a multiple of $R$
+# <claim:P-067>. `rotation_only` and `reflection` are its ablations; the former keeps the length of the gradient
+# <claim:A-154> <claim:P-061>. `clipped`, `interpolated` and `constant` are proposals of the article: clipping keeps the
+# gain within its bounds <claim:A-157>, and the mix runs from STE to the full trick <claim:A-155>. `scale_only`,
+# `mean_scale` and `mean_rotation` are controls that separate the turn from the scale; the paper has no arm with
+# $G=rI$.
+#
+# Which $G$ is good? The derivation asks that $G$ keep $g$ near its direction, have a moderate size, and mirror the move
+# from $z$ to $q$. At large angles the first and the third exclude each other <claim:A-087>.
 
 # %% tags=["hide-input"]
 turn = math.radians(degrees)
@@ -220,6 +229,23 @@ glue(
 # One $z$, one $q$, one $g$, and what ten members of {eq}`eq-family` hand to $z$.
 # ```
 #
+# {numref}`fig-play-codebook` is the same picture to be moved: drag $z$, a code or the tip of $g$, or mark one with Tab
+# and use the arrow keys.
+#
+# ```{figure} ../figures/codebook.svg
+# :name: fig-play-codebook
+# :class: rotvq-codebook
+# :alt: Six codes and their cells, a latent z in one of them, the gradient g at its code, and what z receives of it.
+#
+# Which way does each estimator tell $z$ to go? The list gives the length of each arrow as a multiple of $|g|$ and its
+# angle to $g$. The clipped estimator keeps $r$ between ½ and 2.
+# ```
+#
+# - Move $z$ along its ray from the origin, inside its cell: the rotation's arrow keeps its direction and changes its
+#   length. Carry $z$ to the origin: it grows without bound, and the clipped one does not.
+# - Drag $z$ onto $q$: straight-through and the rotation agree there.
+# - Move $z$ across a wall: the rotation's arrow jumps, that of straight-through does not.
+#
 # A new member is one line: the rotation at half strength whose scale never exceeds one, say.
 
 # %%
@@ -237,7 +263,7 @@ laws.show("mixture")
 # ````{prf:proposition} Nothing inside sg is learned
 # :label: prop-constants
 # Let $G$ depend on parameters $\lambda$: a scale, a mix, a network. Under {eq}`eq-one`
-# $\partial L/\partial\lambda=0$.
+# $\partial L/\partial\lambda=0$. <claim:B-006>
 # ````
 #
 # ````{prf:proof}
@@ -247,7 +273,7 @@ laws.show("mixture")
 # ````{prf:proposition} Without sg on G
 # :label: prop-without-sg
 # Let $G$ be a differentiable function of $z$ and $q$ with $G(z,q)z=q$. In $z_q=G(z,q)\,z$, without stop-gradient, $z$
-# receives $0$ and $q$ receives all of $g$.
+# receives $0$ and $q$ receives all of $g$. <claim:B-007> <claim:A-030>
 # ````
 #
 # ````{prf:proof}
@@ -263,8 +289,9 @@ laws.show("constants_inside", "stop_gradient_matters")
 # The derivation suggests to learn the mix $\lambda$, a scale $r_i$ for each code, or a network $G=f(z,q;\theta)$ end
 # to end. By {prf:ref}`prop-constants` their gradients are zero, identically. And taking them out of $\mathrm{sg}$
 # changes the value's dependence on them not at all: $z_q=q$ whatever $G$ is, so the loss does not depend on
-# $\lambda$. Learning them needs another objective, for instance the loss after the step. The paper makes the opposite
-# remark, that the derivative of $f(e)\,e$ cannot be computed. By {prf:ref}`prop-without-sg` it is $0$.
+# $\lambda$. Learning them needs another objective, for instance the loss after the step. <claim:A-214> <claim:A-245>
+# <claim:A-246> The paper makes the opposite remark, that the derivative of $f(e)\,e$ cannot be computed. By
+# {prf:ref}`prop-without-sg` it is $0$. <claim:P-057>
 # ```
 #
 # ### A stop-gradient in the wrong place
@@ -276,19 +303,21 @@ laws.show("constants_inside", "stop_gradient_matters")
 # :label: prop-radial-free
 # $z_q=\mathrm{sg}\big[|q|R\big]\,\dfrac{z}{|z|}$ has the value $q$ and the pull-back
 # $r\,P\,R^\top g$ with $P=I-aa^\top$. So $\langle\partial L/\partial z,z\rangle=0$: the reconstruction loss cannot
-# change the norm of a latent to first order.
+# change the norm of a latent to first order. <claim:B-008> <claim:P-076>
 # ````
 #
 # ````{prf:proof}
-# The derivative of $z/|z|$ is $P/|z|$, which is symmetric. So $G=\frac{|q|}{|z|}RP$, and $Pz=0$.
+# By the quotient rule the derivative of $z/|z|$ is $I/|z|-zz^\top/|z|^3=P/|z|$. So $G=\frac{|q|}{|z|}RP$, whose
+# transpose is $rPR^\top$. What $P$ hands back is orthogonal to $z$: $\langle Px,z\rangle=\langle x,Pz\rangle=0$.
 # ````
 
 # %%
 laws.show("released_code", "radial_free")
 
 # %% [markdown]
-# The paper's formula is `rotation`; `radial_free` is what these files compute. They are different estimators, and the
-# book runs both.
+# The paper's formula is `rotation`; `radial_free` is what these files compute <claim:P-076> <claim:P-077>. They are
+# different estimators, and the book runs both. The arm of the paper's Table 7 without $|q|$ is neither: its pull-back
+# is $PR^\top g/|z|$ <claim:P-078>.
 #
 # ## The encoder's whole gradient
 #
@@ -299,9 +328,15 @@ laws.show("released_code", "radial_free")
 # \frac{\partial L}{\partial\theta}=\sum_z J^\top\left(G^\top g+2\gamma\,(z-q)\right),\qquad
 # \frac{\partial L}{\partial e_k}=\sum_{z\in V_k}2\beta\,(e_k-z).
 # ```
-# The estimator changes one term of one line. The commitment loss does not pass through $G$, and the codes do not
-# notice. If $G$ shrinks $g$, the balance with the commitment term shifts, which is as if $\gamma$ had grown. Much of
-# what follows in this book comes from this sentence.
+# The estimator changes one term of one line <claim:A-130> <claim:A-131>. The value, the decoder's gradient and the
+# codes' do not notice <claim:P-003> <claim:A-070> <claim:A-123> <claim:A-133>. The commitment loss does not pass
+# through $G$. So if $G$ shrinks $g$, the balance with the commitment term shifts, which is as if $\gamma$ had grown.
+# Much of what follows in this book comes from this sentence.
+#
+# For the rotation the factor is $r=|q|/|z|$, one for each latent <claim:A-153>. With $|z|=10$ and $|q|=1$ the encoder
+# receives a tenth of $g$ <claim:A-215>, with $|z|=1$ and $|q|=5$ five times $g$ <claim:A-216>, and next to nothing
+# where $q$ is near $0$ <claim:P-063> <claim:A-038>. This is not quite an effective learning rate $r\eta$. It scales the
+# reconstruction part alone, and Adam divides a constant factor out <claim:A-151> <claim:A-217>.
 
 # %% tags=["hide-input"]
 z, q, g = torch.randn(3, 64, 3, generator=draw)

@@ -15,7 +15,8 @@
 # safely, and separates what it keeps from what it is often said to keep.
 #
 # Throughout, $z,q\ne0$, $a=z/|z|$, $b=q/|q|$, $r=|q|/|z|$, $\theta\in[0,\pi]$ is the angle between $z$ and $q$,
-# $c=\cos\theta=\langle a,b\rangle$, and $H_u=I-2uu^\top$ is the reflection that reverses a unit vector $u$.
+# $c=\cos\theta=\langle a,b\rangle$ <claim:A-088>, and $H_u=I-2uu^\top$ is the reflection that reverses a unit vector
+# $u$.
 
 # %% tags=["parameters"]
 degrees: float = 60.0  # the angle between z and q, in the pictures
@@ -45,6 +46,9 @@ draw = torch.Generator().manual_seed(seed)
 # %% [markdown]
 # ## Two reflections
 #
+# Two mirrors in a row turn by twice the angle between them <claim:P-054>. So the turn from $a$ to $b$ needs two mirrors
+# half of $\theta$ apart, and the bisector supplies one of them.
+#
 # ````{prf:definition} The rotation from z to q
 # :label: def-rotation
 # For $\theta<\pi$, with the unit bisector $m=(a+b)/|a+b|$,
@@ -52,9 +56,12 @@ draw = torch.Generator().manual_seed(seed)
 # :label: eq-rotation
 # R=I+2\,ba^\top-2\,mm^\top .
 # ```
+# <claim:A-026> <claim:A-027> <claim:P-019>
 # ````
 #
-# Since $|a+b|^2=2(1+c)$, the last term is $(a+b)(a+b)^\top/(1+c)$, which is how it is often written.
+# Since $|a+b|^2=2(1+c)$, the last term is $(a+b)(a+b)^\top/(1+c)$, which is how it is often written. (The appendix of
+# the paper once prints the formula with $z$ and $q$ in place of their directions, where it holds for unit vectors only
+# <claim:P-056>.)
 #
 # ````{prf:theorem} Two reflections
 # :label: thm-two-reflections
@@ -63,6 +70,7 @@ draw = torch.Generator().manual_seed(seed)
 # R=H_mH_a=H_bH_m .
 # ```
 # Hence $R^\top R=I$, $\det R=1$, $Ra=b$, $R^\top b=a$ and $Rb=2cb-a$.
+# <claim:B-009> <claim:A-089> <claim:A-093> <claim:A-094> <claim:A-095> <claim:P-018> <claim:P-055>
 # ````
 #
 # ````{prf:proof}
@@ -144,14 +152,18 @@ glue(
 # :label: eq-exponential
 # R=I+K+\frac{K^2}{1+c}.
 # ```
+# <claim:B-010>
 # ````
 #
 # ````{prf:proof}
-# $a$ and $m$ lie in $S$, so both reflections fix $S^\perp$ and map $S$ to itself. On $S$ the product of two
-# reflections is a rotation, and it takes $a$ to $b$. For {eq}`eq-exponential`, let $u\in S$ be the unit vector
-# orthogonal to $a$ with $b=ca+su$, $s=\sin\theta$. Then $K=s(ua^\top-au^\top)$ is $s$ times the quarter turn of $S$
-# and $K^2=-s^2P$ with the projector $P$ on $S$. Since $s^2/(1+c)=1-c$, the right-hand side is $c$ times the identity
-# plus $s$ times the quarter turn on $S$, and $I$ on $S^\perp$.
+# If $\theta=0$, $b=a=m$ and $R=I$. Let $\theta>0$, so that $S$ is a plane. $a$ and $m$ lie in $S$, so both reflections
+# fix $S^\perp$ and map $S$ to itself. On $S$ the product of two reflections is a rotation, and it takes $a$ to $b$. A
+# rotation of the plane by $\theta$ has the eigenvalues $e^{\pm i\theta}$.
+#
+# For {eq}`eq-exponential`, let $u\in S$ be the unit vector orthogonal to $a$ with $b=ca+su$, $s=\sin\theta$. Then
+# $K=s(ua^\top-au^\top)$ is $s$ times the quarter turn of $S$ that takes $a$ to $u$. Two quarter turns are a half turn,
+# so $K^2=-s^2P$ with the projector $P$ on $S$. Since $s^2/(1+c)=1-c$, the right-hand side is $c$ times the identity
+# plus $s$ times the quarter turn on $S$, and $I$ on $S^\perp$. That is the turn by $\theta$.
 # ````
 
 # %%
@@ -166,12 +178,14 @@ laws.show("spectrum", "textbook_form")
 # :label: prop-other-formula
 # $M=I+(b-a)a^\top+b(b-a)^\top$ equals $I-aa^\top+bb^\top$. It is symmetric, $Ma=cb$, and its eigenvalues are
 # $1-\sin\theta$, $1+\sin\theta$ and $1$. It is a rotation only if $\sin\theta=0$, and equals $R$ only if $\theta=0$.
+# <claim:B-011> <claim:A-090> <claim:A-091>
 # ````
 #
 # ````{prf:proof}
-# The products $ba^\top$ cancel, which leaves $I-aa^\top+bb^\top$. $Ma=a-a+cb$. On $S^\perp$ it is $I$. On $S$ the
-# trace of $bb^\top-aa^\top$ is $0$ and its determinant is $-\sin^2\theta$, so its eigenvalues are $\pm\sin\theta$. At
-# $\theta=\pi$, $M=I$ does not take $a$ to $b=-a$.
+# $ba^\top$ and $-ba^\top$ cancel, which leaves $I-aa^\top+bb^\top$. $Ma=a-a+cb$. On $S^\perp$ it is $I$. On $S$ the
+# symmetric $N=bb^\top-aa^\top$ has the trace $0$, so its eigenvalues are $\pm\lambda$, and
+# $2\lambda^2=\operatorname{tr}N^2=2-2c^2=2\sin^2\theta$. The eigenvalues of a rotation have modulus $1$, so
+# $\sin\theta=0$. At $\theta=\pi$, $M=I$ does not take $a$ to $b=-a$.
 # ````
 
 # %%
@@ -182,12 +196,15 @@ laws.show("article_form")
 # :class: caution
 # Its first formula is $M$, its second is {eq}`eq-rotation`. They agree at $\theta=0$ only. The derivation verifies
 # $Ra=b$ for the second one, and leaves out orthogonality as involved, for which it would use the Sherman–Morrison
-# formula. {prf:ref}`thm-two-reflections` needs one line and no inverse.
+# formula. {prf:ref}`thm-two-reflections` needs one line and no inverse. <claim:A-090> <claim:A-091> <claim:A-092>
 # ```
 #
 # ## The smallest rotation
 #
-# Every rotation of $\mathbb R^d$ turns some orthogonal planes by angles $\theta_i\in[0,\pi]$ and fixes the rest.
+# From $d=3$ on many rotations take $z$ to $q$ <claim:A-065>. Every rotation of $\mathbb R^d$ turns some mutually
+# orthogonal planes by angles $\theta_i\in(0,\pi]$ and fixes what is orthogonal to them all. (This is the normal form of
+# an orthogonal matrix of determinant $1$.) We measure its size by its distance from $I$, in the spectral norm
+# $\|\cdot\|_2$, the largest stretch, or the Frobenius norm $\|\cdot\|_F$, the root of the sum of squares.
 #
 # ````{prf:theorem} Minimality
 # :label: thm-minimal
@@ -196,6 +213,7 @@ laws.show("article_form")
 # (i) $\|Q-I\|_2\ge2\sin\frac\theta2=\|R-I\|_2$. For $d\ge4$ and $\theta>0$ others attain it, too.
 #
 # (ii) $\|Q-I\|_F\ge2\sqrt2\sin\frac\theta2=\|R-I\|_F$. For $0<\theta<\pi$ equality holds for $Q=R$ only.
+# <claim:B-012> <claim:A-096> <claim:A-171>
 # ````
 #
 # ````{prf:proof}
@@ -204,10 +222,14 @@ laws.show("article_form")
 # ```{math}
 # 4\sin^2\tfrac\theta2=|b-a|^2=|Qa-a|^2=\sum_i4\sin^2\tfrac{\theta_i}2\,|a_i|^2 .
 # ```
-# As $\sum|a_i|^2\le1$, some $\theta_i\ge\theta$. (i) $\|Q-I\|_2=\max_i2\sin\frac{\theta_i}2$. For $R$ there is one
-# plane and $\theta_1=\theta$. If $d\ge4$, follow $R$ by a turn of a plane in $S^\perp$ by an angle up to $\theta$.
-# (ii) Each plane contributes $8\sin^2\frac{\theta_i}2$ to $\|Q-I\|_F^2$: eigenvalues $-1$ of a rotation are even in
-# number and pair up into planes with $\theta_i=\pi$. One plane has $\theta_i\ge\theta$, so the sum is at least
+# The planes are orthogonal, so $\sum|a_i|^2\le1$. If all $\theta_i$ were less than $\theta>0$, the right-hand side
+# would be too small. So some $\theta_i\ge\theta$.
+#
+# (i) $\|Q-I\|_2=\max_i2\sin\frac{\theta_i}2\ge2\sin\frac\theta2$. For $R$ there is one plane and $\theta_1=\theta$. If
+# $d\ge4$, follow $R$ by a turn of a plane in $S^\perp$ by an angle up to $\theta$.
+#
+# (ii) On a plane, $Q-I$ is $2\sin\frac{\theta_i}2$ times an orthogonal map, so it contributes
+# $8\sin^2\frac{\theta_i}2$ to $\|Q-I\|_F^2$. One plane has $\theta_i\ge\theta$, so the sum is at least
 # $8\sin^2\frac\theta2$. In case of equality there is one plane, with $\theta_1=\theta$, and the display gives
 # $|a_1|=1$: $a$ lies in that plane, and so does $b=Qa$. If $0<\theta<\pi$, $a$ and $b$ span it and fix the sense.
 # ````
@@ -224,8 +246,8 @@ laws.show("smallest", "not_unique")
 #
 # ````{prf:proposition} The mirror is nearer, past a right angle
 # :label: prop-mirror
-# $H=H_u$ with $u=(a-b)/|a-b|$ takes $a$ to $b$, and $\|H-I\|_F=2$. So $\|H-I\|_F<\|R-I\|_F$ exactly if
-# $\theta>90°$.
+# Let $\theta>0$. $H=H_u$ with $u=(a-b)/|a-b|$ takes $a$ to $b$, and $\|H-I\|_F=2$. So $\|H-I\|_F<\|R-I\|_F$ exactly if
+# $\theta>90°$. <claim:B-013>
 # ````
 #
 # ````{prf:proof}
@@ -237,9 +259,16 @@ laws.show("smallest", "not_unique")
 laws.show("mirror_is_nearer")
 
 # %% [markdown]
+# The two agree on gradients along $q$, which both take to the direction of $z$ <claim:P-058>. Across $q$ they differ:
+# the mirror reverses the component along $z/|z|-q/|q|$ and keeps all that is orthogonal to it. In the plane these are
+# all vectors across $q$; in $d$ dimensions it is one direction out of $d-1$ <claim:P-059>.
+
+
+# %% [markdown]
 # ## What the gradient keeps
 #
-# Now $G=rR$. From {eq}`eq-two-reflections`, the pull-back costs two inner products and no matrix:
+# Now $G=rR$. It takes $z$ to $q$ <claim:A-025> <claim:A-028> <claim:P-017>. From {eq}`eq-rotation`, the pull-back costs
+# two inner products and no matrix <claim:A-103>:
 # ```{math}
 # :label: eq-closed-form
 # G^\top g=r\left(g+2a\langle b,g\rangle-2m\langle m,g\rangle\right).
@@ -252,6 +281,7 @@ laws.show("mirror_is_nearer")
 # \langle G^\top g,z\rangle=\langle g,q\rangle,\qquad |G^\top g|=r\,|g|,\qquad
 # \angle(G^\top g,z)=\angle(g,q),\qquad \langle G^\top g,G^\top h\rangle=r^2\langle g,h\rangle .
 # ```
+# <claim:B-014> <claim:A-098> <claim:A-099> <claim:P-004>
 # ````
 #
 # ````{prf:proof}
@@ -273,7 +303,8 @@ laws.show("carries", "product", "norm_ratio", "angle_kept", "conformal")
 # $|\partial L/\partial z|:|\partial L/\partial q|$ is $|q|:|z|$. The derivation's Theorem 6.2 has this right, its
 # section 3.2 has $|z|:|q|$, and the article itself says that the lengths of $\partial L/\partial q$ and
 # $\partial L/\partial z$ stand in the ratio of those of $q$ and $z$, which is the reciprocal. If the codes start ten
-# times shorter than the latents, the gradient arrives ten times shorter.
+# times shorter than the latents, the gradient arrives ten times shorter. <claim:A-032> <claim:A-200> <claim:A-098>
+# <claim:A-112>
 # ```
 #
 # ## What it does not keep
@@ -292,6 +323,7 @@ laws.show("carries", "product", "norm_ratio", "angle_kept", "conformal")
 # :label: eq-mean-cosine
 # \mathbb E\cos\varphi=\frac{d-2+2\cos\theta}{d}.
 # ```
+# <claim:B-015> <claim:A-031>
 # ````
 #
 # ````{prf:proof}
@@ -349,19 +381,30 @@ glue("middle_turn", spread[middle][3])
 #
 # How far a gradient of uniform direction turns when $z$ and $q$ are {glue:text}`theta_shown:.0f`° apart. In
 # {glue:text}`middle_dim` dimensions the mean is {glue:text}`middle_turn:.1f`°, in {glue:text}`last_dim` it is
-# {glue:text}`last_turn:.1f`°.
+# {glue:text}`last_turn:.1f`°. <claim:A-031> <claim:B-015>
 # ```
 #
 # In the plane every gradient lies in $S$ and turns by $\theta$. In high dimension a gradient that knows nothing of $z$
 # and $q$ has little to do with $S$ and hardly turns. There the trick is STE times the number $r$, unless the decoder's
 # gradients concentrate on $S$. Whether they do is a question for a trained network. {eq}`eq-half-angle` says what to
-# measure: $|Pg|/|g|$.
+# measure: $|Pg|/|g|$. In {numref}`fig-play-angle` $\theta$ and $d$ can be moved.
+#
+# ```{figure} ../figures/angle.svg
+# :name: fig-play-angle
+# :class: rotvq-angle
+# :alt: Left, theta between z and q; right, the smaller turns of gradients; below, their share of theta by dimension.
+#
+# How much of the turn from $z$ to $q$ does a gradient without a preferred direction feel? For it $|Pg|^2/|g|^2$ has the
+# law $\mathrm{Beta}(1,(d-2)/2)$, and {eq}`eq-half-angle` gives that of $\varphi$. In the plane all of the turn
+# survives; in 64 dimensions half of all gradients feel less than 15 % of it. <claim:B-015>
+# ```
 #
 # ```{admonition} Theorem 4.2 of the derivation
 # :class: caution
 # It claims $\angle(G^\top g,g)=\theta$ because a rotation turns every vector by its angle. A rotation of $\mathbb R^3$
 # already leaves its axis alone. The article itself says the same of $\partial L/\partial q$ and
 # $\partial L/\partial z$. The paper's own statement is the third identity of {eq}`eq-kept`, and it is right.
+# <claim:A-097> <claim:A-031> <claim:P-004>
 # ```
 #
 # ## At the ends
@@ -370,12 +413,14 @@ glue("middle_turn", spread[middle][3])
 # :label: prop-ends
 # (i) As $\theta\to0$, $R\to I$. (ii) As $\theta\to\pi$ along the unit direction $u\perp a$, that is
 # $b=-\cos\varepsilon\,a+\sin\varepsilon\,u$ with $\varepsilon\to0$, $R\to I-2aa^\top-2uu^\top$. The limit depends on
-# $u$, so for $d\ge3$ there is none. (iii) $r\to\infty$ as $z\to0$, and $G=0$ at $q=0$.
+# $u$, so for $d\ge3$ there is none. (iii) $r\to\infty$ as $z\to0$, and $G\to0$ as $q\to0$.
+# <claim:B-016> <claim:A-026> <claim:P-079>
 # ````
 #
 # ````{prf:proof}
-# (i) and (iii) are immediate. (ii) The plane of the turn tends to $\mathrm{span}(a,u)$ and the angle to $\pi$. In the
-# plane $u$ is unique up to sign, and $R\to-I$.
+# (i) $\|R-I\|_2=2\sin\frac\theta2$. (iii) $\|G\|_2=r=|q|/|z|$. (ii) The plane of the turn is $\mathrm{span}(a,u)$ for
+# every $\varepsilon$, and the angle tends to $\pi$. A half turn is $-I$ on this plane and $I$ off it. For $d=2$ the
+# plane is everything, and $R\to-I$ for both directions $\pm u$.
 # ````
 
 # %%
@@ -383,7 +428,7 @@ laws.show("half_turn_limit", "zero_vectors", "equivariant")
 
 # %% [markdown]
 # The package takes one of the limits at $q=-z$, the identity at $z=0$, and $G=0$ at $q=0$: always finite, always with
-# the value $q$.
+# the value $q$. The released code divides $0$ by $0$ at $q=-z$ <claim:P-079>.
 #
 # ### In float32
 #
@@ -448,7 +493,7 @@ glue("reflection_norm", f"{max(norm_error['reflections']):.0e}")
 #
 # The pull-back near a half turn, in float32, against float64. At $\pi-\theta=10^{-3}$ the form with $1+\cos\theta$ has
 # lost the norm by {glue:text}`textbook_norm`; two reflections never by more than {glue:text}`reflection_norm`. The
-# dotted line is what the rounding of $a$ and $b$ alone does to the direction of $m$.
+# dotted line is what the rounding of $a$ and $b$ alone does to the direction of $m$. <claim:A-101>
 # ```
 #
 # ### What it costs
@@ -489,14 +534,16 @@ glue("cost_dim", d)
 # %% [markdown]
 # Here, at $d$ = {glue:text}`cost_dim`, the closed form is about {glue:text}`speedup` times faster than the matrix. The
 # derivation's table of defects charges the trick $O(d^2)$ for the matrix product; its own Algorithm 5.1 is $O(d)$.
+# <claim:A-029> <claim:A-104> <claim:A-224> <claim:P-020>
 #
 # ## Rotary embeddings
 #
 # Rotary position embeddings rotate queries and keys, too {cite}`su2021roformer`. The $i$-th pair of coordinates at
 # position $n$ turns by $n\omega_i$, so that $\langle R_nx,R_ky\rangle=\langle x,R_{k-n}y\rangle$ depends on positions
-# by their difference. What makes this work is that these rotations commute: they compose by adding angles. The
-# rotation of this chapter is chosen by content, acts in one plane that depends on $z$ and $q$, is never seen by the
-# forward pass, and composes only where there is but one plane.
+# by their difference <claim:A-179>. What makes this work is that these rotations commute: they compose by adding
+# angles, and the angle depends on the position, not on the content <claim:A-180>. The rotation of this chapter is
+# chosen by content <claim:A-181>. It acts in one plane that depends on $z$ and $q$, is never seen by the forward pass,
+# and composes only where there is but one plane <claim:A-178>.
 
 # %%
 laws.show("composes_in_the_plane")
@@ -511,6 +558,8 @@ glue("holonomy", defect)
 # %% [markdown]
 # In $\mathbb R^3$, going around the triangle of the three coordinate axes by smallest rotations comes back turned by
 # {glue:text}`holonomy:.0f`°, the area of that spherical triangle. So the article's conjecture, that the trick is a
-# position encoding adapted to content, has the name of an operation in its favour and no more.
+# position encoding adapted to content, has the name of an operation in its favour and no more <claim:A-182>. The
+# paper's remark that the frame of spherical coordinates turns by this rotation from point to point is true in the plane
+# alone <claim:P-072>.
 #
 # The rotation is understood. What does it do to an encoder? See {ref}`the-field`.

@@ -82,13 +82,15 @@ def edges(ax, codes, span, color=MUTED):
 # \end{aligned}
 # ```
 # So $|G^\top g-g|\le|g|\,|q-z|/|z|$: the rotation differs from straight-through by the *relative* quantisation error.
+# <claim:B-017> <claim:A-046>
 # ````
 #
 # ````{prf:proof}
-# Read $S=\mathrm{span}(z,q)$ as the complex plane. $G$ acts on it as multiplication by $re^{i\theta}$, $G-I$ as
-# multiplication by $re^{i\theta}-1$, and $|re^{i\theta}-1|=|q-z|/|z|$ by the law of cosines. On $S^\perp$, $G-I$ is
-# $r-1$, and $|r-1|=\big||q|-|z|\big|/|z|\le|q-z|/|z|$. The Frobenius norm counts the first value twice and the second
-# $d-2$ times.
+# Read $S=\mathrm{span}(z,q)$ as the complex plane, with the turn from $z$ to $q$ counterclockwise. (If $z$ and $q$ lie
+# on one line, take any plane through it, at $\theta=\pi$ the one that $R$ turns.) $G$ acts on it as multiplication by
+# $re^{i\theta}=q/z$, and $G-I$ as multiplication by $q/z-1$, which stretches every vector by $|q-z|/|z|$. On $S^\perp$,
+# $G-I$ is $r-1$, and $|r-1|=\big||q|-|z|\big|/|z|\le|q-z|/|z|$. So the singular values of $G-I$ are $|q-z|/|z|$, twice,
+# and $|r-1|$, $d-2$ times. The first is the largest, and the sum of their squares is the second line.
 # ````
 #
 # ````{prf:theorem} An exact expansion
@@ -101,12 +103,14 @@ def edges(ax, codes, span, color=MUTED):
 # 0&\le r(1-\cos\theta)\le\frac{|q-z|^2}{2|z|^2}.
 # \end{aligned}
 # ```
+# <claim:B-018>
 # ````
 #
 # ````{prf:proof}
 # On $S$ the first term is multiplication by $q\bar z/|z|^2=q/z$: the real part of $q\bar z$ is $\langle z,q\rangle$,
-# and $qz^\top-zq^\top$ is its imaginary part times the quarter turn. On $S^\perp$ the first term is $r\cos\theta$,
-# and $G$ is $r$. The law of cosines is $|q-z|^2/|z|^2=(1-r)^2+2r(1-\cos\theta)$.
+# and $qz^\top-zq^\top$ is its imaginary part $|z||q|\sin\theta$ times the quarter turn, by the computation for
+# {eq}`eq-exponential`. On $S^\perp$ the first term is $\langle z,q\rangle/|z|^2=r\cos\theta$, and $G$ is $r$. The bound
+# is the law of cosines, $|q-z|^2/|z|^2=(1-r)^2+2r(1-\cos\theta)$.
 # ````
 #
 # With $e=q-z$, {eq}`eq-expansion` reads
@@ -120,8 +124,9 @@ laws.show("distance", "distance_frobenius", "change", "expansion", "sine_bound")
 # ### The boundary has no say
 #
 # The article reports, and doubts, the explanation that $G$ is near $I$ deep inside a cell and far from $I$ near its
-# boundary, where latents "fly about" and so reach new codes {cite}`su2024rotation`. {eq}`eq-distance` knows of no
-# boundary. Three pairs of codes:
+# boundary, where latents "fly about" and so reach new codes {cite}`su2024rotation` <claim:A-047> <claim:A-049>. Near a
+# boundary there is a second code at nearly the same distance, that much is true <claim:A-141>. But {eq}`eq-distance`
+# knows of no boundary. Three pairs of codes:
 
 # %% tags=["hide-input"]
 cases = {
@@ -150,7 +155,10 @@ table
 # %% [markdown]
 # On a boundary $G$ can be the identity to two digits, or no turn at all; far from every boundary it can turn by 90°.
 # What counts is the error *relative to* $|z|$, and so the place of the origin. A turn by 90° or more needs
-# $|q-z|\ge\max(|z|,|q|)$.
+# $\langle z,q\rangle\le0$, hence $|q-z|^2\ge|z|^2+|q|^2$: an error as large as the vectors <claim:P-048>. Even then the
+# gradients at $z$ and at $q$ need not point apart. By {eq}`eq-half-angle`,
+# $\langle G^\top g,g\rangle=r|g|^2\big(1-(1-\cos\theta)|Pg|^2/|g|^2\big)$ is negative only if enough of $g$ lies in $S$
+# <claim:P-047>.
 #
 # ## Inside a cell
 #
@@ -164,21 +172,22 @@ table
 # F(z)=g\,\overline{\left(\frac qz\right)},\qquad
 # |F(z)-F(z')|=|g|\,|q|\,\frac{|z-z'|}{|z|\,|z'|},
 # ```
-# and $F$ has neither divergence nor curl.
+# and $F$ has neither divergence nor curl. <claim:B-019> <claim:A-201>
 # ````
 #
 # ````{prf:proof}
 # $G$ is multiplication by $q/z$, and the transpose of a multiplication is multiplication by the conjugate. So
-# $\overline{F}=\bar gq/z$, which is analytic away from $0$: by the Cauchy–Riemann equations $F$ has no divergence and
-# no curl. And $1/z-1/z'=(z'-z)/(zz')$.
+# $\overline{F}=F_1-iF_2=\bar gq/z$, which is analytic away from $0$. Its Cauchy–Riemann equations are
+# $\partial_1F_1=-\partial_2F_2$ and $\partial_2F_1=\partial_1F_2$: no divergence and no curl. The second formula is
+# $1/z-1/z'=(z'-z)/(zz')$.
 # ````
 
 # %%
 laws.show("complex_quotient", "difference", "plane_field")
 
 # %% [markdown]
-# The field varies as $1/|z|$ does, fastest near the origin and not near a face. Along a ray its direction is fixed and
-# its length falls as $1/|z|$, in every dimension: $F(tz)=F(z)/t$.
+# So within a cell the field is continuous <claim:A-205>. It varies as $1/|z|$ does, fastest near the origin and not
+# near a face. Along a ray its direction is fixed and its length falls as $1/|z|$, in every dimension: $F(tz)=F(z)/t$.
 #
 # ````{prf:theorem} The field at a code
 # :label: thm-derivative
@@ -188,13 +197,15 @@ laws.show("complex_quotient", "difference", "plane_field")
 # J=\frac1{|q|}\Big(\langle g,b\rangle\,(I-2bb^\top)-g'b^\top-b\,g'^\top\Big),\qquad
 # \operatorname{div}F=\operatorname{tr}J=(d-2)\,\frac{\langle g,b\rangle}{|q|}.
 # ```
+# <claim:B-020>
 # ````
 #
 # ````{prf:proof}
 # Put $z=q+v$ and use {eq}`eq-expansion` with $e=-v$, whose last term is of second order:
-# $F=g+\big(-zv^\top g+v\langle z,g\rangle-\langle z,v\rangle g\big)/|z|^2+O(|v|^2)$. To first order $z$ may be
-# replaced by $q$: $|q|\,Jv=-b\langle g,v\rangle+\langle g,b\rangle v-\langle b,v\rangle g$. Insert
-# $g=\langle g,b\rangle b+g'$. The trace of $I-2bb^\top$ is $d-2$, and $\langle g',b\rangle=0$.
+# $F=g+\big(-zv^\top g+v\langle z,g\rangle-\langle z,v\rangle g\big)/|z|^2+O(|v|^2)$. The bracket is of first order, so
+# $z$ may be replaced by $q=|q|b$ in it: $|q|\,Jv=-b\langle g,v\rangle+\langle g,b\rangle v-\langle b,v\rangle g$.
+# Insert $g=\langle g,b\rangle b+g'$. The trace of $I-2bb^\top$ is $d-2$, and those of $g'b^\top$ and $bg'^\top$ are
+# $\langle g',b\rangle=0$.
 # ````
 
 # %%
@@ -214,27 +225,38 @@ laws.show("derivative_at_code", "homogeneous")
 # J-J^\top&=\frac r{|z|}\tan\frac\theta2\,\big(pu^\top-up^\top\big).
 # \end{aligned}
 # ```
-# So where $g$ has a part off $S$, the field is locally the gradient of no function.
+# So where $g$ has a part off $S$, the field is locally the gradient of no function. <claim:B-021> <claim:A-204>
 # ````
 #
 # ````{prf:proof}
-# Take $v\in S$ first. $S$ stays, and on it {prf:ref}`thm-plane-field` holds: that block of $J$ is symmetric with trace
-# $0$. Off $S$, $F$ is $rp$, which changes by $-\frac r{|z|}p\,\langle a,v\rangle$.
+# *A move within the plane.* Let $v\in S$. $S$ stays, and on it {prf:ref}`thm-plane-field` holds: that block of $J$ is
+# symmetric with trace $0$. Off $S$, $F$ is $rp$, which changes by $-\frac r{|z|}p\,\langle a,v\rangle$, since
+# $r=|q|/|z|$.
 #
-# Now $v\in S^\perp$. To first order $|z|$ and $\theta$ stay, so $z$ moves by a rotation that fixes $q$. With $k$ the
-# quarter turn of $b$ in $S$ away from $a$, $\langle z,k\rangle=-|z|\sin\theta$, it is generated by
-# $\Omega=\delta k^\top-k\delta^\top$ with $\delta=-v/(|z|\sin\theta)$. Since $G(Uz,q)=UG(z,q)U^\top$ for such
-# rotations $U$,
+# *A move out of it.* Let $v\in S^\perp$. To first order $|z|$ and $\theta$ stay, so $z$ moves by a rotation that fixes
+# $q$. Let $k$ be the quarter turn of $b$ in $S$ away from $a$, so that $\langle q,k\rangle=0$ and
+# $\langle z,k\rangle=-|z|\sin\theta$. With $\delta=-v/(|z|\sin\theta)$ the antisymmetric
+# $\Omega=\delta k^\top-k\delta^\top$ has $\Omega z=v$ and $\Omega q=0$. So $U=e^{t\Omega}$ are rotations that fix $q$
+# and move $z$ with the velocity $v$. As $G(Uz,Uq)=UG(z,q)U^\top$ and $Uq=q$, the field at $Uz$ is $UG^\top U^\top g$.
+# Its derivative at $t=0$ is
 # ```{math}
 # \begin{aligned}
 # Jv&=\Omega F-G^\top\Omega g\\
-# &=\langle Gk-rk,g\rangle\,\delta+\langle p,\delta\rangle\,(G^\top k-rk).
+# &=\langle Gk-rk,g\rangle\,\delta+\langle p,\delta\rangle\,(G^\top k-rk),
 # \end{aligned}
 # ```
-# In the plane $Rk-k=-2\sin\frac\theta2Rm$ and $R^\top k-k=2\sin\frac\theta2\,m$. So the first term is a multiple of
-# $v$, with the trace $(d-2)\frac r{|z|}\langle Rm,g\rangle/\cos\frac\theta2$, which is the divergence since
-# $r\langle Rm,g\rangle=\langle m,F\rangle$. The second is $-\frac r{|z|}\,m\,\langle p,v\rangle/\cos\frac\theta2$.
-# With the block found first, $J-J^\top=\frac r{|z|}(pw^\top-wp^\top)$, $w=m/\cos\frac\theta2-a=\tan\frac\theta2\,u$.
+# where we used $G\delta=G^\top\delta=r\delta$ and $\langle\delta,g\rangle=\langle\delta,p\rangle$. A turn by $\theta$
+# moves $k$ along a chord of length $2\sin\frac\theta2$: $Rk-k=-2\sin\frac\theta2Rm$ and
+# $R^\top k-k=2\sin\frac\theta2\,m$. With $\sin\theta=2\sin\frac\theta2\cos\frac\theta2$ the first term is
+# $\frac r{|z|}\langle Rm,g\rangle v/\cos\frac\theta2$ and the second
+# $-\frac r{|z|}\,m\,\langle p,v\rangle/\cos\frac\theta2$.
+#
+# *Together.* The first term is a multiple of the identity of $S^\perp$, which has $d-2$ dimensions. The blocks between
+# $S$ and $S^\perp$ have no trace. So the divergence is $(d-2)\frac r{|z|}\langle Rm,g\rangle/\cos\frac\theta2$, and
+# $r\langle Rm,g\rangle=\langle m,F\rangle$. Only the blocks between $S$ and $S^\perp$ are not symmetric. They are
+# $-\frac r{|z|}pa^\top$ and $-\frac r{|z|}mp^\top/\cos\frac\theta2$. So
+# $J-J^\top=\frac r{|z|}(pw^\top-wp^\top)$ with $w=m/\cos\frac\theta2-a$, which is $\tan\frac\theta2\,u$ since
+# $m=\cos\frac\theta2\,a+\sin\frac\theta2\,u$.
 # ````
 
 # %%
@@ -249,9 +271,9 @@ glue("curl", curl)
 
 # %% [markdown]
 # For $z=(1,0,0)$, $q=(0.8,0.6,0)$ and $g=(0,0,1)$ the curl has the length {glue:text}`curl:.3f`. So $\dot z=-F(z)$ is
-# no gradient flow, although the derivation writes it as $-\nabla L(z)$. (With STE and a linear loss it is one, of
-# $\langle g,z\rangle$.) And in high dimension the divergence matters more than anything in the plane: it has $d-2$
-# equal contributions.
+# no gradient flow, although the derivation writes it as $-\nabla L(z)$ <claim:A-204>. (With STE and a linear loss it is
+# one, of $\langle g,z\rangle$.) And in high dimension the divergence matters more than anything in the plane: it has
+# $d-2$ equal contributions.
 #
 # ## Push and pull
 #
@@ -265,6 +287,7 @@ glue("curl", curl)
 #
 # If $\langle g,q\rangle>0$, so that the update points towards the origin, the cell narrows and lengthens. If
 # $\langle g,q\rangle<0$, so that the update points outwards, it widens and shortens. With STE separations keep.
+# <claim:B-022> <claim:P-022> <claim:P-023> <claim:P-024>
 # ````
 #
 # ````{prf:proof}
@@ -324,14 +347,14 @@ glue(
 # A reproduction of the paper's Figure 5. Outward update: the cloud's width across the code is multiplied by
 # {glue:text}`out_side:.2f`, its length along the code by {glue:text}`out_along:.2f`. Inward: {glue:text}`in_side:.2f`
 # and {glue:text}`in_along:.2f`. The step size 0.02, the code and the cloud are our guesses; no code for this figure
-# was released.
+# was released. <claim:P-023> <claim:P-024>
 # ```
 #
 # ```{admonition} The sign in the paper
 # :class: caution
 # The paper says that if "the gradient" and $q$ point the same way, points at a large angle are pushed apart. That is
 # so if the word means the update $-g$. For the gradient $g$ itself it is the reverse, by {prf:ref}`cor-push-pull`. In
-# both cases it holds for separations across the code; along the code the opposite happens.
+# both cases it holds for separations across the code; along the code the opposite happens. <claim:P-023> <claim:P-024>
 # ```
 #
 # ### Outwards from the code
@@ -343,17 +366,17 @@ glue(
 # Let the update point away from the code, $-g=h\,(z-q)$ with $h>0$. Then the rotation's update has the component
 # $h\,r\cos\theta\,|z-q|$ along $z-q$; straight-through has $h\,|z-q|$. Since $r\cos\theta=\langle q,z\rangle/|z|^2$,
 # the factor is less than $1$ exactly on the outer side of the code, where $\langle z,z-q\rangle>0$, and negative for
-# $\theta>90°$.
+# $\theta>90°$. <claim:B-023> <claim:A-142>
 # ````
 #
 # ````{prf:proof}
-# $z-q\in S$, where $G^\top$ is multiplication by $re^{-i\theta}$. So
-# $\langle G^\top(z-q),z-q\rangle=r\cos\theta\,|z-q|^2$.
+# $z-q\in S$, where $G^\top$ is multiplication by $re^{-i\theta}$, whose real part is $r\cos\theta$. So
+# $\langle G^\top(z-q),z-q\rangle=r\cos\theta\,|z-q|^2$. And $\langle q,z\rangle<|z|^2$ says $\langle z,z-q\rangle>0$.
 # ````
 #
 # And if gradients know nothing of directions, their distribution is turned into itself: for isotropic $g$, $R^\top g$
 # has the law of $g$. The rotation proper then changes no probability of crossing a face in a step; only the factor
-# $r$ does.
+# $r$ does <claim:A-170> <claim:A-185>.
 
 # %%
 laws.show("outward_push")
@@ -371,11 +394,11 @@ laws.show("outward_push")
 # :label: eq-jump
 # |F_q(z)-F_{q'}(z)|=|g|\,\frac{|q-q'|}{|z|}
 # ```
-# at a face between the cells of $q$ and $q'$.
+# at a face between the cells of $q$ and $q'$. <claim:B-024> <claim:A-206> <claim:A-207>
 # ````
 #
 # ````{prf:proof}
-# $g\bar q/\bar z-g\bar q'/\bar z$; see {eq}`eq-complex`.
+# By {eq}`eq-complex` the difference is $g\,\overline{(q-q')/z}$.
 # ````
 
 # %%
@@ -388,10 +411,10 @@ assert abs(size - 1) < 1e-9
 glue("jump", size)
 
 # %% [markdown]
-# At $z=(1,1)$ between the codes $(1,0)$ and $(0,1)$ a unit gradient jumps by {glue:text}`jump:.0f`, its own length.
-# The derivation has it the other way round: it says that straight-through's flow breaks at the faces and the
-# rotation's passes smoothly. Inside a cell the rotation's field does vary continuously, and straight-through's jumps
-# where the loss is not linear.
+# At $z=(1,1)$ between the codes $(1,0)$ and $(0,1)$ a unit gradient jumps by {glue:text}`jump:.0f`, its own length
+# <claim:A-207>. The derivation has it the other way round: it says that straight-through's flow breaks at the faces and
+# the rotation's passes smoothly. Inside a cell the rotation's field does vary continuously, and straight-through's
+# jumps where the loss is not linear.
 #
 # {numref}`fig-fields` repeats the paper's Figures 2 and 14: the gradient of two functions of the plane, and what a
 # latent feels of it when the function sees the nearest of 16 codes.
@@ -520,21 +543,37 @@ glue(
 # and step size are our guesses.
 # ```
 #
+# {numref}`fig-play-field` lets the points move, under any estimator, with the same $g$ everywhere or with that of the
+# loss $|q-y|^2/2$ for a target $y$.
+#
+# ```{figure} ../figures/field.svg
+# :name: fig-play-field
+# :class: rotvq-field
+# :alt: Six cells, filled with small arrows that show the field, and two hundred points that have moved along it.
+#
+# Do points in one cell stay as they are, crowd together or spread? Every point moves by $-F(z)$. Codes, $g$ and $y$ can
+# be dragged. <claim:B-019> <claim:B-024>
+# ```
+#
+# - With the same $g$ everywhere, straight-through moves all points alike. The rotation's field is, in each cell, that
+#   of a source or sink and a vortex at the origin: a sink where $\langle g,q\rangle>0$. Its speed is $|g||q|/|z|$.
+# - Under the quadratic loss, points gather where the fields of two cells meet head-on.
+#
 # Does the deformation reach more codes? In this toy, over {glue:text}`books` random codebooks, the latents end in
 # {glue:text}`occupied_ste:.2f` cells with straight-through and {glue:text}`occupied_rotation:.2f` with the rotation: a
 # difference of {glue:text}`occupied_difference:.2f` with a standard error of {glue:text}`occupied_error:.2f`. A fixed
-# codebook and one gradient are no training run. Usage is measured in later chapters.
+# codebook and one gradient are no training run. Usage is measured in later chapters. <claim:P-025> <claim:A-048>
 #
 # ## The place of the origin
 #
-# $G(Uz,Uq)=UG(z,q)U^\top$ for every orthogonal $U$: the trick does not mind how the axes lie. It minds where they
-# meet. Nearest codes are unchanged by a common shift of latents and codes, straight-through is, too, and the rotation
-# is not:
+# $G(Uz,Uq)=UG(z,q)U^\top$ for every orthogonal $U$: the trick does not mind how the axes lie <claim:A-067>. It minds
+# where they meet. Nearest codes are unchanged by a common shift of latents and codes <claim:A-051>, straight-through
+# is, too, and the rotation is not <claim:P-053> <claim:A-145>:
 # ```{math}
 # :label: eq-shift
 # \|G(z+v,q+v)-I\|_2=\frac{|q-z|}{|z+v|}\longrightarrow0\qquad(|v|\to\infty).
 # ```
-# Straight-through is the rotation trick with the origin at infinity.
+# Straight-through is the rotation trick with the origin at infinity <claim:P-052>.
 #
 # ````{prf:proposition} Another centre
 # :label: prop-centred
@@ -544,7 +583,7 @@ glue(
 # \langle G_\mu^\top g,z-\mu\rangle=\langle g,q-\mu\rangle,\qquad \|G_\mu-I\|_2=\frac{|q-z|}{|z-\mu|}.
 # ```
 # If $\mu$ moves with the data, as the mean code does, $G_\mu$ is unchanged by a common shift. If $|z-\mu|=|q-\mu|$,
-# then $|G_\mu^\top g|=|g|$. The midpoint $\mu=\frac12(z+q)$ is singular: there $\theta=\pi$.
+# then $|G_\mu^\top g|=|g|$. The midpoint $\mu=\frac12(z+q)$ is singular: there $\theta=\pi$. <claim:B-025>
 # ````
 #
 # ````{prf:proof}
@@ -576,12 +615,12 @@ glue(
 # ```{glue:figure} origin
 # :name: fig-origin
 #
-# The same $z$ and $q$ about centres further and further away: {eq}`eq-centred`.
+# The same $z$ and $q$ about centres further and further away: {eq}`eq-centred`. <claim:B-025>
 # ```
 #
-# So the article's remark is right, that the rotation gives one point a rank that $k$-means knows nothing of. Its
-# derivation goes too far in saying that the trick fails where the data are not centred: it turns into
-# straight-through.
+# So the article's remark is right, that the rotation gives one point a rank that $k$-means knows nothing of
+# <claim:A-050>. Its derivation goes too far in saying that the trick fails where the data are not centred: it turns
+# into straight-through <claim:A-223>.
 #
 # ### The metric
 #
@@ -589,18 +628,20 @@ glue(
 # :label: prop-metric
 # $G^\top G=r^2I$: in each cell the trick measures with $|q|^2|dz|^2/|z|^2$, which depends on the distance from the
 # origin and on nothing else. For $d=2$ it is flat, with the coordinate $w=\log z$, and the trick is its parallel
-# transport: by {eq}`eq-complex`, $\bar z\,F(z)=\bar q\,g$.
+# transport: by {eq}`eq-complex`, $\bar z\,F(z)=\bar q\,g$. <claim:B-026> <claim:A-203> <claim:P-074>
 # ````
 #
 # ````{prf:proof}
-# $R^\top R=I$. With $w=\log z$, $dw=dz/z$, so $|dz|^2/|z|^2=|dw|^2$. A vector $F$ at $z$ has the $w$-component $F/z$.
-# A gradient, as a covector, has $\bar zF$, and constant components are what parallel transport in flat coordinates
-# means.
+# $R^\top R=I$. With $w=\log z$, $dw=dz/z$, so $|dz|^2/|z|^2=|dw|^2$. A gradient $F$ pairs with a move $dz$ to
+# $\langle F,dz\rangle=\mathrm{Re}(\bar F\,dz)=\mathrm{Re}(\overline{\bar zF}\,dw)$, so its components in the coordinate
+# $w$ are those of $\bar zF$. Parallel transport in flat coordinates keeps components, and from $q$ to $z$ they are
+# $\bar q\,g$ and $\bar zF$.
 # ````
 #
-# So the derivation is right that $G^\top G$ is a metric, and there is no more geometry in it than the length of $z$.
-# For $d\ge3$ parallel transport depends on the path and the rotation does not: see the triangle at the end of
-# {ref}`the-rotation`.
+# So the derivation is right that $G^\top G$ is a metric, and there is no more geometry in it than the length of $z$
+# <claim:A-203>. Straight-through is the parallel transport of the Euclidean metric <claim:P-073>. For $d\ge3$ the
+# rotation is no transport that is independent of the path: such transports compose, and the rotations around a triangle
+# do not, see the end of {ref}`the-rotation` <claim:P-074>.
 #
 # ## Himmelblau's function
 #
@@ -692,17 +733,17 @@ if (seed, starts, codebook_sizes) == (0, 20, [4, 16, 64]):
 # :name: fig-himmelblau
 #
 # One start with {glue:text}`himmelblau_codes` codes, after the paper's Figures 7 and 8: paths over 100 updates and
-# where they end.
+# where they end. <claim:P-050>
 # ```
 #
 # The table gives medians over starts and how often the rotation ends lower. One start, as in the paper, can show
 # either outcome; which estimator ends lower depends on the start and on the number of codes. That is no argument
-# against the trick. It is no argument for it either.
+# against the trick. It is no argument for it either. <claim:P-050>
 #
 # The start in the figure shows something else. With the rotation a group of points stays within 1.5 of the origin, far
 # from every minimum. That happens in {glue:text}`left_rotation` of the starts with the rotation, in
 # {glue:text}`left_ste` with straight-through. A code nearer to the origin than its latents shrinks what they feel, by
-# $r=|q|/|z|$: the origin again.
+# $r=|q|/|z|$: the origin again <claim:A-050>.
 #
 # ## What we keep
 #

@@ -10,11 +10,11 @@
 # (nb-collapse)=
 # # When it collapses
 #
-# The author of the article put the rotation trick into a VQ-VAE of his own that worked. The reconstruction loss went
-# up and the codebook loss went down {cite}`su2024rotation`. He explained it so: at the start the codes were much
-# shorter than the latents, so $r=|q|/|z|\ll1$; the rotation multiplies the reconstruction gradient by $r$; the
-# encoder then feels the commitment loss only; and that loss alone drives $z$ and $q$ to zero. His remedies were to
-# retune $\gamma$ and to start the codes by k-means.
+# The author of the article put the rotation trick into a VQ-VAE of his own that worked. The reconstruction loss went up
+# and the codebook loss went down {cite}`su2024rotation` <claim:A-036>. He explained it so <claim:A-041>: at the start
+# the codes were much shorter than the latents, so $r=|q|/|z|\ll1$; the rotation multiplies the reconstruction gradient
+# by $r$; the encoder then feels the commitment loss only; and that loss alone drives $z$ and $q$ to zero. His remedies
+# were to retune $\gamma$ and to start the codes by k-means.
 #
 # He was right to suspect the scale. This chapter solves a model in which every part of the argument can be checked.
 # Some parts stand. One does not: whether the latents vanish has nothing to do with how the codes start.
@@ -84,18 +84,24 @@ def table(rows, **formats):
 #    t' &= 2\beta(s-t),\qquad w' = 2\rho t\,(1-wt)-2\mu w, $$ (eq-model)
 #
 # where $A(u)=\mathbb E\langle x,Gx\rangle/d$ and $B(u)=\mathbb E\langle c,Gx\rangle/d$ with $G=G(x,u\,c)$. (Plain
-# gradient codes of share $p_k$ move at the rate $p_k\beta$; EMA is the limit of large $\beta$.)
+# gradient codes of share $p_k$ move at the rate $p_k\beta$; EMA is the limit of large $\beta$.) <claim:B-034>
 # ```
 #
 # ```{prf:proof}
 # The nearest of the codes $tc_k$ to $sx$ is the one with the largest $\langle x,c_k\rangle$, since all $|c_k|$ are
 # equal. So the cells do not depend on $s$ and $t$, and $c$ is the centroid:
 # $\mathbb E\langle x,c\rangle=\mathbb E|c|^2=\rho d$. The gradient at $q$ is $g=2w(wtc-x)$ and that of $E$ is
-# $\mathbb E[G^\top g\,x^\top]+2\gamma\,\mathbb E[(sx-tc)x^\top]$. Each of these means commutes with the group, so it
-# is a multiple of $I$, and the multiple is its trace over $d$. For the first, $G$ does not change when $z$ and $q$
-# are scaled together, so it is $G(x,uc)$, and the trace is $\mathbb E\langle g,Gx\rangle=2w(wt\,B-A)\,d$. For the
-# second it is $2\gamma(s-\rho t)\,d$. Likewise $\mathbb E[qq^\top]=\rho t^2I$ and $\mathbb E[xq^\top]=\rho tI$ give
-# $w'$. The codebook loss moves $q_k$ along $s\,c_k-q_k$, the same for each $k$.
+# $\mathbb E[G^\top g\,x^\top]+2\gamma\,\mathbb E[(sx-tc)x^\top]$.
+#
+# Let $U$ be in the group. $x$ and $Ux$ have the same law, and with $x$ the vectors $c$ and $g$ turn by $U$ and $G$
+# becomes $UGU^\top$. So each of these means $M$ has $UMU^\top=M$: it commutes with the group and is a multiple of $I$,
+# by its trace over $d$. For the first, $G$ does not change when $z$ and $q$ are scaled together, so it is $G(x,uc)$,
+# and the trace is $\mathbb E\langle g,Gx\rangle=2w(wt\,B-A)\,d$. For the second it is $2\gamma(s-\rho t)\,d$. Hence
+# $s'$.
+#
+# Likewise $\mathbb E[qq^\top]=\rho t^2I$ and $\mathbb E[xq^\top]=\rho tI$, so the gradient of $W$ is
+# $2(\rho wt^2-\rho t+\mu w)I$. The mean of the latents of cell $k$ is $s\,c_k$, so the codebook loss moves $q_k$ along
+# $s\,c_k-q_k=(s-t)\,c_k$, the same for each $k$.
 # ```
 #
 # So all that an estimator does is in two functions of one number:
@@ -127,12 +133,13 @@ laws.show("model_is_closed")
 # $$ s_{\rm STE}=\frac{w}{w^2\rho+\gamma(1-\rho)},\qquad s_{\rm rot}=\rho\,s_{\rm STE}. $$
 #
 # The best value for the reconstruction is $s=1/w$. STE overshoots it exactly if $\gamma<w^2$. The rotation always
-# falls short.
+# falls short. <claim:B-035>
 # ```
 #
 # ```{prf:proof}
 # $t'=0$ gives $t=s$. Then $w(1-w\rho s)=\gamma(1-\rho)s$ for STE and $w\rho(1-ws)=\gamma(1-\rho)s$ for the rotation.
-# $ws_{\rm STE}>1$ says $w^2>w^2\rho+\gamma(1-\rho)$.
+# Where $q=sc$ the reconstruction loss is $1-\rho+\rho(1-ws)^2$ per dimension, least at $ws=1$. $ws_{\rm STE}>1$ says
+# $w^2>w^2\rho+\gamma(1-\rho)$, that is $w^2>\gamma$. And $ws_{\rm rot}=w^2\rho/(w^2\rho+\gamma(1-\rho))<1$.
 # ```
 #
 # So a decoder that stays, or that learns slowly, protects the latents: neither estimator takes them to zero. Already
@@ -153,32 +160,48 @@ laws.show("model_is_closed")
 # $$ s(T)\;\simeq\;\big(8\gamma(1-\rho)\,T\big)^{-1/4}. $$ (eq-quartic)
 #
 # 3. Under the rotation with finite $\beta$, $w$ is unbounded along every solution that exists for all time.
+#
+# <claim:B-036> <claim:B-037>
 # ```
 #
 # ````{prf:proof}
-# *Part 1.* Insert. For stability linearise: the characteristic polynomial is
-# $(\lambda+2\gamma)(\lambda+2\beta)(\lambda+2\rho/\gamma)+8\beta\rho(1-2\rho)$. Its coefficients are positive, as
-# $8\beta\rho+8\beta\rho(1-2\rho)=16\beta\rho(1-\rho)>0$. Of the product of the two middle ones, three terms alone
-# give $24\beta\rho$, more than the last coefficient. By Routh and Hurwitz all roots have negative real part.
+# *Part 1.* Insert. For stability linearise at $t=s$, $ws=1$, $w^2=\gamma$:
 #
-# *Part 2.* With $t=s$ and $y=ws$, $s'=2\rho w(1-y)-2\gamma(1-\rho)s$ and $w'=2\rho s(1-y)$. At $s=0$, $s'=2\rho w>0$,
+# $$ \begin{pmatrix}\delta s\\\delta t\\\delta w\end{pmatrix}'=
+#    \begin{pmatrix}-2\gamma&0&2-4\rho\\2\beta&-2\beta&0\\0&-2\rho&-2\rho/\gamma\end{pmatrix}
+#    \begin{pmatrix}\delta s\\\delta t\\\delta w\end{pmatrix}. $$
+#
+# The characteristic polynomial is
+# $(\lambda+2\gamma)(\lambda+2\beta)(\lambda+2\rho/\gamma)+8\beta\rho(1-2\rho)=\lambda^3+a_2\lambda^2+a_1\lambda+a_0$.
+# Its coefficients are positive, as $a_0=8\beta\rho+8\beta\rho(1-2\rho)=16\beta\rho(1-\rho)>0$. The product $a_1a_2$
+# contains three times $2\gamma\cdot2\beta\cdot2\rho/\gamma=8\beta\rho$ among other positive terms, so
+# $a_1a_2>24\beta\rho>a_0$. By the criterion of Routh and Hurwitz, which for a cubic asks for just this, all roots have
+# negative real part.
+#
+# *Part 2.* At a stationary state $w'=0$ says $wt=1$, and then $s'=-2\gamma(s-\rho t)$ with $t=s$ is negative: there is
+# none. Let $t=s$ and $y=ws$. Then $s'=2\rho w(1-y)-2\gamma(1-\rho)s$ and $w'=2\rho s(1-y)$. At $s=0$, $s'=2\rho w>0$,
 # so $s$ stays positive. Where $y\ge1$, $y'=2\rho(1-y)(s^2+w^2)-2\gamma(1-\rho)y\le-2\gamma(1-\rho)$, so $y<1$ after a
-# finite time and for ever. From then on $w$ grows. The difference $X=w^2-s^2$ has $X'=4\gamma(1-\rho)s^2$. If $w$ had
-# a limit, $s<1/w$ would be bounded, $X$ too, so $\int s^2<\infty$, and $s\to0$ since $s'$ is bounded. But for small
-# $s$ and $w$ near a positive limit $s'>0$: a contradiction. So $w\to\infty$, $s<1/w\to0$. In $y'$ the first term then
-# has a factor that grows without bound, so $y\to1$, and $X\simeq w^2\simeq s^{-2}$. Hence
-# $X'\simeq4\gamma(1-\rho)/X$, that is $(X^2)'\to8\gamma(1-\rho)$, and $s\simeq X^{-1/2}$.
+# finite time and for ever. From then on $w$ grows.
+#
+# It grows without bound. For the difference $X=w^2-s^2$ has $X'=4\gamma(1-\rho)s^2$. If $w$ had a finite limit, $s<1/w$
+# would be bounded, $X$ too, so $\int s^2\,dT<\infty$, and $s\to0$ since $s'$ is bounded. But for small $s$ and $w$ near
+# a positive limit $s'>0$: a contradiction. So $w\to\infty$ and $s<1/w\to0$.
+#
+# In $y'$ the factor $s^2+w^2$ grows without bound and the last term is at least $-2\gamma(1-\rho)$, so $y\to1$. Hence
+# $w\simeq1/s$ and $X\simeq w^2\simeq s^{-2}$, where $\simeq$ says that the quotient tends to one. So
+# $X'\simeq4\gamma(1-\rho)/X$, that is $(X^2)'\to8\gamma(1-\rho)$. Then $X^2\simeq8\gamma(1-\rho)T$, and
+# $s\simeq X^{-1/2}$.
 #
 # *Part 3.* Let
 # $a=\gamma(2-\rho)/\beta$. From {eq}`eq-model`, with the terms $2\rho wt(1-wt)$ of $ss'$ and $ww'$ cancelling,
 #
 # $$ \tfrac{d}{dT}\big(s^2+at^2-w^2\big)=-4\gamma\big[(s-t)^2+(1-\rho)t^2\big]\le0. $$ (eq-no-way-back)
 #
-# If $w$ were bounded, $s$ and $t$ would be bounded and the bracket integrable. The derivatives of $s^2$ and $t^2$
-# are then bounded, so $s,t\to0$. Then $wt\to0$, $w$ grows at the end and stays above some $w_0>0$. As soon as
-# $wt\le\tfrac12$ and $s,t<w_0\rho/(2\gamma)$, the smaller of $s$ and $t$ cannot fall: if it is $s$,
-# $s'\ge w_0\rho\,t/s-2\gamma s>0$; if it is $t$, $t'=2\beta(s-t)\ge0$. So they do not tend to zero: a
-# contradiction.
+# Suppose that $w$ is bounded. Then $s^2+at^2\le w^2+\text{const}$ is bounded, and the bracket is integrable over time.
+# The derivatives of $s^2$ and $t^2$ are bounded too, so the bracket tends to $0$, and with it $s$ and $t$. Then
+# $wt\to0$, so $w'>0$ from some time on, and $w$ stays above some $w_0>0$. As soon as $wt\le\tfrac12$ and
+# $s,t<w_0\rho/(2\gamma)$, the smaller of $s$ and $t$ cannot fall: if it is $s$, $s'\ge w_0\rho\,t/s-2\gamma s>0$; if it
+# is $t$, $t'=2\beta(s-t)\ge0$. So they do not both tend to zero: a contradiction.
 # ````
 #
 # The theorem says "exists for all time", because the model can end: where $s$ reaches zero, $r=|q|/|z|$ is infinite.
@@ -222,8 +245,8 @@ glue("quartic-figure", Figure(fig, alt))
 # ```
 #
 # At the end of {numref}`fig-quartic` all three rotation runs agree with {eq}`eq-quartic` to a relative
-# {glue:text}`quartic:.0e`, whatever $\beta$ and $r_0$. All latents vanish, and the reconstruction does not suffer:
-# this is the escape of {prf:ref}`cor-dichotomy`, slowed down to a fourth root.
+# {glue:text}`quartic:.0e`, whatever $\beta$ and $r_0$ <claim:B-036>. All latents vanish, and the reconstruction does
+# not suffer: this is the escape of {prf:ref}`cor-dichotomy`, slowed down to a fourth root.
 #
 # ## Weight decay closes the escape
 #
@@ -232,7 +255,7 @@ glue("quartic-figure", Figure(fig, alt))
 # ```{prf:theorem} The threshold
 # :label: thm-threshold
 #
-# Let $\mu>0$, $\gamma>0$, $\beta>0$, and let $A$ be continuous and nowhere decreasing, with $\kappa_G=A(1)$.
+# Let $\mu>0$, $\gamma>0$, $\beta>0$. Let the estimator be one of the table, and $\kappa_G=A(1)$.
 #
 # 1. If $\mu\gamma(1-\rho)>\kappa_G\,\rho$, then $(s,t,w)\to0$ exponentially from every positive start, as long as the
 #    state stays positive.
@@ -240,6 +263,7 @@ glue("quartic-figure", Figure(fig, alt))
 #    stationary state with $s,t,w>0$.
 #
 # The start does not enter, neither $r_0=|q_0|/|z_0|$ nor anything else, and neither does $\beta$.
+# <claim:B-038> <claim:A-116> <claim:A-134>
 # ```
 #
 # ````{prf:proof}
@@ -248,28 +272,31 @@ glue("quartic-figure", Figure(fig, alt))
 # $$ F(s,t,w)=\big(2wA(t/s)-2\gamma(s-\rho t),\;2\beta(s-t),\;2\rho t-2\mu w\big), $$
 #
 # is homogeneous of degree one and *cooperative*: each component grows, or stays, when one of the *other* variables
-# grows. The dropped terms $-2w^2tB$ and $-2\rho wt^2$ are not positive (with $B\ge0$, as for all members above).
+# grows. This holds because $A$ is nowhere negative and nowhere decreasing. The dropped terms $-2w^2tB$ and
+# $-2\rho wt^2$ are not positive, since $B\ge0$.
 #
 # *Above the threshold.* Choose $v=(1,\,1+\delta,\,(1+2\delta)\rho/\mu)$ with a small $\delta>0$. The second and third
 # components of $F(v)$ are $-2\beta\delta$ and $-2\rho\delta$. The first tends to
 # $2\rho\kappa_G/\mu-2\gamma(1-\rho)<0$ as $\delta\to0$. So $F(v)\le-\varepsilon v$ for some $\delta,\varepsilon>0$.
 # Let $V=\max_i x_i/v_i$ for a state $x$. If the maximum is at $i$, then $x\le Vv$ with equality at $i$, and
-# cooperation gives $x_i'\le F_i(x)\le F_i(Vv)=VF_i(v)\le-\varepsilon x_i$. So $V'\le-\varepsilon V$.
+# cooperation gives $x_i'\le F_i(x)\le F_i(Vv)=VF_i(v)\le-\varepsilon x_i$. So $V'\le-\varepsilon V$ (where two
+# components change places as the largest, for the derivative from the right), and $V$ decays exponentially.
 #
 # *Below.* Fix a small $\eta>0$. While $wt\le\eta$, the actual right-hand side is at least $F^\eta$, which is $F$ with
-# $A-\eta B$ for $A$ and $(1-\eta)\rho$ for $\rho$ in the last component. For all members of the table $F^\eta$ is
-# again cooperative and homogeneous. With $v=(1,\,1-\delta,\,(1-2\delta)\rho/\mu)$ and small $\delta$, then small
-# $\eta$, $F^\eta(v)\ge\varepsilon v$, by the same computation with all signs reversed. Now $m=\min_ix_i/v_i$ has
-# $m'\ge\varepsilon m$, as long as $wt\le\eta$. But $wt\ge m^2v_wv_t$, so $wt$ exceeds $\eta$ in finite time. A
-# solution that tends to zero would have $wt\le\eta$ from some time on: a contradiction.
+# $A-\eta B$ for $A$ and $(1-\eta)\rho$ for $\rho$ in the last component. For all members of the table $A-\eta B$ is
+# again nowhere negative and nowhere decreasing, so $F^\eta$ is cooperative. With
+# $v=(1,\,1-\delta,\,(1-2\delta)\rho/\mu)$ and small $\delta$, then small $\eta$, $F^\eta(v)\ge\varepsilon v$, by the
+# same computation with all signs reversed. Now $m=\min_ix_i/v_i$ has $m'\ge\varepsilon m$, as long as $wt\le\eta$. But
+# $wt\ge m^2v_wv_t$, so $wt$ exceeds $\eta$ in finite time. A solution that tends to zero would have $wt\le\eta$ from
+# some time on: a contradiction.
 #
 # *The stationary state.* $t'=0$ gives $t=s$, so $u=1$. With $y=ws$ and $k=w/s$ the other two say
 # $k(A-yB)=\gamma(1-\rho)$ and $\rho(1-y)=\mu k$. Both factors must be positive, and their product is
 #
 # $$ (1-y)\,(A-yB)=\mu\gamma(1-\rho)/\rho . $$ (eq-stationary)
 #
-# The left side falls from $A=\kappa_G$ at $y=0$ to $0$ where the first factor vanishes. So there is exactly one
-# solution below the threshold and none above. $y$ and $k$ give $s=\sqrt{y/k}$ and $w=ks$.
+# As $y$ grows from $0$, both factors fall, until one of them is $0$. So the left side falls from $A=\kappa_G$ to $0$,
+# and there is exactly one solution below the threshold and none above. $y$ and $k$ give $s=\sqrt{y/k}$ and $w=ks$.
 # ````
 #
 # The usual proof of such a statement goes through the nonlinear Perron–Frobenius theorem. The two vectors $v$ replace
@@ -291,7 +318,12 @@ laws.show("fixed_point")
 #    \gamma^*_{\rm STE}=\frac{\rho}{\mu(1-\rho)}=\frac{\gamma^*_{\rm rot}}{\rho}. $$
 #
 # For the rotation the stationary state below the threshold is $y=1-\sqrt{\mu\gamma(1-\rho)}/\rho$ and
-# $s^2=y\mu/(\rho(1-y))$.
+# $s^2=y\mu/(\rho(1-y))$. <claim:B-039> <claim:A-042>
+# ```
+#
+# ```{prf:proof}
+# $\kappa_G$ is $1$ for STE and $\rho$ for the rotation. For the latter $A=B=\rho$ at $u=1$, and {eq}`eq-stationary` is
+# $\rho(1-y)^2=\mu\gamma(1-\rho)/\rho$. Finally $s^2=y/k$ and $\mu k=\rho(1-y)$.
 # ```
 #
 # How wide is the window? Its ends differ by the factor $1/\rho$. A coarse quantiser keeps little, and the window is
@@ -301,7 +333,7 @@ laws.show("fixed_point")
 # :label: prop-stable
 #
 # For STE and for the rotation all eigenvalues of {eq}`eq-model` at the positive stationary state have negative real
-# part, for all $\beta,\gamma,\mu,\rho$.
+# part, for all $\beta,\gamma,\mu,\rho$. <claim:B-040>
 # ```
 #
 # ```{prf:proof}
@@ -379,8 +411,21 @@ glue("phase", Figure(fig, alt))
 # ```
 #
 # All {glue:text}`points` solutions that are not within 5 % of their threshold end as the theorem says.
-# {ref}`Another figure <fig-play-collapse>` lets you move $\gamma$, $\mu$, $r_0$, $\beta$ and $\rho$ and watch $s$,
-# $t$ and $w$.
+# <claim:B-038> <claim:B-039>
+#
+# ```{figure} ../figures/collapse.svg
+# :name: fig-play-collapse
+# :class: rotvq-collapse
+# :alt: s, t and w against time: under STE they settle, under the rotation they decay. Below, the two thresholds.
+#
+# Which commitment weight makes the latents vanish? $\gamma$, $\mu$, $r_0$, $\beta$ and $\rho$ can be moved; $s$, $t$
+# and $w$ start at $1$, $r_0$ and $1$. Between the two thresholds the rotation collapses and STE does not. A triangle at
+# the right marks the value at which $s$ settles. <claim:B-038> <claim:B-039>
+# ```
+#
+# Change $\beta$ or $r_0$ in {numref}`fig-play-collapse`: the way changes, the end does not. A small $r_0$ and a small
+# $\beta$ with a $\gamma$ below the threshold make all three shrink first and come back; that is the subject of the
+# section after next.
 #
 # ## It is the loss that wants zero
 #
@@ -395,17 +440,24 @@ glue("phase", Figure(fig, alt))
 #
 # which is the whole loss, $\mathbb E|x-Wq|^2+\gamma\,\mathbb E|z-q|^2+\mu|W|^2$ per dimension (the codebook loss has
 # done its work), up to the constant $1-\rho$. Every solution from $s,w>0$ converges: to the positive stationary state
-# below the threshold, to zero above it. In both cases that is the global minimum of $\Phi$.
+# below the threshold, to zero above it. In both cases that is the global minimum of $\Phi$. <claim:B-041>
 # ```
 #
 # ```{prf:proof}
 # With $t=s$, $\mathbb E|x-Wq|^2/d=1-2\rho ws+\rho w^2s^2$ and $\mathbb E|z-q|^2/d=(1-\rho)s^2$. Differentiate $\Phi$
-# and compare with {eq}`eq-model`. $\Phi$ is a polynomial and $\gamma(1-\rho)s^2+\mu w^2\le\Phi$ keeps solutions
-# bounded, so each converges to a critical point (Łojasiewicz). The quadrant stays invariant: $s'=2\rho w>0$ at $s=0$
-# and $w'=2\rho s>0$ at $w=0$. Its critical points are zero and, below the threshold, the one positive state. There
-# zero is a saddle, whose stable direction does not enter the quadrant. Minimum:
-# $\Phi\ge\rho(1-y)^2+2\sqrt{\mu\gamma(1-\rho)}\,y$ with $y=ws$, with equality for suitable $s,w$, and the right side
-# is least over $y\ge0$ at $y=\max(0,\,1-\sqrt{\mu\gamma(1-\rho)}/\rho)$.
+# and compare with {eq}`eq-model`: $s'=-\partial_s\Phi$ and $w'=-\partial_w\Phi$.
+#
+# *Convergence.* $\Phi$ falls along solutions, and $\gamma(1-\rho)s^2+\mu w^2\le\Phi$ keeps them bounded. A bounded
+# solution of the gradient flow of a polynomial converges to a critical point (Łojasiewicz's theorem). The quadrant
+# stays invariant: $s'=2\rho w>0$ at $s=0$ and $w'=2\rho s>0$ at $w=0$. Its critical points are zero and, below the
+# threshold, the one positive state. Below the threshold zero is a saddle, as the determinant of the second derivatives
+# of $\Phi$ there is $4(\mu\gamma(1-\rho)-\rho^2)<0$. Their mixed entry is $-2\rho<0$, so the eigenvector of the
+# positive eigenvalue, along which solutions could approach, has entries of opposite signs and points out of the
+# quadrant. So the limit is the positive state.
+#
+# *Minimum.* $\Phi\ge\rho(1-y)^2+2\sqrt{\mu\gamma(1-\rho)}\,y$ with $y=ws$, by the inequality of arithmetic and
+# geometric means, with equality for suitable $s,w$. The right side is least over $y\ge0$ at
+# $y=\max(0,\,1-\sqrt{\mu\gamma(1-\rho)}/\rho)$.
 # ```
 #
 # So here the rotation trick does exactly what gradient descent should do. The loss itself prefers zero latents beyond
@@ -442,8 +494,8 @@ glue("network-error", float(worst))
 table(rows, **{"largest error": "{:.0e}"})
 
 # %% [markdown]
-# The largest error is {glue:text}`network-error:.0e`. In between the two thresholds, at
-# $\gamma=1.25\,\gamma^*_{\rm rot}$ on the line:
+# The largest error is {glue:text}`network-error:.0e` <claim:B-038>. In between the two thresholds, at
+# $\gamma=1.25\,\gamma^*_{\rm rot}$ on the line <claim:B-039>:
 
 # %%
 edge = {name: collapse.threshold(kappa, half.rho, mu) for name, kappa in (("rotation", half.rho), ("ste", 1.0))}
@@ -471,6 +523,8 @@ table(rows)
 # Let the decoder be frozen, $s_0=1$, and $r_0$ and $\beta/\gamma$ small. Then
 #
 # $$ \min s_{\rm rot}\simeq\sqrt{w\rho\,(r_0+\beta/\gamma)/\gamma},\qquad \min s_{\rm STE}\simeq\min(1,w/\gamma). $$
+#
+# <claim:B-042>
 # ```
 #
 # The reason: at first $s\simeq e^{-2\gamma T}$, so $t$ grows from $r_0$ to $r_0+2\beta\int s\,dT=r_0+\beta/\gamma$
@@ -564,18 +618,20 @@ table(rows)
 
 # %% [markdown]
 # The reconstruction loss rises from {glue:text}`rec_ste:.3f` to {glue:text}`rec_rot:.3f` and the codebook loss falls
-# from {glue:text}`err_ste:.3f` to {glue:text}`err_rot:.3f`: the symptom, in a model of three numbers. Now the
-# article's explanation, step by step.
+# from {glue:text}`err_ste:.3f` to {glue:text}`err_rot:.3f`: the symptom, in a model of three numbers <claim:A-036>. Now
+# the article's explanation, step by step.
 #
-# - *Codes much shorter than latents make the reconstruction gradient small.* True: by the factor $r$, exactly.
-# - *Then the commitment term rules at first.* True: this is the dip of {prf:ref}`obs-dip`.
-# - *The auxiliary terms alone drive $q$ and $z$ to zero.* It depends, see below.
+# - *Codes much shorter than latents make the reconstruction gradient small.* True: by the factor $r$, exactly
+#   <claim:A-038>.
+# - *Then the commitment term rules at first.* True: this is the dip of {prf:ref}`obs-dip` <claim:A-039>. It shrinks $z$
+#   as long as $|q|<|z|$, since $\langle z,z-q\rangle\ge|z|(|z|-|q|)$ <claim:A-135>.
+# - *The auxiliary terms alone drive $q$ and $z$ to zero.* It depends, see below <claim:A-040>.
 # - *Hence the worse result.* Not in this model: the end does not depend on the start ({prf:ref}`thm-threshold`). A
-#   short training may stop inside the dip.
+#   short training may stop inside the dip <claim:A-041>.
 # - *The paper's code starts its codebook by k-means*, which would explain why it fares better. The author says only
 #   that this seems so from a quick look. It does not: the released code leaves `kmeans_init` at `False`
-#   {cite}`fifty2024code`. Its codes start very short.
-# - *$\gamma$ needs retuning.* Right, and here is by how much: the threshold is lower by $\rho$.
+#   {cite}`fifty2024code`. Its codes start very short <claim:A-043>.
+# - *$\gamma$ needs retuning.* Right, and here is by how much: the threshold is lower by $\rho$ <claim:A-042>.
 #
 # ```{prf:proposition} The auxiliary terms alone
 # :label: prop-auxiliary
@@ -586,10 +642,13 @@ table(rows)
 #    $(\beta z_0+\gamma q_0)/(\beta+\gamma)$, which is not zero.
 # 2. If $z=Ex$ with fixed assignments, all is driven to zero from every start exactly if the scatter of the data
 #    within the cells, $\Sigma=\sum_kp_k\operatorname{Cov}(x\mid k)$, is nonsingular.
+#
+# <claim:A-040>
 # ```
 #
 # ```{prf:proof}
-# *Part 1.* $z'=-2\gamma(z-q)$ and $q'=2\beta(z-q)$.
+# *Part 1.* $z'=-2\gamma(z-q)$ and $q'=2\beta(z-q)$. So $\beta z+\gamma q$ does not move, and $z-q$ decays as
+# $e^{-2(\beta+\gamma)T}$.
 #
 # *Part 2.* With $m_k$ the mean of cell $k$,
 # $\mathbb E|z-q|^2=\operatorname{tr}(E\Sigma E^\top)+\sum_kp_k|q_k-Em_k|^2$. Its gradient in $E$, weighted by
@@ -647,16 +706,17 @@ table([{"case": k, "γ/γ*": f, "s at the end": v} for f, (k, v) in zip(factors,
 # %% [markdown]
 # The article's Theorems 8.1 and 8.2 propose remedies. In this model:
 #
-# - **k-means initialisation** sets $r_0$ to one. It shortens the dip. The threshold stays.
+# - **k-means initialisation** sets $r_0$ to one. It shortens the dip. The threshold stays. <claim:A-136>
 # - **$\gamma<1/\beta$** is irrelevant: the threshold has no $\beta$ in it. The table has a collapse with
-#   $\gamma<1/\beta$ and a survival with $\gamma\gg1/\beta$.
+#   $\gamma<1/\beta$ and a survival with $\gamma\gg1/\beta$. <claim:A-138>
 # - **L2 regularisation** of $z$ or of the weights does not prevent collapse, it causes it: an encoder decay $\nu$
-#   adds to $\gamma(1-\rho)$, and the decoder decay $\mu$ is what makes a threshold in the first place.
+#   adds to $\gamma(1-\rho)$, and the decoder decay $\mu$ is what makes a threshold in the first place. <claim:A-137>
 # - **Clipping** $r$ to $[0.5,1.5]$ moves the threshold by {glue:text}`clip_line:+.1f` % on the line and by
 #   {glue:text}`clip_plane:+.1f` % in the plane. At a stationary state $r$ is near one for most latents, so there is
-#   nothing to clip.
-# - **A smaller $\gamma$** does help. So does a mix with STE, or the rotation without its factor $r$.
+#   nothing to clip. <claim:A-140>
+# - **A smaller $\gamma$** does help <claim:A-139>. So does a mix with STE, or the rotation without its factor $r$.
 # - **A hard constraint** on the norm of the latents removes $s$ from the model altogether ({prf:ref}`prop-normalised`).
+#   <claim:A-118>
 #
 # ## Limits
 #

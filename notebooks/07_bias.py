@@ -18,7 +18,7 @@
 # :label: obs-zero
 #
 # Against the derivative that exists almost everywhere, the bias of an estimator is $\mathbb E|G^\top g|$. It is
-# least, namely zero, for $G=0$, which trains no encoder.
+# least, namely zero, for $G=0$, which trains no encoder. <claim:A-063> <claim:A-082>
 # ```
 #
 # A gradient worth estimating appears as soon as $z$ is random: through noise, dither, or the scatter of data that an
@@ -30,6 +30,7 @@
 #
 # For a random $\varepsilon$ with a density let $F(m)=\mathbb E\,L(Q(m+\varepsilon))$, where $Q$ is the quantiser. The
 # bias of an estimator at $m$ is $\mathbb E[G^\top g]-\nabla F(m)$ with $z=m+\varepsilon$ and $g=\nabla L(Q(z))$.
+# <claim:A-106>
 # ```
 #
 # The jumps at the cell boundaries, which the derivative ignores, are all there is in $\nabla F$.
@@ -86,14 +87,17 @@ def table(rows, precision=3):
 # For a quadratic loss with second derivative $h$ the bias of STE is $h\Delta(p-\frac12)$: zero on average over each
 # cell, and zero everywhere for a linear loss. For a smooth loss its average over a cell is
 # $\frac{\Delta^2}{12}L'''+O(\Delta^4)$, the error of the trapezoidal rule. The rotation is biased even for a linear
-# loss.
+# loss. <claim:B-043> <claim:A-107> <claim:A-108>
 # ```
 #
 # ```{prf:proof}
-# *Part 1.* $F=(1-p)L(q_0)+pL(q_1)$. *Part 2.* Take the mean of $L'(q)$. *Part 3.* On the line $G=q/z$, and
-# $\int q\,dz/z$ over the two parts of the dither gives the logarithms. For quadratic $L$, $(1-p)g_0+pg_1=h(m-y)$,
-# while the chord has slope $h((k+\frac12)\Delta-y)$. The average over $p$ of STE is $\frac12(g_0+g_1)$, the
-# trapezoidal rule for $\int L'=L(q_1)-L(q_0)$, divided by $\Delta$.
+# *Part 1.* $F=(1-p)L(q_0)+pL(q_1)$, and $p$ grows with $m$ at the rate $1/\Delta$. *Part 2.* Take the mean of $L'(q)$.
+# *Part 3.* $z$ is uniform on $[m-\frac\Delta2,m+\frac\Delta2]$, where it is positive, and passes from $q_0$ to $q_1$ at
+# $(k+\frac12)\Delta$. On the positive line $G=q/z$, and $\int q\,dz/z$ over the two parts gives the logarithms.
+#
+# For quadratic $L$, $(1-p)g_0+pg_1=h(m-y)$, while the chord has slope $h((k+\frac12)\Delta-y)$. The average over $p$ of
+# STE is $\frac12(g_0+g_1)$, the trapezoidal rule for $\int L'=L(q_1)-L(q_0)$, divided by $\Delta$. For a linear loss
+# $g_0=g_1=1$, and {eq}`eq-log` is not $1$: see the number below.
 # ```
 #
 # So for a quadratic loss STE estimates $h(m-y)$, exactly the gradient of the autoencoder *without* quantiser.
@@ -143,11 +147,13 @@ glue("lattice", Figure(fig, alt))
 # ```
 #
 # The simulation agrees with the closed forms: the largest of 30 deviations is {glue:text}`score:.1f` standard errors.
-# For a linear loss of slope one the rotation gives {glue:text}`linear:.5f` at $m=3.2$ and not 1.
+# For a linear loss of slope one the rotation gives {glue:text}`linear:.5f` at $m=3.2$ and not 1. <claim:B-043>
+# <claim:A-108>
 #
 # ## In many dimensions, on average
 #
-# With a fine quantiser the error $e=q-z$ is small, and over many cells it has no preferred direction. STE is then
+# With a fine quantiser the error $e=q-z$ is small, and over many cells it has no preferred direction. The gradient at
+# $q$ and the one at $z$ differ by the second derivative times $e$, up to second order <claim:P-013>. So STE is then
 # unbiased against the un-quantised gradient, for a quadratic loss. The rotation is not, and its bias has a direction.
 #
 # ```{prf:theorem} An inward force
@@ -159,17 +165,27 @@ glue("lattice", Figure(fig, alt))
 # $$ \mathbb E[G^\top g]=\bar g+hD\,\frac{z}{|z|^2}+\frac{d-2}{2d}\,\frac{D}{|z|^2}\,P\bar g
 #    +\text{terms of fourth order in } e,
 #    \qquad P=I-\frac{zz^\top}{|z|^2}. $$ (eq-inward)
+#
+# <claim:B-044> <claim:A-111>
 # ```
 #
 # ```{prf:proof}
-# STE: $g=\bar g+he$. For the rotation split $\mathbb R^d$ into $S=\operatorname{span}\{z,q\}$ and its complement. On
-# $S$, seen as the complex plane, $G$ is multiplication by $q/z$, which is linear in $e$; so $G^\top$ is $I+A(e)$
-# there with $A(e)=(ze^\top-ez^\top+\langle z,e\rangle I)/|z|^2$ exactly. On the complement $G$ is multiplication by
-# $r=|z+e|/|z|=1+\langle z,e\rangle/|z|^2+|e_\perp|^2/(2|z|^2)+\dots$, where $e_\perp$ is the part of $e$ orthogonal
-# to $z$. Hence $G^\top=I+A(e)+\frac{|e_\perp|^2}{2|z|^2}N+\dots$ with $N$ the projection onto the complement. The
-# mean of $A(e)\bar g$ is zero. $A(e)\,he=h|e|^2z/|z|^2$ for every $e$: the first term. The mean of
-# $|e_\perp|^2N=|e_\perp|^2P-e_\perp e_\perp^\top$ is $\frac Dd\big((d-1)-1\big)P$: the second. Terms of odd order
-# vanish by symmetry.
+# STE: $g=\bar g+he$, and $e$ has mean zero.
+#
+# For the rotation split $\mathbb R^d$ into $S=\operatorname{span}\{z,q\}$ and its complement. On $S$, seen as the
+# complex plane, $G$ is multiplication by $q/z$, which is linear in $e$. So there $G^\top$ is $I+A(e)$ with
+# $A(e)=(ze^\top-ez^\top+\langle z,e\rangle I)/|z|^2$, exactly: this is {eq}`eq-expansion`. On the complement $G$ is
+# multiplication by $r$, and $r^2=|z+e|^2/|z|^2=\big(1+\langle z,e\rangle/|z|^2\big)^2+|e_\perp|^2/|z|^2$, where
+# $e_\perp$ is the part of $e$ orthogonal to $z$. So $r=1+\langle z,e\rangle/|z|^2+|e_\perp|^2/(2|z|^2)$ up to third
+# order. With $N$ the projection onto the complement,
+#
+# $$ G^\top=I+A(e)+\frac{|e_\perp|^2}{2|z|^2}\,N+\text{third order}. $$
+#
+# Apply this to $g=\bar g+he$ and take the mean. $A(e)\bar g$ is linear in $e$ and has mean zero.
+# $A(e)\,he=h|e|^2z/|z|^2$ for every $e$: the first term. $Ne=0$, since $e\in S$. The projection $N$ removes from $P$
+# the direction of $e_\perp$, so $|e_\perp|^2N=|e_\perp|^2P-e_\perp e_\perp^\top$. By isotropy
+# $\mathbb E\,e_\perp e_\perp^\top=\frac DdP$ and $\mathbb E|e_\perp|^2=\frac Dd(d-1)$, so the mean is $\frac Dd(d-2)P$:
+# the second term. Terms of third order change their sign with $e$ and vanish.
 # ```
 #
 # The first term is $\nabla(hD\ln|z|)$. Descending, it pulls towards the origin, as if the loss contained $hD\ln|z|$.
@@ -213,11 +229,15 @@ table(rows, precision=5)
 #
 # $$ \nabla F(m)=\frac{\delta\,\varphi}{\sigma}\;n\,\Big\langle n,\frac{g_1+g_2}2\Big\rangle, \qquad
 #    \mathbb E[g]=(1-\Phi)\,g_1+\Phi\,g_2\ \text{ for STE}. $$
+#
+# <claim:B-045>
 # ```
 #
 # ```{prf:proof}
-# $F=(1-\Phi)L(q_1)+\Phi L(q_2)$ depends on $m$ through $\tau$ only, and $\nabla\tau=n$. For a quadratic loss
-# $L(q_2)-L(q_1)=\langle\frac{g_1+g_2}2,q_2-q_1\rangle$ exactly.
+# $z$ has the code $q_2$ if the normal component of the dither exceeds $-\tau$, which has the probability
+# $\Phi(\tau/\sigma)$. So $F=(1-\Phi)L(q_1)+\Phi L(q_2)$ depends on $m$ through $\tau$ only. Now $\nabla\tau=n$, the
+# derivative of $\Phi(\tau/\sigma)$ by $\tau$ is $\varphi/\sigma$, and for a quadratic loss
+# $L(q_2)-L(q_1)=\langle\frac{g_1+g_2}2,q_2-q_1\rangle$ exactly, with $q_2-q_1=\delta n$.
 # ```
 #
 # The true gradient knows nothing of directions along the face: moving there changes no assignment. STE passes them on
@@ -282,17 +302,22 @@ glue("map", Figure(fig, alt))
 # ```
 #
 # At offset 0 the rotation has the smaller bias at {glue:text}`share:.0f` % of the points, and far from the origin the
-# two agree. So neither "the rotation is less biased" nor its opposite is true. It depends on the place, on the
-# target, and on where the origin happens to lie.
+# two agree <claim:A-111>. So neither "the rotation is less biased" nor its opposite is true. It depends on the place,
+# on the target, and on where the origin happens to lie.
 #
 # ## The article's statements
 #
-# - *STE and rotation are biased* (its Theorem 6.1). True of the rotation. STE is unbiased for a linear loss, and on
-#   average over cells for a quadratic one.
+# - *STE and rotation are biased* (its Theorem 6.1). True of the rotation <claim:A-108>. STE is unbiased for a linear
+#   loss, and on average over cells for a quadratic one <claim:A-107> <claim:A-084>.
 # - *STE's bias comes from giving the same gradient to all $z$ of a cell* (its Proposition 6.1). No: on a lattice with
-#   linear loss it does just that and has no bias. What matters is the curvature of the loss over a cell.
+#   linear loss it does just that and has no bias <claim:A-110>. What matters is the curvature of the loss over a cell
+#   <claim:A-109>. - *Within a cell STE has no variance* (its Proposition 2.2). For fixed $g$ that is so. But $g$
+#   depends on the image and on its other latents <claim:A-083>.
 # - *For small $|z-q|$ the rotation's bias is close to STE's* (its Proposition 6.2). True if small means small against
-#   $|z|$: {eq}`eq-inward` has $D/|z|^2$ in it.
+#   $|z|$: {eq}`eq-inward` has $D/|z|^2$ in it <claim:A-111>.
+# - *$\mathbb E\big||q|/|z|-1\big|$ measures the bias in norm, and is very large if codes are far shorter than latents*
+#   (its Definition 6.2 and Proposition 6.3). It does not see the angle, and on the line it is infinite as soon as $z$
+#   has a positive density at $0$ <claim:A-114>. For short codes it tends to $1$ <claim:A-115>.
 #
 # Bias is not everything. An estimator can be useful because of what its bias does, as STE shows in
 # {ref}`the chapter on collapse <nb-collapse>`.

@@ -12,7 +12,9 @@
 #
 # The article states rates of convergence for STE and for the rotation trick, in its part 12 {cite}`su2024rotation`.
 # They are false as they stand, and this chapter gives small counterexamples. First it proves what does hold. Both
-# methods descend the loss of the autoencoder *without* quantiser, up to a floor that the quantisation error sets.
+# methods descend the loss of the autoencoder *without* quantiser, up to a floor that the quantisation error sets. They
+# do not descend the loss that one would like to minimise, that of the quantised autoencoder <claim:A-159>: its
+# derivative in the encoder is $0$ almost everywhere.
 
 # %% tags=["parameters"]
 steps: int = 1000  # of online k-means
@@ -55,14 +57,17 @@ torch.set_num_threads(1)
 #
 # $$ |u-\nabla f(z)|\le S\,|q-z|\ \text{ (STE)},\qquad
 #    |u-\nabla f(z)|\le\Big(S+\frac{|\nabla f(q)|}{|z|}\Big)|q-z|\ \text{ (rotation)}. $$ (eq-direction)
+#
+# <claim:B-046>
 # ```
 #
 # ```{prf:proof}
-# Smoothness gives
-# $f(z-\eta u)\le f(z)-\eta\langle\nabla f,u\rangle+\frac{S\eta^2}2|u|^2$. With $S\eta\le1$ this is at most
-# $f(z)-\eta\langle\nabla f,u\rangle+\frac\eta2|u|^2$,
-# and the last two terms are $\frac\eta2|u-\nabla f|^2-\frac\eta2|\nabla f|^2$. Sum over $t$. For STE $u=\nabla f(q)$.
-# For the rotation add $|G^\top\nabla f(q)-\nabla f(q)|\le\|G-I\|\,|\nabla f(q)|$ with $\|G-I\|=|q-z|/|z|$.
+# Smoothness gives $f(z-\eta u)\le f(z)-\eta\langle\nabla f,u\rangle+\frac{S\eta^2}2|u|^2$. With $S\eta\le1$ this is at
+# most $f(z)-\eta\langle\nabla f,u\rangle+\frac\eta2|u|^2$, and the last two terms are
+# $\frac\eta2|u-\nabla f|^2-\frac\eta2|\nabla f|^2$. Sum over $t$: the values of $f$ telescope to
+# $f(z_T)-f(z_0)\ge f^*-f(z_0)$. Multiply by $\frac2{\eta T}$. For STE $u=\nabla f(q)$, and the bound is the Lipschitz
+# condition. For the rotation add $|G^\top\nabla f(q)-\nabla f(q)|\le\|G-I\|\,|\nabla f(q)|$ with $\|G-I\|=|q-z|/|z|$
+# ({prf:ref}`thm-distance`).
 # ```
 #
 # The rotation's second term does not vanish where $\nabla f(q)$ is large. But it can be moved to the other side.
@@ -74,16 +79,19 @@ torch.set_num_threads(1)
 #
 # $$ (1-2\kappa^2)\,\frac1T\sum_{t<T}|\nabla f(z_t)|^2\le\frac{2(f(z_0)-f^*)}{\eta T}
 #    +2(1+\kappa)^2S^2\,\frac1T\sum_{t<T}|q_t-z_t|^2 . $$
+#
+# <claim:B-047>
 # ```
 #
 # ```{prf:proof}
 # $u-\nabla f(z)=G^\top\big(\nabla f(q)-\nabla f(z)\big)+(G^\top-I)\nabla f(z)$. The first part is at most $rS|q-z|$
-# with $r\le1+\kappa$, the second at most $\kappa|\nabla f(z)|$. Square with $(a+b)^2\le2a^2+2b^2$ and insert into
-# {eq}`eq-floor`.
+# with $r=|q|/|z|\le1+\kappa$, the second at most $\kappa|\nabla f(z)|$. Square with $(a+b)^2\le2a^2+2b^2$, insert into
+# {eq}`eq-floor`, and take $2\kappa^2$ times the mean of $|\nabla f(z_t)|^2$ to the left.
 # ```
 #
 # So as long as the *relative* quantisation error stays below a bound, the rotation has a floor of the same kind as
-# STE. Near the origin there is no such bound, and the next sections show that something is lost there.
+# STE. Near the origin there is no such bound, and the next sections show that something is lost there. Upper bounds on
+# $|z|$ and $|q|$, which the article asks for, do not give one: a lower bound on $|z|$ is needed <claim:A-161>.
 #
 # For a network with weights $\vartheta$ the same proof gives the same statement for
 # $F(\vartheta)=\mathbb E\,f_x(z_\vartheta(x))$, where the error of the direction is
@@ -138,7 +146,7 @@ style.set_table_styles([{"selector": "th, td", "props": "padding: 0.1em 0.7em"}]
 
 # %% [markdown]
 # The floor of the mean squared gradient falls like $\Delta^{2}$: the fitted exponents are {glue:text}`slope_ste:.2f`
-# for STE and {glue:text}`slope_rotation:.2f` for the rotation. No run exceeds its bound.
+# for STE and {glue:text}`slope_rotation:.2f` for the rotation. No run exceeds its bound. <claim:B-046> <claim:B-047>
 #
 # ## The article's rates
 #
@@ -152,20 +160,21 @@ style.set_table_styles([{"selector": "th, td", "props": "padding: 0.1em 0.7em"}]
 # $\nabla L$ is taken.
 #
 # Two things are missing from {eq}`eq-article-rate`. One is smoothness: without any quantiser, gradient descent on
-# $|z|$ has $|\nabla L|=1$ at every step. The other is the floor.
+# $|z|$ has $|\nabla L|=1$ at every step. The other is the floor. And the assumption itself fails: as a function of $z$
+# the quantised loss jumps at the faces, so it is not Lipschitz <claim:A-160>.
 #
 # ```{prf:proposition} STE at a boundary
 # :label: prop-hover
 #
 # Let the codes be $\pm1$ on the line and $L(q)=\frac12(q-y)^2$ with $|y|<1$. Under STE, from every start and for
 # every $\eta$, the mean of $g_t^2$ tends to $1-y^2$, and for small $\eta$ the latent ends near $0$, where the
-# un-quantised loss has the squared gradient $y^2$.
+# un-quantised loss has the squared gradient $y^2$. <claim:A-162>
 # ```
 #
 # ```{prf:proof}
-# $g=q-y$ has the sign of $z$, so every step moves $z$ towards the boundary $0$. It comes to a neighbourhood of $0$ of
-# size $2\eta$ and stays there. Then $\eta\sum g_t=z_0-z_T$ is bounded, and the mean of $g_t$ tends to $0$. Now
-# $g^2=(q-y)^2=1-y^2-2yg$ because $q^2=1$. Take the mean.
+# $g=q-y$ has the sign of $z$ and $1-|y|\le|g|<2$. So every step moves $z$ by less than $2\eta$ towards the boundary $0$
+# or across it. It comes to $|z|<2\eta$ and stays there. Then $\eta\sum g_t=z_0-z_T$ is bounded, and the mean of $g_t$
+# tends to $0$. From $q=g+y$ and $q^2=1$, $g^2=1-2yg-y^2$. Take the mean.
 # ```
 #
 # Read $\nabla L$ as the gradient at the code: its mean square is $1-y^2$ for ever. Read it as the gradient of the
@@ -189,7 +198,7 @@ for key, value in {"mean_square": np.mean(squares), "bound": bound, "outer": np.
 
 # %% [markdown]
 # With $y=0.4$, $\eta=0.01$ and $T=25\,000$ the mean of $g^2$ is {glue:text}`mean_square:.3f`, that of the
-# un-quantised gradient squared {glue:text}`outer:.3f`, and the article's bound is {glue:text}`bound:.3f`.
+# un-quantised gradient squared {glue:text}`outer:.3f`, and the article's bound is {glue:text}`bound:.3f`. <claim:A-162>
 #
 # ```{prf:proposition} Ratio one, and round it goes
 # :label: prop-circle
@@ -198,12 +207,13 @@ for key, value in {"mean_square": np.mean(squares), "bound": bound, "outer": np.
 # latent on the unit circle. Under the flow of the rotation trick it runs around the circle at constant speed for
 # ever. $r=1$ throughout, all norms are bounded, $L$ is Lipschitz, and the un-quantised loss $\langle\ell,z\rangle$
 # rises as often as it falls. Under STE the un-quantised loss falls at the constant rate $|\ell|^2$.
+# <claim:A-163> <claim:A-164> <claim:A-244>
 # ```
 #
 # ```{prf:proof}
 # Every point of the unit circle is within $2$ of $(1,0)$ and at least $3$ from $(-4,0)$, so $q=1$ in complex
-# notation. There $G^\top g=g\,\overline{q/z}$ and $1/\bar z=z$. With $g=i$ the flow is $z'=-iz$. Under STE
-# $z'=-\ell$.
+# notation. By {prf:ref}`thm-plane-field`, $G^\top g=g\,\overline{q/z}=g/\bar z$, and $1/\bar z=z$ on the circle. With
+# $g=i$ the flow is $z'=-iz$, a rotation about $0$ that keeps the circle. Under STE $z'=-\ell$, for every code.
 # ```
 #
 # Half of the time the angle between $z$ and $q$ is more than $90°$, and the trick moves $z$ uphill. A ratio of one
@@ -246,27 +256,35 @@ glue("circle", Figure(fig, alt))
 # :name: fig-circle
 #
 # The un-quantised loss along the way. Small steps in place of the flow: about {glue:text}`turns:.0f` turns, and $r$
-# stays above {glue:text}`ratio:.3f`.
+# stays above {glue:text}`ratio:.3f`. <claim:A-163>
 # ```
 #
-# The mean squared gradient is 1. The article's bound for this run would be {glue:text}`claimed:.3f`.
+# The mean squared gradient is 1. The article's bound for this run would be {glue:text}`claimed:.3f`. <claim:A-163>
 #
 # ## The codebook
 #
 # The article's Theorem 12.3 says that online k-means brings the codes to the *optimal* codebook at a polynomial rate.
-# It finds a stationary codebook, which need not be the best.
+# Updating the codes is an online k-means if the steps decrease; with a constant decay it is a moving average, which
+# follows the encoder <claim:A-166>. Either finds a stationary codebook at best, which need not be the best one.
 #
 # ```{prf:proposition} Online k-means can stop at a bad codebook
 # :label: prop-kmeans
 #
 # Let the data be the corners $(\pm2,\pm1)$ of a rectangle, with equal shares, and $K=2$. The codes $(0,\pm1)$ are the
-# means of their cells, and every start close enough to them leads back to them. Their mean squared error is $4$. The
-# best codes, $(\pm2,0)$, have $1$.
+# means of their cells, and their mean squared error is $4$. The best codes, $(\pm2,0)$, have $1$. Online k-means whose
+# steps $a_1,a_2,\dots$ of each code are small enough, with $\sum a_t=\infty$ and $\sum a_t^2<\infty$, leads from every
+# start near $(0,\pm1)$ back to them, with a probability as near to one as one likes. <claim:A-167>
 # ```
 #
 # ```{prf:proof}
-# For codes near $(0,1)$ and $(0,-1)$ the cells contain the two upper and the two lower corners. As long as the codes
-# stay near, each moves towards the mean of its two corners. The errors are $2^2$ and $1^2$.
+# The errors are $2^2$ and $1^2$. As long as the codes are within some $\varepsilon$ of $(0,1)$ and $(0,-1)$, their
+# cells contain the two upper and the two lower corners. Then the second coordinate of the upper code is pulled to $1$
+# at every step. Its first coordinate moves by $x_t=(1-a_t)x_{t-1}+2a_t\xi_t$ with signs $\xi_t=\pm1$ that are
+# independent and fair. Let $M_t=\sum_{s\le t}a_s\xi_s$. Solving for $x_t$ and summing by parts gives
+# $|x_t|\le|x_0|+4\max_{s\le t}|M_s|$. By Kolmogorov's inequality the maximum exceeds $\varepsilon/8$ with a probability
+# of at most $64\sum a_t^2/\varepsilon^2$, which is small if the steps are. Otherwise the code stays near. In that case
+# the starts are forgotten since $\prod(1-a_t)=0$, the sum $M_t$ converges, and so $x_t\to0$. The lower code is the
+# same.
 # ```
 
 # %%
@@ -286,6 +304,7 @@ glue("kmeans_steps", steps)
 
 # %% [markdown]
 # Over all seeds the error after {glue:text}`kmeans_steps` steps is {glue:text}`kmeans:.2f` on average, and not 1.
+# <claim:A-167>
 #
 # ## What more is known
 #
@@ -294,9 +313,9 @@ glue("kmeans_steps", steps)
 # - The article asks for $\mathbb E[r]\approx1$ as a condition of convergence (its Theorem 6.3). It is neither
 #   sufficient, as {prf:ref}`prop-circle` shows with $r=1$, nor necessary: in the model with two codes on the line and
 #   normal data $\mathbb E[r]=\mathbb E[|c|/|x|]$ is infinite at every stationary state, and they are stable
-#   ({prf:ref}`prop-stable`).
-# - A bound $r\in[\tau_{\min},\tau_{\max}]$ with a *constant* ratio does act as a factor on the learning rate. That
-#   part of the article's reading is right.
+#   ({prf:ref}`prop-stable`). <claim:A-117>
+# - A *constant* ratio does act as a factor on the learning rate of the reconstruction part. That part of the article's
+#   reading is right <claim:A-165>. A ratio that varies need not make training unstable <claim:A-152>.
 #
 # Nothing here concerns the speed in real networks, and nothing tells which method finds better solutions. That is
 # what experiments are for.

@@ -11,16 +11,17 @@
 # # Every claim, checked
 #
 # The article this book starts from {cite}`su2024rotation`, the derivation appended to it, and the paper
-# {cite}`fifty2025rotation` make {glue:text}`claims-rows` claims that can be checked. Here they are, in order and in
-# our words. Each has a verdict, the reason, and the evidence. Evidence is a function that this page has just run; its
-# numbers stand in the row. `python -m rotvq claims` runs it again.
+# {cite}`fifty2025rotation` make {glue:text}`claims-theirs` claims that can be checked. Here they are, in order and in
+# our words, and after them {glue:text}`claims-own` theorems of this book, held to the same rule. Each has a verdict,
+# the reason, and the evidence. Evidence is a function that this page has just run; its numbers stand in the row.
+# `python -m rotvq claims` runs it again. Each row links to the places in the chapters that name it, and they link back.
 #
 # **True** and **false** are settled by proof or counterexample. **True with a fix** needs the correction that is
 # given. **Ill-posed** does not say enough to be true or false. **Supported** and **contradicted** rest on a model or
 # on runs. **Undecided** waits for an experiment. **Not testable** says why no test is made here.
 
 # %% tags=["parameters"]
-rows: list[str] = ["A", "P"]  # beginnings of the ids to check: A is the article, P the paper
+rows: list[str] = ["A", "P", "B"]  # beginnings of the ids to check: A is the article, P the paper, B this book
 records: str = ""  # folder with the records of every chapter; empty: the committed ones
 
 # %% tags=["hide-input"]
@@ -38,7 +39,7 @@ import pandas as pd
 import torch
 from IPython.display import HTML, display
 
-from rotvq import claims
+from rotvq import claims, mentions
 from rotvq.chapters import stores_folder
 from rotvq.evidence import EVIDENCE
 from rotvq.evidence import collapse as model
@@ -51,11 +52,13 @@ torch.set_num_threads(1)
 folder = Path(records) if records else stores_folder()
 chosen = [claim for claim in claims.load() if claim.id.startswith(tuple(rows))]
 if not chosen:
-    raise ValueError(f"rows = {rows!r}: no id begins so; ids are like A-001 and P-001")
+    raise ValueError(f"rows = {rows!r}: no id begins so; ids are like A-001, P-001 and B-001")
 outcomes = list(claims.run(chosen, folder))
 wrong = [o.claim.id for o in outcomes if o.status == "disagrees"]
 assert not wrong, f"verdict and evidence disagree: {wrong}"
-glue("claims-rows", len(outcomes))
+own = sum(o.claim.source == "book" for o in outcomes)
+glue("claims-theirs", len(outcomes) - own)
+glue("claims-own", own)
 
 counts = Counter((o.claim.verdict, o.claim.source) for o in outcomes)
 table = pd.DataFrame({s: [counts[v, s] for v in claims.VERDICTS] for s in claims.SOURCES.values()}, claims.VERDICTS)
@@ -274,6 +277,7 @@ glue("claims-orbit-figure", Figure(fig, alt=(
 # Open a row for the reason, the statement that holds, and the numbers. Its id is a link to it.
 
 # %% tags=["hide-input"]
-contents = claims.LEDGER.with_name("_toc.yml").read_text("utf-8")
+pages = claims.pages(claims.LEDGER.with_name("_toc.yml").read_text("utf-8"))
+places = mentions.places(pages, claims.LEDGER.parents[1] / "notebooks")
 assets = '<link rel="stylesheet" href="../_static/claims.css"><script defer src="../_static/claims.js"></script>'
-display(HTML(f'{assets}<div class="rv-claims">{claims.listing(outcomes, claims.pages(contents))}</div>'))
+display(HTML(f'{assets}<div class="rv-claims">{claims.listing(outcomes, pages, places)}</div>'))

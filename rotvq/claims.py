@@ -1,4 +1,4 @@
-"""The ledger: every claim of the article and of the paper, its verdict, and the evidence that settles it.
+"""The ledger: every claim of the article, of the paper and of this book, its verdict, and the evidence that settles it.
 
 The rows stand in ``book/claims.yml``. ``python -m rotvq claims`` runs their evidence, prints a line a row, lists what
 awaits an experiment, and ends with status 1 where a verdict and its evidence disagree.
@@ -12,7 +12,7 @@ import inspect
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ import yaml
 
 from rotvq.chapters import stores_folder
 from rotvq.evidence import EVIDENCE, Finding
+from rotvq.mentions import Place
 
 LEDGER = Path(__file__).parents[1] / "book" / "claims.yml"
 
@@ -33,7 +34,7 @@ FOUND = {
 VERDICTS = (*FOUND, "not testable")
 KINDS = ("definition", "theorem", "proof", "explanation", "numeric", "cost", "recommendation", "bibliographic",
          "empirical", "conjecture", "target")  # fmt: skip
-SOURCES = {"A": "article", "P": "paper"}
+SOURCES = {"A": "article", "P": "paper", "B": "book"}
 CHAPTERS = tuple(f"{n:02d}" for n in (*range(1, 9), *range(10, 21)))
 CALL = re.compile(r"(\w+)(?:\((.*)\))?")
 
@@ -71,7 +72,7 @@ class Claim:
     def check(self) -> None:
         """ValueError where the row breaks a rule of the ledger."""
         rules = [
-            (re.fullmatch(r"[AP]-\d{3}", self.id), "its id is not like A-001 or P-001"),
+            (re.fullmatch(r"[APB]-\d{3}", self.id), "its id is not like A-001, P-001 or B-001"),
             (self.kind in KINDS, f"kind {self.kind!r} is none of {', '.join(KINDS)}"),
             (self.verdict in VERDICTS, f"verdict {self.verdict!r} is none of {', '.join(VERDICTS)}"),
             (self.chapter in CHAPTERS, f"there is no chapter {self.chapter!r}"),
@@ -159,15 +160,19 @@ def pages(contents: str) -> dict[str, str]:
     return {f.name[:2]: f"{f.name if f.parent.name == 'notebooks' else Path('..', f)}.html" for f in numbered}
 
 
-def listing(outcomes: Sequence[Outcome], links: dict[str, str]) -> str:
-    """The rows as HTML, each a ``details`` with its id as anchor; ``links`` lead to the chapters' pages."""
-    return "\n".join(_row(outcome, links) for outcome in outcomes)
+def listing(outcomes: Sequence[Outcome], links: dict[str, str], places: Mapping[str, Sequence[Place]] = {}) -> str:
+    """The rows as HTML, each a ``details`` with its id as anchor.
+
+    ``links`` lead to the chapters' pages, ``places`` to where in them a row is named (:mod:`rotvq.mentions`).
+    """
+    return "\n".join(_row(outcome, links, places.get(outcome.claim.id, ())) for outcome in outcomes)
 
 
-def _row(outcome: Outcome, links: dict[str, str]) -> str:
+def _row(outcome: Outcome, links: dict[str, str], places: Sequence[Place]) -> str:
     c, text = outcome.claim, html.escape
-    chapter = f'<a href="{links[c.chapter]}">chapter {c.chapter}</a>' if c.chapter in links else f"chapter {c.chapter}"
-    more = [text("; ".join([f"{c.source}, {c.place}", *c.also])), c.kind, chapter]
+    named = [f'<a href="{address}">chapter {number}, {text(title)}</a>' for number, address, title in places]
+    page = f'<a href="{links[c.chapter]}">chapter {c.chapter}</a>' if c.chapter in links else f"chapter {c.chapter}"
+    more = [text("; ".join([f"{c.source}, {c.place}", *c.also])), c.kind, "; ".join(named) or page]
     if c.evidence:
         more.append(f"<code>{text(c.evidence)}</code>: {text(numbers(outcome.finding)) or 'no record yet'}")
     if c.awaits:

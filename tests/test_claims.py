@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 from test_play import BOOK, chromium  # noqa: F401  (the fixture)
 
-from rotvq import claims
+from rotvq import claims, mentions
 from rotvq.evidence import EVIDENCE, Finding
 from rotvq.evidence.base import evidence, found
 
@@ -31,9 +31,9 @@ def test_every_piece_of_evidence_is_used():
     assert set(EVIDENCE) - used <= {"lower"}
 
 
-def test_both_sources_are_covered():
+def test_all_sources_are_covered():
     counts = Counter(row.source for row in ROWS)
-    assert counts["article"] > 200 and counts["paper"] > 60
+    assert counts["article"] > 200 and counts["paper"] > 60 and counts["book"] > 40
 
 
 def test_no_claim_stands_twice():
@@ -49,7 +49,7 @@ def test_rows_are_sentences():
 
 
 BROKEN = {
-    "id": {"id": "B-1"},
+    "id": {"id": "C-001"},
     "kind": {"kind": "hunch"},
     "verdict": {"verdict": "maybe"},
     "chapter": {"chapter": "09"},
@@ -158,13 +158,95 @@ def test_words(name, shown):
 # the page
 
 
+NOTEBOOKS = BOOK.parent / "notebooks"
+THEORY = {path.name[:2]: list(mentions.blocks(path.read_text("utf-8"))) for path in NOTEBOOKS.glob("0[1-8]_*.py")}
+MATHEMATICS = ("theorem", "definition", "proof", "numeric")
+
+
 def test_rows_that_pages_name_exist():
-    """A page names a row by a link to its anchor."""
+    """A page names a row as <claim:A-031> or by a link to its anchor."""
     ids, named = {row.id for row in ROWS}, {}
-    for page in [*BOOK.glob("*.md"), *(BOOK.parent / "notebooks").glob("*.py")]:
-        for row in re.findall(r"#([AP]-\d+)", page.read_text("utf-8")):
+    for page in [*BOOK.glob("*.md"), *NOTEBOOKS.glob("*.py")]:
+        for row in re.findall(r"(?:#|claim:)([A-Z]-\d+)", page.read_text("utf-8")):
             named.setdefault(row, page.name)
     assert {row: page for row, page in named.items() if row not in ids} == {}
+
+
+@pytest.mark.parametrize("chapter", sorted(THEORY))
+def test_every_theorem_names_a_row_of_its_chapter(chapter):
+    mine = {row.id for row in ROWS if row.chapter == chapter}
+    stated = [block for block in THEORY[chapter] if block.states]
+    assert len(stated) >= 5
+    assert [block.anchor for block in stated if not mine & set(block.claims)] == []
+
+
+@pytest.mark.parametrize("chapter", sorted(THEORY))
+def test_every_computed_number_names_a_row(chapter):
+    """A number glued into a sentence, a caption or a remark: the block says which claim it is about."""
+    assert [block.text for block in THEORY[chapter] if "{glue:text}" in block.text and not block.claims] == []
+
+
+@pytest.mark.parametrize("chapter", sorted(THEORY))
+def test_every_row_of_mathematics_is_named_in_its_chapter(chapter):
+    named = {row for block in THEORY[chapter] for row in block.claims}
+    mine = {row.id for row in ROWS if row.chapter == chapter and (row.kind in MATHEMATICS or row.source == "book")}
+    assert mine - named == set()
+
+
+def test_rows_of_the_book_are_its_theorems():
+    """The place of such a row is the title of the theorem that names it."""
+    named = ((chapter, block) for chapter, found in THEORY.items() for block in found if block.states)
+    titles = {(chapter, block.title, row) for chapter, block in named for row in block.claims}
+    own = [row for row in ROWS if row.source == "book"]
+    assert [row.id for row in own if (row.chapter, row.place, row.id) not in titles] == []
+
+
+SOURCE = """# ---
+# %% [markdown]
+# (top)=
+# # A *title*
+#
+# Text <claim:A-001>,
+# two lines.
+#
+# ````{prf:theorem} Its name
+# :label: thm-x
+# Let
+# ```{math}
+# :label: eq-x
+# 1 = 1
+# ```
+# Claims: <claim:A-002> <claim:B-001> <claim:A-002>
+# ````
+# ````{prf:proof}
+# Clear.
+# ````
+# %% tags=["hide-input"]
+x = 1  # claim:P-001
+# %% [markdown]
+# ```{figure} x.svg
+# :name: fig-x
+# {glue:text}`y`
+# ```"""
+
+
+def test_blocks():
+    text, top, theorem, proof, code, figure = (b for b in mentions.blocks(SOURCE) if b.text.strip())
+    text, top = top, text
+    assert (top.kind, top.anchor, top.title) == ("text", "top", "A *title*")
+    assert (text.anchor, text.claims) == ("top", ("A-001",))
+    assert (theorem.states, theorem.anchor, theorem.title) == (True, "thm-x", "Its name")
+    assert theorem.claims == ("A-002", "B-001") and "1 = 1" in theorem.text
+    assert (proof.states, proof.anchor) == (False, "thm-x")
+    assert (code.kind, code.anchor, code.claims) == ("code", "thm-x", ("P-001",))
+    assert (figure.kind, figure.anchor, figure.title) == ("figure", "fig-x", "figure")
+
+
+def test_places(tmp_path):
+    (tmp_path / "03_y.py").write_text(SOURCE)
+    found = mentions.places({"03": "03_y.html", "04": "04_z.html"}, tmp_path)
+    assert found["B-001"] == [("03", "03_y.html#thm-x", "Its name")]
+    assert found["A-001"] == [("03", "03_y.html#top", "A *title*")]
 
 
 def test_pages_of_chapters():
@@ -178,6 +260,9 @@ def test_listing(tmp_path):
     parts = ['id="A-001"', 'data-verdict="true"', "|z| &lt; 1 &amp; so on.", "What holds", '<a href="01_x.html">',
              "article, here; there", "nearest_code</code>: values taken 7", "awaits experiment 10"]  # fmt: skip
     assert [part for part in parts if part not in out] == []
+    place = mentions.Place("01", "01_x.html#thm", "A & B")
+    out = claims.listing([claims.judge(row, tmp_path)], {"01": "01_x.html"}, {"A-001": [place]})
+    assert '<a href="01_x.html#thm">chapter 01, A &amp; B</a>' in out and '"01_x.html"' not in out
     assert out.count("<details") == out.count("</details>") == 1
 
 

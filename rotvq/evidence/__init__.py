@@ -10,6 +10,7 @@ from . import (  # noqa: F401  (each registers what it holds)
     cost,
     geometry,
     gradients,
+    own,
     paper,
     quantisation,
     references,
