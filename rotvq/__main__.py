@@ -25,6 +25,8 @@ from rotvq.records import Records
 from rotvq.sources import DataError
 from rotvq.train import train as train_one
 
+TIMES = ("20_cost", "23_scale")  # chapters whose records hold times, which nothing can make again
+
 
 def train(config: Annotated[Config, tyro.conf.arg(name="")], device: str = "cpu", records: Path | None = None,
           dry_run: bool = False) -> int:  # fmt: skip
@@ -112,7 +114,7 @@ def verify(sample: int | None = None, records: Path | None = None, engine: str =
     if sample is not None and sample < 1:
         raise ValueError(f"sample is {sample}: it must be at least 1")
     folder = records or chapters.stores_folder()
-    trained = (path for path in folder.glob("*") if path.is_dir() and path.name != "20_cost")  # those are times
+    trained = (path for path in folder.glob("*") if path.is_dir() and path.name not in TIMES)
     folders = [folder, *sorted(trained)]
     stores = [store for store in map(Records, folders) if store.all()]
     if not stores:

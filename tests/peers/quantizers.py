@@ -10,7 +10,7 @@ from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
 
 from rotvq.interface import Quantized
 
-__all__ = ["Library", "Matrix", "Paper", "Taming", "matrix", "paper", "rotate_to", "textbook"]
+__all__ = ["Learned", "Library", "Matrix", "Paper", "Taming", "matrix", "paper", "rotate_to", "textbook"]
 
 
 def textbook(z: Tensor, q: Tensor) -> Tensor:
@@ -69,6 +69,18 @@ class Library(_Flat):
     def quantise(self, z):
         z_q, indices, loss = self.vq(z.unsqueeze(0))
         return z_q.squeeze(0), indices.squeeze(0), loss.sum()
+
+
+class Learned(Library):
+    """vector-quantize-pytorch with codes that follow the gradient of its loss, a single one with weight 0.25."""
+
+    def __init__(self, codes: Tensor):
+        _Flat.__init__(self, codes)
+        self.vq = VectorQuantize(
+            self.dim, self.codebook_size, rotation_trick=True, learnable_codebook=True, ema_update=False,
+            commitment_weight=0.25,
+        )  # fmt: skip
+        self.vq._codebook.embed.data.copy_(codes)
 
 
 class Taming(_Flat):
