@@ -346,12 +346,23 @@ def test_a_frame_of_200_points_takes_under_8_ms(figure, name):
     assert 0 < (seconds() - start) / count < 0.008  # the mean, first frames and compilation included
 
 
-def test_the_page_of_the_book(chromium):
+HOMES = {"codebook": "02_one_equation", "field": "04_encoder_feels", "collapse": "06_collapse", "angle": "03_rotation"}
+
+
+def test_each_figure_stands_once_in_its_chapter_and_the_gallery_leads_there():
+    pages = {p.stem: p.read_text("utf-8") for p in [*(ROOT / "notebooks").glob("*.py"), *BOOK.glob("*.md")]}
+    for name, home in HOMES.items():
+        assert [page for page, text in pages.items() if f":class: rotvq-{name}" in text] == [home]
+        assert f":name: fig-play-{name}\n" in pages[home]
+        assert f":link: fig-play-{name}\n" in pages["play"] and f"figures/{name}.svg" in pages["play"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_its_chapter_it_is_live_and_numbered(chromium, name):
     built()
     page = chromium.new_page()
-    page.goto((HTML / "play.html").as_uri())
-    for name in NAMES:
-        live = page.locator(f"figure:has(.mv-{name})")
-        live.locator("svg.mv-svg").wait_for()
-        assert re.match(r"Fig\. \d+", live.locator("figcaption").text_content().strip())
+    page.goto((HTML / "notebooks" / f"{HOMES[name]}.html").as_uri())
+    live = page.locator(f"figure:has(.mv-{name})")
+    live.locator("svg.mv-svg").wait_for()
+    assert re.match(r"Fig\. \d+\.\d+", live.locator("figcaption").text_content().strip())
     page.close()
