@@ -67,7 +67,7 @@ LOOPS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """loops: keys of :data:`LOOPS`. block: steps of a turn. run: the Config whose run is timed as a whole, or none."""
+    """loops: keys of :data:`LOOPS`. block: steps of a turn. shared: (runs, threads of each) that go on at once."""
 
     loops: tuple[str, ...] = tuple(LOOPS)
     block: int = 100
@@ -77,6 +77,7 @@ class Cell:
     batch: int = 32
     steps: int = 2000
     device: str = "cpu"
+    shared: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (1, 2))
 
     @property
     def id(self) -> str:
@@ -90,10 +91,13 @@ class Cell:
 
 
 def cell(profile: str = "standard", device: str = "cpu") -> Cell:
-    """What the page on scale shows; "smoke" has two loops of a few steps."""
+    """What the page on scale shows; "smoke" takes a few steps of each loop that needs no compiler."""
+    gpu = torch.device(device).type != "cpu"
+    shared = tuple((runs, 1) for runs in (1, 2, 4, 8, 16)) if gpu else Cell.shared
     if profile == "smoke":
-        return Cell(("rotvq", "plain"), 2, "fashion-mnist-mini", 8, 16, 4, 4, device)
-    return Cell(device=device)
+        loops = tuple(name for name, loop in LOOPS.items() if not loop.compiled)
+        return Cell(loops, 2, "fashion-mnist-mini", 8, 16, 4, 4, device, shared[:2])
+    return Cell(device=device, shared=shared)
 
 
 def start(loop: Loop, cell: Cell) -> Callable[[], Tensor]:
@@ -142,27 +146,38 @@ def _batches(loop: Loop, config: Config, data: images.Images, device, layout) ->
 def _block(step: Callable, steps: int) -> Callable[[], None]:
     def block() -> None:
         for _ in range(steps):
-            step()
+            loss = step()
+        loss.item()  # a GPU has done its work when its result is here
 
     return block
 
 
-def on_the_wall(cell: Cell, threads: int) -> float:
-    """Seconds a step takes in this process on so many threads, by the clock on the wall, after a block to warm up."""
+def on_the_wall(cell: Cell, threads: int, at: float = 0.0) -> float:
+    """Seconds a step takes in this process, by the clock on the wall: two blocks, begun at ``at`` or once warm."""
     torch.set_num_threads(threads)
     block = _block(start(LOOPS["rotvq"], cell), cell.block)
     block()
+    time.sleep(max(0.0, at - time.time()))
     return (_wall(block) + _wall(block)) / (2 * cell.block)
 
 
 def together(cell: Cell, rounds: int) -> dict[str, list[float]]:
-    """Seconds on the wall in which two cores train one step: each core one of its own, or both one of a single run."""
-    found: dict[str, list[float]] = {"two runs": [], "two threads": []}
-    with engines.processes(2) as engine:
-        for _ in range(rounds):
-            both = [engine.submit(on_the_wall, cell, 1) for _ in range(2)]
-            found["two runs"].append(max(future.result() for future in both) / 2)
-            found["two threads"].append(engine.submit(on_the_wall, cell, 2).result())
+    """Seconds on the wall for one step, round by round, for each way of :attr:`Cell.shared`: "runs x threads".
+
+    The runs of a round begin at the same moment in processes of their own; k of them take k steps at a time.
+    """
+    found: dict[str, list[float]] = {f"{runs} x {threads}": [] for runs, threads in cell.shared}
+    with engines.processes(max(runs for runs, _ in cell.shared)) as engine:
+        warm = 0.0
+        for turn in range(rounds + 1):
+            for runs, threads in cell.shared:
+                began = time.time()
+                futures = [engine.submit(on_the_wall, cell, threads, began + warm) for _ in range(runs)]
+                slowest = max(future.result() for future in futures)
+                if turn:
+                    found[f"{runs} x {threads}"].append(slowest / runs)
+                else:  # processes start, and show how long they take to warm up
+                    warm = max(warm, time.time() - began)
     return found
 
 
@@ -183,7 +198,7 @@ def measure(cell: Cell, rounds: int = 9, budget: float = 120.0) -> dict:
         "seconds": times,
         "first": first,
         "run": [seconds(lambda: train(cell.config, device=cell.device), cell.device) for _ in range(3)],
-        "together": together(cell, min(rounds, 7)) if cell.device == "cpu" else {},
+        "together": together(cell, min(rounds, 7)),
     }
     torch.set_num_threads(threads)
     made = {

@@ -80,9 +80,15 @@ def test_a_cell_is_measured_once(tmp_path, alone):
         throughput.record(cell, tmp_path)
 
 
-def test_two_cores_are_shared_in_two_ways():
-    found = throughput.together(SMALL, rounds=1)
-    assert list(found) == ["two runs", "two threads"] and all(min(times) > 0 for times in found.values())
+def test_runs_share_a_machine_in_the_ways_that_the_cell_names():
+    found = throughput.together(dataclasses.replace(SMALL, shared=((2, 1), (1, 1))), rounds=1)
+    assert {way: len(times) for way, times in found.items()} == {"2 x 1": 1, "1 x 1": 1}
+    assert all(min(times) > 0 for times in found.values())
+
+
+def test_a_gpu_is_asked_how_many_runs_it_takes():
+    assert [runs for runs, _ in throughput.cell("standard", "cuda").shared] == [1, 2, 4, 8, 16]
+    assert not any(LOOPS[name].compiled for name in throughput.cell("smoke").loops)
 
 
 def test_verify_trains_no_record_of_times(tmp_path, capsys, alone):
