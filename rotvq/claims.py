@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
+import torch
 import yaml
 
 from rotvq.chapters import stores_folder
@@ -37,14 +38,15 @@ KINDS = ("definition", "theorem", "proof", "explanation", "numeric", "cost", "re
 SOURCES = {"A": "article", "P": "paper", "B": "book"}
 CHAPTERS = tuple(f"{n:02d}" for n in (*range(1, 9), *range(10, 21)))
 CALL = re.compile(r"(\w+)(?:\((.*)\))?")
+BOTH = re.compile(r"(?<=\)) and ")  # two calls, each of which has to hold
 
 
 @dataclass(frozen=True)
 class Claim:
     """A row. ``reason``: why, in a sentence or as a counterexample. ``corrected``: the statement that holds.
 
-    ``evidence``: the name of an evidence function, with what it is called with in brackets. ``awaits``: the experiments
-    whose records are to decide more. ``also``: further places that say the same.
+    ``evidence``: the name of an evidence function, with what it is called with in brackets; several joined by "and" all
+    have to hold. ``awaits``: the experiments whose records are to decide more. ``also``: further places that say so.
     """
 
     id: str
@@ -64,10 +66,17 @@ class Claim:
         return SOURCES[self.id[0]]
 
     @property
-    def call(self) -> tuple[str, tuple[str, ...]]:
-        """The function and its arguments."""
-        name, arguments = CALL.fullmatch(self.evidence).groups()
-        return name, tuple(re.split(r",\s*", arguments)) if arguments else ()
+    def calls(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Each function and its arguments; ValueError where the evidence is not written so."""
+        matches = [CALL.fullmatch(part) for part in BOTH.split(self.evidence) if part]
+        if None in matches:
+            raise ValueError(f"{self.id}: evidence is a name or name(argument, ...), not {self.evidence!r}")
+        return [(m[1], tuple(re.split(r",\s*", m[2])) if m[2] else ()) for m in matches]
+
+    @property
+    def on_records(self) -> bool:
+        """Whether runs settle the row: its evidence reads records."""
+        return any("records" in inspect.signature(EVIDENCE[name]).parameters for name, _ in self.calls)
 
     def check(self) -> None:
         """ValueError where the row breaks a rule of the ledger."""
@@ -78,8 +87,7 @@ class Claim:
             (self.chapter in CHAPTERS, f"there is no chapter {self.chapter!r}"),
             (set(self.awaits) <= set(CHAPTERS[8:]), f"it awaits {self.awaits}: not all of them are experiments"),
             (self.corrected or self.verdict != "true with a fix", "'true with a fix' needs the corrected statement"),
-            (not self.evidence or CALL.fullmatch(self.evidence) and self.call[0] in EVIDENCE,
-             f"there is no evidence function {self.evidence!r}"),
+            (all(name in EVIDENCE for name, _ in self.calls), f"there is no evidence function {self.evidence!r}"),
             (self.evidence or self.awaits or self.verdict == "not testable",
              "it has no evidence, awaits no experiment and is not 'not testable'"),
             (self.evidence or self.verdict in ("undecided", "not testable"), "without evidence it is 'undecided'"),
@@ -122,11 +130,8 @@ class Outcome:
 
 def judge(claim: Claim, records: Path) -> Outcome:
     """Run the evidence of a row and compare it with the verdict."""
-    start, finding = time.perf_counter(), None
-    if claim.evidence:
-        name, arguments = claim.call
-        wants = "records" in inspect.signature(EVIDENCE[name]).parameters
-        finding = EVIDENCE[name](*arguments, **({"records": records} if wants else {}))
+    start = time.perf_counter()
+    finding = combine([_call(name, arguments, records) for name, arguments in claim.calls])
     if finding is None:
         status = "untestable" if claim.verdict == "not testable" else "awaits"
     else:
@@ -134,6 +139,22 @@ def judge(claim: Claim, records: Path) -> Outcome:
         ok = ok and not (claim.verdict == "true with a fix" and finding.fix is None)
         status = "agrees" if ok else "disagrees"
     return Outcome(claim, status, finding, time.perf_counter() - start)
+
+
+def _call(name: str, arguments: Sequence[str], records: Path) -> Finding | None:
+    wants = "records" in inspect.signature(EVIDENCE[name]).parameters
+    return EVIDENCE[name](*arguments, **({"records": records} if wants else {}))
+
+
+def combine(findings: Sequence[Finding | None]) -> Finding | None:
+    """What several pieces of evidence find together: all have to hold. None where there is none, or one awaits."""
+    if not findings or None in findings:
+        return None
+    if len(findings) == 1:
+        return findings[0]
+    claim, fix = (False if False in parts else None if None in parts else True for parts in (
+        [f.claim for f in findings], [f.fix for f in findings]))  # fmt: skip
+    return Finding(claim, fix, {f"{i}_{k}": v for i, f in enumerate(findings, 1) for k, v in f.numbers.items()})
 
 
 def run(claims: Sequence[Claim] | None = None, records: Path | None = None) -> Iterator[Outcome]:
@@ -195,6 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--records", type=Path, help="folder with the records of every chapter")
     parser.add_argument("--quiet", action="store_true", help="print only rows that disagree, and the counts")
     args = parser.parse_args(argv)
+    torch.set_num_threads(1)  # small matrices: more threads only wait for each other
     claims = [c for c in load() if not args.ids or c.id.startswith(tuple(args.ids))]
     if not claims:
         parser.error(f"no row begins with {', '.join(args.ids)}")
@@ -205,6 +227,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             c = outcome.claim
             detail = numbers(outcome.finding) or f"experiment {', '.join(c.awaits)}" * bool(c.awaits)
             print(f"{c.id}  {outcome.status:<10}  {c.verdict:<15}  {c.evidence or '-'}  {detail}".rstrip())
+    if rest := [o.claim.id for o in outcomes if o.finding and o.claim.on_records]:
+        print(f"rest on records: {', '.join(rest)}")
     waiting = [o.claim for o in outcomes if o.claim.awaits]
     for number in sorted({n for c in waiting for n in c.awaits}):
         print(f"awaits experiment {number}: {', '.join(c.id for c in waiting if number in c.awaits)}")

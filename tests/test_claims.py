@@ -10,6 +10,7 @@ import pytest
 from test_play import BOOK, chromium  # noqa: F401  (the fixture)
 
 from rotvq import claims, mentions
+from rotvq.chapters import stores_folder
 from rotvq.evidence import EVIDENCE, Finding
 from rotvq.evidence.base import evidence, found
 
@@ -25,10 +26,16 @@ def test_verdicts_agree_with_their_evidence(call, tmp_path):
             assert outcome.status != "disagrees", f"{row.id} says {row.verdict}, found {outcome.finding}"
 
 
+@pytest.mark.parametrize("row", [row for row in ROWS if row.on_records], ids=lambda row: row.id)
+def test_rows_that_rest_on_records_agree_with_those_that_are_committed(row):
+    outcome = claims.judge(row, stores_folder())
+    assert outcome.status != "disagrees", f"{row.id} says {row.verdict}, found {outcome.finding}"
+
+
 def test_every_piece_of_evidence_is_used():
-    """Evidence for no row would be dead code; `lower` is for rows that still await their records."""
-    used = {row.call[0] for row in ROWS if row.evidence}
-    assert set(EVIDENCE) - used <= {"lower"}
+    """Evidence for no row would be dead code; comparisons of runs are for rows that still await their records."""
+    used = {name for row in ROWS for name, _ in row.calls}
+    assert set(EVIDENCE) - used <= {"lower", "higher", "close"}
 
 
 def test_all_sources_are_covered():
@@ -114,8 +121,27 @@ def test_arguments_reach_the_evidence(monkeypatch, tmp_path):
 
 
 def test_missing_records_are_awaited(tmp_path):
-    row = dataclasses.replace(ROW, evidence="lower(10, test_mse, rotation, ste)", verdict="undecided", awaits=("10",))
-    assert claims.judge(row, tmp_path).status == "awaits"
+    row = dataclasses.replace(ROW, evidence="lower(test_mse, rotation / ste)", verdict="undecided", awaits=("10",))
+    assert claims.judge(row, tmp_path).status == "awaits" and row.on_records
+
+
+TRUE, FALSE, OPEN = (Finding(claim, claim, {"n": 1}) for claim in (True, False, None))
+COMBINED = [([TRUE, TRUE], True), ([TRUE, FALSE], False), ([TRUE, OPEN], None), ([FALSE, OPEN], False)]
+
+
+@pytest.mark.parametrize("findings, claim", COMBINED)
+def test_combine(findings, claim):
+    both = claims.combine(findings)
+    assert (both.claim, both.fix, list(both.numbers)) == (claim, claim, ["1_n", "2_n"])
+    assert claims.combine([]) is None and claims.combine([TRUE, None]) is None
+
+
+def test_evidence_joined_by_and_has_to_hold_together(tmp_path):
+    row = dataclasses.replace(ROW, evidence="cited(fifty2025rotation, Fifty, 2025) and law(value, transpose)")
+    assert row.calls == [("cited", ("fifty2025rotation", "Fifty", "2025")), ("law", ("value", "transpose"))]
+    assert claims.judge(row, tmp_path).status == "agrees" and not row.on_records
+    with pytest.raises(ValueError, match="evidence is a name"):
+        dataclasses.replace(ROW, evidence="law(value) and (transpose)").check()
 
 
 def test_names_of_evidence_are_taken_once():
