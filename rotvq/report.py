@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +21,12 @@ from rotvq.train import fit
 
 
 def gather(chapter: str, profile: str = "standard", *, records: str = "", engine: str = "", device: str = "cpu",
-           steps: int | None = None, seeds: int | None = None, **changes: Any) -> Runs:  # fmt: skip
+           steps: int | None = None, seeds: int | None = None, also: Sequence[Block] = (),
+           **changes: Any) -> Runs:  # fmt: skip
     """The runs of a chapter's grid; what has no record is trained.
 
     ``changes`` that are not None replace axes of the grid. steps: of every run. seeds: so many, from 0, and no others.
+    also: blocks of other chapters with which the page compares.
 
     The page as it is published is made from records: where the runs are part of the standard grid, the store is the
     committed one, no engine is named and some run has a record, nothing is trained, and `Runs.coverage` says how much
@@ -32,6 +34,7 @@ def gather(chapter: str, profile: str = "standard", *, records: str = "", engine
     the runs that it shows.
     """
     chosen = {name: value for name, value in changes.items() if value is not None}
+    whole = Chapter(0, {**CHAPTERS[chapter].blocks, **{f"also {i}": block for i, block in enumerate(also)}})
 
     def configs(of: Chapter, **changes) -> list[Config]:
         found = of.configs(profile, **changes, **({} if seeds is None else {"seed": list(range(seeds))}))
@@ -41,8 +44,8 @@ def gather(chapter: str, profile: str = "standard", *, records: str = "", engine
         own = {name for fields in (*block.arms.values(), *block.cells.values()) for name in fields}
         return configs(Chapter(0, {"": block}), **{name: value for name, value in chosen.items() if name not in own})
 
-    planned = configs(CHAPTERS[chapter], **chosen)
-    standard, kept = set(CHAPTERS[chapter].configs()), store(chapter, records or None)
+    planned = configs(whole, **chosen)
+    standard, kept = set(whole.configs()), store(chapter, records or None)
     read = not records and not engine and set(planned) <= standard
     if not (read and any(kept.path(config).exists() for config in planned)):
         for config, outcome in grid.run(planned, kept, engine or "serial", device=device):
@@ -93,9 +96,10 @@ def cost(runs: Runs) -> None:
     })  # fmt: skip
 
 
-def look(arms: Mapping[str, Mapping[str, Any]], *, steps: int, device: str = "cpu", **base: Any) -> Figure:
-    """Train each arm now, on the small image set, and show eight test images with what comes back of them."""
-    data = images.load("fashion-mnist-mini")
+def look(arms: Mapping[str, Mapping[str, Any]], *, steps: int, device: str = "cpu", source: str = "fashion-mnist-mini",
+         **base: Any) -> Figure:  # fmt: skip
+    """Train each arm now, on the image set ``source``, and show eight test images with what comes back of them."""
+    data = images.load(source)
     sample = data.test[:8]
     rows = {"test images": sample.float() / 255}
     for label, fields in arms.items():
@@ -108,7 +112,7 @@ def look(arms: Mapping[str, Mapping[str, Any]], *, steps: int, device: str = "cp
     figs = []
     for name, row in rows.items():
         fig, ax = plt.subplots(figsize=(4.6, 0.85))
-        ax.imshow(torch.cat(list(row[:, 0]), 1).numpy(), vmin=0, vmax=1)
+        ax.imshow(torch.cat(list(row), 2).permute(1, 2, 0).numpy(), vmin=0, vmax=1)
         ax.set_title(name)
         ax.axis("off")
         figs.append(fig)

@@ -68,6 +68,15 @@ def test_an_empty_store_is_filled(committed, said):
     assert len(committed[1]) == 5
 
 
+def test_runs_of_another_chapter_join_what_is_planned(committed, said):
+    folder, trained = committed
+    other = Block({"zero": {"estimator": "zero"}}, {"": {}}, [0], SMALL | {"steps": 3})
+    store(folder, GRID.configs() + other.configs())
+    runs = report.gather("test", also=[other])
+    assert runs.published and not trained and runs.planned == [*GRID.configs(), *other.configs()]
+    assert report.gather("test", also=[other], steps=5).planned[-1].steps == 5, "parameters of the page change it, too"
+
+
 def test_a_run_that_fails_stops_the_page(committed, said, monkeypatch):
     failed = [(config, report.grid.Failure(OSError("no space"))) for config in GRID.configs()]
     monkeypatch.setattr(report.grid, "run", lambda *_, **__: iter(failed))
@@ -99,6 +108,11 @@ def test_cost_says_what_is_shown(committed, said):
 def test_look_trains_every_arm(said):
     figure = report.look({"STE": {"estimator": "ste"}, "zero": {"estimator": "zero"}}, steps=1, codebook_size=16)
     assert figure._repr_mimebundle_()["text/html"].count("<svg") == 3
+
+
+def test_look_takes_images_in_colour(said):
+    figure = report.look(ONE, steps=1, codebook_size=16, source="photographs")
+    assert figure._repr_mimebundle_()["text/html"].count("<svg") == 2
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
