@@ -103,10 +103,11 @@ class Study:
     def values(self, arm: str, cell: str, metric: str, *, at: int | None = None, fresh: bool = False) -> pd.Series:
         """A metric by seed, NaN where the run diverged before. at: the step; None is the last one.
 
-        ``test_`` and ``validation_`` metrics are those of the final record or of a stop, others those of the trace.
+        ``test_`` and ``validation_`` metrics are those of the final record or of a stop, ``seconds`` those of the run,
+        others those of the trace.
         """
         found = [c for c in self.members.get((arm, cell), []) if (c.seed >= FRESH) == fresh]
-        evaluated = metric.startswith(("test_", "validation_"))
+        evaluated = metric.startswith(("test_", "validation_")) or metric == "seconds"
         frame = self.runs.final if evaluated and at is None else self.runs.stops if evaluated else self.runs.trace
         frame = frame[frame.id.isin({c.id for c in found})]
         if not evaluated or at is not None:

@@ -204,6 +204,10 @@ def test_levels_are_means_at_a_step(study):
     assert study.mean("STE", "uniform", "r") == 3, "without a step the last one"
 
 
+def test_seconds_are_those_of_the_run(study):
+    assert study.values("STE", "uniform", "seconds").tolist() == [3600.0] * 5
+
+
 def test_ratios_stand_beside_one_another(study):
     table = study.ratios(["test_mse", "usage"], against="STE", at=500)
     assert list(table.columns) == ["test MSE", "usage of a batch"]
