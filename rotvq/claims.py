@@ -76,7 +76,7 @@ class Claim:
     @property
     def on_records(self) -> bool:
         """Whether runs settle the row: its evidence reads records."""
-        return any("records" in inspect.signature(EVIDENCE[name]).parameters for name, _ in self.calls)
+        return any(reads_records(name) for name, _ in self.calls)
 
     def check(self) -> None:
         """ValueError where the row breaks a rule of the ledger."""
@@ -142,8 +142,12 @@ def judge(claim: Claim, records: Path) -> Outcome:
 
 
 def _call(name: str, arguments: Sequence[str], records: Path) -> Finding | None:
-    wants = "records" in inspect.signature(EVIDENCE[name]).parameters
-    return EVIDENCE[name](*arguments, **({"records": records} if wants else {}))
+    return EVIDENCE[name](*arguments, **({"records": records} if reads_records(name) else {}))
+
+
+def reads_records(name: str) -> bool:
+    """Whether the evidence function of this name asks for the folder of records."""
+    return "records" in inspect.signature(EVIDENCE[name]).parameters
 
 
 def combine(findings: Sequence[Finding | None]) -> Finding | None:
