@@ -52,13 +52,24 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(fields, after, tmp_p
         fit(Config(**TINY, seed=1), resume=path)
 
 
-def start(*arguments, ranks=1):
-    command = [sys.executable, "-m"]
-    command += ["torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}", "-m"] if ranks > 1 else []
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONWARNINGS", None)
-    return subprocess.Popen([*command, "rotvq", "train", *arguments], env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+DIES = """
+import os, rotvq.train as t, rotvq.__main__ as m
+t.SAVE, die_at, step = {save}, {die_at}, t.Training.step
+def until(self):
+    if self.at == die_at:
+        os.kill(os.getpid(), 9)
+    step(self)
+t.Training.step = until
+m.main({arguments!r})
+"""
+
+
+def run_ranks(*arguments, die_at=-1):
+    """Two ranks under torchrun; each is killed before the step after ``die_at``."""
+    code = DIES.format(save=0.05 if die_at > 0 else training.SAVE, die_at=die_at, arguments=["train", *arguments])
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python"]
+    return subprocess.run([sys.executable, *torchrun, sys.executable, "-c", code], capture_output=True, text=True,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)  # fmt: skip
 
 
 def flags(**fields):
@@ -86,24 +97,34 @@ def test_a_killed_command_goes_on(tmp_path):
     assert record["result"]["final"] == fit(Config(**fields))[1]["final"]
 
 
-SHARED = {"k-means and ema": {"init": "kmeans", "update": "ema", "initial_count": 0.0},
-          "group norm": {"norm": "group", "pretrain_steps": 2}}  # fmt: skip
+def record(folder):
+    (path,) = folder.glob("*.json")
+    return json.loads(path.read_text())["result"]
 
 
-@pytest.mark.parametrize("fields", SHARED.values(), ids=SHARED)
-def test_two_processes_share_a_run(fields, tmp_path):
+def test_two_processes_share_a_run(tmp_path):
     """torchrun with two processes gives the run of one, up to the order of sums, and one record."""
-    config = Config(**TINY | fields)
-    process = start(*flags(**TINY | fields), "--records", str(tmp_path), ranks=2)
-    out, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
-    (record,) = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
-    alone = fit(config)[1]
-    torch.testing.assert_close(record["result"]["curve"]["first"], alone["curve"]["first"], rtol=1e-4, atol=0)
+    fields = TINY | {"init": "kmeans", "update": "ema", "initial_count": 0.0, "norm": "group", "pretrain_steps": 2}
+    done = run_ranks(*flags(**fields), "--records", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    shared, alone = record(tmp_path), fit(Config(**fields))[1]
+    torch.testing.assert_close(shared["curve"]["first"], alone["curve"]["first"], rtol=1e-4, atol=0)
     for name, value in alone["final"].items():
         if value is not None:
-            assert record["result"]["final"][name] == pytest.approx(value, rel=0.01), name
-    assert json.loads(out[out.index("{") :])["test_mse"] == record["result"]["final"]["test_mse"]
+            assert shared["final"][name] == pytest.approx(value, rel=0.01), name
+    assert json.loads(done.stdout[done.stdout.index("{") :])["test_mse"] == shared["final"]["test_mse"]
+
+
+def test_two_killed_processes_go_on_together(tmp_path):
+    """Killed in the middle and called again, two ranks end as two undisturbed ranks do, bit for bit."""
+    fields = TINY | {"steps": 60, "init": "kmeans", "revival": "unused"}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run_ranks(*flags(**fields), "--records", str(whole)).returncode == 0
+    assert run_ranks(*flags(**fields), "--records", str(cut), die_at=50).returncode != 0
+    assert [path.suffix for path in cut.iterdir()] == [".resume"]
+    done = run_ranks(*flags(**fields), "--records", str(cut))
+    assert done.returncode == 0, done.stderr
+    assert record(cut) == record(whole)
 
 
 def test_what_ranks_cannot_share_is_refused(monkeypatch):
