@@ -279,5 +279,4 @@ glue("claims-orbit-figure", Figure(fig, alt=(
 # %% tags=["hide-input"]
 pages = claims.pages(claims.LEDGER.with_name("_toc.yml").read_text("utf-8"))
 places = mentions.places(pages, claims.LEDGER.parents[1] / "notebooks")
-assets = '<link rel="stylesheet" href="../_static/claims.css"><script defer src="../_static/claims.js"></script>'
-display(HTML(f'{assets}<div class="rv-claims">{claims.listing(outcomes, pages, places)}</div>'))
+display(HTML(f'<div class="rv-claims">{claims.listing(outcomes, pages, places)}</div>'))

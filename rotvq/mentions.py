@@ -1,7 +1,7 @@
 """Where the pages name rows of the ledger: ``<claim:A-031>`` in a theorem, a caption, a sentence or a comment.
 
 A page is read as blocks: a fenced directive is one, so is a paragraph and so is a cell of code. A block's anchor is its
-own label, or the last one above it, so that a row of the ledger can link back to the place that names it.
+own label, or the theorem or heading above it, so that a row of the ledger can link back to the place that names it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import NamedTuple
 NAMED = re.compile(r"claim:([A-Z]-\d{3})")
 FENCE = re.compile(r"(`{3,})\{([\w:]+)\}\s*(.*)")
 LABEL = re.compile(r":(?:label|name): (\S+)")
-TARGET = re.compile(r"\((\S+)\)=")
-NUMBER = re.compile(r"\{glue:text\}")
+HEADING = re.compile(r"(?:\((\S+)\)=\n)?#+ (.*)")
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,14 @@ def blocks(source: str) -> Iterator[Block]:
         while lines:
             kind, name, part = _next(lines)
             text = "\n".join(part)
-            if target := TARGET.match(text):
-                anchor, title = target[1], part[1].lstrip("# ")
-            elif kind.startswith("prf:") or "figure" in kind:
-                if label := LABEL.search(text):
-                    anchor, title = label[1], name or "figure"
-            yield Block(kind, anchor, title, text)
+            label = LABEL.search(text)
+            if heading := HEADING.match(text):
+                title = heading[2]
+                anchor = heading[1] or re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
+            elif kind.startswith("prf:") and label:
+                anchor, title = label[1], name
+            own = label and "figure" in kind  # what comes after a figure is not about its anchor
+            yield Block(kind, label[1], f"figure: {title}", text) if own else Block(kind, anchor, title, text)
 
 
 def _next(lines: list[str]) -> tuple[str, str, list[str]]:

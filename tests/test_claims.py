@@ -253,19 +253,27 @@ x = 1  # claim:P-001
 # ```{figure} x.svg
 # :name: fig-x
 # {glue:text}`y`
-# ```"""
+# ```
+# After it.
+#
+# ### What sg[G] does
+#
+# The end.
+"""
 
 
 def test_blocks():
-    text, top, theorem, proof, code, figure = (b for b in mentions.blocks(SOURCE) if b.text.strip())
-    text, top = top, text
+    found = [b for b in mentions.blocks(SOURCE) if b.text.strip()]
+    top, text, theorem, proof, code, figure, after, _, end = found
     assert (top.kind, top.anchor, top.title) == ("text", "top", "A *title*")
     assert (text.anchor, text.claims) == ("top", ("A-001",))
     assert (theorem.states, theorem.anchor, theorem.title) == (True, "thm-x", "Its name")
     assert theorem.claims == ("A-002", "B-001") and "1 = 1" in theorem.text
     assert (proof.states, proof.anchor) == (False, "thm-x")
     assert (code.kind, code.anchor, code.claims) == ("code", "thm-x", ("P-001",))
-    assert (figure.kind, figure.anchor, figure.title) == ("figure", "fig-x", "figure")
+    assert (figure.kind, figure.anchor, figure.title) == ("figure", "fig-x", "figure: Its name")
+    assert (after.anchor, after.title) == ("thm-x", "Its name")
+    assert (end.anchor, end.title) == ("what-sg-g-does", "What sg[G] does")
 
 
 def test_places(tmp_path):
