@@ -99,15 +99,19 @@ def heatmap(ax, pairs: Mapping[str, Mapping[str, Paired | None]]) -> None:
             text += "†" * bool(pair.diverged)
             pale = 0.2126 * color[0] + 0.7152 * color[1] + 0.0722 * color[2] > 0.45
             ax.text(x, y, text, color="#000000" if pale else "#ffffff", size=size, ha="center", va="center")
-    turned = (
-        {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, columns)) > 40 / len(columns) else {}
-    )
-    ax.set_xticks(range(len(columns)), columns, **turned)
+    turn = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if _turned(columns) else {}
+    ax.set_xticks(range(len(columns)), columns, **turn)
     ax.set_yticks(range(len(pairs)), [_wrapped(row) for row in pairs])
     ax.set(xlim=(-0.55, len(columns) - 0.45), ylim=(len(pairs) - 0.45, -0.55))
     ax.tick_params(length=0)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
+
+
+def _turned(columns: Sequence[str]) -> float:
+    """The height in inches of column labels that must be turned to fit; 0 where they fit."""
+    longest = max(map(len, columns))
+    return 0.06 * longest if longest * len(columns) > 40 else 0.0
 
 
 def dots(study: Study, metric: str = "test_mse", *, against: str | Key, at: int | None = None, alt: str = "") -> Figure:
@@ -124,7 +128,7 @@ def dots(study: Study, metric: str = "test_mse", *, against: str | Key, at: int 
                 rows.append((label, pairs[key], styles[key[0]]))
     if not rows:
         return _nothing()
-    fig, ax = plt.subplots(figsize=(WIDTH - 0.5, 0.7 + 0.42 * len(rows)))
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.7 + 0.42 * len(rows)), layout="constrained")
     paired_ratios(ax, rows)
     ax.set_xlabel(f"{title(metric)}, ratio to {against if isinstance(against, str) else ', '.join(against)}")
     words = f"{title(metric)} relative to {against}: a dot a pair of runs, their geometric mean and its 95 % interval. "
@@ -206,7 +210,8 @@ def effect_map(study: Study, metric: str = "test_mse", *, against: str | Key, ro
             found.setdefault(_name(row), {})[_name(column)] = pair
     if not any(pair for row in found.values() for pair in row.values()):
         return _nothing()
-    fig, ax = plt.subplots(figsize=(WIDTH - 0.6, 0.8 + 0.34 * len(found)))
+    height = 0.8 + 0.34 * len(found) + _turned([_name(column) for column in axes[columns]])
+    fig, ax = plt.subplots(figsize=(WIDTH, height), layout="constrained")
     heatmap(ax, found)
     ax.set(xlabel=xlabel or columns, ylabel=ylabel)
     said = (f"{r}, {c}: {pair.mean:.2f}" for r, row in found.items() for c, pair in row.items() if pair)

@@ -29,9 +29,9 @@ def gather(chapter: str, profile: str = "standard", *, records: str = "", engine
     also: blocks of other chapters with which the page compares.
 
     The page as it is published is made from records: where the runs are part of the standard grid, the store is the
-    committed one, no engine is named and some run has a record, nothing is trained, and `Runs.coverage` says how much
-    there is. Everything else trains what is missing, and RuntimeError names the first run that failed. The page names
-    the runs that it shows.
+    committed one and holds any record, of this chapter or another, and no engine is named, nothing is trained, and
+    `Runs.coverage` says how much there is. Everything else trains what is missing, and RuntimeError names the first
+    run that failed. The page names the runs that it shows.
     """
     chosen = {name: value for name, value in changes.items() if value is not None}
     whole = Chapter(0, {**CHAPTERS[chapter].blocks, **{f"also {i}": block for i, block in enumerate(also)}})
@@ -46,8 +46,8 @@ def gather(chapter: str, profile: str = "standard", *, records: str = "", engine
 
     planned = configs(whole, **chosen)
     standard, kept = set(whole.configs()), store(chapter, records or None)
-    read = not records and not engine and set(planned) <= standard
-    if not (read and any(kept.path(config).exists() for config in planned)):
+    filled = any(any(folder.glob("*.json")) for folder in (kept.folder, *kept.neighbours))
+    if records or engine or not filled or not set(planned) <= standard:
         for config, outcome in grid.run(planned, kept, engine or "serial", device=device):
             if isinstance(outcome, grid.Failure):
                 raise RuntimeError(f"run {config.id} failed: {outcome}")

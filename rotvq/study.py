@@ -24,6 +24,7 @@ from rotvq.records import Records
 from rotvq.stats import Paired
 
 FRESH = CONFIRM[0]  # the first seed that confirms
+EMPTY = ["id", "seed", "step", "steps", "seconds", "status", "diverged_at"]  # columns, where no run has a record
 Key = tuple[str, str]  # the names of an arm and of a cell
 
 
@@ -60,7 +61,7 @@ class Runs:
         return self._frame(self.records.trace)
 
     def _frame(self, load: Callable[[list[Config]], pd.DataFrame]) -> pd.DataFrame:
-        return load(self.shown) if self.shown else pd.DataFrame(columns=["id", "seed", "step"])
+        return load(self.shown) if self.shown else pd.DataFrame(columns=EMPTY)
 
 
 class Study:

@@ -102,6 +102,13 @@ def test_effect_map_is_over_two_of_arm_cell_and_step(study, rows, columns, again
     assert "k-means" in alt(plots.effect_map(study, against=against, rows=rows, columns=columns))
 
 
+def test_a_map_has_room_for_long_labels(tmp_path):
+    """Where cells vanish the layout engine warns, and a warning is an error here."""
+    cells = {f"a start with a long name, {name}": fields for name, fields in CELLS.items()}
+    study = Study(Runs(CONFIGS, store(tmp_path)), Block(TWO, cells))
+    plots.effect_map(study, against="STE", rows="arm", columns="cell", fresh=False)
+
+
 def test_effect_map_refuses_to_choose(study):
     with pytest.raises(ValueError, match="a map over arm and step needs one cell, not uniform, k-means"):
         plots.effect_map(study, against="STE", rows="arm", columns="step")

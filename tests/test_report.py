@@ -63,6 +63,15 @@ def test_anything_else_is_trained(committed, said, asked, missing, tmp_path):
     assert sorted(trained) == sorted(missing)
 
 
+def test_a_page_without_records_of_its_own_does_not_train_beside_those_of_others(committed, said):
+    folder, trained = committed
+    store(folder, Block({"zero": {"estimator": "zero"}}, {"": {}}, [7]).configs())
+    runs = report.gather("test")
+    report.cost(runs)
+    assert not trained and said["coverage"] == "0 of 5 planned runs; the others were not run"
+    assert said["core-hours"] == said["diverged"] == 0
+
+
 def test_an_empty_store_is_filled(committed, said):
     report.gather("test")
     assert len(committed[1]) == 5
