@@ -55,8 +55,7 @@ Split = tuple[Tensor, Tensor, Tensor]
 class Images:
     """One set: three uint8 tensors (N, C, H, W), the training split's statistics, a digest of all three tensors.
 
-    `mean` and `std` hold one number per channel, on the scale where a pixel lies in [0, 1]. The tensors are shared by
-    all who load the set in one process: do not write to them.
+    `mean` and `std` are by channel, on the scale [0, 1]. All who load a set share its tensors: do not write to them.
     """
 
     name: str
@@ -150,7 +149,7 @@ def _cifar10(_: int) -> Split:
 
 
 def _photographs(fold: int) -> Split:
-    """32 x 32 colour crops of the ten photographs that scikit-image and scikit-learn ship, the test pair left out.
+    """32 x 32 colour crops of the ten photographs of scikit-image and scikit-learn, the test pair left out.
 
     Fold k tests on the pair FOLDS[k]: 16 x 24 crops of each. The other eight train and validate: 32 x 48 crops of the
     upper four fifths of each photograph train, 4 x 24 crops of the lower fifth validate. Crops of one split overlap;
@@ -171,7 +170,7 @@ def _photographs(fold: int) -> Split:
 
 
 def _crops(names: Sequence[str], rows: int, columns: int, top: float, bottom: float) -> Tensor:
-    """A grid of rows x columns crops of each photograph, from its share [top, bottom) of rows; photographs in turn."""
+    """A grid of rows x columns crops of each photograph, from its share [top, bottom) of rows, in turn."""
     stacks = []
     for name in names:
         pixels = _photograph(name)
@@ -197,9 +196,8 @@ def _photograph(name: str) -> Tensor:
 def _imagefolder(path: str) -> Split:
     """train/<class>/<file> and val/<class>/<file> below `path`; val/ is the test set. Shorter side 256, centre crop.
 
-    A split of more than `HELD` bytes (ImageNet's training images take 234 GiB) is decoded to a file in `path`, which
-    later loads, and the ranks of one machine, share.
-    A relative path is also looked for in the data folders, so that the name of a set need not hold a user's path.
+    A relative path is also looked for in the data folders, so that the name of a set need not hold a user's path. A
+    split of more than `HELD` bytes (ImageNet's take 234 GiB) is decoded to a file in `path`, which later loads share.
     """
     root = next((place for place in (f / path for f in sources.folders()) if place.is_dir()), Path(path))
     train, test = (_files(root / part) for part in ("train", "val"))
