@@ -80,7 +80,7 @@ def grid(chapter: Positional[str], profile: str = "standard", engine: str = "ser
     """
     name = chapters.find(chapter)
     configs, cap = chapters.CHAPTERS[name].configs(profile), chapters.CHAPTERS[name].cap
-    if "ray" not in engine:
+    if "ray" not in engine and not sbatch:  # those run elsewhere
         find_device(device)
     store = chapters.store(name, records)
     if sbatch:

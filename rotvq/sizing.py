@@ -17,6 +17,7 @@ from torch.utils.flop_counter import flop_registry
 
 from rotvq.config import Config
 from rotvq.models import MODELS
+from rotvq.timing import peak_bytes
 
 FLOAT = 4  # bytes
 STATES = {"weights": 1, "gradients": 1, "Adam": 2}  # float32 numbers held for each parameter
@@ -99,16 +100,10 @@ def size(config: Config, channels: int = 3, side: int = 256, images: int = 4, ca
     The quantiser is left out of memory and bytes; its share of the operations, that of the lookup, is counted.
     """
     with torch.device("meta"):
-        model = MODELS[config.model](channels, _Shape(config.dim), norm=config.norm, **options)
-        x = torch.empty(images, channels, side, side)
-    weights = list(model.parameters())
-
-    def forward() -> Tensor:
-        return (model.decode(model.encode(x)) - x).square().mean()
-
-    kept = kept_bytes(forward, weights)
+        model, x = autoencoder(config, channels, **options), torch.empty(images, channels, side, side)
+    kept = kept_bytes(lambda: loss(model, x), list(model.parameters()))
     with Work(card) as work:
-        forward().backward()
+        loss(model, x).backward()
     latents = tuple(model.encode(x[:1]).shape[1:])
     lookup = 2 * latents[0] * latents[1] * config.dim * config.codebook_size
     counts = [sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder)]
@@ -122,6 +117,23 @@ class _Shape(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         self.dim = dim
+
+
+def autoencoder(config: Config, channels: int = 3, **options) -> nn.Module:
+    """Encoder and decoder of ``config``, on the current device, around no quantiser."""
+    return MODELS[config.model](channels, _Shape(config.dim), norm=config.norm, **options)
+
+
+def loss(model: nn.Module, x: Tensor) -> Tensor:
+    """What is counted: forward through both, and the squared error."""
+    return (model.decode(model.encode(x)) - x).square().mean()
+
+
+def against_allocator(config: Config, side: int = 64, images: int = 2, **options) -> tuple[float, int]:
+    """Bytes that the graph of one step is predicted to keep, and the peak that the CPU's allocator has in that step."""
+    predicted = images * size(config, 3, side, images, **options).kept
+    model, x = autoencoder(config, 3, **options), torch.rand(images, 3, side, side)
+    return predicted, peak_bytes(lambda: loss(model, x).backward())
 
 
 # The paper's Table 1, from its text and its released code: github.com/cfifty/rotation_trick, commit 9910492

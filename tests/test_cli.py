@@ -135,6 +135,8 @@ def test_sbatch_script_covers_the_grid(call, tmp_path):
     assert name == "shard:15/16:processes:4"
     with engines.engine(name) as engine:
         assert engine.workers == 4
+    status, script, _ = call("grid", NAME, "--device", "cuda", "--sbatch", 2)  # where it is printed needs no GPU
+    assert status == 0 and "--gpus-per-task=1\n" in script and "--device cuda" in script
 
 
 def test_verify(call, tmp_path):

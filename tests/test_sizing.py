@@ -11,12 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from rotvq import sizing
 from rotvq.__main__ import main
 from rotvq.config import Config
-from rotvq.models import MODELS
 from rotvq.sizing import H100, Card, Work, kept_bytes, size, table_1
 from rotvq.timing import peak_bytes
 
 TABLE = table_1()
-SMALL = {"side": 64, "images": 2, "width": 32}
+CONV, SMALL, LOOKUP = Config(dim=3), {"side": 64, "images": 2}, 2 * (16 * 16) * 3 * 512
 
 
 @pytest.mark.parametrize("network", sizing.NETWORKS)
@@ -43,21 +42,12 @@ def test_the_codes_of_table_1_start_as_kaiming_has_it():
         assert config.init_scale / config.codebook_size == pytest.approx(bound, rel=1e-3)
 
 
-def network(name="residual_f4", device="cpu", **options):
-    with torch.device(device):
-        return MODELS[name](3, sizing._Shape(3), width=32, **options), torch.rand(2, 3, 64, 64)
-
-
-def forward(model, x):
-    return lambda: (model.decode(model.encode(x)) - x).square().mean()
-
-
 def test_operations_are_those_of_torchs_counter_and_of_a_convolution_by_hand():
-    model, x = network(device="meta")
+    with torch.device("meta"):
+        model, x = sizing.autoencoder(CONV), torch.empty(2, 3, 64, 64)
     with FlopCounterMode(display=False) as counter:
-        forward(model, x)().backward()
-    found = size(Config(model="residual_f4", dim=3), **SMALL)
-    assert found.flops == counter.get_total_flops() / 2 + 2 * (16 * 16) * 3 * 512
+        sizing.loss(model, x).backward()
+    assert size(CONV, **SMALL).flops == counter.get_total_flops() / 2 + LOOKUP
 
     with torch.device("meta"):
         layer, x = torch.nn.Conv2d(3, 8, 3, padding=1, bias=False), torch.empty(2, 3, 10, 10)
@@ -68,14 +58,11 @@ def test_operations_are_those_of_torchs_counter_and_of_a_convolution_by_hand():
 
 
 def test_the_bound_is_the_slower_of_operations_and_bytes():
-    config = Config(model="residual_f4", dim=3)
-    lookup = 2 * (16 * 16) * 3 * 512
-    only_bytes, only_flops = Card("", 1e30, 1e9, 0), Card("", 1e9, 1e30, 0)
-    assert size(config, card=only_bytes, **SMALL).bound == pytest.approx(size(config, **SMALL).moved / 1e9)
-    assert size(config, card=only_flops, **SMALL).bound == pytest.approx(size(config, **SMALL).flops / 1e9)
-    both = Card("", 1e12, 1e11, 0)
-    found = size(config, card=both, **SMALL)
-    assert max(found.flops / 1e12, found.moved / 1e11) < found.bound < found.flops / 1e12 + found.moved / 1e11 + lookup
+    bytes_only, flops_only = (size(CONV, card=Card("", *rates, 0), **SMALL) for rates in ((1e30, 1e9), (1e9, 1e30)))
+    assert bytes_only.bound == pytest.approx(bytes_only.moved / 1e9)
+    assert flops_only.bound == pytest.approx(flops_only.flops / 1e9)
+    both = size(CONV, card=Card("", 1e12, 1e11, 0), **SMALL)
+    assert max(both.flops / 1e12, both.moved / 1e11) < both.bound < both.flops / 1e12 + both.moved / 1e11
 
 
 @pytest.mark.parametrize("name", ["residual_f16", "residual_f4"])
@@ -84,17 +71,14 @@ def test_bytes_kept_are_those_that_the_allocator_hands_out(name):
 
     The attention matrix, which the meta device keeps and a CPU does not, is small here.
     """
-    torch.manual_seed(0)
-    model, x = network(name)
-    predicted = size(Config(model=name, dim=3), **SMALL).kept * 2
+    config = Config(model=name, dim=3)
+    predicted, peak = sizing.against_allocator(config, width=32)
+    model, x = sizing.autoencoder(config, width=32), torch.rand(2, 3, 64, 64)
+    assert predicted == pytest.approx(kept_bytes(lambda: sizing.loss(model, x), list(model.parameters())), rel=0.05)
     graph = []
-    held = peak_bytes(lambda: graph.append(forward(model, x)()))
-    assert predicted == pytest.approx(kept_bytes(forward(model, x), list(model.parameters())), rel=0.1)
-    assert 0.95 * predicted < held < 1.25 * predicted
-    graph.clear()
-    step = peak_bytes(lambda: forward(model, x)().backward())
-    weights = 4 * sum(p.numel() for p in model.parameters())
-    assert step < 1.35 * predicted + 2 * weights
+    held = peak_bytes(lambda: graph.append(sizing.loss(model, x)))
+    assert predicted < held < 1.1 * predicted
+    assert predicted < peak < 1.15 * predicted
 
 
 def test_memory_of_a_card():
