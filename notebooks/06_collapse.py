@@ -337,14 +337,26 @@ laws.show("fixed_point")
 # ```
 #
 # ```{prf:proof}
-# Write the characteristic polynomial as $\lambda^3+a_2\lambda^2+a_1\lambda+a_0$ and use the equations of the
-# stationary state. For the rotation, with $\gamma(1-\rho)=k\rho(1-y)$, one finds $a_0=32\beta\rho^2y(1-y)$,
+# Linearise {eq}`eq-model` where $t=s$, $ws=y$, $w=ks$ and $\mu k=\rho(1-y)$. The rows for $t$ and $w$ are the same for
+# both: $-2\rho s^2-2\mu=-2\rho/k$ and $2\rho(1-2y)$. For the rotation $\gamma(1-\rho)=k\rho(1-y)$, and the matrix is
+#
+# $$ \begin{pmatrix}-2\gamma(2-\rho)&2k\rho(1-2y)+2\gamma\rho&2\rho(1-2y)\\
+#    2\beta&-2\beta&0\\0&2\rho(1-2y)&-2\rho/k\end{pmatrix}. $$
+#
+# Its characteristic polynomial $\lambda^3+a_2\lambda^2+a_1\lambda+a_0$ has $a_0=32\beta\rho^2y(1-y)$,
 # $a_2=2\gamma(2-\rho)+2\beta+2\rho/k$ and
-# $a_1=4\beta\gamma(1-\rho)+4\beta k\rho y+4\gamma(2-\rho)\rho/k+4\beta\rho/k$. All are positive. Multiply out
-# $a_1a_2$ and keep four terms: $a_1a_2\ge8\beta\rho^2[5(1-y)+y]>32\beta\rho^2y(1-y)=a_0$. For STE,
-# $a_0=16\beta\rho\,y(1+\rho-2\rho y)=16\beta\rho\,[y(1-\rho)+2\rho y(1-y)]<16\beta\rho$, while
-# $a_1a_2\ge8\beta\rho(1+2\gamma/k)\ge24\beta\rho$, as $\gamma/k=(1-\rho y)/(1-\rho)\ge1$. Routh and Hurwitz do the
-# rest.
+# $a_1=4\beta\gamma(1-\rho)+4\beta k\rho y+4\gamma(2-\rho)\rho/k+4\beta\rho/k$. All are positive. Of the product
+# $a_1a_2$ keep four terms. $2\rho/k$ times the first two of $a_1$ gives $8\beta\rho^2(1-y)$ and $8\beta\rho^2y$.
+# $2\beta$ times the third and $2\gamma(2-\rho)$ times the fourth give $8\beta\rho\gamma(2-\rho)/k$ each, which is at
+# least $16\beta\rho^2(1-y)$, since $\gamma/k=\rho(1-y)/(1-\rho)$ and $2-\rho\ge2(1-\rho)$. Together
+# $a_1a_2\ge8\beta\rho^2(5-4y)>32\beta\rho^2y(1-y)=a_0$, as $5-4y-4y(1-y)=(2y-2)^2+1>0$.
+#
+# For STE $\gamma(1-\rho)=k(1-\rho y)$, and the first row is $-2\gamma$, $2\rho(\gamma-w^2)$, $2-4\rho y$. Now
+# $a_2=2\gamma+2\beta+2\rho/k$, $a_1=4\beta\gamma(1-\rho)+4\beta\rho w^2+4\gamma\rho/k+4\beta\rho/k$ and
+# $a_0=16\beta\rho\,y(1+\rho-2\rho y)=16\beta\rho\,[y(1-\rho)+2\rho y(1-y)]<16\beta\rho$. As $w^2=ky$, $2\rho/k$
+# times the first two of $a_1$ gives $8\beta\rho(1-\rho y)+8\beta\rho^2y=8\beta\rho$. Again $2\beta$ times the third and
+# $2\gamma$ times the fourth are $8\beta\rho\gamma/k$ each, and $\gamma/k=(1-\rho y)/(1-\rho)\ge1$. So
+# $a_1a_2\ge24\beta\rho>a_0$. Routh and Hurwitz do the rest.
 # ```
 
 # %%
@@ -683,11 +695,23 @@ for label, member in {
         row |= {f"{where}: κ": kappa, f"{where}: γ*/γ* of rotation": kappa / rho}
     rows.append(row)
 remedy = {row["estimator"]: row for row in rows}
+for where, (x, c) in {"line": (fine, fine_codes), "plane": (wide, wide_codes)}.items():
+    own = c[nearest(x, c)]
+    r, weight = own.norm(dim=-1) / x.norm(dim=-1), x.norm(dim=-1) * (x * own).sum(-1) / own.norm(dim=-1)
+    change = (r.clamp(0.5, 1.5) - r) * weight / (r * weight).mean()  # of <x, Gx>, in units of its mean
+    lowered, raised = float((change * (r > 1.5)).mean()), float((change * (r < 0.5)).mean())
+    assert abs(1 + lowered + raised - remedy["rotation, r clipped to [0.5, 1.5]"][f"{where}: γ*/γ* of rotation"]) < 1e-9
+    assert -0.1 < lowered < 0 < raised < 0.1
+    glue(f"clipped_{where}", 100 * float((change != 0).double().mean()))
+    glue(f"lowered_{where}", 100 * lowered)
+    glue(f"raised_{where}", 100 * raised)
 clipped = remedy["rotation, r clipped to [0.5, 1.5]"]
 glue("clip_line", 100 * (clipped["line: γ*/γ* of rotation"] - 1))
 glue("clip_plane", 100 * (clipped["plane: γ*/γ* of rotation"] - 1))
 assert 1 < clipped["line: γ*/γ* of rotation"] < 1.1 and abs(clipped["plane: γ*/γ* of rotation"] - 1) < 0.05
 assert abs(remedy["radial-free rotation"]["plane: κ"]) < 1e-12
+assert all(remedy[name][f"{where}: γ*/γ* of rotation"] > 1 for name in ("half STE, half rotation", "rotation only")
+           for where in ("line", "plane"))  # fmt: skip
 table(rows)
 
 # %%
@@ -712,8 +736,10 @@ table([{"case": k, "γ/γ*": f, "s at the end": v} for f, (k, v) in zip(factors,
 # - **L2 regularisation** of $z$ or of the weights does not prevent collapse, it causes it: an encoder decay $\nu$
 #   adds to $\gamma(1-\rho)$, and the decoder decay $\mu$ is what makes a threshold in the first place. <claim:A-137>
 # - **Clipping** $r$ to $[0.5,1.5]$ moves the threshold by {glue:text}`clip_line:+.1f` % on the line and by
-#   {glue:text}`clip_plane:+.1f` % in the plane. At a stationary state $r$ is near one for most latents, so there is
-#   nothing to clip. <claim:A-140>
+#   {glue:text}`clip_plane:+.1f` % in the plane, although it changes $r$ for {glue:text}`clipped_line:.0f` % and
+#   {glue:text}`clipped_plane:.0f` % of the latents. Where it lowers $r$ the latents are short and weigh little in
+#   $\kappa_G=\mathbb E\langle x,Gx\rangle/d$ ({glue:text}`lowered_line:.1f` % on the line). Where it raises $r$ they
+#   are long, and gain little ({glue:text}`raised_line:+.1f` %). <claim:A-140>
 # - **A smaller $\gamma$** does help <claim:A-139>. So does a mix with STE, or the rotation without its factor $r$.
 # - **A hard constraint** on the norm of the latents removes $s$ from the model altogether ({prf:ref}`prop-normalised`).
 #   <claim:A-118>
