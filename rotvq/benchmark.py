@@ -183,7 +183,7 @@ def cells(profile: str = "standard", device: str = "cpu", dtype: str = "float32"
     if profile != "smoke":
         found.append(Cell("step", 65536, 8, 65536, ("floor", "rotvq"), **where))
     if device == "cpu":
-        found += [Cell("step", *size, ("floor", "product", "rotvq", "library", "taming"), 2, **where) for size in pairs]
+        found += [Cell("step", *size, ("floor", "product", "rotvq", "taming"), 2, **where) for size in pairs]
     return found
 
 

@@ -52,7 +52,7 @@ def product(codes: Tensor, z: Tensor) -> None:
     """The scores alone, tile by tile into one buffer."""
     width = min(len(codes), 8192)
     rows = max(1, TILE // (width * z.element_size())) if z.device.type == "cpu" else len(z)
-    room = z.new_empty(min(rows, len(z)), width)
+    room = z.new_empty(min(rows, len(z)), width + 64)  # rows 2^k apart would be slow
     for part in codes.split(width):
         for piece in z.split(rows):
             torch.mm(piece, part.t(), out=room[: len(piece), : len(part)])
