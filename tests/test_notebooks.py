@@ -25,6 +25,12 @@ SMOKE = {
     "07_bias": {"samples": 1000, "grid": 12},
     "08_convergence": {"steps": 500, "seeds": 2},
     "10_ste_vs_rotation": {"profile": "smoke", "live_steps": 2},
+    "11_initialisation": {"profile": "smoke"},
+    "13_which_part": {"profile": "smoke"},
+    "15_codebook": {"profile": "smoke"},
+    "16_rivals": {"profile": "smoke"},
+    "18_photographs": {"profile": "smoke", "live_steps": 2},
+    "20_cost": {"profile": "smoke", "bandwidth": 10.0},
     "21_estimators": {"dim": 3, "angle": 30.0},
     "22_use_it": {"dim": 4, "codebook_size": 16, "seed": 1},
     "40_claims": {"rows": ["A-00"]},
@@ -33,6 +39,12 @@ SMOKE = {
 EFFECT = {
     "00_quickstart": lambda glued, folder: glued["steps"] == "20",
     "10_ste_vs_rotation": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "11_initialisation": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "13_which_part": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "15_codebook": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "16_rivals": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "18_photographs": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "20_cost": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["cells"]) == 7,
 }
 # Values that its check cell must refuse, with words that the refusal must contain. Wrong types and unknown names are
 # tried on every parameter anyway.
@@ -56,6 +68,12 @@ REFUSED = {
         ({"estimators": []}, "empty"),
         ({"seeds": 1}, "at least 2"),
     ],
+    "11_initialisation": [({"profile": "quick"}, "one of smoke, standard, full"), ({"seeds": 1}, "at least 2")],
+    "13_which_part": [({"profile": "quick"}, "one of smoke, standard, full"), ({"seeds": 1}, "at least 2")],
+    "15_codebook": [({"profile": "quick"}, "one of smoke, standard, full"), ({"seeds": 1}, "at least 2")],
+    "16_rivals": [({"profile": "quick"}, "one of smoke, standard, full"), ({"seeds": 1}, "at least 2")],
+    "18_photographs": [({"profile": "quick"}, "one of smoke, standard, full"), ({"seeds": 1}, "at least 2")],
+    "20_cost": [({"profile": "quick"}, "one of smoke"), ({"dtype": "half"}, "one of float32, bfloat16")],
     "21_estimators": [({"dim": 1}, "at least 2"), ({"angle": 270.0}, "at most 180")],
     "22_use_it": [({"codebook_size": 1}, "at least 2")],
     "40_claims": [({"rows": "A"}, "must be list")],
