@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rotvq.stats import Paired
 
@@ -29,6 +29,21 @@ def span(seeds: Iterable[int]) -> str:
     found = sorted(set(seeds))
     groups = [list(g) for _, g in itertools.groupby(found, key=lambda s: s - found.index(s))]
     return ", ".join(f"{g[0]}–{g[-1]}" if len(g) > 1 else f"{g[0]}" for g in groups)
+
+
+def coverage(shown: int, planned: int) -> str:
+    """'all 60 planned runs', 'none of 60 planned runs', or '40 of 60 planned runs; the others were not run'."""
+    if shown in (0, planned):
+        return f"{'all' if shown else 'none of'} {planned} planned runs"
+    return f"{shown} of {planned} planned runs; the others were not run"
+
+
+def row_labels(keys: Sequence[tuple[str, str]]) -> list:
+    """What tells the rows of a table apart, from the arm and the cell of each: cells, arms, or both as two columns."""
+    arms, cells = (list(labels) for labels in zip(*keys)) if keys else ([], [])
+    if len(set(arms)) <= 1 and cells != [""]:
+        return cells
+    return arms if len(set(cells)) == 1 else [cells, arms]
 
 
 def times(pair: Paired | None) -> str:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from rotvq import stats
 from rotvq.chapters import CONFIRM, Block
-from rotvq.comparisons import counted, span, times, title, verdict
+from rotvq.comparisons import counted, coverage, row_labels, span, times, title, verdict
 from rotvq.config import FIELDS, Config
 from rotvq.records import Records
 from rotvq.stats import Paired
@@ -43,10 +43,8 @@ class Runs:
 
     @property
     def coverage(self) -> str:
-        """'all 60 planned runs', or '40 of 60 planned runs; the others were not run'."""
-        shown, planned = len(self.shown), len(self.planned)
-        return f"all {planned} planned runs" if shown == planned else (
-            f"{shown} of {planned} planned runs; the others were not run")  # fmt: skip
+        """How much of the plan is shown, in words."""
+        return coverage(len(self.shown), len(self.planned))
 
     @cached_property
     def final(self) -> pd.DataFrame:
@@ -85,6 +83,12 @@ class Study:
             raise ValueError(f"no planned run has these arms and cells: {', '.join((*self.arms, *self.cells))}")
         found = {key: [c for c in configs if c in shown] for key, configs in self.planned.items()}
         self.members = {key: configs for key, configs in found.items() if configs}
+
+    @property
+    def coverage(self) -> str:
+        """How much of the study is shown, in words."""
+        shown, planned = ({c for configs in found.values() for c in configs} for found in (self.members, self.planned))
+        return coverage(len(shown), len(planned))
 
     @property
     def last(self) -> int:
@@ -186,7 +190,7 @@ class Study:
                 if any(pairs.values())
             }
             rows.append(dict(zip(names, (f"{mean:.4g}" for mean in means))) | ratios)
-        return pd.DataFrame(rows, index=_index(keys))
+        return pd.DataFrame(rows, index=row_labels(keys))
 
     def verdicts(
         self, expected: Mapping[Key, str], metric: str = "test_mse", *, against: str | Key, at: int | None = None
@@ -207,22 +211,20 @@ class Study:
              "verdict": verdict(pair, expected[key], p)}
             for (key, pair), p in zip(found.items(), adjusted)
         ]  # fmt: skip
-        return pd.DataFrame(rows, index=_index(list(expected)))
+        return pd.DataFrame(rows, index=row_labels(list(expected)))
 
     def ratios(self, metrics: Sequence[str], *, against: str | Key, **where: Any) -> pd.DataFrame:
         """A row a comparison, a column a metric: the ratios with their intervals, all of them descriptive."""
         found = {title(metric): self.pairs(metric, against=against, **where) for metric in metrics}
         keys = [key for key in self.members if any(pairs.get(key) for pairs in found.values())]
-        return pd.DataFrame(
-            {name: [times(pairs.get(key)) for key in keys] for name, pairs in found.items()}, _index(keys)
-        )
+        columns = {name: [times(pairs.get(key)) for key in keys] for name, pairs in found.items()}
+        return pd.DataFrame(columns, row_labels(keys))
 
     def levels(self, metrics: Sequence[str], arms: Sequence[str] | None = None, **where: Any) -> pd.DataFrame:
         """A row an arm and cell, a column a metric: means over the seeds."""
         keys = [key for key in self.members if key[0] in (arms or key) and len(self.values(*key, metrics[0], **where))]
-        return pd.DataFrame(
-            {title(m): [f"{self.mean(*key, m, **where):.3g}" for key in keys] for m in metrics}, _index(keys)
-        )
+        columns = {title(m): [f"{self.mean(*key, m, **where):.3g}" for key in keys] for m in metrics}
+        return pd.DataFrame(columns, row_labels(keys))
 
 
 def _by_seed(arm: str, cell: str, configs: Iterable[Config]) -> list[Config]:
@@ -239,12 +241,4 @@ def _column(frame: pd.DataFrame, metric: str) -> dict[str, float]:
     """A metric by run. ValueError where runs that did not diverge lack it."""
     if metric not in frame and ("diverged_at" not in frame or frame.diverged_at.isna().any()) and len(frame):
         raise ValueError(f"unknown metric {metric!r}: one of {', '.join(frame.columns)}")
-    return frame.set_index("id")[metric].to_dict() if metric in frame else {}
-
-
-def _index(keys: Sequence[Key]) -> pd.Index:
-    """The labels that tell the rows apart: cells, arms, or both."""
-    arms, cells = (list(labels) for labels in zip(*keys)) if keys else ([], [])
-    if len(set(arms)) <= 1 and cells != [""]:
-        return pd.Index(cells)
-    return pd.Index(arms) if len(set(cells)) == 1 else pd.MultiIndex.from_arrays([cells, arms])
+    return frame.setrow_labels("id")[metric].to_dict() if metric in frame else {}

@@ -68,7 +68,7 @@ def test_a_page_without_records_of_its_own_does_not_train_beside_those_of_others
     store(folder, Block({"zero": {"estimator": "zero"}}, {"": {}}, [7]).configs())
     runs = report.gather("test")
     report.cost(runs)
-    assert not trained and said["coverage"] == "0 of 5 planned runs; the others were not run"
+    assert not trained and said["coverage"] == "none of 5 planned runs"
     assert said["core-hours"] == said["diverged"] == 0
 
 

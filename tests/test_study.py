@@ -124,6 +124,8 @@ def test_coverage_counts_and_tables_leave_out_what_was_not_run(tmp_path):
     study = Study(runs, Block(ARMS, CELLS))
     assert list(study.table(against="STE").index) == ["k-means"]
     assert study.pairs(against="STE")["rotation", "uniform"] is None
+    assert Study(runs, Block(ARMS, {"uniform": CELLS["uniform"]})).coverage == "none of 10 planned runs"
+    assert Study(runs, Block(ARMS, {"k-means": CELLS["k-means"]})).coverage.startswith("10 of 30 planned runs;")
     plan = study.plan()
     assert plan.loc[("arm", "STE"), "runs"] == "5 of 20" and plan.loc[("cell", "k-means"), "runs"] == "10 of 30"
     assert plan.loc[("cell", "k-means"), "seeds"] == "0–4, 100–109"
