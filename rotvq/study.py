@@ -241,4 +241,4 @@ def _column(frame: pd.DataFrame, metric: str) -> dict[str, float]:
     """A metric by run. ValueError where runs that did not diverge lack it."""
     if metric not in frame and ("diverged_at" not in frame or frame.diverged_at.isna().any()) and len(frame):
         raise ValueError(f"unknown metric {metric!r}: one of {', '.join(frame.columns)}")
-    return frame.setrow_labels("id")[metric].to_dict() if metric in frame else {}
+    return frame.set_index("id")[metric].to_dict() if metric in frame else {}
