@@ -436,8 +436,8 @@ glue("phase", Figure(fig, alt))
 # ```
 #
 # Change $\beta$ or $r_0$ in {numref}`fig-play-collapse`: the way changes, the end does not. A small $r_0$ and a small
-# $\beta$ with a $\gamma$ below the threshold make all three shrink first and come back; that is the subject of the
-# section after next.
+# $\beta$ with a $\gamma$ below the threshold make all three shrink first and come back: see
+# {ref}`the-way-there`.
 #
 # ## It is the loss that wants zero
 #
@@ -523,6 +523,7 @@ if (mu, steps) == (0.5, 130):  # what the text says of these values
 table(rows)
 
 # %% [markdown]
+# (the-way-there)=
 # ## The way there
 #
 # If the start does not decide the end, what does it decide? The way. With small codes ($r_0\ll1$) and slow codes
