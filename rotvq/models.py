@@ -19,7 +19,14 @@ NORMS = {
 
 
 def convolutional(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Sequential, nn.Sequential]:
-    """Two strided convolutions down, two transposed ones up: (B, channels, H, W) to (B, dim, H/4, W/4) and back."""
+    """Two strided convolutions down, two transposed ones up: (B, channels, H, W) to (B, dim, H/4, W/4) and back.
+
+    >>> import torch
+    >>> encoder, decoder = convolutional(1, 8, 16, "none")
+    >>> z = encoder(torch.zeros(2, 1, 28, 28))
+    >>> z.shape, decoder(z).shape
+    (torch.Size([2, 8, 7, 7]), torch.Size([2, 1, 28, 28]))
+    """
     encoder = nn.Sequential(
         nn.Conv2d(channels, width, 4, 2, 1), NORMS[norm](width), nn.ReLU(),
         nn.Conv2d(width, 2 * width, 4, 2, 1), NORMS[norm](2 * width), nn.ReLU(),

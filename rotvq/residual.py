@@ -35,7 +35,11 @@ class Swish(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """``skip(x) + f(x)``, f being twice GroupNorm, swish, 3 x 3 convolution; skip is 1 x 1 where the width changes."""
+    """``skip(x) + f(x)``, f being twice GroupNorm, swish, 3 x 3 convolution; skip is 1 x 1 where the width changes.
+
+    >>> Residual(8, 16)(torch.zeros(2, 8, 5, 5)).shape
+    torch.Size([2, 16, 5, 5])
+    """
 
     def __init__(self, channels: int, out: int):
         super().__init__()
@@ -49,7 +53,11 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """``x + attention(x)``: every position looks at every other one, with one head as wide as x."""
+    """``x + attention(x)``: every position looks at every other one, with one head as wide as x.
+
+    >>> Attention(8)(torch.zeros(2, 8, 5, 5)).shape
+    torch.Size([2, 8, 5, 5])
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -91,6 +99,11 @@ def networks(multipliers: tuple[int, ...], attend: bool, latent: int | None = No
     encoder's last and the decoder's first map, both 3 x 3, have dim channels themselves.
 
     The networks have their own GroupNorm: a norm other than "none" and "latent" raises ValueError.
+
+    >>> encoder, decoder = networks((1, 2, 4), attend=False)(3, 8, 16, "none")
+    >>> z = encoder(torch.zeros(2, 3, 32, 48))
+    >>> z.shape, decoder(z).shape
+    (torch.Size([2, 8, 8, 12]), torch.Size([2, 3, 32, 48]))
     """
 
     def build(channels: int, dim: int, width: int, norm: str) -> tuple[Network, Network]:
