@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from rotvq.stats import Paired
+from rotvq.stats import Paired, paired
 
 ALPHA = 0.05  # of the primary comparisons of a page together
 TITLES = {
@@ -72,6 +74,51 @@ def close(pair: Paired, share: float) -> str:
     """
     low, high = 1 / (1 + share), 1 + share
     return "yes" if low <= pair.low and pair.high <= high else "no" if pair.high < low or high < pair.low else "open"
+
+
+def expects(word: str) -> Callable[[Paired], bool | None]:
+    """Whether a ratio is 'lower' or 'higher' than 1, as expected; None where its interval holds 1 or a pair diverged.
+
+    >>> from rotvq.stats import ratio
+    >>> [expects(word)(ratio([1.0, 1.1, 1.2], [2.0, 2.1, 2.2])) for word in ("lower", "higher")]
+    [True, False]
+    """
+    return lambda pair: None if pair.diverged or separated(pair) == "not separated" else separated(pair) == word
+
+
+def within(share: float) -> Callable[[Paired], bool | None]:
+    """Whether a ratio is `close` to 1; None where its interval leaves that open or a pair diverged."""
+    return lambda pair: None if pair.diverged else {"yes": True, "no": False}.get(close(pair, share))
+
+
+def nearer(two: tuple[Paired, Paired]) -> bool | None:
+    """Whether the first of two ratios over the same seeds is nearer to 1 than the second, in its logarithm; None where
+    the interval of the difference holds 0, or where a pair diverged.
+    """
+    if two[0].n != two[1].n or any(pair.diverged for pair in two):
+        return None
+    found = paired(*([abs(math.log(x)) for x in pair.differences] for pair in two))
+    return True if found.high < 0 else False if found.low > 0 else None
+
+
+def outcome(parts: Iterable, holds: Callable[[Any], bool | None] = bool) -> str:
+    """What became of a hypothesis: ``holds`` says true, false or open (None) of each of its parts; a part that is None
+    was not run.
+
+    >>> [outcome(parts) for parts in ([True, True], [True, False], [False], [True, None], [])]
+    ['held', 'held in part', 'wrong', 'not run', 'not run']
+    >>> outcome([1.5, 0.5], {1.5: True, 0.5: None}.get)
+    'not settled'
+    """
+    parts = list(parts)
+    if not parts or any(part is None for part in parts):
+        return "not run"
+    said = [holds(part) for part in parts]
+    if all(said):
+        return "held"
+    if False in said:
+        return "held in part" if True in said else "wrong"
+    return "not settled"
 
 
 def verdict(pair: Paired | None, expected: str, p: float) -> str:

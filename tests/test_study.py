@@ -229,6 +229,23 @@ def test_words():
     assert comparisons.title("test_relative_error") == "test |z − q|² / Var z"
 
 
+def test_what_became_of_a_hypothesis():
+    lower, higher, open_ = (stats.ratio(*ab) for ab in (([1, 1.1], [4, 4.1]), ([4, 4.1], [1, 1.1]), ([1, 4], [4, 1])))
+    lost = stats.ratio([1.0, 1.1, math.nan], [4.0, 4.1, 1.0])
+    said = {
+        (lower, lower): "held", (lower, higher): "held in part", (higher, open_): "wrong",
+        (lower, open_): "not settled", (lower, lost): "not settled", (lower, None): "not run", (): "not run",
+    }  # fmt: skip
+    for parts, word in said.items():
+        assert comparisons.outcome(parts, comparisons.expects("lower")) == word
+    near = [stats.ratio([1.0, 1.01], [1.0, 1.0]), stats.ratio([1.5, 1.5], [1.0, 1.0])]
+    assert [comparisons.within(0.05)(pair) for pair in (*near, open_, lost)] == [None, False, None, None]
+    assert comparisons.within(0.2)(stats.ratio([1.0, 1.01, 1.02], [1.0, 1.0, 1.0])) is True
+    half, same = stats.ratio([1.0, 1.1], [2.0, 2.0]), stats.ratio([1.0, 1.1], [1.0, 1.1])
+    two = [(same, half), (half, same), (half, half), (lost, half)]
+    assert list(map(comparisons.nearer, two)) == [True, False, None, None]
+
+
 @pytest.mark.parametrize("pair, expected, p, word", [
     (stats.ratio([1, 1], [2, 2]), "lower", 0.04, "as expected"),
     (stats.ratio([1, 1], [2, 2]), "higher", 0.04, "the opposite"),
