@@ -161,14 +161,14 @@ study.table(against=base)
 # {glue:text}`change-rotation-k-means-after-warm-up`.
 #
 # **Hypothesis 1 is wrong.** Short codes do not delay the rotation; they are where it shines. At step 500 the gap is
-# already there (uniform: {glue:text}`early-rotation-uniform-1-k`). In the mean it is a little narrower at the last
-# stop. What was overlooked is the other arm. From uniform codes STE ends with {glue:text}`codes-ste-uniform-1-k:.0f`
-# codes in use, the rotation with {glue:text}`codes-rotation-uniform-1-k:.0f`.
+# already there, from uniform codes {glue:text}`early-rotation-uniform-1-k`. In the mean it is a little narrower at the
+# last stop. What was overlooked is the other arm. From uniform codes STE ends with
+# {glue:text}`codes-ste-uniform-1-k:.0f` codes in use, the rotation with {glue:text}`codes-rotation-uniform-1-k:.0f`.
 #
-# **Hypothesis 2 is wrong too.** From k-means codes the two are close at step 500 ({glue:text}`early-rotation-k-means`),
-# and part later. After the warm-up $r$ starts at {glue:text}`warm-r:.2f` and the angle at
-# {glue:text}`warm-theta_deg:.0f`°, the nearest to STE of all starts here, and the two are far apart by step 500
-# ({glue:text}`early-rotation-k-means-after-warm-up`).
+# **Hypothesis 2 is wrong too.** From k-means codes the two are not separated at step 500,
+# {glue:text}`early-rotation-k-means`, and are at the last stop. After the warm-up $r$ starts at {glue:text}`warm-r:.2f`
+# and the angle at {glue:text}`warm-theta_deg:.0f`°, the nearest to STE of all starts here. Yet by step 500 the error of
+# the rotation is {glue:text}`early-rotation-k-means-after-warm-up` that of STE.
 #
 # **Hypothesis 4 held.** With long codes the reconstruction gradient at the latents is
 # {glue:text}`pull-rotation-k-means-10:.1f` times the commitment gradient in the first batch under the rotation, and
