@@ -33,6 +33,7 @@ SMOKE = {
     "20_cost": {"profile": "smoke", "bandwidth": 10.0},
     "21_estimators": {"dim": 3, "angle": 30.0},
     "22_use_it": {"dim": 4, "codebook_size": 16, "seed": 1},
+    "23_scale": {"profile": "smoke", "cards": 4, "utilisation": 0.25},
     "40_claims": {"rows": ["A-00"]},
 }
 # What of its results shows that it ran with these values, from its glued numbers and the folder it ran in.
@@ -45,6 +46,7 @@ EFFECT = {
     "16_rivals": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
     "18_photographs": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
     "20_cost": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["cells"]) == 7,
+    "23_scale": lambda glued, folder: glued["cards"] == "4" and len(list(folder.glob("store/*.json"))) == 1,
 }
 # Values that its check cell must refuse, with words that the refusal must contain. Wrong types and unknown names are
 # tried on every parameter anyway.
@@ -76,6 +78,7 @@ REFUSED = {
     "20_cost": [({"profile": "quick"}, "one of smoke"), ({"dtype": "half"}, "one of float32, bfloat16")],
     "21_estimators": [({"dim": 1}, "at least 2"), ({"angle": 270.0}, "at most 180")],
     "22_use_it": [({"codebook_size": 1}, "at least 2")],
+    "23_scale": [({"ways": ["threads"]}, "one of serial, processes:2"), ({"utilisation": 0.0}, "at least 0.01")],
     "40_claims": [({"rows": "A"}, "must be list")],
 }
 SCRIPTS = {p.stem: p for p in notebooks.scripts()}

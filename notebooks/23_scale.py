@@ -1,0 +1,437 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (scale)=
+# # One core to a cluster
+#
+# A run is a `Config`. The same `Config` trains on one core, on all cores, on a GPU, as a job array, or on several GPUs
+# at once, and gives the same result up to the order of sums. This page says how fast the small runs of this book are
+# and why, how to spread many of them, how to train one large one, and what the paper's own setting would take.
+#
+# Measured numbers come from this book's machine, which has no GPU. Everything about a GPU is an estimate, and is called
+# one.
+
+# %% tags=["parameters"]
+profile: str = "standard"  # smoke: a few steps of each loop, in seconds; standard: the stored record
+device: str = "cpu"  # where the small run is timed; cuda also finds how many runs one GPU takes best
+records: str = ""  # folder of the record of times; empty: the committed one, a new folder: measure now
+ways: list[str] = ["serial", "processes:2", "shard"]  # engines of the small grid; also ray:0
+ranks: int = 2  # processes that share one training here
+cards: int = 8  # of the estimate
+utilisation: float = 0.5  # an assumption: the share of the bound that a training reaches
+
+# %% tags=["hide-input"]
+from rotvq import parameters
+
+parameters.check(globals(), profile=("smoke", "standard"), ways=("serial", "processes:2", "shard", "ray:0"),
+                 ranks=(1, 8), cards=(1, 256), utilisation=(0.01, 1.0))  # fmt: skip
+
+# %% tags=["hide-input"]
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+
+from rotvq import grid, sizing, throughput
+from rotvq.__main__ import main
+from rotvq.chapters import stores_folder
+from rotvq.config import Config
+from rotvq.config import grid as configs_of
+from rotvq.figures import MUTED, Figure, glue, style, used
+from rotvq.records import Records
+from rotvq.timing import ratio
+
+plt.rcParams.update(style())
+torch.set_num_threads(1)
+
+# %% [markdown]
+# ## One core
+#
+# The standard small run is the one that the experiments of this book train thousands of times: the convolutional
+# VQ-VAE on Fashion-MNIST, 512 codes of dimension 32, the rotation, batches of 32, Adam.
+#
+# Ten loops train it. Ours keeps the images in memory as bytes and indexes them, lays tensors out with channels last,
+# and lets one kernel do Adam's step. The plain loop does none of this: a `DataLoader` collates normalised floats. The
+# other loops take one of the three away, or add one thing. The first loop is the one of `train`, loss by loss: a test
+# compares them.
+
+# %% tags=["hide-input"]
+cell = throughput.cell(profile, device)
+record = throughput.record(cell, Path(records) if records else stores_folder() / "23_scale")
+used([record["id"]])
+committed = profile == "standard" and device == "cpu" and not records
+made, result = record["provenance"], record["result"]
+times = result["seconds"]
+
+LABELS = {
+    "library": "v-q-pytorch, plain loop",
+    "library_gradient": "v-q-pytorch, learned codes, plain loop",
+    "library_here": "v-q-pytorch, our loop",
+    "plain": "ours, plain loop",
+    "contiguous": "ours, without channels last",
+    "loader": "ours, with a DataLoader",
+    "unfused": "ours, without fused Adam",
+    "rotvq": "ours",
+    "compiled": "ours, compiled",
+    "bfloat16": "ours, bfloat16",
+}
+order = [name for name in LABELS if name in times]
+relative = {name: ratio(times, name, "rotvq") for name in order}
+step = {name: statistics.median(times[name]) / cell.block for name in order}
+per_hour = {name: 3600 / (cell.steps * step["rotvq"] * relative[name].median) for name in order}
+table = pd.DataFrame(
+    {
+        "time / ours": [str(relative[name]) for name in order],
+        "ms a step": [f"{1e3 * step[name]:.2f}" for name in order],
+        "runs per core-hour": [f"{per_hour[name]:.0f}" for name in order],
+    },
+    index=[LABELS[name] for name in order],
+)
+for name in order:
+    glue(f"x-{name}", relative[name].median)
+    glue(f"per-hour-{name}", per_hour[name])
+glue("rounds", len(times["rotvq"]))
+glue("block", cell.block)
+glue("steps", f"{cell.steps:,}")
+glue("machine", made["device"])
+glue("cores", made["cores"])
+glue("torch", made["torch"])
+glue("load", " and ".join(f"{load:.1f}" for load in made["load"]))
+idle = max(made["load"]) < 1.5
+glue("idle", "It was idle" if idle else "It was not idle: other work shared its cores and caches")
+whole = statistics.median(result["run"])
+glue("whole", whole)
+glue("whole-per-hour", 3600 / whole)
+glue("measuring", 100 * (1 - cell.steps * step["rotvq"] / whole))
+table
+
+# %% tags=["hide-input"]
+fig, ax = plt.subplots(figsize=(4.6, 3.4))
+for height, name in enumerate(reversed(order)):
+    low, high = (per_hour["rotvq"] / getattr(relative[name], end) for end in ("high", "low"))
+    ours = not name.startswith("library")
+    ax.barh(height, per_hour[name], height=0.62, color="#2a7ad2" if ours else "#d0620f", hatch="" if ours else "//",
+            edgecolor=MUTED, linewidth=0.6)  # fmt: skip
+    ax.plot([low, high], [height, height], color=MUTED, linewidth=3, solid_capstyle="butt")
+ax.axvline(per_hour["rotvq"], color=MUTED, linewidth=1)
+ax.set_yticks(range(len(order)), [LABELS[name].replace(", ", ",\n", 1) for name in reversed(order)], fontsize=8)
+ax.set(xlabel="runs per core-hour")
+ax.grid(axis="y", visible=False)
+alt = (
+    "Bars: how many training runs one core completes in an hour with each loop. The loops with vector-quantize-pytorch "
+    "are the slowest; taking channels last away costs most among the loops of ours."
+)
+glue("fig-throughput", Figure(fig, alt=alt))
+
+# %% [markdown]
+# ```{glue:figure} fig-throughput
+# :name: fig-scale-throughput
+#
+# Runs of {glue:text}`steps` training steps per core-hour, evaluations left out. Grey: quartiles.
+# ```
+#
+# **How it was measured.** All loops in one process on one thread, blocks of {glue:text}`block` steps in turn,
+# {glue:text}`rounds` turns, each with another loop first. A ratio is formed within a turn; shown are median and
+# quartiles. The clock counts processor time. Machine: {glue:text}`machine`, {glue:text}`cores` cores, torch
+# {glue:text}`torch`. {glue:text}`idle`; its load average was {glue:text}`load` before and after.
+
+# %% tags=["hide-input"]
+if committed:
+    x = {name: relative[name] for name in order}
+    assert x["library"].low > 1.5 and x["library_gradient"].low > 1.5  # the goal
+    assert abs(x["library"].median - x["library_gradient"].median) < 0.2
+    assert x["library_here"].low > x["plain"].high  # the quantiser is the larger part
+    assert x["contiguous"].median > 1.05 and x["contiguous"].low > 1  # 5 %, from which a speed-up was to be taken
+    assert max(x["loader"].median, x["unfused"].median) < 1.05
+    assert min(x["compiled"].median, x["bfloat16"].median) > 1  # no gain
+compiled = "compiled" in times
+glue("compile-seconds", f"{result['first']['compiled']:.0f}" if compiled else "an unmeasured number of")
+glue("x-compiled-text", f"{relative['compiled'].median:.2f}" if compiled else "an unmeasured number of")
+
+# %% [markdown]
+# **Against vector-quantize-pytorch.** With its quantiser in the plain loop a step takes {glue:text}`x-library:.2f`
+# times as long. The goal was 1.5. That library moves its codes by EMA as it comes; with learned codes it is
+# {glue:text}`x-library_gradient:.2f`. Most of it is the quantiser: put into our loop it still takes
+# {glue:text}`x-library_here:.2f` times as long, while our quantiser in the plain loop takes {glue:text}`x-plain:.2f`.
+# So a reader who only swaps the quantiser gains most of what there is to gain ({doc}`22_use_it`).
+#
+# **Which speed-up brings what.** A speed-up was to be taken if it brought at least 5 %. Channels last does, barely:
+# without it a step takes {glue:text}`x-contiguous:.2f` times as long. The other two do not, at this size: with a
+# DataLoader {glue:text}`x-loader:.2f`, without fused Adam {glue:text}`x-unfused:.2f`. They stay, since they take no
+# more code than what they replace. All three together: {glue:text}`x-plain:.2f`.
+#
+# **What is not used.** `torch.compile` of the model and bfloat16 bring nothing on this CPU. Compiled, a step takes
+# {glue:text}`x-compiled-text` times as long, after a first block of {glue:text}`compile-seconds` seconds. In bfloat16
+# it takes {glue:text}`x-bfloat16:.2f` times as long; that changes results, so no claim would rest on it anyway.
+#
+# **A whole run** also evaluates, and notes statistics of 40 batches. It takes {glue:text}`whole:.1f` s of processor
+# time, {glue:text}`measuring:.0f` % of them for that: {glue:text}`whole-per-hour:.0f` runs per core-hour.
+#
+# ### Several runs at once
+#
+# Several runs share a machine better than several threads share a small run. Each row is one way; its runs begin
+# together, in processes of their own, and the clock is the one on the wall.
+
+# %% tags=["hide-input"]
+shared = result["together"]
+ways_table = pd.DataFrame(
+    [
+        (*way.split(" x "), f"{1e3 * statistics.median(v):.2f}", f"{1e3 * min(v):.2f} to {1e3 * max(v):.2f}",
+         f"{statistics.median(shared['1 x 1']) / statistics.median(v):.2f}")
+        for way, v in shared.items()
+    ],
+    columns=["runs at once", "threads of each", "ms for one step", "range", "throughput / one run, one thread"],
+)  # fmt: skip
+middle = {way: statistics.median(v) for way, v in shared.items()}
+best = min(middle, key=middle.get)
+glue("best-way", "{} at once, {} thread each".format(*best.split(" x ")))
+glue("two-runs", f"{middle['1 x 1'] / middle['2 x 1']:.2f}")
+glue("two-threads", f"{middle['1 x 1'] / middle['1 x 2']:.2f}" if "1 x 2" in middle else "not measured")
+glue("priority", " Other work wanted the cores at that time; this one had priority." if committed and not idle else "")
+if committed:
+    assert middle["2 x 1"] < 0.6 * middle["1 x 2"] and middle["1 x 2"] > 0.9 * middle["1 x 1"]
+ways_table.set_index("runs at once")
+
+# %% [markdown]
+# Two runs on one thread each get {glue:text}`two-runs` times as much done as one such run. One run on two threads gets
+# {glue:text}`two-threads` times as much done: the second thread is all but wasted. So every run of this book has one
+# thread.{glue:text}`priority`
+#
+# On a GPU one small run leaves most of the card idle. How many to put on it depends on the card, and this book had
+# none: **it has not been measured.** The procedure is one command. It times 1, 2, 4, 8 and 16 runs at once; the best
+# row of the table above, as made by it, is the k of `processes:k` or of `ray:1/k`:
+#
+# ```
+# papermill notebooks/23_scale.ipynb out.ipynb -y '{device: cuda, records: gpu}'
+# ```
+#
+# ## Many runs: engines
+#
+# A grid trains what has no record. Where it trains is the engine's business.
+#
+# | engine | runs go to | for |
+# |---|---|---|
+# | `serial` | this process, one after the other | a look |
+# | `processes:N` | N processes of this machine, which may share a GPU | a workstation |
+# | `ray:GPUS` | Ray tasks that ask for that share of a GPU, here or on the cluster at `RAY_ADDRESS` | a Ray cluster |
+# | `shard:I/OF` | part I of OF of the grid, in another engine | job arrays |
+#
+# An engine is a context manager with one method, `submit`. There is no scheduler: a killed grid is started again and
+# trains what is missing. One small grid, by each of them, into a store of its own:
+
+# %%
+ENGINES = {"shard": ["shard:0/2", "shard:1/2"]}  # two jobs of an array; every other way is one engine
+small = configs_of(data="fashion-mnist-mini", codebook_size=16, steps=5, estimator=["ste", "rotation"], seed=[0, 1])
+results = {}
+with tempfile.TemporaryDirectory() as folder:
+    for way in ways:
+        store = Records(Path(folder, way.replace(":", "-")))
+        for name in ENGINES.get(way, [way]):
+            for _, outcome in grid.run(small, store, name, progress=False):
+                assert not isinstance(outcome, grid.Failure), outcome
+        results[way] = [store.get(config)["result"] for config in small]
+
+assert all(found == results[ways[0]] for found in results.values())  # every number of every run
+print(f"{len(small)} runs by each of {', '.join(ways)}: equal results")
+
+# %% [markdown]
+# On a cluster with Slurm, one command prints the script of a job array, each job a shard. What a job lost to a time
+# limit had not finished is trained by the next `sbatch` of the same script.
+
+# %%
+assert main(["grid", "10", "--profile", "full", "--device", "cuda", "--records", "runs", "--sbatch", "8"]) == 0
+
+# %% [markdown]
+# ## One large training
+#
+# A training that is too large for one card is shared by several, with torch's own launcher. The same command on one
+# process, or without `torchrun`, gives the same run up to the order of sums:
+
+# %%
+shown = Config(data="fashion-mnist-mini", codebook_size=16, dim=8, batch=8, steps=20, update="ema", initial_count=0)
+print(sizing.command(shown, ranks, device="cpu", records="runs"))
+
+
+def torchrun(processes: int) -> dict:
+    """The result of that command with so many processes."""
+    line = sizing.command(shown, processes, device="cpu", records="runs").split()
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "torch.distributed.run", *line[1:]], cwd=folder, check=True,
+                       capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+        (path,) = Path(folder, "runs").glob("*.json")  # one record, whatever the number of processes
+        return json.loads(path.read_text())["result"]
+
+
+alone, together = torchrun(1), torchrun(ranks)
+apart = max(abs(a / b - 1) for a, b in zip(alone["curve"]["first"], together["curve"]["first"]))
+assert apart < 1e-4
+print(f"first 20 losses of 1 and {ranks} processes differ by at most {apart:.0e} of themselves")
+
+# %% [markdown]
+# **What is reduced over ranks.** Every rank takes an equal part of every batch. Gradients are averaged. Codebook
+# statistics (counts and sums of the EMA, usage for the revival of dead codes) are summed, so that the codes are those
+# of the whole batch, not of one card's part. Latents for k-means are gathered, and one rank's codes are sent to all.
+# Metrics are those of all images. Batch normalisation would keep statistics of its own on each rank, so it is refused;
+# so is a batch that ranks cannot share equally.
+#
+# **What resumption guarantees.** With `--records` a run writes a resume point about once a minute, whole or not at all:
+# weights, codebook, optimiser, what was noted so far. After a kill the same command goes on from it. On a CPU the
+# result is that of the uninterrupted run, bit for bit; tests kill runs to see it. On a GPU, sums whose order changes
+# leave differences of rounding. At most a minute of work is lost, and a run with a record is not trained again.
+#
+# **Data.** `imagefolder:PATH` reads `train/` and `val/` folders with one folder per class. A split too large for memory
+# is decoded once into a file of bytes, which all ranks of a machine map.
+
+# %% [markdown]
+# ## The paper's Table 1
+#
+# The networks are here: `residual_f16` and `residual_f4` have the layers, shapes and numbers of parameters of the
+# paper's code {cite}`fifty2024code`, which takes them from VQGAN {cite}`esser2021taming`. Trained they are not: this
+# book had no GPU and no ImageNet.
+
+# %%
+table_1 = sizing.table_1()
+fields = ["model", "norm", "dim", "codebook_size", "lookup", "update", "decay", "initial_count", "init_scale", "gamma",
+          "optimizer", "lr", "weight_decay", "batch", "steps"]  # fmt: skip
+pd.DataFrame({" ".join(key): {f: getattr(config, f) for f in fields} for key, config in table_1.items()})
+
+# %% tags=["hide-input"]
+glue("epoch", f"{sizing.EPOCH:,}")
+glue("passes", sizing.IMAGENET / sizing.EPOCH)
+glue("updates-16", f"{table_1['f = 16', 'Euclid'].steps:,}")
+glue("updates-4", f"{table_1['f = 4', 'Euclid'].steps:,}")
+for key in table_1:
+    print(sizing.command(table_1[key], cards))
+
+# %% [markdown]
+# **Inferred, not stated.** The paper's text gives 32 × 32 × 32 latents for the first network. Its widths, 128 × (1, 1,
+# 2, 2, 4), make four halvings, f = 16 and 16 × 16 latents of dimension 32; the released code reshapes to 16 × 16, too,
+# though its flag says `--f 8`. The widths 128 × (1, 2, 4) make f = 4 and 64 × 64 latents of dimension 3.
+#
+# **An epoch** is no pass over ImageNet where the released loop is used. That loop ends an epoch after about
+# {glue:text}`epoch` images; a pass has {glue:text}`passes:.1f` times as many. Steps here are counted so: 25 and 20 such
+# epochs are {glue:text}`updates-16` and {glue:text}`updates-4` steps. Whether the loop was used so for Table 1 is not
+# known.
+#
+# **What differs.** The released code trains under bfloat16 autocast, clips the gradient to norm 1, warms the learning
+# rate up over 3,000 updates and lowers it by half on a cosine, uses $\beta_2 = 0.99$ in AdamW, and adds eight batches
+# of 32 to one update, so that its EMA codebook moves eight times an update. A `Config` has none of these; ours moves
+# its codes once for 256 images. Its LayerNorm has weights; ours, `norm="latent"`, has none.
+#
+# ### What it would take: an estimate
+#
+# Nothing here was run. Parameters are counted; so are, on tensors without contents, the bytes that the graph keeps for
+# the backward pass, the operations, and the bytes that kernels read and write. The card is one H100 SXM by its data
+# sheet: 495 TFLOP/s dense in TF32, which torch uses for convolutions in float32; 3.35 TB/s; 80 GB.
+
+# %%
+card, share = sizing.H100, sizing.BATCH // cards
+sizes = {network: sizing.size(table_1[network, "Euclid"]) for network in sizing.NETWORKS}
+memory = pd.DataFrame({n: s.memory(share) for n, s in sizes.items()}) / 1e9
+memory.loc["together"] = memory.sum()
+memory.loc["one card, the whole batch"] = [sum(s.memory(sizing.BATCH).values()) / 1e9 for s in sizes.values()]
+memory.round(2)
+
+# %% tags=["hide-input"]
+f16, f4 = sizes.values()
+for name, found in (("16", f16), ("4", f4)):
+    glue(f"parameters-{name}", (found.encoder + found.decoder) / 1e6)
+    glue(f"kept-{name}", found.kept / 1e9)
+    glue(f"tflop-{name}", found.flops / 1e12)
+    glue(f"moved-{name}", found.moved / 1e9)
+    glue(f"bound-{name}", 1e3 * found.bound)
+    glue(f"arithmetic-{name}", 1e3 * found.flops / card.flops)
+    fits = int((card.memory - sum(found.memory(0).values())) / found.kept)
+    glue(f"fits-{name}", fits)
+glue("share", share)
+glue("most", memory.loc["together"].max())
+glue("cards", cards)
+held = "fits" if memory.loc["together"].max() < card.memory / 1e9 else "does not fit"
+glue("held", held)
+if cards == 8:
+    assert held == "fits" and memory.loc["one card, the whole batch"].min() > card.memory / 1e9
+    assert f16.bound > 1.5 * f16.flops / card.flops  # memory, more than arithmetic, sets the pace
+
+# %% [markdown]
+# **Memory**, in GB for {glue:text}`share` images on each of {glue:text}`cards` cards. Weights, gradients and Adam's two
+# moments are 4, 4 and 8 bytes a parameter ({glue:text}`parameters-16:.1f` and {glue:text}`parameters-4:.1f` million).
+# Activations are {glue:text}`kept-16:.2f` and {glue:text}`kept-4:.2f` GB an image, counted by a hook on everything that
+# the graph saves. The most, {glue:text}`most:.0f` GB, {glue:text}`held` into 80 GB. The whole batch of 256 does not fit
+# on one card: it holds about {glue:text}`fits-16` and {glue:text}`fits-4` images, and this code does not accumulate
+# gradients. Workspaces of the convolutions come on top.
+#
+# The hook can be checked where there is memory to measure: on a network a quarter as wide and images of 64 × 64, on
+# the CPU.
+
+# %%
+for config in (table_1["f = 16", "Euclid"], table_1["f = 4", "Euclid"]):
+    predicted, peak = sizing.against_allocator(config, width=32)
+    assert 1 < peak / predicted < 1.15
+    print(f"{config.model}: predicted {predicted / 1e6:.1f} MB, peak of a training step {peak / 1e6:.1f} MB")
+
+# %% [markdown]
+# **Time.** A step takes {glue:text}`tflop-16:.2f` and {glue:text}`tflop-4:.2f` TFLOP an image, forward and backward,
+# which the card would do in {glue:text}`arithmetic-16:.1f` and {glue:text}`arithmetic-4:.1f` ms. But most kernels wait
+# for memory: together they move {glue:text}`moved-16:.1f` and {glue:text}`moved-4:.1f` GB an image. If each kernel ran
+# at the rate of arithmetic or of memory, whichever is slower for it, an image would take {glue:text}`bound-16:.1f` and
+# {glue:text}`bound-4:.1f` ms. That is a bound. **Assumed**, from no measurement, is that a training reaches
+# {glue:text}`assumed:.0f` % of it. Then
+#
+# $$\text{hours} = \frac{\text{steps} \times 256 \times \text{bound}}{\text{cards} \times \text{utilisation}}
+# \cdot \frac{1}{3600}.$$
+
+# %%
+hours = {}
+epochs = {"as the released loop counts": 1.0, "as passes over ImageNet": sizing.IMAGENET / sizing.EPOCH}
+for network, found in sizes.items():
+    images = table_1[network, "Euclid"].steps * sizing.BATCH
+    for text, factor in epochs.items():
+        one = factor * images * found.bound / utilisation / 3600
+        hours[network, text] = {"images, million": factor * images / 1e6, "one card, if it accumulated, hours": one,
+                                f"{cards} cards, hours": one / cards}  # fmt: skip
+hours = pd.DataFrame(hours).T
+hours.index.names = ["network", "epochs"]
+hours.round(1)
+
+# %% tags=["hide-input"]
+glue("assumed", 100 * utilisation)
+column = hours[f"{cards} cards, hours"]
+glue("hours-16", column.iloc[0])
+glue("hours-4", column.iloc[2])
+glue("hours-most", column.max())
+gradients = 4 * max(found.encoder + found.decoder for found in sizes.values())
+second = share * max(found.bound for found in sizes.values()) / utilisation
+glue("reduced", gradients / 1e6)
+glue("reading", sizing.BATCH * 3 * 256**2 / 1e6)
+glue("step-seconds", f"{min(share * f.bound / utilisation for f in sizes.values()):.2f}")
+glue("gib", sizing.IMAGENET * 3 * 256**2 / 2**30)
+
+# %% [markdown]
+# On {glue:text}`cards` cards that is {glue:text}`hours-16:.1f` and {glue:text}`hours-4:.1f` hours a run as the released
+# loop counts epochs, up to {glue:text}`hours-most:.0f` as passes over ImageNet. A step takes
+# {glue:text}`step-seconds` s or more by this estimate. In it the cards exchange {glue:text}`reduced:.0f` MB of
+# gradients and read {glue:text}`reading:.0f` MB of images from a file of {glue:text}`gib:.0f` GiB. That is little
+# beside the step on one machine's links and disks, and it is not in the formula. Nor is the quantiser itself, except
+# for the operations of its lookup; what a quantiser costs is measured on a CPU in {doc}`20_cost`.
+#
+# Under bfloat16 arithmetic is twice as fast (989 TFLOP/s) and half the bytes move, so the released setting would take
+# about half the time; this module does not train in it.
+#
+# ## What this page does not show
+#
+# No line of it ran on a GPU or on more than one machine. The times are those of one small network on one kind of
+# processor. The estimate knows neither kernels that fall short of the data sheet nor a network between machines; the
+# utilisation is a guess, a parameter of this page.
