@@ -90,10 +90,11 @@ torch.set_num_threads(1)
 # not one.
 
 # %%
-runs = report.gather("10_ste_vs_rotation", profile, records=records, engine=engine, device=device,
-                     estimator=estimators, steps=steps, seeds=seeds, gamma=gamma)  # fmt: skip
 blocks = CHAPTERS["10_ste_vs_rotation"].blocks
 arms = {ARMS[name].label: {"estimator": name} for name in estimators}
+runs = report.gather("10_ste_vs_rotation", profile, records=records, engine=engine, device=device,
+                     estimator=None if arms == blocks["explore"].arms else estimators,
+                     steps=steps, seeds=seeds, gamma=gamma)  # fmt: skip
 base, arm = ARMS[estimators[0]].label, ARMS[estimators[-1]].label
 study = Study(runs, replace(blocks["explore"], arms=arms))
 delay = Study(runs, replace(blocks["long"], arms=arms))
