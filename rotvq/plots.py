@@ -93,12 +93,11 @@ def heatmap(ax, pairs: Mapping[str, Mapping[str, Paired | None]]) -> None:
             pair = row.get(column)
             if not pair or not pair.n:
                 continue
-            color = EFFECT(0.5 + 0.5 * math.log(pair.mean) / math.log(STRONG))
+            color, ink = shade(pair.mean)
             ax.add_patch(plt.Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=color, linewidth=0))
             text = f"({pair.mean:.2f})" if separated(pair) == "not separated" else f"{pair.mean:.2f}"
             text += "†" * bool(pair.diverged)
-            pale = 0.2126 * color[0] + 0.7152 * color[1] + 0.0722 * color[2] > 0.45
-            ax.text(x, y, text, color="#000000" if pale else "#ffffff", size=size, ha="center", va="center")
+            ax.text(x, y, text, color=ink, size=size, ha="center", va="center")
     turn = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if _turned(columns) else {}
     ax.set_xticks(range(len(columns)), columns, **turn)
     ax.set_yticks(range(len(pairs)), [_wrapped(row) for row in pairs])
@@ -106,6 +105,13 @@ def heatmap(ax, pairs: Mapping[str, Mapping[str, Paired | None]]) -> None:
     ax.tick_params(length=0)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
+
+
+def shade(ratio: float) -> tuple[tuple[float, ...], str]:
+    """The colour of a ratio in `heatmap`, and that of the text on it."""
+    color = EFFECT(0.5 + 0.5 * math.log(ratio) / math.log(STRONG))
+    pale = 0.2126 * color[0] + 0.7152 * color[1] + 0.0722 * color[2] > 0.45
+    return color, "#000000" if pale else "#ffffff"
 
 
 def _turned(columns: Sequence[str]) -> float:
