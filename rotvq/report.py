@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import torch
 
 from rotvq import grid, images
@@ -53,6 +54,7 @@ def gather(chapter: str, profile: str = "standard", *, records: str = "", engine
                 raise RuntimeError(f"run {config.id} failed: {outcome}")
     runs = Runs(planned, kept, set(planned) == standard, expand)
     used(runs.shown)
+    pd.set_option("display.max_colwidth", None)  # the tables of a page show their cells whole
     return runs
 
 

@@ -1,5 +1,6 @@
 """What an experiment page calls: when it trains and when it only reads, and what it glues."""
 
+import pandas as pd
 import pytest
 from test_study import store
 
@@ -84,6 +85,12 @@ def test_runs_of_another_chapter_join_what_is_planned(committed, said):
     runs = report.gather("test", also=[other])
     assert runs.published and not trained and runs.planned == [*GRID.configs(), *other.configs()]
     assert report.gather("test", also=[other], steps=5).planned[-1].steps == 5, "parameters of the page change it, too"
+
+
+def test_tables_show_their_cells_whole(committed, said):
+    with pd.option_context("display.max_colwidth", 50):
+        report.gather("test")
+        assert "x" * 200 in pd.DataFrame({"": ["x" * 200]})._repr_html_()
 
 
 def test_a_run_that_fails_stops_the_page(committed, said, monkeypatch):
