@@ -17,6 +17,7 @@
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
 steps: int | None = None  # of each run; None: as the profile says
 seeds: int | None = None  # 0, 1, ...; None: as the profile says
+live_steps: int = 300  # of the two runs trained on this page to check the factors of the law
 engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
 device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
@@ -25,15 +26,25 @@ records: str = ""  # folder of the run records; empty: the committed ones
 from rotvq import parameters
 from rotvq.chapters import PROFILES
 
-parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None))
+parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None), live_steps=(1, None))
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
 
-from rotvq import report
-from rotvq.figures import style
+from rotvq import plots, report
+from rotvq.chapters import CHAPTERS, EMA, PAIR, Block
+from rotvq.comparisons import counted, expects, outcome, title
+from rotvq.config import Config
+from rotvq.figures import MUTED, Figure, arms, glue, style
+from rotvq.stats import paired, ratio
+from rotvq.study import Study
+from rotvq.train import Training
 
 plt.rcParams.update(style())
+torch.set_num_threads(1)
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -69,3 +80,307 @@ plt.rcParams.update(style())
 runs = report.gather("17_balance_law", profile, records=records, engine=engine, device=device,
                      steps=steps, seeds=seeds)  # fmt: skip
 report.cost(runs)
+block = CHAPTERS["17_balance_law"].blocks["decay"]
+(start,) = block.cells.values()
+decays = {
+    f"decay {fields['weight_decay']:g}": {"weight_decay": fields["weight_decay"]} for fields in block.arms.values()
+}
+study = Study(runs, Block(PAIR, decays, base=block.base | start))
+study.plan()
+
+# %% [markdown]
+# This page shows {glue:text}`coverage`.
+#
+# ## The law with its factors
+#
+# {doc}`05_balance_law` has the law for losses summed over coordinates. The networks are trained on means over elements,
+# and the decay enters through Adam. So the factors are derived again, from what `rotvq.train` adds up.
+#
+# - *Reconstruction.* $L_{rec}$ is the mean square over pixels. The records hold
+#   $s_z=\sum\langle\partial L_{rec}/\partial z,z\rangle$ and $s_q=\sum\langle\partial L_{rec}/\partial z_q,q\rangle$,
+#   over all latents of a batch. Along $(E,b)$ the loss changes by $s_z$, along $W$ by $s_q$.
+# - *Commitment.* It is $\gamma$ times the mean of $(z-q)^2$ over all $Nd$ elements, with the gradient
+#   $2\gamma(z-q)/(Nd)$. So along $(E,b)$ it changes by $2\gamma\,\mathbb E\langle z,z-q\rangle/d$. $W$ does not feel
+#   it.
+# - *Decay.* `torch.optim.Adam` adds $\lambda w$ to the gradient of each weight $w$, before it takes any moments: the
+#   penalty is $\tfrac\lambda2|w|^2$. Along $(E,b)$ it changes by $\lambda|(E,b)|^2$, along $W$ by $\lambda|W|^2$.
+# - *The codebook loss* is not part of the loss under EMA.
+#
+# Where all gradients vanish, both sums do:
+#
+# $$ s_z+\tfrac{2\gamma}{d}\mathbb E\langle z,z-q\rangle+\lambda|(E,b)|^2=0,\qquad s_q+\lambda|W|^2=0 . $$ (eq-sides)
+#
+# Subtract, and with $s_z=s_q$ this is the law as it was fixed beforehand. No factor there is wrong. For STE, for which
+# $s_z\ne s_q$, it has one more term:
+#
+# $$ \tfrac{2\gamma}{d}\,\mathbb E\langle z,z-q\rangle=\lambda\big(|W|^2-|(E,b)|^2\big)+s_q-s_z . $$ (eq-networks)
+#
+# Two approximations remain. A stationary point is one where all *expected* gradients vanish; Adam with a constant rate
+# only hovers about it. And $\mathbb E|z-q|^2$ stands for $\mathbb E\langle z,z-q\rangle$, as if each code were the mean
+# of its cell, while EMA codes lag behind.
+#
+# A short run on this page checks the factors. It compares the products of weights with their gradients, as autograd
+# and the decay of Adam give them, with the sums above:
+
+
+# %% tags=["hide-input"]
+def checked(arm: str) -> dict[str, float]:
+    """The largest relative error of the factors after a short run, and E<z, z - q> / E|z - q|^2 there."""
+    fields = {"data": "fashion-mnist-mini", "init_latents": 2048, "weight_decay": 1e-3, "init": "kmeans", **EMA}
+    config = Config(steps=live_steps, **fields | PAIR[arm])
+    run = Training(config, device)
+    run.begin()
+    for _ in range(live_steps):
+        run.step()
+    model, x = run.model.double(), run.next_batch().double()
+    z = model.encode(x)
+    seen = model.quantizer(z, details=True)
+    rec = run.reconstruction(x, seen.z_q)
+    at_z, at_q = torch.autograd.grad(rec, (z, seen.z_q), retain_graph=True)
+    ends = [*model.ends[0], *model.ends[1]]
+    gradients = torch.autograd.grad(rec + seen.loss, ends)
+    *encoder, decoder = ((w * (g + config.weight_decay * w)).sum() for w, g in zip(ends, gradients))  # as Adam has it
+    (e, b), (w,) = ([w.square().sum() for w in end] for end in model.ends)
+    pull, error = ((z - seen.q) * z).sum(-1).mean(), (z - seen.q).square().sum(-1).mean()
+    left = (at_z * z).sum() + 2 * config.gamma * pull / config.dim + config.weight_decay * (e + b)
+    right = (at_q * seen.q).sum() + config.weight_decay * w
+    errors = (sum(encoder) - left) / left, (decoder - right) / right
+    return {"largest relative error": max(abs(x.item()) for x in errors),
+            "⟨z, z − q⟩ / |z − q|²": (pull / error).item()}  # fmt: skip
+
+
+factors = pd.DataFrame({arm: checked(arm) for arm in PAIR}).T
+assert factors["largest relative error"].max() < 1e-6
+report.glue_all("", {"live-steps": f"{live_steps:,}"})
+factors.map("{:.2g}".format)
+
+# %% [markdown]
+# After {glue:text}`live-steps` steps on 2,000 images the second column says how far the codes are from the means of
+# their cells, where it would be 1.
+#
+# ## The identity, batch by batch
+
+
+# %% tags=["hide-input"]
+def gap(arm: str, cell: str) -> pd.DataFrame:
+    """|s_z - s_q| relative to the larger of the two, in every traced batch: a row a seed, a column a step."""
+    z, q = (study.curve(arm, cell, name) for name in ("z_product", "q_product"))
+    return (z - q).abs() / np.maximum(z.abs(), q.abs())
+
+
+gaps, figs = {key: gap(*key) for key in study.members}, []
+for cell in study.cells:
+    fig, ax = plt.subplots(figsize=plots.PANEL)
+    for arm, drawn in arms(PAIR).items():
+        ax.plot([], [], drawn.marker, color=drawn.color, label=arm)
+        if (arm, cell) in gaps:
+            found = gaps[arm, cell]
+            ax.plot(
+                found.columns, found.T.clip(lower=1e-7).to_numpy(), drawn.marker, color=drawn.color, ms=3, alpha=0.6
+            )
+    ax.axhline(1e-3, color=MUTED, linewidth=1)
+    ax.set(yscale="log", xlabel="step", title=f"{cell}: relative difference")
+    figs.append(fig)
+figs[0].axes[0].legend()
+alt = "The relative difference of the two sums in every traced batch, for STE and the rotation, a panel a weight decay."
+glue("fig-identity", Figure(figs, alt))
+batches = {
+    arm: np.concatenate([found.to_numpy().ravel() for key, found in gaps.items() if key[0] == arm] or [[]])
+    for arm in PAIR
+}
+for arm, values in batches.items():
+    numbers = (
+        {"agree": 100 * np.mean(values <= 1e-3), "median": np.median(values), "most": values.max()}
+        if len(values)
+        else {}
+    )
+    report.glue_all(
+        f"gap-{arm}", {name: f"{numbers[name]:.3g}" if numbers else "–" for name in ("agree", "median", "most")}
+    )
+report.glue_all("batches", {arm: f"{len(values):,}" for arm, values in batches.items()})
+
+# %% [markdown]
+# ```{glue:figure} fig-identity
+# :name: fig-balance-identity
+#
+# $|s_z-s_q|$ relative to the larger of the two: a point a batch of a run. The grey line is at $10^{-3}$. Sums that
+# agree in all six digits of the records are drawn at $10^{-7}$.
+# ```
+#
+# The two sums agree to $10^{-3}$ in {glue:text}`gap-rotation-agree` % of {glue:text}`batches-rotation` batches under
+# the rotation, and in {glue:text}`gap-ste-agree` % of {glue:text}`batches-ste` under STE. The median difference is
+# {glue:text}`gap-rotation-median` and {glue:text}`gap-ste-median`, the largest {glue:text}`gap-rotation-most` and
+# {glue:text}`gap-ste-most`.
+#
+# ## What the norms do
+
+
+# %% tags=["hide-input"]
+def quarter(curve: pd.DataFrame, which: int) -> pd.Series:
+    """The mean by seed over the traced batches of a quarter of training, 1 to 4."""
+    share = 4 * curve.columns / curve.columns.max()
+    return curve.loc[:, (which - 1 < share) & (share <= which)].mean(axis=1)
+
+
+shown = [cell for cell in study.cells if cell != "decay 0.0001"]
+traced = ["z_norm", "encoder_squared", "decoder_squared", "relative_error"]
+glue("fig-norms", plots.curves(study, traced, cells=shown))
+size, rows = {}, {}
+for arm, cell in study.members:
+    z, first, last = (study.curve(arm, cell, name) for name in ("z_squared", "encoder_squared", "decoder_squared"))
+    early, late = quarter(z, 1), quarter(z, 4)
+    size[arm, cell] = ratio(late.tolist(), early.tolist())
+    rows[cell, arm] = {
+        "E|z|², first quarter": f"{early.mean():.3g}",
+        "last / first quarter": counted(size[arm, cell]),
+        "|(E, b)|², start to end": f"{first.iloc[:, 0].mean():.3g} to {first.iloc[:, -1].mean():.3g}",
+        "|W|², start to end": f"{last.iloc[:, 0].mean():.3g} to {last.iloc[:, -1].mean():.3g}",
+    }
+report.glue_all("size", size)
+pd.DataFrame.from_dict(rows, "index")
+
+# %% [markdown]
+# ```{glue:figure} fig-norms
+# :name: fig-balance-norms
+#
+# Without decay, and with the strongest: norms beside the quantiser, and the relative error. Thin lines are seeds.
+# ```
+#
+# ### Adam is not a gradient flow
+#
+# {eq}`eq-flow` says how $|(E,b)|^2-|W|^2$ moves along the gradient. Adam divides each coordinate by the size of its own
+# gradients, so the products of weights and *steps* are not those of weights and *gradients*, and the equation does not
+# carry over. What carries over does not ask for the optimiser: the identity in a batch, and the stationary point. The
+# table integrates {eq}`eq-flow` over the traced batches, with the time that passes in a step equal to the learning
+# rate, and sets beside it what Adam did:
+
+# %% tags=["hide-input"]
+rows = {}
+for (arm, cell), found in study.members.items():
+    names = ("encoder_squared", "decoder_squared", "z_product", "q_product", "quantisation_error")
+    first, last, z, q, error = (study.curve(arm, cell, name) for name in names)
+    decay = study.cells[cell]["weight_decay"]
+    slope = 2 * (q - z - 2 * found[0].gamma * error / found[0].dim - decay * (first - last))
+    flow = np.trapezoid(slope, found[0].lr * slope.columns, axis=1)
+    did = (first - last).iloc[:, -1] - (first - last).iloc[:, 0]
+    rate = np.sign(slope.iloc[:, :-1].to_numpy()) == np.sign((first - last).diff(axis=1).iloc[:, 1:].to_numpy())
+    rows[cell, arm] = {"gradient flow": f"{flow.mean():.2g}", "Adam": f"{did.mean():.2g}",
+                       "steps in the same direction": f"{rate.mean():.0%}"}  # fmt: skip
+pd.DataFrame.from_dict(rows, "index")
+
+# %% [markdown]
+# ## The stationary law
+#
+# Both sides of {eq}`eq-networks` at the last step, and what the reconstruction adds for STE, averaged over the batches
+# of the last quarter, since one batch says little. The last column says whether the run stands still.
+
+# %% tags=["hide-input"]
+rows, sides = {}, {}
+for (arm, cell), found in study.members.items():
+    decay, factor = study.cells[cell]["weight_decay"], 2 * found[0].gamma / found[0].dim
+    commitment = factor * study.values(arm, cell, "test_quantisation_error")
+    first, last = (study.values(arm, cell, name) for name in ("encoder_squared", "decoder_squared"))
+    z, q = (quarter(study.curve(arm, cell, name), 4) for name in ("z_product", "q_product"))
+    late = study.curve(arm, cell, "decoder_squared")
+    drift = late.iloc[:, -1] / late.loc[:, late.columns >= 0.75 * late.columns.max()].iloc[:, 0] - 1
+    sides[arm, cell] = commitment, decay * (last - first), q - z
+    rows[cell, arm] = {
+        "2γ E|z − q|² / d": f"{commitment.mean():.2g}",
+        "λ (|W|² − |(E, b)|²)": f"{sides[arm, cell][1].mean():.2g}",
+        "s_q − s_z": f"{sides[arm, cell][2].mean():.2g}",
+        "−s_q": f"{-q.mean():.2g}",
+        "λ |W|²": f"{decay * last.mean():.2g}",
+        "change of |W|², last quarter": f"{drift.mean():+.1%}",
+    }
+quotient = {
+    key: (left / right).tolist() for key, (left, right, _) in sides.items() if study.cells[key[1]]["weight_decay"]
+}
+report.glue_all("quotient", {key: ", ".join(f"{x:.2g}" for x in values) for key, values in quotient.items()})
+pd.DataFrame.from_dict(rows, "index")
+
+# %% [markdown]
+# ## Absolute and relative error
+#
+# The four primary comparisons, rotation / STE on the test images at step {glue:text}`short`:
+
+# %% tags=["hide-input"]
+metrics = ("test_quantisation_error", "test_relative_error", "test_mse")
+found = {metric: study.pairs(metric, against="STE") for metric in metrics}
+report.glue_all("", {"short": f"{study.last:,}"})
+for metric, pairs in found.items():
+    report.glue_all(metric.removeprefix("test_").replace("_", "-"), pairs)
+named = [(metric, f"decay {decay}") for decay in ("0", "0.001") for metric in metrics[:2]]
+primary = {(cell, title(metric)): found[metric].get(("rotation", cell)) for metric, cell in named}
+pd.DataFrame({"rotation / STE": {place: counted(pair) or "not run" for place, pair in primary.items()}})
+
+# %% [markdown]
+# The exact test over three pairs cannot give less than $p=0.25$: these are intervals, without a verdict. All decays,
+# and the reconstruction beside them:
+
+# %% tags=["hide-input"]
+glue("fig-errors", plots.dots(study, "test_relative_error", against="STE"))
+glue("fig-mse", plots.curves(study))
+study.ratios([*metrics, "test_z_squared", "test_perplexity"], against="STE")
+
+# %% [markdown]
+# ```{glue:figure} fig-errors
+# :name: fig-balance-errors
+#
+# The relative error, rotation / STE: a point a pair of runs.
+# ```
+#
+# ```{glue:figure} fig-mse
+# :name: fig-balance-mse
+#
+# Test MSE at the stops.
+# ```
+#
+# ## The hypotheses
+#
+# Each is judged by its intervals: *wrong* needs an interval on the other side, and where an interval leaves it open a
+# hypothesis is *not settled*. Hypotheses 1 and 3 count batches and seeds.
+
+
+# %% tags=["hide-input"]
+def grown(arm: str, cell: str) -> list[float]:
+    """How much |W|² has grown, by seed."""
+    curve = study.curve(arm, cell, "decoder_squared")
+    return (curve.iloc[:, -1] - curve.iloc[:, 0]).tolist() if len(curve) else []
+
+
+def above_zero(pair) -> bool | None:
+    """Whether a mean difference is positive; None where its interval holds 0."""
+    return True if pair.low > 0 else False if pair.high < 0 else None
+
+
+none, *_, most = study.cells
+rises = [grown(arm, none) for arm in ("rotation", "STE")]
+more = paired(*rises) if len(rises[0]) == len(rises[1]) > 0 else None
+shrunk, factors_of = size.get(("rotation", none)), quotient.get(("rotation", most), [None])
+absolute, relative = ([found[name].get(("rotation", cell)) for cell in study.cells] for name in metrics[:2])
+judged = {
+    **{f"1. {what}": (f"{(batches[arm] <= 1e-3).sum()} of {len(batches[arm])} batches agree", outcome(parts))
+       for what, arm, parts in (("rotation: the sums agree to 0.001", "rotation", batches["rotation"] <= 1e-3),
+                                ("STE: they do not", "STE", batches["STE"] > 1e-3))},
+    f"2. rotation, {none}: E|z|² falls": (counted(shrunk), outcome([shrunk], expects("lower"))),
+    f"2. {none}: |W|² rises more than under STE": (
+        more and f"{more.mean:+.2g} ({more.low:.2g} to {more.high:.2g})", outcome([more], above_zero)),
+    f"3. rotation, {most}: the two sides within a factor of 2": (
+        ", ".join(f"{x:.2g}" for x in factors_of if x), outcome(factors_of, lambda x: 0.5 <= x <= 2)),
+    "4. absolute error lower at every decay": (
+        ", ".join(f"{pair.mean:.2g}" for pair in absolute if pair), outcome(absolute, expects("lower"))),
+    "4. relative error lower at no decay": (
+        ", ".join(f"{pair.mean:.2g}" for pair in relative if pair), outcome(relative, expects("higher"))),
+}  # fmt: skip
+pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"]).fillna("")
+
+# %% [markdown]
+# ## What it cost, and what it does not show
+#
+# The page shows {glue:text}`coverage`: {glue:text}`core-hours:.2f` core-hours of one CPU thread each,
+# {glue:text}`seconds-per-run:.0f` seconds a run on a machine that did other work meanwhile, so an upper bound. Its
+# records are {glue:text}`status`; an unverified one was made before the code last changed. Of the runs
+# {glue:text}`diverged` diverged. Three seeds, one small network, one data set, one start, EMA codes, one $\gamma$. The
+# table says how far the norms still move at step {glue:text}`short`. AdamW, which decays the weights apart from the
+# gradient, has another law and was not run. The `full` profile, ten seeds and 30,000 steps at batch 128 on a GPU, is
+# the same notebook with `profile: full`; it has not been run.
