@@ -29,15 +29,12 @@ from rotvq.chapters import PROFILES
 parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None))
 
 # %% tags=["hide-input"]
-from math import exp
-
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
 from rotvq import plots, report, stats
 from rotvq.chapters import MAIN, PAIR, WARM, Block
-from rotvq.comparisons import close
+from rotvq.comparisons import close, counted, expects, nearer, outcome, times, within
 from rotvq.figures import style
 from rotvq.study import Study
 
@@ -176,32 +173,57 @@ verdicts
 # %% [markdown]
 # ## The hypotheses
 #
-# Two of them compare distances from 1. The distance is $|\log(\text{rotation}/\text{STE})|$ of each seed, given as a
-# factor; the difference is paired by seed, with its 95 % interval, negative where the first is nearer to 1.
+# Each in turn, from its intervals. *Not settled* means that an interval leaves it open. Nearer to 1 is meant in the
+# logarithm of the ratio, and paired by seed.
 
 # %% tags=["hide-input"]
-contrasts = {
-    "EMA 0.99 from 0": ("EMA 0.99 from 0, uniform 1/K", "gradient, uniform 1/K"),
-    "EMA 0.8 from 0": ("EMA 0.8 from 0, uniform 1/K", "gradient, uniform 1/K"),
-    "d = 8": ("d = 8, k-means", "gradient, k-means"),
-}
+uniform, fitted, warmed = MAIN | WARM
+emas = list(updates)[1:]
 
 
-def distance(cell: str) -> pd.Series:
-    """|log(rotation / STE)| of the test MSE, by seed."""
-    rotation, ste = (every.values(arm, cell, "test_mse") for arm in ("rotation", "STE"))
-    return np.log(rotation / ste).abs()
+def effect(cell: str, seeds=None):
+    """Test MSE, rotation / STE, over these seeds."""
+    both = pd.concat([every.values(arm, cell, "test_mse") for arm in ("rotation", "STE")], axis=1, join="inner")
+    both = both[both.index.isin(both.index if seeds is None else seeds)]
+    return stats.ratio(*both.to_numpy().T.tolist()) if len(both) else None
 
 
-farther, rows = {}, []
-for name, cells in contrasts.items():
-    pair = pd.concat([distance(cell) for cell in cells], axis=1, join="inner").dropna()
-    if len(pair) > 1:
-        gap = farther[name] = stats.paired(*pair.to_numpy().T.tolist())
-        first, second = (f"{exp(mean):.3f}" for mean in pair.mean())
-        change = f"{gap.mean:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), n = {gap.n}"
-        rows.append([cells[0], first, cells[1], second, change])
-pd.DataFrame(rows, columns=["first", "its factor", "second", "its factor ", "difference of logs"]).set_index("first")
+def listed(pairs) -> str:
+    return "; ".join(f"{name} {times(pair)}" for name, pair in pairs.items() if pair)
+
+
+def signed(two) -> bool | None:
+    """Whether a ratio is on the side of 1 on which it was expected."""
+    return expects(two[1])(two[0])
+
+
+collapse = every.pair("rotation", f"gradient, {warmed}", against="STE")
+after_ema = {update: every.pair("rotation", f"{update}, {warmed}", against="STE") for update in emas}
+plain = every.pair("rotation", f"gradient, {uniform}", against="STE")
+forgotten = {update: every.pair("rotation", f"{update}, {uniform}", against="STE") for update in emas[1:]}
+usage = counts.pair("EMA 0.99 from 0", f"STE, {uniform}", "test_usage", against="EMA 0.99 from 1")
+side = {uniform: "lower", fitted: "higher"}
+signs = {f"{size}, {start}": every.pair("rotation", f"{size}, {start}", against="STE")
+         for size in ("K = 64", "K = 2048") for start in side}  # fmt: skip
+small = effect(f"d = 8, {fitted}")
+large = effect(f"gradient, {fitted}", every.values("STE", f"d = 8, {fitted}", "test_mse").index)
+sphere = every.pair("rotation", f"normalised, {fitted}", against="STE")
+judged = {
+    "1. after the warm-up, gradient: the rotation is higher": (
+        counted(collapse), outcome([collapse], expects("higher"))),
+    "1. after the warm-up, EMA: within 10 % of STE": (listed(after_ema), outcome(after_ema.values(), within(0.10))),
+    "2. uniform, counts from 0: nearer to 1 than with the gradient": (
+        listed(forgotten | {"gradient": plain}),
+        outcome([pair and plain and (pair, plain) for pair in forgotten.values()], nearer)),
+    "3. uniform, STE, EMA 0.99: usage from 0 and from 1 differs by a factor of 2": (
+        counted(usage), outcome([usage], lambda pair: {True: False, False: True}.get(within(1.0)(pair)))),
+    "4. both sizes: below 1 from uniform, above 1 from k-means": (
+        listed(signs), outcome([pair and (pair, side[cell.split(", ")[1]]) for cell, pair in signs.items()], signed)),
+    "5. k-means: farther from 1 at d = 8 than at d = 32, same seeds": (
+        listed({"d = 8": small, "d = 32": large}), outcome([small and large and (large, small)], nearer)),
+    "6. k-means, normalised: within 5 % of 1": (counted(sphere), outcome([sphere], within(0.05))),
+}  # fmt: skip
+pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 
 # %% [markdown]
 # ## What it cost, and what it does not show
