@@ -102,7 +102,7 @@ def look(arms: Mapping[str, Mapping[str, Any]], *, steps: int, device: str = "cp
          **base: Any) -> Figure:  # fmt: skip
     """Train each arm now, on the image set ``source``, and show eight test images with what comes back of them."""
     data = images.load(source)
-    sample = data.test[:8]
+    sample = data.test[torch.linspace(0, len(data.test) - 1, 8).long()]
     rows = {"test images": sample.float() / 255}
     for label, fields in arms.items():
         config = Config(**{"data": data.name, "init_latents": 2048, "steps": steps, **base, **fields})
