@@ -18,13 +18,13 @@
 # one.
 
 # %% tags=["parameters"]
-profile: str = "standard"  # smoke: a few steps of each loop, in seconds; standard: the stored record
-device: str = "cpu"  # where the small run is timed; cuda also finds how many runs one GPU takes best
-records: str = ""  # folder of the record of times; empty: the committed one, a new folder: measure now
-ways: list[str] = ["serial", "processes:2", "shard"]  # engines of the small grid; also ray:0
+profile: str = "standard"  # smoke: a few steps of each loop; standard
+device: str = "cpu"  # where the small run is timed
+records: str = ""  # folder of the times; a new folder: measure now
+ways: list[str] = ["serial", "processes:2", "shard"]  # engines; also ray:0
 ranks: int = 2  # processes that share one training here
 cards: int = 8  # of the estimate
-utilisation: float = 0.5  # an assumption: the share of the bound that a training reaches
+utilisation: float = 0.5  # of the estimate: an assumption
 
 # %% tags=["hide-input"]
 from rotvq import parameters
@@ -35,10 +35,12 @@ parameters.check(globals(), profile=("smoke", "standard"), ways=("serial", "proc
 # %% tags=["hide-input"]
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -48,7 +50,7 @@ import torch
 from rotvq import grid, sizing, throughput
 from rotvq.__main__ import main
 from rotvq.chapters import stores_folder
-from rotvq.config import Config
+from rotvq.config import FIELDS, Config
 from rotvq.config import grid as configs_of
 from rotvq.figures import MUTED, Figure, glue, style, used
 from rotvq.records import Records
@@ -119,16 +121,16 @@ glue("measuring", 100 * (1 - cell.steps * step["rotvq"] / whole))
 table
 
 # %% tags=["hide-input"]
-fig, ax = plt.subplots(figsize=(4.6, 3.4))
+fig, ax = plt.subplots(figsize=(4.6, 0.45 * len(order) + 0.5))
 for height, name in enumerate(reversed(order)):
     low, high = (per_hour["rotvq"] / getattr(relative[name], end) for end in ("high", "low"))
     ours = not name.startswith("library")
-    ax.barh(height, per_hour[name], height=0.62, color="#2a7ad2" if ours else "#d0620f", hatch="" if ours else "//",
+    ax.barh(height, per_hour[name], height=0.4, color="#2a7ad2" if ours else "#d0620f", hatch="" if ours else "//",
             edgecolor=MUTED, linewidth=0.6)  # fmt: skip
+    ax.text(0, height + 0.24, LABELS[name], va="bottom", fontsize=9)
     ax.plot([low, high], [height, height], color=MUTED, linewidth=3, solid_capstyle="butt")
 ax.axvline(per_hour["rotvq"], color=MUTED, linewidth=1)
-ax.set_yticks(range(len(order)), [LABELS[name].replace(", ", ",\n", 1) for name in reversed(order)], fontsize=8)
-ax.set(xlabel="runs per core-hour")
+ax.set(xlabel="runs per core-hour", yticks=[], ylim=(-0.4, len(order) - 0.2))
 ax.grid(axis="y", visible=False)
 alt = (
     "Bars: how many training runs one core completes in an hour with each loop. The loops with vector-quantize-pytorch "
@@ -178,7 +180,7 @@ glue("x-compiled-text", f"{relative['compiled'].median:.2f}" if compiled else "a
 # it takes {glue:text}`x-bfloat16:.2f` times as long; that changes results, so no claim would rest on it anyway.
 #
 # **A whole run** also evaluates, and notes statistics of 40 batches. It takes {glue:text}`whole:.1f` s of processor
-# time, {glue:text}`measuring:.0f` % of them for that: {glue:text}`whole-per-hour:.0f` runs per core-hour.
+# time, {glue:text}`measuring:.0f` % of it for that: {glue:text}`whole-per-hour:.0f` runs per core-hour.
 #
 # ### Several runs at once
 #
@@ -188,22 +190,20 @@ glue("x-compiled-text", f"{relative['compiled'].median:.2f}" if compiled else "a
 # %% tags=["hide-input"]
 shared = result["together"]
 ways_table = pd.DataFrame(
-    [
-        (*way.split(" x "), f"{1e3 * statistics.median(v):.2f}", f"{1e3 * min(v):.2f} to {1e3 * max(v):.2f}",
-         f"{statistics.median(shared['1 x 1']) / statistics.median(v):.2f}")
-        for way, v in shared.items()
-    ],
-    columns=["runs at once", "threads of each", "ms for one step", "range", "throughput / one run, one thread"],
-)  # fmt: skip
+    {
+        "ms for one step": [f"{1e3 * statistics.median(v):.2f}" for v in shared.values()],
+        "range": [f"{1e3 * min(v):.2f} to {1e3 * max(v):.2f}" for v in shared.values()],
+        "throughput": [f"{statistics.median(shared['1 x 1']) / statistics.median(v):.2f}" for v in shared.values()],
+    },
+    index=["{} at once, threads: {}".format(*way.split(" x ")) for way in shared],
+)
 middle = {way: statistics.median(v) for way, v in shared.items()}
-best = min(middle, key=middle.get)
-glue("best-way", "{} at once, {} thread each".format(*best.split(" x ")))
 glue("two-runs", f"{middle['1 x 1'] / middle['2 x 1']:.2f}")
 glue("two-threads", f"{middle['1 x 1'] / middle['1 x 2']:.2f}" if "1 x 2" in middle else "not measured")
 glue("priority", " Other work wanted the cores at that time; this one had priority." if committed and not idle else "")
 if committed:
     assert middle["2 x 1"] < 0.6 * middle["1 x 2"] and middle["1 x 2"] > 0.9 * middle["1 x 1"]
-ways_table.set_index("runs at once")
+ways_table
 
 # %% [markdown]
 # Two runs on one thread each get {glue:text}`two-runs` times as much done as one such run. One run on two threads gets
@@ -233,8 +233,11 @@ ways_table.set_index("runs at once")
 # trains what is missing. One small grid, by each of them, into a store of its own:
 
 # %%
-ENGINES = {"shard": ["shard:0/2", "shard:1/2"]}  # two jobs of an array; every other way is one engine
-small = configs_of(data="fashion-mnist-mini", codebook_size=16, steps=5, estimator=["ste", "rotation"], seed=[0, 1])
+ENGINES = {"shard": ["shard:0/2", "shard:1/2"]}  # two jobs of an array
+small = configs_of(
+    data="fashion-mnist-mini", codebook_size=16, steps=5,
+    estimator=["ste", "rotation"], seed=[0, 1],
+)
 results = {}
 with tempfile.TemporaryDirectory() as folder:
     for way in ways:
@@ -244,15 +247,17 @@ with tempfile.TemporaryDirectory() as folder:
                 assert not isinstance(outcome, grid.Failure), outcome
         results[way] = [store.get(config)["result"] for config in small]
 
-assert all(found == results[ways[0]] for found in results.values())  # every number of every run
+# every number of every run
+assert all(found == results[ways[0]] for found in results.values())
 print(f"{len(small)} runs by each of {', '.join(ways)}: equal results")
 
 # %% [markdown]
-# On a cluster with Slurm, one command prints the script of a job array, each job a shard. What a job lost to a time
-# limit had not finished is trained by the next `sbatch` of the same script.
+# On a cluster with Slurm, one command prints the script of a job array, each job a shard. What a job has not
+# finished when its time is up is trained by the next `sbatch` of the same script.
 
 # %%
-assert main(["grid", "10", "--profile", "full", "--device", "cuda", "--records", "runs", "--sbatch", "8"]) == 0
+line = "grid 10 --profile full --device cuda --records runs --sbatch 8"
+assert main(line.split()) == 0  # python -m rotvq grid 10 ...
 
 # %% [markdown]
 # ## One large training
@@ -261,24 +266,37 @@ assert main(["grid", "10", "--profile", "full", "--device", "cuda", "--records",
 # process, or without `torchrun`, gives the same run up to the order of sums:
 
 # %%
-shown = Config(data="fashion-mnist-mini", codebook_size=16, dim=8, batch=8, steps=20, update="ema", initial_count=0)
-print(sizing.command(shown, ranks, device="cpu", records="runs"))
+shown = Config(
+    data="fashion-mnist-mini", codebook_size=16, dim=8, batch=8, steps=20,
+    update="ema", initial_count=0,
+)
 
 
-def torchrun(processes: int) -> dict:
-    """The result of that command with so many processes."""
-    line = sizing.command(shown, processes, device="cpu", records="runs").split()
+def folded(line: str) -> str:
+    """A command in lines that a shell takes as one, an option on one line."""
+    line = re.sub(r"(--[\w-]+) (?!-)", r"\1~", line)
+    lines = textwrap.wrap(line, 70, break_on_hyphens=False)
+    return " \\\n    ".join(lines).replace("~", " ")
+
+
+def torchrun(processes: int) -> list[float]:
+    """The first losses of the record that this command leaves."""
+    line = sizing.command(shown, processes, "cpu", "runs")
+    launcher = [sys.executable, "-m", "torch.distributed.run"]
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "torch.distributed.run", *line[1:]], cwd=folder, check=True,
-                       capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
-        (path,) = Path(folder, "runs").glob("*.json")  # one record, whatever the number of processes
-        return json.loads(path.read_text())["result"]
+        subprocess.run(
+            launcher + line.split()[1:], cwd=folder, check=True, capture_output=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        (path,) = Path(folder, "runs").glob("*.json")  # one, by any number
+        return json.loads(path.read_text())["result"]["curve"]["first"]
 
 
-alone, together = torchrun(1), torchrun(ranks)
-apart = max(abs(a / b - 1) for a, b in zip(alone["curve"]["first"], together["curve"]["first"]))
+print(folded(sizing.command(shown, ranks, "cpu", "runs")))
+pairs = list(zip(torchrun(1), torchrun(ranks), strict=True))
+apart = max(abs(a / b - 1) for a, b in pairs)
 assert apart < 1e-4
-print(f"first 20 losses of 1 and {ranks} processes differ by at most {apart:.0e} of themselves")
+print(f"{len(pairs)} losses of 1 and {ranks} processes: within {apart:.0e}")
 
 # %% [markdown]
 # **What is reduced over ranks.** Every rank takes an equal part of every batch. Gradients are averaged. Codebook
@@ -304,17 +322,18 @@ print(f"first 20 losses of 1 and {ranks} processes differ by at most {apart:.0e}
 
 # %%
 table_1 = sizing.table_1()
-fields = ["model", "norm", "dim", "codebook_size", "lookup", "update", "decay", "initial_count", "init_scale", "gamma",
-          "optimizer", "lr", "weight_decay", "batch", "steps"]  # fmt: skip
-pd.DataFrame({" ".join(key): {f: getattr(config, f) for f in fields} for key, config in table_1.items()})
+columns = {" ".join(key): c.as_dict() for key, c in table_1.items()}
+plain = Config().as_dict()
+rows = [f for f in FIELDS if any(c[f] != plain[f] for c in columns.values())]
+pd.DataFrame(columns).loc[rows].drop("data")
 
 # %% tags=["hide-input"]
 glue("epoch", f"{sizing.EPOCH:,}")
 glue("passes", sizing.IMAGENET / sizing.EPOCH)
 glue("updates-16", f"{table_1['f = 16', 'Euclid'].steps:,}")
 glue("updates-4", f"{table_1['f = 4', 'Euclid'].steps:,}")
-for key in table_1:
-    print(sizing.command(table_1[key], cards))
+for config in table_1.values():  # `imagenet` is the folder of the images
+    print(folded(sizing.command(config, cards)))
 
 # %% [markdown]
 # **Inferred, not stated.** The paper's text gives 32 × 32 × 32 latents for the first network. Its widths, 128 × (1, 1,
@@ -323,8 +342,8 @@ for key in table_1:
 #
 # **An epoch** is no pass over ImageNet where the released loop is used. That loop ends an epoch after about
 # {glue:text}`epoch` images; a pass has {glue:text}`passes:.1f` times as many. Steps here are counted so: 25 and 20 such
-# epochs are {glue:text}`updates-16` and {glue:text}`updates-4` steps. Whether the loop was used so for Table 1 is not
-# known.
+# epochs are {glue:text}`updates-16` and {glue:text}`updates-4` steps. Whether Table 1 was made so is not known: the
+# script that comes with the loop asks for 100 epochs.
 #
 # **What differs.** The released code trains under bfloat16 autocast, clips the gradient to norm 1, warms the learning
 # rate up over 3,000 updates and lowers it by half on a cosine, uses $\beta_2 = 0.99$ in AdamW, and adds eight batches
@@ -338,11 +357,13 @@ for key in table_1:
 # sheet: 495 TFLOP/s dense in TF32, which torch uses for convolutions in float32; 3.35 TB/s; 80 GB.
 
 # %%
-card, share = sizing.H100, sizing.BATCH // cards
-sizes = {network: sizing.size(table_1[network, "Euclid"]) for network in sizing.NETWORKS}
+card, batch = sizing.H100, sizing.BATCH
+share = batch // cards
+sizes = {n: sizing.size(table_1[n, "Euclid"]) for n in sizing.NETWORKS}
 memory = pd.DataFrame({n: s.memory(share) for n, s in sizes.items()}) / 1e9
 memory.loc["together"] = memory.sum()
-memory.loc["one card, the whole batch"] = [sum(s.memory(sizing.BATCH).values()) / 1e9 for s in sizes.values()]
+whole_batch = [sum(s.memory(batch).values()) / 1e9 for s in sizes.values()]
+memory.loc["one card, the whole batch"] = whole_batch
 memory.round(2)
 
 # %% tags=["hide-input"]
@@ -380,35 +401,41 @@ if cards == 8:
 for config in (table_1["f = 16", "Euclid"], table_1["f = 4", "Euclid"]):
     predicted, peak = sizing.against_allocator(config, width=32)
     assert 1 < peak / predicted < 1.15
-    print(f"{config.model}: predicted {predicted / 1e6:.1f} MB, peak of a training step {peak / 1e6:.1f} MB")
+    sizes_mb = f"predicted {predicted / 1e6:.1f} MB, peak {peak / 1e6:.1f} MB"
+    print(f"a training step of {config.model}: {sizes_mb}")
 
 # %% [markdown]
 # **Time.** A step takes {glue:text}`tflop-16:.2f` and {glue:text}`tflop-4:.2f` TFLOP an image, forward and backward,
-# which the card would do in {glue:text}`arithmetic-16:.1f` and {glue:text}`arithmetic-4:.1f` ms. But most kernels wait
+# which the card would do in {glue:text}`arithmetic-16:.1f` and {glue:text}`arithmetic-4:.1f` ms. But many kernels wait
 # for memory: together they move {glue:text}`moved-16:.1f` and {glue:text}`moved-4:.1f` GB an image. If each kernel ran
 # at the rate of arithmetic or of memory, whichever is slower for it, an image would take {glue:text}`bound-16:.1f` and
-# {glue:text}`bound-4:.1f` ms. That is a bound. **Assumed**, from no measurement, is that a training reaches
-# {glue:text}`assumed:.0f` % of it. Then
+# {glue:text}`bound-4:.1f` ms. That is a bound. **Assumed**, from no measurement, is that a training keeps
+# {glue:text}`assumed:.0f` % of that pace, whatever the number of cards. Then
 #
-# $$\text{hours} = \frac{\text{steps} \times 256 \times \text{bound}}{\text{cards} \times \text{utilisation}}
-# \cdot \frac{1}{3600}.$$
+# $$\text{seconds} = \frac{\text{steps} \times 256 \times \text{bound}}{\text{cards} \times
+# \text{utilisation}}.$$
 
 # %%
+epochs = {
+    "released loop": 1.0,
+    "passes over ImageNet": sizing.IMAGENET / sizing.EPOCH,
+}
 hours = {}
-epochs = {"as the released loop counts": 1.0, "as passes over ImageNet": sizing.IMAGENET / sizing.EPOCH}
 for network, found in sizes.items():
-    images = table_1[network, "Euclid"].steps * sizing.BATCH
-    for text, factor in epochs.items():
+    images = table_1[network, "Euclid"].steps * batch
+    for name, factor in epochs.items():
         one = factor * images * found.bound / utilisation / 3600
-        hours[network, text] = {"images, million": factor * images / 1e6, "one card, if it accumulated, hours": one,
-                                f"{cards} cards, hours": one / cards}  # fmt: skip
+        hours[f"{network}, {name}"] = {
+            "images, million": factor * images / 1e6,
+            "hours, one card": one,
+            f"hours, {cards} cards": one / cards,
+        }
 hours = pd.DataFrame(hours).T
-hours.index.names = ["network", "epochs"]
 hours.round(1)
 
 # %% tags=["hide-input"]
 glue("assumed", 100 * utilisation)
-column = hours[f"{cards} cards, hours"]
+column = hours[f"hours, {cards} cards"]
 glue("hours-16", column.iloc[0])
 glue("hours-4", column.iloc[2])
 glue("hours-most", column.max())
@@ -427,8 +454,9 @@ glue("gib", sizing.IMAGENET * 3 * 256**2 / 2**30)
 # beside the step on one machine's links and disks, and it is not in the formula. Nor is the quantiser itself, except
 # for the operations of its lookup; what a quantiser costs is measured on a CPU in {doc}`20_cost`.
 #
-# Under bfloat16 arithmetic is twice as fast (989 TFLOP/s) and half the bytes move, so the released setting would take
-# about half the time; this module does not train in it.
+# One card would have to add up several batches to one update, which this code does not do; its column says only how
+# much work there is. Under bfloat16 arithmetic is twice as fast (989 TFLOP/s) and half the bytes move, so the released
+# setting would take about half of that; this module does not train in it.
 #
 # ## What this page does not show
 #
