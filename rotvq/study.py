@@ -198,20 +198,26 @@ class Study:
         """The primary comparisons: expected 'lower' or 'higher', what came out, its exact p, Holm's p, the verdict.
 
         On the seeds that confirm, or on the others where none are planned. Holm's correction counts all that were
-        named, run or not. See :func:`.verdict`.
+        named. One that lacks planned pairs has no p-value: stopping early is no part of the plan. See :func:`.verdict`.
         """
         seeds = {c.seed for configs in self.planned.values() for c in configs}
-        fresh = max(seeds) >= FRESH
-        found = {key: self.pair(*key, metric, against=against, at=at, fresh=fresh) for key in expected}
-        adjusted = stats.holm([pair.p if pair else 1.0 for pair in found.values()])
-        rows = [
-            {"expected": expected[key],
-             f"ratio, seeds {span(s for s in seeds if (s >= FRESH) == fresh)}": counted(pair),
-             "p": f"{pair.p:.3g}" if pair else "", "Holm p": f"{p:.3g}" if pair else "",
-             "verdict": verdict(pair, expected[key], p)}
-            for (key, pair), p in zip(found.items(), adjusted)
-        ]  # fmt: skip
-        return pd.DataFrame(rows, index=row_labels(list(expected)))
+        seeds = {seed for seed in seeds if (seed >= FRESH) == (max(seeds) >= FRESH)}
+        rows, whole = {}, {}
+        for arm, cell in expected:
+            pair = self.pair(arm, cell, metric, against=against, at=at, fresh=min(seeds) >= FRESH)
+            reference = (against, cell) if isinstance(against, str) else against
+            both = ({c.seed for c in self.planned.get(key, [])} & seeds for key in ((arm, cell), reference))
+            planned, done = len(set.intersection(*both)), pair.n + pair.diverged if pair else 0
+            whole[arm, cell] = pair if done == planned else None
+            words = f"{done} of {planned} pairs run" if done else "not run"
+            rows[arm, cell] = {"expected": expected[arm, cell], f"ratio, seeds {span(seeds)}": counted(pair),
+                               "p": "", "Holm p": "", "verdict": words}  # fmt: skip
+        adjusted = stats.holm([pair.p if pair else 1.0 for pair in whole.values()])
+        for (key, pair), p in zip(whole.items(), adjusted):
+            if pair:
+                words = verdict(pair, expected[key], p)
+                rows[key] |= {"p": f"{pair.p:.3g}", "Holm p": f"{p:.3g}", "verdict": words}
+        return pd.DataFrame(list(rows.values()), index=row_labels(list(expected)))
 
     def ratios(self, metrics: Sequence[str], *, against: str | Key, **where: Any) -> pd.DataFrame:
         """A row a comparison, a column a metric: the ratios with their intervals, all of them descriptive."""

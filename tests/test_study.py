@@ -187,6 +187,15 @@ def test_verdicts_are_of_the_fresh_seeds_and_holm_counts_all_that_were_named(stu
     assert float(found["Holm p"].iloc[0]) == pytest.approx(2 * p, rel=0.01)
 
 
+def test_a_confirmation_is_judged_when_all_its_pairs_were_run(tmp_path):
+    """Nine pairs would give p = 0.004, and looking after each run would find one in the end."""
+    kept = [c for c in CONFIGS if c.seed != 109]
+    found = Study(Runs(CONFIGS, store(tmp_path, kept)), Block(ARMS, CELLS)).verdicts(
+        {("rotation", "k-means"): "higher"}, against="STE")  # fmt: skip
+    assert found.iloc[0][["p", "Holm p", "verdict"]].tolist() == ["", "", "9 of 10 pairs run"]
+    assert found.iloc[0, 1].endswith("n = 9")
+
+
 def test_five_pairs_settle_nothing(tmp_path):
     configs = [c for c in CONFIGS if c.seed < 100]
     study = Study(Runs(configs, store(tmp_path, configs)), Block(ARMS, CELLS))
