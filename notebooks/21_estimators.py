@@ -11,8 +11,9 @@
 # # All estimators
 #
 # An estimator is what $z$ hears when the decoder sends $g=\partial L/\partial z_q$ to its code: the pull-back $G^\top
-# g$. This page lists every one that the module has. Table and pictures are made from `rotvq.ESTIMATORS`, so they
-# cannot fall behind the code. {doc}`02_one_equation` derives the family; here is the catalogue.
+# g$. This page lists every one that the module has, and the [rivals](#rivals): quantisers that change more than the
+# pull-back. Tables and pictures are made from `rotvq.ESTIMATORS` and `rotvq.rivals.QUANTIZERS`, so they cannot fall
+# behind the code. {doc}`02_one_equation` derives the family; here is the catalogue.
 
 # %% tags=["parameters"]
 dim: int = 8  # the dimension in which the properties are tried
@@ -32,7 +33,9 @@ import torch
 from IPython.display import Markdown, display
 
 from rotvq import CLIPS, ESTIMATORS, Estimator, VectorQuantizer
+from rotvq.facts import FACTS, holds
 from rotvq.figures import ARMS, INK, MUTED, Figure, glue, style
+from rotvq.rivals import QUANTIZERS
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -115,7 +118,7 @@ glue("cost", ESTIMATORS["rotation"].cost)
 # %% [markdown]
 # Only STE and the bare rotation keep the length of $g$. What sets the rotations apart is the angle: $G^\top g$ stands
 # to $z$ as $g$ stands to $q$. The reflection has that, too, but no limit at $z=q$. The rotation takes
-# {glue:text}`cost` inner products where STE takes none; the page *What it costs* says what that is in milliseconds.
+# {glue:text}`cost` inner products where STE takes none; {doc}`20_cost` says what that is in milliseconds.
 #
 # ## The pictures
 #
@@ -263,4 +266,39 @@ else:
 
 # %% [markdown]
 # To learn a scale one needs another objective than the loss: one that asks what the gradient is good for, for
-# instance how well $G^\top g$ agrees with the gradient of a smoothed loss. `rotvq.meta` has that.
+# instance how well $G^\top g$ agrees with the gradient of a smoothed loss. {mod}`rotvq.meta` has that.
+#
+# (rivals)=
+# ## Rivals
+#
+# These change more than the pull-back: the codes, the lookup, the losses, or how often the decoder is run. They answer
+# the same call, so a model and an experiment take them in place of `VectorQuantizer`. *Cost* is the work of a training
+# step of $N$ latents in $d$ dimensions with $K$ codes, to leading order.
+
+# %%
+nsvq = QUANTIZERS["nsvq"](dim=8, codebook_size=64)
+z_q, indices, loss = nsvq(torch.randn(4, 10, 8, generator=draw))
+
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
+rows = ["| name | source | in place of | cost |", "|---|---|---|---|"]
+for name, rival in QUANTIZERS.items():
+    rows.append(f"| `{name}` | {{cite}}`{rival.source}` | {rival.replaces} | {rival.cost} |")
+display(Markdown("\n".join(rows)))
+
+# %% [markdown]
+# Some methods have parts that are not options: the estimator of `nsvq` is its point, and it has neither loss. Asking
+# for another is an error that says so. `exact` and `hessian` look at the loss itself, so their training calls take one
+# more argument, the function from latents to the loss: {class}`rotvq.rivals.SecondPass`.
+#
+# Is each what its source describes? One checkable fact of each is tried here, in {mod}`rotvq.facts`; each also fails
+# for another quantiser, so it could have failed. Where there is a package, the tests compare with it, value
+# and gradient: vector-quantize-pytorch for `vq`, `simvq` and `fsq`, `nsvq` and `diveq` for the four that bear their
+# names. The formula of `dynamic` was checked against a summary of its paper, not against the paper.
+
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
+assert FACTS.keys() == QUANTIZERS.keys() and all(map(holds, QUANTIZERS))
+display(Markdown("\n".join(f"`{name}`\n: {FACTS[name].__doc__}\n" for name in QUANTIZERS)))
+
+# %% [markdown]
+# All compile without a graph break (`torch.compile(..., fullgraph=True)`), but for `hessian` in training: it
+# differentiates twice inside the call, which torch does not compile.

@@ -209,24 +209,27 @@ def timed(folder, kind, d, *ratios):
 
 @pytest.mark.parametrize(
     "ratios, claim, fix",
-    [((1.06, 1.07, 1.08), True, False), ((1.01, 1.02, 1.03), False, True), ((1.2, 1.3, 1.4), False, False),
+    [((1.06, 1.07, 1.08), True, False), ((1.02, 1.03, 1.04), False, True), ((1.2, 1.3, 1.4), False, False),
      ((1.02, 1.06, 1.08), None, False)],
 )  # fmt: skip
 def test_a_share_of_training_time_is_inside_outside_or_undecided(ratios, claim, fix, tmp_path):
-    assert EVIDENCE["slows_training"]("256", "5", "10", records=tmp_path) is None  # nothing is timed yet
+    words = ("256", "5", "10", "1", "5")
+    assert EVIDENCE["slows_training"](*words, records=tmp_path) is None  # nothing is timed yet
     timed(tmp_path, "training", 256, *ratios)
-    finding = EVIDENCE["slows_training"]("256", "5", "10", records=tmp_path)
+    finding = EVIDENCE["slows_training"](*words, records=tmp_path)
     assert (finding.claim, finding.fix) == (claim, fix)
     assert finding.numbers["percent_more"] == pytest.approx(100 * (ratios[1] - 1))
 
 
 def test_costs_are_read_from_the_records(tmp_path):
-    assert EVIDENCE["costs_more"](records=tmp_path) is EVIDENCE["no_difference"]("2", records=tmp_path) is None
+    calls = {"costs_more": (), "no_difference": ("32", "5"), "dearer_above": ("512",)}
+    assert all(EVIDENCE[name](*words, records=tmp_path) is None for name, words in calls.items())
     timed(tmp_path, "training", 32, 0.99, 1.0, 1.01)
+    timed(tmp_path, "training", 1024, 1.1, 1.11, 1.12)
     timed(tmp_path, "estimator", 32, 3.0, 3.0, 3.0)
-    assert EVIDENCE["costs_more"](records=tmp_path).claim and EVIDENCE["no_difference"]("2", records=tmp_path).claim
-    timed(tmp_path, "training", 64, 1.01, 1.015, 1.018)
+    more, none, dearer = (EVIDENCE[name](*words, records=tmp_path) for name, words in calls.items())
+    assert more.claim and dearer.claim and (none.claim, none.fix) == (None, True)
+    timed(tmp_path, "training", 64, 1.0, 1.08, 1.15)
     timed(tmp_path, "estimator", 64, 0.9, 1.0, 1.1)
-    assert not EVIDENCE["costs_more"](records=tmp_path).claim
-    finding = EVIDENCE["no_difference"]("2", records=tmp_path)
-    assert (finding.claim, finding.fix) == (False, True)
+    more, none, dearer = (EVIDENCE[name](*words, records=tmp_path) for name, words in calls.items())
+    assert not more.claim and not dearer.claim and none.fix is False

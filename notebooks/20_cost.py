@@ -1,0 +1,463 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (cost)=
+# # What it costs
+#
+# A quantiser step finds the nearest code of every latent, hands the code on, and sends a gradient back. This page
+# measures how long that takes and how much memory it needs, forward and backward together. It compares `rotvq` with
+# other quantisers and with a floor: what a step would cost if nothing but the arithmetic were left.
+#
+# The same notebook runs on a GPU, with a store of its own:
+# `papermill notebooks/20_cost.ipynb out.ipynb -y '{device: cuda, dtype: bfloat16, bandwidth: 4800, records: gpu}'`.
+# No GPU was at hand for this edition: that path has been run on a CPU alone, in bfloat16, and no number here is of it.
+
+# %% tags=["parameters"]
+profile: str = "standard"  # smoke: tiny cells, in seconds; standard: the stored records; full: four times the turns
+device: str = "cpu"
+dtype: str = "float32"  # of latents, gradients and codes; bfloat16 on a GPU
+bandwidth: float = 0.0  # of the memory, GB/s: adds the time that reading and writing alone take; 0: leave it out
+records: str = ""  # folder of the records; empty: the committed ones
+
+# %% tags=["hide-input"]
+from rotvq import parameters
+from rotvq.chapters import PROFILES
+
+parameters.check(globals(), profile=PROFILES, dtype=("float32", "bfloat16"), bandwidth=(0, None))
+
+# %% tags=["hide-input"]
+import os
+import statistics
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+
+from rotvq import benchmark, provenance
+from rotvq.chapters import stores_folder
+from rotvq.figures import Arm, Figure, glue, style, used
+from rotvq.timing import ratio
+
+plt.rcParams.update(style())
+torch.set_num_threads(1)
+
+LOOK = {
+    "floor": Arm("floor", "#7c8288", ":", "x"),
+    "product": Arm("product alone", "#7c8288", "--", "h"),
+    "rotvq": Arm("rotvq, rotation", "#2a7ad2", "-", "s"),
+    "rotvq_compiled": Arm("rotvq, compiled", "#128f96", "-.", "D"),
+    "rotvq_ema": Arm("rotvq, EMA", "#7a6ede", ":", "p"),
+    "library": Arm("vqp, rotation", "#d0620f", "--", "o"),
+    "library_ste": Arm("vqp, STE", "#b3684f", ":", "v"),
+    "paper": Arm("paper's operator", "#97792c", "-.", "P"),
+    "matrix": Arm("d × d matrix", "#bd5298", ":", "X"),
+    "taming": Arm("taming, STE", "#3f8f3c", "--", "^"),
+    "ste": Arm("rotvq, STE", "#c84f72", "--", "v"),
+    "textbook": Arm("textbook STE", "#7c8288", ":", "x"),
+}
+
+# %% [markdown]
+# ## How it is measured
+#
+# **Floor.** One matrix product with the argmax inside it, the gather of the chosen codes, and one read and one write of
+# the gradients, in a short C++ kernel that only this page compiles. It knows neither losses nor statistics, and its
+# gradient is a copy. No quantiser can be faster on one core without another algorithm.
+#
+# **Others.** vector-quantize-pytorch ("vqp") as it comes, with and without the rotation. The paper's operator
+# {cite}`fifty2025rotation`, the $d \times d$ form of the rotation, and the quantiser of VQGAN
+# {cite}`esser2021taming` are on no registry. They are written anew from their descriptions, in `tests/peers`. Equality
+# with the originals is not claimed.
+#
+# **Turns.** All arms of a cell take turns in one process, each time with another one first. A ratio is formed within a
+# turn. The tables show the median of the ratios, with the quartiles in parentheses. Before that each arm runs once.
+#
+# **Clock.** On one thread, processor time; on two, time on the wall; on a GPU, time between device events.
+#
+# **Memory.** The peak of what torch's allocator hands out during a step, above what was there before. On a CPU it is
+# read from the memory events of torch's profiler, for every arm alike. What is returned counts.
+#
+# **What does not fit.** Two shorter batches give the memory of an arm as a constant and a slope. Where that line passes
+# 4 GB the arm is not run.
+
+# %% tags=["hide-input"]
+cells = benchmark.cells(profile, device, dtype)
+turns = {"smoke": (3, 0.0), "standard": (5, 10.0), "full": (20, 40.0)}[profile]
+folder = Path(records) if records else stores_folder() / "20_cost"
+found = dict(benchmark.run(cells, folder, *turns))
+used(found)
+
+
+def rows():
+    """One row for each arm of each cell."""
+    for cell, record in found.items():
+        times, sizes, absent = (record["result"][name] for name in ("seconds", "bytes", "absent"))
+        base = next(iter(times))
+        for arm in cell.arms:
+            row = {"kind": cell.kind, "N": cell.n, "d": cell.d, "K": cell.k, "threads": cell.threads, "arm": arm}
+            row |= {"base": base, "absent": absent.get(arm, "")}
+            row |= {"ratio": ratio(times, arm, base) if arm in times else None}
+            yield row | {"ms": 1e3 * statistics.median(times[arm]) if arm in times else None, "bytes": sizes.get(arm)}
+
+
+every = pd.DataFrame(rows())
+step = every[(every.kind == "step") & (every.threads == 1)]
+
+
+def short(n):
+    """16384 as 16k."""
+    return f"{n // 1024}k" if n >= 4096 else str(n)
+
+
+def table(frame, value, arms, size=("K", "N", "d")):
+    """A row for each size, a column for each arm."""
+    size = list(size)
+    index = frame[size].drop_duplicates().sort_values(size)
+
+    def column(arm):
+        return [value(frame[(frame[size] == key).all(axis=1) & (frame.arm == arm)]) for key in index.to_numpy()]
+
+    names = [" / ".join(map(short, key)) if len(size) > 1 else key[0] for key in index.to_numpy()]
+    where = pd.Index(names, name=" / ".join(size))
+    return pd.DataFrame({LOOK[arm].label: column(arm) for arm in arms}, index=where)
+
+
+def as_ratio(rows):
+    """The ratio to the first arm, or why there is none."""
+    if rows.empty or rows.absent.iloc[0]:
+        return "" if rows.empty else rows.absent.iloc[0].partition(":")[0]
+    mid, low, high = (f"{x:.{2 if x < 10 else 1 if x < 100 else 0}f}" for x in rows.ratio.iloc[0])
+    return f"{mid} ({low}–{high})"
+
+
+def as_megabytes(rows):
+    return "" if rows.empty else rows.absent.iloc[0] or f"{rows.bytes.iloc[0] / 1e6:,.1f}"
+
+
+def of(frame, arm, **size):
+    """The row of an arm at a size, or None where it was not run."""
+    match = frame[(frame.arm == arm) & frame.ratio.notna()]
+    for name, number in size.items():
+        match = match[match[name] == number]
+    return None if match.empty else match.iloc[0]
+
+
+def against(cell, arm, base):
+    """Ratio of the times of two arms of a cell, turn by turn, or None."""
+    times = found[cell]["result"]["seconds"]
+    return ratio(times, arm, base) if arm in times and base in times else None
+
+
+made = [record["provenance"] for record in found.values()]
+loads = [load for p in made for load in p["load"]]
+glue("machine", ", ".join(sorted({p["device"] for p in made})))
+glue("torch", ", ".join(sorted({p["torch"] for p in made})))
+glue("minutes", sum(p["seconds"] for p in made) / 60)
+glue("cells", len(found))
+commits = sorted({(p["commit"] or "none")[:7] + " with changes" * bool(p["dirty"]) for p in made})
+glue("commits", ", ".join(commits))
+same = {p["digest"] for p in made} == {provenance.digest()}
+glue("code", "is the code of this book" if same else "is older than this book: it was not measured again since")
+glue("idle", "idle" if max(loads) < 1.5 else "not idle: other work shared its caches and its memory")
+glue("load", f"{min(loads):.1f} to {max(loads):.1f}")
+bare = "the bare matrix product, for want of a compiler or on a GPU"
+glue("floor-is", "the C++ kernel" if set(step.base) == {"floor"} else bare)
+
+# %% [markdown]
+# **Here.** {glue:text}`machine`; torch {glue:text}`torch`; {glue:text}`cells` cells in
+# {glue:text}`minutes:.0f` minutes. The machine was {glue:text}`idle`. Its load average was {glue:text}`load`. The floor
+# is {glue:text}`floor-is`. What was measured, commit {glue:text}`commits`, {glue:text}`code`.
+#
+# ## A step, as a multiple of the floor
+#
+# One thread. `rotvq` here is `VectorQuantizer` with the rotation and a codebook trained by its loss; "EMA" is the same
+# with codes that follow the latents, as those of vector-quantize-pytorch do. In the tables, k is 1,024.
+
+# %% tags=["hide-input"]
+own = table(step, as_ratio, ["product", "rotvq", "rotvq_compiled", "rotvq_ema"])
+kernel = table(step, lambda rows: "" if rows.empty or rows.ms.isna().all() else rows.iloc[0], ["floor"])["floor"]
+floors = pd.DataFrame({
+    "floor, ms": ["" if isinstance(row, str) else f"{row.ms:,.1f}" for row in kernel],
+    "GFLOP/s": ["" if isinstance(row, str) else f"{2e-6 * row.N * row.d * row.K / row.ms:.0f}" for row in kernel],
+}, index=kernel.index)  # fmt: skip
+pd.concat([floors, own], axis=1)
+
+# %% tags=["hide-input"]
+table(step, as_ratio, ["rotvq", "library", "library_ste", "paper", "matrix", "taming"])
+
+# %% tags=["hide-input"]
+n = 16384 if 16384 in set(step.N) else int(step.N.max())
+figs = []
+for k in sorted(k for k in set(step.K) if k <= 8192):
+    fig, ax = plt.subplots(figsize=(3.6, 3.0))
+    for arm in ("library", "paper", "taming", "rotvq", "rotvq_compiled", "product"):
+        line = step[(step.arm == arm) & (step.K == k) & (step.N == n) & step.ratio.notna()].sort_values("d")
+        if len(line):
+            low, mid, high = zip(*((r.low, r.median, r.high) for r in line.ratio))
+            ax.fill_between(line.d, low, high, color=LOOK[arm].color, alpha=0.2, linewidth=0)
+            ax.plot(line.d, mid, label=LOOK[arm].label, **LOOK[arm].line)
+    dims = sorted(set(step[step.N == n].d))
+    ax.set(xscale="log", yscale="log", xlabel="dimension d", ylabel="time / floor", title=f"K = {k:,}")
+    ax.set_xticks(dims, [str(d) for d in dims], minor=False)
+    ax.minorticks_off()
+    figs.append(fig)
+low, high = figs[0].axes[0].get_ylim()
+figs[0].axes[0].set_ylim(low, high * (high / low) ** 0.45)  # room for the legend
+figs[0].axes[0].legend(fontsize=8, loc="upper right", ncols=2, columnspacing=1.0)
+alt = (
+    "Time of a step as a multiple of the floor against the dimension of the latents, for each quantiser, "
+    "on logarithmic axes; one panel for each size of the codebook."
+)
+glue("fig-step", Figure(figs, alt=alt))
+glue("n", f"{n:,}")
+
+pairs = [(cell, against(cell, "library", "rotvq")) for cell in found if cell.kind == "step"]
+pairs = [(cell, pair) for cell, pair in pairs if pair]
+glue("faster", sum(pair.low > 1 for _, pair in pairs))
+glue("compared", len(pairs))
+glue("gain-least", min(pair.median for _, pair in pairs))
+glue("gain-most", max(pair.median for _, pair in pairs))
+alike = [against(cell, "library", "rotvq_ema") for cell in found if cell.kind == "step"]
+glue("alike-least", min(pair.median for pair in alike if pair))
+glue("alike-most", max(pair.median for pair in alike if pair))
+mid = next((c for c in found if (c.kind, c.n, c.k, c.threads) == ("step", 4096, 8192, 1)), next(iter(pairs))[0])
+tensors = [torch.randn(rows, mid.d, device=device).to(getattr(torch, dtype)) for rows in (mid.n, mid.n, mid.k)]
+
+
+def by_the_system(arm):
+    """The share of the processor time of a call that the operating system takes."""
+    call = benchmark.ARMS["step"][arm](mid, *tensors)
+    call()
+    before, _, after = os.times(), call(), os.times()
+    user, system = after.user - before.user, after.system - before.system
+    return system / max(user + system, 1e-9)
+
+
+glue("mid", f"N = {mid.n:,}, d = {mid.d}, K = {mid.k:,}")
+glue("system-theirs", by_the_system("library"))
+glue("system-ours", by_the_system("rotvq"))
+large = max((cell for cell in found if cell.kind == "step"), key=lambda cell: cell.n * cell.k)
+glue("large", f"N = {large.n:,}, K = {large.k:,}, d = {large.d}")
+whole = of(step, "rotvq", N=large.n, d=large.d, K=large.k)
+glue("large-seconds", whole.ms / 1e3)
+glue("large-mb", whole.bytes / 1e6)
+glue("large-matrix", 4 * large.n * large.k / 1e9)
+
+# %% [markdown]
+# ```{glue:figure} fig-step
+# :name: fig-cost-step
+#
+# Time of forward and backward at N = {glue:text}`n`, as a multiple of the floor. Bands are quartiles.
+# ```
+#
+# Against vector-quantize-pytorch with the rotation, `rotvq` is faster in {glue:text}`faster` of
+# {glue:text}`compared` cells where both ran, by factors of {glue:text}`gain-least:.1f` to {glue:text}`gain-most:.1f`.
+# That compares each as it comes: theirs moves the codes by EMA. With EMA in both, the factors are
+# {glue:text}`alike-least:.1f` to {glue:text}`alike-most:.1f`.
+#
+# A good part of that is memory. Whoever writes whole matrices asks the system for fresh pages in every call. At
+# {glue:text}`mid`, tried while this page was made, the system takes {glue:text}`system-theirs:.0%` of their processor
+# time and {glue:text}`system-ours:.0%` of ours. How long it takes for a page depends on the machine.
+#
+# The lookup never holds the whole matrix of distances. At {glue:text}`large` that matrix would take
+# {glue:text}`large-matrix:.1f` GB; the step takes {glue:text}`large-seconds:.1f` s and {glue:text}`large-mb:.0f` MB.
+#
+# ## Memory of a step
+#
+# Megabytes above the inputs; what does not fit, as predicted.
+
+# %% tags=["hide-input"]
+table(step, as_megabytes, ["floor", "rotvq", "rotvq_compiled", "library", "paper", "matrix", "taming"])
+
+# %% tags=["hide-input"]
+extra = step[(step.arm == "rotvq") & step.bytes.notna()]
+above = (extra.bytes - 4 * extra.N * extra.d) / 2**20
+sizes = [record["result"]["bytes"] for cell, record in found.items() if cell.kind == "step" and cell.threads == 1]
+less = [size["library"] / size["rotvq"] for size in sizes if "library" in size]
+glue("above", above.max())
+glue("above-where", "N = {N:,}, d = {d}, K = {K:,}".format(**extra.loc[above.idxmax()]))
+glue("less-least", min(less))
+glue("less-most", max(less))
+
+# %% [markdown]
+# vector-quantize-pytorch needs {glue:text}`less-least:.1f` to {glue:text}`less-most:.0f` times as much. The most that
+# `rotvq` takes beyond the size of the latents is {glue:text}`above:.0f` MiB, at {glue:text}`above-where`. The gradient
+# of the codes and what is returned are part of it.
+#
+# ## The estimator alone
+#
+# The codes are looked up before; what is left is $z, q \mapsto z_q$ and its backward pass, on about
+# {glue:text}`numbers:.1f` million numbers. A multiple of the textbook line `z + (q - z).detach()`.
+
+# %% tags=["hide-input"]
+alone = every[every.kind == "estimator"]
+table(alone, as_ratio, ["ste", "rotvq", "rotvq_compiled", "library", "paper", "matrix"], ("d",))
+
+# %% tags=["hide-input"]
+fig, ax = plt.subplots(figsize=(4.1, 3.2))
+for arm in ("matrix", "paper", "library", "rotvq", "rotvq_compiled", "ste"):
+    line = alone[(alone.arm == arm) & alone.ratio.notna()].sort_values("d")
+    low, mid, high = zip(*((r.low, r.median, r.high) for r in line.ratio)) if len(line) else ((), (), ())
+    ax.fill_between(line.d, low, high, color=LOOK[arm].color, alpha=0.2, linewidth=0)
+    ax.plot(line.d, mid, label=LOOK[arm].label, **LOOK[arm].line)
+ax.set(xscale="log", yscale="log", xlabel="dimension d", ylabel="time / textbook STE")
+dims = sorted(set(alone.d))
+ax.set_xticks(dims, [str(d) for d in dims], minor=False)
+ax.minorticks_off()
+ax.legend(fontsize=8, ncols=2)
+alt = (
+    "Time of the estimator alone, forward and backward, as a multiple of the textbook straight-through "
+    "estimator, against the dimension, for the rotation in four implementations and for a straight- "
+    "through estimator that returns the code itself."
+)
+glue("fig-alone", Figure(fig, alt=alt))
+glue("numbers", (alone.N * alone.d).max() / 1e6)
+mine = [r.median for r in alone[alone.arm == "rotvq"].ratio]
+glue("alone-least", min(mine))
+glue("alone-most", max(mine))
+fused = [r.median for r in alone[(alone.arm == "rotvq_compiled") & alone.ratio.notna()].ratio]
+glue("alone-compiled", f"{min(fused):.1f} to {max(fused):.1f}" if fused else "not measured in this profile")
+
+# %% [markdown]
+# ```{glue:figure} fig-alone
+# :name: fig-cost-alone
+#
+# The estimator alone. Bands are quartiles.
+# ```
+#
+# Alone, the rotation of `rotvq` takes {glue:text}`alone-least:.1f` to {glue:text}`alone-most:.1f` times as long as
+# that line, whatever $d$: its work is linear in $d$. Compiled, which merges its passes over memory:
+# {glue:text}`alone-compiled`.
+#
+# ## In a training step
+#
+# What matters is the share of a whole step: encoder, quantiser, decoder and optimiser of the network of this book,
+# batches of 32 images, 512 codes. The article expects 5 to 10 % more for the rotation at $d = 256$ and 15 to 20 % at
+# $d = 1024$ {cite}`su2024rotation`.
+
+# %% tags=["hide-input"]
+trained = [cell for cell in found if cell.kind == "training"]
+overhead = pd.DataFrame(
+    {
+        "rotvq: rotation / STE": [against(cell, "rotvq", "ste") for cell in trained],
+        "vqp: rotation / STE": [against(cell, "library", "library_ste") for cell in trained],
+        "rotation: rotvq / vqp": [against(cell, "rotvq", "library") for cell in trained],
+    },
+    index=pd.Index([cell.d for cell in trained], name="d"),
+)
+for place, d in zip(("first", "middle", "last"), (overhead.index[0], overhead.index[-2], overhead.index[-1])):
+    share = overhead.loc[d, "rotvq: rotation / STE"]
+    glue(f"d-{place}", int(d))
+    more, low, high = (f"{100 * (x - 1):+.1f}".replace("-", "−") for x in share)
+    glue(f"more-{place}", f"{more} % ({low} to {high})")
+expected = {256: (1.05, 1.10), 1024: (1.15, 1.20)}
+verdicts = []
+for d in overhead.index.intersection(expected):
+    share, (low, high) = overhead.loc[d, "rotvq: rotation / STE"].median, expected[d]
+    verdicts.append(f"at d = {d} it is {'below' if share < low else 'above' if share > high else 'inside'} that range")
+glue("article", " and ".join(verdicts) or "not measured in this profile")
+overhead.map(str)
+
+# %% [markdown]
+# For `rotvq`, the rotation adds {glue:text}`more-first` at $d$ = {glue:text}`d-first`, {glue:text}`more-middle` at
+# {glue:text}`d-middle` and {glue:text}`more-last` at {glue:text}`d-last`: medians and quartiles.
+# Against the article's expectation: {glue:text}`article`.
+#
+# ## Two threads
+
+# %% tags=["hide-input"]
+two = every[(every.kind == "step") & (every.threads == 2)]
+halved = [(of(step, "floor", N=row.N, d=row.d, K=row.K), row) for row in two[two.arm == "floor"].itertuples()]
+gains = [one.ms / row.ms for one, row in halved if one is not None and row.ms]
+glue("two-gain", f"{min(gains):.1f} to {max(gains):.1f} times as fast as on one" if gains else "not compared")
+table(two, as_ratio, ["product", "rotvq", "taming"]) if len(two) else "one thread only on a GPU"
+
+# %% [markdown]
+# Time on the wall, as a multiple of the floor on two threads, which was {glue:text}`two-gain`. Only what torch itself
+# splits is split, and where the second core is not free, little is gained.
+#
+# ## Goals
+#
+# The goals were written down before the code was, from measurements of others. Medians, one thread.
+
+# %% tags=["hide-input"]
+GOALS = {  # K: (d, eager, compiled), times of the floor
+    512: ((256, 1.6, 1.4), (32, 2.4, 2.1), (8, 5.5, 4.5)),
+    8192: ((256, 1.42, 1.4), (32, 1.9, 1.7), (8, 3.7, 3.5)),
+}
+GAIN, SMALLER = {256: 3.5, 32: 8.0, 8: 20.0}, {256: 5.0, 32: 10.0, 8: 10.0}
+goals = []
+for k, bounds in GOALS.items():
+    for d, eager, compiled in bounds:
+        for name, arm, bound in (("eager", "rotvq", eager), ("compiled", "rotvq_compiled", compiled)):
+            if (row := of(step, arm, N=16384, d=d, K=k)) is not None:
+                goals.append((f"time / floor, d = {d}, K = {k:,}, {name}", "at most", bound, row.ratio.median))
+for cell in found:
+    if cell.kind == "step" and cell.threads == 1 and cell.n == 16384 and cell.d in GAIN:
+        if cell.k == 8192 and (pair := against(cell, "library", "rotvq")):
+            goals.append((f"vqp / rotvq, d = {cell.d}, K = {cell.k:,}", "at least", GAIN[cell.d], pair.median))
+        if "library" in (sizes := found[cell]["result"]["bytes"]):
+            name = f"memory, vqp / rotvq, d = {cell.d}, K = {cell.k:,}"
+            goals.append((name, "at least", SMALLER[cell.d], sizes["library"] / sizes["rotvq"]))
+goals.append(("memory beyond the latents, MiB", "at most", 64.0, above.max()))
+for d, share in overhead["rotvq: rotation / STE"].items():
+    goals.append((f"training step, rotation / STE, d = {d}", "at most", 1.02 if d >= 256 else 1.05, share.median))
+goals = pd.DataFrame(goals, columns=["goal", "side", "bound", "measured"]).set_index("goal")
+goals["met"] = ["yes" if (m <= b) == (side == "at most") or m == b else "no" for side, b, m in goals.to_numpy()]
+glue("met", int((goals.met == "yes").sum()))
+glue("goals", len(goals))
+missed = goals[(goals.met == "no") & goals.index.str.startswith("time / floor")]
+worst = (missed.measured / missed.bound).max() if len(missed) else 1.0
+glue("missed", f"The worst of those against the floor is missed by a factor of {worst:.2f}." if len(missed) else
+     "None of those against the floor is missed.")  # fmt: skip
+bare = {(d, k): of(step, "product", N=16384, d=d, K=k) for k, bounds in GOALS.items() for d, *_ in bounds}
+bounds = {(d, k): eager for k, bounds in GOALS.items() for d, eager, _ in bounds}
+slow = [where for where, row in bare.items() if row is not None and row.ratio.median > bounds[where]]
+glue("bare-slow", f"{len(slow)} of {sum(row is not None for row in bare.values())}")
+eager = [row.ratio.median for row in step[(step.arm == "rotvq") & step.ratio.notna()].itertuples()]
+glue("kernel-least", min(eager))
+glue("kernel-most", max(eager))
+bound = [f"{'≤' if row.side == 'at most' else '≥'} {row.bound:g}" for row in goals.itertuples()]
+pd.DataFrame({"bound": bound, "measured": goals.measured.map("{:.2f}".format), "met": goals.met}, index=goals.index)
+
+# %% [markdown]
+# {glue:text}`met` of {glue:text}`goals` are met. {glue:text}`missed` In {glue:text}`bare-slow` of the sizes with a goal
+# against the floor, torch's matrix product alone, tile by tile, takes longer than the goal allows a whole step in eager
+# mode: there the kernel of the floor is that much faster than the product of torch's library. One more goal is not
+# about cost, to be right on a list of hard inputs: the tests of the quantiser hold it.
+#
+# What is left between `rotvq` and the floor is {glue:text}`kernel-least:.1f` to {glue:text}`kernel-most:.1f` times its
+# time. It goes into writing the scores and reading them again for the argmax, into separate passes over the latents
+# for the losses and the pull-back, and, where the step is short, into calls of torch. A kernel of our own would bring
+# that factor at most. It would also bring a compiler into the installation, so the module leaves it out.
+
+# %% tags=["hide-input"]
+if bandwidth:
+    width = torch.finfo(getattr(torch, dtype)).bits // 8
+    best = step[step.arm.isin(["floor", "rotvq"]) & step.ms.notna()].copy()
+    best["roofline, ms"] = width * (4 * best.N + best.K) * best.d / bandwidth / 1e6
+    best["time / roofline"] = best.ms / best["roofline, ms"]
+    roofline = best[["N", "d", "K", "arm", "ms", "roofline, ms", "time / roofline"]]
+    least = "reading z and g, writing z_q and the gradient, and reading the codes once"
+    glue("roofline", f"At {bandwidth:,.0f} GB/s, {least} takes the times above.")
+else:
+    roofline = "no bandwidth given"
+    glue("roofline", "The parameter `bandwidth` adds that comparison; it says most on a GPU.")
+roofline
+
+# %% [markdown]
+# **Roofline.** {glue:text}`roofline`
+#
+# ## What this does not show
+#
+# One processor, one version of torch, random normal latents and codes. Latents of unit variance do not change the work
+# of any arm here, except that one-hot products do not care which codes are used. Absolute times carry the noise of a
+# shared machine; ratios within a turn carry less of it. Where a cell is short, the calls themselves are a large part of
+# every eager time. The training step is that of a small network, where the quantiser's share is large: a larger encoder
+# makes every percentage here smaller.
