@@ -35,7 +35,7 @@ import pandas as pd
 from rotvq import plots, report, stats
 from rotvq.chapters import MAIN, PAIR, WARM, Block
 from rotvq.comparisons import close, counted, expects, nearer, outcome, times, within
-from rotvq.figures import style
+from rotvq.figures import glue, style
 from rotvq.study import Study
 
 plt.rcParams.update(style())
@@ -108,15 +108,23 @@ report.glue_all("shape", {cell: pair for (_, cell), pair in shaped.items()})
 moves.table(against="STE")
 
 # %% tags=["hide-input"]
-plots.dots(moves, against="STE")
+glue("fig-moves", plots.dots(moves, against="STE"))
+glue("fig-stops", plots.effect_map(moves, against="STE", rows="cell", columns="step", xlabel="step"))
 
 # %% [markdown]
-# The same ratios at every stop:
-
-# %% tags=["hide-input"]
-plots.effect_map(moves, against="STE", rows="cell", columns="step", xlabel="step")
-
-# %% [markdown]
+# ```{glue:figure} fig-moves
+# :name: fig-codebook-moves
+#
+# Ratio of test MSE, rotation / STE, at the last stop, on a logarithmic axis: each point a pair of runs with the same
+# seed, the diamond their geometric mean, the bar its 95 % interval. Left of 1 the rotation is better.
+# ```
+#
+# ```{glue:figure} fig-stops
+# :name: fig-codebook-stops
+#
+# The same ratios at every stop; in brackets where the interval holds 1.
+# ```
+#
 # ## Counts from 0 or from 1
 #
 # One line of code decides with what weight a code's start counts against its first batch. The ratios are counts from
@@ -131,9 +139,15 @@ report.glue_all("level", {key: f"{100 * lines.mean(*key, 'test_usage'):.1f} %" f
 counts.ratios(["test_mse", "test_usage", "test_perplexity"], against="EMA 0.99 from 1")
 
 # %% tags=["hide-input"]
-plots.curves(lines, ["perplexity", "q_norm"], cells=["STE, uniform 1/K", "rotation, uniform 1/K"])
+glue("fig-counts", plots.curves(lines, ["perplexity", "q_norm"], cells=["STE, uniform 1/K", "rotation, uniform 1/K"]))
 
 # %% [markdown]
+# ```{glue:figure} fig-counts
+# :name: fig-codebook-counts
+#
+# Perplexity of the codes that a batch uses, and the mean norm of these codes, from uniform, by the way the codes move.
+# ```
+#
 # ## The collapse after the warm-up
 #
 # With the gradient, the rotation falls to a few codes once the autoencoder has been trained without a quantiser
@@ -142,23 +156,33 @@ plots.curves(lines, ["perplexity", "q_norm"], cells=["STE, uniform 1/K", "rotati
 # %% tags=["hide-input"]
 after = [f"{update}, k-means after warm-up" for update in ("gradient", "EMA 0.99 from 1")]
 inside = ["perplexity", "r", "theta_deg", "z_norm", "q_norm", "gradient_ratio"]
-plots.curves(moves, inside, cells=after)
+glue("fig-after", plots.curves(moves, inside, cells=after))
 
 # %% [markdown]
+# ```{glue:figure} fig-after
+# :name: fig-codebook-after
+#
+# Six numbers of the training batches after the warm-up: codes moved by the gradient, and by EMA.
+# ```
+#
 # ## Sizes, and normalised codes
 
 # %% tags=["hide-input"]
+glue("fig-shapes", plots.dots(shapes, against="STE"))
 shapes.table(against="STE")
 
-# %% tags=["hide-input"]
-plots.dots(shapes, against="STE")
-
 # %% [markdown]
+# ```{glue:figure} fig-shapes
+# :name: fig-codebook-shapes
+#
+# Ratio of test MSE, rotation / STE, by the size of the codebook, its dimension, and for normalised latents and codes.
+# ```
+#
 # ## The primary comparisons
 #
-# Five pairs cannot reach $p < 0.05$ in an exact two-sided test, three cannot reach 0.2, so there is no verdict. The
-# hypotheses name margins: the last column says whether the whole interval lies within 10 % of 1, up or down by that
-# factor, or outside of it.
+# Up to five pairs cannot reach $p < 0.05$ in an exact two-sided test, three cannot reach 0.2, so there is no verdict.
+# The hypotheses name margins: the last column says whether the whole interval lies within 10 % of 1, up or down by
+# that factor, or outside of it.
 
 # %% tags=["hide-input"]
 every = Study(runs, Block(PAIR, crossed(updates, MAIN | WARM)), Block(PAIR, crossed(forms, MAIN)))

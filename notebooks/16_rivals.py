@@ -139,9 +139,9 @@ table
 # ## The primary comparisons
 #
 # Ratios to the remedy, paired by seed. The cell above does not say which start NSVQ, DiVeQ and Gumbel-softmax are
-# compared from; it is taken to be the remedy's own, k-means. Five pairs cannot reach $p < 0.05$ in an exact two-sided
-# test, so there is no verdict. The last column asks whether the whole interval lies on one side of the bound of 5 %
-# that the hypotheses name.
+# compared from; it is taken to be the remedy's own, k-means. Up to five pairs cannot reach $p < 0.05$ in an exact
+# two-sided test, so there is no verdict. The last column asks whether the whole interval lies on one side of the bound
+# of 5 % that the hypotheses name.
 
 # %% tags=["hide-input"]
 primary = [("FSQ", "own start"), ("SimVQ, STE", "own start"), ("NSVQ", "k-means"), ("DiVeQ", "k-means"),
@@ -166,19 +166,30 @@ verdicts
 # %% tags=["hide-input"]
 flat = {arm: MAIN["k-means"] | fields for arm, fields in started.items()} | own
 late = Study(runs, Block(flat, {"": {}}))
-plots.effect_map(late, against=remedy[0], rows="arm", columns="step", xlabel="step")
+glue("fig-stops", plots.effect_map(late, against=remedy[0], rows="arm", columns="step", xlabel="step"))
 
 # %% [markdown]
-# ## What the remedy does
+# ```{glue:figure} fig-stops
+# :name: fig-rivals-stops
 #
-# Test MSE, and four numbers of the batches, of STE and the rotation with the gradient and with the remedy:
+# Ratio of test MSE to that of the remedy at the same step; in brackets where the interval holds 1.
+# ```
+#
+# ## What the remedy does
 
 # %% tags=["hide-input"]
 watched = ["STE", "rotation", "STE, EMA, revival", "rotation, EMA, revival"]
 inside = ["test_mse", "perplexity", "r", "theta_deg", "relative_error"]
-plots.curves(study, inside, cells=list(MAIN), arms_shown=watched)
+glue("fig-inside", plots.curves(study, inside, cells=list(MAIN), arms_shown=watched))
 
 # %% [markdown]
+# ```{glue:figure} fig-inside
+# :name: fig-rivals-inside
+#
+# STE and the rotation, with the gradient and with EMA and revival, from both starts: test MSE at the stops, and four
+# numbers of the training batches. Thin lines are seeds.
+# ```
+#
 # ## The hypotheses
 #
 # Each in turn, from its intervals. *Not settled* means that an interval leaves it open. "Every rival" is every arm from
