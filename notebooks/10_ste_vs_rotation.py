@@ -17,9 +17,9 @@
 #
 # ```{admonition} Explored on five seeds, confirmed on ten others
 # :class: important
-# One small network, one data set, one learning rate, no tuning. Seeds 0 to 4 explore: five pairs cannot reach
-# $p < 0.05$ in an exact two-sided test, so read their intervals and no verdict. Seeds 100 to 109 are fresh. They
-# answer three questions, named before they were trained.
+# One small network, one data set, one learning rate, no tuning. Seeds 0 to 4 explore: five pairs cannot reach $p <
+# 0.05$ in an exact two-sided test, so read their intervals and no verdict. Seeds 100 to 109 are fresh. They are for
+# three questions, named before they were trained.
 # ```
 
 # %% tags=["parameters"]
@@ -196,8 +196,9 @@ if runs.published:
 # %% [markdown]
 # ### The confirmation
 #
-# Ten fresh seeds answer the three questions that were fixed beforehand. The p-value is that of the exact sign-flip
-# test; Holm's correction is over these three. In short: {glue:text}`verdicts`.
+# The fresh seeds are for the three questions that were fixed beforehand, and a question is judged when all ten were
+# run. The p-value is that of the exact sign-flip test; Holm's correction is over the three. In short:
+# {glue:text}`verdicts`.
 
 # %% tags=["hide-input"]
 expected = {(arm, "uniform 1/K"): "lower", (arm, "k-means"): "higher", (arm, "k-means after warm-up"): "higher"}
