@@ -25,15 +25,18 @@ STATES = {"weights": 1, "gradients": 1, "Adam": 2}  # float32 numbers held for e
 
 @dataclass(frozen=True)
 class Card:
-    """An accelerator by its data sheet: dense operations a second, bytes a second from memory, bytes of memory."""
+    """An accelerator by its data sheet: operations a second, bytes a second from memory, bytes of memory.
 
-    name: str
-    flops: float
+    Convolutions of float32 tensors run in TF32 unless torch is told otherwise, all other products in float32.
+    """
+
+    tf32: float
+    float32: float
     bandwidth: float
     memory: float
 
 
-H100 = Card("H100 SXM, TF32", 495e12, 3.35e12, 80e9)
+H100 = Card(tf32=495e12, float32=67e12, bandwidth=3.35e12, memory=80e9)  # SXM, dense
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class Work(TorchDispatchMode):
         count = flop_registry.get(func._overloadpacket)
         flops = count(*args, **(kwargs or {}), out_val=out) if count else 0
         self.flops, self.moved = self.flops + flops, self.moved + moved
-        self.bound += max(flops / self.card.flops, moved / self.card.bandwidth)
+        rate = self.card.tf32 if "convolution" in func.__name__ else self.card.float32
+        self.bound += max(flops / rate, moved / self.card.bandwidth)
         return out
 
 
@@ -108,7 +112,7 @@ def size(config: Config, channels: int = 3, side: int = 256, images: int = 4, ca
     lookup = 2 * latents[0] * latents[1] * config.dim * config.codebook_size
     counts = [sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder)]
     return Size(*counts, config.codebook_size * config.dim, latents, kept / images, work.flops / images + lookup,
-                work.moved / images, work.bound / images + lookup / card.flops)  # fmt: skip
+                work.moved / images, work.bound / images + lookup / card.float32)  # fmt: skip
 
 
 class _Shape(nn.Module):
