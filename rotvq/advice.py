@@ -101,13 +101,11 @@ class Table:
         return {key: value for key, value in found.items() if isinstance(value, Entry) and value.pair is not None}
 
     def _repr_mimebundle_(self, **_) -> dict[str, str]:
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *self.columns, "chapter"))
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *self.columns))
         body = []
         for label, row in self.rows.items():
-            cells = "".join(_cell(row.get(column, "")) for column in self.columns)
-            page = self.links[label]
-            link = f'<td><a href="{page}.html">{page.split("_")[0]}</a></td>'
-            body.append(f"<tr><th>{html.escape(label)}</th>{cells}{link}</tr>")
+            link = f'<th><a href="{self.links[label]}.html">{html.escape(label)}</a></th>'
+            body.append(f"<tr>{link}{''.join(_cell(row.get(column, '')) for column in self.columns)}</tr>")
         inside = f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
         plain = [f"{label}, {column}: {value}" for label, row in self.rows.items() for column, value in row.items()]
         return {"text/html": f'<table class="dataframe">{inside}</table>', "text/plain": "\n".join(plain)}
