@@ -410,8 +410,8 @@ for config in (table_1["f = 16", "Euclid"], table_1["f = 4", "Euclid"]):
 # which the card would do in {glue:text}`arithmetic-16:.1f` and {glue:text}`arithmetic-4:.1f` ms if all of it were in
 # TF32. But many kernels wait for memory: together they move {glue:text}`moved-16:.1f` and {glue:text}`moved-4:.1f` GB
 # an image. If each kernel ran at its rate of arithmetic or of memory, whichever is slower for it, an image would take
-# {glue:text}`bound-16:.1f` and {glue:text}`bound-4:.1f` ms. That is a bound. **Assumed**, from no measurement, is that a
-# training keeps {glue:text}`assumed:.0f` % of that pace, whatever the number of cards. Then
+# {glue:text}`bound-16:.1f` and {glue:text}`bound-4:.1f` ms. That is a bound. **Assumed**, from no measurement, is that
+# a training keeps {glue:text}`assumed:.0f` % of that pace, whatever the number of cards. Then
 #
 # $$\text{seconds} = \frac{\text{steps} \times 256 \times \text{bound}}{\text{cards} \times
 # \text{utilisation}}.$$
