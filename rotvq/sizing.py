@@ -5,9 +5,14 @@ Everything is counted on torch's meta device, where a tensor has a shape and no 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +22,10 @@ from torch.utils.flop_counter import flop_registry
 
 from rotvq.config import Config
 from rotvq.models import MODELS
+from rotvq.throughput import made, stored
 from rotvq.timing import peak_bytes
 
+SCHEMA = "peak-1"
 FLOAT = 4  # bytes
 STATES = {"weights": 1, "gradients": 1, "Adam": 2}  # float32 numbers held for each parameter
 
@@ -138,6 +145,19 @@ def against_allocator(config: Config, side: int = 64, images: int = 2, **options
     predicted = images * size(config, 3, side, images, **options).kept
     model, x = autoencoder(config, 3, **options), torch.rand(images, 3, side, side)
     return predicted, peak_bytes(lambda: loss(model, x).backward())
+
+
+def peak(config: Config, folder: Path, **options) -> dict:
+    """The record of :func:`against_allocator`, which takes a minute for a large network: read, or measured."""
+    shape = {"model": config.model, "norm": config.norm, "dim": config.dim, **options}
+    name = hashlib.sha256(json.dumps([SCHEMA, shape], sort_keys=True).encode()).hexdigest()[:16]
+
+    def make() -> dict:
+        began, load = time.perf_counter(), os.getloadavg()[0]
+        result = dict(zip(("predicted", "peak"), against_allocator(config, **options)))
+        return {"schema": SCHEMA, "id": name, "config": shape, "result": result, "provenance": made(began, load)}
+
+    return stored(folder, SCHEMA, name, make)
 
 
 # The paper's Table 1, from its text and its released code: github.com/cfifty/rotation_trick, commit 9910492

@@ -201,13 +201,18 @@ def measure(cell: Cell, rounds: int = 9, budget: float = 120.0) -> dict:
         "together": together(cell, min(rounds, 7)),
     }
     torch.set_num_threads(threads)
-    made = {
+    return {"schema": SCHEMA, "id": cell.id, "config": asdict(cell), "result": result,
+            "provenance": made(began, load[0], cell.device)}  # fmt: skip
+
+
+def made(began: float, load: float, device: str = "cpu") -> dict:
+    """Where what was measured since ``began`` comes from, and how busy the machine was then and is now."""
+    return {
         **provenance.code(), "python": platform.python_version(), "torch": torch.__version__,
-        "device": provenance.kind(cell.device), "threads": 1, "cores": os.cpu_count(),
-        "load": [round(load[0], 2), round(os.getloadavg()[0], 2)], "seconds": round(time.perf_counter() - began, 2),
+        "device": provenance.kind(device), "threads": 1, "cores": os.cpu_count(),
+        "load": [round(load, 2), round(os.getloadavg()[0], 2)], "seconds": round(time.perf_counter() - began, 2),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
-    return {"schema": SCHEMA, "id": cell.id, "config": asdict(cell), "result": result, "provenance": made}
 
 
 def _wall(call: Callable) -> float:
@@ -218,10 +223,15 @@ def _wall(call: Callable) -> float:
 
 def record(cell: Cell, folder: Path, rounds: int = 9, budget: float = 120.0) -> dict:
     """The record of a cell: read where there is one, else measured and written."""
-    path = folder / f"{cell.id}.json"
+    return stored(folder, SCHEMA, cell.id, lambda: measure(cell, rounds, budget))
+
+
+def stored(folder: Path, schema: str, id: str, make: Callable[[], dict]) -> dict:
+    """The record called ``id``, made and written where there is none."""
+    path = folder / f"{id}.json"
     if not path.exists():
-        Records(folder)._write(path, measure(cell, rounds, budget))
+        Records(folder)._write(path, make())
     found = json.loads(path.read_text("utf-8"))
-    if (found["schema"], found["id"]) != (SCHEMA, cell.id):
-        raise ValueError(f"{path.name} in {folder.name} is not the record of {cell}: delete it or restore it")
+    if (found["schema"], found["id"]) != (schema, id):
+        raise ValueError(f"{path.name} in {folder.name} is not that record: delete it or restore it")
     return found

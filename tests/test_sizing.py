@@ -83,6 +83,14 @@ def test_bytes_kept_are_those_that_the_allocator_hands_out(name):
     assert predicted < peak < 1.15 * predicted
 
 
+def test_a_peak_is_measured_once(tmp_path):
+    found = sizing.peak(CONV, tmp_path, side=64, images=2)
+    assert sizing.peak(CONV, tmp_path, side=64, images=2) == found
+    assert [p.stem for p in tmp_path.iterdir()] == [found["id"]]
+    assert found["id"] != sizing.peak(CONV, tmp_path, side=32, images=2)["id"]
+    assert 0 < found["result"]["predicted"] < found["result"]["peak"] and len(found["provenance"]["load"]) == 2
+
+
 def test_memory_of_a_card():
     found = size(TABLE["f = 4", "Euclid"], images=1)
     memory = found.memory(32)

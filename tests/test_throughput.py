@@ -76,7 +76,7 @@ def test_a_cell_is_measured_once(tmp_path, alone):
 
     path = tmp_path / f"{cell.id}.json"
     path.write_text(path.read_text().replace("throughput-1", "throughput-0"))
-    with pytest.raises(ValueError, match="is not the record of"):
+    with pytest.raises(ValueError, match="is not that record"):
         throughput.record(cell, tmp_path)
 
 
