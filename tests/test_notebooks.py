@@ -54,7 +54,7 @@ EFFECT = {
     "18_photographs": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
     "19_synthesis": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
     "20_cost": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["cells"]) == 7,
-    "23_scale": lambda glued, folder: glued["cards"] == "4" and len(list(folder.glob("store/*.json"))) == 1,
+    "23_scale": lambda glued, folder: glued["cards"] == "4" and len(list(folder.glob("store/*.json"))) == 3,
 }
 # Values that its check cell must refuse, with words that the refusal must contain. Wrong types and unknown names are
 # tried on every parameter anyway.
