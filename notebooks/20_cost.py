@@ -123,8 +123,8 @@ def table(frame, value, arms, size=("K", "N", "d")):
     def column(arm):
         return [value(frame[(frame[size] == key).all(axis=1) & (frame.arm == arm)]) for key in index.to_numpy()]
 
-    names = [" / ".join(map(short, key)) if len(size) > 1 else key[0] for key in index.to_numpy()]
-    where = pd.Index(names, name=" / ".join(size))
+    names = ["/".join(map(short, key)) if len(size) > 1 else key[0] for key in index.to_numpy()]
+    where = pd.Index(names, name="/".join(size))
     return pd.DataFrame({LOOK[arm].label: column(arm) for arm in arms}, index=where)
 
 
