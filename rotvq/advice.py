@@ -15,7 +15,7 @@ from rotvq import stats
 from rotvq.comparisons import close, counted, separated
 from rotvq.plots import shade
 from rotvq.stats import Paired
-from rotvq.study import Study
+from rotvq.study import FRESH, Study
 
 SHARE = 0.05  # a difference that is none
 ROTATION, STE, EITHER, OPEN, ABSENT = "use the rotation", "use STE", "no difference seen", "not settled", "not run"
@@ -79,11 +79,13 @@ class Entry:
 
 def known(study: Study, cell: str, metric: str = "test_mse", *, arm: str = "rotation", against: str = "STE",
           at: int | None = None) -> Entry:  # fmt: skip
-    """The comparison on the seeds that confirm, where they are as many as those that explore, else on the latter."""
-    planned = bool(study.planned.get((arm, cell)))
-    both = [study.pair(arm, cell, metric, against=against, at=at, fresh=f) if planned else None for f in (False, True)]
-    fresh = both[1] is not None and both[1].n >= (both[0].n if both[0] else 0)
-    return Entry(both[fresh], fresh)
+    """The comparison on the seeds that confirm, once all that are planned have a record, else on those that explore."""
+    planned = [study.planned.get((name, cell), []) for name in (arm, against)]
+    if not all(planned):
+        return Entry(None)
+    asked = [config for configs in planned for config in configs if config.seed >= FRESH]
+    fresh = bool(asked) and set(asked) <= set(study.runs.shown)
+    return Entry(study.pair(arm, cell, metric, against=against, at=at, fresh=fresh), fresh)
 
 
 class Table:
