@@ -352,7 +352,7 @@ for config in table_1.values():  # `imagenet` is the folder of the images
 #
 # ### What it would take: an estimate
 #
-# Nothing here was run. Parameters are counted; so are, on tensors without contents, the bytes that the graph keeps for
+# No training was run. Parameters are counted; so are, on tensors without contents, the bytes that the graph keeps for
 # the backward pass, the operations, and the bytes that kernels read and write. The card is one H100 SXM by its data
 # sheet: 495 TFLOP/s dense in TF32, in which torch does convolutions of float32 numbers; 67 TFLOP/s in float32, in which
 # it does other products, here those of the attention; 3.35 TB/s; 80 GB.
@@ -393,14 +393,16 @@ if cards == 8:
 # Activations are {glue:text}`kept-16:.2f` and {glue:text}`kept-4:.2f` GB an image, counted by a hook on everything that
 # the graph saves. The most, {glue:text}`most:.0f` GB, {glue:text}`held` into 80 GB. The whole batch of 256 does not fit
 # on one card: it holds about {glue:text}`fits-16` and {glue:text}`fits-4` images, and this code does not accumulate
-# gradients. Workspaces of the convolutions come on top.
+# gradients. Workspaces of convolutions and the
+# quantiser come on top.
 #
 # The count can be checked where there is memory to measure, on the CPU: one image through the whole network, forward
 # and backward, under torch's profiler.
 
 # %%
 full = {"side": 256, "images": 1}
-tried = full if profile == "standard" else {"side": 64, "images": 2, "width": 32}
+small_one = {"side": 64, "images": 2, "width": 32}
+tried = full if profile == "standard" else small_one
 peaks = [sizing.peak(table_1[n, "Euclid"], folder, **tried) for n in sizes]
 measured = pd.DataFrame([found["result"] for found in peaks], sizes) / 1e9
 measured["peak / predicted"] = measured.peak / measured.predicted
