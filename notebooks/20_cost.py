@@ -420,6 +420,9 @@ bare = {(d, k): of(step, "product", N=16384, d=d, K=k) for k, bounds in GOALS.it
 bounds = {(d, k): eager for k, bounds in GOALS.items() for d, eager, _ in bounds}
 slow = [where for where, row in bare.items() if row is not None and row.ratio.median > bounds[where]]
 glue("bare-slow", f"{len(slow)} of {sum(row is not None for row in bare.values())}")
+wide = max((c for c in found if (c.kind, c.n, c.threads) == ("step", n, 1)), key=lambda c: (c.d, c.k))
+glue("wide", f"N = {short(wide.n)}, d = {wide.d}, K = {short(wide.k)}")
+glue("product-share", against(wide, "product", "rotvq").median)
 eager = [row.ratio.median for row in step[(step.arm == "rotvq") & step.ratio.notna()].itertuples()]
 glue("kernel-least", min(eager))
 glue("kernel-most", max(eager))
@@ -433,9 +436,10 @@ pd.DataFrame({"bound": bound, "measured": goals.measured.map("{:.2f}".format), "
 # about cost, to be right on a list of hard inputs: the tests of the quantiser hold it.
 #
 # What is left between `rotvq` and the floor is {glue:text}`kernel-least:.1f` to {glue:text}`kernel-most:.1f` times its
-# time. It goes into writing the scores and reading them again for the argmax, into separate passes over the latents
-# for the losses and the pull-back, and, where the step is short, into calls of torch. A kernel of our own would bring
-# that factor at most. It would also bring a compiler into the installation, so the module leaves it out.
+# time. It goes into the product itself, which takes torch's library {glue:text}`product-share:.0%` of the time of the
+# step at {glue:text}`wide`; into writing the scores and reading them again for the argmax; into separate passes over
+# the latents for the losses and the pull-back; and, where the step is short, into calls of torch. A kernel of our own
+# would bring that factor at most. It would also bring a compiler into the installation, so the module leaves it out.
 
 # %% tags=["hide-input"]
 if bandwidth:
@@ -447,8 +451,8 @@ if bandwidth:
     least = "reading z and g, writing z_q and the gradient, and reading the codes once"
     glue("roofline", f"At {bandwidth:,.0f} GB/s, {least} takes the times above.")
 else:
-    roofline = "no bandwidth given"
-    glue("roofline", "The parameter `bandwidth` adds that comparison; it says most on a GPU.")
+    roofline = None
+    glue("roofline", "The parameter “bandwidth” adds that comparison; it says most on a GPU.")
 roofline
 
 # %% [markdown]
