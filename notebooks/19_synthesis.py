@@ -124,11 +124,11 @@ report.glue_all("", {"short": f"{starts.last:,}"})
 # step {glue:text}`short` of a small VQ-VAE on Fashion-MNIST whose codes move by the gradient.
 #
 # 1. **Codes that start far shorter than the latents** (uniform $\pm 1/K$): {glue:text}`main-uniform-1-k`
-#    ({glue:text}`seeds-uniform-1-k` seeds). In colour: {glue:text}`photographs-uniform-1-k`.
-# 2. **Codes fitted to the untrained encoder** (k-means): {glue:text}`main-k-means` ({glue:text}`seeds-k-means` seeds).
+#    ({glue:text}`seeds-uniform-1-k`). In colour: {glue:text}`photographs-uniform-1-k`.
+# 2. **Codes fitted to the untrained encoder** (k-means): {glue:text}`main-k-means` ({glue:text}`seeds-k-means`).
 #    In colour: {glue:text}`photographs-k-means`.
 # 3. **Codes fitted after a warm-up without quantiser**: {glue:text}`main-k-means-after-warm-up`
-#    ({glue:text}`seeds-k-means-after-warm-up` seeds). With codes that follow by EMA instead of the gradient:
+#    ({glue:text}`seeds-k-means-after-warm-up`). With codes that follow by EMA instead of the gradient:
 #    {glue:text}`ema-k-means-after-warm-up`.
 # 4. **Which part.** From short codes the gain alone, $rI$, changes test MSE by {glue:text}`part-r-i-uniform-1-k`, the
 #    turn alone, $R$, by {glue:text}`part-r-uniform-1-k`. From k-means codes they change it by
@@ -155,8 +155,9 @@ if runs.published and all(entry.pair for entry in main.values()):
 # The ratio is that of test MSE, rotation / STE, paired by seed, with a 95 % interval. **No difference seen**: the whole
 # interval is within 5 % of 1, up or down by that factor. Else **use the rotation**: all of it is below 1. **Use STE**:
 # all of it is above 1. **Not settled**: it holds 1. Where runs diverged, one is advised only if it was better in every
-# pair. *Confirmed* seeds are ten fresh ones, for questions fixed before they were trained, and count once all
-# have run. *Explored* seeds are three to five, and settle little.
+# pair. *Explored* seeds are three to five, and settle little. *Confirmed*: ten fresh seeds, for a question fixed
+# before they were trained. *Fresh, 5 of 10*: so many of them have run; they are shown once they are as many as the
+# explored ones.
 # ```
 #
 # ### How your codes start
@@ -313,7 +314,7 @@ report.glue_all("", {"turned": len(turned), "turned-which": ", ".join(turned) or
 # ## Which mechanism
 #
 # The rotation scales the gradient by $r$ and turns it. {doc}`13_which_part` makes each change alone; these are its
-# numbers, on its confirmed seeds where they are complete.
+# numbers.
 
 # %% tags=["hide-input"]
 EFFECTS = {"rI": ("r I", "STE"), "R": ("R", "STE"), "weight": ("STE, γ / mean(r)", "STE"),
@@ -324,10 +325,10 @@ report.glue_all("how", {key: entry.pair for key, entry in mechanism.items()})
 report.glue_all("how-seeds", {start: mechanism["rI", start].seeds for start in MAIN})
 
 # %% [markdown]
-# - *From short codes* (uniform, {glue:text}`how-seeds-uniform-1-k` seeds), relative to STE: the gain alone, $rI$,
+# - *From short codes* (uniform, {glue:text}`how-seeds-uniform-1-k`), relative to STE: the gain alone, $rI$,
 #   {glue:text}`how-ri-uniform-1-k`; the turn alone, $R$, {glue:text}`how-r-uniform-1-k`; STE with its commitment weight
 #   divided by the mean of $r$, {glue:text}`how-weight-uniform-1-k`.
-# - *From k-means codes* ({glue:text}`how-seeds-k-means` seeds): the gain alone {glue:text}`how-ri-k-means`; the turn
+# - *From k-means codes* ({glue:text}`how-seeds-k-means`): the gain alone {glue:text}`how-ri-k-means`; the turn
 #   alone {glue:text}`how-r-k-means`; after the warm-up the gain alone {glue:text}`how-ri-k-means-after-warm-up`, the
 #   turn alone {glue:text}`how-r-k-means-after-warm-up`.
 # - *Together*, what the turn adds to the gain: {glue:text}`how-turn-with-gain-uniform-1-k` from uniform,
@@ -560,7 +561,7 @@ report.glue_all("remedy", {start: rival.pair("rotation", start, against=remedy) 
 # **4. The stopping time was picked.** It was fixed before; {numref}`fig-synthesis-map` shows every other stop.
 # {glue:text}`turned` of {glue:text}`mapped` starts change sign between stops.
 #
-# **5. Too few seeds.** Ten fresh ones where a claim is confirmed, three to five elsewhere, and the tables say which.
+# **5. Too few seeds.** Up to ten fresh ones where a claim is confirmed, three to five elsewhere; the tables say which.
 # With five pairs no exact two-sided test can reach $p < 0.05$, so chapters with five seeds give no verdict.
 #
 # **6. The confirmation is not independent.** Its questions were committed before its records; a test compares the

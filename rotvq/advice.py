@@ -49,10 +49,10 @@ def widened(pair: Paired, comparisons: int) -> Paired:
 
 @dataclass(frozen=True)
 class Entry:
-    """A comparison and what it advises. fresh: whether its seeds are those that confirm."""
+    """A comparison and what it advises. confirm: of so many pairs that should confirm; 0 where its seeds explore."""
 
     pair: Paired | None
-    fresh: bool = False
+    confirm: int = 0
 
     @property
     def word(self) -> str:
@@ -60,7 +60,11 @@ class Entry:
 
     @property
     def seeds(self) -> str:
-        return "confirmed" if self.fresh else "explored"
+        """'explored', 'confirmed', or of a confirmation that is not whole 'fresh, 5 of 10'."""
+        if not self.confirm or self.pair is None:
+            return "explored"
+        run = self.pair.n + self.pair.diverged
+        return "confirmed" if run == self.confirm else f"fresh, {run} of {self.confirm}"
 
     def __str__(self) -> str:
         return self.word if self.pair is None else f"{self.word}: {counted(self.pair)}, {self.seeds}"
@@ -79,13 +83,15 @@ class Entry:
 
 def known(study: Study, cell: str, metric: str = "test_mse", *, arm: str = "rotation", against: str = "STE",
           at: int | None = None) -> Entry:  # fmt: skip
-    """The comparison on the seeds that confirm, once all that are planned have a record, else on those that explore."""
+    """The comparison on the seeds that confirm, once as many of them have run, else on those that explore."""
     planned = [study.planned.get((name, cell), []) for name in (arm, against)]
     if not all(planned):
         return Entry(None)
-    asked = [config for configs in planned for config in configs if config.seed >= FRESH]
-    fresh = bool(asked) and set(asked) <= set(study.runs.shown)
-    return Entry(study.pair(arm, cell, metric, against=against, at=at, fresh=fresh), fresh)
+    explored, fresh = (study.pair(arm, cell, metric, against=against, at=at, fresh=fresh) for fresh in (False, True))
+    if fresh is None or explored is not None and fresh.n + fresh.diverged < explored.n + explored.diverged:
+        return Entry(explored)
+    asked = set.intersection(*({config.seed for config in configs if config.seed >= FRESH} for configs in planned))
+    return Entry(fresh, len(asked))
 
 
 class Table:
