@@ -214,9 +214,10 @@ if runs.published:
 verdicts
 
 # %% [markdown]
-# **All three came out as expected.** After {glue:text}`short` steps the test MSE of the rotation, against STE, is
-# {glue:text}`confirmed-rotation-uniform-1-k` from uniform codes, {glue:text}`confirmed-rotation-k-means` from k-means
-# codes, and {glue:text}`confirmed-rotation-k-means-after-warm-up` that of STE from codes fitted after a warm-up.
+# **All three came out as expected.** After {glue:text}`short` steps the rotation changes test MSE, against STE, by
+# {glue:text}`confirmed-rotation-uniform-1-k` from uniform codes and by {glue:text}`confirmed-rotation-k-means` from
+# k-means codes. From codes fitted after a warm-up its error is
+# {glue:text}`confirmed-rotation-k-means-after-warm-up` that of STE.
 #
 # **One size did not repeat.** From k-means codes the exploration had said {glue:text}`change-rotation-k-means`; the two
 # intervals do not meet. The fresh ratios range from {glue:text}`spread`. The rotation is worse in every pair of both
