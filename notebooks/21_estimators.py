@@ -268,7 +268,7 @@ else:
 # To learn a scale one needs another objective than the loss: one that asks what the gradient is good for, for
 # instance how well $G^\top g$ agrees with the gradient of a smoothed loss. {mod}`rotvq.meta` has that.
 #
-# (rivals)=
+# (all-rivals)=
 # ## Rivals
 #
 # These change more than the pull-back: the codes, the lookup, the losses, or how often the decoder is run. They answer
