@@ -36,7 +36,7 @@ import torch
 
 from rotvq import plots, report
 from rotvq.chapters import CHAPTERS, EMA, PAIR, Block
-from rotvq.comparisons import counted, expects, outcome, title
+from rotvq.comparisons import counted, expects, outcome, separated, title
 from rotvq.config import Config
 from rotvq.figures import MUTED, Figure, arms, glue, style
 from rotvq.stats import paired, ratio
@@ -179,7 +179,11 @@ for cell in study.cells:
                 found.columns, found.T.clip(lower=1e-7).to_numpy(), drawn.marker, color=drawn.color, ms=3, alpha=0.6
             )
     ax.axhline(1e-3, color=MUTED, linewidth=1)
-    ax.set(yscale="log", xlabel="step", title=f"{cell}: relative difference")
+    ax.set(
+        yscale="log",
+        xlabel="step",
+        title=f"{cell}: relative difference" + ", not run" * all(key[1] != cell for key in gaps),
+    )
     figs.append(fig)
 figs[0].axes[0].legend()
 alt = "The relative difference of the two sums in every traced batch, for STE and the rotation, a panel a weight decay."
@@ -195,7 +199,8 @@ for arm, values in batches.items():
         else {}
     )
     report.glue_all(
-        f"gap-{arm}", {name: f"{numbers[name]:.3g}" if numbers else "–" for name in ("agree", "median", "most")}
+        f"gap-{report.slug(arm)}",
+        {name: f"{numbers[name]:.3g}" if numbers else "–" for name in ("agree", "median", "most")},
     )
 report.glue_all("batches", {arm: f"{len(values):,}" for arm, values in batches.items()})
 
@@ -246,16 +251,22 @@ pd.DataFrame.from_dict(rows, "index")
 # Without decay, and with the strongest: norms beside the quantiser, and the relative error. Thin lines are seeds.
 # ```
 #
+# Without decay $\mathbb E|z|^2$ changes by {glue:text}`size-rotation-decay-0` from the first quarter to the last under
+# the rotation, and by {glue:text}`size-ste-decay-0` under STE. With the strongest decay it no longer falls in the mean
+# under the rotation: {glue:text}`size-rotation-decay-0.001`, and the interval holds 1.
+#
 # ### Adam is not a gradient flow
 #
 # {eq}`eq-flow` says how $|(E,b)|^2-|W|^2$ moves along the gradient. Adam divides each coordinate by the size of its own
 # gradients, so the products of weights and *steps* are not those of weights and *gradients*, and the equation does not
 # carry over. What carries over does not ask for the optimiser: the identity in a batch, and the stationary point. The
 # table integrates {eq}`eq-flow` over the traced batches, with the time that passes in a step equal to the learning
-# rate, and sets beside it what Adam did:
+# rate, and sets beside it what Adam did. Two things set them apart. Adam rescales the decay too: a coupled penalty goes
+# through the same moments as the loss, so the law's stationary points carry over and the flow towards them does not.
+# And Adam's steps have noise, of which the law has no term.
 
 # %% tags=["hide-input"]
-rows = {}
+rows, same, went = {}, {}, {}
 for (arm, cell), found in study.members.items():
     names = ("encoder_squared", "decoder_squared", "z_product", "q_product", "quantisation_error")
     first, last, z, q, error = (study.curve(arm, cell, name) for name in names)
@@ -264,11 +275,15 @@ for (arm, cell), found in study.members.items():
     flow = np.trapezoid(slope, found[0].lr * slope.columns, axis=1)
     did = (first - last).iloc[:, -1] - (first - last).iloc[:, 0]
     rate = np.sign(slope.iloc[:, :-1].to_numpy()) == np.sign((first - last).diff(axis=1).iloc[:, 1:].to_numpy())
+    same[arm, cell], went[arm, cell] = rate.mean(), did.mean() / flow.mean()
     rows[cell, arm] = {"gradient flow": f"{flow.mean():.2g}", "Adam": f"{did.mean():.2g}",
                        "steps in the same direction": f"{rate.mean():.0%}"}  # fmt: skip
 pd.DataFrame.from_dict(rows, "index")
 
 # %% [markdown]
+# Without decay the two mostly go the same way, and Adam more than a hundred times as far under the rotation. With the
+# strongest decay even the direction is often another.
+#
 # ## The stationary law
 #
 # Both sides of {eq}`eq-networks` at the last step, and what the reconstruction adds for STE, averaged over the batches
@@ -297,6 +312,23 @@ quotient = {
 }
 report.glue_all("quotient", {key: ", ".join(f"{x:.2g}" for x in values) for key, values in quotient.items()})
 pd.DataFrame.from_dict(rows, "index")
+
+# %% [markdown]
+# At the strongest decay the two sides are in the ratio {glue:text}`quotient-rotation-decay-0.001` under the rotation, a
+# number a seed. Under STE it is {glue:text}`quotient-ste-decay-0.001`: not even the sign is right without the term
+# $s_q-s_z$. That is what the law says of the two. But the law is a difference of two conditions, and it can hold while
+# neither does exactly. And one decay, one $\gamma$ and three seeds are one point of it, not the line.
+
+# %% tags=["hide-input"]
+strongest = list(study.cells)[-1]
+if runs.published and all(quotient.get((arm, strongest)) for arm in PAIR):
+    assert all(0.5 <= x <= 2 for x in quotient["rotation", strongest]) and max(quotient["STE", strongest]) < 0
+    falls = {key: separated(pair) for key, pair in size.items()}
+    assert falls["rotation", "decay 0"] == "lower" and falls["STE", "decay 0"] == "higher"
+    assert falls["rotation", strongest] == "not separated" and size["rotation", strongest].mean > 1
+    assert same["STE", "decay 0"] > 0.9 and same["rotation", "decay 0"] > 0.9
+    assert max(same["STE", strongest], same["rotation", strongest]) < 0.75
+    assert went["rotation", "decay 0"] > 100
 
 # %% [markdown]
 # ## Absolute and relative error
@@ -335,10 +367,28 @@ study.ratios([*metrics, "test_z_squared", "test_perplexity"], against="STE")
 # Test MSE at the stops.
 # ```
 #
+# **The absolute error praises the arm that reconstructs worse.** Rotation / STE it is
+# {glue:text}`quantisation-error-rotation-decay-0` without decay and
+# {glue:text}`quantisation-error-rotation-decay-0.001` with the strongest. The relative error is
+# {glue:text}`relative-error-rotation-decay-0` and {glue:text}`relative-error-rotation-decay-0.001`, and test MSE
+# {glue:text}`mse-rotation-decay-0` and {glue:text}`mse-rotation-decay-0.001`. Decay narrows the gap of the absolute
+# error in the mean and does not close it. That the rotation reconstructs worse here was no hypothesis of this page. It
+# is one start, k-means, from which it also loses with codes moved by the gradient ({doc}`10_ste_vs_rotation`).
+
+# %% tags=["hide-input"]
+if runs.published and all(primary.values()):
+    ends = [("rotation", cell) for cell in ("decay 0", strongest)]
+    quantisation, fitting, mse = (found[metric] for metric in metrics)
+    assert all(separated(quantisation[key]) == "lower" for key in ends)
+    assert all(separated(fitting[key]) == separated(mse[key]) == "higher" for key in ends)
+    assert quantisation[ends[0]].mean < quantisation[ends[1]].mean < 1
+
+# %% [markdown]
 # ## The hypotheses
 #
 # Each is judged by its intervals: *wrong* needs an interval on the other side, and where an interval leaves it open a
-# hypothesis is *not settled*. Hypotheses 1 and 3 count batches and seeds.
+# hypothesis is *not settled*. Hypotheses 1 and 3 count batches and seeds. Where only a part of what a hypothesis names
+# was run, the outcome is about that part, and the table says how large it is.
 
 
 # %% tags=["hide-input"]
@@ -346,6 +396,13 @@ def grown(arm: str, cell: str) -> list[float]:
     """How much |W|² has grown, by seed."""
     curve = study.curve(arm, cell, "decoder_squared")
     return (curve.iloc[:, -1] - curve.iloc[:, 0]).tolist() if len(curve) else []
+
+
+def so_far(parts, holds=bool) -> str:
+    """The outcome for the parts that were run, and how many these are."""
+    parts = list(parts)
+    run = [part for part in parts if part is not None]
+    return outcome(run, holds) + f" where run ({len(run)} of {len(parts)})" * (0 < len(run) < len(parts))
 
 
 def above_zero(pair) -> bool | None:
@@ -368,9 +425,9 @@ judged = {
     f"3. rotation, {most}: the two sides within a factor of 2": (
         ", ".join(f"{x:.2g}" for x in factors_of if x), outcome(factors_of, lambda x: 0.5 <= x <= 2)),
     "4. absolute error lower at every decay": (
-        ", ".join(f"{pair.mean:.2g}" for pair in absolute if pair), outcome(absolute, expects("lower"))),
+        ", ".join(f"{pair.mean:.2g}" for pair in absolute if pair), so_far(absolute, expects("lower"))),
     "4. relative error lower at no decay": (
-        ", ".join(f"{pair.mean:.2g}" for pair in relative if pair), outcome(relative, expects("higher"))),
+        ", ".join(f"{pair.mean:.2g}" for pair in relative if pair), so_far(relative, expects("higher"))),
 }  # fmt: skip
 pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"]).fillna("")
 
