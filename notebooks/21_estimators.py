@@ -11,7 +11,7 @@
 # # All estimators
 #
 # An estimator is what $z$ hears when the decoder sends $g=\partial L/\partial z_q$ to its code: the pull-back $G^\top
-# g$. This page lists every one that the module has, and the [rivals](#rivals): quantisers that change more than the
+# g$. This page lists every one that the module has, and the [rivals](#all-rivals): quantisers that change more than the
 # pull-back. Tables and pictures are made from `rotvq.ESTIMATORS` and `rotvq.rivals.QUANTIZERS`, so they cannot fall
 # behind the code. {doc}`02_one_equation` derives the family; here is the catalogue.
 

@@ -71,7 +71,7 @@ assert torch.equal(z_q, codes[nearest(sequence, codes)])  # the codes themselves
 #
 # ## The module
 #
-# `VectorQuantizer` is lookup, estimator and both losses. It answers `z_q, indices, loss`. The {ref}`rivals <rivals>`
+# `VectorQuantizer` is lookup, estimator and both losses. It answers `z_q, indices, loss`. The {ref}`rivals <all-rivals>`
 # answer the same call.
 
 # %%
