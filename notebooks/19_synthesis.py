@@ -289,8 +289,9 @@ pd.DataFrame.from_dict(rows, "index")
 # %% [markdown]
 # A warm-up costs its own steps, which are not counted. SF-DiVeQ decodes points *between* codes, so its error is not one
 # at the same rate ({doc}`16_rivals`). The first setting with the rotation is number {glue:text}`rank` of
-# {glue:text}`ranked`. Learning rates were varied for STE and the rotation alone ({doc}`12_gamma`). The
-# best of many is lucky in part: read the differences between neighbours as none.
+# {glue:text}`ranked`. None of the others had its learning rate varied; for STE and the rotation that is planned, and
+# {doc}`12_gamma` says how much of it was run. The best of many is lucky in part: read the differences between neighbours
+# as none.
 #
 # ## The effect over $r_0$ and time
 
