@@ -108,10 +108,11 @@ def heatmap(ax, pairs: Mapping[str, Mapping[str, Paired | None]]) -> None:
 
 
 def shade(ratio: float) -> tuple[tuple[float, ...], str]:
-    """The colour of a ratio in `heatmap`, and that of the text on it."""
+    """The colour of a ratio in `heatmap`, and black or white for the text on it: whichever has more contrast."""
     color = EFFECT(0.5 + 0.5 * math.log(ratio) / math.log(STRONG))
-    pale = 0.2126 * color[0] + 0.7152 * color[1] + 0.0722 * color[2] > 0.45
-    return color, "#000000" if pale else "#ffffff"
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # of WCAG: beyond 0.179 black wins
+    return color, "#000000" if luminance > 0.179 else "#ffffff"
 
 
 def _turned(columns: Sequence[str]) -> float:

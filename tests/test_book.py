@@ -78,14 +78,23 @@ NAMELESS = (
     "img:not([alt]), img[alt=''], .rv-figure:not([aria-label]),"
     " svg[role=img]:not([aria-label]):not([aria-labelledby]):not(mjx-container *)"
 )
-# relative luminance and contrast as in WCAG 2.1; of what is painted, text on the nearest background
+# relative luminance and contrast as in WCAG 2.1; of what is painted, text on the nearest background: in a figure the
+# last area painted under it, else that of the page
 CONTRAST = """(es) => es.map((e) => {
   const rgb = (s) => s.match(/[\\d.]+/g).map(Number);
   const lum = (c) => { const f = (x) => (x /= 255) <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;
                        return 0.2126 * f(c[0]) + 0.7152 * f(c[1]) + 0.0722 * f(c[2]); };
   const style = getComputedStyle(e), ink = lum(rgb(e instanceof SVGElement ? style.fill : style.color));
+  const box = e.getBoundingClientRect(), x = (box.left + box.right) / 2, y = (box.top + box.bottom) / 2;
+  const under = e instanceof SVGElement && [...e.ownerSVGElement.querySelectorAll("path, rect")].filter((p) => {
+    const fill = getComputedStyle(p).fill, area = p.getBoundingClientRect();
+    return fill !== "none" && (rgb(fill)[3] ?? 1) === 1 && !p.closest("defs")
+      && p.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING
+      && area.left <= x && x <= area.right && area.top <= y && y <= area.bottom;
+  }).pop();
   let b = e; while (b && (rgb(getComputedStyle(b).backgroundColor)[3] ?? 1) === 0) b = b.parentElement;
-  const paper = lum(rgb(getComputedStyle(b ?? document.documentElement).backgroundColor));
+  const page = getComputedStyle(b ?? document.documentElement).backgroundColor;
+  const paper = lum(rgb(under ? getComputedStyle(under).fill : page));
   return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
 })"""
 
