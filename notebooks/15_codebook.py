@@ -34,7 +34,7 @@ import pandas as pd
 
 from rotvq import plots, report, stats
 from rotvq.chapters import MAIN, PAIR, WARM, Block
-from rotvq.comparisons import close, counted, expects, nearer, outcome, times, within
+from rotvq.comparisons import close, counted, expects, nearer, outcome, separated, times, within
 from rotvq.figures import glue, style
 from rotvq.study import Study
 
@@ -125,21 +125,54 @@ glue("fig-stops", plots.effect_map(moves, against="STE", rows="cell", columns="s
 # The same ratios at every stop; in brackets where the interval holds 1.
 # ```
 #
-# ## Counts from 0 or from 1
+# ### What came out
 #
-# One line of code decides with what weight a code's start counts against its first batch. The ratios are counts from
-# 0 / counts from 1, at decay 0.99, for either estimator, on test images at the last stop. Usage is the share of the
-# codes that some latent chose, perplexity the number of codes that equal use would need.
+# The sentences from here on are about the committed records; each has an assertion behind it in the cell below.
+#
+# **The way the codes move decides about STE, and hardly about the rotation.** From uniform the rotation ends within a
+# few percent of the same error whether its codes follow the gradient or either EMA that was run. STE ends at
+# {glue:text}`mse-gradient-ste-uniform-1-k:.5f` with the gradient,
+# {glue:text}`mse-ema-0.99-from-1-ste-uniform-1-k:.5f` with EMA of decay 0.99 from counts 1, and
+# {glue:text}`mse-ema-0.8-from-0-ste-uniform-1-k:.5f` with decay 0.8 from counts 0.
+#
+# **So the sign turns.** From uniform codes moved by the gradient the rotation is far ahead,
+# {glue:text}`move-gradient-uniform-1-k`. With EMA 0.99 from counts 1 its lead is smaller,
+# {glue:text}`move-ema-0.99-from-1-uniform-1-k`. With decay 0.8 from counts 0, the settings of the paper's VQ-VAE, it is
+# behind at the last stop, {glue:text}`move-ema-0.8-from-0-uniform-1-k`, and not separated at step {glue:text}`first`.
+#
+# **The best start is the same for STE under both updates:** k-means after the warm-up, where it uses nearly all codes
+# and needs no remedy.
 
 # %% tags=["hide-input"]
+if runs.published:
+    ran = ["gradient", "EMA 0.99 from 1", "EMA 0.8 from 0"]
+    ends = {arm: [moves.mean(arm, f"{way}, uniform 1/K", "test_mse") for way in ran] for arm in PAIR}
+    assert max(ends["rotation"]) / min(ends["rotation"]) < 1.03
+    assert ends["STE"] == sorted(ends["STE"], reverse=True) and ends["STE"][0] > 1.9 * ends["STE"][2]
+    at = {way: moved["rotation", f"{way}, uniform 1/K"] for way in ran}
+    assert at["gradient"].high < at["EMA 0.99 from 1"].low and at["EMA 0.99 from 1"].high < 1 < at["EMA 0.8 from 0"].low
+    early = moves.pair("rotation", "EMA 0.8 from 0, uniform 1/K", against="STE", at=moves.steps[0])
+    assert separated(early) == "not separated"
+    for way in ran[:2]:
+        cells = [f"{way}, {start}" for start in MAIN | WARM]
+        assert min(cells, key=lambda cell: moves.mean("STE", cell, "test_mse")) == cells[2]
+        assert moves.values("STE", cells[2], "test_usage").min() > 0.98
+
+# %% [markdown]
+# ## Usage, and counts from 0 or from 1
+#
+# One line of code decides with what weight a code's start counts against its first batch. From uniform, by the way the
+# codes move: test MSE, the share of the codes that some latent chose, and perplexity, the number of codes that equal
+# use would need.
+
+# %% tags=["hide-input"]
+lines = Study(runs, Block(updates, {f"{name}, uniform 1/K": arm | MAIN["uniform 1/K"] for name, arm in PAIR.items()}))
 counts = Study(runs, Block({way: updates[way] for way in ("EMA 0.99 from 1", "EMA 0.99 from 0")}, both))
-lines = Study(runs, Block(updates, both))
-report.glue_all("used", counts.pairs("test_usage", against="EMA 0.99 from 1"))
-report.glue_all("level", {key: f"{100 * lines.mean(*key, 'test_usage'):.1f} %" for key in lines.members})
-counts.ratios(["test_mse", "test_usage", "test_perplexity"], against="EMA 0.99 from 1")
-
-# %% tags=["hide-input"]
+report.glue_all("level", {key: f"{100 * lines.mean(*key, 'test_usage'):.0f} %" for key in lines.members})
+report.glue_all("mse", {key: lines.mean(*key, "test_mse") for key in lines.members})
+glue("first", f"{moves.steps[0]:,}")
 glue("fig-counts", plots.curves(lines, ["perplexity", "q_norm"], cells=["STE, uniform 1/K", "rotation, uniform 1/K"]))
+lines.levels(["test_mse", "test_usage", "test_perplexity"])
 
 # %% [markdown]
 # ```{glue:figure} fig-counts
@@ -147,6 +180,11 @@ glue("fig-counts", plots.curves(lines, ["perplexity", "q_norm"], cells=["STE, un
 #
 # Perplexity of the codes that a batch uses, and the mean norm of these codes, from uniform, by the way the codes move.
 # ```
+#
+# STE uses {glue:text}`level-gradient-ste-uniform-1-k` of its codes with the gradient and
+# {glue:text}`level-ema-0.99-from-1-ste-uniform-1-k` with EMA 0.99 from counts 1; with decay 0.8 and counts 0,
+# {glue:text}`level-ema-0.8-from-0-ste-uniform-1-k`. These two differ in decay and in counts, and the arm that would
+# tell the two apart, decay 0.99 from counts 0, was not run. The rotation uses nearly all codes each time.
 #
 # ## The collapse after the warm-up
 #
@@ -157,6 +195,9 @@ glue("fig-counts", plots.curves(lines, ["perplexity", "q_norm"], cells=["STE, un
 after = [f"{update}, k-means after warm-up" for update in ("gradient", "EMA 0.99 from 1")]
 inside = ["perplexity", "r", "theta_deg", "z_norm", "q_norm", "gradient_ratio"]
 glue("fig-after", plots.curves(moves, inside, cells=after))
+held = ("rotation", after[1]) in moves.members
+glue("most-r", moves.curve("rotation", after[1], "r").mean().max() if held else 0)
+glue("left", 512 * moves.mean("rotation", after[1], "test_usage") if held else 0)
 
 # %% [markdown]
 # ```{glue:figure} fig-after
@@ -165,6 +206,24 @@ glue("fig-after", plots.curves(moves, inside, cells=after))
 # Six numbers of the training batches after the warm-up: codes moved by the gradient, and by EMA.
 # ```
 #
+# EMA softens the collapse and does not prevent it. With the gradient the codes stay behind: latents come to point away
+# from their codes, at mean angles beyond 90°, and shrink while $r$ grows far above 1. With EMA neither happens: the
+# angle stays below 45° and $r$ never exceeds {glue:text}`most-r:.2f` in the mean. And yet the perplexity falls within a
+# hundred steps, and {glue:text}`left:.0f` of 512 codes are in use at the end. So codes that cannot follow, and an $r$
+# that grows, belong to the worst of the collapse with the gradient, but usage falls without either. What makes it fall
+# is not separated by the arms of this page.
+
+# %% tags=["hide-input"]
+if runs.published:
+    with_gradient, with_ema = ({name: moves.curve("rotation", cell, name).mean() for name in inside} for cell in after)
+    assert with_gradient["theta_deg"].max() > 120 and with_gradient["r"].max() > 5
+    assert with_ema["theta_deg"].max() < 45 and with_ema["r"].max() < 1.1
+    assert with_ema["perplexity"][100] < 0.2 * with_ema["perplexity"][1]
+    assert moves.values("rotation", after[1], "test_usage").max() < 0.15
+    assert ("EMA 0.99 from 0", "STE, uniform 1/K") not in lines.members
+    assert min(lines.mean(way, "rotation, uniform 1/K", "test_usage") for way in ran) > 0.95
+
+# %% [markdown]
 # ## Sizes, and normalised codes
 
 # %% tags=["hide-input"]
@@ -205,10 +264,11 @@ uniform, fitted, warmed = MAIN | WARM
 emas = list(updates)[1:]
 
 
-def effect(cell: str, seeds=None):
-    """Test MSE, rotation / STE, over these seeds."""
+def same_seeds(cell: str, other: str):
+    """Test MSE, rotation / STE, in a cell, over the seeds that were run in another."""
+    seeds = every.values("rotation", other, "test_mse").index.intersection(every.values("STE", other, "test_mse").index)
     both = pd.concat([every.values(arm, cell, "test_mse") for arm in ("rotation", "STE")], axis=1, join="inner")
-    both = both[both.index.isin(both.index if seeds is None else seeds)]
+    both = both[both.index.isin(seeds)]
     return stats.ratio(*both.to_numpy().T.tolist()) if len(both) else None
 
 
@@ -223,22 +283,24 @@ def signed(two) -> bool | None:
 
 collapse = every.pair("rotation", f"gradient, {warmed}", against="STE")
 after_ema = {update: every.pair("rotation", f"{update}, {warmed}", against="STE") for update in emas}
-plain = every.pair("rotation", f"gradient, {uniform}", against="STE")
-forgotten = {update: every.pair("rotation", f"{update}, {uniform}", against="STE") for update in emas[1:]}
+forgotten = {
+    update: [same_seeds(f"{way}, {uniform}", f"{update}, {uniform}") for way in (update, "gradient")]
+    for update in emas[1:]
+}
 usage = counts.pair("EMA 0.99 from 0", f"STE, {uniform}", "test_usage", against="EMA 0.99 from 1")
 side = {uniform: "lower", fitted: "higher"}
 signs = {f"{size}, {start}": every.pair("rotation", f"{size}, {start}", against="STE")
          for size in ("K = 64", "K = 2048") for start in side}  # fmt: skip
-small = effect(f"d = 8, {fitted}")
-large = effect(f"gradient, {fitted}", every.values("STE", f"d = 8, {fitted}", "test_mse").index)
+small, large = (same_seeds(cell, f"d = 8, {fitted}") for cell in (f"d = 8, {fitted}", f"gradient, {fitted}"))
 sphere = every.pair("rotation", f"normalised, {fitted}", against="STE")
 judged = {
     "1. after the warm-up, gradient: the rotation is higher": (
         counted(collapse), outcome([collapse], expects("higher"))),
-    "1. after the warm-up, EMA: within 10 % of STE": (listed(after_ema), outcome(after_ema.values(), within(0.10))),
-    "2. uniform, counts from 0: nearer to 1 than with the gradient": (
-        listed(forgotten | {"gradient": plain}),
-        outcome([pair and plain and (pair, plain) for pair in forgotten.values()], nearer)),
+    **{f"1. after the warm-up, {update}: within 10 % of STE": (counted(pair), outcome([pair], within(0.10)))
+       for update, pair in after_ema.items()},
+    **{f"2. uniform, {update}: nearer to 1 than with the gradient": (
+        listed(dict(zip((update, "gradient"), two))), outcome([tuple(two) if all(two) else None], nearer))
+       for update, two in forgotten.items()},
     "3. uniform, STE, EMA 0.99: usage from 0 and from 1 differs by a factor of 2": (
         counted(usage), outcome([usage], lambda pair: {True: False, False: True}.get(within(1.0)(pair)))),
     "4. both sizes: below 1 from uniform, above 1 from k-means": (
@@ -250,12 +312,43 @@ judged = {
 pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 
 # %% [markdown]
+# **Hypothesis 1 is wrong** for the one EMA that was run after the warm-up. The error of the rotation is
+# {glue:text}`move-ema-0.99-from-1-k-means-after-warm-up` that of STE, where the gradient gives
+# {glue:text}`move-gradient-k-means-after-warm-up`.
+#
+# **Hypothesis 2 held** for decay 0.8, on three pairs. But nearer to 1 is not level: the ratio passed it. Decay 0.99
+# from counts 0 was not run.
+#
+# **Hypotheses 3 to 6 were not run**: no counts from 0 at decay 0.99, no other sizes, no normalised codes. They stay as
+# they were written.
+#
+# **Not predicted**: that the rotation from uniform ends at one error whatever moves its codes, and that the paper's own
+# EMA takes its lead away. From k-means codes EMA does not help the rotation against STE, either:
+# {glue:text}`move-ema-0.99-from-1-k-means`.
+#
+# **A sceptic would say** that three seeds and 2,000 steps are few, that the lead of STE with decay 0.8 appears only at
+# the last stop, and that its usage was still rising then. All true.
+
+# %% tags=["hide-input"]
+if runs.published:
+    verdict = {row: word for row, (_, word) in judged.items()}
+    assert verdict["1. after the warm-up, EMA 0.99 from 1: within 10 % of STE"] == "wrong"
+    assert verdict["2. uniform, EMA 0.8 from 0: nearer to 1 than with the gradient"] == "held"
+    assert all(word == "not run" for row, word in verdict.items() if row[0] in "3456" or "0.99 from 0" in row)
+    assert forgotten["EMA 0.8 from 0"][0].n == 3 and forgotten["EMA 0.8 from 0"][0].mean > 1
+    assert moved["rotation", "EMA 0.99 from 1, k-means"].low > 1
+    rising = lines.curve("EMA 0.8 from 0", "STE, uniform 1/K", "perplexity").mean()
+    assert rising[2000] > 1.1 * rising[1500]
+
+# %% [markdown]
 # ## What it cost, and what it does not show
 #
-# The page shows {glue:text}`coverage`: {glue:text}`core-hours:.2f` core-hours of one CPU thread each,
-# {glue:text}`seconds-per-run:.0f` seconds a run, the thirty runs of {doc}`10_ste_vs_rotation` included. Its records are
-# {glue:text}`status`; an unverified one was made before the code last changed. Of the runs {glue:text}`diverged`
-# diverged. They show a network of some 20 thousand weights on 28 × 28 grey images, one learning rate, one commitment
-# weight, 2,000 steps, five seeds for the updates and three for the sizes. Decay and count were not crossed: decay 0.8
-# was run with counts from 0 alone. Revival of dead codes is a matter of {doc}`16_rivals`. The `full` profile, ten seeds
-# and 30,000 steps at batch 128 on a GPU, is the same notebook with `profile: full`; it has not been run.
+# The page shows {glue:text}`coverage`, the thirty of {doc}`10_ste_vs_rotation` included. They took
+# {glue:text}`core-hours:.2f` core-hours of one CPU thread each, {glue:text}`seconds-per-run:.0f` seconds a run;
+# {glue:text}`diverged` of them diverged. Their records are {glue:text}`status`; an unverified one was made before the
+# code last changed.
+#
+# They show a network of some 20 thousand weights on 28 × 28 grey images, one learning rate, one commitment weight and
+# 2,000 steps. Decay and count are not crossed: decay 0.8 is planned with counts from 0 alone. Revival of dead codes is
+# a matter of {doc}`11_initialisation` and {doc}`16_rivals`. The `full` profile, ten seeds and 30,000 steps at batch 128
+# on a GPU, is the same notebook with `profile: full`; it has not been run.

@@ -33,7 +33,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from rotvq import plots, report
-from rotvq.chapters import CHAPTERS, MAIN, PAIR, Block
+from rotvq.chapters import CHAPTERS, MAIN, PAIR, WARM, Block
 from rotvq.comparisons import counted, expects, outcome, separated, times, within
 from rotvq.figures import SPARE, WIDTH, Figure, glue, style
 from rotvq.study import Study
@@ -68,7 +68,7 @@ plt.rcParams.update(style())
 # %%
 PARTS = {"STE, EMA": {"estimator": "ste", "update": "ema"}, "STE, revival": {"estimator": "ste", "revival": "unused"}}
 runs = report.gather("16_rivals", profile, records=records, engine=engine, device=device,
-                     steps=steps, seeds=seeds, also=[Block(PAIR | PARTS, MAIN)])  # fmt: skip
+                     steps=steps, seeds=seeds, also=[Block(PAIR | PARTS, MAIN | WARM)])  # fmt: skip
 rivals = CHAPTERS["16_rivals"].blocks["rivals"].arms
 own = {arm: rivals[arm] for arm in ("FSQ", "SimVQ, STE", "SimVQ, rotation")}
 started = PAIR | {arm: fields for arm, fields in rivals.items() if arm not in own}
@@ -221,7 +221,7 @@ glue("fig-stops", plots.effect_map(late, against=remedy[0], rows="arm", columns=
 # The two parts of it alone, from runs of {doc}`15_codebook` and {doc}`11_initialisation`, against STE with neither:
 
 # %% tags=["hide-input"]
-parts = Study(runs, Block({"STE": started["STE"]} | PARTS | {remedy[0]: rivals[remedy[0]]}, MAIN))
+parts = Study(runs, Block({"STE": started["STE"]} | PARTS | {remedy[0]: rivals[remedy[0]]}, MAIN | WARM))
 report.glue_all("part", parts.pairs(against="STE"))
 parts.table(against="STE")
 
@@ -333,10 +333,12 @@ if runs.published:
 # %% [markdown]
 # ## What it cost, and what it does not show
 #
-# The page shows {glue:text}`coverage`: {glue:text}`core-hours:.2f` core-hours of one CPU thread each,
-# {glue:text}`seconds-per-run:.0f` seconds a run, the runs of other chapters that it compares with included. Its
-# records are {glue:text}`status`; an unverified one was made before the code last changed. Of the runs
-# {glue:text}`diverged` diverged. A network of some 20 thousand weights, 28 × 28 grey images, 512 codes, 2,000 steps and so few seeds do
-# not rank methods at large. The arms differ in parameters, too: FSQ adds two small linear maps, SimVQ one of
-# $d \times d$, Gumbel-softmax one of $d \times K$. The `full` profile, ten seeds and 30,000 steps
-# at batch 128 on a GPU, is the same notebook with `profile: full`; it has not been run.
+# The page shows {glue:text}`coverage`, those of other chapters that it compares with included. They took
+# {glue:text}`core-hours:.2f` core-hours of one CPU thread each, {glue:text}`seconds-per-run:.0f` seconds a run;
+# {glue:text}`diverged` of them diverged. Their records are {glue:text}`status`; an unverified one was made before the
+# code last changed.
+#
+# A network of some 20 thousand weights, 28 × 28 grey images, 512 codes, 2,000 steps and so few seeds do not rank
+# methods at large. The arms differ in parameters, too: FSQ adds two small linear maps, SimVQ one of $d \times d$,
+# Gumbel-softmax one of $d \times K$. The `full` profile, ten seeds and 30,000 steps at batch 128 on a GPU, is the same
+# notebook with `profile: full`; it has not been run.
