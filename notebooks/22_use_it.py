@@ -71,8 +71,8 @@ assert torch.equal(z_q, codes[nearest(sequence, codes)])  # the codes themselves
 #
 # ## The module
 #
-# `VectorQuantizer` is lookup, estimator and both losses. It answers `z_q, indices, loss`. The {ref}`rivals <all-rivals>`
-# answer the same call.
+# `VectorQuantizer` is lookup, estimator and both losses. It answers `z_q, indices, loss`. The
+# {ref}`rivals <all-rivals>` answer the same call.
 
 # %%
 vq = VectorQuantizer(dim, codebook_size, estimator="rotation")
