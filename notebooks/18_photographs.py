@@ -213,7 +213,8 @@ if runs.published:
 # %% [markdown]
 # ## A look at images
 #
-# Two runs trained while this page was made, {glue:text}`live-steps` steps from k-means, tested on fold 0:
+# Two runs trained while this page was made, {glue:text}`live-steps` steps from k-means, tested on fold 0. One seed
+# and a part of the steps: an illustration, and no result.
 
 # %% tags=["hide-input"]
 report.glue_all("", {"live-steps": live_steps})
