@@ -19,8 +19,9 @@ from tyro.conf import Positional
 from rotvq import chapters, engines, ranks
 from rotvq import grid as grids
 from rotvq import verify as verification
-from rotvq.config import FIELDS, Config
+from rotvq.config import CONTROLS, FIELDS, Config
 from rotvq.config import device as find_device
+from rotvq.estimators import ESTIMATORS
 from rotvq.records import Records
 from rotvq.sources import DataError
 from rotvq.train import train as train_one
@@ -47,6 +48,8 @@ def train(config: Annotated[Config, tyro.conf.arg(name="")], device: str = "cpu"
         return 0
     with ranks.joined(device) as own:
         first = ranks.world()[0] == 0
+        if ranks.world()[1] > 1 and (name := _batchwise(config)):
+            raise ValueError(f"{name} looks at a whole batch, which ranks do not share: train it in one process")
         resume = store.folder / f"{config.id}.resume" if store else None
         fn = partial(train_one, progress=first and sys.stderr.isatty(), resume=resume)
         if store is None or not first:
@@ -144,6 +147,13 @@ def claims() -> None:
 
 
 ELSEWHERE = {command.__name__ for command in (book, claims)}  # a module and a parser of their own
+
+
+def _batchwise(config: Config) -> str | None:
+    """What of a run looks at all latents of a batch without a reduction over ranks: another run on each of them."""
+    fields = [name for name in CONTROLS if getattr(config, name) != getattr(Config(), name)]
+    pooled = [f"estimator {config.estimator!r}"] * ESTIMATORS[config.estimator].pooled
+    return next(iter([*fields, *pooled, *[f"quantizer {config.quantizer!r}"] * (config.quantizer == "dynamic")]), None)
 
 
 def _shown(configs: Sequence[Config]) -> str:

@@ -67,6 +67,16 @@ def test_train_prints_and_records_once(call, tmp_path):
     assert call(*words, "--records", tmp_path, "--dry-run")[1].splitlines()[1].startswith("0 of 1 runs missing")
 
 
+@pytest.mark.parametrize("words", [("--gain", "learned"), ("--gamma-rule", "over_r"), ("--centre-offset", 1.0),
+                                   ("--estimator", "mean_scale"), ("--quantizer", "dynamic")])  # fmt: skip
+def test_what_each_rank_would_see_otherwise_is_refused(call, monkeypatch, words):
+    assert call("train", *words)[0] == 0
+    monkeypatch.setattr(cli.ranks, "world", lambda: (0, 2))
+    status, out, err = call("train", *words)
+    assert status == 2 and out == "" and "train it in one process" in err
+    assert call("train")[0] == 0  # what reduces over ranks is shared
+
+
 REFUSED = [
     (["train", "--estimator", "magic"], "unknown estimator 'magic': one of ste, rotation"),
     (["train", "--codebook-size", "0"], "codebook_size is 0: it must be at least 1"),
