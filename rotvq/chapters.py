@@ -102,6 +102,12 @@ LADDER = {
     "zero": {"estimator": "zero"},
 }
 EMA = {"update": "ema"}
+REMEDY = {f"{name}, EMA, revival": {**arm, **EMA, "revival": "unused"} for name, arm in PAIR.items()}
+
+
+def gammas(*values: float) -> dict[str, Fields]:
+    return {f"{name}, γ = {g:g}": {**arm, "gamma": g} for g in values for name, arm in PAIR.items()}
+
 
 CHAPTERS = {
     "10_ste_vs_rotation": Chapter(2.0, {
@@ -120,10 +126,10 @@ CHAPTERS = {
                               for s in (0.1, 10.0)}, FEW),
     }),
     "12_gamma": Chapter(1.5, {
-        "gamma": Block({f"{name}, γ = {g:g}": {**arm, "gamma": g} for g in (0.01, 0.05, 0.25, 1.0, 5.0)
-                        for name, arm in PAIR.items()}, MAIN, FEW),
+        "gamma": Block(gammas(0.01, 0.05, 0.25, 1.0, 5.0), MAIN, FEW),
+        "wider": Block(gammas(0.002, 25.0, 125.0), MAIN, FEW),
         "rate": Block({f"{name}, rate {lr:g}": {**arm, "lr": lr} for lr in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-                       for name, arm in PAIR.items()}, MAIN, FEW),
+                       for name, arm in PAIR.items()}, MAIN),
         "sgd": Block({f"{name}, SGD {lr:g}": {**arm, "optimizer": "sgd", "lr": lr} for lr in (0.1, 0.3, 1.0)
                       for name, arm in PAIR.items()}, MAIN, FEW),
     }),
@@ -166,9 +172,8 @@ CHAPTERS = {
             "dynamic STE": {"quantizer": "dynamic"},
             "exact": {"quantizer": "exact"},
             "Hessian": {"quantizer": "hessian"},
-            "STE, EMA, revival": {**STE, **EMA, "revival": "unused"},
-            "rotation, EMA, revival": {**ROTATION, **EMA, "revival": "unused"},
-        }, MAIN),
+        } | REMEDY, MAIN),
+        "confirm": Block(REMEDY, MAIN, CONFIRM),
     }),
     "17_balance_law": Chapter(0.8, {
         "decay": Block({f"{name}, decay {wd:g}": {**arm, "weight_decay": wd} for wd in (0.0, 1e-4, 1e-3)
