@@ -65,7 +65,7 @@ def _scores(z: Tensor, codes: Tensor, bias: Tensor) -> Tensor:
     On a CPU as a convolution of 1 x 1: where the processor has AVX-512 and is not Intel's, MKL leaves it unused and
     oneDNN does not, which halves the time.
     """
-    if z.device.type != "cpu" or z.dtype != torch.float32:
+    if z.device.type != "cpu" or z.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
         return F.linear(z, codes, bias)
     images = z.view(IMAGES, -1, 1, z.shape[1]).permute(0, 3, 1, 2)  # channels last
     return F.conv2d(images, codes[:, :, None, None], bias).permute(0, 2, 3, 1).reshape(len(z), len(codes))

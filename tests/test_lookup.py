@@ -131,6 +131,24 @@ def test_memory_argument_does_not_change_the_answer():
     assert torch.equal(nearest(z, codes, memory=1 << 14), nearest(z, codes))
 
 
+@pytest.mark.parametrize("n", (1, 15, 16, 17, 2049))
+def test_batches_of_any_size(n):
+    """Products are taken of 16 images of latents: what fills the last of them up must not be seen."""
+    torch.manual_seed(n)
+    z, codes = torch.randn(n, 32), torch.randn(512, 32)
+    want, lead = oracle(z, codes)
+    for got in (nearest(z, codes), nearest(torch.cat([z, 1e3 * z]), codes)[:n]):
+        assert not ((got != want) & (lead > 1e-6)).any()
+
+
+def test_without_onednn(monkeypatch):
+    torch.manual_seed(0)
+    z, codes = torch.randn(700, 32), torch.randn(512, 32)
+    want, lead = oracle(z, codes)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not ((nearest(z, codes) != want) & (lead > 1e-6)).any()
+
+
 LARGE = """
 import resource, torch
 torch.set_num_threads(1)
