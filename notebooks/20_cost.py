@@ -42,6 +42,7 @@ import torch
 
 from rotvq import benchmark, provenance
 from rotvq.chapters import stores_folder
+from rotvq.estimators import ESTIMATORS
 from rotvq.figures import Arm, Figure, glue, style, used
 from rotvq.timing import ratio
 
@@ -281,7 +282,9 @@ above = (extra.bytes - 4 * extra.N * extra.d) / 2**20
 sizes = [record["result"]["bytes"] for cell, record in found.items() if cell.kind == "step" and cell.threads == 1]
 less = [size["library"] / size["rotvq"] for size in sizes if "library" in size]
 glue("above", above.max())
-glue("above-where", "N = {N:,}, d = {d}, K = {K:,}".format(**extra.loc[above.idxmax()]))
+most = extra.loc[above.idxmax()]
+glue("above-where", "N = {N:,}, d = {d}, K = {K:,}".format(**most))
+glue("returned", (4 * (most.N + most.K) * most.d + 8 * most.N) / 2**20)
 glue("less-least", min(less))
 glue("less-most", max(less))
 
@@ -422,24 +425,36 @@ slow = [where for where, row in bare.items() if row is not None and row.ratio.me
 glue("bare-slow", f"{len(slow)} of {sum(row is not None for row in bare.values())}")
 wide = max((c for c in found if (c.kind, c.n, c.threads) == ("step", n, 1)), key=lambda c: (c.d, c.k))
 glue("wide", f"N = {short(wide.n)}, d = {wide.d}, K = {short(wide.k)}")
-glue("product-share", against(wide, "product", "rotvq").median)
+glue("product-share", against(wide, "rotvq", "product").median)
 eager = [row.ratio.median for row in step[(step.arm == "rotvq") & step.ratio.notna()].itertuples()]
+glue("inner", ESTIMATORS["rotation"].cost)
 glue("kernel-least", min(eager))
 glue("kernel-most", max(eager))
 bound = [f"{'≤' if row.side == 'at most' else '≥'} {row.bound:g}" for row in goals.itertuples()]
 pd.DataFrame({"bound": bound, "measured": goals.measured.map("{:.2f}".format), "met": goals.met}, index=goals.index)
 
 # %% [markdown]
-# {glue:text}`met` of {glue:text}`goals` are met. {glue:text}`missed` In {glue:text}`bare-slow` of the sizes with a goal
-# against the floor, torch's matrix product alone, tile by tile, takes longer than the goal allows a whole step in eager
-# mode: there the kernel of the floor is that much faster than the product of torch's library. One more goal is not
-# about cost, to be right on a list of hard inputs: the tests of the quantiser hold it.
+# {glue:text}`met` of {glue:text}`goals` are met. {glue:text}`missed` One more goal is not about cost, to be right on a
+# list of hard inputs: the tests of the quantiser hold it.
+#
+# **The product.** In {glue:text}`bare-slow` of the sizes with a goal against the floor, `torch.mm` alone, tile by tile,
+# takes longer than the goal allows a whole step in eager mode. On this processor that product does not use AVX-512. So
+# `rotvq` takes its scores as a convolution of 1 × 1, which torch gives to another library, oneDNN. At
+# {glue:text}`wide` the whole step, backward pass included, takes {glue:text}`product-share:.2f` times as long as that
+# bare product.
+#
+# **The memory.** At {glue:text}`above-where`, what a step returns, $z_q$ and the gradients of $z$ and of the codes,
+# already takes {glue:text}`returned:.0f` MiB beyond the size of the latents. No implementation can meet the goal there.
+#
+# **The training step.** The pull-back of the rotation forms the directions of $z$ and $q$ and takes
+# {glue:text}`inner` inner products a vector; that of STE does nothing. A combination of $z$, $q$ and $g$ whose
+# coefficients come from five inner products would need fewer passes, and lose its precision near a half turn.
 #
 # What is left between `rotvq` and the floor is {glue:text}`kernel-least:.1f` to {glue:text}`kernel-most:.1f` times its
-# time. It goes into the product itself, which takes torch's library {glue:text}`product-share:.0%` of the time of the
-# step at {glue:text}`wide`; into writing the scores and reading them again for the argmax; into separate passes over
-# the latents for the losses and the pull-back; and, where the step is short, into calls of torch. A kernel of our own
-# would bring that factor at most. It would also bring a compiler into the installation, so the module leaves it out.
+# time. It goes into writing the scores and reading them again for the argmax; into separate passes over the latents for
+# the losses and the pull-back; into fresh pages for what is returned; and, where the step is short, into calls of
+# torch. A kernel of our own would bring that factor at most. It would also bring a compiler into the installation, so
+# the module leaves it out.
 
 # %% tags=["hide-input"]
 if bandwidth:
