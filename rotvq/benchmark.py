@@ -150,7 +150,7 @@ ARMS: Mapping[str, Mapping[str, Callable]] = {
         "matrix": _alone(lambda: peers()[1].matrix),
     },
     "training": {
-        "ste": _ours(estimator="ste"), "rotvq": _ours(),
+        "ste": _ours(estimator="ste"), "rotvq": _ours(), "bare": _other("bare"),
         "library_ste": _other("Library", False), "library": _other("Library"),
     },
 }  # fmt: skip

@@ -47,7 +47,7 @@ def test_the_floor_gives_ties_to_the_lowest_index():
 PEERS = {
     "library": (quantizers.Library, (), "rotation"), "library_ste": (quantizers.Library, (False,), "ste"),
     "taming": (quantizers.Taming, (), "ste"), "matrix": (quantizers.Matrix, (), "rotation"),
-    "paper": (quantizers.Paper, (), "rotation"),
+    "paper": (quantizers.Paper, (), "rotation"), "bare": (quantizers.bare, (), "rotation"),
 }  # fmt: skip
 
 

@@ -8,9 +8,11 @@ from torch.nn import functional as F
 from vector_quantize_pytorch import VectorQuantize
 from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
 
+from rotvq import VectorQuantizer
+from rotvq.chunks import rowwise
 from rotvq.interface import Quantized
 
-__all__ = ["Learned", "Library", "Matrix", "Paper", "Taming", "matrix", "paper", "rotate_to", "textbook"]
+__all__ = ["Learned", "Library", "Matrix", "Paper", "Taming", "bare", "matrix", "paper", "rotate_to", "textbook"]
 
 
 def textbook(z: Tensor, q: Tensor) -> Tensor:
@@ -133,3 +135,34 @@ class Paper(_Flat):
             self.sums.lerp_(chosen.t() @ z, 1 - self.decay)
             self.codes.copy_(self.sums / self.counts.clamp_min(1e-5).unsqueeze(1))
         return paper(z, q), indices, (z - q).square().mean()
+
+
+class _Bare(torch.autograd.Function):
+    """The rotation from five inner products, without care for half turns or for norms that are 0, tiny or huge."""
+
+    @staticmethod
+    def forward(ctx, z, q):
+        ctx.save_for_backward(z, q)
+        return q.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        return rowwise(_combine, g.contiguous(), *(x.contiguous() for x in ctx.saved_tensors)), None
+
+
+def _combine(g: Tensor, z: Tensor, q: Tensor) -> Tensor:
+    """``r R^T g`` as a sum of g, z and q."""
+    norm_z, norm_q = (torch.linalg.vector_norm(x, dim=-1, keepdim=True) for x in (z, q))
+    zq, zg, qg = ((x * y).sum(-1, keepdim=True) for x, y in ((z, q), (z, g), (q, g)))
+    r, along = norm_q / norm_z, (zg / norm_z + qg / norm_q) / (1 + zq / (norm_z * norm_q))
+    return torch.mul(g, r).addcmul_(z, r * (2 * qg / norm_q - along) / norm_z).addcmul_(q, -r * along / norm_q)
+
+
+class _BareRotation(nn.Module):
+    def forward(self, z: Tensor, q: Tensor) -> Tensor:
+        return _Bare.apply(z, q.detach())
+
+
+def bare(codes: Tensor) -> VectorQuantizer:
+    """Ours with the least that the rotation costs in torch's operations: what a training step could save at most."""
+    return VectorQuantizer(codes.shape[1], len(codes), _BareRotation(), init=codes)
