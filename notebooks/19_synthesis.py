@@ -115,6 +115,21 @@ rival = Study(runs, Block(PAIR, CHAPTERS[HOME].blocks["explore"].cells), Block(r
 best = {arm: place for arm, (_, place) in rival.best("validation_mse").items()}
 suited = {arm: rival.pair(arm, best[arm], against=("STE", best["STE"])) if arm in best and "STE" in best else None
           for arm in ("rotation", *remedies)}  # fmt: skip
+
+
+def confirmed(start: str):
+    """rotation / STE on fresh seeds, each at the γ that it took on the seeds that explore."""
+    blocks = [block for name, block in CHAPTERS["12_gamma"].blocks.items() if name.startswith("confirm")]
+    fresh = Study(runs, *(block for block in blocks if start in block.cells))
+    return known(fresh, start, arm="rotation, own γ", against="STE, own γ")
+
+
+own_gamma = {start: confirmed(start) for start in MAIN}
+both = {start: known(study, f"EMA and revival, {start}") for start in MAIN}
+report.glue_all("own-γ", {start: entry.pair for start, entry in own_gamma.items()})
+report.glue_all("both", {start: entry.pair for start, entry in both.items()})
+report.glue_all("own-seeds", {start: entry.seeds for start, entry in own_gamma.items()})
+report.glue_all("both-seeds", {start: entry.seeds for start, entry in both.items()})
 report.glue_all("best-start", {arm: best.get(arm, "not run") for arm in (*PAIR, *remedies)})
 report.glue_all("best", suited)
 report.glue_all("", {"short": f"{starts.last:,}"})
@@ -133,7 +148,11 @@ report.glue_all("", {"short": f"{starts.last:,}"})
 # 4. **Which part** ({glue:text}`how-seeds-uniform-1-k`). From short codes the gain alone, $rI$, changes test MSE by
 #    {glue:text}`part-r-i-uniform-1-k`, the turn alone, $R$, by {glue:text}`part-r-uniform-1-k`. From k-means codes they
 #    change it by {glue:text}`part-r-i-k-means` and {glue:text}`part-r-k-means`.
-# 5. **Each from the start that suits it** on validation images, relative to STE from {glue:text}`best-start-ste`: the
+# 5. **Each at its own commitment weight**: {glue:text}`own-γ-uniform-1-k` from uniform
+#    ({glue:text}`own-seeds-uniform-1-k`), {glue:text}`own-γ-k-means` from k-means ({glue:text}`own-seeds-k-means`).
+# 6. **With the plain remedy, EMA and revival, in both**: {glue:text}`both-uniform-1-k` from uniform
+#    ({glue:text}`both-seeds-uniform-1-k`), {glue:text}`both-k-means` from k-means ({glue:text}`both-seeds-k-means`).
+# 7. **Each from the start that suits it** on validation images, relative to STE from {glue:text}`best-start-ste`: the
 #    rotation, from {glue:text}`best-start-rotation`, {glue:text}`best-rotation`; STE with EMA and revival, from
 #    {glue:text}`best-start-ste-ema-revival`, {glue:text}`best-ste-ema-revival`; the rotation with them, from
 #    {glue:text}`best-start-rotation-ema-revival`, {glue:text}`best-rotation-ema-revival`.
@@ -144,6 +163,9 @@ report.glue_all("", {"short": f"{starts.last:,}"})
 if runs.published and all(entry.pair for entry in main.values()):
     assert separated(main["uniform 1/K"].pair) == "lower" and main["k-means"].pair.mean > 1
     assert separated(main["k-means after warm-up"].pair) == "higher"
+    words = [separated(entry.pair) for entry in own_gamma.values() if entry.pair]
+    assert words in ([], ["lower", "higher"])
+    assert all(separated(entry.pair) == "higher" for entry in both.values() if entry.pair)
     means = [starts.mean("STE", start, "test_mse") for start in COLUMNS]
     assert max(means) / min(means) > 1 / main["uniform 1/K"].pair.mean  # the start alone, with STE, changes more
 
@@ -188,7 +210,7 @@ by_start
 
 # %% tags=["hide-input"]
 GRIDS = {  # each at its own value: the field, its values, what is set beside it
-    "own γ": ("gamma", (0.01, 0.05, 0.25, 1.0, 5.0), {}),
+    "own γ": ("gamma", (0.002, 0.01, 0.05, 0.25, 1.0, 5.0, 25.0, 125.0), {}),
     "own rate": ("lr", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), {}),
     "SGD, own rate": ("lr", (0.1, 0.3, 1.0), {"optimizer": "sgd"}),
 }
@@ -224,6 +246,7 @@ by_setting = {}
 for what in SETTINGS:
     by_setting[what] = {start: known(study, f"{what}, {start}") for start in COLUMNS if among({f"{what}, {start}": 0})}
 by_setting |= {name: {start: Entry(tunings[name, start]) for start in MAIN} for name in GRIDS}
+by_setting["own γ"] |= {start: entry for start, entry in own_gamma.items() if entry.pair}
 unrun = [what for what, row in by_setting.items() if not any(entry.pair for entry in row.values())]
 by_setting = {what: row for what, row in by_setting.items() if what not in unrun}
 glue("unrun-settings", "; ".join(unrun) or "nothing")
@@ -361,18 +384,20 @@ report.glue_all("how-seeds", {start: mechanism["rI", start].seeds for start in M
 #   {glue:text}`how-turn-with-gain-k-means` from k-means. What the gain adds to the turn:
 #   {glue:text}`how-gain-with-turn-uniform-1-k` and {glue:text}`how-gain-with-turn-k-means`.
 #
-# So from short codes either part alone lowers the error, and both together lower it by more than their product. From
-# k-means codes the turn alone lowers it, and the gain on top of the turn raises it. After the warm-up the turn alone
-# raises it, by more than half, and the gain alone shows no difference.
+# So from short codes the turn alone lowers the error, the gain alone is not separated from 1, and both together lower
+# it by more than their product. From k-means codes either part alone lowers it, and both together raise it. After the
+# warm-up the turn alone raises it, by more than half, and the gain alone shows no difference.
 
 # %% tags=["hide-input"]
 if runs.published and all(mechanism[name, start].pair for name in EFFECTS for start in MAIN):
     ratio = {(name, start): mechanism[name, start].pair for name in EFFECTS for start in MAIN}
-    alone = [ratio[name, "uniform 1/K"] for name in ("rI", "R")]
-    assert all(separated(pair) == "lower" for pair in alone)
-    both = known(parts, "uniform 1/K").pair
-    assert both.high < math.prod(pair.mean for pair in alone)
-    assert separated(ratio["R", "k-means"]) == "lower" and separated(ratio["gain with turn", "k-means"]) == "higher"
+    alone = {start: {name: ratio[name, start] for name in ("rI", "R")} for start in MAIN}
+    together = {start: known(parts, start).pair for start in MAIN}
+    assert {name: separated(pair) for name, pair in alone["uniform 1/K"].items()} == {
+        "rI": "not separated", "R": "lower"}  # fmt: skip
+    assert together["uniform 1/K"].high < math.prod(pair.mean for pair in alone["uniform 1/K"].values())
+    assert all(separated(pair) == "lower" for pair in alone["k-means"].values())
+    assert separated(together["k-means"]) == "higher"
     late = "k-means after warm-up"
     assert mechanism["R", late].pair.low > 1.5 and advice(mechanism["rI", late].pair) == "no difference seen"
 
