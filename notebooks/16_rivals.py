@@ -36,7 +36,7 @@ from rotvq import plots, report
 from rotvq.chapters import CHAPTERS, MAIN, PAIR, WARM, Block
 from rotvq.comparisons import counted, expects, outcome, separated, times, within
 from rotvq.figures import SPARE, WIDTH, Figure, glue, style
-from rotvq.study import Study
+from rotvq.study import FRESH, Runs, Study
 
 plt.rcParams.update(style())
 
@@ -74,7 +74,8 @@ plt.rcParams.update(style())
 PARTS = {"STE, EMA": {"estimator": "ste", "update": "ema"}, "STE, revival": {"estimator": "ste", "revival": "unused"}}
 runs = report.gather("16_rivals", profile, records=records, engine=engine, device=device,
                      steps=steps, seeds=seeds, also=[Block(PAIR | PARTS, MAIN | WARM)])  # fmt: skip
-rivals = CHAPTERS["16_rivals"].blocks["rivals"].arms
+blocks = CHAPTERS["16_rivals"].blocks
+rivals = blocks["rivals"].arms
 own = {arm: rivals[arm] for arm in ("FSQ", "SimVQ, STE", "SimVQ, rotation")}
 started = PAIR | {arm: fields for arm, fields in rivals.items() if arm not in own}
 remedy = ("STE, EMA, revival", "k-means")
@@ -94,7 +95,72 @@ study.plan()
 # unused codes, and here neither NSVQ nor DiVeQ does. One arm has more: SF-DiVeQ decodes points *between* codes, so that
 # 9 bits a latent do not say what the decoder sees. Its error is not one at equal rate.
 #
+# ## The confirmation
+#
+# The rotation / STE, both with the remedy, on ten fresh seeds. The p-value is that of the exact sign-flip test; Holm's
+# correction is over these two, and a comparison is judged when all ten pairs were run. In short:
+# {glue:text}`verdicts`.
+
+# %% tags=["hide-input"]
+with_remedy = Study(runs, blocks["confirm"])
+confirming = {("rotation, EMA, revival", start): "higher" for start in ("k-means", "uniform 1/K")}
+confirmed = with_remedy.pairs(against=remedy[0], fresh=True)
+report.glue_all("confirmed", confirmed)
+growing = {step: with_remedy.pairs(against=remedy[0], at=step, fresh=True) for step in with_remedy.steps}
+for step, found in growing.items():
+    report.glue_all(f"at-{step}", found)
+for name in ("z_norm", "theta_deg", "relative_error"):
+    report.glue_all(f"fresh-{name}", {key: with_remedy.mean(*key, f"test_{name}", fresh=True) for key in confirming}
+                    | {remedy: with_remedy.mean(*remedy, f"test_{name}", fresh=True)})  # fmt: skip
+judgement = with_remedy.verdicts(confirming, against=remedy[0])
+glue("verdicts", "; ".join(f"{cell}: {word}" for cell, word in judgement.verdict.items()))
+glue("fig-confirm", plots.dots(with_remedy, against=remedy[0]))
+judgement
+
+# %% [markdown]
+# ```{glue:figure} fig-confirm
+# :name: fig-rivals-confirm
+#
+# Ratio of test MSE, the rotation / STE, both with EMA codes and revival: each point a pair of runs with the same seed,
+# the diamond their geometric mean, the bar its 95 % interval. Fresh seeds confirm, the others explored.
+# ```
+#
+# **Both came out as expected: the rotation makes the remedy worse.** Its test MSE against that of STE is
+# {glue:text}`confirmed-rotation-ema-revival-k-means` from k-means and
+# {glue:text}`confirmed-rotation-ema-revival-uniform-1-k` from uniform codes. It is higher in each of the twenty pairs,
+# and the exploration had found the same sizes.
+#
+# **The gap opens late.** From k-means it is {glue:text}`at-500-rotation-ema-revival-k-means` at step 500, where
+# neither start separates the two, and {glue:text}`at-1000-rotation-ema-revival-k-means` at step 1,000. Whether it goes
+# on growing was not run.
+#
+# **Usage is not it.** Every run uses every code, and the perplexities are not separated. What differs is what the codes
+# stand for. From k-means, rotation against STE, the latents end with mean norm
+# {glue:text}`fresh-z_norm-rotation-ema-revival-k-means:.2f` against
+# {glue:text}`fresh-z_norm-ste-ema-revival-k-means:.2f`, at an angle to their codes of
+# {glue:text}`fresh-theta_deg-rotation-ema-revival-k-means:.0f`° against
+# {glue:text}`fresh-theta_deg-ste-ema-revival-k-means:.0f`°, and with a relative error of
+# {glue:text}`fresh-relative_error-rotation-ema-revival-k-means:.3f` against
+# {glue:text}`fresh-relative_error-ste-ema-revival-k-means:.3f`. It is alike from uniform codes. Which of these is the
+# cause, and whether the scale or the turn brings it about, no arm here tells apart.
+
+# %% tags=["hide-input"]
+if runs.published:
+    assert judgement.verdict.tolist() == ["as expected"] * 2
+    assert min(min(pair.differences) for pair in confirmed.values()) > 1
+    for key, pair in with_remedy.pairs(against=remedy[0]).items():
+        assert abs(pair.mean / confirmed[key].mean - 1) < 0.03
+        assert separated(growing[500][key]) == "not separated" and growing[500][key].mean < growing[1000][key].low
+        assert growing[1000][key].high < confirmed[key].low
+        inside = {name: separated(with_remedy.pair(*key, f"test_{name}", against=remedy[0], fresh=True))
+                  for name in ("perplexity", "z_norm", "theta_deg", "relative_error")}  # fmt: skip
+        assert list(inside.values()) == ["not separated", "lower", "higher", "higher"]
+    assert min(with_remedy.values(*key, "test_usage", fresh=True).min() for key in with_remedy.members) > 0.99
+
+# %% [markdown]
 # ## Quality, usage and cost
+#
+# From here on the seeds are those that explore.
 
 # %% tags=["hide-input"]
 against = study.pairs(against=remedy)
@@ -183,12 +249,12 @@ if runs.published:
     assert max(study.mean(arm, "uniform 1/K", "test_usage") for arm in ("exact", "Hessian")) < 1 / 50
 
 # %% [markdown]
-# ## The primary comparisons
+# ## The six primary comparisons
 #
 # Ratios to the remedy, paired by seed. The cell above does not say which start NSVQ, DiVeQ and Gumbel-softmax are
-# compared from; it is taken to be the remedy's own, k-means. Up to five pairs cannot reach $p < 0.05$ in an exact
-# two-sided test, so there is no verdict. The last column asks whether the whole interval lies on one side of the bound
-# of 5 % that the hypotheses name.
+# compared from; it is taken to be the remedy's own, k-means. Five pairs cannot reach $p < 0.05$ in an exact two-sided
+# test, so there is no verdict. The last column asks whether the whole interval lies on one side of the bound of 5 %
+# that the hypotheses name.
 
 # %% tags=["hide-input"]
 primary = [("FSQ", "own start"), ("SimVQ, STE", "own start"), ("NSVQ", "k-means"), ("DiVeQ", "k-means"),
@@ -200,7 +266,9 @@ def above(bound: float):
     return lambda pair: None if pair.diverged else True if pair.low > bound else False if pair.high < bound else None
 
 
-verdicts = study.verdicts(dict.fromkeys(primary, "higher"), against=remedy).drop(columns=["expected", "verdict"])
+explore = Runs([c for c in runs.planned if c.seed < FRESH], runs.records, runs.published, runs.expand)
+explored = Study(explore, Block(started, MAIN), Block(own, {"own start": {}}))
+verdicts = explored.verdicts(dict.fromkeys(primary, "higher"), against=remedy).drop(columns=["expected", "verdict"])
 words = {"held": "no", "wrong": "yes", "not settled": "open", "not run": "not run"}
 verdicts["lower by more than 5 %"] = [words[outcome([against.get(key)], above(0.95))] for key in primary]
 verdicts
@@ -292,12 +360,10 @@ judged = {
     "5. exact and Hessian not lower than STE, k-means": (listed(truer), outcome(truer.values(), expects("higher"))),
     "6. uniform: more than twice the usage of STE": (listed(used), outcome(used.values(), above(2.0))),
 }  # fmt: skip
-report.glue_all("", {"beside": beside, "default": default, "simvq": simvq, "first": f"{study.steps[0]:,}",
-                     "beside-early": study.pair(*primary[-1], against=remedy, at=study.steps[0])})  # fmt: skip
+report.glue_all("", {"beside": beside, "default": default, "simvq": simvq})
 report.glue_all("truer", truer)
 report.glue_all("used", used)
-for name in ("r", "z_norm", "theta_deg", "relative_error"):
-    report.glue_all(f"end-{name}", {key: study.mean(*key, f"test_{name}") for key in study.members})
+report.glue_all("end-r", {key: study.mean(*key, "test_r") for key in study.members})
 report.glue_all("start-r", {key: study.mean(*key, "r", at=1) for key in study.members})
 pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 
@@ -305,15 +371,7 @@ pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 # **Hypothesis 1 held** for the five that were named. Over all arms and starts one interval is too wide to say, that of
 # SF-DiVeQ from k-means; its mean lies above 1, too.
 #
-# **Hypothesis 2 is wrong.** The rotation makes the remedy worse: {glue:text}`beside`. Usage does not explain it, since
-# both use every code. At step {glue:text}`first` the two are level, {glue:text}`beside-early`; the rotation falls
-# behind later. It ends with shorter latents, of mean norm
-# {glue:text}`end-z_norm-rotation-ema-revival-k-means:.2f` against
-# {glue:text}`end-z_norm-ste-ema-revival-k-means:.2f`, a larger angle,
-# {glue:text}`end-theta_deg-rotation-ema-revival-k-means:.0f`° against
-# {glue:text}`end-theta_deg-ste-ema-revival-k-means:.0f`°, and twice the relative error,
-# {glue:text}`end-relative_error-rotation-ema-revival-k-means:.3f` against
-# {glue:text}`end-relative_error-ste-ema-revival-k-means:.3f`. No arm here separates the scale from the turn.
+# **Hypothesis 2 is wrong.** The rotation makes the remedy worse, {glue:text}`beside`, and the fresh seeds say the same.
 #
 # **Hypothesis 3 held**: {glue:text}`default`. It says little for FSQ, since STE from uniform is a weak rival.
 #
@@ -342,12 +400,7 @@ if runs.published:
                                                    "not settled"]  # fmt: skip
     open_ones = [key for key, pair in others.items() if above(0.95)(pair) is not True]
     assert open_ones == [("SF-DiVeQ", "k-means")] and others[open_ones[0]].mean > 1
-    assert beside.low > 1 and study.values(*primary[-1], "test_usage").min() > 0.99
-    assert separated(study.pair(*primary[-1], against=remedy, at=study.steps[0])) == "not separated"
-    double = study.pair(*primary[-1], "test_relative_error", against=remedy)
-    assert 1.8 < double.mean < 2.4
-    assert separated(study.pair(*primary[-1], "test_z_norm", against=remedy)) == "lower"
-    assert separated(study.pair(*primary[-1], "test_theta_deg", against=remedy)) == "higher"
+    assert beside.low > 1.05
     assert simvq.low > 1 and study.mean("SimVQ, rotation", "own start", "test_r") > 1.5
     assert separated(truer["Hessian"]) == "higher" and truer["exact"].mean > 1
     assert all(pair.mean < 1.5 for pair in used.values())
