@@ -36,7 +36,7 @@ import torch
 
 from rotvq import plots, report
 from rotvq.chapters import CHAPTERS, CONFIRM, MAIN, PAIR, WARM, Block
-from rotvq.comparisons import expects, outcome, times
+from rotvq.comparisons import expects, outcome, separated, times
 from rotvq.figures import MUTED, Figure, arms, glue, style
 from rotvq.images import FOLDS
 from rotvq.study import Study
@@ -106,17 +106,17 @@ study.table(against="STE")
 # The sentences about results are about the committed records; each has an assertion behind it in a cell below it.
 #
 # **The signs are those of Fashion-MNIST, in every fold.** From uniform codes the rotation is ahead,
-# {glue:text}`explored-rotation-uniform-1-k`; from k-means codes it is behind, {glue:text}`explored-rotation-k-means`.
-# The intervals are wide, since each of these seeds tests on other photographs. The start after the warm-up and the
-# seeds that confirm were not run: five pairs cannot reach $p < 0.05$ in an exact two-sided test, so on this data set
-# nothing is confirmed.
+# {glue:text}`explored-rotation-uniform-1-k`; from k-means codes it is behind, {glue:text}`explored-rotation-k-means`,
+# and after the warm-up further, {glue:text}`explored-rotation-k-means-after-warm-up`. The intervals are wide, since
+# each of these seeds tests on other photographs. The seeds that confirm were not run: five pairs cannot reach $p <
+# 0.05$ in an exact two-sided test, so on this data set nothing is confirmed.
 
 # %% tags=["hide-input"]
 if runs.published:
     pairs = study.pairs(against="STE")
-    assert pairs["rotation", "k-means after warm-up"] is None and not study.seeds(True)
-    assert max(pairs["rotation", "uniform 1/K"].differences) < 1 and pairs["rotation", "uniform 1/K"].high < 1
-    assert min(pairs["rotation", "k-means"].differences) > 1 and pairs["rotation", "k-means"].low > 1
+    short, fitted, warm = (pairs["rotation", cell] for cell in study.cells)
+    assert max(short.differences) < 1 < min(fitted.differences + warm.differences)
+    assert short.high < 1 < fitted.low and fitted.mean < warm.mean and warm.low > 1
 
 # %% [markdown]
 # ### The confirmation
@@ -197,18 +197,21 @@ study.ratios(inside, against="STE")
 # ```
 #
 # The pattern is that of {doc}`10_ste_vs_rotation`. Usage goes with the test error: rotation / STE, it is
-# {glue:text}`use-rotation-uniform-1-k` from uniform and {glue:text}`use-rotation-k-means` from k-means. The latents of
-# the rotation are shorter and its absolute quantisation error is lower from both starts. Its relative error is lower
-# from uniform and higher from k-means. Why is not tested on photographs: no control was run here.
+# {glue:text}`use-rotation-uniform-1-k` from uniform, {glue:text}`use-rotation-k-means` from k-means and
+# {glue:text}`use-rotation-k-means-after-warm-up` after the warm-up. The latents of the rotation are shorter from every
+# start. Its absolute quantisation error is lower in the mean from every start, after the warm-up not separated. Its
+# relative error is lower from uniform and higher from the other two. Why is not tested on photographs: no control was
+# run here.
 
 # %% tags=["hide-input"]
 if runs.published:
     ratio = {name: study.pairs(name, against="STE") for name in inside}
-    lower = {name: [ratio[name]["rotation", cell].high < 1 for cell in MAIN] for name in inside}
-    higher = {name: [ratio[name]["rotation", cell].low > 1 for cell in MAIN] for name in inside}
-    assert all(lower["test_z_squared"] + lower["test_quantisation_error"])
-    assert lower["test_relative_error"] == higher["test_usage"] == [True, False]
-    assert higher["test_relative_error"] == lower["test_usage"] == [False, True]
+    came = {name: [separated(pair) for pair in pairs.values()] for name, pairs in ratio.items()}
+    assert came["test_z_squared"] == ["lower"] * 3
+    assert came["test_quantisation_error"] == ["lower", "lower", "not separated"]
+    assert ratio["test_quantisation_error"]["rotation", "k-means after warm-up"].mean < 1
+    assert came["test_relative_error"] == ["lower", "higher", "higher"]
+    assert came["test_usage"] == ["higher", "lower", "lower"]
 
 # %% [markdown]
 # ## A look at images
@@ -277,7 +280,7 @@ judged = {
 pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 
 # %% [markdown]
-# **Hypothesis 1 held as far as it was run**, from uniform and from k-means. After the warm-up nothing was run.
+# **Hypothesis 1 held as far as it was run**: on the seeds that explore, from all three starts.
 #
 # **Hypothesis 2 is wrong**: the interval from uniform holds the mean of Fashion-MNIST. It is a wide interval, so the
 # two sizes are not shown to be equal either.
@@ -291,7 +294,7 @@ pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 # %% tags=["hide-input"]
 if runs.published:
     words = [word for _, word in judged.values()]
-    assert words == ["held", "not run", "not run", "wrong", "not run", "held", "not run"]
+    assert words == ["held", "held", "not run", "wrong", "not run", "held", "not run"]
 
 # %% [markdown]
 # ## What it cost, and what it does not show
