@@ -194,7 +194,8 @@ alt = f"Test MSE, perplexity and seconds of every run, by arm and start. Lowest 
 shown = {"test_mse": "test MSE", "test_perplexity": "test perplexity", "seconds": "seconds a run"}
 glue("fig-rivals", Figure([panel(metric, label) for metric, label in shown.items()], alt=alt))
 report.glue_all("vs", against)
-report.glue_all("slower", study.pairs("seconds", against=remedy))
+slower = {key: pair for key, pair in study.pairs("seconds", against=remedy).items() if key[0] not in PAIR}
+report.glue_all("slower", slower)
 table = study.levels(["test_mse", "test_usage", "test_perplexity", "seconds"])
 table["test MSE / the remedy's"] = [times(against.get((arm, cell))) for cell, arm in table.index]
 table
@@ -209,6 +210,7 @@ table
 #
 # A run's seconds are processor time of one thread, with all evaluations in them, on a machine that did other work
 # meanwhile. They are an upper bound, and they belong to this small network, in which the quantiser is a large share.
+# The lookup became faster between seeds 2 and 3, and STE and the rotation alone are older: theirs do not compare.
 #
 # ### What came out
 #
@@ -225,9 +227,9 @@ table
 # {glue:text}`vs-simvq-ste-own-start`. STE with these settings has {glue:text}`vs-ste-uniform-1-k` the error of the
 # remedy.
 #
-# **FSQ is the cheapest.** Its processor time against the remedy's is {glue:text}`slower-fsq-own-start`. The remedy
-# itself costs little: STE from k-means without it, {glue:text}`slower-ste-k-means`. Gumbel-softmax is the dearest,
-# {glue:text}`slower-gumbel-softmax-k-means` the time for {glue:text}`vs-gumbel-softmax-k-means` the error.
+# **FSQ is the cheapest.** Its processor time against the remedy's is {glue:text}`slower-fsq-own-start`. Gumbel-softmax
+# is the dearest, {glue:text}`slower-gumbel-softmax-k-means` the time for {glue:text}`vs-gumbel-softmax-k-means` the
+# error.
 #
 # **A truer gradient is the worst of all.** The exact gradient and the Hessian correction have the highest mean errors
 # from either start; from uniform codes less than a fiftieth of the codes is left in use. Why is not tested here.
@@ -237,13 +239,13 @@ if runs.published:
     means = {key: study.mean(*key, "test_mse") for key in study.members}
     ranked = sorted(means, key=means.get)
     bare = [key for key in ranked if key[1] != "k-means" and "EMA" not in key[0]]
-    cost = {key: study.mean(*key, "seconds") for key in study.members}
     assert ranked[:2] == [remedy, (remedy[0], "uniform 1/K")] and study.values(*remedy, "test_usage").min() > 0.99
     assert separated(against[ranked[1]]) == "not separated" and abs(against[ranked[1]].mean - 1) < 0.05
     assert [key for key in ranked if key[1] == "k-means"][1:3] == [("rotation, EMA, revival", "k-means"),
                                                                   ("NSVQ", "k-means")]  # fmt: skip
     assert bare[0] == ("rotation", "uniform 1/K")
-    assert min(cost, key=cost.get)[0] == "FSQ" and max(cost, key=cost.get)[0] == "Gumbel-softmax"
+    times_of = {key: pair.mean for key, pair in slower.items()}
+    assert min(times_of, key=times_of.get)[0] == "FSQ" and max(times_of, key=times_of.get)[0] == "Gumbel-softmax"
     for start in MAIN:
         assert {arm for arm, cell in [key for key in ranked if key[1] == start][-2:]} == {"exact", "Hessian"}
     assert max(study.mean(arm, "uniform 1/K", "test_usage") for arm in ("exact", "Hessian")) < 1 / 50
@@ -303,10 +305,11 @@ glue("remedy-mse", parts.mean(*remedy, "test_mse"))
 parts.table(against="STE")
 
 # %% [markdown]
-# EMA alone gives a part of the gain from either start. And a better start gives as much as the whole remedy: from
-# k-means after the warm-up, which no rival was given, STE ends at {glue:text}`warm-ste:.5f` with the gradient and at
-# {glue:text}`warm-ste-ema:.5f` with EMA, against {glue:text}`remedy-mse:.5f` of the remedy. The warm-up costs 500 steps
-# more.
+# EMA alone gives a part of the gain from either start. Revival alone gives none: from uniform codes it makes STE worse,
+# {glue:text}`part-ste-revival-uniform-1-k`, and from k-means the interval holds 1. And a better start gives as much as
+# the whole remedy: from k-means after the warm-up, which no rival was given, STE ends at {glue:text}`warm-ste:.5f` with
+# the gradient and at {glue:text}`warm-ste-ema:.5f` with EMA, against {glue:text}`remedy-mse:.5f` of the remedy. The
+# warm-up costs 500 steps more.
 
 # %% tags=["hide-input"]
 if runs.published:
@@ -314,6 +317,8 @@ if runs.published:
     for start in MAIN:
         alone, whole = (parts.pair(arm, start, against="STE").mean for arm in ("STE, EMA", remedy[0]))
         assert whole < alone < 1
+    revived = [separated(parts.pair("STE, revival", start, against="STE")) for start in MAIN]
+    assert revived == ["higher", "not separated"]
 
 # %% tags=["hide-input"]
 watched = ["STE", "rotation", "STE, EMA, revival", "rotation, EMA, revival"]
@@ -368,8 +373,7 @@ report.glue_all("start-r", {key: study.mean(*key, "r", at=1) for key in study.me
 pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 
 # %% [markdown]
-# **Hypothesis 1 held** for the five that were named. Over all arms and starts one interval is too wide to say, that of
-# SF-DiVeQ from k-means; its mean lies above 1, too.
+# **Hypothesis 1 held**, for the five that were named and over all arms and starts.
 #
 # **Hypothesis 2 is wrong.** The rotation makes the remedy worse, {glue:text}`beside`, and the fresh seeds say the same.
 #
@@ -380,14 +384,14 @@ pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 # {glue:text}`end-r-simvq-rotation-own-start:.2f` with the rotation and {glue:text}`end-r-simvq-ste-own-start:.2f` with
 # STE. Codes that start too long fail in {doc}`10_ste_vs_rotation`, too; that it is the same cause is not tested.
 #
-# **Hypothesis 5 is not settled.** From k-means the Hessian correction ends at {glue:text}`truer-hessian` the error of
-# STE. The exact gradient is higher in the mean, {glue:text}`truer-exact`.
+# **Hypothesis 5 held.** From k-means the Hessian correction ends at {glue:text}`truer-hessian` the error of STE, the
+# exact gradient at {glue:text}`truer-exact`.
 #
-# **Hypothesis 6 is not settled** on so few seeds, and the means are far from 2: usage changes by
-# {glue:text}`used-diveq` with DiVeQ and {glue:text}`used-nsvq` with NSVQ.
+# **Hypothesis 6 is wrong.** From uniform usage changes by {glue:text}`used-diveq` with DiVeQ and by
+# {glue:text}`used-nsvq` with NSVQ. Both intervals lie below a factor of 2.
 #
-# **Not predicted**: that revival and EMA make the start irrelevant; that the two truer gradients collapse; that the
-# rotation helps most where nothing else does, and harms where the codebook is looked after.
+# **Not predicted**: that revival and EMA together make the start irrelevant; that the two truer gradients collapse;
+# that the rotation helps most where nothing else does, and harms where the codebook is looked after.
 #
 # **A sceptic would say** that EMA moves the codes as fast as the latents need, while the codes of the other arms follow
 # by Adam steps of one size, which nobody tuned; that 2,000 steps reward speed; and that the temperature of
@@ -396,14 +400,10 @@ pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 # %% tags=["hide-input"]
 if runs.published:
     verdict = {row: word for row, (_, word) in judged.items()}
-    assert [word for word in verdict.values()] == ["held", "not settled", "wrong", "held", "wrong", "not settled",
-                                                   "not settled"]  # fmt: skip
-    open_ones = [key for key, pair in others.items() if above(0.95)(pair) is not True]
-    assert open_ones == [("SF-DiVeQ", "k-means")] and others[open_ones[0]].mean > 1
+    assert list(verdict.values()) == ["held", "held", "wrong", "held", "wrong", "held", "wrong"]
     assert beside.low > 1.05
     assert simvq.low > 1 and study.mean("SimVQ, rotation", "own start", "test_r") > 1.5
-    assert separated(truer["Hessian"]) == "higher" and truer["exact"].mean > 1
-    assert all(pair.mean < 1.5 for pair in used.values())
+    assert all(pair.high < 2 for pair in used.values())
 
 # %% [markdown]
 # ## What it cost, and what it does not show
@@ -413,7 +413,7 @@ if runs.published:
 # {glue:text}`diverged` of them diverged. Their records are {glue:text}`status`; an unverified one was made before the
 # code last changed.
 #
-# A network of some 20 thousand weights, 28 × 28 grey images, 512 codes, 2,000 steps and so few seeds do not rank
+# A network of some 20 thousand weights, 28 × 28 grey images, 512 codes, 2,000 steps and five seeds do not rank
 # methods at large. The arms differ in parameters, too: FSQ adds two small linear maps, SimVQ one of $d \times d$,
 # Gumbel-softmax one of $d \times K$. The `full` profile, ten seeds and 30,000 steps at batch 128 on a GPU, is the same
 # notebook with `profile: full`; it has not been run.
