@@ -37,7 +37,7 @@ import pandas as pd
 
 from rotvq import plots, report, stats
 from rotvq.chapters import CHAPTERS, MAIN
-from rotvq.comparisons import close, separated, times
+from rotvq.comparisons import close, nearer, outcome, separated, span, times
 from rotvq.figures import ARMS, WIDTH, Figure, glue, style
 from rotvq.study import Study
 
@@ -101,7 +101,7 @@ study.levels(["r", "theta_deg", "z_norm", "q_norm", "usage"], arms=["STE"], at=1
 # ## All arms
 #
 # Test MSE at step {glue:text}`steps`, relative to STE from the same start. Means over seeds {glue:text}`explored`; blue
-# is better than STE, orange worse; in brackets where the interval holds 1. After the warm-up only some arms were run.
+# is better than STE, orange worse; in brackets where the interval holds 1. Only some arms start after the warm-up.
 
 # %% tags=["hide-input"]
 report.glue_all("change", study.pairs(against="STE"))
@@ -110,6 +110,13 @@ for name in ("ladder", "warm"):
     for cell, fields in blocks[name].cells.items():
         one = Study(runs, replace(blocks[name], cells={cell: fields}))
         glue(f"fig-dots-{report.slug(cell)}", plots.dots(one, against="STE"))
+
+
+def disjoint(a, b):
+    """Whether two intervals have no point in common."""
+    return a.high < b.low or b.high < a.low
+
+
 plots.effect_map(study, against="STE", rows="arm", columns="cell", xlabel="start")
 
 # %% [markdown]
@@ -134,6 +141,38 @@ plots.effect_map(study, against="STE", rows="arm", columns="cell", xlabel="start
 # ```
 
 # %% [markdown]
+# ## The confirmation
+#
+# Ten fresh seeds. What is expected was fixed after the exploration from uniform and from k-means codes, and before the
+# records of these seeds: all six lower than STE. For $R$ that is the opposite of hypotheses 1 and 2. For $rI$ and for
+# STE with $\gamma/\bar r$ from k-means it is no more than the sign of a mean whose interval holds 1.
+
+# %% tags=["hide-input"]
+named = {(arm, cell): "lower" for cell in MAIN for arm in ("r I", "R", "STE, γ / mean(r)")}
+confirmation = study.verdicts(named, against="STE")
+if runs.published:
+    explored, again = study.pairs(against="STE"), study.pairs(against="STE", fresh=True)
+    said = {key: "not settled" if key == ("r I", "uniform 1/K") else "as expected" for key in named}
+    assert confirmation.verdict.tolist() == list(said.values())
+    assert separated(explored["r I", "uniform 1/K"]) == "lower"
+    assert separated(explored["r I", "k-means"]) == "not separated"
+    assert not any(disjoint(explored[key], again[key]) for key in named)
+    assert separated(explored["rotation", "k-means"]) == "higher"
+    assert disjoint(explored["rotation", "k-means"], again["rotation", "k-means"])
+confirmation
+
+# %% [markdown]
+# **Five of six came out as expected.** The turn alone beats STE from both starts. So does STE with $\gamma/\bar r$.
+#
+# **The gain alone from uniform codes is not settled.** The exploration had {glue:text}`change-r-i-uniform-1-k`; the
+# fresh seeds have {glue:text}`confirmed-r-i-uniform-1-k`. From k-means codes it is the other way round: explored
+# {glue:text}`change-r-i-k-means`, fresh {glue:text}`confirmed-r-i-k-means`. The two intervals of each of the six
+# overlap. Those of the whole rotation from k-means codes do not: {glue:text}`change-rotation-k-means` and
+# {glue:text}`confirmed-rotation-k-means`.
+#
+# All other arms, and everything after the warm-up, rest on five seeds that explore.
+
+# %% [markdown]
 # ## Gain and turn, apart and together
 #
 # STE, $rI$, $R$ and $rR$ are a two-by-two design: the gain on or off, the turn on or off. So each part has two effects,
@@ -156,67 +195,90 @@ def seen(arm, like, cell, metric="test_mse", of=study, **where):
     return max((pair for pair in both if pair), key=lambda pair: pair.n, default=None)
 
 
-def beyond(cell):
+def beyond(cell, fresh):
     """(rotation / STE) over (r I / STE) (R / STE): 1 where gain and turn multiply."""
-    mse = pd.DataFrame({arm: study.values(arm, cell, "test_mse") for arm in ("rotation", "STE", "r I", "R")}).dropna()
+    four = ("rotation", "STE", "r I", "R")
+    mse = pd.DataFrame({arm: study.values(arm, cell, "test_mse", fresh=fresh) for arm in four}).dropna()
     return stats.ratio(mse["rotation"] * mse["STE"], mse["r I"] * mse["R"]) if len(mse) else None
 
 
-effects = {(name, cell): seen(*arms, cell) for name, arms in EFFECTS.items() for cell in study.cells}
-effects |= {(BOTH, cell): beyond(cell) for cell in study.cells}
-report.glue_all("effect", effects)
-figs, colours = [], dict(zip([*EFFECTS, BOTH], ["scale_only"] * 2 + ["rotation_only"] * 2 + ["rotation"]))
+def effect(name, cell, fresh):
+    """A row of the table below."""
+    if name == BOTH:
+        return beyond(cell, fresh)
+    arm, like = EFFECTS[name]
+    return study.pair(arm, cell, against=like, fresh=fresh)
+
+
+colours = dict(zip([*EFFECTS, BOTH], ["scale_only"] * 2 + ["rotation_only"] * 2 + ["rotation"]))
+phases = [{(name, cell): effect(name, cell, fresh) for cell in study.cells for name in colours}
+          for fresh in (False, True)]  # fmt: skip
+for prefix, found in zip(("effect", "again"), phases):
+    report.glue_all(prefix, found)
+effects = {key: phases[1][key] or pair for key, pair in phases[0].items()}
+figs = []
 for cell in study.cells:
     rows = [(name, effects[name, cell], ARMS[colours[name]]) for name in colours if effects[name, cell]]
     if rows:
         fig, ax = plt.subplots(figsize=(WIDTH, 2.8), layout="constrained")
         plots.paired_ratios(ax, rows)
-        ax.set(title=cell, xlabel="test MSE, ratio")
+        ax.set(title=f"{cell}, seeds {span(study.seeds(phases[1][rows[0][0], cell] is not None))}",
+               xlabel="test MSE, ratio")  # fmt: skip
         figs.append(fig)
 said = [f"{name}, {cell}: {times(pair)}" for (name, cell), pair in effects.items() if pair]
 glue("fig-effects", Figure(figs, alt="Effects of gain and turn on test MSE. " + "; ".join(said) + "."))
+index = [(cell, name) for cell in study.cells for name in colours if effects[name, cell]]
+pd.DataFrame({f"seeds {span(study.seeds(fresh)) or 'that confirm'}": [times(found[name, cell]) for cell, name in index]
+              for fresh, found in zip((False, True), phases)}, pd.MultiIndex.from_tuples(index))  # fmt: skip
 
 # %% [markdown]
 # ```{glue:figure} fig-effects
 # :name: fig-which-part-effects
 #
 # The effect of the gain $r$ without and with the turn, and of the turn $R$ without and with the gain. Left of 1 the
-# part lowers the error.
+# part lowers the error. The table has both sets of seeds.
 # ```
 #
-# **From uniform codes neither part does it alone.** The gain alone changes the error by
-# {glue:text}`effect-gain-alone-r-i-ste-uniform-1-k`, the turn alone by
-# {glue:text}`effect-turn-alone-r-ste-uniform-1-k`, both together by {glue:text}`change-rotation-uniform-1-k`. That is
-# more than the two multiply to: {glue:text}`effect-both-product-of-each-alone-uniform-1-k`.
+# The numbers here are those of the fresh seeds, where there are any.
 #
-# **From k-means codes the turn helps, and the gain of each vector spoils it.** $R$ alone changes the error by
-# {glue:text}`change-r-k-means`. Adding $r$ to it raises the error by
-# {glue:text}`effect-gain-with-the-turn-rotation-r-k-means`. It is not the size of $r$ that does this: with the batch
-# mean $\bar r$ in its place, $\bar r R$, the gain over STE stays: {glue:text}`change-mean-r-r-k-means`. How large the
-# loss of the whole rotation is depends on the seeds: {glue:text}`change-rotation-k-means` on those that explore,
-# {glue:text}`confirmed-rotation-k-means` on the fresh ones.
+# **From uniform codes the two parts act together.** The gain alone changes the error by
+# {glue:text}`again-gain-alone-r-i-ste-uniform-1-k`, the turn alone by
+# {glue:text}`again-turn-alone-r-ste-uniform-1-k`, both together by {glue:text}`confirmed-rotation-uniform-1-k`. That is
+# more than the two multiply to: {glue:text}`again-both-product-of-each-alone-uniform-1-k`. The gain, which is not
+# settled alone, brings {glue:text}`again-gain-with-the-turn-rotation-r-uniform-1-k` on top of the turn.
 #
-# **After the warm-up the turn does the damage.** $rI$, $\bar r I$ and STE with $\gamma/\bar r$ end where STE does
-# ({glue:text}`change-r-i-k-means-after-warm-up` for $rI$). Every arm that turns collapses; $R$ alone is at
-# {glue:text}`change-r-k-means-after-warm-up` STE's error, and clipping $r$ does not prevent it.
+# **From k-means codes each part alone helps, and together they hurt.** $R$ alone changes the error by
+# {glue:text}`confirmed-r-k-means`, $rI$ alone by {glue:text}`confirmed-r-i-k-means`. Adding $r$ to $R$ raises the error
+# by {glue:text}`again-gain-with-the-turn-rotation-r-k-means`. It is not the size of $r$ that does this: with the batch
+# mean $\bar r$ in its place, $\bar r R$, run on the seeds that explore only, stays better than STE:
+# {glue:text}`change-mean-r-r-k-means`.
+#
+# **After the warm-up the turn does the damage**, on five seeds. $rI$, $\bar r I$ and STE with $\gamma/\bar r$ end where
+# STE does ({glue:text}`change-r-i-k-means-after-warm-up` for $rI$). Every arm that turns is far worse: $R$ alone is at
+# {glue:text}`change-r-k-means-after-warm-up` the error of STE, the clipped rotation at
+# {glue:text}`change-clip-r-r-k-means-after-warm-up`, the rotation at
+# {glue:text}`change-rotation-k-means-after-warm-up`. There the gain multiplies the damage of the turn:
+# {glue:text}`effect-gain-with-the-turn-rotation-r-k-means-after-warm-up`.
 #
 # So one answer for all starts does not exist. $R$ alone helps from the first two starts and ruins the third.
 
 # %% tags=["hide-input"]
 if runs.published:
-    at = {key: separated(pair) for key, pair in effects.items() if pair}
     change = study.pairs(against="STE")
-    assert all(at[name, "uniform 1/K"] == "lower" for name in [*EFFECTS, BOTH])
-    alone = [change[arm, "uniform 1/K"].mean for arm in ("r I", "R")]
-    assert min(alone) > 1.2 * change["rotation", "uniform 1/K"].mean
-    assert at["turn alone: R / STE", "k-means"] == "lower"
-    assert at["gain, with the turn: rotation / R", "k-means"] == "higher"
+    fresh = study.pairs(against="STE", fresh=True)
+    once, twice = ({key: separated(pair) for key, pair in found.items() if pair} for found in phases)
+    assert {cell for _, cell in twice} == set(MAIN)
+    GAIN, GAIN_ON_TURN, TURN, _ = EFFECTS
+    assert twice[GAIN, "uniform 1/K"] == "not separated"
+    assert all(twice[name, "uniform 1/K"] == "lower" for name in [*EFFECTS, BOTH] if name != GAIN)
+    assert twice[GAIN, "k-means"] == twice[TURN, "k-means"] == "lower"
+    assert separated(fresh["rotation", "k-means"]) == twice[BOTH, "k-means"] == "higher"
+    assert once[GAIN_ON_TURN, "k-means"] == twice[GAIN_ON_TURN, "k-means"] == "higher"
     assert separated(change["mean(r) R", "k-means"]) == "lower"
-    late = {arm: pair for (arm, cell), pair in change.items() if cell == "k-means after warm-up" and pair}
-    for arm in ("r I", "mean(r) I", "STE, γ / mean(r)"):
-        assert arm not in late or close(late[arm], 0.10) == "yes"
-    for arm in ("R", "rotation", "clip(r) R"):
-        assert arm not in late or min(late[arm].differences) > 1.5
+    late = {arm: pair for (arm, cell), pair in change.items() if cell == "k-means after warm-up"}
+    assert all(close(late[arm], 0.10) == "yes" for arm in ("r I", "mean(r) I", "STE, γ / mean(r)"))
+    assert all(min(late[arm].differences) > 1.5 for arm in ("R", "rotation", "clip(r) R"))
+    assert once[GAIN_ON_TURN, "k-means after warm-up"] == "higher" and effects[BOTH, "k-means after warm-up"].low > 1
 
 # %% [markdown]
 # ## What the turn does
@@ -258,18 +320,38 @@ pd.DataFrame(columns)
 # pull is smaller by far. In the first 50 steps another thing happens: without the gain, from short codes, the latents
 # are thrown out.
 #
-# Two controls take this apart. $rP$ removes the pull along $z$ and does not turn at all. From uniform codes it brings
-# {glue:text}`change-r-p-uniform-1-k`, where $rI$ brings {glue:text}`change-r-i-uniform-1-k` and the rotation
-# {glue:text}`change-rotation-uniform-1-k`: most of what the turn adds to the gain there is had by removing the radial
-# pull. Turning on top of that, $PrR$, changes little: {glue:text}`radial-turn-uniform-1-k`. The radial part is not the
-# whole: the reflection $rH$ also has $Gz = q$, so the same law for the radial pull, and from uniform it is worse than
-# STE, {glue:text}`change-r-h-uniform-1-k`. It treats the rest of the gradient otherwise.
-#
-# From k-means codes the same removal does not help: $rP$ {glue:text}`change-r-p-k-means`. There the radial pull is not
-# the explanation, and no arm here says what is.
+# Two controls take this apart: $rP$, which only removes the pull along $z$, and $PrR$, which also turns what is left.
+# They lie on a path from $rI$ to the rotation, whose last step puts back a pull, $\langle g, q\rangle$:
 
 # %% tags=["hide-input"]
-report.glue_all("radial-turn", {cell: seen("P r R", "r P", cell) for cell in MAIN})
+PATH = {
+    "drop the radial part: r P / r I": ("r P", "r I"),
+    "turn what is left: P r R / r P": ("P r R", "r P"),
+    "a pull along q: rotation / P r R": ("rotation", "P r R"),
+    "the whole path: rotation / r I": ("rotation", "r I"),
+}
+path = {(name, cell): study.pair(arm, cell, against=like) for cell in MAIN for name, (arm, like) in PATH.items()}
+report.glue_all("path", path)
+steps_of = {name: path[name, "uniform 1/K"] for name in PATH if path[name, "uniform 1/K"]}
+logs = {name: math.log(pair.mean) for name, pair in steps_of.items()}
+glue("path-share", f"{100 * [*logs.values()][0] / [*logs.values()][-1]:.0f} %" if len(logs) == len(PATH) else "not run")
+report.glue_all("radial", {arm: study.pair("r P", "uniform 1/K", against=arm) for arm in ("R", "rotation")})
+pd.DataFrame({cell: {name: times(path[name, cell]) for name in PATH} for cell in MAIN})
+
+# %% [markdown]
+# **Not predicted: from uniform codes, most of it without a turn.** Dropping the radial part from $rI$, with no turn at
+# all, makes {glue:text}`path-share` of the way from $rI$ to the rotation, in the logarithm of the error. $rP$ is at
+# {glue:text}`change-r-p-uniform-1-k` against STE, and better than $R$ alone ({glue:text}`radial-r`). It is
+# still worse than the rotation ({glue:text}`radial-rotation`). Turning what is left adds little. The rest
+# comes with the pull along $q$. This rests on five seeds, and $P$ without the gain was not run.
+#
+# The radial part is not the whole: the reflection $rH$ also has $Gz = q$, so the same law for the radial pull, and from
+# uniform it is worse than STE, {glue:text}`change-r-h-uniform-1-k`. It treats the rest of the gradient otherwise.
+#
+# From k-means codes no step of the path is separated, and $rP$ is not separated from STE
+# ({glue:text}`change-r-p-k-means`). There the radial pull is not the explanation, and no arm here says what is.
+
+# %% tags=["hide-input"]
 if runs.published:
     for cell in MAIN:
         assert all(pulls[arm, cell].high < -0.03 for arm in ("STE", "r I"))
@@ -279,11 +361,55 @@ if runs.published:
         assert (both[0] - both[1]).abs().max().max() < 1e-4
     thrown = {arm: study.mean(arm, "uniform 1/K", "z_norm", at=50) for arm in FOUR}
     assert min(thrown["STE"], thrown["R"]) > 4 * max(thrown["r I"], thrown["rotation"])
-    gained = {arm: math.log(change[arm, "uniform 1/K"].mean) for arm in ("r I", "r P", "rotation")}
-    assert gained["r P"] - gained["r I"] < 0.5 * (gained["rotation"] - gained["r I"])
-    assert close(seen("P r R", "r P", "uniform 1/K"), 0.10) == "yes"
+    drop, turn, back, whole = PATH
+    assert all(separated(path[name, "uniform 1/K"]) == "lower" for name in PATH)
+    assert 0.5 < logs[drop] / logs[whole] and logs[turn] / logs[whole] < 0.1
+    assert separated(study.pair("r P", "uniform 1/K", against="R")) == "lower"
+    assert separated(study.pair("r P", "uniform 1/K", against="rotation")) == "higher"
     assert separated(change["r H", "uniform 1/K"]) == "higher"
+    assert {separated(path[name, "k-means"]) for name in (drop, turn, back)} == {"not separated"}
     assert separated(change["r P", "k-means"]) == "not separated"
+
+# %% [markdown]
+# ## Latents of fixed length
+#
+# A LayerNorm without weights after the encoder fixes $|z|$. Test MSE of both arms with it and without:
+
+# %% tags=["hide-input"]
+two_arms = {arm: blocks["ladder"].arms[arm] for arm in ("STE", "rotation")}
+length = Study(runs, replace(blocks["ladder"], arms=two_arms), blocks["clamped"])
+price = {(arm, cell): length.pair(f"{arm}, |z| fixed", cell, against=arm) for arm in two_arms for cell in MAIN}
+report.glue_all("norm", price)
+free = {cell: study.pair("rotation", cell, against="STE") for cell in fixed.cells}
+held = {cell: fixed.pair("rotation, |z| fixed", cell, against="STE, |z| fixed") for cell in fixed.cells}
+report.glue_all("free", free)
+report.glue_all("fixed", held)
+length.levels(["test_mse", "test_usage", "test_r", "test_theta_deg"])
+
+# %% [markdown]
+# **Rotation and STE are no longer separated.** With $|z|$ fixed the ratio is {glue:text}`fixed-uniform-1-k` from
+# uniform and {glue:text}`fixed-k-means` from k-means; on the same seeds, with $|z|$ free, it is
+# {glue:text}`free-uniform-1-k` and {glue:text}`free-k-means`. From k-means codes they are within 10 % of each other;
+# from uniform the interval is wider than that.
+#
+# What that costs depends on the start. From k-means codes both arms gain: STE {glue:text}`norm-ste-k-means`, the
+# rotation {glue:text}`norm-rotation-k-means`. From uniform both lose: STE {glue:text}`norm-ste-uniform-1-k`, the error
+# of the rotation becomes {glue:text}`norm-rotation-uniform-1-k` what it was, and either arm uses few codes.
+#
+# So the free length is needed for the difference. It need not be the cause of all of it: a LayerNorm also removes the
+# mean of the entries of $z$ and, on the way back, the gradient's part along $z$, as $P$ does; and from uniform it makes
+# $r_0$ smaller still.
+
+# %% tags=["hide-input"]
+if runs.published:
+    assert {separated(pair) for pair in held.values()} == {"not separated"}
+    assert close(held["k-means"], 0.10) == "yes" and close(held["uniform 1/K"], 0.10) == "open"
+    assert separated(free["uniform 1/K"]) == "lower" and separated(free["k-means"]) == "higher"
+    assert {separated(price[arm, "k-means"]) for arm in two_arms} == {"lower"}
+    assert {separated(price[arm, "uniform 1/K"]) for arm in two_arms} == {"higher"}
+    assert max(fixed.mean(arm, "uniform 1/K", "test_usage") for arm in fixed.arms) < 0.05
+    r0 = [of.mean(arm, "uniform 1/K", "r", at=1) for of, arm in ((fixed, "STE, |z| fixed"), (study, "STE"))]
+    assert r0[0] < 0.5 * r0[1]
 
 # %% [markdown]
 # ## Inside
@@ -337,9 +463,8 @@ if runs.published:
     assert all(60 < first["STE"] / first[arm] < 160 for arm in ("r I", "rotation", "STE, γ / mean(r)"))
     assert study.mean("rotation", "uniform 1/K", "test_perplexity") > 200
     assert max(study.mean(arm, "uniform 1/K", "test_perplexity") for arm in ("r I", "STE, γ / mean(r)")) < 30
-    if ("r I", WARMED) in study.members:
-        assert min(study.values("rotation", WARMED, "theta_deg", at=100)) > 90
-        assert max(study.values("r I", WARMED, "theta_deg", at=100)) < 15
+    assert min(study.values("rotation", WARMED, "theta_deg", at=100)) > 90
+    assert max(study.values("r I", WARMED, "theta_deg", at=100)) < 15
     assert separated(early["rotation", "uniform 1/K"]) == "lower"
     assert separated(early["R", "k-means"]) == "not separated"
     for cell in MAIN:
@@ -365,59 +490,44 @@ if runs.published:
     assert min(study.mean("STE", cell, "within_share", at=1) for cell in study.cells) > 0.1
 
 # %% [markdown]
-# ## The confirmation
-#
-# Ten fresh seeds. What is expected was fixed after the exploration from uniform and from k-means codes, and before the
-# records of these seeds: all six lower than STE. For $R$ that is the opposite of hypotheses 1 and 2. For $rI$ and for
-# STE with $\gamma/\bar r$ from k-means it is no more than the sign of a mean whose interval holds 1. Where it says
-# "not run", the records do not exist yet, and what this page finds rests on the seeds that explore.
-
-# %% tags=["hide-input"]
-named = {(arm, cell): "lower" for cell in MAIN for arm in ("r I", "R", "STE, γ / mean(r)")}
-study.verdicts(named, against="STE")
-
-# %% [markdown]
 # ## The hypotheses
 #
 # 1. *From short codes it is the gain*: **wrong**. $rI$ relative to the rotation:
-#    {glue:text}`judge-r-i-rotation-uniform-1-k`. $R$ is better than STE, {glue:text}`change-r-uniform-1-k`.
+#    {glue:text}`judge-r-i-rotation-uniform-1-k`. $R$ is better than STE, {glue:text}`confirmed-r-uniform-1-k`.
 # 2. *From fitted codes it is the turn*: **wrong from k-means, held after the warm-up**. From k-means $R$ is better than
-#    STE, not worse, {glue:text}`change-r-k-means`. After the warm-up it is worse:
+#    STE, not worse, {glue:text}`confirmed-r-k-means`. After the warm-up it is worse:
 #    {glue:text}`change-r-k-means-after-warm-up`. $rI$ is within 10 % of STE from both.
 # 3. *A gain is a commitment weight*: **held**. STE with $\gamma/\bar r$ relative to $\bar r I$ from uniform:
 #    {glue:text}`judge-ste-γ-mean-r-mean-r-i-uniform-1-k`.
 # 4. *Per vector or not is no matter*: **wrong**. $\bar r R$ relative to the rotation:
 #    {glue:text}`judge-mean-r-r-rotation-uniform-1-k` from uniform, {glue:text}`judge-mean-r-r-rotation-k-means` from
 #    k-means.
-# 5. *Fixed length*: **{glue:text}`judge-fixed-length`**. Rotation / STE with $|z|$ fixed:
-#    {glue:text}`fixed-uniform-1-k` from uniform, {glue:text}`fixed-k-means` from k-means.
+# 5. *Fixed length*: **{glue:text}`judge-fixed-length`**. Rotation / STE is nearer to 1 with $|z|$ fixed, beyond the
+#    interval over seeds, from both starts: {glue:text}`fixed-uniform-1-k` and {glue:text}`fixed-k-means`.
 # 6. *Variance within cells*: **wrong**. The share is not larger beyond doubt in any start, and smaller from k-means.
 #
-# **Not predicted.** That gain and turn need each other from short codes. That a projection without any turn does most
-# of what the turn adds there. That the per-vector $r$ harms from k-means, while $\bar r R$ is better there than both
-# STE and the rotation. That half a turn, $\frac12 I + \frac12 rR$, avoids the loss of the rotation from k-means
+# **Not predicted.** That gain and turn do more together than apart from short codes. That a projection without any
+# turn does most of what the turn adds there. That the per-vector $r$ harms from k-means, while $\bar r R$ is better
+# there than both STE and the rotation. That half a turn, $\frac12 I + \frac12 rR$, avoids the loss from k-means
 # ({glue:text}`change-half-ste-half-rotation-k-means`).
 #
 # **What a sceptic would say.** Every arm has the $\gamma$ and the rate that suit STE or nobody; what STE reaches with
 # another $\gamma$ is the question of {doc}`12_gamma`, and a gain is a commitment weight by hypothesis 3. Adam divides
-# by the size of the gradient, so a gain acts only through the ratio to commitment. The seeds that explore are five,
-# after the warm-up fewer for most arms, and every pattern above was found on them.
+# by the size of the gradient, so a gain acts only through the ratio to commitment. Every pattern above was found on
+# five seeds; what has $n = 10$ was tried again on fresh ones, the rest was not.
 
 # %% tags=["hide-input"]
-free = {cell: seen("rotation", "STE", cell) for cell in fixed.cells}
-held = {cell: seen("rotation, |z| fixed", "STE, |z| fixed", cell, of=fixed) for cell in fixed.cells}
-report.glue_all("fixed", held)
-nearer = [abs(math.log(held[c].mean)) < abs(math.log(free[c].mean)) for c in held if held[c] and free[c]]
-glue("judge-fixed-length", "not run" if len(nearer) < len(held) else
-     "held in the means" if all(nearer) else "held in part" if any(nearer) else "wrong")  # fmt: skip
+two = [(held[cell], free[cell]) if held[cell] and free[cell] else None for cell in fixed.cells]
+glue("judge-fixed-length", outcome(two, nearer))
 judge = {(arm, like, cell): seen(arm, like, cell) for cell in MAIN for arm, like in (
     ("r I", "rotation"), ("STE, γ / mean(r)", "mean(r) I"), ("mean(r) R", "rotation"))}  # fmt: skip
 report.glue_all("judge", judge)
 if runs.published:
+    assert all(nearer(pair) for pair in two)
     assert close(judge["r I", "rotation", "uniform 1/K"], 0.10) == "no"
-    assert separated(change["R", "uniform 1/K"]) == separated(change["R", "k-means"]) == "lower"
-    assert close(change["r I", "k-means"], 0.10) == "yes"
-    assert "R" not in late or separated(late["R"]) == "higher"
+    assert separated(fresh["R", "uniform 1/K"]) == separated(fresh["R", "k-means"]) == "lower"
+    assert close(change["r I", "k-means"], 0.10) == close(fresh["r I", "k-means"], 0.10) == "yes"
+    assert separated(late["R"]) == "higher" and close(late["r I"], 0.10) == "yes"
     assert close(judge["STE, γ / mean(r)", "mean(r) I", "uniform 1/K"], 0.10) == "yes"
     assert close(judge["mean(r) R", "rotation", "k-means"], 0.10) == "no"
     assert not any(separated(pair) == "higher" for pair in shares.values() if pair)
@@ -467,13 +577,17 @@ for mechanism, predictions in PREDICTIONS.items():
 pd.DataFrame.from_dict(table, "index").reindex(columns=list(study.cells)).fillna("not run")
 
 # %% [markdown]
-# No mechanism fits both of the first two starts. *Gain* and *turn*, the two plain readings, both fail from uniform
-# codes, for they leave out that the parts act together.
+# No mechanism fits both of the first two starts. *Gain* and *turn*, the two plain readings, fail from either, for they
+# leave out that the parts act together. Only *radial* and *norm* fail from neither;
+# both are open from one.
 
 # %% tags=["hide-input"]
 if runs.published:
-    assert not any(verdicts[m, "uniform 1/K"] == verdicts[m, "k-means"] == "fits" for m in PREDICTIONS if m != "norm")
-    assert {verdicts[m, "uniform 1/K"] for m in ("gain", "turn")} == {"fails"}
+    judgement = {m: [verdicts[m, cell] for cell in MAIN] for m in PREDICTIONS}
+    assert not any(words == ["fits"] * 2 for words in judgement.values())
+    assert judgement["gain"] == judgement["turn"] == ["fails"] * 2
+    assert {m for m, words in judgement.items() if "fails" not in words} == {"radial", "norm"}
+    assert all(sorted(judgement[m]) == ["fits", "open"] for m in ("radial", "norm"))
 
 # %% [markdown]
 # ## What it cost, and what it does not show
