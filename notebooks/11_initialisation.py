@@ -134,10 +134,10 @@ study.table(against="STE")
 # above one another near $r_0 = 1$ are starts that $r_0$ does not tell apart.
 # ```
 #
-# **Over the lengths of one codebook the sign follows $r_0$.** From k-means × 0.01 and × 0.1 the rotation wins,
-# {glue:text}`change-rotation-k-means-0.01` and {glue:text}`change-rotation-k-means-0.1`. From × 3 and × 10 it loses,
-# {glue:text}`change-rotation-k-means-3` and {glue:text}`change-rotation-k-means-10`. In between lie × 0.3,
-# {glue:text}`change-rotation-k-means-0.3`, and × 1, {glue:text}`change-rotation-k-means`.
+# **Over the lengths of one codebook the sign follows $r_0$.** From k-means × 0.01, × 0.1 and × 0.3 the rotation wins,
+# {glue:text}`change-rotation-k-means-0.01`, {glue:text}`change-rotation-k-means-0.1` and
+# {glue:text}`change-rotation-k-means-0.3`. From × 1, × 3 and × 10 it loses, {glue:text}`change-rotation-k-means`,
+# {glue:text}`change-rotation-k-means-3` and {glue:text}`change-rotation-k-means-10`.
 #
 # **But $r_0$ does not decide alone.** With $r_0$ near 1 the ratio ranges from
 # {glue:text}`change-rotation-k-means-z-and-codes-0.1`, with $z$ and codes ten times shorter, to
@@ -146,7 +146,7 @@ study.table(against="STE")
 # %% tags=["hide-input"]
 if runs.published:
     said = {cell: separated(pair) for (_, cell), pair in change.items() if pair}
-    assert all(said[cell] == "lower" for cell in ("uniform 1/K", "k-means × 0.01", "k-means × 0.1"))
+    assert all(said[cell] == "lower" for cell in ("uniform 1/K", "k-means × 0.01", "k-means × 0.1", "k-means × 0.3"))
     assert all(said[cell] == "higher" for cell in ("k-means × 3", "k-means × 10", "normal"))
     small, late = "k-means, z and codes × 0.1", "k-means after warm-up"
     assert said[small] == "lower" and said["k-means"] == said[late] == "higher"
@@ -155,13 +155,15 @@ if runs.published:
 # %% [markdown]
 # ### The primary comparisons
 #
-# The column of expectations was written before the records. Five pairs cannot reach $p < 0.05$ in an exact two-sided
-# test, and three still less, so no verdict is possible here; read the intervals.
+# The column of expectations was written before the records. All six intervals lie on the expected side of 1. Five pairs
+# cannot reach $p < 0.05$ in an exact two-sided test, so no verdict is possible here.
 
 # %% tags=["hide-input"]
 expected = {("rotation", cell): direction for cell, direction in {
     "normal": "higher", "k-means × 0.3": "lower", "k-means × 3": "higher", "uniform 1/K, revival": "lower",
     "k-means × 10, revival": "higher", "k-means after warm-up, revival": "higher"}.items()}  # fmt: skip
+if runs.published:
+    assert all(separated(change[key]) == direction and change[key].n == 5 for key, direction in expected.items())
 study.verdicts(expected, against="STE")
 
 # %% [markdown]
@@ -193,9 +195,15 @@ plots.dots(about, against="STE")
 
 # %% [markdown]
 # About the origin the two differ widely, {glue:text}`change-rotation-uniform-1-k` from uniform and
-# {glue:text}`change-rotation-k-means-10` from k-means × 10. About a point 10 norms away little is left:
-# {glue:text}`about-rotation-about-10-uniform-1-k` and {glue:text}`about-rotation-about-10-k-means-10`, with the same
-# codes, as badly fitted as before. So the bad fit alone makes neither the gain nor the collapse; $G$ has to feel it.
+# {glue:text}`change-rotation-k-means-10` from k-means × 10. From 1 norm to 10 the difference shrinks. From uniform it
+# is {glue:text}`about-rotation-about-1-uniform-1-k` at 1 norm, {glue:text}`about-rotation-about-3-uniform-1-k` at 3 and
+# {glue:text}`about-rotation-about-10-uniform-1-k` at 10. From k-means × 10 it is
+# {glue:text}`about-rotation-about-1-k-means-10`, {glue:text}`about-rotation-about-3-k-means-10` and
+# {glue:text}`about-rotation-about-10-k-means-10`. Codes are the same throughout, as badly fitted as before. So the bad
+# fit alone makes neither the gain nor the collapse; $G$ has to feel it.
+#
+# **Where the origin lies decides the sign from uniform.** One norm away the rotation, which wins about the origin with
+# these codes, is many times worse than STE. By what way is not tested.
 #
 # The control is weaker than it was meant to be from k-means × 10. There $|q-z|$ is {glue:text}`apart-k-means-10:.1f`
 # norms of $z$ in the first batch, so at 10 norms $G$ still differs from $I$; from uniform it is
@@ -204,6 +212,11 @@ plots.dots(about, against="STE")
 # %% tags=["hide-input"]
 far = {cell: about.pair("rotation about 10", cell, against="STE") for cell in about.cells}
 if runs.published:
+    by_distance = [[about.pair(f"rotation about {o}", cell, against="STE") for o in (1, 3, 10)] for cell in about.cells]
+    assert all(pair.n == 3 for row in by_distance for pair in row) and all(
+        a.mean > b.mean > c.mean for a, b, c in by_distance
+    )
+    assert min(by_distance[0][0].differences) > 5 and separated(change["rotation", "uniform 1/K"]) == "lower"
     assert all(separated(pair) == "not separated" and 0.9 < pair.mean < 1.1 for pair in far.values())
     assert apart["k-means × 10"] > 5 > 2 > apart["uniform 1/K"]
 
@@ -261,21 +274,29 @@ reach.levels(["test_mse", "test_usage", "test_perplexity"])
 # Test MSE relative to STE without revival.
 # ```
 #
-# From uniform codes STE with revival uses nearly every code and is no better for it:
-# {glue:text}`revived-ste-revival-uniform-1-k`. The rotation's lead grows in the mean. So codes in use are not what STE
-# lacks there.
+# From uniform codes STE with revival uses nearly every code and is worse for it:
+# {glue:text}`revived-ste-revival-uniform-1-k`. The rotation's lead grows in the mean, to
+# {glue:text}`change-rotation-uniform-1-k-revival`. So codes in use are not what STE lacks there.
 #
-# After the warm-up and from k-means × 10 it is otherwise. Revival ends the collapse of the rotation:
+# **From k-means codes revival turns the sign.** The rotation, behind without it ({glue:text}`change-rotation-k-means`),
+# is ahead with it: {glue:text}`change-rotation-k-means-revival`. It gains, {glue:text}`gain-rotation-k-means` against
+# itself; STE does not.
+#
+# After the warm-up and from k-means × 10 revival ends the collapse of the rotation:
 # {glue:text}`change-rotation-k-means-after-warm-up` becomes {glue:text}`change-rotation-k-means-after-warm-up-revival`,
 # and {glue:text}`change-rotation-k-means-10` becomes {glue:text}`change-rotation-k-means-10-revival`. It stays behind
-# STE.
+# STE. Here STE gains too from k-means × 10, {glue:text}`revived-ste-revival-k-means-10`, and not after the warm-up.
 
 # %% tags=["hide-input"]
+gains = {("rotation", cell): reach.pair("rotation, revival", cell, against=("rotation", cell)) for cell in reach.cells}
+report.glue_all("gain", gains)
 if runs.published:
+    ste = {cell: separated(reach.pair("STE, revival", cell, against="STE")) for cell in reach.cells}
+    assert list(ste.values()) == ["higher", "not separated", "lower", "not separated"]
     assert study.mean("STE", "uniform 1/K, revival", "test_usage") > 0.9
     without, with_revival = change["rotation", "uniform 1/K"], change["rotation", "uniform 1/K, revival"]
-    assert reach.pair("STE, revival", "uniform 1/K", against="STE").mean > 1
     assert with_revival.mean < without.mean
+    assert said["k-means, revival"] == separated(gains["rotation", "k-means"]) == "lower"
     for cell in ("k-means × 10", "k-means after warm-up"):
         before, after = change["rotation", cell], change["rotation", f"{cell}, revival"]
         assert max(after.differences) < 1.5 < 3 < min(before.differences) and separated(after) == "higher"
@@ -308,30 +329,33 @@ if runs.published:
 # %% [markdown]
 # ## The hypotheses
 #
-# 1. *The sign follows $r_0$*: **held in part**. Below 0.5 the ratio is below 1, though at k-means × 0.3
-#    ({glue:text}`change-rotation-k-means-0.3`) the interval holds 1; above 1 it is above 1. Scaled together it changes
-#    sign with $r_0$ unchanged.
+# 1. *The sign follows $r_0$*: **held**, from every start. Below 0.5 the ratio is below 1, above 1 it is above 1, and it
+#    crosses 1 between k-means × 0.3 and × 1. But near $r_0 = 1$ both the scale and revival turn the sign with $r_0$
+#    unchanged: it is a rule for starts, and no cause.
 # 2. *It is $r_0$, not the fit*: **not settled**. About a point 10 norms away the means are within 10 % of STE, but of
 #    three seeds each the intervals reach beyond: {glue:text}`about-rotation-about-10-uniform-1-k` and
 #    {glue:text}`about-rotation-about-10-k-means-10`.
 # 3. *Scale alone does little*: **wrong**. At a tenth of the scale the ratio is below 1:
 #    {glue:text}`change-rotation-k-means-z-and-codes-0.1`.
-# 4. *Part of it is reach*: **wrong**. From uniform STE does not improve with revival, and in the mean the ratio goes
-#    farther from 1: {glue:text}`change-rotation-uniform-1-k-revival`.
+# 4. *Part of it is reach*: **wrong**. From uniform STE gets worse with revival, and in the mean the ratio goes farther
+#    from 1: {glue:text}`change-rotation-uniform-1-k-revival`.
 # 5. *Revival does not save long codes*: **held**. From k-means × 10 the rotation stays worse,
 #    {glue:text}`change-rotation-k-means-10-revival`; but the collapse is gone.
 #
-# **Not predicted.** That scale turns the sign. That revival mends the collapse after the warm-up and does nothing for
-# STE from short codes.
+# **Not predicted.** That scale turns the sign. That revival turns it from k-means, mends the collapse after the warm-up
+# and harms STE from uniform. That about a point one norm away the rotation loses from uniform.
 #
-# **What a sceptic would say.** Several cells have three seeds, and all of them explore. Scale and commitment weight are
+# **What a sceptic would say.** Of five seeds, and of three where the point or the scale is moved, all explore: nothing
+# here is confirmed on fresh seeds. Scale and commitment weight are
 # not told apart: length enters the losses squared, so part of this page may be a matter of $\gamma$ ({doc}`12_gamma`).
 # Adam moves every code by about the same step whatever its length; with another optimiser scale may act otherwise.
 
 # %% tags=["hide-input"]
 if runs.published:
-    assert said["k-means × 0.3"] == "not separated" and change["rotation", "k-means × 0.3"].mean < 1
-    assert study.mean("STE", "k-means × 0.3", "r", at=1) < 0.5
+    r0 = {cell: study.mean("STE", cell, "r", at=1) for cell in said}
+    assert all(said[cell] == "lower" for cell in said if r0[cell] < 0.5)
+    assert all(said[cell] == "higher" for cell in said if r0[cell] > 1)
+    assert r0["k-means × 0.3"] < 0.5 < r0["k-means"] and said["k-means"] == "higher"
     assert all(close(pair, 0.10) == "open" for pair in far.values())
     assert said["k-means × 10, revival"] == "higher"
 
