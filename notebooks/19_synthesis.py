@@ -119,9 +119,9 @@ suited = {arm: rival.pair(arm, best[arm], against=("STE", best["STE"])) if arm i
 
 def confirmed(start: str):
     """rotation / STE on fresh seeds, each at the γ that it took on the seeds that explore."""
-    blocks = [block for name, block in CHAPTERS["12_gamma"].blocks.items() if name.startswith("confirm")]
-    fresh = Study(runs, *(block for block in blocks if start in block.cells))
-    return known(fresh, start, arm="rotation, own γ", against="STE, own γ")
+    own = [block for name, block in CHAPTERS["12_gamma"].blocks.items() if name.startswith("confirm")]
+    planned = [block for block in own if start in block.cells and not set(runs.expand(block)).isdisjoint(runs.planned)]
+    return known(Study(runs, *planned), start, arm="rotation, own γ", against="STE, own γ") if planned else Entry(None)
 
 
 own_gamma = {start: confirmed(start) for start in MAIN}
