@@ -34,7 +34,7 @@ import pandas as pd
 
 from rotvq import plots, report, stats
 from rotvq.chapters import MAIN, PAIR, WARM, Block
-from rotvq.comparisons import close, counted, expects, nearer, outcome, separated, times, within
+from rotvq.comparisons import close, counted, expects, nearer, outcome, separated, times, title, within
 from rotvq.figures import glue, style
 from rotvq.study import Study
 
@@ -79,6 +79,7 @@ updates = {
 }
 forms = {"K = 64": {"codebook_size": 64}, "K = 2048": {"codebook_size": 2048}, "d = 8": {"dim": 8},
          "normalised": {"lookup": "normalised"}}  # fmt: skip
+emas = list(updates)[1:]
 both = {f"{name}, {start}": arm | place for start, place in (MAIN | WARM).items() for name, arm in PAIR.items()}
 
 
@@ -129,34 +130,28 @@ glue("fig-stops", plots.effect_map(moves, against="STE", rows="cell", columns="s
 #
 # The sentences from here on are about the committed records; each has an assertion behind it in the cell below.
 #
-# **The way the codes move decides about STE, and hardly about the rotation.** From uniform the rotation ends within a
-# few percent of the same error whether its codes follow the gradient or either EMA that was run. STE ends at
-# {glue:text}`mse-gradient-ste-uniform-1-k:.5f` with the gradient,
-# {glue:text}`mse-ema-0.99-from-1-ste-uniform-1-k:.5f` with EMA of decay 0.99 from counts 1, and
-# {glue:text}`mse-ema-0.8-from-0-ste-uniform-1-k:.5f` with decay 0.8 from counts 0.
+# **The way the codes move decides about STE, and hardly about the rotation.** From uniform the rotation ends within
+# some five percent of the same error, whichever of the four moves its codes. STE ends at
+# {glue:text}`mse-gradient-ste-uniform-1-k:.5f` with the gradient, at
+# {glue:text}`mse-ema-0.99-from-1-ste-uniform-1-k:.5f` and {glue:text}`mse-ema-0.99-from-0-ste-uniform-1-k:.5f` with EMA
+# of decay 0.99 from counts 1 and 0, and at {glue:text}`mse-ema-0.8-from-0-ste-uniform-1-k:.5f` with decay 0.8 from
+# counts 0.
 #
 # **So the sign turns.** From uniform codes moved by the gradient the rotation is far ahead,
-# {glue:text}`move-gradient-uniform-1-k`. With EMA 0.99 from counts 1 its lead is smaller,
-# {glue:text}`move-ema-0.99-from-1-uniform-1-k`. With decay 0.8 from counts 0, the settings of the paper's VQ-VAE, it is
-# behind at the last stop, {glue:text}`move-ema-0.8-from-0-uniform-1-k`, and not separated at step {glue:text}`first`.
-#
-# **The best start is the same for STE under both updates:** k-means after the warm-up, where it uses nearly all codes
-# and needs no remedy.
+# {glue:text}`move-gradient-uniform-1-k`. With EMA 0.99 its lead is smaller,
+# {glue:text}`move-ema-0.99-from-1-uniform-1-k` and {glue:text}`move-ema-0.99-from-0-uniform-1-k`. With decay 0.8 from
+# counts 0, the settings of the paper's VQ-VAE, it is behind at the last stop,
+# {glue:text}`move-ema-0.8-from-0-uniform-1-k`. From k-means and after the warm-up it is behind under every update.
 
 # %% tags=["hide-input"]
 if runs.published:
-    ran = ["gradient", "EMA 0.99 from 1", "EMA 0.8 from 0"]
-    ends = {arm: [moves.mean(arm, f"{way}, uniform 1/K", "test_mse") for way in ran] for arm in PAIR}
-    assert max(ends["rotation"]) / min(ends["rotation"]) < 1.03
-    assert ends["STE"] == sorted(ends["STE"], reverse=True) and ends["STE"][0] > 1.9 * ends["STE"][2]
-    at = {way: moved["rotation", f"{way}, uniform 1/K"] for way in ran}
-    assert at["gradient"].high < at["EMA 0.99 from 1"].low and at["EMA 0.99 from 1"].high < 1 < at["EMA 0.8 from 0"].low
-    early = moves.pair("rotation", "EMA 0.8 from 0, uniform 1/K", against="STE", at=moves.steps[0])
-    assert separated(early) == "not separated"
-    for way in ran[:2]:
-        cells = [f"{way}, {start}" for start in MAIN | WARM]
-        assert min(cells, key=lambda cell: moves.mean("STE", cell, "test_mse")) == cells[2]
-        assert moves.values("STE", cells[2], "test_usage").min() > 0.98
+    ends = {arm: {way: moves.mean(arm, f"{way}, uniform 1/K", "test_mse") for way in updates} for arm in PAIR}
+    assert max(ends["rotation"].values()) < 1.06 * min(ends["rotation"].values())
+    assert max(ends["STE"].values()) == ends["STE"]["gradient"] > 1.9 * ends["STE"]["EMA 0.8 from 0"]
+    at = {way: moved["rotation", f"{way}, uniform 1/K"] for way in updates}
+    for way in emas[:2]:
+        assert at["gradient"].high < at[way].low and at[way].high < 1 < at["EMA 0.8 from 0"].low
+    assert all(moved["rotation", f"{way}, {start}"].low > 1 for way in updates for start in list(MAIN | WARM)[1:])
 
 # %% [markdown]
 # ## Usage, and counts from 0 or from 1
@@ -181,10 +176,11 @@ lines.levels(["test_mse", "test_usage", "test_perplexity"])
 # Perplexity of the codes that a batch uses, and the mean norm of these codes, from uniform, by the way the codes move.
 # ```
 #
-# STE uses {glue:text}`level-gradient-ste-uniform-1-k` of its codes with the gradient and
-# {glue:text}`level-ema-0.99-from-1-ste-uniform-1-k` with EMA 0.99 from counts 1; with decay 0.8 and counts 0,
-# {glue:text}`level-ema-0.8-from-0-ste-uniform-1-k`. These two differ in decay and in counts, and the arm that would
-# tell the two apart, decay 0.99 from counts 0, was not run. The rotation uses nearly all codes each time.
+# STE uses {glue:text}`level-gradient-ste-uniform-1-k` of its codes with the gradient. At decay 0.99 the counts make no
+# difference to that: {glue:text}`level-ema-0.99-from-1-ste-uniform-1-k` from counts 1 and
+# {glue:text}`level-ema-0.99-from-0-ste-uniform-1-k` from counts 0. With decay 0.8 from counts 0 it is
+# {glue:text}`level-ema-0.8-from-0-ste-uniform-1-k`, so what raises it is the decay. The rotation uses nearly all codes
+# each time.
 #
 # ## The collapse after the warm-up
 #
@@ -195,9 +191,15 @@ lines.levels(["test_mse", "test_usage", "test_perplexity"])
 after = [f"{update}, k-means after warm-up" for update in ("gradient", "EMA 0.99 from 1")]
 inside = ["perplexity", "r", "theta_deg", "z_norm", "q_norm", "gradient_ratio"]
 glue("fig-after", plots.curves(moves, inside, cells=after))
-held = ("rotation", after[1]) in moves.members
-glue("most-r", moves.curve("rotation", after[1], "r").mean().max() if held else 0)
-glue("left", 512 * moves.mean("rotation", after[1], "test_usage") if held else 0)
+fell = Study(runs, Block(updates, {name: arm | WARM["k-means after warm-up"] for name, arm in PAIR.items()}))
+trace = {way: {name: fell.curve(way, "rotation", name).mean() for name in inside}
+         for way in updates if (way, "rotation") in fell.members}  # fmt: skip
+glue("most-r", max((found["r"].max() for way, found in trace.items() if way in emas), default=0))
+report.glue_all("left", {way: 512 * fell.mean(way, "rotation", "test_usage") for way in updates})
+levels = fell.levels(["test_mse", "test_usage", "test_perplexity"])
+for name in ("r", "theta_deg"):
+    levels[f"most, {title(name)}"] = [f"{fell.curve(*key, name).mean().max():.3g}" for key in fell.members]
+levels
 
 # %% [markdown]
 # ```{glue:figure} fig-after
@@ -207,28 +209,34 @@ glue("left", 512 * moves.mean("rotation", after[1], "test_usage") if held else 0
 # ```
 #
 # EMA softens the collapse and does not prevent it. With the gradient the codes stay behind: latents come to point away
-# from their codes, at mean angles beyond 90°, and shrink while $r$ grows far above 1. With EMA neither happens: the
-# angle stays below 45° and $r$ never exceeds {glue:text}`most-r:.2f` in the mean. And yet the perplexity falls within a
-# hundred steps, and {glue:text}`left:.0f` of 512 codes are in use at the end. So codes that cannot follow, and an $r$
-# that grows, belong to the worst of the collapse with the gradient, but usage falls without either. What makes it fall
-# is not separated by the arms of this page.
+# from their codes, at mean angles beyond 90°, and shrink while $r$ grows far above 1. With no EMA does either happen:
+# the mean angle stays below 45° and $r$ never exceeds {glue:text}`most-r:.2f` in the mean. And yet usage falls. Of 512
+# codes {glue:text}`left-ema-0.99-from-1:.0f` are in use at the end with decay 0.99 from counts 1,
+# {glue:text}`left-ema-0.99-from-0:.0f` from counts 0, {glue:text}`left-ema-0.8-from-0:.0f` with decay 0.8 from counts
+# 0, and {glue:text}`left-gradient:.0f` with the gradient. So codes that cannot follow, and an $r$ that grows, belong to
+# the worst of the collapse, but usage falls without either. What makes it fall is not separated by the arms of this
+# page.
 
 # %% tags=["hide-input"]
 if runs.published:
-    with_gradient, with_ema = ({name: moves.curve("rotation", cell, name).mean() for name in inside} for cell in after)
-    assert with_gradient["theta_deg"].max() > 120 and with_gradient["r"].max() > 5
-    assert with_ema["theta_deg"].max() < 45 and with_ema["r"].max() < 1.1
-    assert with_ema["perplexity"][100] < 0.2 * with_ema["perplexity"][1]
-    assert moves.values("rotation", after[1], "test_usage").max() < 0.15
-    assert ("EMA 0.99 from 0", "STE, uniform 1/K") not in lines.members
-    assert min(lines.mean(way, "rotation, uniform 1/K", "test_usage") for way in ran) > 0.95
+    assert trace["gradient"]["theta_deg"].max() > 120 and trace["gradient"]["r"].max() > 5
+    for way in emas:
+        assert trace[way]["theta_deg"].max() < 45 and trace[way]["r"].max() < 1.1
+    left = [fell.mean(way, "rotation", "test_usage") for way in updates]
+    assert left == sorted(left) and left[-1] < 0.7
+    assert min(lines.mean(way, "rotation, uniform 1/K", "test_usage") for way in updates) > 0.95
+    assert lines.mean(emas[2], "STE, uniform 1/K", "test_usage") > 0.5
+
 
 # %% [markdown]
 # ## Sizes, and normalised codes
 
 # %% tags=["hide-input"]
 glue("fig-shapes", plots.dots(shapes, against="STE"))
-shapes.table(against="STE")
+sizes = shapes.levels(["test_mse", "test_usage", "test_perplexity"])
+sizes.insert(0, "|q| / |z| at the start", [f"{shapes.mean(*key, 'r', at=1):.3g}" for key in shapes.members])
+sizes["test MSE, rotation / STE"] = [counted(shaped.get(key)) for key in shapes.members]
+sizes
 
 # %% [markdown]
 # ```{glue:figure} fig-shapes
@@ -237,9 +245,24 @@ shapes.table(against="STE")
 # Ratio of test MSE, rotation / STE, by the size of the codebook, its dimension, and for normalised latents and codes.
 # ```
 #
+# Three pairs a row. From uniform the rotation is ahead with 2,048 codes, {glue:text}`shape-k-2048-uniform-1-k`, and in
+# 8 dimensions, {glue:text}`shape-d-8-uniform-1-k`. Every other interval of the sizes and of the normalised codes holds
+# 1. The table shows what else changes: from uniform $\pm 1/K$ the size of the codebook sets the ratio of the norms at
+# the start, too. In 8 dimensions from k-means the rotation uses most of its codes, where in 32 it uses few.
+
+# %% tags=["hide-input"]
+if runs.published:
+    apart = [cell for cell in shapes.cells if separated(shaped["rotation", cell]) == "lower" and "32" not in cell]
+    assert apart == ["K = 2048, uniform 1/K", "d = 8, uniform 1/K"]
+    assert {separated(shaped["rotation", cell]) for cell in list(shapes.cells) if cell not in apart
+            and "32" not in cell} == {"not separated"}  # fmt: skip
+    assert shapes.mean("rotation", "d = 8, k-means", "test_usage") > 0.8
+    assert shapes.mean("rotation", "K = 512, d = 32, k-means", "test_usage") < 0.2
+
+# %% [markdown]
 # ## The primary comparisons
 #
-# Up to five pairs cannot reach $p < 0.05$ in an exact two-sided test, three cannot reach 0.2, so there is no verdict.
+# Five pairs cannot reach $p < 0.05$ in an exact two-sided test, three cannot reach 0.2, so there is no verdict.
 # The hypotheses name margins: the last column says whether the whole interval lies within 10 % of 1, up or down by
 # that factor, or outside of it.
 
@@ -261,7 +284,6 @@ verdicts
 
 # %% tags=["hide-input"]
 uniform, fitted, warmed = MAIN | WARM
-emas = list(updates)[1:]
 
 
 def same_seeds(cell: str, other: str):
@@ -309,36 +331,41 @@ judged = {
         listed({"d = 8": small, "d = 32": large}), outcome([small and large and (large, small)], nearer)),
     "6. k-means, normalised: within 5 % of 1": (counted(sphere), outcome([sphere], within(0.05))),
 }  # fmt: skip
+report.glue_all("usage", {"counts": usage})
 pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 
 # %% [markdown]
-# **Hypothesis 1 is wrong** for the one EMA that was run after the warm-up. The error of the rotation is
-# {glue:text}`move-ema-0.99-from-1-k-means-after-warm-up` that of STE, where the gradient gives
-# {glue:text}`move-gradient-k-means-after-warm-up`.
+# **Hypothesis 1 is wrong** for each EMA. After the warm-up the error of the rotation against that of STE is
+# {glue:text}`move-ema-0.99-from-1-k-means-after-warm-up` and {glue:text}`move-ema-0.99-from-0-k-means-after-warm-up`
+# with decay 0.99 from counts 1 and 0, and {glue:text}`move-ema-0.8-from-0-k-means-after-warm-up` with decay 0.8, where
+# the gradient gives {glue:text}`move-gradient-k-means-after-warm-up`.
 #
-# **Hypothesis 2 held** for decay 0.8, on three pairs. But nearer to 1 is not level: the ratio passed it. Decay 0.99
-# from counts 0 was not run.
+# **Hypothesis 2 held**: both EMAs from counts 0 are nearer to 1 than the gradient. But nearer to 1 is not level, and
+# with decay 0.8 the ratio passed it.
 #
-# **Hypotheses 3 to 6 were not run**: no counts from 0 at decay 0.99, no other sizes, no normalised codes. They stay as
-# they were written.
+# **Hypothesis 3** came out as the table says: counts 0 against counts 1 change usage by {glue:text}`usage-counts`.
 #
-# **Not predicted**: that the rotation from uniform ends at one error whatever moves its codes, and that the paper's own
-# EMA takes its lead away. From k-means codes EMA does not help the rotation against STE, either:
-# {glue:text}`move-ema-0.99-from-1-k-means`.
+# **Hypotheses 4, 5 and 6 are not settled** by three pairs. None of their intervals contradicts its sign. In 8
+# dimensions from k-means the mean has the other sign than in 32, {glue:text}`shape-d-8-k-means`, which nobody predicted
+# and three pairs do not show.
 #
-# **A sceptic would say** that three seeds and 2,000 steps are few, that the lead of STE with decay 0.8 appears only at
-# the last stop, and that its usage was still rising then. All true.
+# **Not predicted**: that the rotation from uniform ends near one error whatever moves its codes, and that the paper's
+# own EMA takes its lead away.
+#
+# **A sceptic would say** that five seeds, three for sizes and normalised codes, and 2,000 steps are few, and that the
+# usage of STE with decay 0.8 was still rising at the end. All true.
 
 # %% tags=["hide-input"]
 if runs.published:
     verdict = {row: word for row, (_, word) in judged.items()}
-    assert verdict["1. after the warm-up, EMA 0.99 from 1: within 10 % of STE"] == "wrong"
-    assert verdict["2. uniform, EMA 0.8 from 0: nearer to 1 than with the gradient"] == "held"
-    assert all(word == "not run" for row, word in verdict.items() if row[0] in "3456" or "0.99 from 0" in row)
-    assert forgotten["EMA 0.8 from 0"][0].n == 3 and forgotten["EMA 0.8 from 0"][0].mean > 1
-    assert moved["rotation", "EMA 0.99 from 1, k-means"].low > 1
+    assert all(word == "wrong" for row, word in verdict.items() if row.startswith("1. after the warm-up, EMA"))
+    assert all(word == "held" for row, word in verdict.items() if row.startswith("2."))
+    assert all(word == "not settled" for row, word in verdict.items() if row[0] in "456")
+    assert small.mean < 1 < large.mean and separated(small) == "not separated"
+    assert all(separated(pair) in (side[cell.split(", ")[1]], "not separated") for cell, pair in signs.items())
     rising = lines.curve("EMA 0.8 from 0", "STE, uniform 1/K", "perplexity").mean()
-    assert rising[2000] > 1.1 * rising[1500]
+    assert rising[2000] > rising[1500]
+
 
 # %% [markdown]
 # ## What it cost, and what it does not show

