@@ -463,13 +463,13 @@ pd.DataFrame({"bound": bound, "measured": goals.measured.map("{:.2f}".format), "
 # already takes {glue:text}`returned:.0f` MiB beyond the size of the latents. No implementation can meet the goal there.
 #
 # **The training step.** The pull-back of the rotation forms the directions of $z$ and $q$ and takes
-# {glue:text}`inner` inner products a vector; that of STE does nothing. Even the bare form meets
-# {glue:text}`bare-met` of these {glue:text}`trained` goals.
+# {glue:text}`inner` inner products a vector; that of STE does nothing. The bare form meets {glue:text}`bare-met` of
+# these {glue:text}`trained` goals: to be right near a half turn and at extreme norms has its price.
 #
 # **The floor.** A ratio to a floor hangs on the floor. Where the goals were written, its kernel did
 # {glue:text}`rate-there` GFLOP/s; here it does {glue:text}`rate-here`. What reads and writes memory does not get faster
 # with it. In milliseconds, {glue:text}`absolute` of the {glue:text}`bounds` sizes take less here than the goal allowed
-# there.
+# there, on another processor.
 #
 # What is left between `rotvq` and the floor is {glue:text}`kernel-least:.1f` to {glue:text}`kernel-most:.1f` times its
 # time. It goes into writing the scores and reading them again for the argmax; into separate passes over the latents for
