@@ -100,7 +100,7 @@ report.glue_all("change", change)
 report.glue_all("r0", {cell: study.mean("STE", cell, "r", at=1) for _, cell in study.members})
 KINDS = {"as it is": (blocks["norms"].cells, ARMS["rotation"]), "with revival": (revived, ARMS["reflection"]),
          "z and codes × 0.1, × 10": (blocks["scale"].cells, ARMS["scale_only"])}  # fmt: skip
-PLACES = {"uniform 1/K": (2, 15), "k-means × 0.01": (38, -16), "k-means × 0.1": (-4, 17), "k-means × 0.3": (-32, 18),
+PLACES = {"uniform 1/K": (2, 15), "k-means × 0.01": (38, -16), "k-means × 0.1": (-4, 17), "k-means × 0.3": (-6, -30),
           "k-means": (-34, 14), "normal": (34, 0), "k-means × 3": (42, 0), "k-means × 10": (-10, -34),
           "k-means after warm-up": (-62, -10)}  # fmt: skip
 fig, ax = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")

@@ -578,8 +578,8 @@ pd.DataFrame.from_dict(table, "index").reindex(columns=list(study.cells)).fillna
 
 # %% [markdown]
 # No mechanism fits both of the first two starts. *Gain* and *turn*, the two plain readings, fail from either, for they
-# leave out that the parts act together. Only *radial* and *norm* fail from neither;
-# both are open from one.
+# leave out that the parts act together. Only *radial* and *norm* fail from neither; both
+# are open from one.
 
 # %% tags=["hide-input"]
 if runs.published:

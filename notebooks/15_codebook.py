@@ -176,8 +176,8 @@ lines.levels(["test_mse", "test_usage", "test_perplexity"])
 # Perplexity of the codes that a batch uses, and the mean norm of these codes, from uniform, by the way the codes move.
 # ```
 #
-# STE uses {glue:text}`level-gradient-ste-uniform-1-k` of its codes with the gradient. At decay 0.99 the counts make no
-# difference to that: {glue:text}`level-ema-0.99-from-1-ste-uniform-1-k` from counts 1 and
+# STE uses {glue:text}`level-gradient-ste-uniform-1-k` of its codes with the gradient. At decay 0.99 five pairs do not
+# separate the counts: {glue:text}`level-ema-0.99-from-1-ste-uniform-1-k` from counts 1 and
 # {glue:text}`level-ema-0.99-from-0-ste-uniform-1-k` from counts 0. With decay 0.8 from counts 0 it is
 # {glue:text}`level-ema-0.8-from-0-ste-uniform-1-k`, so what raises it is the decay. The rotation uses nearly all codes
 # each time.

@@ -284,7 +284,9 @@ less = [size["library"] / size["rotvq"] for size in sizes if "library" in size]
 glue("above", above.max())
 most = extra.loc[above.idxmax()]
 glue("above-where", "N = {N:,}, d = {d}, K = {K:,}".format(**most))
-glue("returned", (4 * (most.N + most.K) * most.d + 8 * most.N) / 2**20)
+returned = (4 * (most.N + most.K) * most.d + 8 * most.N) / 2**20
+assert profile == "smoke" or returned > 64  # more than the goal allows: the text says that nothing can meet it
+glue("returned", returned)
 glue("less-least", min(less))
 glue("less-most", max(less))
 
