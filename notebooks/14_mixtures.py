@@ -74,7 +74,9 @@ plt.rcParams.update(style())
 
 # %%
 parents = [Block(PAIR, MAIN | WARM), Block({"R": LADDER["R"]}, MAIN)]  # what the variants are compared with
-retuned = [replace(CHAPTERS["12_gamma"].blocks[f"confirm {start}"], seeds=FEW) for start in ("uniform", "k-means")]
+own = ("STE, own γ", "rotation, own γ")
+retuned = [replace(block, arms=dict(zip(own, block.arms.values())), seeds=FEW)
+           for name, block in CHAPTERS["12_gamma"].blocks.items() if name.startswith("confirm")]  # fmt: skip
 runs = report.gather("14_mixtures", profile, records=records, engine=engine, device=device,
                      steps=steps, seeds=seeds, also=parents + retuned)  # fmt: skip
 report.cost(runs)
@@ -196,7 +198,6 @@ if runs.published and all(primary.values()):
 # no remedy got a $\gamma$ of its own.
 
 # %% tags=["hide-input"]
-own = list(retuned[0].arms)
 tuned = Study(runs, *retuned, *(Block(blocks[name].arms, MAIN) for name in variants))
 panels, to_tuned = [], {}
 for start in MAIN:

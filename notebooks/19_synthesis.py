@@ -120,8 +120,11 @@ suited = {arm: rival.pair(arm, best[arm], against=("STE", best["STE"])) if arm i
 def confirmed(start: str):
     """rotation / STE on fresh seeds, each at the γ that it took on the seeds that explore."""
     own = [block for name, block in CHAPTERS["12_gamma"].blocks.items() if name.startswith("confirm")]
-    planned = [block for block in own if start in block.cells and not set(runs.expand(block)).isdisjoint(runs.planned)]
-    return known(Study(runs, *planned), start, arm="rotation, own γ", against="STE, own γ") if planned else Entry(None)
+    (block,) = (block for block in own if start in block.cells)
+    if set(runs.expand(block)).isdisjoint(runs.planned):
+        return Entry(None)
+    ste, rotation = block.arms
+    return known(Study(runs, block), start, arm=rotation, against=ste)
 
 
 own_gamma = {start: confirmed(start) for start in MAIN}

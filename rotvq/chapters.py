@@ -129,10 +129,10 @@ CHAPTERS = {
         "gamma": Block(gammas(0.01, 0.05, 0.25, 1.0, 5.0), MAIN, FEW),
         "wider": Block(gammas(0.002, 25.0, 125.0), MAIN, FEW),
         # each arm at the γ that validation chose on seeds 0 to 2 from the eight above
-        "confirm uniform": Block({"STE, own γ": STE | {"gamma": 5.0}, "rotation, own γ": ROTATION | {"gamma": 0.05}},
+        "confirm uniform": Block({"STE, γ = 5": STE | {"gamma": 5.0}, "rotation, γ = 0.05": ROTATION | {"gamma": 0.05}},
                                  UNIFORM, CONFIRM),
-        "confirm k-means": Block({"STE, own γ": STE | {"gamma": 5.0}, "rotation, own γ": ROTATION | {"gamma": 0.002}},
-                                 KMEANS, CONFIRM),
+        "confirm k-means": Block({"STE, γ = 5": STE | {"gamma": 5.0},
+                                  "rotation, γ = 0.002": ROTATION | {"gamma": 0.002}}, KMEANS, CONFIRM),
         "rate": Block({f"{name}, rate {lr:g}": {**arm, "lr": lr} for lr in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
                        for name, arm in PAIR.items()}, MAIN),
         "sgd": Block({f"{name}, SGD {lr:g}": {**arm, "optimizer": "sgd", "lr": lr} for lr in (0.1, 0.3, 1.0)
