@@ -11,10 +11,19 @@ from torch import Tensor
 CHUNK = 1 << 17  # numbers at a time
 
 
+def recorded() -> bool:
+    """Whether a graph is recorded: then nothing is written in place."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling()
+
+
+def scaled(fresh: Tensor, factor: Tensor) -> Tensor:
+    """``fresh * factor`` of a tensor that nobody else holds, in its memory."""
+    return fresh * factor if recorded() else fresh.mul_(factor)
+
+
 def whole(x: Tensor) -> bool:
     """Whether to take all rows at once: few, on another device, or while a graph is recorded."""
-    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
-    return recorded or x.device.type != "cpu" or x.numel() <= CHUNK
+    return recorded() or x.device.type != "cpu" or x.numel() <= CHUNK
 
 
 def chunks(first: Tensor, *others: Tensor | None) -> Iterator[tuple[Tensor | None, ...]]:

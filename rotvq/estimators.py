@@ -16,7 +16,6 @@ Trick", ICLR 2025 (arXiv 2410.06424); the straight-through estimator from Bengio
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,70 +23,9 @@ import torch
 from torch import Tensor
 
 from rotvq.chunks import rowwise
+from rotvq.turns import TURNS, directions, dot, norm
 
-R_MAX = 2.0**63  # r is capped here: r g stays finite in float32 for |g| up to 2**64
-
-
-def _dot(x: Tensor, y: Tensor) -> Tensor:
-    return (x * y).sum(-1, keepdim=True)
-
-
-def _norm(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x, 2, -1, keepdim=True)
-
-
-def directions(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``a = z/|z|``, ``b = q/|q|`` and ``r = |q|/|z|``, finite for every finite input.
-
-    Norms are taken after dividing by the largest entry, so 1e-30 and 1e30 are as good as 1. Where z or q is exactly 0
-    there is no direction: a = b = 0, which makes every turn the identity, and r is 0 if only q vanishes, else 1.
-    """
-    top_z, top_q = (x.abs().amax(-1, keepdim=True) for x in (z, q))
-    both = (top_z > 0) & (top_q > 0)
-    a, b = z / torch.where(both, top_z, torch.inf), q / torch.where(both, top_q, torch.inf)
-    norm_a, norm_b = _norm(a).clamp_min(1), _norm(b).clamp_min(1)
-    r = (norm_b / norm_a * (top_q / top_z)).clamp_max(R_MAX)
-    return a / norm_a, b / norm_b, torch.where(both, r, (top_z == 0).to(r.dtype))
-
-
-def geometry(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    """``r = |q|/|z|`` and the angle theta between z and q in radians, each (...); theta is 0 where undefined."""
-    a, b, r = directions(z, q)
-    return r.squeeze(-1), 2 * torch.atan2(_norm(a - b), _norm(a + b)).squeeze(-1)
-
-
-def _orthogonal(x: Tensor, y: Tensor) -> Tensor:
-    """``x`` without its part along ``y``: a + b and a - b are orthogonal, but not to the last digit of a small one."""
-    return torch.addcmul(x, _dot(x, y), y, value=-0.25)  # where x is small, |y|^2 is 4
-
-
-def _rotation(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
-    """``R^T g = H_a H_m g``: two successive reflections, m along the bisector s = a + b.
-
-    The textbook form divides by 1 + cos(theta) and loses the norm near theta = pi; this one keeps it. At b = -a (up to
-    rounding) the plane of the half turn is free: here that of a and of whichever of the first two axes is farther.
-    """
-    s = _orthogonal(a + b, a - b)
-    half_turn = _norm(s) <= 4 * torch.finfo(a.dtype).eps
-    head = a[..., :2]
-    first = head[..., :1].abs() <= head[..., -1:].abs()
-    axis = torch.cat([first, ~first], -1)[..., : head.shape[-1]].to(a.dtype)
-    s = torch.addcmul(s, torch.where(half_turn, _dot(head, axis), 0.0), a, value=-1)
-    s[..., :2] += torch.where(half_turn, _norm(a), 0.0) * axis
-    v = torch.addcmul(g, _dot(s, g) / _norm(s).square().clamp_min(torch.finfo(a.dtype).tiny), s, value=-2)
-    return torch.addcmul(v, _dot(a, v), a, value=-2)
-
-
-def _reflection(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
-    """``H g`` with ``H = I - 2uu^T`` and u the direction of a - b; the identity where a = b (up to rounding)."""
-    u = _orthogonal(a - b, a + b)
-    u = torch.where((length := _norm(u)) > 4 * torch.finfo(a.dtype).eps, u / length, 0.0)
-    return torch.addcmul(g, _dot(u, g), u, value=-2)
-
-
-TURNS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "identity": lambda a, b, g: g, "rotation": _rotation, "reflection": _reflection}  #: ``T^T g`` from a, b, g
-
+ORDINARY = 2.0**-20, 2.0**20  # norms from and to that a product of three of them keeps finite and exact in float32
 
 @dataclass(frozen=True)
 class Estimator:
@@ -126,10 +64,16 @@ class Estimator:
         return self.turn == "identity" and self.radial and self.clip[0] == self.clip[1]
 
     @property
+    def combined(self) -> bool:
+        """Whether the pull-back has the short form of :meth:`_combine`."""
+        return self.turn == "rotation" and not self.pooled
+
+    @property
     def cost(self) -> int:
         """Inner products of d numbers that a pull-back takes per vector, norms among them."""
-        turns = {"identity": 0, "rotation": 4, "reflection": 3}
-        return 0 if self.constant else 2 + turns[self.turn] + (not self.radial)
+        if self.constant or self.combined:
+            return 0 if self.constant else 5
+        return 2 + {"identity": 0, "rotation": 4, "reflection": 3}[self.turn] + (not self.radial)
 
     def __call__(self, z: Tensor, q: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
         """``sg[G] z + sg[q - G z]``: the value of q, bit for bit and in its dtype; ``G^T g`` to z, nothing to q.
@@ -150,19 +94,52 @@ class Estimator:
         return rowwise(partial(self._pull_back, centre=centre, t=t), g, z, q, gain)
 
     def _pull_back(self, g: Tensor, z: Tensor, q: Tensor, gain: Tensor | None, centre: Tensor | None, t) -> Tensor:
-        v = g.to(torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32))
+        g = g.to(torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32))
+        gain = gain if gain is None else gain.detach()
         if self.constant:
-            out = v * self.clip[0] if self.clip[0] != 1 else v
-        else:
-            z, q = (x.detach().to(v.dtype).contiguous() for x in (z, q))
-            v = v.contiguous()  # channels first in memory, all that follows is three times as slow
-            if centre is not None:
-                z, q = z - centre.detach(), q - centre.detach()
-            a, b, r = directions(z, q)
-            out = (r.mean() if self.pooled else r).clamp(*self.clip) * TURNS[self.turn](a, b, v)
-            out = out if self.radial else out - _dot(a, out) * a
-        out = out if gain is None else out * gain.detach()
-        return out if isinstance(t, float) and t == 1 else v + t * (out - v)
+            out = g * self.clip[0] if self.clip[0] != 1 else g
+            out = out if gain is None else out * gain
+            return out if isinstance(t, float) and t == 1 else g + t * (out - g)
+        z, q = (x.detach().to(g.dtype).contiguous() for x in (z, q))
+        g = g.contiguous()  # channels first in memory, all that follows is three times as slow
+        if centre is not None:
+            z, q = z - centre.detach(), q - centre.detach()
+        short = self.combined and g.device.type == "cpu" and not torch.compiler.is_compiling()
+        return (self._combine if short else self._compose)(g, z, q, gain, t)
+
+    def _compose(self, g: Tensor, z: Tensor, q: Tensor, gain: Tensor | None, t) -> Tensor:
+        """The equation as it stands: right for every row."""
+        a, b, r = directions(z, q)
+        out = (r.mean() if self.pooled else r).clamp(*self.clip) * TURNS[self.turn](a, b, g)
+        out = out if self.radial else out - dot(a, out) * a
+        out = out if gain is None else out * gain
+        return out if isinstance(t, float) and t == 1 else g + t * (out - g)
+
+    def _combine(self, g: Tensor, z: Tensor, q: Tensor, gain: Tensor | None, t) -> Tensor:
+        r"""The same for the rotation in half the passes over memory: G^T g lies in the span of g, z and q.
+
+        .. math:: R^\top g = g + \Big(2\langle b, g\rangle - \sigma\Big) a - \sigma b,
+                  \qquad \sigma = \frac{\langle a, g\rangle + \langle b, g\rangle}{1 + \langle a, b\rangle}
+
+        and ``<a, R^T g> = <b, g>``: five inner products. Angles above 120 degrees, where the quotient loses digits, and
+        norms out of the ordinary are left to :meth:`_compose`.
+        """
+        norm_z, norm_q = norm(z), norm(q)
+        on_a, on_b, one_plus = dot(z, g) / norm_z, dot(q, g) / norm_q, 1 + dot(z, q) / (norm_z * norm_q)
+        fine = (one_plus > 0.5) & (norm_z.minimum(norm_q) > ORDINARY[0]) & (norm_z.maximum(norm_q) < ORDINARY[1])
+        try:
+            every = bool(fine.all())
+        except RuntimeError:  # under vmap no value can be looked at
+            return self._compose(g, z, q, gain, t)
+        scale = (norm_q / norm_z).clamp(*self.clip)
+        scale = t * (scale if gain is None else scale * gain)
+        sigma = (on_a + on_b) / one_plus
+        out = (g * (scale + (1 - t))).addcmul_(z, scale / norm_z * ((1 + self.radial) * on_b - sigma))
+        out = out.addcmul_(q, scale / norm_q * -sigma)
+        if not every:
+            odd = ~fine.squeeze(-1)
+            out[odd] = self._compose(g[odd], z[odd], q[odd], gain if gain is None else gain[odd], t)
+        return out
 
 
 class _Quantise(torch.autograd.Function):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rotvq.chunks import chunks, rowwise
-from rotvq.estimators import geometry
+from rotvq.chunks import chunks, scaled
+from rotvq.turns import geometry
 
 #: what the sum of squares is divided by, by name, from the numbers of tokens, dimensions and samples
 CONVENTIONS = {
@@ -82,8 +82,8 @@ class _Distance(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         z, q = ctx.saved_tensors
-        grad_z = rowwise(lambda z, q: (z - q) * (2 * ctx.gamma * g), z, q) if ctx.needs_input_grad[0] else None
-        grad_q = rowwise(lambda q, z: (q - z) * (2 * ctx.beta * g), q, z) if ctx.needs_input_grad[1] else None
+        grad_z = scaled(z - q, 2 * ctx.gamma * g).to(z.dtype) if ctx.needs_input_grad[0] else None
+        grad_q = scaled(q - z, 2 * ctx.beta * g).to(q.dtype) if ctx.needs_input_grad[1] else None
         return grad_z, grad_q, None, None
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-BLOCK = 64  # torch's argmax over a long row is slow on a CPU: maxima of blocks first, then inside the winner
+BLOCKS = 64  # torch's argmax over a long row is slow on a CPU: maxima of so many blocks first, then inside the winner
 TILE = 4 << 20  # bytes of scores at a time on a CPU: they stay in the cache
-WIDTH = 1024, 8192  # codes at a time, from and to: a tile of them has 128 KB
+WIDTH = 1024, 4096  # codes at a time, from and to
 IMAGES = 16  # torch leaves products of float32 on a CPU to MKL, but convolutions of so many images to oneDNN
 SAMPLE = 129  # latents whose median says where the latents are
 FAR = 2.0**60  # a latent this far beyond the codes sees only their directions: it is pulled in, so nothing overflows
@@ -71,13 +71,17 @@ def _scores(z: Tensor, codes: Tensor, bias: Tensor) -> Tensor:
     return F.conv2d(images, codes[:, :, None, None], bias).permute(0, 2, 3, 1).reshape(len(z), len(codes))
 
 
+def _interleave(codes: Tensor) -> Tensor:
+    """The codes of all blocks in turn, the first of each, then the second: maxima of blocks are then elementwise."""
+    return codes.unflatten(0, (BLOCKS, -1)).transpose(0, 1).flatten(0, 1)
+
+
 def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Highest score of each row and its index; the lowest index where scores tie."""
-    blocks = scores.unflatten(1, (-1, BLOCK))
-    block = blocks.amax(-1).max(-1).indices  # max, not argmax: much faster on short rows
-    row = torch.arange(len(blocks), device=scores.device) * blocks.shape[1]
-    top, inside = blocks.flatten(0, 1).index_select(0, row + block).max(-1)
-    return top, block * BLOCK + inside
+    """Highest score of each row of interleaved codes and its index; the lowest index where scores tie."""
+    blocks = scores.unflatten(1, (-1, BLOCKS))
+    block = blocks.amax(1).max(-1).indices  # max, not argmax: much faster on short rows
+    top, inside = blocks.gather(2, block[:, None, None].expand(-1, blocks.shape[1], 1)).squeeze(2).max(-1)
+    return top, block * blocks.shape[1] + inside
 
 
 @torch.library.custom_op("rotvq::nearest", mutates_args=())
@@ -90,15 +94,17 @@ def _nearest(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
         z, codes = z.to(dtype), codes.to(dtype)
         latents, prepare = LOOKUPS[metric](z, codes)
         d = codes.shape[1]
-        width = min(max(WIDTH[0], (1 << 15) // d), WIDTH[1], max(BLOCK, memory // (4 * dtype.itemsize * d)), len(codes))
+        fitting = max(BLOCKS, memory // (4 * dtype.itemsize * d))
+        width = min(max(WIDTH[0], (1 << 16) // d), WIDTH[1], fitting, len(codes))
         tile = min(TILE, memory // 4) if z.device.type == "cpu" else memory // 4
         rows = max(IMAGES, tile // (dtype.itemsize * width) // IMAGES * IMAGES)
         best = torch.full((len(z),), -torch.inf, dtype=dtype, device=z.device)
         room = z.new_zeros(min(rows, len(z) + IMAGES), d)
         for start in range(0, len(codes), width):
             part, bias = prepare(codes[start : start + width])
-            spare = -len(part) % BLOCK
-            part, bias = F.pad(part, (0, 0, 0, spare)), F.pad(bias, (0, spare), value=-torch.inf)
+            spare = -len(part) % BLOCKS
+            part = _interleave(F.pad(part, (0, 0, 0, spare)))
+            bias = _interleave(F.pad(bias, (0, spare), value=-torch.inf))
             for some, highest, chosen in zip(z.split(rows), best.split(rows), indices.split(rows)):
                 room[: len(some)] = latents(some)
                 filled = room[: -(-len(some) // IMAGES) * IMAGES]

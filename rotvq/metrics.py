@@ -11,7 +11,7 @@ relative_error      quantisation_error / z_variance
 z_variance          total variance of z: the variance over tokens, summed over coordinates
 z_squared           mean |z|^2
 z_norm, q_norm      mean |z|, mean |q|
-r, theta_deg        mean r; mean theta in degrees. Where z or q is 0: r and theta as in `estimators.geometry`
+r, theta_deg        mean r; mean theta in degrees. Where z or q is 0: r and theta as in `turns.geometry`
 usage               share of the codes that some token chose, among the first `usage_tokens` tokens
 perplexity          exp of the entropy of the codes' shares, among the same tokens
 usage_tokens        USAGE_TOKENS, or all tokens where there are fewer

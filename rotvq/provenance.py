@@ -23,7 +23,7 @@ from rotvq.config import Config
 
 HERE = Path(__file__).parent
 MODULES = (
-    "chunks", "estimators", "lookup", "ranks", "codebook", "updates", "interface", "quantizer", "alternatives",
+    "chunks", "turns", "estimators", "lookup", "ranks", "codebook", "updates", "interface", "quantizer", "alternatives",
     "rivals", "meta", "residual", "models", "sources", "images", "controls", "metrics", "config", "start", "train",
 )  # fmt: skip
 

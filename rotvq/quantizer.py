@@ -48,6 +48,30 @@ def _adopt(module: nn.Module, state: dict, prefix: str, *_) -> None:
         state[prefix + name] = convert(value)
 
 
+class _Chosen(torch.autograd.Function):
+    """``codes[indices]``, which is given as ``q``. Applied after the estimator, it is passed in the backward pass
+    before it, so that the gradient to q is gone when the one to z is made.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(codes, indices, q):
+        return q.view_as(q)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        codes, indices, _ = inputs
+        ctx.save_for_backward(indices)
+        ctx.shape = codes.shape
+
+    @staticmethod
+    def backward(ctx, g):
+        (indices,) = ctx.saved_tensors
+        g = g.reshape(-1, ctx.shape[1])
+        return g.new_zeros(ctx.shape).index_add_(0, indices.flatten(), g), None, None
+
+
 class VectorQuantizer(Quantizer):
     """Replace each latent vector by its nearest code; the gradient passes by ``estimator``.
 
@@ -128,12 +152,16 @@ class VectorQuantizer(Quantizer):
             self.statistics.settle(self.codebook.weight, latents, weight, self.seed)
         codes = self.codes
         indices = self.assign(latents, codes)
-        q = codes.index_select(0, indices).reshape(z.shape)  # its backward pass is faster than an embedding's
+        q = codes.detach().index_select(0, indices).reshape(z.shape)
         if self.training:
             self.statistics.observe(latents, indices, weight)
         indices = indices.reshape(z.shape[:-1])
         extra = sum(weight * PENALTIES[name](codes) for name, weight in self.penalties.items())
-        return self.estimator(z, q, **self._context(z, q, indices, keep, codes)), q, indices, extra
+        if isinstance(self.estimator, nn.Module):  # it may send a gradient to the codes
+            q = _Chosen.apply(codes, indices, q)
+            return self.estimator(z, q), q, indices, extra
+        z_q = self.estimator(z, q, **self._context(z, q, indices, keep, codes))
+        return z_q, _Chosen.apply(codes, indices, q), indices, extra
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
         return nearest(z, codes, "euclidean" if self.lookup == "normalised" else self.lookup, self.memory)

@@ -7,8 +7,9 @@ import torch
 
 from rotvq import controls, images
 from rotvq.config import Config
-from rotvq.estimators import ESTIMATORS, geometry
+from rotvq.estimators import ESTIMATORS
 from rotvq.train import Training, build, fit
+from rotvq.turns import geometry
 
 TINY = {"data": "fashion-mnist-mini", "codebook_size": 16, "dim": 8, "batch": 8, "init_latents": 256, "steps": 4}
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from rotvq import metrics
-from rotvq.estimators import geometry
 from rotvq.images import Images
 from rotvq.quantizer import Details, VectorQuantizer
+from rotvq.turns import geometry
 
 K, D = 16, 4
 
