@@ -376,9 +376,9 @@ overhead.map(str)
 # %% [markdown]
 # For `rotvq`, the rotation adds {glue:text}`more-first` at $d$ = {glue:text}`d-first`, {glue:text}`more-middle` at
 # {glue:text}`d-middle` and {glue:text}`more-last` at {glue:text}`d-last`: medians and quartiles.
-# Against the article's expectation: {glue:text}`article`. *Bare* is the rotation as a sum of $z$, $q$ and $g$ whose
-# coefficients come from five inner products, with no care for half turns or for norms that are 0, tiny or huge: the
-# least that it costs in torch's operations.{glue:text}`resolved`
+# Against the article's expectation: {glue:text}`article`. *Bare* is the sum {eq}`eq-five` for every latent, with no look
+# at half turns or at norms that are 0, tiny or huge: the least that the rotation costs in torch's
+# operations.{glue:text}`resolved`
 #
 # ## Two threads
 
@@ -467,9 +467,9 @@ pd.DataFrame({"bound": bound, "measured": goals.measured.map("{:.2f}".format), "
 # **The memory.** At {glue:text}`above-where`, what a step returns, $z_q$ and the gradients of $z$ and of the codes,
 # already takes {glue:text}`returned:.0f` MiB beyond the size of the latents. No implementation can meet the goal there.
 #
-# **The training step.** The pull-back of the rotation forms the directions of $z$ and $q$ and takes
-# {glue:text}`inner` inner products a vector; that of STE does nothing. The bare form meets {glue:text}`bare-met` of
-# these {glue:text}`trained` goals: to be right near a half turn and at extreme norms has its price.
+# **The training step.** The pull-back of the rotation takes {glue:text}`inner` inner products a vector and one sum of
+# three vectors; that of STE does nothing. The bare form, which looks for no half turn and no extreme norm, meets
+# {glue:text}`bare-met` of these {glue:text}`trained` goals.
 #
 # **The floor.** A ratio to a floor hangs on the floor. Where the goals were written, its kernel did
 # {glue:text}`rate-there` GFLOP/s; here it does {glue:text}`rate-here`. What reads and writes memory does not get faster

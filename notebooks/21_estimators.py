@@ -112,7 +112,7 @@ assert all("angle to q" not in kept[name] for name in ("ste", "scale_only", "int
 assert {name for name, what in kept.items() if "norm of z" in what} == {
     "radial_free", "radial_free_scale", "zero",
 }  # fmt: skip
-assert min(ESTIMATORS, key=lambda name: ESTIMATORS[name].cost) == "ste" and ESTIMATORS["rotation"].cost == 6
+assert min(ESTIMATORS, key=lambda name: ESTIMATORS[name].cost) == "ste" and ESTIMATORS["rotation"].cost == 5
 glue("cost", ESTIMATORS["rotation"].cost)
 
 # %% [markdown]

@@ -84,6 +84,14 @@ def textbook_form(z, q):
             "2ba^T": (R, identity(z) + 2 * outer(b, a) - outer(a + b, a + b) / (1 + c), scale)}  # fmt: skip
 
 
+@law(chapter=3, dims=PLANE, kinds=("generic", "close", "parallel", "lopsided"))
+def five_inner_products(z, q, g):
+    "R^T g = g + (2<b,g> - s) a - s b with s = <a + b, g>/(1 + cos(theta)): norms and three products are enough."
+    a, b = unit(z), unit(q)
+    s = dot(a + b, g) / (1 + dot(a, b))
+    return apply(rotation(z, q).mT, g), g + (2 * dot(b, g) - s) * a - s * b, norm(g) * bend(z, q)[:, None] ** 2
+
+
 @law(chapter=3, dims=PLANE)
 def article_form(z, q):
     """M = I + (b-a)a^T + b(b-a)^T is I - aa^T + bb^T: it takes a to cos(theta) b, and det M = cos(theta)^2.
