@@ -506,7 +506,7 @@ glue("reflection_norm", f"{max(norm_error['reflections']):.0e}")
 # ```
 # The pull-back is a sum of $g$, $z$ and $q$, and five inner products give its coefficients: $|z|^2$, $|q|^2$,
 # $\langle z,q\rangle$, $\langle z,g\rangle$ and $\langle q,g\rangle$. An error of $\cos\theta$ enters $s/|g|$ with the
-# factor $|a+b|/(1+\cos\theta)^2$ at most, which is below 4 up to $\theta=120°$. There, and where norms are ordinary, the
+# factor $|a+b|/(1+\cos\theta)^2$ at most, which is at most 4 up to $\theta=120°$. There, and where norms are ordinary, the
 # package takes this form on a CPU. All other latents get the two reflections.
 
 # %%

@@ -71,9 +71,11 @@ def _scores(z: Tensor, codes: Tensor, bias: Tensor) -> Tensor:
     return F.conv2d(images, codes[:, :, None, None], bias).permute(0, 2, 3, 1).reshape(len(z), len(codes))
 
 
-def _interleave(codes: Tensor) -> Tensor:
-    """The codes of all blocks in turn, the first of each, then the second: maxima of blocks are then elementwise."""
-    return codes.unflatten(0, (BLOCKS, -1)).transpose(0, 1).flatten(0, 1)
+def _interleave(codes: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """The first code of each block, then the second of each, so that maxima of blocks are taken elementwise."""
+    spare = -len(codes) % BLOCKS
+    codes, bias = F.pad(codes, (0, 0, 0, spare)), F.pad(bias, (0, spare), value=-torch.inf)
+    return tuple(x.unflatten(0, (BLOCKS, -1)).transpose(0, 1).flatten(0, 1) for x in (codes, bias))
 
 
 def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,24 +96,23 @@ def _nearest(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
         z, codes = z.to(dtype), codes.to(dtype)
         latents, prepare = LOOKUPS[metric](z, codes)
         d = codes.shape[1]
-        fitting = max(BLOCKS, memory // (4 * dtype.itemsize * d))
-        width = min(max(WIDTH[0], (1 << 16) // d), WIDTH[1], fitting, len(codes))
+        most = max(BLOCKS, memory // (4 * dtype.itemsize * d))  # codes that are held prepared
+        width = min(max(WIDTH[0], (1 << 16) // d), WIDTH[1], most, len(codes))
         tile = min(TILE, memory // 4) if z.device.type == "cpu" else memory // 4
         rows = max(IMAGES, tile // (dtype.itemsize * width) // IMAGES * IMAGES)
         best = torch.full((len(z),), -torch.inf, dtype=dtype, device=z.device)
         room = z.new_zeros(min(rows, len(z) + IMAGES), d)
-        for start in range(0, len(codes), width):
-            part, bias = prepare(codes[start : start + width])
-            spare = -len(part) % BLOCKS
-            part = _interleave(F.pad(part, (0, 0, 0, spare)))
-            bias = _interleave(F.pad(bias, (0, spare), value=-torch.inf))
+        starts, held = range(0, len(codes), width), most // width
+        for group in (starts[i : i + held] for i in range(0, len(starts), held)):
+            panels = [(start, *_interleave(*prepare(codes[start : start + width]))) for start in group]
             for some, highest, chosen in zip(z.split(rows), best.split(rows), indices.split(rows)):
                 room[: len(some)] = latents(some)
                 filled = room[: -(-len(some) // IMAGES) * IMAGES]
-                top, index = _best(_scores(filled, part, bias)[: len(some)])
-                better = top > highest
-                highest.copy_(torch.where(better, top, highest))
-                chosen.copy_(torch.where(better, index + start, chosen))
+                for start, part, bias in panels:
+                    top, index = _best(_scores(filled, part, bias)[: len(some)])
+                    better = top > highest
+                    highest.copy_(torch.where(better, top, highest))
+                    chosen.copy_(torch.where(better, index + start, chosen))
     return indices
 
 
