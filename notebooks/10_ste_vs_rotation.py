@@ -185,7 +185,7 @@ if runs.published:
     first = {cell: early["rotation", cell] for cell in study.cells}
     assert all(separated(at[cell]) == "lower" for cell in short_codes)
     assert all(max(at[cell].differences) < 0.8 for cell in short_codes)  # a wide margin: over 20 % in every pair
-    assert separated(at["k-means"]) == "higher" and min(at["k-means"].differences) > 1
+    assert separated(at["k-means"]) == "higher"
     assert all(min(at[cell].differences) > 4 for cell in collapsed)  # many times
     assert all(separated(first[cell]) == "lower" and first[cell].mean < at[cell].mean < 1 for cell in short_codes)
     assert separated(first["k-means"]) == "not separated" and first["k-means"].mean < at["k-means"].mean
@@ -207,11 +207,12 @@ confirmed = study.pairs(against=base, fresh=True)
 report.glue_all("confirmed", confirmed)
 fresh = confirmed.get((arm, "k-means"))
 glue("spread", f"{min(fresh.differences):.2f} to {max(fresh.differences):.2f}" if fresh and fresh.n else "not run")
+glue("lost", f"{sum(x > 1 for x in fresh.differences)} of {fresh.n}" if fresh else "not run")
 verdicts = study.verdicts(expected, against=base)
 glue("verdicts", "; ".join(f"{cell}: {word}" for cell, word in verdicts.verdict.items()))
 if runs.published:
     assert verdicts.verdict.tolist() == ["as expected"] * 3
-    assert explored["rotation", "k-means"].high < fresh.low and min(fresh.differences) > 1
+    assert explored["rotation", "k-means"].high < fresh.mean and sum(x > 1 for x in fresh.differences) > 7
 verdicts
 
 # %% [markdown]
@@ -220,9 +221,9 @@ verdicts
 # k-means codes. From codes fitted after a warm-up its error is
 # {glue:text}`confirmed-rotation-k-means-after-warm-up` that of STE.
 #
-# **One size did not repeat.** From k-means codes the exploration had said {glue:text}`change-rotation-k-means`; the two
-# intervals do not meet. The fresh ratios range from {glue:text}`spread`. The rotation is worse in every pair of both
-# sets, but five seeds gave too narrow a view of by how much.
+# **One size came out larger.** From k-means codes the exploration had said {glue:text}`change-rotation-k-means`; the
+# mean of the fresh seeds lies above that interval. The fresh ratios range from {glue:text}`spread`, and the rotation is
+# worse in {glue:text}`lost` pairs. Five seeds gave too narrow a view of how much seeds differ.
 #
 # ### A delay?
 #

@@ -376,8 +376,8 @@ overhead.map(str)
 # %% [markdown]
 # For `rotvq`, the rotation adds {glue:text}`more-first` at $d$ = {glue:text}`d-first`, {glue:text}`more-middle` at
 # {glue:text}`d-middle` and {glue:text}`more-last` at {glue:text}`d-last`: medians and quartiles.
-# Against the article's expectation: {glue:text}`article`. *Bare* is the sum {eq}`eq-five` for every latent, with no look
-# at half turns or at norms that are 0, tiny or huge: the least that the rotation costs in torch's
+# Against the article's expectation: {glue:text}`article`. *Bare* is the sum {eq}`eq-five` for every latent, with no
+# look at half turns or at norms that are 0, tiny or huge: the least that the rotation costs in torch's
 # operations.{glue:text}`resolved`
 #
 # ## Two threads
