@@ -273,12 +273,12 @@ glue("fig-gamma-stops", stops("γ"))
 # ```
 #
 # **At the same $\gamma$ the sign hangs on the start, and from k-means codes on $\gamma$.** From uniform codes the
-# rotation has the lower mean at every $\gamma$, from {glue:text}`at-uniform-1-k-0.002` at 0.002 to
-# {glue:text}`at-uniform-1-k-125` at 125; only at 25 does the interval hold 1. From k-means codes it has the lower error
-# at 0.002 ({glue:text}`at-k-means-0.002`), 0.01 ({glue:text}`at-k-means-0.01`) and 0.05
-# ({glue:text}`at-k-means-0.05`), and the higher at 0.25 ({glue:text}`at-k-means-0.25`), 1 ({glue:text}`at-k-means-1`)
-# and 25 ({glue:text}`at-k-means-25`). At 5 and 125 the interval holds 1 ({glue:text}`at-k-means-5`;
-# {glue:text}`at-k-means-125`). So from k-means codes one $\gamma$ for both decides who wins. This was not predicted.
+# rotation has the lower error at every $\gamma$, from {glue:text}`at-uniform-1-k-0.002` at 0.002 to
+# {glue:text}`at-uniform-1-k-125` at 125. From k-means codes it has the lower error at 0.002
+# ({glue:text}`at-k-means-0.002`), 0.01 ({glue:text}`at-k-means-0.01`) and 0.05 ({glue:text}`at-k-means-0.05`), and the
+# higher at 0.25 ({glue:text}`at-k-means-0.25`), 1 ({glue:text}`at-k-means-1`), 5 ({glue:text}`at-k-means-5`), 25
+# ({glue:text}`at-k-means-25`) and 125 ({glue:text}`at-k-means-125`). So from k-means codes one $\gamma$ for both
+# decides who wins. This was not predicted.
 #
 # **From k-means codes the two want opposite things.** STE is best at 5 from both starts, and worse on either side. From
 # k-means codes the rotation is best at the least $\gamma$, worst near 1 and 5, and better again at 25. From uniform
@@ -293,10 +293,9 @@ pd.concat({start: sweeps["γ", start].ratios(inside, against="STE") for start in
 # %% tags=["hide-input"]
 if runs.published and all(by_gamma.values()):
     word = {key: separated(pair) for key, pair in by_gamma.items()}
-    assert [x for x in GRIDS["γ"][1] if word["uniform 1/K", x] != "lower"] == [25.0]
-    assert all(pair.mean < 1 for (start, _), pair in by_gamma.items() if start == "uniform 1/K")
+    assert all(word["uniform 1/K", x] == "lower" for x in GRIDS["γ"][1])
     assert [x for x in GRIDS["γ"][1] if word["k-means", x] == "lower"] == [0.002, 0.01, 0.05]
-    assert [x for x in GRIDS["γ"][1] if word["k-means", x] == "higher"] == [0.25, 1.0, 25.0]
+    assert [x for x in GRIDS["γ"][1] if word["k-means", x] == "higher"] == [0.25, 1.0, 5.0, 25.0, 125.0]
     course = {key: [sweeps["γ", key[1]].mean(key[0], f"γ = {x:g}", "test_mse") for x in GRIDS["γ"][1]]
               for key in final.members}  # fmt: skip
     for start in MAIN:  # STE: down to 5, then up
@@ -351,14 +350,15 @@ glue("fig-sgd", sweep("SGD rate"))
 #
 # **From k-means codes the rotation never wins.** It has the higher test MSE at 0.001 ({glue:text}`rate-k-means-0.001`)
 # and 0.01 ({glue:text}`rate-k-means-0.01`). The interval holds 1 at 0.0001 ({glue:text}`rate-k-means-0.0001`), 0.0003
-# ({glue:text}`rate-k-means-0.0003`) and 0.003 ({glue:text}`rate-k-means-0.003`). The mean ratio rises with the rate.
+# ({glue:text}`rate-k-means-0.0003`) and 0.003 ({glue:text}`rate-k-means-0.003`). The mean ratio is below 1 at the
+# two least rates and rises from the second on.
 #
-# **Each at its own.** From both starts STE takes 0.01, the largest rate that was run, and the rotation 0.003. The
-# ratio is then {glue:text}`own-rate-uniform-1-k` from uniform codes, after {glue:text}`common-rate-uniform-1-k` at
-# 0.001, and {glue:text}`own-rate-k-means` from k-means codes, after {glue:text}`common-rate-k-means`. So most of the
-# rotation's lead from uniform codes goes when each has its own rate. STE still improves at the end of the sweep.
-# Whether any of the lead is left at its best rate, this page does not show. What is left here is not confirmed on fresh
-# seeds.
+# **Each at its own.** From both starts STE takes 0.01, the largest rate that was run, and so does the rotation from
+# k-means codes; from uniform codes the rotation takes 0.003. The ratio is then {glue:text}`own-rate-uniform-1-k` from
+# uniform codes, after {glue:text}`common-rate-uniform-1-k` at 0.001, and {glue:text}`own-rate-k-means` from k-means
+# codes, after {glue:text}`common-rate-k-means`. So most of the rotation's lead from uniform codes goes when each has
+# its own rate. STE still improves at the end of the sweep. Whether any of the lead is left at its best rate, this page
+# does not show. What is left here is not confirmed on fresh seeds.
 #
 # **Across the starts** the best is again the rotation from uniform codes and STE from k-means codes. At these rates the
 # rotation changes test MSE against STE by {glue:text}`suited-rates`, and STE has the lower mean.
@@ -372,8 +372,9 @@ if runs.published and all(by_rate.values()):
     assert [x for x in GRIDS["rate"][1] if word["k-means", x] == "higher"] == [1e-3, 1e-2]
     assert "lower" not in (word["k-means", x] for x in GRIDS["rate"][1])
     rising = [by_rate["k-means", x].mean for x in GRIDS["rate"][1]]
-    assert rising == sorted(rising) and rising[1] < 1
-    assert all(taken["rate", start] == {"STE": "rate = 0.01", "rotation": "rate = 0.003"} for start in MAIN)
+    assert rising[1:] == sorted(rising[1:]) and max(rising[:2]) < 1 < rising[2]
+    assert taken["rate", "uniform 1/K"] == {"STE": "rate = 0.01", "rotation": "rate = 0.003"}
+    assert taken["rate", "k-means"] == {"STE": "rate = 0.01", "rotation": "rate = 0.01"}
     assert separated(own["rate", "uniform 1/K"]) == "lower" and separated(own["rate", "k-means"]) == "higher"
     assert math.log(own["rate", "uniform 1/K"].mean) > 0.5 * math.log(common["rate", "uniform 1/K"].mean)  # most of it
     for start in MAIN:
@@ -394,14 +395,18 @@ if runs.published and all(by_rate.values()):
 # The learning rate of SGD, at $\gamma = 0.25$.
 # ```
 #
-# Each at its own rate, the ratio is {glue:text}`own-sgd-rate-uniform-1-k` from uniform codes, where the interval holds
-# 1, and {glue:text}`own-sgd-rate-k-means` from k-means codes. STE takes the least of the three rates from both starts,
-# the rotation from k-means codes, so most of these choices lie at an end. At rate 1 the means are the highest. Every
-# mean is more than twice the best of the same arm under Adam, so these runs have not got far in 2,000 steps.
+# Each at its own rate, the ratio is {glue:text}`own-sgd-rate-uniform-1-k` from uniform codes and
+# {glue:text}`own-sgd-rate-k-means` from k-means codes; both intervals hold 1. STE takes the least of the three rates
+# from both starts, the rotation from k-means codes, so most of these choices lie at an end. At rate 1 the means are the
+# highest, and one run of the rotation diverged. Every mean is more than twice the best of the same arm under Adam, so
+# these runs have not got far in 2,000 steps.
 #
 # %% tags=["hide-input"]
 if runs.published and all(by_sgd.values()):
-    assert [separated(own["SGD rate", start]) for start in MAIN] == ["not separated", "higher"]
+    assert [separated(own["SGD rate", start]) for start in MAIN] == ["not separated"] * 2
+    lost = [(arm, cell) for start in MAIN for (arm, cell) in sweeps["SGD rate", start].members
+            for mse in sweeps["SGD rate", start].values(arm, cell, "test_mse") if math.isnan(mse)]  # fmt: skip
+    assert lost == [("rotation", "SGD rate = 1")]
     took = [taken["SGD rate", start][arm].split(" = ")[1] for start in MAIN for arm in PAIR]
     assert took == ["0.1", "0.3", "0.1", "0.1"]
     for start in MAIN:

@@ -158,7 +158,7 @@ if runs.published:
     assert separated(explored["r I", "k-means"]) == "not separated"
     assert not any(disjoint(explored[key], again[key]) for key in named)
     assert separated(explored["rotation", "k-means"]) == "higher"
-    assert disjoint(explored["rotation", "k-means"], again["rotation", "k-means"])
+    assert explored["rotation", "k-means"].high < again["rotation", "k-means"].mean
 confirmation
 
 # %% [markdown]
@@ -167,8 +167,8 @@ confirmation
 # **The gain alone from uniform codes is not settled.** The exploration had {glue:text}`change-r-i-uniform-1-k`; the
 # fresh seeds have {glue:text}`confirmed-r-i-uniform-1-k`. From k-means codes it is the other way round: explored
 # {glue:text}`change-r-i-k-means`, fresh {glue:text}`confirmed-r-i-k-means`. The two intervals of each of the six
-# overlap. Those of the whole rotation from k-means codes do not: {glue:text}`change-rotation-k-means` and
-# {glue:text}`confirmed-rotation-k-means`.
+# overlap. The whole rotation from k-means codes comes out worse on fresh seeds, with a mean above the interval of the
+# exploration: {glue:text}`change-rotation-k-means` and {glue:text}`confirmed-rotation-k-means`.
 #
 # All other arms, and everything after the warm-up, rest on five seeds that explore.
 
@@ -342,8 +342,8 @@ pd.DataFrame({cell: {name: times(path[name, cell]) for name in PATH} for cell in
 # **Not predicted: from uniform codes, most of it without a turn.** Dropping the radial part from $rI$, with no turn at
 # all, makes {glue:text}`path-share` of the way from $rI$ to the rotation, in the logarithm of the error. $rP$ is at
 # {glue:text}`change-r-p-uniform-1-k` against STE, and better than $R$ alone ({glue:text}`radial-r`). It is
-# still worse than the rotation ({glue:text}`radial-rotation`). Turning what is left adds little. The rest
-# comes with the pull along $q$. This rests on five seeds, and $P$ without the gain was not run.
+# still worse than the rotation ({glue:text}`radial-rotation`). Turning what is left adds nothing that five seeds
+# separate. The rest comes with the pull along $q$. This rests on five seeds, and $P$ without the gain was not run.
 #
 # The radial part is not the whole: the reflection $rH$ also has $Gz = q$, so the same law for the radial pull, and from
 # uniform it is worse than STE, {glue:text}`change-r-h-uniform-1-k`. It treats the rest of the gradient otherwise.
@@ -362,7 +362,8 @@ if runs.published:
     thrown = {arm: study.mean(arm, "uniform 1/K", "z_norm", at=50) for arm in FOUR}
     assert min(thrown["STE"], thrown["R"]) > 4 * max(thrown["r I"], thrown["rotation"])
     drop, turn, back, whole = PATH
-    assert all(separated(path[name, "uniform 1/K"]) == "lower" for name in PATH)
+    assert all(separated(path[name, "uniform 1/K"]) == "lower" for name in (drop, back, whole))
+    assert separated(path[turn, "uniform 1/K"]) == "not separated"
     assert 0.5 < logs[drop] / logs[whole] and logs[turn] / logs[whole] < 0.1
     assert separated(study.pair("r P", "uniform 1/K", against="R")) == "lower"
     assert separated(study.pair("r P", "uniform 1/K", against="rotation")) == "higher"
@@ -387,22 +388,22 @@ report.glue_all("fixed", held)
 length.levels(["test_mse", "test_usage", "test_r", "test_theta_deg"])
 
 # %% [markdown]
-# **Rotation and STE are no longer separated.** With $|z|$ fixed the ratio is {glue:text}`fixed-uniform-1-k` from
-# uniform and {glue:text}`fixed-k-means` from k-means; on the same seeds, with $|z|$ free, it is
-# {glue:text}`free-uniform-1-k` and {glue:text}`free-k-means`. From k-means codes they are within 10 % of each other;
-# from uniform the interval is wider than that.
+# **Most of the difference goes.** With $|z|$ fixed the ratio is {glue:text}`fixed-uniform-1-k` from uniform and
+# {glue:text}`fixed-k-means` from k-means; on the same seeds, with $|z|$ free, it is {glue:text}`free-uniform-1-k` and
+# {glue:text}`free-k-means`. From uniform codes the interval holds 1, but is wider than 10 % either way. From k-means
+# codes it lies just above 1.
 #
 # What that costs depends on the start. From k-means codes both arms gain: STE {glue:text}`norm-ste-k-means`, the
 # rotation {glue:text}`norm-rotation-k-means`. From uniform both lose: STE {glue:text}`norm-ste-uniform-1-k`, the error
 # of the rotation becomes {glue:text}`norm-rotation-uniform-1-k` what it was, and either arm uses few codes.
 #
-# So the free length is needed for the difference. It need not be the cause of all of it: a LayerNorm also removes the
+# So most of the difference needs the free length. That need not be the cause of all of it: a LayerNorm also removes the
 # mean of the entries of $z$ and, on the way back, the gradient's part along $z$, as $P$ does; and from uniform it makes
 # $r_0$ smaller still.
 
 # %% tags=["hide-input"]
 if runs.published:
-    assert {separated(pair) for pair in held.values()} == {"not separated"}
+    assert separated(held["uniform 1/K"]) == "not separated" and separated(held["k-means"]) == "higher"
     assert close(held["k-means"], 0.10) == "yes" and close(held["uniform 1/K"], 0.10) == "open"
     assert separated(free["uniform 1/K"]) == "lower" and separated(free["k-means"]) == "higher"
     assert {separated(price[arm, "k-means"]) for arm in two_arms} == {"lower"}
@@ -502,8 +503,9 @@ if runs.published:
 # 4. *Per vector or not is no matter*: **wrong**. $\bar r R$ relative to the rotation:
 #    {glue:text}`judge-mean-r-r-rotation-uniform-1-k` from uniform, {glue:text}`judge-mean-r-r-rotation-k-means` from
 #    k-means.
-# 5. *Fixed length*: **{glue:text}`judge-fixed-length`**. Rotation / STE is nearer to 1 with $|z|$ fixed, beyond the
-#    interval over seeds, from both starts: {glue:text}`fixed-uniform-1-k` and {glue:text}`fixed-k-means`.
+# 5. *Fixed length*: **{glue:text}`judge-fixed-length`**. Rotation / STE is nearer to 1 with $|z|$ fixed:
+#    {glue:text}`fixed-uniform-1-k` from uniform, beyond the interval over seeds; {glue:text}`fixed-k-means` from
+#    k-means, where the interval with free length reaches that far.
 # 6. *Variance within cells*: **wrong**. The share is not larger beyond doubt in any start, and smaller from k-means.
 #
 # **Not predicted.** That gain and turn do more together than apart from short codes. That a projection without any
@@ -523,7 +525,7 @@ judge = {(arm, like, cell): seen(arm, like, cell) for cell in MAIN for arm, like
     ("r I", "rotation"), ("STE, γ / mean(r)", "mean(r) I"), ("mean(r) R", "rotation"))}  # fmt: skip
 report.glue_all("judge", judge)
 if runs.published:
-    assert all(nearer(pair) for pair in two)
+    assert [nearer(pair) for pair in two] == [True, None] and two[1][0].mean < two[1][1].mean
     assert close(judge["r I", "rotation", "uniform 1/K"], 0.10) == "no"
     assert separated(fresh["R", "uniform 1/K"]) == separated(fresh["R", "k-means"]) == "lower"
     assert close(change["r I", "k-means"], 0.10) == close(fresh["r I", "k-means"], 0.10) == "yes"
