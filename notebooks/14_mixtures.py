@@ -397,8 +397,8 @@ pd.DataFrame.from_dict(rows, "index")
 # other intervals hold 1: {glue:text}`gain-ste-k-means` from k-means codes; {glue:text}`gain-rotation-uniform-1-k` and
 # {glue:text}`gain-rotation-k-means` for the rotation.
 #
-# **A cosine lookup** costs the rotation {glue:text}`lookup-uniform-1-k` from uniform codes; from k-means codes the two
-# lookups are not separated, {glue:text}`lookup-k-means`. All against the rotation with that lookup:
+# **A cosine lookup** changes the error of the rotation by {glue:text}`lookup-uniform-1-k` from uniform codes and by
+# {glue:text}`lookup-k-means` from k-means codes. All against the rotation with that lookup:
 
 # %% tags=["hide-input"]
 gains = {(arm, start): study.pair(f"{arm}, learned gain", start, against=arm) for arm in PAIR for start in MAIN}
@@ -413,7 +413,7 @@ if runs.published and all((*gains.values(), *lookups.values())):
     assert [key for key in word if word[key] != "not separated"] == [("STE", "uniform 1/K")]
     assert word["STE", "uniform 1/K"] == "lower"
     assert separated(to_tuned["STE, learned gain", "STE, own γ", "uniform 1/K"]) == "not separated"
-    assert [separated(lookups[start]) for start in MAIN] == ["higher", "not separated"]
+    assert [separated(lookups[start]) for start in MAIN] == ["higher", "lower"]
     away = {start: against_rotation["about the mean latent", start] for start in MAIN}
     assert [separated(away[start]) for start in MAIN] == ["higher", "not separated"]
     far = study.pair("about the mean latent", "uniform 1/K", "test_z_squared", against="rotation")

@@ -179,8 +179,8 @@ lines.levels(["test_mse", "test_usage", "test_perplexity"])
 # STE uses {glue:text}`level-gradient-ste-uniform-1-k` of its codes with the gradient. At decay 0.99 five pairs do not
 # separate the counts: {glue:text}`level-ema-0.99-from-1-ste-uniform-1-k` from counts 1 and
 # {glue:text}`level-ema-0.99-from-0-ste-uniform-1-k` from counts 0. With decay 0.8 from counts 0 it is
-# {glue:text}`level-ema-0.8-from-0-ste-uniform-1-k`, so what raises it is the decay. The rotation uses nearly all codes
-# each time.
+# {glue:text}`level-ema-0.8-from-0-ste-uniform-1-k`, so what raises it is the decay. The rotation uses more than nine
+# tenths of the codes each time.
 #
 # ## The collapse after the warm-up
 #
@@ -224,7 +224,7 @@ if runs.published:
         assert trace[way]["theta_deg"].max() < 45 and trace[way]["r"].max() < 1.1
     left = [fell.mean(way, "rotation", "test_usage") for way in updates]
     assert left == sorted(left) and left[-1] < 0.7
-    assert min(lines.mean(way, "rotation, uniform 1/K", "test_usage") for way in updates) > 0.95
+    assert min(lines.mean(way, "rotation, uniform 1/K", "test_usage") for way in updates) > 0.9
     assert lines.mean(emas[2], "STE, uniform 1/K", "test_usage") > 0.5
 
 
