@@ -37,7 +37,7 @@ import pandas as pd
 import torch
 
 from rotvq import plots, report, stats
-from rotvq.chapters import CHAPTERS, CONFIRM, MAIN, PAIR, WARM, Block
+from rotvq.chapters import CHAPTERS, CONFIRM, MAIN, PAIR, WARM, Block, stores_folder
 from rotvq.comparisons import expects, outcome, separated, times
 from rotvq.figures import MUTED, Figure, arms, glue, style
 from rotvq.images import FOLDS
@@ -134,16 +134,21 @@ for cell in MAIN:
     ratio = (rotation / ste).dropna()
     means = [math.exp(np.log(found).mean()) for _, found in ratio.groupby(ratio.index % 5)]
     by_fold[cell] = stats.ratio(means, [1.0] * len(means)) if means else None
-glue("against", sum(x < 1 for x in fresh["k-means"].differences) if fresh["k-means"] else "not run")
-glue("holm", verdicts["Holm p"].iloc[1])
+rounding = stores_folder().parent / "rounding.csv"  # the runs of the rotation with another rounding: objection 23 of 19
+rounded = pd.read_csv(rounding, comment="#", index_col="id").test_mse if rounding.exists() else {}
+before = {c.seed: rounded[c.id] for c in study.members.get(("rotation", "k-means"), []) if c.id in rounded}
+before = {seed: mse for seed, mse in before.items() if seed in ratio.index}
+before = stats.ratio([*before.values()], [ste[seed] for seed in before]) if before else None
+report.glue_all("before", {"k-means": before, "p": f"{before.p:.3f}" if before else "not run"})
 report.glue_all("by-fold", {cell: times(pair) or "not run" for cell, pair in by_fold.items()})
 verdicts
 
 # %% [markdown]
-# **Both came out as expected, and not with equal force.** From uniform the rotation is better in all ten pairs:
-# {glue:text}`confirmed-rotation-uniform-1-k`. From k-means the corrected p-value is {glue:text}`holm`, just below the
-# threshold, and {glue:text}`against` of the ten pairs go the other way: {glue:text}`confirmed-rotation-k-means`. Where
-# the exploration had the rotation behind in all five, this is the weaker confirmation.
+# **Both came out as expected.** From uniform the rotation is better in all ten pairs:
+# {glue:text}`confirmed-rotation-uniform-1-k`. From k-means it is worse in all ten:
+# {glue:text}`confirmed-rotation-k-means`. How sure that looks hangs on more than the seeds: the same ten pairs, before
+# a change of the code that altered the rounding of the rotation and nothing else, gave {glue:text}`before-k-means`,
+# with an uncorrected p of {glue:text}`before-p` ({doc}`19_synthesis`, objection 23).
 #
 # The test counts ten pairs as independent, but two seeds share the photographs of a fold. With one value a fold, the
 # geometric mean of its two seeds, the ratio is {glue:text}`by-fold-uniform-1-k` from uniform and
@@ -152,8 +157,8 @@ verdicts
 
 # %% tags=["hide-input"]
 if runs.published:
-    assert verdicts.verdict.tolist() == ["as expected"] * 2 and 0.04 < float(verdicts["Holm p"].iloc[1]) < 0.05
-    assert max(fresh["uniform 1/K"].differences) < 1 and min(fresh["k-means"].differences) < 1 < fresh["k-means"].low
+    assert verdicts.verdict.tolist() == ["as expected"] * 2 and before.p > 5 * fresh["k-means"].p
+    assert max(fresh["uniform 1/K"].differences) < 1 < min(fresh["k-means"].differences)
     assert max(by_fold["uniform 1/K"].differences) < 1 < min(by_fold["k-means"].differences)
     assert by_fold["uniform 1/K"].high < 1 < by_fold["k-means"].low and all(p.n == 5 for p in by_fold.values())
 
@@ -174,14 +179,14 @@ fashion.table(against="STE")
 # {glue:text}`explored-rotation-k-means-after-warm-up` against
 # {glue:text}`grey-explored-rotation-k-means-after-warm-up` on Fashion-MNIST, with intervals that overlap. On fresh
 # seeds the sizes from k-means are not told apart; on Fashion-MNIST it is {glue:text}`grey-confirmed-rotation-k-means`.
-# From uniform the intervals of the fresh seeds do not meet: the lead is larger here. With one value a fold they do.
+# From uniform the lead is larger here in the mean, and the intervals of the fresh seeds just meet.
 
 # %% tags=["hide-input"]
 if runs.published:
     there, here = grey_fresh["rotation", "k-means"], fresh["k-means"]
     assert there.low < here.mean < here.high and here.low < there.mean < here.high
     lead = grey_fresh["rotation", "uniform 1/K"]
-    assert fresh["uniform 1/K"].high < lead.low < lead.high < by_fold["uniform 1/K"].high
+    assert fresh["uniform 1/K"].mean < lead.low < fresh["uniform 1/K"].high < lead.mean
     wide, narrow = fashion.pair("rotation", "k-means after warm-up", against="STE"), warm
     assert narrow.mean < wide.low < narrow.high < wide.mean
 
