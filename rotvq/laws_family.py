@@ -88,7 +88,7 @@ def inverse_is_not_transpose(z, q, g):
 def mixture(z, q, g, t, member):
     "The mix t of a member with the straight-through estimator pulls back to (1-t) g + t G^T g."
     whole = pull_back(member, z, q, g, mix=1.0)
-    return pull_back(member, z, q, g, mix=t), (1 - t) * g + t * whole, norm(g) + norm(whole)
+    return pull_back(member, z, q, g, mix=t), (1 - t) * g + t * whole, (1 + norm(q) / norm(z)) * norm(g)
 
 
 @law(chapter=2)
