@@ -336,9 +336,10 @@ glue("alone-compiled", f"{min(fused):.1f} to {max(fused):.1f}" if fused else "no
 # The estimator alone. Bands are quartiles.
 # ```
 #
-# Alone, the rotation of `rotvq` takes {glue:text}`alone-least:.1f` to {glue:text}`alone-most:.1f` times as long as
-# that line, whatever $d$: its work is linear in $d$. Compiled, which merges its passes over memory:
-# {glue:text}`alone-compiled`.
+# Alone, the rotation of `rotvq` takes {glue:text}`alone-least:.1f` to {glue:text}`alone-most:.1f` times as long as that
+# line, whatever $d$: its work is linear in $d$. Compiled, which merges its passes over memory:
+# {glue:text}`alone-compiled`. Compiled, or on a GPU, every latent gets the two reflections: to pick a form for each,
+# one has to look at the values first.
 #
 # ## In a training step
 #
