@@ -34,7 +34,7 @@ class Estimator:
     G is a constant of the graph: whatever stands inside it (a mix, a gain, a centre, the codes) gets no gradient from
     the loss, not even a zero one. A scale cannot be learned this way; :mod:`rotvq.meta` has one that can.
 
-    turn: ``T``, a key of :data:`TURNS`. clip: bounds ``(lo, hi)`` on ``r``; equal bounds make a constant scale.
+    turn: ``T``, a key of :data:`.TURNS`. clip: bounds ``(lo, hi)`` on ``r``; equal bounds make a constant scale.
     radial: False removes the part of the gradient along z (``P = I - aa^T``). pooled: ``r`` is replaced by its mean
     over all vectors of the call. mix: ``t``, the share of the member against the straight-through estimator.
 

@@ -150,12 +150,12 @@ def dearer_above(d, records: Path):
 
 @evidence
 def no_difference(small, percent, records: Path):
-    """On other networks and devices: not timed. Here: none at d = ``small``, above it more than ``percent``."""
+    """On other networks and devices: not timed. Here: none up to d = ``small``, above it more than ``percent``."""
     step = _timed(records, "training")
     if not step:
         return None
-    none, some = step[int(small)], [r for d, r in step.items() if d > int(small)]
-    return found(None, none.low <= 1 <= none.high and all(r.low > 1 + float(percent) / 100 for r in some),
+    none, some = ([r for d, r in step.items() if (d > int(small)) is side] for side in (False, True))
+    return found(None, all(r.low <= 1 <= r.high for r in none) and all(r.low > 1 + float(percent) / 100 for r in some),
                  **_shares(step))
 
 
