@@ -18,7 +18,12 @@ def recorded() -> bool:
 
 def scaled(fresh: Tensor, factor: Tensor) -> Tensor:
     """``fresh * factor`` of a tensor that nobody else holds, in its memory."""
-    return fresh * factor if recorded() else fresh.mul_(factor)
+    if recorded():
+        return fresh * factor
+    try:
+        return fresh.mul_(factor)
+    except RuntimeError:  # several factors at once, under vmap
+        return fresh * factor
 
 
 def whole(x: Tensor) -> bool:

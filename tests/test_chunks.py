@@ -20,6 +20,16 @@ def test_parts_are_the_rows_in_order_and_only_without_a_graph():
     assert len(list(chunks(x, y))) == 1
 
 
+def test_several_gradients_of_a_loss_at_once():
+    torch.manual_seed(0)
+    vq, z = VectorQuantizer(4, 8), torch.randn(5, 4, requires_grad=True)
+    loss, factors = vq(z).loss, torch.tensor([1.0, -2.0, 0.5])
+    of = (z, vq.codebook.weight)
+    many = torch.autograd.grad(loss, of, factors, is_grads_batched=True, retain_graph=True)
+    for i, factor in enumerate(factors):
+        torch.testing.assert_close([x[i] for x in many], list(torch.autograd.grad(loss, of, factor, retain_graph=True)))
+
+
 def test_losses_of_many_latents_are_their_definition():
     torch.manual_seed(0)
     vq, z = VectorQuantizer(16, 8, beta=0.7, gamma=0.3), torch.randn(ROWS, 16, requires_grad=True)
