@@ -382,7 +382,7 @@ pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 # **Hypothesis 4 is wrong.** SimVQ is better off with STE: the rotation ends {glue:text}`simvq`. The ratio $r$ starts at
 # {glue:text}`start-r-simvq-rotation-own-start:.2f` for both, and ends at
 # {glue:text}`end-r-simvq-rotation-own-start:.2f` with the rotation and {glue:text}`end-r-simvq-ste-own-start:.2f` with
-# STE. Codes that start too long fail in {doc}`10_ste_vs_rotation`, too; that it is the same cause is not tested.
+# STE. Why is not tested.
 #
 # **Hypothesis 5 held.** From k-means the Hessian correction ends at {glue:text}`truer-hessian` the error of STE, the
 # exact gradient at {glue:text}`truer-exact`.

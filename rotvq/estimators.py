@@ -27,6 +27,7 @@ from rotvq.turns import TURNS, directions, dot, norm
 
 ORDINARY = 2.0**-20, 2.0**20  # norms from and to that a product of three of them keeps finite and exact in float32
 
+
 @dataclass(frozen=True)
 class Estimator:
     """One member of the family; call it for the value, :meth:`pull_back` for the gradient alone.
