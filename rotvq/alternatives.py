@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rotvq.codebook import Codebook
-from rotvq.interface import Quantizer
+from rotvq.interface import Assigned, Quantizer
 from rotvq.lookup import nearest, unit
 from rotvq.ranks import world
 from rotvq.updates import uniform, write
@@ -109,11 +109,11 @@ class FSQ(Quantizer):
         bounded = torch.tanh(self.project_in(z) + torch.atanh(offset / half.clamp_min(0.5))) * half - offset
         return bounded, bounded.detach().round()
 
-    def quantise(self, z: Tensor, keep: Tensor | None):
+    def quantise(self, z: Tensor, keep: Tensor | None) -> Assigned:
         bounded, level = self.round(z)
         point = (level + (bounded - bounded.detach())) / (self.codebook.sizes // 2).clamp_min(1)
         z_q = self.project_out(point)
-        return z_q, z_q, self._index(level), 0.0
+        return Assigned(z_q, z_q, self._index(level))
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
         return self._index(self.round(z)[1])
@@ -154,7 +154,7 @@ class Gumbel(Quantizer):
         share = (self.noise.calls / self.anneal).clamp_max(1) if self.anneal else torch.ones(())
         return 1 / 16 + (1 - 1 / 16) * (1 + torch.cos(math.pi * share)) / 2
 
-    def quantise(self, z: Tensor, keep: Tensor | None):
+    def quantise(self, z: Tensor, keep: Tensor | None) -> Assigned:
         if self.training and not self.codebook.ready:
             self.codebook.start(z.detach().reshape(-1, self.dim) if keep is None else z.detach()[keep])
         codes, logits = self.codes, self.logits(z)
@@ -164,14 +164,14 @@ class Gumbel(Quantizer):
         loss = self.kl_weight * (divergence if keep is None else divergence * keep).sum() / max(kept, 1)
         if not self.training:
             q = F.embedding(indices := logits.argmax(-1), codes)
-            return q, q, indices, loss
+            return Assigned(q, q, indices, loss)
         tau = self.temperature
         y = ((logits - (-self.noise.uniform(logits).log()).log()) / tau).softmax(-1)
         q = F.embedding(indices := y.argmax(-1), codes)
         if not self.hard:
-            return y.to(codes.dtype) @ codes, q, indices, loss
+            return Assigned(y.to(codes.dtype) @ codes, q, indices, loss)
         soft = y.to(codes.dtype) @ codes.detach()
-        return q + (soft - soft.detach()), q, indices, loss
+        return Assigned(q + (soft - soft.detach()), q, indices, loss)
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
         return self.logits(z).argmax(-1)
@@ -207,14 +207,14 @@ class Segments(Quantizer):
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
         return nearest(z, codes, memory=self.memory)
 
-    def quantise(self, z: Tensor, keep: Tensor | None):
+    def quantise(self, z: Tensor, keep: Tensor | None) -> Assigned:
         if self.training and not self.codebook.ready:
             self.codebook.start(z.detach().reshape(-1, self.dim) if keep is None else z.detach()[keep])
         codes = self.codes
         if not self.training:
             indices = self.assign(z, codes)
             q = self._closest(z.detach(), indices, codes)
-            return q, q, indices, 0.0
+            return Assigned(q, q, indices)
         t = self.noise.uniform(codes[:-1, :1]).to(codes.dtype)
         indices = self.assign(z, (1 - t) * codes[:-1] + t * codes[1:])
         t, ends = t[indices], (F.embedding(indices, codes), F.embedding(indices + 1, codes))
@@ -223,7 +223,7 @@ class Segments(Quantizer):
             gap = end - z
             away = unit((gap + self.deviation * self.noise.normal(gap)).detach())
             z_q = z_q + torch.linalg.vector_norm(gap, dim=-1, keepdim=True) * (share * away)
-        return z_q, (1 - t) * ends[0] + t * ends[1], indices, 0.0
+        return Assigned(z_q, (1 - t) * ends[0] + t * ends[1], indices)
 
     def _closest(self, z: Tensor, indices: Tensor, codes: Tensor) -> Tensor:
         """The nearer of the closest points of the two segments that meet at a code."""

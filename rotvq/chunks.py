@@ -44,7 +44,7 @@ def rowwise(function: Callable[..., Tensor], first: Tensor, *others: Tensor | No
     """``function(first, *others)``, which takes each row by itself; shape and dtype are those of ``first``."""
     if whole(first):
         return function(first, *others).to(first.dtype)
-    out = torch.empty(first.shape, dtype=first.dtype)
+    out = first.new_empty(first.shape)
     for rows, *rest in chunks(out, first, *others):
         rows.copy_(function(*rest))
     return out

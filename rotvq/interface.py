@@ -63,6 +63,29 @@ def one_of(name: str, value, allowed) -> None:
         raise ValueError(f"unknown {name} {value!r}: one of {', '.join(map(str, allowed))}")
 
 
+class Assigned(NamedTuple):
+    """What :meth:`Quantizer.quantise` finds. extra: what the loss contains beside the two squares. total: their
+    weighted sum, where it was found on the way.
+    """
+
+    z_q: Tensor
+    q: Tensor
+    indices: Tensor
+    extra: Tensor | float = 0.0
+    total: Tensor | None = None
+
+
+def apart(z: Tensor, q: Tensor, keep: Tensor | None = None) -> Tensor:
+    """``z - q``; 0 where ``keep`` (..., 1) is False."""
+    return z - q if keep is None else torch.where(keep, z - q, 0.0)
+
+
+def squares(z: Tensor, q: Tensor, keep: Tensor | None = None) -> Tensor:
+    """The sum of the squares of :func:`apart`, at least in float32."""
+    wide = torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32)
+    return sum(torch.linalg.vector_norm(apart(*part), dtype=wide).square() for part in chunks(z, q, keep))
+
+
 class _Distance(torch.autograd.Function):
     """``beta |q - sg z|^2 + gamma |z - sg q|^2``, summed: both terms have one value, so it is computed once."""
 
@@ -70,9 +93,7 @@ class _Distance(torch.autograd.Function):
 
     @staticmethod
     def forward(z, q, beta, gamma):
-        wide = torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32)
-        squares = (torch.linalg.vector_norm(a - b, dtype=wide).square() for a, b in chunks(z, q))
-        return (beta + gamma) * sum(squares)
+        return (beta + gamma) * squares(z, q)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -116,8 +137,8 @@ class Quantizer(nn.Module):
         """The latents (..., dim) as they are compared with the codes: here, as they are."""
         return z
 
-    def quantise(self, z: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | float]:
-        """``z_q, q, indices`` and what the loss contains beside the two squares, from z (..., dim), keep (...)."""
+    def quantise(self, z: Tensor, keep: Tensor | None) -> Assigned:
+        """The codes of z (..., dim); ``keep`` (...) is False where a token does not count."""
         raise NotImplementedError
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
@@ -142,14 +163,17 @@ class Quantizer(nn.Module):
             if not z.isfinite().all():
                 raise ValueError("the latents contain NaN or inf: mask padding out, or pass check=False to go on")
         z = self.prepare(z)
-        z_q, q, indices, extra = self.quantise(z, keep)
+        z_q, q, indices, extra, total = self.quantise(z, keep)
         if keep is not None:
             z_q, indices = torch.where(keep.unsqueeze(-1), z_q, given), torch.where(keep, indices, -1)
             q = torch.where(keep.unsqueeze(-1), q, z.detach())
-        out = Quantized(self._join(z_q), indices, self._loss(z, q, keep, len(x), self.beta, self.gamma) + extra)
+        if total is None:
+            total = _Distance.apply(z, q, self.beta, self.gamma)
+        count = self._count(z, keep, len(x))
+        out = Quantized(self._join(z_q), indices, total / count + extra)
         if not details:
             return out
-        codebook_loss, commitment_loss = (self._loss(z, q, keep, len(x), *weights) for weights in ((1, 0), (0, 1)))
+        codebook_loss, commitment_loss = (_Distance.apply(z, q, *weights) / count for weights in ((1, 0), (0, 1)))
         r, theta = geometry(z.detach().flatten(0, -2), q.detach().flatten(0, -2))
         counts = torch.bincount(indices[indices >= 0].flatten(), minlength=self.codebook_size)
         share = counts / counts.sum().clamp_min(1)
@@ -179,8 +203,8 @@ class Quantizer(nn.Module):
         rows = z if self.heads == 1 else z.flatten(-2)
         return rows.movedim(-1, 1).contiguous() if self.channel_first else rows
 
-    def _loss(self, z: Tensor, q: Tensor, keep: Tensor | None, samples: int, beta: float, gamma: float) -> Tensor:
+    def _count(self, z: Tensor, keep: Tensor | None, samples: int) -> Tensor | int:
+        """What the sums of squares are divided by."""
         tokens = z.numel() // self.dim if keep is None else keep.sum()
         count = CONVENTIONS[self.convention](tokens, self.dim, samples)
-        count = count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1)
-        return _Distance.apply(z, q, beta, gamma) / count
+        return count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1)

@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from rotvq.chunks import chunks, whole
 from rotvq.codebook import DIRECT, PENALTIES, Codebook
 from rotvq.estimators import Estimator
 from rotvq.estimators import estimator as find_estimator
-from rotvq.interface import CONVENTIONS, Details, Quantized, Quantizer, one_of
+from rotvq.interface import CONVENTIONS, Assigned, Details, Quantized, Quantizer, apart, one_of, squares
 from rotvq.lookup import LOOKUPS, nearest, unit
 from rotvq.updates import REVIVALS, UPDATES, Statistics
 
@@ -48,28 +49,48 @@ def _adopt(module: nn.Module, state: dict, prefix: str, *_) -> None:
         state[prefix + name] = convert(value)
 
 
-class _Chosen(torch.autograd.Function):
-    """``codes[indices]``, which is given as ``q``. Applied after the estimator, it is passed in the backward pass
-    before it, so that the gradient to q is gone when the one to z is made.
+class _Step(torch.autograd.Function):
+    r"""z_q and ``beta |q - sg z|^2 + gamma |z - sg q|^2``, summed, with all that flows back through both:
+
+    .. math:: \frac{\partial L}{\partial z_i} = G_i^\top g_i + 2 \gamma c\,(z_i - q_i), \qquad
+              \frac{\partial L}{\partial e_k} = 2 \beta c \sum_{i : k_i = k} (q_i - z_i),
+
+    where c is the gradient of the sum and ``q = codes[indices]``. In one place, since gradients that are formed apart
+    need a copy of the latents each.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(codes, indices, q):
-        return q.view_as(q)
+    def forward(z, codes, indices, q, keep, centre, mix, gain, estimator, beta, gamma):
+        return q.clone(), (beta + gamma) * squares(z, q, keep)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        codes, indices, _ = inputs
-        ctx.save_for_backward(indices)
-        ctx.shape = codes.shape
+        z, codes, *others, ctx.estimator, ctx.beta, ctx.gamma = inputs
+        ctx.codes, ctx.dtype = codes.shape, codes.dtype
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(z, *others)
 
     @staticmethod
-    def backward(ctx, g):
-        (indices,) = ctx.saved_tensors
-        g = g.reshape(-1, ctx.shape[1])
-        return g.new_zeros(ctx.shape).index_add_(0, indices.flatten(), g), None, None
+    def backward(ctx, g, c):
+        z, indices, q, keep, centre, mix, gain = ctx.saved_tensors
+        to_z = to_codes = None
+        if g is not None:
+            to_z = ctx.estimator.pull_back(z, q, g, centre=centre, mix=mix, gain=gain).to(z.dtype)
+        if c is not None:
+            to_z = c.new_zeros(z.shape, dtype=z.dtype) if to_z is None else to_z
+            to_codes = c.new_zeros(ctx.codes, dtype=ctx.dtype) if ctx.needs_input_grad[1] else None
+            alone = whole(z)  # else each part is added to what its rows hold
+            add, index_add = (Tensor.add, Tensor.index_add) if alone else (Tensor.add_, Tensor.index_add_)
+            for rows, chosen, *part in chunks(to_z, indices, z, q, keep):
+                gap = apart(*part)
+                rows = add(rows, (gap * (2 * ctx.gamma * c)).to(z.dtype))
+                if to_codes is not None:
+                    gap = (gap * (-2 * ctx.beta * c)).to(ctx.dtype).reshape(-1, ctx.codes[1])
+                    to_codes = index_add(to_codes, 0, chosen.reshape(-1), gap)
+            to_z = rows if alone else to_z
+        return to_z, to_codes, *[None] * 9
 
 
 class VectorQuantizer(Quantizer):
@@ -144,7 +165,7 @@ class VectorQuantizer(Quantizer):
     def prepare(self, z: Tensor) -> Tensor:
         return unit(z) if self.lookup == "normalised" else z
 
-    def quantise(self, z: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | float]:
+    def quantise(self, z: Tensor, keep: Tensor | None) -> Assigned:
         latents, weight = z.detach().reshape(-1, self.dim), None if keep is None else keep.reshape(-1)
         if self.training and not self.codebook.ready:
             self.codebook.start(latents if weight is None else latents[weight])
@@ -152,33 +173,35 @@ class VectorQuantizer(Quantizer):
             self.statistics.settle(self.codebook.weight, latents, weight, self.seed)
         codes = self.codes
         indices = self.assign(latents, codes)
-        q = codes.detach().index_select(0, indices).reshape(z.shape)
+        q = codes.index_select(0, indices).reshape(z.shape)
         if self.training:
             self.statistics.observe(latents, indices, weight)
-        indices = indices.reshape(z.shape[:-1])
         extra = sum(weight * PENALTIES[name](codes) for name, weight in self.penalties.items())
+        indices = indices.reshape(z.shape[:-1])
         if isinstance(self.estimator, nn.Module):  # it may send a gradient to the codes
-            q = _Chosen.apply(codes, indices, q)
-            return self.estimator(z, q), q, indices, extra
-        z_q = self.estimator(z, q, **self._context(z, q, indices, keep, codes))
-        return z_q, _Chosen.apply(codes, indices, q), indices, extra
+            return Assigned(self.estimator(z, q), q, indices, extra)
+        context = self._context(z, q.detach(), indices, keep, codes)
+        keep = keep if keep is None else keep.unsqueeze(-1)
+        z_q, total = _Step.apply(
+            z, codes, indices.unsqueeze(-1), q, keep, *context, self.estimator, self.beta, self.gamma
+        )
+        return Assigned(z_q if z.requires_grad else z_q.detach(), q, indices, extra, total)
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
         return nearest(z, codes, "euclidean" if self.lookup == "normalised" else self.lookup, self.memory)
 
-    def _context(self, z: Tensor, q: Tensor, indices: Tensor, keep: Tensor | None, codes: Tensor) -> dict[str, Tensor]:
-        """What the estimator is told beside z and q."""
-        context = {}
+    def _context(self, z: Tensor, q: Tensor, indices: Tensor, keep: Tensor | None, codes: Tensor) -> tuple:
+        """What the estimator is told beside z and q: centre, mix and gain."""
+        centre = mix = gain = None
         if self.centre != "origin":
-            latent = self.centre == "latents"
-            context["centre"] = self.statistics.latent_mean.clone() if latent else codes.detach().mean(0)
+            centre = self.statistics.latent_mean.clone() if self.centre == "latents" else codes.detach().mean(0)
         if self.warmup:
-            context["mix"] = self.estimator.mix * ((self.statistics.calls - 1) / self.warmup).clamp(0, 1)
+            mix = self.estimator.mix * ((self.statistics.calls - 1) / self.warmup).clamp(0, 1)
         if self.weigh is not None:
-            context["gain"] = self.weigh(z.detach(), q.detach(), indices, keep)
+            gain = self.weigh(z.detach(), q, indices, keep)
         if self.gain is not None:
-            context["gain"] = self.gain[indices].unsqueeze(-1)
-        return context
+            gain = self.gain[indices].unsqueeze(-1)
+        return centre, mix, gain
 
     def extra_repr(self) -> str:
         update = self.statistics.update

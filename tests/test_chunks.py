@@ -1,5 +1,6 @@
 """Rows in parts are the rows: the same result, parts only where they help."""
 
+import pytest
 import torch
 
 from rotvq import VectorQuantizer
@@ -20,14 +21,18 @@ def test_parts_are_the_rows_in_order_and_only_without_a_graph():
     assert len(list(chunks(x, y))) == 1
 
 
-def test_several_gradients_of_a_loss_at_once():
+@pytest.mark.parametrize("rows", [5, 3 * CHUNK // 16 + 5])
+def test_several_gradients_at_once(rows):
+    """Of the loss alone, and of z_q with it: also where the rows are taken in parts."""
     torch.manual_seed(0)
-    vq, z = VectorQuantizer(4, 8), torch.randn(5, 4, requires_grad=True)
-    loss, factors = vq(z).loss, torch.tensor([1.0, -2.0, 0.5])
-    of = (z, vq.codebook.weight)
-    many = torch.autograd.grad(loss, of, factors, is_grads_batched=True, retain_graph=True)
-    for i, factor in enumerate(factors):
-        torch.testing.assert_close([x[i] for x in many], list(torch.autograd.grad(loss, of, factor, retain_graph=True)))
+    vq, z = VectorQuantizer(16, 8), torch.randn(rows, 16, requires_grad=True)
+    z_q, _, loss = vq(z)
+    of, factors, towards = (z, vq.codebook.weight), torch.tensor([1.0, -2.0, 0.5]), torch.randn(3, rows, 16)
+    for outputs, batch in (((loss,), (factors,)), ((z_q, loss), (towards, factors))):
+        many = torch.autograd.grad(outputs, of, batch, is_grads_batched=True, retain_graph=True)
+        for i, one in enumerate(zip(*batch)):
+            want = torch.autograd.grad(outputs, of, one, retain_graph=True)
+            torch.testing.assert_close([x[i] for x in many], list(want))
 
 
 def test_losses_of_many_latents_are_their_definition():
