@@ -105,7 +105,7 @@ class Estimator:
         g = g.contiguous()  # channels first in memory, all that follows is three times as slow
         if centre is not None:
             z, q = z - centre.detach(), q - centre.detach()
-        short = self.combined and g.device.type == "cpu" and not torch.compiler.is_compiling()
+        short = self.combined and g.device.type == "cpu"
         return (self._combine if short else self._compose)(g, z, q, gain, t)
 
     def _compose(self, g: Tensor, z: Tensor, q: Tensor, gain: Tensor | None, t) -> Tensor:
@@ -128,19 +128,27 @@ class Estimator:
         norm_z, norm_q = norm(z), norm(q)
         on_a, on_b, one_plus = dot(z, g) / norm_z, dot(q, g) / norm_q, 1 + dot(z, q) / (norm_z * norm_q)
         fine = (one_plus > 0.5) & (norm_z.minimum(norm_q) > ORDINARY[0]) & (norm_z.maximum(norm_q) < ORDINARY[1])
+        scale = (norm_q / norm_z).clamp(*self.clip)
+        scale = t * (scale if gain is None else scale * gain)
+        sigma = (on_a + on_b) / one_plus
+        of_z, of_q = scale / norm_z * ((1 + self.radial) * on_b - sigma), scale / norm_q * -sigma
+        span = g, z, q, scale + (1 - t), of_z, of_q
+        if torch.compiler.is_compiling():  # a graph holds both ways and takes one when it runs
+            long = partial(self._compose, gain=gain, t=t)
+            return torch.cond(fine.all(), _sum, lambda *span: torch.where(fine, _sum(*span), long(*span[:3])), span)
         try:
             every = bool(fine.all())
         except RuntimeError:  # under vmap no value can be looked at
             return self._compose(g, z, q, gain, t)
-        scale = (norm_q / norm_z).clamp(*self.clip)
-        scale = t * (scale if gain is None else scale * gain)
-        sigma = (on_a + on_b) / one_plus
-        out = (g * (scale + (1 - t))).addcmul_(z, scale / norm_z * ((1 + self.radial) * on_b - sigma))
-        out = out.addcmul_(q, scale / norm_q * -sigma)
+        out = _sum(*span)
         if not every:
             odd = ~fine.squeeze(-1)
             out[odd] = self._compose(g[odd], z[odd], q[odd], gain if gain is None else gain[odd], t)
         return out
+
+
+def _sum(g: Tensor, z: Tensor, q: Tensor, of_g: Tensor, of_z: Tensor, of_q: Tensor) -> Tensor:
+    return (g * of_g).addcmul_(z, of_z).addcmul_(q, of_q)
 
 
 class _Quantise(torch.autograd.Function):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 BLOCKS = 64  # torch's argmax over a long row is slow on a CPU: maxima of so many blocks first, then inside the winner
 TILE = 4 << 20  # bytes of scores at a time on a CPU: they stay in the cache
+DOUBLE = range(16, 128)  # dimensions at which two such tiles at a time were found to be faster
 WIDTH = 1024, 4096  # codes at a time, from and to
 IMAGES = 16  # torch leaves products of float32 on a CPU to MKL, but convolutions of so many images to oneDNN
 SAMPLE = 129  # latents whose median says where the latents are
@@ -33,11 +34,13 @@ def unit(x: Tensor) -> Tensor:
 
 def _euclidean(z: Tensor, codes: Tensor):
     """Scores ``<z', e'> - |e'|^2 / 2`` of shifted and scaled vectors."""
+    def far(point: Tensor) -> Tensor:
+        """The largest entry of each code, seen from a point."""
+        return torch.cat([(part - point).abs().amax(-1) for part in codes.split(max(1, (TILE >> 4) // codes.shape[1]))])
+
     middle = z[:: -(-len(z) // SAMPLE)].median(0).values
-    gaps = [(part - middle).abs().amax(-1) for part in codes.split(max(1, (TILE >> 4) // codes.shape[1]))]
-    centre = codes[torch.cat(gaps).argmin()]  # a code: neither unused codes nor far latents spoil it
-    low, high = codes.aminmax(dim=0)
-    top = torch.maximum(high - centre, centre - low).amax()
+    centre = codes[far(middle).argmin()]  # a code: neither unused codes nor far latents spoil it
+    top = far(centre).amax()
     scale = torch.ldexp(torch.ones_like(top), -torch.frexp(top).exponent).clamp_max(1 / torch.finfo(top.dtype).tiny)
 
     def latents(part: Tensor) -> Tensor:
@@ -59,31 +62,38 @@ def _cosine(z: Tensor, codes: Tensor):
 LOOKUPS = {"euclidean": _euclidean, "cosine": _cosine}
 
 
-def _scores(z: Tensor, codes: Tensor, bias: Tensor) -> Tensor:
-    """``z @ codes.T + bias``, (n, k), n a multiple of :data:`IMAGES`.
-
-    On a CPU as a convolution of 1 x 1: where the processor has AVX-512 and is not Intel's, MKL leaves it unused and
-    oneDNN does not, which halves the time.
+def _convolved(z: Tensor) -> bool:
+    """Whether to take products as a convolution of 1 x 1: where the processor has AVX-512 and is not Intel's, MKL
+    leaves it unused and oneDNN does not, which halves the time.
     """
-    if z.device.type != "cpu" or z.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
-        return F.linear(z, codes, bias)
-    images = z.view(IMAGES, -1, 1, z.shape[1]).permute(0, 3, 1, 2)  # channels last
-    return F.conv2d(images, codes[:, :, None, None], bias).permute(0, 2, 3, 1).reshape(len(z), len(codes))
+    return z.device.type == "cpu" and z.dtype == torch.float32 and torch.backends.mkldnn.is_available()
 
 
 def _interleave(codes: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """The first code of each block, then the second of each, so that maxima of blocks are taken elementwise."""
     spare = -len(codes) % BLOCKS
     codes, bias = F.pad(codes, (0, 0, 0, spare)), F.pad(bias, (0, spare), value=-torch.inf)
-    return tuple(x.unflatten(0, (BLOCKS, -1)).transpose(0, 1).flatten(0, 1) for x in (codes, bias))
+    codes, bias = (x.unflatten(0, (BLOCKS, -1)).transpose(0, 1).flatten(0, 1) for x in (codes, bias))
+    return codes[:, :, None, None] if _convolved(codes) else codes, bias
+
+
+def _images(z: Tensor) -> Tensor:
+    """Latents, a multiple of :data:`IMAGES`, as the products take them."""
+    return z.view(IMAGES, -1, 1, z.shape[1]).permute(0, 3, 1, 2) if _convolved(z) else z  # channels last
+
+
+def _scores(z: Tensor, codes: Tensor, bias: Tensor) -> Tensor:
+    """``<z, e> + bias`` of interleaved codes: (latents, codes of a block, blocks)."""
+    scores = F.conv2d(z, codes, bias).permute(0, 2, 3, 1) if z.ndim == 4 else F.linear(z, codes, bias)
+    return scores.reshape(-1, len(codes) // BLOCKS, BLOCKS)
 
 
 def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Highest score of each row of interleaved codes and its index; the lowest index where scores tie."""
-    blocks = scores.unflatten(1, (-1, BLOCKS))
-    block = blocks.amax(1).max(-1).indices  # max, not argmax: much faster on short rows
-    top, inside = blocks.gather(2, block[:, None, None].expand(-1, blocks.shape[1], 1)).squeeze(2).max(-1)
-    return top, block * blocks.shape[1] + inside
+    """Highest score of each latent and the index of its code; the lowest index where scores tie."""
+    block = scores.amax(1).max(-1).indices  # max, not argmax: much faster on short rows
+    size = scores.shape[1]
+    top, inside = scores.gather(2, block.view(-1, 1, 1).expand(-1, size, 1)).view(-1, size).max(-1)
+    return top, inside.add_(block, alpha=size)
 
 
 @torch.library.custom_op("rotvq::nearest", mutates_args=())
@@ -98,7 +108,7 @@ def _nearest(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
         d = codes.shape[1]
         most = max(BLOCKS, memory // (4 * dtype.itemsize * d))  # codes that are held prepared
         width = min(max(WIDTH[0], (1 << 16) // d), WIDTH[1], most, len(codes))
-        tile = min(TILE, memory // 4) if z.device.type == "cpu" else memory // 4
+        tile = min(TILE << (d in DOUBLE), memory // 4) if z.device.type == "cpu" else memory // 4
         rows = max(IMAGES, tile // (dtype.itemsize * width) // IMAGES * IMAGES)
         best = torch.full((len(z),), -torch.inf, dtype=dtype, device=z.device)
         room = z.new_zeros(min(rows, len(z) + IMAGES), d)
@@ -107,12 +117,12 @@ def _nearest(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
             panels = [(start, *_interleave(*prepare(codes[start : start + width]))) for start in group]
             for some, highest, chosen in zip(z.split(rows), best.split(rows), indices.split(rows)):
                 room[: len(some)] = latents(some)
-                filled = room[: -(-len(some) // IMAGES) * IMAGES]
+                images = _images(room[: -(-len(some) // IMAGES) * IMAGES])
                 for start, part, bias in panels:
-                    top, index = _best(_scores(filled, part, bias)[: len(some)])
+                    top, index = _best(_scores(images, part, bias)[: len(some)])
                     better = top > highest
-                    highest.copy_(torch.where(better, top, highest))
-                    chosen.copy_(torch.where(better, index + start, chosen))
+                    torch.where(better, top, highest, out=highest)
+                    torch.where(better, index.add_(start), chosen, out=chosen)
     return indices
 
 

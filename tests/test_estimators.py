@@ -299,8 +299,28 @@ def test_compiles_without_a_graph_break(name):
     torch.testing.assert_close(pulled(compiled, z, q, g), pulled(ESTIMATORS[name], z, q, g, **context))
 
 
-@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
+COMPILER = pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler"
+)
+
+
+@COMPILER
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses old parts of torch
+@pytest.mark.parametrize("name", ("rotation", "radial_free"))
+def test_a_compiled_pull_back_takes_either_way(name):
+    """One graph, at run time the short form or, for latents that it does not suit, the long one."""
+    torch.compiler.reset()
+    compiled = torch.compile(ESTIMATORS[name].__call__, fullgraph=True)
+    z, q, g = pair(6, 5)
+    q = z + 0.3 * q
+    for odd in (lambda z, q: q, lambda z, q: -z, lambda z, q: 0 * z, lambda z, q: 1e30 * q, lambda z, q: 1e-3 * q - z):
+        mixed = torch.cat([odd(z[:2], q[:2]), q[2:]])
+        want = pulled(ESTIMATORS[name], z, mixed, g)
+        torch.testing.assert_close(pulled(compiled, z, mixed, g), want, rtol=1e-5, atol=1e-5)
+
+
+@COMPILER
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_train_step_compiles_with_the_default_backend():
     torch.manual_seed(0)
     vq, encoder, x = VectorQuantizer(8, 16), nn.Linear(8, 8), torch.randn(64, 8)
