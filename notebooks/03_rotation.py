@@ -507,7 +507,7 @@ glue("reflection_norm", f"{max(norm_error['reflections']):.0e}")
 # The pull-back is a sum of $g$, $z$ and $q$, and five inner products give its coefficients: $|z|^2$, $|q|^2$,
 # $\langle z,q\rangle$, $\langle z,g\rangle$ and $\langle q,g\rangle$. An error of $\cos\theta$ enters $s/|g|$ with the
 # factor $|a+b|/(1+\cos\theta)^2$ at most, and up to $\theta=120°$ that is no more than 4. There, and where norms are
-# ordinary, the package takes this form on a CPU. All other latents get the two reflections.
+# ordinary, the package takes this form on a CPU, compiled or not. All other latents get the two reflections.
 
 # %%
 laws.show("five_inner_products")

@@ -43,7 +43,7 @@ import torch
 from rotvq import benchmark, provenance
 from rotvq.chapters import stores_folder
 from rotvq.estimators import ESTIMATORS
-from rotvq.figures import Arm, Figure, glue, style, used
+from rotvq.figures import MUTED, Arm, Figure, glue, style, used
 from rotvq.timing import ratio
 
 plt.rcParams.update(style())
@@ -52,6 +52,8 @@ torch.set_num_threads(1)
 LOOK = {
     "floor": Arm("floor", "#7c8288", ":", "x"),
     "product": Arm("product alone", "#7c8288", "--", "h"),
+    "convolution": Arm("product as convolution", "#7c8288", "-.", "d"),
+    "lookup": Arm("rotvq, lookup alone", "#2a7ad2", ":", "s"),
     "rotvq": Arm("rotvq, rotation", "#2a7ad2", "-", "s"),
     "rotvq_compiled": Arm("rotvq, compiled", "#128f96", "-.", "D"),
     "rotvq_ema": Arm("rotvq, EMA", "#7a6ede", ":", "p"),
@@ -181,7 +183,7 @@ glue("floor-is", "the C++ kernel" if set(step.base) == {"floor"} else bare)
 # with codes that follow the latents, as those of vector-quantize-pytorch do. In the tables, k is 1,024.
 
 # %% tags=["hide-input"]
-own = table(step, as_ratio, ["product", "rotvq", "rotvq_compiled", "rotvq_ema"])
+own = table(step, as_ratio, ["product", "convolution", "lookup", "rotvq", "rotvq_compiled", "rotvq_ema"])
 kernel = table(step, lambda rows: "" if rows.empty or rows.ms.isna().all() else rows.iloc[0], ["floor"])["floor"]
 floors = pd.DataFrame({
     "floor, ms": ["" if isinstance(row, str) else f"{row.ms:,.1f}" for row in kernel],
@@ -338,9 +340,9 @@ glue("alone-compiled", f"{min(fused):.1f} to {max(fused):.1f}" if fused else "no
 # ```
 #
 # Alone, the rotation of `rotvq` takes {glue:text}`alone-least:.1f` to {glue:text}`alone-most:.1f` times as long as that
-# line, whatever $d$: its work is linear in $d$. Compiled, which merges its passes over memory:
-# {glue:text}`alone-compiled`. Compiled, or on a GPU, every latent gets the two reflections: to pick a form for each,
-# one has to look at the values first.
+# line, whatever $d$: its work is linear in $d$. Compiled:
+# {glue:text}`alone-compiled`. To pick a form, one has to look at the values. A compiled graph cannot, so on a CPU it
+# calls the pull-back as one node. On a GPU a look makes the device wait, so every latent gets the two reflections.
 #
 # ## In a training step
 #
@@ -449,10 +451,7 @@ glue("trained", len(overhead))
 wide = max((c for c in found if (c.kind, c.n, c.threads) == ("step", n, 1)), key=lambda c: (c.d, c.k))
 glue("wide", f"N = {short(wide.n)}, d = {wide.d}, K = {short(wide.k)}")
 glue("product-share", against(wide, "rotvq", "product").median)
-eager = [row.ratio.median for row in step[(step.arm == "rotvq") & step.ratio.notna()].itertuples()]
 glue("inner", ESTIMATORS["rotation"].cost)
-glue("kernel-least", min(eager))
-glue("kernel-most", max(eager))
 bound = [f"{'≤' if row.side == 'at most' else '≥'} {row.bound:g}" for row in goals.itertuples()]
 pd.DataFrame({"bound": bound, "measured": goals.measured.map("{:.2f}".format), "met": goals.met}, index=goals.index)
 
@@ -478,11 +477,55 @@ pd.DataFrame({"bound": bound, "measured": goals.measured.map("{:.2f}".format), "
 # with it. In milliseconds, {glue:text}`absolute` of the {glue:text}`bounds` sizes take less here than the goal allowed
 # there, on another processor.
 #
-# What is left between `rotvq` and the floor is {glue:text}`kernel-least:.1f` to {glue:text}`kernel-most:.1f` times its
-# time. It goes into writing the scores and reading them again for the argmax; into separate passes over the latents for
-# the losses and the pull-back; into fresh pages for what is returned; and, where the step is short, into calls of
-# torch. A kernel of our own would bring that factor at most. It would also bring a compiler into the installation, so
-# the module leaves it out.
+# ### What a kernel would bring
+#
+# A step of `rotvq` has three parts. They are measured one on top of the other: the product, as a convolution; the
+# lookup, which also chooses the largest score; and the whole step.
+
+# %% tags=["hide-input"]
+stages = {"convolution": "product", "lookup": "choice of the code", "rotvq": "losses, estimator, gradients"}
+sizes = sorted({(row.K, row.d) for row in step[(step.N == n) & (step.arm == "lookup")].itertuples() if row.K <= 8192})
+reached = pd.DataFrame(
+    [[of(step, arm, N=n, d=d, K=k).ratio.median for arm in stages] for k, d in sizes],
+    index=[f"K = {k:,}, d = {d}" for k, d in sizes], columns=list(stages.values()),
+)  # fmt: skip
+parts = reached.diff(axis=1).fillna({"product": reached["product"]})
+fig, ax = plt.subplots(figsize=(6.4, 0.42 * len(sizes) + 1.1))
+for name, color, hatch in zip(parts, ("#7c8288", "#2a7ad2", "#d0620f"), ("", "//", "..")):
+    ax.barh(range(len(sizes)), parts[name], left=reached[name] - parts[name], height=0.5, color=color, hatch=hatch,
+            label=name, edgecolor=MUTED, linewidth=0.6)  # fmt: skip
+allowed = [(height, bounds[d, k]) for height, (k, d) in enumerate(sizes) if (d, k) in bounds]
+ax.plot([bound for _, bound in allowed], [height for height, _ in allowed], "|", color=MUTED, markersize=16,
+        markeredgewidth=2, label="goal")  # fmt: skip
+ax.set(xlabel="time / floor", yticks=range(len(sizes)), yticklabels=reached.index)
+ax.invert_yaxis()
+ax.grid(axis="y", visible=False)
+ax.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2)
+alt = (
+    "Bars: the time of a step as a multiple of the floor, in three parts, the product, the choice of the code and the "
+    "rest, for each dimension and size of the codebook; a mark on each shows the goal."
+)
+glue("fig-parts", Figure(fig, alt=alt))
+for short_name, name in zip(("product", "choice", "rest"), parts):
+    glue(f"part-{short_name}", f"{parts[name].min():.2f} to {parts[name].max():.2f}")
+without = [reached.iloc[height, -1] - parts.iloc[height, 1] <= bound for height, bound in allowed]
+over = [reached.iloc[height, -1] > bound for height, bound in allowed]
+glue("over", f"{sum(over)} of {len(allowed)}")
+glue("without", sum(far and near for far, near in zip(over, without)))
+
+# %% [markdown]
+# ```{glue:figure} fig-parts
+# :name: fig-cost-parts
+#
+# A step of `rotvq`, eager, N = {glue:text}`n`, in parts. Marks: the goals.
+# ```
+#
+# In floors, the product takes {glue:text}`part-product`, the choice {glue:text}`part-choice`, the rest
+# {glue:text}`part-rest`. The choice reads all scores again, block by block, in five calls of torch for each tile; the
+# floor chooses while the scores are in registers. A kernel that did so would take away the second part. Of the
+# {glue:text}`over` goals that are missed in eager mode, that alone would meet {glue:text}`without`. The third part is
+# passes over the latents, one for each inner product and sum, and fresh pages for what is returned. A kernel would
+# merge the passes. It would also bring a compiler into the installation, so the module leaves it out.
 
 # %% tags=["hide-input"]
 if bandwidth:

@@ -323,9 +323,10 @@ assert_close(*losses)  # the swap does not show in the loss
 #
 # ## Compiling and exporting
 #
-# There is no branch on data, so `torch.compile(vq, fullgraph=True)` finds no graph break; the tests compile whole
-# train steps that way, with and without EMA, masks and heads. Codes that wait for latents (`init="kmeans"`) must have
-# started: call the module once, or `codebook.start`, before compiling. The check for NaN is off while compiling.
+# `torch.compile(vq, fullgraph=True)` finds no graph break. What looks at values is one node of the graph each: the
+# lookup and, on a CPU, the pull-back of the rotation. The tests compile whole train steps that way, with and without
+# EMA, masks and heads. Codes that wait for latents (`init="kmeans"`) must have started: call the module once, or
+# `codebook.start`, before compiling. The check for NaN is off while compiling.
 # `encode` and `decode` export to a graph of their own:
 
 

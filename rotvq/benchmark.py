@@ -24,6 +24,7 @@ from torch import Tensor
 
 from rotvq import provenance
 from rotvq.estimators import rotate, straight_through
+from rotvq.lookup import nearest
 from rotvq.models import VQVAE
 from rotvq.quantizer import VectorQuantizer
 from rotvq.records import Records
@@ -70,8 +71,7 @@ def peers():
 # arms: each makes, from a cell and its tensors, a function without arguments that does the work once
 
 
-def _ours(**options) -> Callable:
-    compiled = options.pop("compiled", False)
+def _ours(compiled: bool = False, **options) -> Callable:
     return _module(lambda codes: VectorQuantizer(codes.shape[1], len(codes), init=codes, **options), compiled)
 
 
@@ -133,15 +133,15 @@ def _floor(cell: Cell, z: Tensor, g: Tensor, codes: Tensor) -> Callable | None:
     return (lambda: floor.floor(codes, z, g, cell.threads)) if fits else None
 
 
-def _product(cell: Cell, z: Tensor, g: Tensor, codes: Tensor) -> Callable:
-    return lambda: peers()[0].product(codes.to(z.dtype), z)
-
-
 ARMS: Mapping[str, Mapping[str, Callable]] = {
     "step": {
-        "floor": _floor, "product": _product, "rotvq": _ours(), "rotvq_compiled": _ours(compiled=True),
-        "rotvq_ema": _ours(update="ema"), "library": _other("Library"), "library_ste": _other("Library", False),
-        "paper": _other("Paper"), "matrix": _other("Matrix"), "taming": _other("Taming"),
+        "floor": _floor,
+        "product": lambda cell, z, g, codes: lambda: peers()[0].product(codes, z),
+        "convolution": lambda cell, z, g, codes: lambda: peers()[0].convolution(codes, z),
+        "lookup": lambda cell, z, g, codes: lambda: nearest(z, codes),
+        "rotvq": _ours(), "rotvq_compiled": _ours(compiled=True), "rotvq_ema": _ours(update="ema"),
+        "library": _other("Library"), "library_ste": _other("Library", False), "paper": _other("Paper"),
+        "matrix": _other("Matrix"), "taming": _other("Taming"),
     },
     "estimator": {
         "textbook": _alone(lambda: peers()[1].textbook), "ste": _alone(lambda: straight_through),
@@ -154,9 +154,9 @@ ARMS: Mapping[str, Mapping[str, Callable]] = {
         "library_ste": _other("Library", False), "library": _other("Library"),
     },
 }  # fmt: skip
-OWN = ("floor", "product", "rotvq", "rotvq_compiled", "rotvq_ema")  # of a step: bounded memory
-
-STEP = ("floor", "product", "rotvq", "rotvq_ema", "library", "library_ste", "paper", "matrix", "taming")
+PARTS = ("floor", "product", "convolution", "lookup")  # of a step, each with what comes before it
+OWN = (*PARTS, "rotvq", "rotvq_compiled", "rotvq_ema")  # bounded memory
+STEP = (*PARTS, "rotvq", "rotvq_ema", "library", "library_ste", "paper", "matrix", "taming")
 ALONE = ("textbook", "ste", "rotvq", "library", "paper", "matrix")
 
 

@@ -89,6 +89,8 @@ class Estimator:
 
     def pull_back(self, z: Tensor, q: Tensor, g: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
         """``G^T g`` in g's dtype; half precision is computed in float32. Differentiable in g only: G is a constant."""
+        if torch.compiler.is_compiling() and self.combined and g.device.type == "cpu" and not g.requires_grad:
+            return _pulled_back(g, z, q, centre, mix, gain, *self.clip, self.radial, self.mix)
         t = self.mix if mix is None else mix
         if self.pooled:
             return self._pull_back(g, z, q, gain, centre, t).to(g.dtype)
@@ -105,7 +107,7 @@ class Estimator:
         g = g.contiguous()  # channels first in memory, all that follows is three times as slow
         if centre is not None:
             z, q = z - centre.detach(), q - centre.detach()
-        short = self.combined and g.device.type == "cpu"
+        short = self.combined and g.device.type == "cpu" and not torch.compiler.is_compiling()
         return (self._combine if short else self._compose)(g, z, q, gain, t)
 
     def _compose(self, g: Tensor, z: Tensor, q: Tensor, gain: Tensor | None, t) -> Tensor:
@@ -128,27 +130,31 @@ class Estimator:
         norm_z, norm_q = norm(z), norm(q)
         on_a, on_b, one_plus = dot(z, g) / norm_z, dot(q, g) / norm_q, 1 + dot(z, q) / (norm_z * norm_q)
         fine = (one_plus > 0.5) & (norm_z.minimum(norm_q) > ORDINARY[0]) & (norm_z.maximum(norm_q) < ORDINARY[1])
-        scale = (norm_q / norm_z).clamp(*self.clip)
-        scale = t * (scale if gain is None else scale * gain)
-        sigma = (on_a + on_b) / one_plus
-        of_z, of_q = scale / norm_z * ((1 + self.radial) * on_b - sigma), scale / norm_q * -sigma
-        span = g, z, q, scale + (1 - t), of_z, of_q
-        if torch.compiler.is_compiling():  # a graph holds both ways and takes one when it runs
-            long = partial(self._compose, gain=gain, t=t)
-            return torch.cond(fine.all(), _sum, lambda *span: torch.where(fine, _sum(*span), long(*span[:3])), span)
         try:
             every = bool(fine.all())
         except RuntimeError:  # under vmap no value can be looked at
             return self._compose(g, z, q, gain, t)
-        out = _sum(*span)
+        scale = (norm_q / norm_z).clamp(*self.clip)
+        scale = t * (scale if gain is None else scale * gain)
+        sigma = (on_a + on_b) / one_plus
+        out = (g * (scale + (1 - t))).addcmul_(z, scale / norm_z * ((1 + self.radial) * on_b - sigma))
+        out = out.addcmul_(q, scale / norm_q * -sigma)
         if not every:
             odd = ~fine.squeeze(-1)
             out[odd] = self._compose(g[odd], z[odd], q[odd], gain if gain is None else gain[odd], t)
         return out
 
 
-def _sum(g: Tensor, z: Tensor, q: Tensor, of_g: Tensor, of_z: Tensor, of_q: Tensor) -> Tensor:
-    return (g * of_g).addcmul_(z, of_z).addcmul_(q, of_q)
+@torch.library.custom_op("rotvq::pulled_back", mutates_args=())
+def _pulled_back(g: Tensor, z: Tensor, q: Tensor, centre: Tensor | None, mix: Tensor | None, gain: Tensor | None,
+                 lo: float, hi: float, radial: bool, t: float) -> Tensor:  # fmt: skip
+    """The rotation's pull-back as one node of a compiled graph: it looks at values, which a graph cannot."""
+    return Estimator("rotation", (lo, hi), radial, mix=t).pull_back(z, q, g, centre=centre, mix=mix, gain=gain)
+
+
+@_pulled_back.register_fake
+def _(g, z, q, centre, mix, gain, lo, hi, radial, t):
+    return torch.empty_like(g, memory_format=torch.contiguous_format)
 
 
 class _Quantise(torch.autograd.Function):

@@ -12,6 +12,9 @@ import warnings
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from rotvq import lookup
 
 SOURCE = pathlib.Path(__file__).with_name("floor.cpp")
 FLAGS = ["-O3", "-march=native", "-ffast-math", "-fno-finite-math-only"]
@@ -56,3 +59,14 @@ def product(codes: Tensor, z: Tensor) -> None:
     for part in codes.split(width):
         for piece in z.split(rows):
             torch.mm(piece, part.t(), out=room[: len(piece), : len(part)])
+
+
+def convolution(codes: Tensor, z: Tensor) -> None:
+    """The same as 1 x 1 convolutions, which torch gives to another library, in the tiles of :mod:`rotvq.lookup`."""
+    d = z.shape[1]
+    width = min(max(lookup.WIDTH[0], (1 << 16) // d), lookup.WIDTH[1], len(codes))
+    rows = (lookup.TILE << (d in lookup.DOUBLE)) // (z.element_size() * width)
+    for piece in z.split(rows):
+        images = piece.view(lookup.IMAGES, -1, 1, d).permute(0, 3, 1, 2)
+        for part in codes.split(width):
+            F.conv2d(images, part[:, :, None, None])
