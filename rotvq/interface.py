@@ -64,8 +64,13 @@ def one_of(name: str, value, allowed) -> None:
 
 
 class Assigned(NamedTuple):
-    """What :meth:`Quantizer.quantise` finds. extra: what the loss contains beside the two squares. total: their
-    weighted sum, where it was found on the way.
+    """What :meth:`Quantizer.quantise` finds. z_q, q: (..., dim); indices: (...). extra: what the loss contains beside
+    the two squares. total: ``beta |q - sg z|^2 + gamma |z - sg q|^2``, summed, or None: then the caller forms it.
+
+    >>> from rotvq import VectorQuantizer
+    >>> found = VectorQuantizer(dim=2, codebook_size=4).quantise(torch.zeros(5, 2), None)
+    >>> found.z_q.shape, found.indices.shape, found.extra
+    (torch.Size([5, 2]), torch.Size([5]), 0)
     """
 
     z_q: Tensor

@@ -257,6 +257,30 @@ def test_loss_has_right_second_derivatives():
     assert torch.autograd.gradgradcheck(lambda z, q: _Distance.apply(z, q, 0.5, 0.5), (z, q))
 
 
+def test_a_step_has_right_second_derivatives():
+    """In the latents and in the codes, by finite differences; a mask leaves its tokens out of both."""
+    vq = VectorQuantizer(2, 3, "ste", beta=0.5, gamma=0.5).double()
+    z, codes = latents(6, 2).double().requires_grad_(), (3 * torch.eye(3, 2)).double().requires_grad_()
+    mask = torch.tensor([True, True, False, True, True, True])
+
+    def loss(z, codes):
+        return torch.func.functional_call(vq, {"codebook.weight": codes}, (z, mask)).loss
+
+    assert torch.autograd.gradgradcheck(loss, (z, codes))
+    gradients = torch.autograd.grad(loss(z, codes), (z, codes), create_graph=True)
+    assert gradients[0][2].eq(0).all() and all(gradient.requires_grad for gradient in gradients)
+
+
+@pytest.mark.parametrize("update", ("gradient", "ema"))
+def test_two_calls_before_one_backward_pass(update):
+    """The second call may move or revive codes: what the first one needs is kept."""
+    vq = quantizer(update=update, revival="threshold")
+    z = latents(20, 4).requires_grad_()
+    first, second = vq(z), vq(z)
+    (first.z_q.sum() + first.loss + second.z_q.sum() + second.loss).backward()
+    assert z.grad.isfinite().all() and z.grad.abs().sum() > 0
+
+
 def test_three_conventions_are_one_run():
     """Dividing by tokens or by images instead of numbers multiplies the losses: beta, gamma and lr take that back."""
     images, tokens, dim, pixels = 6, 9, 4, 11
