@@ -11,24 +11,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from rotvq import provenance
 from rotvq.estimators import rotate, straight_through
 from rotvq.lookup import nearest
 from rotvq.models import VQVAE
 from rotvq.quantizer import VectorQuantizer
-from rotvq.records import Records
-from rotvq.timing import peak_bytes, seconds, turns
+from rotvq.timing import keep_memory, made, peak_bytes, seconds, stored, turns
 
 SCHEMA = "cost-1"
 LIMIT = 4e9  # bytes: an arm predicted to need more is not run
@@ -229,22 +228,21 @@ def measure(cell: Cell, rounds: int = 5, budget: float = 10.0) -> dict:
         "absent": absent,
     }
     torch.set_num_threads(threads)
-    made = {
-        **provenance.code(), "python": platform.python_version(),
-        "torch": torch.__version__, "device": provenance.kind(cell.device), "threads": cell.threads,
-        "load": [round(load, 2), round(os.getloadavg()[0], 2)], "seconds": round(time.perf_counter() - began, 2),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
-    return {"schema": SCHEMA, "id": cell.id, "config": asdict(cell), "result": result, "provenance": made}
+    stamp = made(began, load, cell.device, cell.threads)
+    return {"schema": SCHEMA, "id": cell.id, "config": asdict(cell), "result": result, "provenance": stamp}
 
 
 def run(cells: Iterable[Cell], folder: Path, rounds: int = 5, budget: float = 10.0) -> Iterator[tuple[Cell, dict]]:
-    """Each cell with its record: read where there is one, else measured and written."""
+    """Each cell with its record: read where there is one, else measured and written.
+
+    Training steps run in a process of their own that keeps its memory: see :func:`rotvq.timing.keep_memory`.
+    """
+
+    def make(cell: Cell) -> dict:
+        if cell.kind != "training":
+            return measure(cell, rounds, budget)
+        with ProcessPoolExecutor(1, get_context("spawn"), keep_memory) as pool:
+            return pool.submit(measure, cell, rounds, budget).result()
+
     for cell in cells:
-        path = folder / f"{cell.id}.json"
-        if not path.exists():
-            Records(folder)._write(path, measure(cell, rounds, budget))
-        record = json.loads(path.read_text("utf-8"))
-        if (record["schema"], record["id"]) != (SCHEMA, cell.id):
-            raise ValueError(f"{path.name} in {folder.name} is not the record of {cell}: delete it or restore it")
-        yield cell, record
+        yield cell, stored(folder, SCHEMA, cell.id, partial(make, cell))

@@ -22,8 +22,7 @@ from torch.utils.flop_counter import flop_registry
 
 from rotvq.config import Config
 from rotvq.models import MODELS
-from rotvq.throughput import made, stored
-from rotvq.timing import peak_bytes
+from rotvq.timing import made, peak_bytes, stored
 
 SCHEMA = "peak-1"
 FLOAT = 4  # bytes

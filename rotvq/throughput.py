@@ -10,25 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from rotvq import engines, images, provenance
+from rotvq import engines, images
 from rotvq.benchmark import peers
 from rotvq.config import Config, generator
 from rotvq.models import VQVAE
 from rotvq.quantizer import VectorQuantizer
-from rotvq.records import Records
 from rotvq.start import batches
-from rotvq.timing import seconds, turns
+from rotvq.timing import made, seconds, stored, turns
 from rotvq.train import train
 
 SCHEMA = "throughput-1"
@@ -205,16 +202,6 @@ def measure(cell: Cell, rounds: int = 9, budget: float = 120.0) -> dict:
             "provenance": made(began, load[0], cell.device)}  # fmt: skip
 
 
-def made(began: float, load: float, device: str = "cpu") -> dict:
-    """Where what was measured since ``began`` comes from, and how busy the machine was then and is now."""
-    return {
-        **provenance.code(), "python": platform.python_version(), "torch": torch.__version__,
-        "device": provenance.kind(device), "threads": 1, "cores": os.cpu_count(),
-        "load": [round(load, 2), round(os.getloadavg()[0], 2)], "seconds": round(time.perf_counter() - began, 2),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
-
-
 def _wall(call: Callable) -> float:
     began = time.perf_counter()
     call()
@@ -224,14 +211,3 @@ def _wall(call: Callable) -> float:
 def record(cell: Cell, folder: Path, rounds: int = 9, budget: float = 120.0) -> dict:
     """The record of a cell: read where there is one, else measured and written."""
     return stored(folder, SCHEMA, cell.id, lambda: measure(cell, rounds, budget))
-
-
-def stored(folder: Path, schema: str, id: str, make: Callable[[], dict]) -> dict:
-    """The record called ``id``, made and written where there is none."""
-    path = folder / f"{id}.json"
-    if not path.exists():
-        Records(folder)._write(path, make())
-    found = json.loads(path.read_text("utf-8"))
-    if (found["schema"], found["id"]) != (schema, id):
-        raise ValueError(f"{path.name} in {folder.name} is not that record: delete it or restore it")
-    return found

@@ -3,19 +3,28 @@
 On a CPU with one thread the time is the processor time of the process, which leaves out what other work took away; with
 more threads it is time on the wall; on a GPU, time between device events. Memory is the peak of what torch's allocator
 hands out during a call, above what was held before; on a CPU it is read from the memory events of torch's profiler.
+What was measured goes to a file, whole or absent, with where it comes from.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import json
 import os
+import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+
+from rotvq import provenance
+from rotvq.records import Records
 
 MOST = 41  # turns
 
@@ -105,3 +114,33 @@ def ratio(times: Mapping[str, Sequence[float]], arm: str, base: str) -> Ratio:
     values = [a / b for a, b in zip(times[arm], times[base], strict=True)]
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return Ratio(median, low, high)
+
+
+def keep_memory() -> None:
+    """Have the C library keep what this process frees: else a step may ask the system for all its pages again, or not,
+    as the heap happens to lie. Does nothing where the C library is not glibc.
+    """
+    if hasattr(library := ctypes.CDLL(None), "mallopt"):
+        library.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, the most that it takes
+        library.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+
+
+def made(began: float, load: float, device: str = "cpu", threads: int = 1) -> dict:
+    """Where what was measured since ``began`` comes from, and how busy the machine was then and is now."""
+    return {
+        **provenance.code(), "python": platform.python_version(), "torch": torch.__version__,
+        "device": provenance.kind(device), "threads": threads, "cores": os.cpu_count(),
+        "load": [round(load, 2), round(os.getloadavg()[0], 2)], "seconds": round(time.perf_counter() - began, 2),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+
+
+def stored(folder: Path, schema: str, id: str, make: Callable[[], dict]) -> dict:
+    """The record called ``id``, made and written where there is none."""
+    path = folder / f"{id}.json"
+    if not path.exists():
+        Records(folder)._write(path, make())
+    found = json.loads(path.read_text("utf-8"))
+    if (found["schema"], found["id"]) != (schema, id):
+        raise ValueError(f"{path.name} in {folder.name} is not that record: delete it or restore it")
+    return found

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -125,6 +128,25 @@ def test_a_step_holds_three_times_the_latents():
     assert 3 * z.nbytes <= peak_bytes(step) < 3.2 * z.nbytes
 
 
+PAGES = """
+import resource, torch
+from rotvq.timing import keep_memory
+keep_memory()
+for turn in range(6):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    held = [torch.ones(2 << 20) for _ in range(8)]  # 8 MiB each
+    del held
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
+def test_memory_that_was_freed_is_kept():
+    """64 MiB are 16,384 pages: the last turn asks for hardly any."""
+    asked = subprocess.run([sys.executable, "-c", PAGES], capture_output=True, text=True, check=True)
+    assert int(asked.stdout) < 500
+
+
 # cells and records
 
 
@@ -161,7 +183,7 @@ def test_a_record_of_another_cell_is_refused(tmp_path):
     list(benchmark.run([SMALL], tmp_path, 2, 0.0))
     other = dataclasses.replace(SMALL, n=301)
     (tmp_path / f"{SMALL.id}.json").rename(tmp_path / f"{other.id}.json")
-    with pytest.raises(ValueError, match="not the record of"):
+    with pytest.raises(ValueError, match="is not that record"):
         list(benchmark.run([other], tmp_path, 2, 0.0))
 
 
