@@ -394,9 +394,8 @@ overhead.map(str)
 # %% [markdown]
 # For `rotvq`, the rotation adds {glue:text}`more-first` at $d$ = {glue:text}`d-first`, {glue:text}`more-middle` at
 # {glue:text}`d-middle` and {glue:text}`more-last` at {glue:text}`d-last`: medians and quartiles.
-# Against the article's expectation: {glue:text}`article`. *Bare* is the sum {eq}`eq-five` for every latent, with no
-# look at half turns or at norms that are 0, tiny or huge: the least that the rotation costs in torch's
-# operations.{glue:text}`resolved`
+# Against the article's expectation: {glue:text}`article`. *Bare* is the sum {eq}`eq-five` for all latents at once, with
+# no look at half turns or at norms that are 0, tiny or huge.{glue:text}`resolved`
 #
 # These steps ran in a process of their own, which keeps the memory that it frees. Without that a step asks the system
 # for fresh pages or not, as the heap happens to lie: six steps of the rotation at $d$ = {glue:text}`d-last`, tried
