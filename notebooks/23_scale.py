@@ -134,7 +134,7 @@ ax.set(xlabel="runs per core-hour", yticks=[], ylim=(-0.4, len(order) - 0.2))
 ax.grid(axis="y", visible=False)
 alt = (
     "Bars: how many training runs one core completes in an hour with each loop. The loops with vector-quantize-pytorch "
-    "are the slowest; taking channels last away costs most among the loops of ours."
+    "are the slowest; the plain loop is the slowest of ours."
 )
 glue("fig-throughput", Figure(fig, alt=alt))
 
@@ -156,8 +156,9 @@ if committed:
     assert x["library"].low > 1.5 and x["library_gradient"].low > 1.5  # the goal
     assert abs(x["library"].median - x["library_gradient"].median) < 0.2
     assert x["library_here"].low > x["plain"].high  # the quantiser is the larger part
-    assert x["contiguous"].median > 1.05 and x["contiguous"].low > 1  # 5 %, from which a speed-up was to be taken
-    assert max(x["loader"].median, x["unfused"].median) < 1.05
+    assert x["plain"].low > 1.05  # 5 %, from which a speed-up was to be taken
+    assert max(x[name].median for name in ("contiguous", "loader", "unfused")) < 1.05
+    assert x["plain"].median == max(v.median for name, v in x.items() if not name.startswith("library"))
     assert min(x["compiled"].median, x["bfloat16"].median) > 1  # no gain
 compiled = "compiled" in times
 glue("compile-seconds", f"{result['first']['compiled']:.0f}" if compiled else "an unmeasured number of")
@@ -170,10 +171,10 @@ glue("x-compiled-text", f"{relative['compiled'].median:.2f}" if compiled else "a
 # {glue:text}`x-library_here:.2f` times as long, while our quantiser in the plain loop takes {glue:text}`x-plain:.2f`.
 # So a reader who only swaps the quantiser gains most of what there is to gain ({doc}`22_use_it`).
 #
-# **Which speed-up brings what.** A speed-up was to be taken if it brought at least 5 %. Channels last does, barely:
-# without it a step takes {glue:text}`x-contiguous:.2f` times as long. The other two do not, at this size: with a
-# DataLoader {glue:text}`x-loader:.2f`, without fused Adam {glue:text}`x-unfused:.2f`. They stay, since they take no
-# more code than what they replace. All three together: {glue:text}`x-plain:.2f`.
+# **Which speed-up brings what.** A speed-up was to be taken if it brought at least 5 %. Together the three do: the
+# plain loop takes {glue:text}`x-plain:.2f` times as long. One by one none is shown to, at this size: without channels
+# last a step takes {glue:text}`x-contiguous:.2f` times as long, with a DataLoader {glue:text}`x-loader:.2f`, without
+# fused Adam {glue:text}`x-unfused:.2f`. All three stay, since they take no more code than what they replace.
 #
 # **What is not used.** `torch.compile` of the model and bfloat16 bring nothing on this CPU. Compiled, a step takes
 # {glue:text}`x-compiled-text` times as long, after a first block of {glue:text}`compile-seconds` seconds. In bfloat16
@@ -202,13 +203,12 @@ glue("two-runs", f"{middle['1 x 1'] / middle['2 x 1']:.2f}")
 glue("two-threads", f"{middle['1 x 1'] / middle['1 x 2']:.2f}" if "1 x 2" in middle else "not measured")
 glue("priority", " Other work wanted the cores at that time; this one had priority." if committed and not idle else "")
 if committed:
-    assert middle["2 x 1"] < 0.6 * middle["1 x 2"] and middle["1 x 2"] > 0.9 * middle["1 x 1"]
+    assert middle["2 x 1"] < 0.9 * middle["1 x 2"]
 ways_table
 
 # %% [markdown]
 # Two runs on one thread each get {glue:text}`two-runs` times as much done as one such run. One run on two threads gets
-# {glue:text}`two-threads` times as much done: the second thread is all but wasted. So every run of this book has one
-# thread.{glue:text}`priority`
+# {glue:text}`two-threads` times as much done. So every run of this book has one thread.{glue:text}`priority`
 #
 # On a GPU one small run leaves most of the card idle. How many to put on it depends on the card, and this book had
 # none: **it has not been measured.** The procedure is one command. It times 1, 2, 4, 8 and 16 runs at once; the best
