@@ -44,7 +44,7 @@ import torch
 from rotvq import benchmark, provenance
 from rotvq.chapters import stores_folder
 from rotvq.estimators import ESTIMATORS
-from rotvq.figures import MUTED, Arm, Figure, glue, style, used
+from rotvq.figures import INK, MUTED, Arm, Figure, glue, style, used
 from rotvq.timing import ratio
 
 plt.rcParams.update(style())
@@ -53,8 +53,6 @@ torch.set_num_threads(1)
 LOOK = {
     "floor": Arm("floor", "#7c8288", ":", "x"),
     "product": Arm("product alone", "#7c8288", "--", "h"),
-    "convolution": Arm("product as convolution", "#7c8288", "-.", "d"),
-    "lookup": Arm("rotvq, lookup alone", "#2a7ad2", ":", "s"),
     "rotvq": Arm("rotvq, rotation", "#2a7ad2", "-", "s"),
     "rotvq_compiled": Arm("rotvq, compiled", "#128f96", "-.", "D"),
     "rotvq_ema": Arm("rotvq, EMA", "#7a6ede", ":", "p"),
@@ -184,7 +182,7 @@ glue("floor-is", "the C++ kernel" if set(step.base) == {"floor"} else bare)
 # with codes that follow the latents, as those of vector-quantize-pytorch do. In the tables, k is 1,024.
 
 # %% tags=["hide-input"]
-own = table(step, as_ratio, ["product", "convolution", "lookup", "rotvq", "rotvq_compiled", "rotvq_ema"])
+own = table(step, as_ratio, ["product", "rotvq", "rotvq_compiled", "rotvq_ema"])
 kernel = table(step, lambda rows: "" if rows.empty or rows.ms.isna().all() else rows.iloc[0], ["floor"])["floor"]
 floors = pd.DataFrame({
     "floor, ms": ["" if isinstance(row, str) else f"{row.ms:,.1f}" for row in kernel],
@@ -512,7 +510,7 @@ for name, color, hatch in zip(parts, ("#7c8288", "#2a7ad2", "#d0620f"), ("", "//
     ax.barh(range(len(sizes)), parts[name], left=reached[name] - parts[name], height=0.5, color=color, hatch=hatch,
             label=name, edgecolor=MUTED, linewidth=0.6)  # fmt: skip
 allowed = [(height, bounds[d, k]) for height, (k, d) in enumerate(sizes) if (d, k) in bounds]
-ax.plot([bound for _, bound in allowed], [height for height, _ in allowed], "|", color=MUTED, markersize=16,
+ax.plot([bound for _, bound in allowed], [height for height, _ in allowed], "|", color=INK, markersize=16,
         markeredgewidth=2, label="goal")  # fmt: skip
 ax.set(xlabel="time / floor", yticks=range(len(sizes)), yticklabels=reached.index)
 ax.invert_yaxis()
@@ -538,11 +536,11 @@ glue("without", sum(far and near for far, near in zip(over, without)))
 # ```
 #
 # In floors, the product takes {glue:text}`part-product`, the choice {glue:text}`part-choice`, the rest
-# {glue:text}`part-rest`. The choice reads all scores again, block by block, in five calls of torch for each tile; the
-# floor chooses while the scores are in registers. A kernel that did so would take away the second part. Of the
-# {glue:text}`over` goals that are missed in eager mode, that alone would meet {glue:text}`without`. The third part is
-# passes over the latents, one for each inner product and sum, and fresh pages for what is returned. A kernel would
-# merge the passes. It would also bring a compiler into the installation, so the module leaves it out.
+# {glue:text}`part-rest`. The choice reads all scores again, block by block, in several calls of torch for each tile; the
+# floor chooses while the scores are in registers. A kernel that did so would take away the second part. In eager mode
+# {glue:text}`over` goals are missed; that alone would meet {glue:text}`without` of them. The third part is passes over
+# the latents, one for each inner product and sum, and fresh pages for what is returned. A kernel would merge the
+# passes. It would also bring a compiler into the installation, so the module leaves it out.
 
 # %% tags=["hide-input"]
 if bandwidth:
