@@ -536,10 +536,10 @@ glue("without", sum(far and near for far, near in zip(over, without)))
 # ```
 #
 # In floors, the product takes {glue:text}`part-product`, the choice {glue:text}`part-choice`, the rest
-# {glue:text}`part-rest`. The choice reads all scores again, block by block, in several calls of torch for each tile; the
-# floor chooses while the scores are in registers. A kernel that did so would take away the second part. In eager mode
-# {glue:text}`over` goals are missed; that alone would meet {glue:text}`without` of them. The third part is passes over
-# the latents, one for each inner product and sum, and fresh pages for what is returned. A kernel would merge the
+# {glue:text}`part-rest`. The choice reads all scores again, block by block, in several calls of torch for each tile.
+# The floor chooses while the scores are in registers. A kernel that did so would take away the second part. In eager
+# mode {glue:text}`over` goals are missed; that alone would meet {glue:text}`without` of them. The third part is passes
+# over the latents, one for each inner product and sum, and fresh pages for what is returned. A kernel would merge the
 # passes. It would also bring a compiler into the installation, so the module leaves it out.
 
 # %% tags=["hide-input"]
