@@ -505,7 +505,7 @@ reached = pd.DataFrame(
     index=[f"K = {k:,}, d = {d}" for k, d in sizes], columns=list(stages.values()),
 )  # fmt: skip
 parts = reached.diff(axis=1).fillna({"product": reached["product"]})
-fig, ax = plt.subplots(figsize=(6.4, 0.42 * len(sizes) + 1.1))
+fig, ax = plt.subplots(figsize=(4.4, 0.42 * len(sizes) + 1.1))
 for name, color, hatch in zip(parts, ("#7c8288", "#2a7ad2", "#d0620f"), ("", "//", "..")):
     ax.barh(range(len(sizes)), parts[name], left=reached[name] - parts[name], height=0.5, color=color, hatch=hatch,
             label=name, edgecolor=MUTED, linewidth=0.6)  # fmt: skip

@@ -138,7 +138,7 @@ from rotvq.grid import run
 from rotvq.records import Records
 
 if __name__ == "__main__":
-    for _ in run(CONFIGS, Records(sys.argv[1]), "processes:2", fn=partial(fake, folder=sys.argv[2], seconds=0.8)):
+    for _ in run(CONFIGS, Records(sys.argv[1]), "processes:2", fn=partial(fake, folder=sys.argv[2], seconds=2.0)):
         pass
 """
 
