@@ -131,14 +131,15 @@ def test_leaving_early_ends_the_workers(store, tmp_path):
 
 
 DRIVER = """
-import sys
+import signal, sys
 from functools import partial
 from test_grid import CONFIGS, fake
 from rotvq.grid import run
 from rotvq.records import Records
 
 if __name__ == "__main__":
-    for _ in run(CONFIGS, Records(sys.argv[1]), "processes:2", fn=partial(fake, folder=sys.argv[2], seconds=2.0)):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
+    for _ in run(CONFIGS, Records(sys.argv[1]), "processes:2", fn=partial(fake, folder=sys.argv[2], seconds=0.8)):
         pass
 """
 
