@@ -589,7 +589,8 @@ def rounded(runs) -> dict[str, object]:
     path = stores_folder().parent / "rounding.csv"
     before = pd.read_csv(path, comment="#", index_col="id").test_mse if path.exists() else pd.Series(dtype=float)
     now = runs.final.set_index("id").test_mse.dropna()
-    found = [config for config in runs.shown if config.id in before.index and config.id in now.index]
+    common = before.index.intersection(now.index)
+    found = [c for c in runs.shown if c.id in common and c.quantizer != "hessian"]  # that one changed in more than this
     if not found:
         return dict.fromkeys(("runs", "change", "seeds", "pairs", "moved", "turned"), "not compared")
     arms: dict[Config, list[Config]] = {}
