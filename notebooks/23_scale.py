@@ -67,8 +67,8 @@ torch.set_num_threads(1)
 #
 # Ten loops train it. Ours keeps the images in memory as bytes and indexes them, lays tensors out with channels last,
 # and lets one kernel do Adam's step. The plain loop does none of this: a `DataLoader` collates normalised floats. The
-# other loops take one of the three away, or add one thing. The first loop is the one of `train`, loss by loss: a test
-# compares them.
+# other loops take one of the three away, or add one thing. Ours is the one of `train`, loss by loss: a test compares
+# them.
 
 # %% tags=["hide-input"]
 cell = throughput.cell(profile, device)
