@@ -34,16 +34,16 @@ $(VENV)/installed: $(VENV)/pins pyproject.toml
 	@touch $@
 
 book: setup      ## run the notebooks, render _build/html/index.html
-	@$(BIN)/python -m rotvq book all
+	@$(BIN)/python -m book.press all
 
 notebooks: setup ## write notebooks/*.ipynb from notebooks/*.py
-	@$(BIN)/python -m rotvq book pair
+	@$(BIN)/python -m book.press pair
 
 test: setup      ## lint, floors, pairs, every test, and the built book in a browser
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	$(BIN)/python -m rotvq book pair --check
-	@$(BIN)/python -m rotvq book all
+	$(BIN)/python -m book.press pair --check
+	@$(BIN)/python -m book.press all
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 clean:           ## remove what was built (not the environment, not the records)

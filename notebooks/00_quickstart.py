@@ -28,8 +28,9 @@ seed: int = 0
 device: str = "cpu"
 
 # %% tags=["hide-input"]
-from rotvq import ESTIMATORS, parameters
-from rotvq.codebook import INITS
+from rotvq import ESTIMATORS
+from rotvq.page import parameters
+from rotvq.quantizers.codebook import INITS
 
 parameters.check(globals(), estimators=ESTIMATORS, steps=(20, None), gamma=(0, None), init=INITS, seed=(0, None))
 
@@ -38,10 +39,10 @@ import matplotlib.pyplot as plt
 import torch
 
 from rotvq import VectorQuantizer, nearest, rotate, straight_through
-from rotvq.config import Config
-from rotvq.figures import ARMS, Figure, glue, style
-from rotvq.images import load
-from rotvq.train import fit
+from rotvq.page.figures import ARMS, Figure, glue, style
+from rotvq.training.config import Config
+from rotvq.training.images import load
+from rotvq.training.train import fit
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)

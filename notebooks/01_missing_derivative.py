@@ -27,7 +27,7 @@ seed: int = 0
 decoder_slope: float = 1.0  # h of the quadratic loss h (q - y)^2 / 2
 
 # %% tags=["hide-input"]
-from rotvq import parameters
+from rotvq.page import parameters
 
 parameters.check(globals(), K=(3, 200), seed=(0, None), decoder_slope=(0.01, 100))
 
@@ -36,8 +36,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from rotvq import ESTIMATORS, VectorQuantizer, laws, nearest, rotate, straight_through
-from rotvq.figures import ARMS, INK, MUTED, PAPER, Figure, glue, style
+from book.theory import laws
+from rotvq import ESTIMATORS, VectorQuantizer, nearest, rotate, straight_through
+from rotvq.page.figures import ARMS, INK, MUTED, PAPER, Figure, glue, style
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -230,8 +231,10 @@ laws.show("who_gets_what")
 
 # %% tags=["hide-input"]
 x = torch.randn(64, 5, generator=draw)
-weights = {name: torch.randn(shape, generator=draw) for name, shape in
-           {"encoder": (5, 2), "codes": (K, 2), "decoder": (2, 5)}.items()}  # fmt: skip
+weights = {
+    name: torch.randn(shape, generator=draw)
+    for name, shape in {"encoder": (5, 2), "codes": (K, 2), "decoder": (2, 5)}.items()
+}
 rows = {}
 for title, estimate in {
     "z_q = q": lambda z, q: q,

@@ -20,7 +20,7 @@ degrees: float = 50.0  # the angle between z and q in the picture
 ratio: float = 1.6  # |q|/|z| in the picture
 
 # %% tags=["hide-input"]
-from rotvq import parameters
+from rotvq.page import parameters
 
 parameters.check(globals(), seed=(0, None), degrees=(1, 179), ratio=(0.05, 3))
 
@@ -31,8 +31,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from rotvq import ESTIMATORS, Estimator, laws, rotate
-from rotvq.figures import ARMS, INK, MUTED, Figure, glue, style
+from book.theory import laws
+from rotvq import ESTIMATORS, Estimator, rotate
+from rotvq.page.figures import ARMS, INK, MUTED, Figure, glue, style
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)

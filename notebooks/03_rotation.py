@@ -25,7 +25,7 @@ samples: int = 4000
 seed: int = 0
 
 # %% tags=["hide-input"]
-from rotvq import parameters
+from rotvq.page import parameters
 
 parameters.check(globals(), degrees=(1, 179), dims=(2, 4096), samples=(100, 10**6), seed=(0, None))
 
@@ -36,8 +36,9 @@ import time
 import matplotlib.pyplot as plt
 import torch
 
-from rotvq import ESTIMATORS, laws
-from rotvq.figures import ARMS, INK, MUTED, Figure, glue, style
+from book.theory import laws
+from rotvq import ESTIMATORS
+from rotvq.page.figures import ARMS, INK, MUTED, Figure, glue, style
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)

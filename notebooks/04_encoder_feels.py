@@ -27,7 +27,7 @@ codebook_sizes: list[int] = [4, 16, 64]  # on Himmelblau's function
 seed: int = 0
 
 # %% tags=["hide-input"]
-from rotvq import parameters
+from rotvq.page import parameters
 
 parameters.check(globals(), codes_shown=(3, 100), starts=(1, 1000), codebook_sizes=(2, 256), seed=(0, None))
 
@@ -38,8 +38,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from rotvq import ESTIMATORS, laws, laws_field, laws_rotation, nearest
-from rotvq.figures import ARMS, INK, MUTED, Figure, glue, style
+from book.theory import encoder_feels, laws, rotation
+from rotvq import ESTIMATORS, nearest
+from rotvq.page.figures import ARMS, INK, MUTED, Figure, glue, style
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -142,8 +143,8 @@ for name, (e1, e2, point) in cases.items():
     rows[name] = {
         "distance to the face": f"{to_face:.1f}",
         "theta": f"{math.degrees(laws.angle(z, q).item()):.1f}°",
-        "|G - I|": f"{laws_rotation.spectral(laws.jacobian('rotation', z, q) - torch.eye(2)).item():.2f}",
-        "|R - I|": f"{laws_rotation.spectral(laws.rotation(z, q) - torch.eye(2)).item():.2f}",
+        "|G - I|": f"{rotation.spectral(laws.jacobian('rotation', z, q) - torch.eye(2)).item():.2f}",
+        "|R - I|": f"{rotation.spectral(laws.rotation(z, q) - torch.eye(2)).item():.2f}",
     }
 table = pd.DataFrame(rows).T
 assert (
@@ -264,7 +265,7 @@ laws.show("divergence_and_curl")
 
 # %% tags=["hide-input"]
 z, q, g = vector(1.0, 0.0, 0.0), vector(0.8, 0.6, 0.0), vector(0.0, 0.0, 1.0)
-J = laws_field.derivative(z, q, g)[0]
+J = encoder_feels.derivative(z, q, g)[0]
 curl = laws.norm(vector(J[2, 1] - J[1, 2], J[0, 2] - J[2, 0], J[1, 0] - J[0, 1])).item()
 assert abs(curl - math.tan(laws.angle(z, q).item() / 2)) < 1e-6
 glue("curl", curl)
@@ -598,7 +599,7 @@ z, q, g = vector(1.0, 0.6), vector(1.3, 1.1), vector(0.8, -0.4)
 away = torch.logspace(-0.5, 3, 60, dtype=torch.float64)
 direction = laws.unit(vector(-1.0, -0.3))
 apart = [
-    laws_rotation.spectral(laws.jacobian("rotation", z, q, centre=z[0] + s * direction[0]) - torch.eye(2)).item()
+    rotation.spectral(laws.jacobian("rotation", z, q, centre=z[0] + s * direction[0]) - torch.eye(2)).item()
     for s in away
 ]
 expected = (laws.norm(q - z) / away).flatten()
@@ -683,11 +684,13 @@ for K in codebook_sizes:
         ends[K, name] = (path[-1] - q).square().sum(-1).mean(1), himmelblau(q).mean(1), path[:, 0], path[-1]
     (ste_gap, ste_f, *_), (rot_gap, rot_f, *_) = ends[K, "ste"], ends[K, "rotation"]
     rows[K] = {
-        "distortion, STE": f"{ste_gap.median().item():.2e}", "distortion, rotation": f"{rot_gap.median().item():.2e}",
+        "distortion, STE": f"{ste_gap.median().item():.2e}",
+        "distortion, rotation": f"{rot_gap.median().item():.2e}",
         "rotation lower": f"{(rot_gap < ste_gap).sum().item()} of {starts}",
-        "f, STE": f"{ste_f.median().item():.2f}", "f, rotation": f"{rot_f.median().item():.2f}",
+        "f, STE": f"{ste_f.median().item():.2f}",
+        "f, rotation": f"{rot_f.median().item():.2f}",
         "rotation lower ": f"{(rot_f < ste_f).sum().item()} of {starts}",
-    }  # fmt: skip
+    }
 table = pd.DataFrame(rows).T
 table.index.name = "codes"
 lower = [min(int(row["rotation lower"].split()[0]), int(row["rotation lower "].split()[0])) for row in rows.values()]

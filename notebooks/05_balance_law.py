@@ -35,7 +35,7 @@ steps: int = 600  # their training steps
 gamma: float = 0.5  # commitment weight of the small network
 
 # %% tags=["hide-input"]
-from rotvq import parameters
+from rotvq.page import parameters
 
 parameters.check(globals(), images=(8, 5000), conv_steps=(2, None), seeds=(2, 100), steps=(10, None), gamma=(0, None))
 
@@ -45,11 +45,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rotvq import VectorQuantizer, laws
-from rotvq.estimators import estimator
-from rotvq.figures import ARMS, MUTED, Figure, glue, style
-from rotvq.images import load
-from rotvq.models import VQVAE
+from book.theory import laws
+from rotvq import VectorQuantizer
+from rotvq.page.figures import ARMS, MUTED, Figure, glue, style
+from rotvq.quantizers.estimators import estimator
+from rotvq.training.images import load
+from rotvq.training.models import VQVAE
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -317,6 +318,7 @@ laws.show("normalised_latents")
 # each side, 16 codes that follow their cells by EMA, 256 normal data, Adam, no weight decay. It is far too small to
 # say anything about image quality. It does show where the scale goes.
 
+
 # %%
 def train(name: str, normalised: bool = False) -> dict[str, np.ndarray]:
     """All seeds at once: every weight has the seed as its first axis."""
@@ -345,8 +347,14 @@ def train(name: str, normalised: bool = False) -> dict[str, np.ndarray]:
         codes = mass / count.clamp_min(1e-6)
     size = z.square().sum(-1).mean(-1)
     balance = sum(p[k].square().sum((1, 2)) for k in "Eb") - p["W"].square().sum((1, 2))
-    found = {"reconstruction": rec, "E|z|²": size, "E|z−q|²": error, "E|z−q|²/E|z|²": error / size,
-             "|(E,b)|²−|W|²": balance, "codes in use": (hot.sum(1) > 0).sum(-1)}  # fmt: skip
+    found = {
+        "reconstruction": rec,
+        "E|z|²": size,
+        "E|z−q|²": error,
+        "E|z−q|²/E|z|²": error / size,
+        "|(E,b)|²−|W|²": balance,
+        "codes in use": (hot.sum(1) > 0).sum(-1),
+    }
     return {k: v.detach().double().numpy() for k, v in found.items()}
 
 
@@ -406,19 +414,22 @@ glue("scale", Figure(fig, alt))
 # first group should show a large factor and the second none. The numbers are the paper's {cite}`fifty2025rotation`.
 
 # %%
-quoted = pd.DataFrame([  # setting, norm of the latents, quantisation error under STE, under rotation
-    ("Table 1, Euclid, K=1024", "free", 5.9e-3, 5.1e-4),
-    ("Table 1, Euclid, K=8192", "free", 1.0e-3, 1.4e-4),
-    ("Table 2, ImageNet", "free", 0.134, 0.002),
-    ("Table 2, faces", "free", 0.233, 0.002),
-    ("Table 3, 64×64×3", "free", 2.5e-3, 1.7e-4),
-    ("Table 3, 32×32×4", "free", 1.2e-2, 2.4e-4),
-    ("Table 1, cosine, K=1024", "fixed", 2.9e-3, 2.7e-3),
-    ("Table 1, cosine, K=8192", "fixed", 1.2e-4, 9.6e-5),
-    ("Table 4, ViT", "fixed", 6.7e-3, 8.3e-3),
-    ("Table 5, BAIR †", "fixed", 0.03, 3.0e-3),
-    ("Table 5, UCF-101 †", "fixed", 0.006, 0.020),
-], columns=["setting", "norm", "STE", "rotation"])  # fmt: skip
+quoted = pd.DataFrame(
+    [  # setting, norm of the latents, quantisation error under STE, under rotation
+        ("Table 1, Euclid, K=1024", "free", 5.9e-3, 5.1e-4),
+        ("Table 1, Euclid, K=8192", "free", 1.0e-3, 1.4e-4),
+        ("Table 2, ImageNet", "free", 0.134, 0.002),
+        ("Table 2, faces", "free", 0.233, 0.002),
+        ("Table 3, 64×64×3", "free", 2.5e-3, 1.7e-4),
+        ("Table 3, 32×32×4", "free", 1.2e-2, 2.4e-4),
+        ("Table 1, cosine, K=1024", "fixed", 2.9e-3, 2.7e-3),
+        ("Table 1, cosine, K=8192", "fixed", 1.2e-4, 9.6e-5),
+        ("Table 4, ViT", "fixed", 6.7e-3, 8.3e-3),
+        ("Table 5, BAIR †", "fixed", 0.03, 3.0e-3),
+        ("Table 5, UCF-101 †", "fixed", 0.006, 0.020),
+    ],
+    columns=["setting", "norm", "STE", "rotation"],
+)
 quoted["STE / rotation"] = quoted.STE / quoted.rotation
 settled = ~quoted.setting.str.contains("†")
 ratio = {norm: quoted["STE / rotation"][(quoted.norm == norm) & settled] for norm in ("free", "fixed")}
@@ -433,8 +444,14 @@ shown.hide(axis="index").set_table_styles(pad)
 fig, ax = plt.subplots(figsize=(4.1, 3.2))
 for height, (_, row) in enumerate(quoted[::-1].iterrows()):
     arm = ARMS["rotation" if row.norm == "free" else "ste"]
-    ax.semilogx(row["STE / rotation"], height, arm.marker, color=arm.color, markersize=6,
-                markerfacecolor="none" if "†" in row.setting else arm.color)  # fmt: skip
+    ax.semilogx(
+        row["STE / rotation"],
+        height,
+        arm.marker,
+        color=arm.color,
+        markersize=6,
+        markerfacecolor="none" if "†" in row.setting else arm.color,
+    )
 ax.axvline(1, color=MUTED, linewidth=1)
 ax.set_yticks(range(len(quoted)), [f"{s} ({n})" for s, n in zip(quoted.setting, quoted.norm)][::-1], fontsize=8)
 ax.set_xlabel("quantisation error, STE / rotation")

@@ -29,7 +29,7 @@ grid: int = 15  # points along each side of the phase diagram
 steps: int = 130  # of gradient descent on the network
 
 # %% tags=["hide-input"]
-from rotvq import parameters
+from rotvq.page import parameters
 
 parameters.check(globals(), mu=(0.05, 5), codes=(3, 64), grid=(4, 60), steps=(100, None))
 
@@ -39,9 +39,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rotvq import collapse, laws, nearest
-from rotvq.estimators import estimator
-from rotvq.figures import ARMS, MUTED, Figure, glue, style
+from book.theory import collapse, laws
+from rotvq import nearest
+from rotvq.page.figures import ARMS, MUTED, Figure, glue, style
+from rotvq.quantizers.estimators import estimator
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -215,8 +216,10 @@ plane, plane_codes = collapse.circle(codes)
 line_c, plane_c = line_codes[nearest(line, line_codes)], plane_codes[nearest(plane, plane_codes)]
 half = collapse.Cells.of(line, line_c)  # the model of the line, with the shares of these very points
 times = np.logspace(-1, 5, 120)
-slow = [(beta, collapse.flow("rotation", (1, r0, 1), times, half, gamma=1.0, beta=beta))
-        for beta, r0 in ((0.1, 1.0), (0.1, 0.05), (10.0, 0.05))]  # fmt: skip
+slow = [
+    (beta, collapse.flow("rotation", (1, r0, 1), times, half, gamma=1.0, beta=beta))
+    for beta, r0 in ((0.1, 1.0), (0.1, 0.05), (10.0, 0.05))
+]
 law = (8 * (1 - half.rho) * times) ** -0.25
 ratios = [path[0, -1] / law[-1] for _, path in slow]
 assert max(abs(r - 1) for r in ratios) < 1e-3
@@ -227,8 +230,9 @@ glue("quartic", float(max(abs(r - 1) for r in ratios)))
 
 fig, ax = plt.subplots()
 for beta, path in slow:
-    ax.loglog(times, path[0], color=ARMS["rotation"].color, linewidth=1, alpha=0.8,
-              label="rotation" if beta > 1 else None)  # fmt: skip
+    ax.loglog(
+        times, path[0], color=ARMS["rotation"].color, linewidth=1, alpha=0.8, label="rotation" if beta > 1 else None
+    )
 ax.loglog(times, kept[0], label="STE", color=ARMS["ste"].color, linestyle="--")
 ax.loglog(times[60:], law[60:] * 1.25, ":", color=MUTED, label="slope −1/4")
 ax.set(xlabel="time", ylabel="$s$")
@@ -371,6 +375,7 @@ laws.show("stable")
 # Each mark of {numref}`fig-phase` is a solution of {eq}`eq-model` from $s=w=1$, $t=0.3$, followed for a long time.
 # The lines are the formulas of {prf:ref}`cor-window`.
 
+
 # %%
 def march(name, mus, gammas, time=250.0, h=0.03):
     """Runge-Kutta for many pairs at once; the growth rate of the largest of s, t and mu w/rho at the end."""
@@ -498,8 +503,18 @@ for where, (x, c, start) in sets.items():
         trained = collapse.descend(name, x, start, (0.8, 0.3, 0.8), steps, lr, gamma=gamma, mu=mu)[:, -1]
         theory = collapse.fixed_point(name, cells, gamma, mu)
         error = abs(trained - theory).max()
-        rows.append({"data": where, "estimator": ARMS[name].label, "γ": gamma, "s": trained[0], "s, theory": theory[0],
-                     "w": trained[2], "w, theory": theory[2], "largest error": error})  # fmt: skip
+        rows.append(
+            {
+                "data": where,
+                "estimator": ARMS[name].label,
+                "γ": gamma,
+                "s": trained[0],
+                "s, theory": theory[0],
+                "w": trained[2],
+                "w, theory": theory[2],
+                "largest error": error,
+            }
+        )
 worst = max(row["largest error"] for row in rows)
 assert worst < 1e-3
 glue("network-error", float(worst))
@@ -515,8 +530,10 @@ between = 1.25 * edge["rotation"]
 assert between < edge["ste"]
 start = (0.8, 0.8, 0.8)
 paths = {n: collapse.descend(n, line, line_codes, start, 2 * steps, 0.15, gamma=between, mu=mu) for n in edge}
-rows = [{"estimator": ARMS[n].label, "s halfway": p[0, steps], "s at the end": p[0, -1], "w at the end": p[2, -1]}
-        for n, p in paths.items()]  # fmt: skip
+rows = [
+    {"estimator": ARMS[n].label, "s halfway": p[0, steps], "s at the end": p[0, -1], "w at the end": p[2, -1]}
+    for n, p in paths.items()
+]
 if (mu, steps) == (0.5, 130):  # what the text says of these values
     assert paths["rotation"][0, -1] < 0.5 * paths["rotation"][0, steps] and paths["rotation"][0, -1] < 0.05
     assert abs(paths["ste"][0, -1] - paths["ste"][0, steps]) < 0.01 and paths["ste"][0, -1] > 0.2
@@ -551,8 +568,16 @@ for r0, beta in ((0.1, 0.1), (0.01, 0.01), (0.001, 0.001), (1e-4, 1e-4)):
     settings = {"gamma": 3.0, "beta": beta, "frozen": True}
     found = {n: collapse.flow(n, (1, r0, 1), path_times, half, **settings)[0].min() for n in edge}
     estimate = np.sqrt(half.rho * (r0 + beta / 3) / 3)
-    rows.append({"r₀": r0, "β": beta, "min s, rotation": found["rotation"], "estimate": estimate,
-                 "min s, STE": found["ste"], "estimate ": 1 / 3})  # fmt: skip
+    rows.append(
+        {
+            "r₀": r0,
+            "β": beta,
+            "min s, rotation": found["rotation"],
+            "estimate": estimate,
+            "min s, STE": found["ste"],
+            "estimate ": 1 / 3,
+        }
+    )
 quotients = [row["min s, rotation"] / row["estimate"] for row in rows]
 assert all(abs(b - 1) < abs(a - 1) for a, b in zip(quotients, quotients[1:])) and abs(quotients[-1] - 1) < 0.02
 assert abs(rows[-1]["min s, STE"] * 3 - 1) < 0.01
@@ -600,10 +625,19 @@ gamma, start = 0.5 * edge["rotation"], (1.0, 0.02, 1.0)
 target = collapse.fixed_point("rotation", half, gamma, mu)
 rows = []
 for optimiser, lr in (("sgd", 0.3), ("adam", 0.05), ("adamw", 0.05)):
-    path = collapse.descend("rotation", line, line_codes, start, 3 * steps, lr, gamma=gamma, mu=mu, beta=0.1,
-                            optimizer=optimiser)  # fmt: skip
-    rows.append({"optimiser": optimiser, "least s": path[0].min(), "s at the end": path[0, -1],
-                 "w at the end": path[2, -1], "theory s": target[0], "theory w": target[2]})  # fmt: skip
+    path = collapse.descend(
+        "rotation", line, line_codes, start, 3 * steps, lr, gamma=gamma, mu=mu, beta=0.1, optimizer=optimiser
+    )
+    rows.append(
+        {
+            "optimiser": optimiser,
+            "least s": path[0].min(),
+            "s at the end": path[0, -1],
+            "w at the end": path[2, -1],
+            "theory s": target[0],
+            "theory w": target[2],
+        }
+    )
 found = {row["optimiser"]: row for row in rows}
 assert all(abs(found[name]["s at the end"] - target[0]) < 0.01 for name in ("sgd", "adam"))
 assert found["adam"]["least s"] > 2 * found["sgd"]["least s"]
@@ -620,8 +654,14 @@ gamma, rows = 0.8 * edge["rotation"], []
 for name in ("ste", "rotation"):
     s, t, w = collapse.descend(name, line, line_codes, (1, 0.05, 1), 3 * steps, 0.15, gamma=gamma, mu=mu)[:, -1]
     reconstruction = 1 - 2 * half.rho * w * t + half.rho * (w * t) ** 2
-    rows.append({"estimator": ARMS[name].label, "reconstruction": reconstruction,
-                 "|q − z|²": s**2 - 2 * half.rho * s * t + half.rho * t**2, "E|z|²": s**2})  # fmt: skip
+    rows.append(
+        {
+            "estimator": ARMS[name].label,
+            "reconstruction": reconstruction,
+            "|q − z|²": s**2 - 2 * half.rho * s * t + half.rho * t**2,
+            "E|z|²": s**2,
+        }
+    )
 ste, rot = rows
 assert rot["reconstruction"] > 1.2 * ste["reconstruction"] and rot["|q − z|²"] < 0.5 * ste["|q − z|²"]
 for key, row in (("ste", ste), ("rot", rot)):
@@ -685,10 +725,15 @@ fine, fine_codes = collapse.line(4000)
 wide, wide_codes = collapse.circle(codes, n=60, angles=12)
 rows = []
 for label, member in {
-    "STE": "ste", "rotation": "rotation", "rotation, r clipped to [0.5, 1.5]": estimator("clipped", clip=(0.5, 1.5)),
-    "rotation, r clipped to [0.8, 1.2]": estimator("clipped", clip=(0.8, 1.2)), "rotation only": "rotation_only",
-    "half STE, half rotation": "interpolated", "scale only": "scale_only", "radial-free rotation": "radial_free",
-}.items():  # fmt: skip
+    "STE": "ste",
+    "rotation": "rotation",
+    "rotation, r clipped to [0.5, 1.5]": estimator("clipped", clip=(0.5, 1.5)),
+    "rotation, r clipped to [0.8, 1.2]": estimator("clipped", clip=(0.8, 1.2)),
+    "rotation only": "rotation_only",
+    "half STE, half rotation": "interpolated",
+    "scale only": "scale_only",
+    "radial-free rotation": "radial_free",
+}.items():
     row = {"estimator": label}
     for where, (x, c) in {"line": (fine, fine_codes), "plane": (wide, wide_codes)}.items():
         own = c[nearest(x, c)]
@@ -711,9 +756,13 @@ glue("clip_line", 100 * (clipped["line: γ*/γ* of rotation"] - 1))
 glue("clip_plane", 100 * (clipped["plane: γ*/γ* of rotation"] - 1))
 assert 1 < clipped["line: γ*/γ* of rotation"] < 1.1 and abs(clipped["plane: γ*/γ* of rotation"] - 1) < 0.05
 assert abs(remedy["radial-free rotation"]["plane: κ"]) < 1e-12
-assert all(remedy[name][f"{where}: γ*/γ* of rotation"] > 1 for name in ("half STE, half rotation", "rotation only")
-           for where in ("line", "plane"))  # fmt: skip
+assert all(
+    remedy[name][f"{where}: γ*/γ* of rotation"] > 1
+    for name in ("half STE, half rotation", "rotation only")
+    for where in ("line", "plane")
+)
 table(rows)
+
 
 # %%
 def end(gamma, r0=0.3, **weights):
@@ -721,8 +770,11 @@ def end(gamma, r0=0.3, **weights):
 
 
 above, below = 1.3 * edge["rotation"], 0.9 * edge["rotation"]
-lost = {"k-means start, r₀ = 1": end(above, r0=1.0), "γ below 1/β": end(above, beta=0.5 / above),
-        "encoder decay ν = 0.5": end(below, nu=0.5)}  # fmt: skip
+lost = {
+    "k-means start, r₀ = 1": end(above, r0=1.0),
+    "γ below 1/β": end(above, beta=0.5 / above),
+    "encoder decay ν = 0.5": end(below, nu=0.5),
+}
 saved = {"tiny codes, r₀ = 0.001": end(below, r0=1e-3), "γ above 1/β": end(below, beta=500.0)}
 assert max(lost.values()) < 1e-6 and min(saved.values()) > 0.05
 factors = [1.3, 1.3, 0.9, 0.9, 0.9]

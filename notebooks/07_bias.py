@@ -42,7 +42,7 @@ seed: int = 0
 grid: int = 24  # points along each side of the map, and of its quadrature
 
 # %% tags=["hide-input"]
-from rotvq import parameters
+from rotvq.page import parameters
 
 parameters.check(globals(), y=(-10, 10), samples=(100, None), seed=(0, None), grid=(8, 60))
 
@@ -52,9 +52,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rotvq import ESTIMATORS, laws
-from rotvq.figures import ARMS, INK, Figure, glue, style
-from rotvq.laws_bias import lattice_mean
+from book.theory import laws
+from book.theory.bias import lattice_mean
+from rotvq import ESTIMATORS
+from rotvq.page.figures import ARMS, INK, Figure, glue, style
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -209,8 +210,15 @@ for d in (2, 8, 32):
     mean, error = felt.mean(0), felt.std(0) / len(felt) ** 0.5
     theory = [D, -(d - 2) / (2 * d) * D]
     for i, part in enumerate(("radial", "tangential")):
-        rows.append({"d": d, "part": part, "Monte Carlo": float(mean[i]), "standard error": float(error[i]),
-                     "theory": theory[i]})  # fmt: skip
+        rows.append(
+            {
+                "d": d,
+                "part": part,
+                "Monte Carlo": float(mean[i]),
+                "standard error": float(error[i]),
+                "theory": theory[i],
+            }
+        )
         assert abs(mean[i] - theory[i]) < 5 * error[i] + 0.03 * D  # fourth order: some D^2
 table(rows, precision=5)
 
@@ -254,6 +262,7 @@ laws.show("two_codes")
 # bias $p-\frac12$ in each coordinate are known. The rotation's mean we compute by quadrature, near the origin and far
 # from it. STE does not notice where the origin is. The rotation does.
 
+
 # %%
 def biases(offset: float):
     """|bias| of STE and rotation on a grid of points m in (1, 4)^2 + offset; the target lies at (2.3, 1.8) + offset."""
@@ -272,8 +281,14 @@ for offset in (0.0, 3.0, 30.0):
     maps[offset] = biases(offset)
     share = float((maps[offset]["rotation"] < maps[offset]["ste"]).double().mean())
     mean = {name: float(values.mean()) for name, values in maps[offset].items()}
-    rows.append({"offset": offset, "mean |bias|, STE": mean["ste"], "mean |bias|, rotation": mean["rotation"],
-                 "share of points where rotation has less": share})  # fmt: skip
+    rows.append(
+        {
+            "offset": offset,
+            "mean |bias|, STE": mean["ste"],
+            "mean |bias|, rotation": mean["rotation"],
+            "share of points where rotation has less": share,
+        }
+    )
 assert abs(rows[0]["mean |bias|, STE"] - rows[2]["mean |bias|, STE"]) < 1e-9
 assert all(0.05 < row["share of points where rotation has less"] < 0.95 for row in rows)
 assert abs(rows[2]["mean |bias|, rotation"] / rows[2]["mean |bias|, STE"] - 1) < 0.01

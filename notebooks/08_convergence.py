@@ -21,7 +21,7 @@ steps: int = 1000  # of online k-means
 seeds: int = 5  # starting points
 
 # %% tags=["hide-input"]
-from rotvq import parameters
+from rotvq.page import parameters
 
 parameters.check(globals(), steps=(500, None), seeds=(2, 50))
 
@@ -31,9 +31,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rotvq import ESTIMATORS, laws, nearest
-from rotvq.figures import ARMS, MUTED, Figure, glue
-from rotvq.figures import style as figure_style
+from book.theory import laws
+from rotvq import ESTIMATORS, nearest
+from rotvq.page.figures import ARMS, MUTED, Figure, glue
+from rotvq.page.figures import style as figure_style
 
 plt.rcParams.update(figure_style())
 torch.set_num_threads(1)
@@ -111,6 +112,7 @@ laws.show("relative_gradient_error")
 # How does the floor fall with the spacing of the codes? Square lattices in the plane, $f(z)=\frac12|z-y|^2$, two
 # hundred latents for each of several targets near $(3,2)$:
 
+
 # %%
 def floor(name: str, spacing: float, centre=(3.0, 2.0)):
     """Mean |grad f(z)|^2 and |q - z|^2 over the second half of a run, for each target; also the largest |q - z|/|z|."""
@@ -135,8 +137,16 @@ for i, spacing in enumerate(spacings):
     (ste, error, _), (rot, rot_error, kappa) = floors["ste"][i], floors["rotation"][i]
     bound = 2 * (1 + kappa) ** 2 * rot_error / (1 - 2 * kappa**2)  # the start has been forgotten
     assert (ste <= 1.05 * error).all() and (rot <= 1.05 * bound).all()
-    rows.append({"Δ": spacing, "floor, STE": ste.mean(), "its bound": error.mean(), "floor, rotation": rot.mean(),
-                 "its bound ": bound.mean(), "κ": kappa})  # fmt: skip
+    rows.append(
+        {
+            "Δ": spacing,
+            "floor, STE": ste.mean(),
+            "its bound": error.mean(),
+            "floor, rotation": rot.mean(),
+            "its bound ": bound.mean(),
+            "κ": kappa,
+        }
+    )
 slopes = {n: np.polyfit(np.log(spacings), np.log([f[0].mean() for f in found]), 1)[0] for n, found in floors.items()}
 assert all(1.5 < slope < 2.5 for slope in slopes.values())
 for name, slope in slopes.items():

@@ -34,11 +34,19 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq import ESTIMATORS, parameters
-from rotvq.chapters import CHAPTERS, PROFILES
+from rotvq import ESTIMATORS
+from rotvq.page import parameters
+from rotvq.runs.grids import CHAPTERS, PROFILES
 
-parameters.check(globals(), profile=PROFILES, estimators=ESTIMATORS, steps=(1, None), seeds=(2, None), gamma=(0, None),
-                 live_steps=(1, None))  # fmt: skip
+parameters.check(
+    globals(),
+    profile=PROFILES,
+    estimators=ESTIMATORS,
+    steps=(1, None),
+    seeds=(2, None),
+    gamma=(0, None),
+    live_steps=(1, None),
+)
 
 # %% tags=["hide-input"]
 from dataclasses import replace
@@ -47,10 +55,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from rotvq import plots, report, stats
-from rotvq.comparisons import separated
-from rotvq.figures import ARMS, glue, style
-from rotvq.study import Study
+from rotvq.analysis import stats
+from rotvq.analysis.study import Study
+from rotvq.analysis.wording import separated
+from rotvq.page import page, plots
+from rotvq.page.figures import ARMS, glue, style
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -93,13 +102,21 @@ torch.set_num_threads(1)
 # %%
 blocks = CHAPTERS["10_ste_vs_rotation"].blocks
 arms = {ARMS[name].label: {"estimator": name} for name in estimators}
-runs = report.gather("10_ste_vs_rotation", profile, records=records, engine=engine, device=device,
-                     estimator=None if arms == blocks["explore"].arms else estimators,
-                     steps=steps, seeds=seeds, gamma=gamma)  # fmt: skip
+runs = page.load_or_train(
+    "10_ste_vs_rotation",
+    profile,
+    records=records,
+    engine=engine,
+    device=device,
+    estimator=None if arms == blocks["explore"].arms else estimators,
+    steps=steps,
+    seeds=seeds,
+    gamma=gamma,
+)
 base, arm = ARMS[estimators[0]].label, ARMS[estimators[-1]].label
 study = Study(runs, replace(blocks["explore"], arms=arms))
 delay = Study(runs, replace(blocks["long"], arms=arms))
-report.cost(runs)
+page.glue_cost(runs)
 study.plan()
 
 # %% [markdown]
@@ -117,19 +134,19 @@ study.levels(["r", "theta_deg", "q_norm", "z_norm", "usage"], arms=[base], at=1)
 explored = study.pairs(against=base)
 early = study.pairs(against=base, at=study.steps[0])
 best = study.best()
-report.glue_all("change", explored)
-report.glue_all("early", early)
+page.glue_all("change", explored)
+page.glue_all("early", early)
 start = {name: study.mean(base, "k-means after warm-up", name, at=1) for name in ("r", "theta_deg")}
 pull = {key: study.mean(*key, "gradient_ratio", at=1) for key in study.members}
 codes = {key: study.values(*key, "test_usage") * runs.planned[0].codebook_size for key in study.members}
-report.glue_all("warm", start)
-report.glue_all("pull", pull)
-report.glue_all("codes", {key: counts.mean() for key, counts in codes.items()})
+page.glue_all("warm", start)
+page.glue_all("pull", pull)
+page.glue_all("codes", {key: counts.mean() for key, counts in codes.items()})
 short_codes, collapsed = ["uniform 1/K", "k-means × 0.01", "k-means × 0.1"], ["k-means × 10", "k-means after warm-up"]
 glue("most-codes", max((codes[key].max() for key in codes if key[0] == arm and key[1] in collapsed), default=0))
-report.glue_all("best", {name: place for name, (_, place) in best.items()})
-report.glue_all("best-mse", {name: mean for name, (mean, _) in best.items()})
-report.glue_all(
+page.glue_all("best", {name: place for name, (_, place) in best.items()})
+page.glue_all("best-mse", {name: mean for name, (mean, _) in best.items()})
+page.glue_all(
     "", {"pair": f"{arm} / {base}", "short": f"{study.last:,}", "long": f"{delay.last:,}", "live-steps": live_steps}
 )
 glue("fig-primary", plots.dots(study, against=base))
@@ -204,7 +221,7 @@ if runs.published:
 # %% tags=["hide-input"]
 expected = {(arm, "uniform 1/K"): "lower", (arm, "k-means"): "higher", (arm, "k-means after warm-up"): "higher"}
 confirmed = study.pairs(against=base, fresh=True)
-report.glue_all("confirmed", confirmed)
+page.glue_all("confirmed", confirmed)
 fresh = confirmed.get((arm, "k-means"))
 glue("spread", f"{min(fresh.differences):.2f} to {max(fresh.differences):.2f}" if fresh and fresh.n else "not run")
 glue("lost", f"{sum(x > 1 for x in fresh.differences)} of {fresh.n}" if fresh else "not run")
@@ -232,14 +249,14 @@ verdicts
 # %% tags=["hide-input"]
 late = {at: delay.pairs(against=base, at=at) for at in delay.steps}
 relative = {at: delay.pairs("test_relative_error", against=base, at=at) for at in delay.steps}
-report.glue_all("first", late[delay.steps[0]])
-report.glue_all("late", late[delay.last])
-report.glue_all("relative-first", relative[delay.steps[0]])
-report.glue_all("relative-late", relative[delay.last])
+page.glue_all("first", late[delay.steps[0]])
+page.glue_all("late", late[delay.last])
+page.glue_all("relative-first", relative[delay.steps[0]])
+page.glue_all("relative-late", relative[delay.last])
 runs_at = [(base, delay.last), (arm, study.last)]
 both = pd.concat([delay.values(name, "uniform 1/K", "test_mse", at=at) for name, at in runs_at], axis=1).dropna()
 caught_up = stats.ratio(*both.to_numpy().T)
-report.glue_all("", {"caught-up": caught_up})
+page.glue_all("", {"caught-up": caught_up})
 glue("fig-delay", plots.effect_map(delay, against=base, rows="cell", columns="step", xlabel="step"))
 plots.curves(delay)
 
@@ -338,7 +355,7 @@ if runs.published:
 
 # %% tags=["hide-input"]
 pulled = {} if gamma is None else {"gamma": gamma}
-glue("fig-images", report.look(arms, steps=live_steps, device=device, init="kmeans", **pulled))
+glue("fig-images", page.show_reconstructions(arms, steps=live_steps, device=device, init="kmeans", **pulled))
 
 # %% [markdown]
 # ```{glue:figure} fig-images

@@ -23,8 +23,8 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq import parameters
-from rotvq.chapters import PROFILES
+from rotvq.page import parameters
+from rotvq.runs.grids import PROFILES
 
 parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None))
 
@@ -34,11 +34,11 @@ import math
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from rotvq import plots, report
-from rotvq.chapters import CHAPTERS, PAIR, Block
-from rotvq.comparisons import close, separated
-from rotvq.figures import ARMS, MUTED, WIDTH, Figure, glue, style
-from rotvq.study import Study
+from rotvq.analysis.study import Study
+from rotvq.analysis.wording import close, separated
+from rotvq.page import page, plots
+from rotvq.page.figures import ARMS, MUTED, WIDTH, Figure, glue, style
+from rotvq.runs.grids import CHAPTERS, PAIR, Block
 
 plt.rcParams.update(style())
 
@@ -72,13 +72,14 @@ plt.rcParams.update(style())
 # 5. *Revival does not save long codes.* From k-means × 10 the rotation stays worse than STE with revival on.
 
 # %%
-runs = report.gather("11_initialisation", profile, records=records, engine=engine, device=device,
-                     steps=steps, seeds=seeds)  # fmt: skip
+runs = page.load_or_train(
+    "11_initialisation", profile, records=records, engine=engine, device=device, steps=steps, seeds=seeds
+)
 blocks = CHAPTERS["11_initialisation"].blocks
 revived = {f"{cell}, revival": {**fields, "revival": "unused"} for cell, fields in blocks["revival"].cells.items()}
 study = Study(runs, blocks["norms"], Block(PAIR, revived), blocks["scale"])
 about = Study(runs, Block(PAIR | blocks["centre"].arms, blocks["centre"].cells))
-report.cost(runs)
+page.glue_cost(runs)
 study.plan()
 
 # %% [markdown]
@@ -96,20 +97,37 @@ study.levels(["r", "theta_deg", "relative_error", "z_norm", "usage"], arms=["STE
 
 # %% tags=["hide-input"]
 change = study.pairs(against="STE")
-report.glue_all("change", change)
-report.glue_all("r0", {cell: study.mean("STE", cell, "r", at=1) for _, cell in study.members})
-KINDS = {"as it is": (blocks["norms"].cells, ARMS["rotation"]), "with revival": (revived, ARMS["reflection"]),
-         "z and codes × 0.1, × 10": (blocks["scale"].cells, ARMS["scale_only"])}  # fmt: skip
-PLACES = {"uniform 1/K": (2, 15), "k-means × 0.01": (38, -16), "k-means × 0.1": (-4, 17), "k-means × 0.3": (-6, -30),
-          "k-means": (-34, 14), "normal": (34, 0), "k-means × 3": (42, 0), "k-means × 10": (-10, -34),
-          "k-means after warm-up": (-62, -10)}  # fmt: skip
+page.glue_all("change", change)
+page.glue_all("r0", {cell: study.mean("STE", cell, "r", at=1) for _, cell in study.members})
+KINDS = {
+    "as it is": (blocks["norms"].cells, ARMS["rotation"]),
+    "with revival": (revived, ARMS["reflection"]),
+    "z and codes × 0.1, × 10": (blocks["scale"].cells, ARMS["scale_only"]),
+}
+PLACES = {
+    "uniform 1/K": (2, 15),
+    "k-means × 0.01": (38, -16),
+    "k-means × 0.1": (-4, 17),
+    "k-means × 0.3": (-6, -30),
+    "k-means": (-34, 14),
+    "normal": (34, 0),
+    "k-means × 3": (42, 0),
+    "k-means × 10": (-10, -34),
+    "k-means after warm-up": (-62, -10),
+}
 fig, ax = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
 ax.axhline(1, color=MUTED, linewidth=1)
 said = []
 for kind, (cells, arm) in KINDS.items():
-    points = {cell: pd.DataFrame({"r0": study.values("STE", cell, "r", at=1),
-                                  "ratio": study.values("rotation", cell, "test_mse")
-                                  / study.values("STE", cell, "test_mse")}).dropna() for cell in cells}  # fmt: skip
+    points = {
+        cell: pd.DataFrame(
+            {
+                "r0": study.values("STE", cell, "r", at=1),
+                "ratio": study.values("rotation", cell, "test_mse") / study.values("STE", cell, "test_mse"),
+            }
+        ).dropna()
+        for cell in cells
+    }
     every = pd.concat(points.values())
     ax.plot(every.r0, every.ratio, arm.marker, color=arm.color, alpha=0.6, label=kind)
     for cell, found in points.items():
@@ -159,9 +177,17 @@ if runs.published:
 # cannot reach $p < 0.05$ in an exact two-sided test, so no verdict is possible here.
 
 # %% tags=["hide-input"]
-expected = {("rotation", cell): direction for cell, direction in {
-    "normal": "higher", "k-means × 0.3": "lower", "k-means × 3": "higher", "uniform 1/K, revival": "lower",
-    "k-means × 10, revival": "higher", "k-means after warm-up, revival": "higher"}.items()}  # fmt: skip
+expected = {
+    ("rotation", cell): direction
+    for cell, direction in {
+        "normal": "higher",
+        "k-means × 0.3": "lower",
+        "k-means × 3": "higher",
+        "uniform 1/K, revival": "lower",
+        "k-means × 10, revival": "higher",
+        "k-means after warm-up, revival": "higher",
+    }.items()
+}
 if runs.published:
     assert all(separated(change[key]) == direction and change[key].n == 5 for key, direction in expected.items())
 study.verdicts(expected, against="STE")
@@ -187,10 +213,12 @@ glue("fig-stops", plots.effect_map(norms, against="STE", rows="cell", columns="s
 # nearer $G$ is to $I$: $\|G - I\| = |q-z|/|z-\mu|$ ({doc}`02_one_equation`).
 
 # %% tags=["hide-input"]
-report.glue_all("about", about.pairs(against="STE"))
-apart = {cell: math.sqrt(about.mean("STE", cell, "quantisation_error", at=1)
-                         / about.mean("STE", cell, "z_squared", at=1)) for cell in about.cells}  # fmt: skip
-report.glue_all("apart", apart)
+page.glue_all("about", about.pairs(against="STE"))
+apart = {
+    cell: math.sqrt(about.mean("STE", cell, "quantisation_error", at=1) / about.mean("STE", cell, "z_squared", at=1))
+    for cell in about.cells
+}
+page.glue_all("apart", apart)
 plots.dots(about, against="STE")
 
 # %% [markdown]
@@ -260,10 +288,18 @@ if runs.published:
 # Is it reach? With revival a code that was unused for 100 steps becomes a latent, so no code stays out of reach.
 
 # %% tags=["hide-input"]
-reach = Study(runs, Block({f"{arm}{', revival' * (value != 'none')}": {**fields, "revival": value}
-                           for value in ("none", "unused") for arm, fields in PAIR.items()},
-                          blocks["revival"].cells))  # fmt: skip
-report.glue_all("revived", reach.pairs(against="STE"))
+reach = Study(
+    runs,
+    Block(
+        {
+            f"{arm}{', revival' * (value != 'none')}": {**fields, "revival": value}
+            for value in ("none", "unused")
+            for arm, fields in PAIR.items()
+        },
+        blocks["revival"].cells,
+    ),
+)
+page.glue_all("revived", reach.pairs(against="STE"))
 glue("fig-revival", plots.dots(reach, against="STE"))
 reach.levels(["test_mse", "test_usage", "test_perplexity"])
 
@@ -289,7 +325,7 @@ reach.levels(["test_mse", "test_usage", "test_perplexity"])
 
 # %% tags=["hide-input"]
 gains = {("rotation", cell): reach.pair("rotation, revival", cell, against=("rotation", cell)) for cell in reach.cells}
-report.glue_all("gain", gains)
+page.glue_all("gain", gains)
 if runs.published:
     ste = {cell: separated(reach.pair("STE, revival", cell, against="STE")) for cell in reach.cells}
     assert list(ste.values()) == ["higher", "not separated", "lower", "not separated"]

@@ -23,8 +23,8 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq import parameters
-from rotvq.chapters import PROFILES
+from rotvq.page import parameters
+from rotvq.runs.grids import PROFILES
 
 parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None))
 
@@ -35,12 +35,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.ticker import NullLocator
 
-from rotvq import plots, report
-from rotvq.chapters import CONFIRM, MAIN, PAIR, Block
-from rotvq.comparisons import close, counted, expects, nearer, outcome, separated, title
-from rotvq.figures import Figure, arms, glue, style
-from rotvq.stats import ratio
-from rotvq.study import Runs, Study
+from rotvq.analysis.stats import ratio
+from rotvq.analysis.study import Runs, Study
+from rotvq.analysis.wording import close, expects, nearer, outcome, ratio_with_n, separated, title
+from rotvq.page import page, plots
+from rotvq.page.figures import Figure, arms, glue, style
+from rotvq.runs.grids import CONFIRM, MAIN, PAIR, Block
 
 plt.rcParams.update(style())
 
@@ -82,9 +82,10 @@ plt.rcParams.update(style())
 
 # %%
 tenth = Block(PAIR, MAIN, CONFIRM)  # chapter 10's confirmation, at γ = 0.25
-runs = report.gather("12_gamma", profile, records=records, engine=engine, device=device,
-                     steps=steps, seeds=seeds, also=[tenth])  # fmt: skip
-report.cost(runs)
+runs = page.load_or_train(
+    "12_gamma", profile, records=records, engine=engine, device=device, steps=steps, seeds=seeds, also=[tenth]
+)
+page.glue_cost(runs)
 GRIDS = {  # what is varied: its field, the values, what is set beside it
     "γ": ("gamma", (0.002, 0.01, 0.05, 0.25, 1.0, 5.0, 25.0, 125.0), {}),
     "rate": ("lr", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), {}),
@@ -126,7 +127,7 @@ for (name, start), study in sweeps.items():
         if all(study.planned.get((arm, cell)) == study.members.get((arm, cell), []) != [] for arm in PAIR)
     ]
     common[name, start] = study.pair("rotation", COMMON[name], against="STE") if name in COMMON else None
-    rows[name, start] = {"at the common value": counted(common[name, start])}
+    rows[name, start] = {"at the common value": ratio_with_n(common[name, start])}
     valid = {arm: {cell: study.values(arm, cell, "validation_mse") for cell in whole} for arm in PAIR}
     means = {arm: {cell: v.mean() for cell, v in found.items() if v.notna().all()} for arm, found in valid.items()}
     if len(whole) < 3 or not all(means.values()):
@@ -136,16 +137,23 @@ for (name, start), study in sweeps.items():
     own[name, start] = study.pair("rotation", best["rotation"], against=("STE", best["STE"]))
     ends = [arm for arm in PAIR if best[arm] in (whole[0], whole[-1])]
     rows[name, start] |= {
-        "each at its own": counted(own[name, start]),
+        "each at its own": ratio_with_n(own[name, start]),
         **{f"{arm}: value, test MSE": f"{best[arm]}: {study.mean(arm, best[arm], 'test_mse'):.5f}" for arm in PAIR},
         "at an end": " and ".join(ends) or "neither",
         "values run": f"{len(whole)} of {len(study.cells)}",
     }
-glue("ends", "; ".join(f"{name}, {start}: {row['at an end']}" for (name, start), row in rows.items()
-                       if row.get("at an end", "neither") != "neither") or "nowhere")  # fmt: skip
-report.glue_all("own", {place: own.get(place) for place in sweeps})
-report.glue_all("common", common)
-report.glue_all("takes", {(arm, *place): taken.get(place, {}).get(arm) for place in sweeps for arm in PAIR})
+glue(
+    "ends",
+    "; ".join(
+        f"{name}, {start}: {row['at an end']}"
+        for (name, start), row in rows.items()
+        if row.get("at an end", "neither") != "neither"
+    )
+    or "nowhere",
+)
+page.glue_all("own", {place: own.get(place) for place in sweeps})
+page.glue_all("common", common)
+page.glue_all("takes", {(arm, *place): taken.get(place, {}).get(arm) for place in sweeps for arm in PAIR})
 pd.DataFrame.from_dict(rows, "index").fillna("")
 
 # %% [markdown]
@@ -159,18 +167,22 @@ pd.DataFrame.from_dict(rows, "index").fillna("")
 # correction over both. In short: {glue:text}`verdicts`.
 
 # %% tags=["hide-input"]
-at_own = [Block({arm: PAIR[arm] | sweeps["γ", start].cells[best[arm]]}, {start: {}})
-          for start in MAIN if (best := taken.get(("γ", start))) for arm in PAIR]  # fmt: skip
+at_own = [
+    Block({arm: PAIR[arm] | sweeps["γ", start].cells[best[arm]]}, {start: {}})
+    for start in MAIN
+    if (best := taken.get(("γ", start)))
+    for arm in PAIR
+]
 final = Study(runs, *at_own)
 expected = {("rotation", "uniform 1/K"): "lower", ("rotation", "k-means"): "higher"}
 confirmed = {start: final.pair("rotation", start, against="STE", fresh=True) for start in MAIN}
 verdicts = final.verdicts(expected, against="STE")
 before = {start: Study(runs, tenth).pair("rotation", start, against="STE", fresh=True) for start in MAIN}
 best_of_each = final.pair("rotation", "uniform 1/K", against=("STE", "k-means"), fresh=True)
-report.glue_all("confirmed", confirmed)
-report.glue_all("before", before)
+page.glue_all("confirmed", confirmed)
+page.glue_all("before", before)
 glue("verdicts", "; ".join(f"{start}: {word}" for (_, start), word in zip(expected, verdicts.verdict)))
-report.glue_all("best", {"of-each": best_of_each})
+page.glue_all("best", {"of-each": best_of_each})
 glue("fig-confirm", plots.dots(final, against="STE"))
 verdicts
 
@@ -232,25 +244,34 @@ def stops(name: str) -> Figure:
     figs, said = [], []
     for start in MAIN:
         study = sweeps[name, start]
-        pairs = {cell: {f"{step:,}": study.pair("rotation", cell, against="STE", at=step) for step in study.steps}
-                 for cell in study.cells}  # fmt: skip
+        pairs = {
+            cell: {f"{step:,}": study.pair("rotation", cell, against="STE", at=step) for step in study.steps}
+            for cell in study.cells
+        }
         fig, ax = plt.subplots(figsize=(plots.PANEL[0] + 1, 0.8 + 0.34 * len(pairs)))
         plots.heatmap(ax, pairs)
         ax.set(xlabel="step", title=start)
         figs.append(fig)
-        said += [f"{start}, {cell}, step {step}: {pair.mean:.2f}" for cell, row in pairs.items()
-                 for step, pair in row.items() if pair]  # fmt: skip
+        said += [
+            f"{start}, {cell}, step {step}: {pair.mean:.2f}"
+            for cell, row in pairs.items()
+            for step, pair in row.items()
+            if pair
+        ]
     return Figure(figs, f"Test MSE, rotation / STE at equal {name}. " + "; ".join(said) + ".")
 
 
 def at_end(name: str, metric: str = "test_mse") -> dict:
     """rotation / STE at the same value, at the last stop, by start and value."""
-    return {(start, x): sweeps[name, start].pair("rotation", f"{name} = {x:g}", metric, against="STE")
-            for start in MAIN for x in GRIDS[name][1]}  # fmt: skip
+    return {
+        (start, x): sweeps[name, start].pair("rotation", f"{name} = {x:g}", metric, against="STE")
+        for start in MAIN
+        for x in GRIDS[name][1]
+    }
 
 
 by_gamma = at_end("γ")
-report.glue_all("at", {(start, f"{x:g}"): pair for (start, x), pair in by_gamma.items()})
+page.glue_all("at", {(start, f"{x:g}"): pair for (start, x), pair in by_gamma.items()})
 flat = [sweeps["γ", "uniform 1/K"].mean("rotation", f"γ = {x:g}", "test_mse") for x in (0.01, 0.05, 0.25, 1.0, 5.0)]
 glue("flat", 100 * (max(flat) / min(flat) - 1))
 glue("fig-gamma", sweep("γ"))
@@ -296,8 +317,10 @@ if runs.published and all(by_gamma.values()):
     assert all(word["uniform 1/K", x] == "lower" for x in GRIDS["γ"][1])
     assert [x for x in GRIDS["γ"][1] if word["k-means", x] == "lower"] == [0.002, 0.01, 0.05]
     assert [x for x in GRIDS["γ"][1] if word["k-means", x] == "higher"] == [0.25, 1.0, 5.0, 25.0, 125.0]
-    course = {key: [sweeps["γ", key[1]].mean(key[0], f"γ = {x:g}", "test_mse") for x in GRIDS["γ"][1]]
-              for key in final.members}  # fmt: skip
+    course = {
+        key: [sweeps["γ", key[1]].mean(key[0], f"γ = {x:g}", "test_mse") for x in GRIDS["γ"][1]]
+        for key in final.members
+    }
     for start in MAIN:  # STE: down to 5, then up
         down, up = course["STE", start][:6], course["STE", start][5:]
         assert down == sorted(down, reverse=True) and up == sorted(up)
@@ -315,17 +338,24 @@ if runs.published and all(by_gamma.values()):
 # from k-means codes {glue:text}`ran-rate-k-means`.
 
 # %% tags=["hide-input"]
-rated = Block(PAIR, {f"{start}, {cell}": fields for (name, start), study in sweeps.items() if name == "rate"
-                     for cell, fields in study.cells.items()})  # fmt: skip
+rated = Block(
+    PAIR,
+    {
+        f"{start}, {cell}": fields
+        for (name, start), study in sweeps.items()
+        if name == "rate"
+        for cell, fields in study.cells.items()
+    },
+)
 across = Study(sweeps["rate", "uniform 1/K"].runs, rated)
 suited = {arm: cell for arm, (_, cell) in across.best("validation_mse").items()}
 fastest = across.pair("rotation", suited.get("rotation", ""), against=("STE", suited.get("STE", "")))
-report.glue_all("suited", {"rates": fastest, **suited})
-report.glue_all("ran", {place: study.coverage for place, study in sweeps.items()})
+page.glue_all("suited", {"rates": fastest, **suited})
+page.glue_all("ran", {place: study.coverage for place, study in sweeps.items()})
 by_rate = at_end("rate")
 by_sgd = at_end("SGD rate")
-report.glue_all("rate", {(start, f"{x:g}"): pair for (start, x), pair in by_rate.items()})
-report.glue_all("sgd", {(start, f"{x:g}"): pair for (start, x), pair in by_sgd.items()})
+page.glue_all("rate", {(start, f"{x:g}"): pair for (start, x), pair in by_rate.items()})
+page.glue_all("sgd", {(start, f"{x:g}"): pair for (start, x), pair in by_sgd.items()})
 glue("fig-rate", sweep("rate"))
 glue("fig-rate-stops", stops("rate"))
 glue("fig-sgd", sweep("SGD rate"))
@@ -404,14 +434,22 @@ if runs.published and all(by_rate.values()):
 # %% tags=["hide-input"]
 if runs.published and all(by_sgd.values()):
     assert [separated(own["SGD rate", start]) for start in MAIN] == ["not separated"] * 2
-    lost = [(arm, cell) for start in MAIN for (arm, cell) in sweeps["SGD rate", start].members
-            for mse in sweeps["SGD rate", start].values(arm, cell, "test_mse") if math.isnan(mse)]  # fmt: skip
+    lost = [
+        (arm, cell)
+        for start in MAIN
+        for (arm, cell) in sweeps["SGD rate", start].members
+        for mse in sweeps["SGD rate", start].values(arm, cell, "test_mse")
+        if math.isnan(mse)
+    ]
     assert lost == [("rotation", "SGD rate = 1")]
     took = [taken["SGD rate", start][arm].split(" = ")[1] for start in MAIN for arm in PAIR]
     assert took == ["0.1", "0.3", "0.1", "0.1"]
     for start in MAIN:
-        by_sgd_mean = {(arm, x): sweeps["SGD rate", start].mean(arm, f"SGD rate = {x:g}", "test_mse")
-                       for arm in PAIR for x in GRIDS["SGD rate"][1]}  # fmt: skip
+        by_sgd_mean = {
+            (arm, x): sweeps["SGD rate", start].mean(arm, f"SGD rate = {x:g}", "test_mse")
+            for arm in PAIR
+            for x in GRIDS["SGD rate"][1]
+        }
         slow = [mean for (_, x), mean in by_sgd_mean.items() if x < 1]
         assert min(mean for (_, x), mean in by_sgd_mean.items() if x == 1) > max(slow)
         best_adam = {arm: sweeps["rate", start].mean(arm, taken["rate", start][arm], "test_mse") for arm in PAIR}
@@ -427,7 +465,7 @@ for start in MAIN:
         values = {(arm, cell): study.cells[cell] for arm in PAIR for cell in dict.fromkeys((COMMON["γ"], chosen[arm]))}
         both = Block({f"{arm}, {cell}": PAIR[arm] | f for (arm, cell), f in values.items()}, {start: {}})
         study = Study(study.runs, both)
-    glue(f"fig-inside-{report.slug(start)}", plots.curves(study, ["r", "z_norm", "perplexity"]))
+    glue(f"fig-inside-{page.slug(start)}", plots.curves(study, ["r", "z_norm", "perplexity"]))
 
 # %% [markdown]
 # ```{glue:figure} fig-inside-uniform-1-k
@@ -482,23 +520,30 @@ optimisers = pd.concat({name: by_seed(name) for name in ("SGD rate", "rate")}, a
 gain = ratio(*(optimisers[column].tolist() for column in optimisers)) if len(optimisers) else None
 judged = {
     "1. uniform: STE takes a larger γ": (
-        wants[uniform], outcome([wants[uniform] and g["STE", uniform] > g["rotation", uniform]])),
+        wants[uniform],
+        outcome([wants[uniform] and g["STE", uniform] > g["rotation", uniform]]),
+    ),
     "1. k-means: the rotation takes at least as large a γ": (
-        wants[fitted], outcome([wants[fitted] and g["rotation", fitted] >= g["STE", fitted]])),
+        wants[fitted],
+        outcome([wants[fitted] and g["rotation", fitted] >= g["STE", fitted]]),
+    ),
     "2. uniform: nearer to 1 at each arm's own γ": (
         own_gamma and f"{own_gamma.mean:.2f} against {at_common.mean:.2f}",
-        outcome([own_gamma and at_common and (own_gamma, at_common)], nearer)),
+        outcome([own_gamma and at_common and (own_gamma, at_common)], nearer),
+    ),
     "2. the same on the fresh seeds": (
         confirmed[uniform] and before[uniform] and f"{confirmed[uniform].mean:.2f} against {before[uniform].mean:.2f}",
-        outcome([confirmed[uniform] and before[uniform] and (confirmed[uniform], before[uniform])], nearer)),
-    "2. uniform: still below 1": (counted(own_gamma), outcome([own_gamma], expects("lower"))),
+        outcome([confirmed[uniform] and before[uniform] and (confirmed[uniform], before[uniform])], nearer),
+    ),
+    "2. uniform: still below 1": (ratio_with_n(own_gamma), outcome([own_gamma], expects("lower"))),
     "3. smaller E|z|², all γ and starts": (count(shorter), outcome(shorter.values(), expects("lower"))),
-    "4. uniform: below 1 at three rates": (
-        count(middle[uniform]), outcome(middle[uniform].values(), expects("lower"))),
-    "4. k-means: above 1 at three rates": (
-        count(middle[fitted]), outcome(middle[fitted].values(), expects("higher"))),
-    "5. uniform: gains less under SGD": (gain and f"SGD / Adam: {counted(gain)}", outcome([gain], expects("higher"))),
-}  # fmt: skip
+    "4. uniform: below 1 at three rates": (count(middle[uniform]), outcome(middle[uniform].values(), expects("lower"))),
+    "4. k-means: above 1 at three rates": (count(middle[fitted]), outcome(middle[fitted].values(), expects("higher"))),
+    "5. uniform: gains less under SGD": (
+        gain and f"SGD / Adam: {ratio_with_n(gain)}",
+        outcome([gain], expects("higher")),
+    ),
+}
 pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"]).fillna("")
 
 # %% [markdown]

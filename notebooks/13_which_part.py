@@ -23,8 +23,8 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq import parameters
-from rotvq.chapters import PROFILES
+from rotvq.page import parameters
+from rotvq.runs.grids import PROFILES
 
 parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None))
 
@@ -35,11 +35,12 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from rotvq import plots, report, stats
-from rotvq.chapters import CHAPTERS, MAIN
-from rotvq.comparisons import close, nearer, outcome, separated, span, times
-from rotvq.figures import ARMS, WIDTH, Figure, glue, style
-from rotvq.study import Study
+from rotvq.analysis import stats
+from rotvq.analysis.study import Study
+from rotvq.analysis.wording import close, nearer, outcome, ratio_text, seed_ranges, separated
+from rotvq.page import page, plots
+from rotvq.page.figures import ARMS, WIDTH, Figure, glue, style
+from rotvq.runs.grids import CHAPTERS, MAIN
 
 plt.rcParams.update(style())
 
@@ -83,12 +84,13 @@ plt.rcParams.update(style())
 #    rotation than under STE.
 
 # %%
-runs = report.gather("13_which_part", profile, records=records, engine=engine, device=device,
-                     steps=steps, seeds=seeds)  # fmt: skip
+runs = page.load_or_train(
+    "13_which_part", profile, records=records, engine=engine, device=device, steps=steps, seeds=seeds
+)
 blocks = CHAPTERS["13_which_part"].blocks
 study = Study(runs, blocks["ladder"], blocks["warm"], blocks["confirm"])
 fixed = Study(runs, blocks["clamped"])
-report.cost(runs)
+page.glue_cost(runs)
 study.plan()
 
 # %% [markdown]
@@ -104,12 +106,12 @@ study.levels(["r", "theta_deg", "z_norm", "q_norm", "usage"], arms=["STE"], at=1
 # is better than STE, orange worse; in brackets where the interval holds 1. Only some arms start after the warm-up.
 
 # %% tags=["hide-input"]
-report.glue_all("change", study.pairs(against="STE"))
-report.glue_all("confirmed", study.pairs(against="STE", fresh=True))
+page.glue_all("change", study.pairs(against="STE"))
+page.glue_all("confirmed", study.pairs(against="STE", fresh=True))
 for name in ("ladder", "warm"):
     for cell, fields in blocks[name].cells.items():
         one = Study(runs, replace(blocks[name], cells={cell: fields}))
-        glue(f"fig-dots-{report.slug(cell)}", plots.dots(one, against="STE"))
+        glue(f"fig-dots-{page.slug(cell)}", plots.dots(one, against="STE"))
 
 
 def disjoint(a, b):
@@ -211,10 +213,11 @@ def effect(name, cell, fresh):
 
 
 colours = dict(zip([*EFFECTS, BOTH], ["scale_only"] * 2 + ["rotation_only"] * 2 + ["rotation"]))
-phases = [{(name, cell): effect(name, cell, fresh) for cell in study.cells for name in colours}
-          for fresh in (False, True)]  # fmt: skip
+phases = [
+    {(name, cell): effect(name, cell, fresh) for cell in study.cells for name in colours} for fresh in (False, True)
+]
 for prefix, found in zip(("effect", "again"), phases):
-    report.glue_all(prefix, found)
+    page.glue_all(prefix, found)
 effects = {key: phases[1][key] or pair for key, pair in phases[0].items()}
 figs = []
 for cell in study.cells:
@@ -222,14 +225,23 @@ for cell in study.cells:
     if rows:
         fig, ax = plt.subplots(figsize=(WIDTH, 2.8), layout="constrained")
         plots.paired_ratios(ax, rows)
-        ax.set(title=f"{cell}, seeds {span(study.seeds(phases[1][rows[0][0], cell] is not None))}",
-               xlabel="test MSE, ratio")  # fmt: skip
+        ax.set(
+            title=f"{cell}, seeds {seed_ranges(study.seeds(phases[1][rows[0][0], cell] is not None))}",
+            xlabel="test MSE, ratio",
+        )
         figs.append(fig)
-said = [f"{name}, {cell}: {times(pair)}" for (name, cell), pair in effects.items() if pair]
+said = [f"{name}, {cell}: {ratio_text(pair)}" for (name, cell), pair in effects.items() if pair]
 glue("fig-effects", Figure(figs, alt="Effects of gain and turn on test MSE. " + "; ".join(said) + "."))
 index = [(cell, name) for cell in study.cells for name in colours if effects[name, cell]]
-pd.DataFrame({f"seeds {span(study.seeds(fresh)) or 'that confirm'}": [times(found[name, cell]) for cell, name in index]
-              for fresh, found in zip((False, True), phases)}, pd.MultiIndex.from_tuples(index))  # fmt: skip
+pd.DataFrame(
+    {
+        f"seeds {seed_ranges(study.seeds(fresh)) or 'that confirm'}": [
+            ratio_text(found[name, cell]) for cell, name in index
+        ]
+        for fresh, found in zip((False, True), phases)
+    },
+    pd.MultiIndex.from_tuples(index),
+)
 
 # %% [markdown]
 # ```{glue:figure} fig-effects
@@ -331,12 +343,12 @@ PATH = {
     "the whole path: rotation / r I": ("rotation", "r I"),
 }
 path = {(name, cell): study.pair(arm, cell, against=like) for cell in MAIN for name, (arm, like) in PATH.items()}
-report.glue_all("path", path)
+page.glue_all("path", path)
 steps_of = {name: path[name, "uniform 1/K"] for name in PATH if path[name, "uniform 1/K"]}
 logs = {name: math.log(pair.mean) for name, pair in steps_of.items()}
 glue("path-share", f"{100 * [*logs.values()][0] / [*logs.values()][-1]:.0f} %" if len(logs) == len(PATH) else "not run")
-report.glue_all("radial", {arm: study.pair("r P", "uniform 1/K", against=arm) for arm in ("R", "rotation")})
-pd.DataFrame({cell: {name: times(path[name, cell]) for name in PATH} for cell in MAIN})
+page.glue_all("radial", {arm: study.pair("r P", "uniform 1/K", against=arm) for arm in ("R", "rotation")})
+pd.DataFrame({cell: {name: ratio_text(path[name, cell]) for name in PATH} for cell in MAIN})
 
 # %% [markdown]
 # **Not predicted: from uniform codes, most of it without a turn.** Dropping the radial part from $rI$, with no turn at
@@ -380,11 +392,11 @@ if runs.published:
 two_arms = {arm: blocks["ladder"].arms[arm] for arm in ("STE", "rotation")}
 length = Study(runs, replace(blocks["ladder"], arms=two_arms), blocks["clamped"])
 price = {(arm, cell): length.pair(f"{arm}, |z| fixed", cell, against=arm) for arm in two_arms for cell in MAIN}
-report.glue_all("norm", price)
+page.glue_all("norm", price)
 free = {cell: study.pair("rotation", cell, against="STE") for cell in fixed.cells}
 held = {cell: fixed.pair("rotation, |z| fixed", cell, against="STE, |z| fixed") for cell in fixed.cells}
-report.glue_all("free", free)
-report.glue_all("fixed", held)
+page.glue_all("free", free)
+page.glue_all("fixed", held)
 length.levels(["test_mse", "test_usage", "test_r", "test_theta_deg"])
 
 # %% [markdown]
@@ -455,10 +467,15 @@ study.levels(["test_perplexity", "test_usage", "test_relative_error", "test_r", 
 # %% tags=["hide-input"]
 WARMED = "k-means after warm-up"
 early = study.pairs(against="STE", at=study.steps[0])
-report.glue_all("early", early)
+page.glue_all("early", early)
 angles = {"start": ("rotation", 1), "turned": ("rotation", 100), "straight": ("r I", 100)}
-report.glue_all("warm", {name: study.mean(arm, WARMED, "theta_deg", at=at) if (arm, WARMED) in study.members
-                         else math.nan for name, (arm, at) in angles.items()})  # fmt: skip
+page.glue_all(
+    "warm",
+    {
+        name: study.mean(arm, WARMED, "theta_deg", at=at) if (arm, WARMED) in study.members else math.nan
+        for name, (arm, at) in angles.items()
+    },
+)
 if runs.published:
     first = {arm: study.mean(arm, "uniform 1/K", "gradient_ratio", at=1) for arm in FIVE}
     assert all(60 < first["STE"] / first[arm] < 160 for arm in ("r I", "rotation", "STE, γ / mean(r)"))
@@ -485,8 +502,8 @@ if runs.published:
 
 # %% tags=["hide-input"]
 shares = {cell: seen("rotation", "STE", cell, "within_share", at=1) for cell in study.cells}
-report.glue_all("within", {("rotation", cell): pair for cell, pair in shares.items()})
-report.glue_all("share", {("STE", cell): study.mean("STE", cell, "within_share", at=1) for cell in study.cells})
+page.glue_all("within", {("rotation", cell): pair for cell, pair in shares.items()})
+page.glue_all("share", {("STE", cell): study.mean("STE", cell, "within_share", at=1) for cell in study.cells})
 if runs.published:
     assert min(study.mean("STE", cell, "within_share", at=1) for cell in study.cells) > 0.1
 
@@ -521,9 +538,12 @@ if runs.published:
 # %% tags=["hide-input"]
 two = [(held[cell], free[cell]) if held[cell] and free[cell] else None for cell in fixed.cells]
 glue("judge-fixed-length", outcome(two, nearer))
-judge = {(arm, like, cell): seen(arm, like, cell) for cell in MAIN for arm, like in (
-    ("r I", "rotation"), ("STE, γ / mean(r)", "mean(r) I"), ("mean(r) R", "rotation"))}  # fmt: skip
-report.glue_all("judge", judge)
+judge = {
+    (arm, like, cell): seen(arm, like, cell)
+    for cell in MAIN
+    for arm, like in (("r I", "rotation"), ("STE, γ / mean(r)", "mean(r) I"), ("mean(r) R", "rotation"))
+}
+page.glue_all("judge", judge)
 if runs.published:
     assert [nearer(pair) for pair in two] == [True, None] and two[1][0].mean < two[1][1].mean
     assert close(judge["r I", "rotation", "uniform 1/K"], 0.10) == "no"
@@ -549,13 +569,17 @@ if runs.published:
 ALIKE = 0.10
 ACTS, DIFFERS = "acts as", "differs from"
 PREDICTIONS = {
-    "gain": [("r I", ACTS, "rotation"), ("mean(r) I", ACTS, "rotation"), ("STE, γ / mean(r)", ACTS, "rotation"),
-             ("R", ACTS, "STE")],
+    "gain": [
+        ("r I", ACTS, "rotation"),
+        ("mean(r) I", ACTS, "rotation"),
+        ("STE, γ / mean(r)", ACTS, "rotation"),
+        ("R", ACTS, "STE"),
+    ],
     "turn": [("R", ACTS, "rotation"), ("r I", ACTS, "STE")],
     "per vector": [("mean(r) R", ACTS, "STE"), ("mean(r) R", DIFFERS, "rotation")],
     "radial": [("P r R", DIFFERS, "rotation")],
     "norm": [("rotation, |z| fixed", ACTS, "STE, |z| fixed")],
-}  # fmt: skip
+}
 WORDS = {(ACTS, "yes"): "held", (ACTS, "no"): "wrong", (DIFFERS, "yes"): "wrong", (DIFFERS, "no"): "held"}
 
 
@@ -570,7 +594,9 @@ for mechanism, predictions in PREDICTIONS.items():
     for arm, verb, like in predictions:
         of = fixed if arm in fixed.arms else study
         found[arm, verb, like] = {cell: seen(arm, like, cell, of=of) for cell in study.cells}
-        row = {cell: f"{times(pair)}: {judged(pair, verb)}" for cell, pair in found[arm, verb, like].items() if pair}
+        row = {
+            cell: f"{ratio_text(pair)}: {judged(pair, verb)}" for cell, pair in found[arm, verb, like].items() if pair
+        }
         table[mechanism, f"{arm} {verb} {like}"] = row
     for cell in study.cells:
         words = {judged(pairs[cell], verb) for (_, verb, _), pairs in found.items()} - {""}

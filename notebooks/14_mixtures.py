@@ -22,8 +22,8 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq import parameters
-from rotvq.chapters import PROFILES
+from rotvq.page import parameters
+from rotvq.runs.grids import PROFILES
 
 parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None))
 
@@ -34,12 +34,12 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from rotvq import plots, report
-from rotvq.chapters import CHAPTERS, FEW, LADDER, MAIN, PAIR, WARM, Block
-from rotvq.comparisons import close, counted, expects, nearer, outcome, separated, times, title, within
-from rotvq.figures import ARMS, MUTED, Figure, glue, style
-from rotvq.stats import Paired, ratio
-from rotvq.study import Study
+from rotvq.analysis.stats import Paired, ratio
+from rotvq.analysis.study import Study
+from rotvq.analysis.wording import close, expects, nearer, outcome, ratio_text, ratio_with_n, separated, title, within
+from rotvq.page import page, plots
+from rotvq.page.figures import ARMS, MUTED, Figure, glue, style
+from rotvq.runs.grids import CHAPTERS, FEW, LADDER, MAIN, PAIR, WARM, Block
 
 plt.rcParams.update(style())
 
@@ -75,11 +75,22 @@ plt.rcParams.update(style())
 # %%
 parents = [Block(PAIR, MAIN | WARM), Block({"R": LADDER["R"]}, MAIN)]  # what the variants are compared with
 own = ("STE, own γ", "rotation, own γ")
-retuned = [replace(block, arms=dict(zip(own, block.arms.values())), seeds=FEW)
-           for name, block in CHAPTERS["12_gamma"].blocks.items() if name.startswith("confirm")]  # fmt: skip
-runs = report.gather("14_mixtures", profile, records=records, engine=engine, device=device,
-                     steps=steps, seeds=seeds, also=parents + retuned)  # fmt: skip
-report.cost(runs)
+retuned = [
+    replace(block, arms=dict(zip(own, block.arms.values())), seeds=FEW)
+    for name, block in CHAPTERS["12_gamma"].blocks.items()
+    if name.startswith("confirm")
+]
+runs = page.load_or_train(
+    "14_mixtures",
+    profile,
+    records=records,
+    engine=engine,
+    device=device,
+    steps=steps,
+    seeds=seeds,
+    also=parents + retuned,
+)
+page.glue_cost(runs)
 blocks = CHAPTERS["14_mixtures"].blocks
 variants = ("clips", "mixes", "warm-up", "centres", "learned")
 study = Study(runs, parents[0], *(blocks[name] for name in variants))
@@ -103,13 +114,13 @@ primary = {
     for arm in ("clip medium", "t = 0.5", "warm-up 1000", "about the mean code", "rotation, learned gain")
 }
 primary["R, cosine"] = by_lookup.get(("R, cosine", "k-means"))
-report.glue_all("", {"short": f"{study.last:,}"})
-report.glue_all("change", against_rotation)
-report.glue_all("ste", against_ste)
-report.glue_all("cosine", by_lookup)
+page.glue_all("", {"short": f"{study.last:,}"})
+page.glue_all("change", against_rotation)
+page.glue_all("ste", against_ste)
+page.glue_all("cosine", by_lookup)
 table = {
     f"{arm} / rotation" + ", cosine" * ("cosine" in arm): {
-        "ratio": counted(pair) or "not run",
+        "ratio": ratio_with_n(pair) or "not run",
         "p": f"{pair.p:.3g}" if pair else "",
     }
     for arm, pair in primary.items()
@@ -129,7 +140,7 @@ outlier = "about the mean latent"  # it would squeeze the others into a line
 for start in MAIN:
     near = {arm: fields for name in variants for arm, fields in blocks[name].arms.items() if arm != outlier}
     one = Study(runs, Block(PAIR | near, {start: MAIN[start]}))
-    glue(f"fig-dots-{report.slug(start)}", plots.dots(one, against="rotation"))
+    glue(f"fig-dots-{page.slug(start)}", plots.dots(one, against="rotation"))
 
 # %% [markdown]
 # ```{glue:figure} fig-map-rotation
@@ -210,7 +221,7 @@ for start in MAIN:
     to_tuned |= {(arm, of, start): pair for arm, row in pairs.items() for of, pair in row.items()}
 described = (f"{', '.join(place)}: {pair.mean:.2f}" for place, pair in to_tuned.items() if pair)
 glue("fig-tuned", Figure(panels, "Test MSE of each variant relative to a parent at its own γ. " + "; ".join(described)))
-report.glue_all("tuned", to_tuned)
+page.glue_all("tuned", to_tuned)
 
 # %% [markdown]
 # ```{glue:figure} fig-tuned
@@ -328,8 +339,8 @@ def later(arm: str) -> Paired | None:
 
 
 grows = {arm: later(arm) for arm in ("STE", "warm-up 1000")}
-report.glue_all("grows", grows)
-report.glue_all("", {"first-stop": f"{study.steps[0]:,}"})
+page.glue_all("grows", grows)
+page.glue_all("", {"first-stop": f"{study.steps[0]:,}"})
 glue("fig-warm", plots.curves(risen))
 glue("fig-warm-inside", plots.curves(risen, ["r", "perplexity", "relative_error"], cells=list(WARM)))
 risen.ratios(["test_mse", "test_usage", "test_perplexity", "test_relative_error"], against="rotation")
@@ -379,7 +390,7 @@ inside = ["test_mse", "test_z_squared", "test_relative_error", "test_perplexity"
 learned = Study(runs, Block(PAIR, MAIN), blocks["centres"], blocks["learned"])
 parent = {arm: "STE" if arm.startswith("STE") else "rotation" for arm in learned.arms if arm not in PAIR}
 rows = {
-    (start, f"{arm} / {of}"): {title(name): times(learned.pair(arm, start, name, against=of)) for name in inside}
+    (start, f"{arm} / {of}"): {title(name): ratio_text(learned.pair(arm, start, name, against=of)) for name in inside}
     for start in MAIN
     for arm, of in parent.items()
 }
@@ -403,8 +414,8 @@ pd.DataFrame.from_dict(rows, "index")
 # %% tags=["hide-input"]
 gains = {(arm, start): study.pair(f"{arm}, learned gain", start, against=arm) for arm in PAIR for start in MAIN}
 lookups = {start: cosine.pair("rotation, cosine", start, against="rotation") for start in MAIN}
-report.glue_all("gain", gains)
-report.glue_all("lookup", lookups)
+page.glue_all("gain", gains)
+page.glue_all("lookup", lookups)
 cosine.table(against="rotation, cosine")
 
 # %% tags=["hide-input"]
@@ -448,16 +459,25 @@ turned = [by_lookup.get(("R, cosine", start)) for start in MAIN]
 judged = {
     "1. uniform: the tighter the clip, the nearer to STE": (said(order), outcome([ordered(order, 0)])),
     "1. uniform: the wider the clip, the nearer to the rotation": (said(order), outcome([ordered(order, -1)])),
-    **{f"2. {start}: t = 0.5 lies between STE and the rotation": (
-        said(found), outcome([found and sorted(found)[1] == found[1]])) for start, found in halves.items()},
-    "3. after the warm-up: rising t beats the rotation": (counted(late), outcome([late], expects("lower"))),
-    "4. uniform: about the mean code within 10 % of about 0": (counted(near), outcome([near], within(0.1))),
+    **{
+        f"2. {start}: t = 0.5 lies between STE and the rotation": (
+            said(found),
+            outcome([found and sorted(found)[1] == found[1]]),
+        )
+        for start, found in halves.items()
+    },
+    "3. after the warm-up: rising t beats the rotation": (ratio_with_n(late), outcome([late], expects("lower"))),
+    "4. uniform: about the mean code within 10 % of about 0": (ratio_with_n(near), outcome([near], within(0.1))),
     "4. k-means: about the mean code nearer to STE": (
-        listed(to_ste) + " times STE" * bool(to_ste), outcome([tuple(to_ste) or None], nearer)),
+        listed(to_ste) + " times STE" * bool(to_ste),
+        outcome([tuple(to_ste) or None], nearer),
+    ),
     "5. a learned gain changes test MSE by less than 5 %": (
-        listed(gains.values()), outcome(gains.values(), within(0.05))),
+        listed(gains.values()),
+        outcome(gains.values(), within(0.05)),
+    ),
     "6. cosine: R within 5 % of the rotation": (listed(turned), outcome(turned, within(0.05))),
-}  # fmt: skip
+}
 pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 
 # %% [markdown]

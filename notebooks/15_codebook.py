@@ -23,8 +23,8 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq import parameters
-from rotvq.chapters import PROFILES
+from rotvq.page import parameters
+from rotvq.runs.grids import PROFILES
 
 parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None))
 
@@ -32,11 +32,12 @@ parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None))
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from rotvq import plots, report, stats
-from rotvq.chapters import MAIN, PAIR, WARM, Block
-from rotvq.comparisons import close, counted, expects, nearer, outcome, separated, times, title, within
-from rotvq.figures import glue, style
-from rotvq.study import Study
+from rotvq.analysis import stats
+from rotvq.analysis.study import Study
+from rotvq.analysis.wording import close, expects, nearer, outcome, ratio_text, ratio_with_n, separated, title, within
+from rotvq.page import page, plots
+from rotvq.page.figures import glue, style
+from rotvq.runs.grids import MAIN, PAIR, WARM, Block
 
 plt.rcParams.update(style())
 
@@ -69,16 +70,28 @@ plt.rcParams.update(style())
 # 6. *Normalised, no difference.* With latents and codes on the sphere rotation / STE is within 5 % of 1 from k-means.
 
 # %%
-runs = report.gather("15_codebook", profile, records=records, engine=engine, device=device,
-                     steps=steps, seeds=seeds, also=[Block(PAIR, MAIN | WARM)])  # fmt: skip
+runs = page.load_or_train(
+    "15_codebook",
+    profile,
+    records=records,
+    engine=engine,
+    device=device,
+    steps=steps,
+    seeds=seeds,
+    also=[Block(PAIR, MAIN | WARM)],
+)
 updates = {
     "gradient": {},
     "EMA 0.99 from 1": {"update": "ema", "decay": 0.99, "initial_count": 1.0},
     "EMA 0.99 from 0": {"update": "ema", "decay": 0.99, "initial_count": 0.0},
     "EMA 0.8 from 0": {"update": "ema", "decay": 0.8, "initial_count": 0.0},
 }
-forms = {"K = 64": {"codebook_size": 64}, "K = 2048": {"codebook_size": 2048}, "d = 8": {"dim": 8},
-         "normalised": {"lookup": "normalised"}}  # fmt: skip
+forms = {
+    "K = 64": {"codebook_size": 64},
+    "K = 2048": {"codebook_size": 2048},
+    "d = 8": {"dim": 8},
+    "normalised": {"lookup": "normalised"},
+}
 emas = list(updates)[1:]
 both = {f"{name}, {start}": arm | place for start, place in (MAIN | WARM).items() for name, arm in PAIR.items()}
 
@@ -90,7 +103,7 @@ def crossed(ways, starts) -> dict:
 
 moves = Study(runs, Block(PAIR, crossed(updates, MAIN | WARM)))  # how the codes move, at K = 512 and d = 32
 shapes = Study(runs, Block(PAIR, crossed({"K = 512, d = 32": {}} | forms, MAIN)))  # moved by the gradient
-report.cost(runs)
+page.glue_cost(runs)
 Study(runs, Block(updates | forms, both)).plan()
 
 # %% [markdown]
@@ -104,8 +117,8 @@ Study(runs, Block(updates | forms, both)).plan()
 
 # %% tags=["hide-input"]
 moved, shaped = moves.pairs(against="STE"), shapes.pairs(against="STE")
-report.glue_all("move", {cell: pair for (_, cell), pair in moved.items()})
-report.glue_all("shape", {cell: pair for (_, cell), pair in shaped.items()})
+page.glue_all("move", {cell: pair for (_, cell), pair in moved.items()})
+page.glue_all("shape", {cell: pair for (_, cell), pair in shaped.items()})
 moves.table(against="STE")
 
 # %% tags=["hide-input"]
@@ -163,8 +176,8 @@ if runs.published:
 # %% tags=["hide-input"]
 lines = Study(runs, Block(updates, {f"{name}, uniform 1/K": arm | MAIN["uniform 1/K"] for name, arm in PAIR.items()}))
 counts = Study(runs, Block({way: updates[way] for way in ("EMA 0.99 from 1", "EMA 0.99 from 0")}, both))
-report.glue_all("level", {key: f"{100 * lines.mean(*key, 'test_usage'):.0f} %" for key in lines.members})
-report.glue_all("mse", {key: lines.mean(*key, "test_mse") for key in lines.members})
+page.glue_all("level", {key: f"{100 * lines.mean(*key, 'test_usage'):.0f} %" for key in lines.members})
+page.glue_all("mse", {key: lines.mean(*key, "test_mse") for key in lines.members})
 glue("first", f"{moves.steps[0]:,}")
 glue("fig-counts", plots.curves(lines, ["perplexity", "q_norm"], cells=["STE, uniform 1/K", "rotation, uniform 1/K"]))
 lines.levels(["test_mse", "test_usage", "test_perplexity"])
@@ -192,10 +205,13 @@ after = [f"{update}, k-means after warm-up" for update in ("gradient", "EMA 0.99
 inside = ["perplexity", "r", "theta_deg", "z_norm", "q_norm", "gradient_ratio"]
 glue("fig-after", plots.curves(moves, inside, cells=after))
 fell = Study(runs, Block(updates, {name: arm | WARM["k-means after warm-up"] for name, arm in PAIR.items()}))
-trace = {way: {name: fell.curve(way, "rotation", name).mean() for name in inside}
-         for way in updates if (way, "rotation") in fell.members}  # fmt: skip
+trace = {
+    way: {name: fell.curve(way, "rotation", name).mean() for name in inside}
+    for way in updates
+    if (way, "rotation") in fell.members
+}
 glue("most-r", max((found["r"].max() for way, found in trace.items() if way in emas), default=0))
-report.glue_all("left", {way: 512 * fell.mean(way, "rotation", "test_usage") for way in updates})
+page.glue_all("left", {way: 512 * fell.mean(way, "rotation", "test_usage") for way in updates})
 levels = fell.levels(["test_mse", "test_usage", "test_perplexity"])
 for name in ("r", "theta_deg"):
     levels[f"most, {title(name)}"] = [f"{fell.curve(*key, name).mean().max():.3g}" for key in fell.members]
@@ -235,7 +251,7 @@ if runs.published:
 glue("fig-shapes", plots.dots(shapes, against="STE"))
 sizes = shapes.levels(["test_mse", "test_usage", "test_perplexity"])
 sizes.insert(0, "|q| / |z| at the start", [f"{shapes.mean(*key, 'r', at=1):.3g}" for key in shapes.members])
-sizes["test MSE, rotation / STE"] = [counted(shaped.get(key)) for key in shapes.members]
+sizes["test MSE, rotation / STE"] = [ratio_with_n(shaped.get(key)) for key in shapes.members]
 sizes
 
 # %% [markdown]
@@ -254,8 +270,9 @@ sizes
 if runs.published:
     apart = [cell for cell in shapes.cells if separated(shaped["rotation", cell]) == "lower" and "32" not in cell]
     assert apart == ["K = 2048, uniform 1/K", "d = 8, uniform 1/K"]
-    assert {separated(shaped["rotation", cell]) for cell in list(shapes.cells) if cell not in apart
-            and "32" not in cell} == {"not separated"}  # fmt: skip
+    assert {
+        separated(shaped["rotation", cell]) for cell in list(shapes.cells) if cell not in apart and "32" not in cell
+    } == {"not separated"}
     assert shapes.mean("rotation", "d = 8, k-means", "test_usage") > 0.8
     assert shapes.mean("rotation", "K = 512, d = 32, k-means", "test_usage") < 0.2
 
@@ -268,8 +285,14 @@ if runs.published:
 
 # %% tags=["hide-input"]
 every = Study(runs, Block(PAIR, crossed(updates, MAIN | WARM)), Block(PAIR, crossed(forms, MAIN)))
-primary = ["EMA 0.99 from 1, uniform 1/K", "EMA 0.99 from 1, k-means", "EMA 0.99 from 1, k-means after warm-up",
-           "EMA 0.8 from 0, uniform 1/K", "K = 2048, k-means", "d = 8, k-means"]  # fmt: skip
+primary = [
+    "EMA 0.99 from 1, uniform 1/K",
+    "EMA 0.99 from 1, k-means",
+    "EMA 0.99 from 1, k-means after warm-up",
+    "EMA 0.8 from 0, uniform 1/K",
+    "K = 2048, k-means",
+    "d = 8, k-means",
+]
 expected = {("rotation", cell): "higher" for cell in primary}
 verdicts = every.verdicts(expected, against="STE").drop(columns=["expected", "verdict"])
 found = [every.pair(*key, against="STE") for key in expected]
@@ -295,7 +318,7 @@ def same_seeds(cell: str, other: str):
 
 
 def listed(pairs) -> str:
-    return "; ".join(f"{name} {times(pair)}" for name, pair in pairs.items() if pair)
+    return "; ".join(f"{name} {ratio_text(pair)}" for name, pair in pairs.items() if pair)
 
 
 def signed(two) -> bool | None:
@@ -311,27 +334,44 @@ forgotten = {
 }
 usage = counts.pair("EMA 0.99 from 0", f"STE, {uniform}", "test_usage", against="EMA 0.99 from 1")
 side = {uniform: "lower", fitted: "higher"}
-signs = {f"{size}, {start}": every.pair("rotation", f"{size}, {start}", against="STE")
-         for size in ("K = 64", "K = 2048") for start in side}  # fmt: skip
+signs = {
+    f"{size}, {start}": every.pair("rotation", f"{size}, {start}", against="STE")
+    for size in ("K = 64", "K = 2048")
+    for start in side
+}
 small, large = (same_seeds(cell, f"d = 8, {fitted}") for cell in (f"d = 8, {fitted}", f"gradient, {fitted}"))
 sphere = every.pair("rotation", f"normalised, {fitted}", against="STE")
 judged = {
     "1. after the warm-up, gradient: the rotation is higher": (
-        counted(collapse), outcome([collapse], expects("higher"))),
-    **{f"1. after the warm-up, {update}: within 10 % of STE": (counted(pair), outcome([pair], within(0.10)))
-       for update, pair in after_ema.items()},
-    **{f"2. uniform, {update}: nearer to 1 than with the gradient": (
-        listed(dict(zip((update, "gradient"), two))), outcome([tuple(two) if all(two) else None], nearer))
-       for update, two in forgotten.items()},
+        ratio_with_n(collapse),
+        outcome([collapse], expects("higher")),
+    ),
+    **{
+        f"1. after the warm-up, {update}: within 10 % of STE": (ratio_with_n(pair), outcome([pair], within(0.10)))
+        for update, pair in after_ema.items()
+    },
+    **{
+        f"2. uniform, {update}: nearer to 1 than with the gradient": (
+            listed(dict(zip((update, "gradient"), two))),
+            outcome([tuple(two) if all(two) else None], nearer),
+        )
+        for update, two in forgotten.items()
+    },
     "3. uniform, STE, EMA 0.99: usage from 0 and from 1 differs by a factor of 2": (
-        counted(usage), outcome([usage], lambda pair: {True: False, False: True}.get(within(1.0)(pair)))),
+        ratio_with_n(usage),
+        outcome([usage], lambda pair: {True: False, False: True}.get(within(1.0)(pair))),
+    ),
     "4. both sizes: below 1 from uniform, above 1 from k-means": (
-        listed(signs), outcome([pair and (pair, side[cell.split(", ")[1]]) for cell, pair in signs.items()], signed)),
+        listed(signs),
+        outcome([pair and (pair, side[cell.split(", ")[1]]) for cell, pair in signs.items()], signed),
+    ),
     "5. k-means: farther from 1 at d = 8 than at d = 32, same seeds": (
-        listed({"d = 8": small, "d = 32": large}), outcome([small and large and (large, small)], nearer)),
-    "6. k-means, normalised: within 5 % of 1": (counted(sphere), outcome([sphere], within(0.05))),
-}  # fmt: skip
-report.glue_all("usage", {"counts": usage})
+        listed({"d = 8": small, "d = 32": large}),
+        outcome([small and large and (large, small)], nearer),
+    ),
+    "6. k-means, normalised: within 5 % of 1": (ratio_with_n(sphere), outcome([sphere], within(0.05))),
+}
+page.glue_all("usage", {"counts": usage})
 pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 
 # %% [markdown]

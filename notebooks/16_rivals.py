@@ -23,8 +23,8 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq import parameters
-from rotvq.chapters import PROFILES
+from rotvq.page import parameters
+from rotvq.runs.grids import PROFILES
 
 parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None))
 
@@ -32,11 +32,11 @@ parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None))
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from rotvq import plots, report
-from rotvq.chapters import CHAPTERS, MAIN, PAIR, WARM, Block
-from rotvq.comparisons import counted, expects, outcome, separated, times, within
-from rotvq.figures import SPARE, WIDTH, Figure, glue, style
-from rotvq.study import FRESH, Runs, Study
+from rotvq.analysis.study import FRESH, Runs, Study
+from rotvq.analysis.wording import expects, outcome, ratio_text, ratio_with_n, separated, within
+from rotvq.page import page, plots
+from rotvq.page.figures import SPARE, WIDTH, Figure, glue, style
+from rotvq.runs.grids import CHAPTERS, MAIN, PAIR, WARM, Block
 
 plt.rcParams.update(style())
 
@@ -72,15 +72,23 @@ plt.rcParams.update(style())
 
 # %%
 PARTS = {"STE, EMA": {"estimator": "ste", "update": "ema"}, "STE, revival": {"estimator": "ste", "revival": "unused"}}
-runs = report.gather("16_rivals", profile, records=records, engine=engine, device=device,
-                     steps=steps, seeds=seeds, also=[Block(PAIR | PARTS, MAIN | WARM)])  # fmt: skip
+runs = page.load_or_train(
+    "16_rivals",
+    profile,
+    records=records,
+    engine=engine,
+    device=device,
+    steps=steps,
+    seeds=seeds,
+    also=[Block(PAIR | PARTS, MAIN | WARM)],
+)
 blocks = CHAPTERS["16_rivals"].blocks
 rivals = blocks["rivals"].arms
 own = {arm: rivals[arm] for arm in ("FSQ", "SimVQ, STE", "SimVQ, rotation")}
 started = PAIR | {arm: fields for arm, fields in rivals.items() if arm not in own}
 remedy = ("STE, EMA, revival", "k-means")
 study = Study(runs, Block(started, MAIN), Block(own, {"own start": {}}))
-report.cost(runs)
+page.glue_cost(runs)
 glue("own-coverage", study.coverage)
 study.plan()
 
@@ -105,13 +113,16 @@ study.plan()
 with_remedy = Study(runs, blocks["confirm"])
 confirming = {("rotation, EMA, revival", start): "higher" for start in ("k-means", "uniform 1/K")}
 confirmed = with_remedy.pairs(against=remedy[0], fresh=True)
-report.glue_all("confirmed", confirmed)
+page.glue_all("confirmed", confirmed)
 growing = {step: with_remedy.pairs(against=remedy[0], at=step, fresh=True) for step in with_remedy.steps}
 for step, found in growing.items():
-    report.glue_all(f"at-{step}", found)
+    page.glue_all(f"at-{step}", found)
 for name in ("z_norm", "theta_deg", "relative_error"):
-    report.glue_all(f"fresh-{name}", {key: with_remedy.mean(*key, f"test_{name}", fresh=True) for key in confirming}
-                    | {remedy: with_remedy.mean(*remedy, f"test_{name}", fresh=True)})  # fmt: skip
+    page.glue_all(
+        f"fresh-{name}",
+        {key: with_remedy.mean(*key, f"test_{name}", fresh=True) for key in confirming}
+        | {remedy: with_remedy.mean(*remedy, f"test_{name}", fresh=True)},
+    )
 judgement = with_remedy.verdicts(confirming, against=remedy[0])
 glue("verdicts", "; ".join(f"{cell}: {word}" for cell, word in judgement.verdict.items()))
 glue("fig-confirm", plots.dots(with_remedy, against=remedy[0]))
@@ -152,8 +163,10 @@ if runs.published:
         assert abs(pair.mean / confirmed[key].mean - 1) < 0.03
         assert separated(growing[500][key]) == "not separated" and growing[500][key].mean < growing[1000][key].low
         assert growing[1000][key].high < confirmed[key].low
-        inside = {name: separated(with_remedy.pair(*key, f"test_{name}", against=remedy[0], fresh=True))
-                  for name in ("perplexity", "z_norm", "theta_deg", "relative_error")}  # fmt: skip
+        inside = {
+            name: separated(with_remedy.pair(*key, f"test_{name}", against=remedy[0], fresh=True))
+            for name in ("perplexity", "z_norm", "theta_deg", "relative_error")
+        }
         assert list(inside.values()) == ["not separated", "lower", "higher", "higher"]
     assert min(with_remedy.values(*key, "test_usage", fresh=True).min() for key in with_remedy.members) > 0.99
 
@@ -193,11 +206,11 @@ said = "; ".join(f"{arm}: {mean:.4f} ({cell})" for arm, (mean, cell) in order)
 alt = f"Test MSE, perplexity and seconds of every run, by arm and start. Lowest mean test MSE: {said}."
 shown = {"test_mse": "test MSE", "test_perplexity": "test perplexity", "seconds": "seconds a run"}
 glue("fig-rivals", Figure([panel(metric, label) for metric, label in shown.items()], alt=alt))
-report.glue_all("vs", against)
+page.glue_all("vs", against)
 slower = {key: pair for key, pair in study.pairs("seconds", against=remedy).items() if key[0] not in PAIR}
-report.glue_all("slower", slower)
+page.glue_all("slower", slower)
 table = study.levels(["test_mse", "test_usage", "test_perplexity", "seconds"])
-table["test MSE / the remedy's"] = [times(against.get((arm, cell))) for cell, arm in table.index]
+table["test MSE / the remedy's"] = [ratio_text(against.get((arm, cell))) for cell, arm in table.index]
 table
 
 # %% [markdown]
@@ -241,8 +254,10 @@ if runs.published:
     bare = [key for key in ranked if key[1] != "k-means" and "EMA" not in key[0]]
     assert ranked[:2] == [remedy, (remedy[0], "uniform 1/K")] and study.values(*remedy, "test_usage").min() > 0.99
     assert separated(against[ranked[1]]) == "not separated" and abs(against[ranked[1]].mean - 1) < 0.05
-    assert [key for key in ranked if key[1] == "k-means"][1:3] == [("rotation, EMA, revival", "k-means"),
-                                                                  ("NSVQ", "k-means")]  # fmt: skip
+    assert [key for key in ranked if key[1] == "k-means"][1:3] == [
+        ("rotation, EMA, revival", "k-means"),
+        ("NSVQ", "k-means"),
+    ]
     assert bare[0] == ("rotation", "uniform 1/K")
     times_of = {key: pair.mean for key, pair in slower.items()}
     assert min(times_of, key=times_of.get)[0] == "FSQ" and max(times_of, key=times_of.get)[0] == "Gumbel-softmax"
@@ -259,8 +274,14 @@ if runs.published:
 # that the hypotheses name.
 
 # %% tags=["hide-input"]
-primary = [("FSQ", "own start"), ("SimVQ, STE", "own start"), ("NSVQ", "k-means"), ("DiVeQ", "k-means"),
-           ("Gumbel-softmax", "k-means"), ("rotation, EMA, revival", "k-means")]  # fmt: skip
+primary = [
+    ("FSQ", "own start"),
+    ("SimVQ, STE", "own start"),
+    ("NSVQ", "k-means"),
+    ("DiVeQ", "k-means"),
+    ("Gumbel-softmax", "k-means"),
+    ("rotation, EMA, revival", "k-means"),
+]
 
 
 def above(bound: float):
@@ -298,9 +319,9 @@ glue("fig-stops", plots.effect_map(late, against=remedy[0], rows="arm", columns=
 
 # %% tags=["hide-input"]
 parts = Study(runs, Block({"STE": started["STE"]} | PARTS | {remedy[0]: rivals[remedy[0]]}, MAIN | WARM))
-report.glue_all("part", parts.pairs(against="STE"))
+page.glue_all("part", parts.pairs(against="STE"))
 warm = {arm: parts.mean(arm, "k-means after warm-up", "test_mse") for arm in ("STE", "STE, EMA")}
-report.glue_all("warm", warm)
+page.glue_all("warm", warm)
 glue("remedy-mse", parts.mean(*remedy, "test_mse"))
 parts.table(against="STE")
 
@@ -350,26 +371,32 @@ used = {arm: study.pair(arm, "uniform 1/K", "test_usage", against="STE") for arm
 
 
 def listed(pairs) -> str:
-    return "; ".join(f"{name} {times(pair)}" for name, pair in pairs.items() if pair)
+    return "; ".join(f"{name} {ratio_text(pair)}" for name, pair in pairs.items() if pair)
 
 
 judged = {
     "1. the five named rivals: not lower than the remedy by more than 5 %": (
-        listed({key[0]: against.get(key) for key in primary[:-1]}), outcome(named, above(0.95))),
+        listed({key[0]: against.get(key) for key in primary[:-1]}),
+        outcome(named, above(0.95)),
+    ),
     "1. every rival, every start": (
-        "lowest: {1}, {2}, {0:.3g}".format(*lowest) if lowest else "", outcome(others.values(), above(0.95))),
+        "lowest: {1}, {2}, {0:.3g}".format(*lowest) if lowest else "",
+        outcome(others.values(), above(0.95)),
+    ),
     "2. the rotation with EMA, revival and k-means: within 5 % of the remedy": (
-        counted(beside), outcome([beside], within(0.05))),
-    "3. FSQ lower than STE from uniform": (counted(default), outcome([default], expects("lower"))),
-    "4. SimVQ with and without the rotation: within 10 %": (counted(simvq), outcome([simvq], within(0.10))),
+        ratio_with_n(beside),
+        outcome([beside], within(0.05)),
+    ),
+    "3. FSQ lower than STE from uniform": (ratio_with_n(default), outcome([default], expects("lower"))),
+    "4. SimVQ with and without the rotation: within 10 %": (ratio_with_n(simvq), outcome([simvq], within(0.10))),
     "5. exact and Hessian not lower than STE, k-means": (listed(truer), outcome(truer.values(), expects("higher"))),
     "6. uniform: more than twice the usage of STE": (listed(used), outcome(used.values(), above(2.0))),
-}  # fmt: skip
-report.glue_all("", {"beside": beside, "default": default, "simvq": simvq})
-report.glue_all("truer", truer)
-report.glue_all("used", used)
-report.glue_all("end-r", {key: study.mean(*key, "test_r") for key in study.members})
-report.glue_all("start-r", {key: study.mean(*key, "r", at=1) for key in study.members})
+}
+page.glue_all("", {"beside": beside, "default": default, "simvq": simvq})
+page.glue_all("truer", truer)
+page.glue_all("used", used)
+page.glue_all("end-r", {key: study.mean(*key, "test_r") for key in study.members})
+page.glue_all("start-r", {key: study.mean(*key, "r", at=1) for key in study.members})
 pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 
 # %% [markdown]

@@ -23,8 +23,8 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq import parameters
-from rotvq.chapters import PROFILES
+from rotvq.page import parameters
+from rotvq.runs.grids import PROFILES
 
 parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None), live_steps=(1, None))
 
@@ -34,14 +34,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rotvq import plots, report
-from rotvq.chapters import CHAPTERS, EMA, PAIR, Block
-from rotvq.comparisons import counted, expects, outcome, separated, title
-from rotvq.config import Config
-from rotvq.figures import MUTED, Figure, arms, glue, style
-from rotvq.stats import paired, ratio
-from rotvq.study import Study
-from rotvq.train import Training
+from rotvq.analysis.stats import paired, ratio
+from rotvq.analysis.study import Study
+from rotvq.analysis.wording import expects, outcome, ratio_with_n, separated, title
+from rotvq.page import page, plots
+from rotvq.page.figures import MUTED, Figure, arms, glue, style
+from rotvq.runs.grids import CHAPTERS, EMA, PAIR, Block
+from rotvq.training.config import Config
+from rotvq.training.train import Training
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -77,9 +77,10 @@ torch.set_num_threads(1)
 #    error is not.
 
 # %%
-runs = report.gather("17_balance_law", profile, records=records, engine=engine, device=device,
-                     steps=steps, seeds=seeds)  # fmt: skip
-report.cost(runs)
+runs = page.load_or_train(
+    "17_balance_law", profile, records=records, engine=engine, device=device, steps=steps, seeds=seeds
+)
+page.glue_cost(runs)
 block = CHAPTERS["17_balance_law"].blocks["decay"]
 (start,) = block.cells.values()
 decays = {
@@ -94,7 +95,7 @@ study.plan()
 # ## The law with its factors
 #
 # {doc}`05_balance_law` has the law for losses summed over coordinates. The networks are trained on means over elements,
-# and the decay enters through Adam. So the factors are derived again, from what `rotvq.train` adds up.
+# and the decay enters through Adam. So the factors are derived again, from what `rotvq.training.train` adds up.
 #
 # - *Reconstruction.* $L_{rec}$ is the mean square over pixels. The records hold
 #   $s_z=\sum\langle\partial L_{rec}/\partial z,z\rangle$ and $s_q=\sum\langle\partial L_{rec}/\partial z_q,q\rangle$,
@@ -145,13 +146,15 @@ def checked(arm: str) -> dict[str, float]:
     left = (at_z * z).sum() + 2 * config.gamma * pull / config.dim + config.weight_decay * (e + b)
     right = (at_q * seen.q).sum() + config.weight_decay * w
     errors = (sum(encoder) - left) / left, (decoder - right) / right
-    return {"largest relative error": max(abs(x.item()) for x in errors),
-            "⟨z, z − q⟩ / |z − q|²": (pull / error).item()}  # fmt: skip
+    return {
+        "largest relative error": max(abs(x.item()) for x in errors),
+        "⟨z, z − q⟩ / |z − q|²": (pull / error).item(),
+    }
 
 
 factors = pd.DataFrame({arm: checked(arm) for arm in PAIR}).T
 assert factors["largest relative error"].max() < 1e-6
-report.glue_all("", {"live-steps": f"{live_steps:,}"})
+page.glue_all("", {"live-steps": f"{live_steps:,}"})
 factors.map("{:.2g}".format)
 
 # %% [markdown]
@@ -198,11 +201,11 @@ for arm, values in batches.items():
         if len(values)
         else {}
     )
-    report.glue_all(
-        f"gap-{report.slug(arm)}",
+    page.glue_all(
+        f"gap-{page.slug(arm)}",
         {name: f"{numbers[name]:.3g}" if numbers else "–" for name in ("agree", "median", "most")},
     )
-report.glue_all("batches", {arm: f"{len(values):,}" for arm, values in batches.items()})
+page.glue_all("batches", {arm: f"{len(values):,}" for arm, values in batches.items()})
 
 # %% [markdown]
 # ```{glue:figure} fig-identity
@@ -237,11 +240,11 @@ for arm, cell in study.members:
     size[arm, cell] = ratio(late.tolist(), early.tolist())
     rows[cell, arm] = {
         "E|z|², first quarter": f"{early.mean():.3g}",
-        "last / first quarter": counted(size[arm, cell]),
+        "last / first quarter": ratio_with_n(size[arm, cell]),
         "|(E, b)|², start to end": f"{first.iloc[:, 0].mean():.3g} to {first.iloc[:, -1].mean():.3g}",
         "|W|², start to end": f"{last.iloc[:, 0].mean():.3g} to {last.iloc[:, -1].mean():.3g}",
     }
-report.glue_all("size", size)
+page.glue_all("size", size)
 pd.DataFrame.from_dict(rows, "index")
 
 # %% [markdown]
@@ -276,8 +279,11 @@ for (arm, cell), found in study.members.items():
     did = (first - last).iloc[:, -1] - (first - last).iloc[:, 0]
     rate = np.sign(slope.iloc[:, :-1].to_numpy()) == np.sign((first - last).diff(axis=1).iloc[:, 1:].to_numpy())
     same[arm, cell], went[arm, cell] = rate.mean(), did.mean() / flow.mean()
-    rows[cell, arm] = {"gradient flow": f"{flow.mean():.2g}", "Adam": f"{did.mean():.2g}",
-                       "steps in the same direction": f"{rate.mean():.0%}"}  # fmt: skip
+    rows[cell, arm] = {
+        "gradient flow": f"{flow.mean():.2g}",
+        "Adam": f"{did.mean():.2g}",
+        "steps in the same direction": f"{rate.mean():.0%}",
+    }
 pd.DataFrame.from_dict(rows, "index")
 
 # %% [markdown]
@@ -310,7 +316,7 @@ for (arm, cell), found in study.members.items():
 quotient = {
     key: (left / right).tolist() for key, (left, right, _) in sides.items() if study.cells[key[1]]["weight_decay"]
 }
-report.glue_all("quotient", {key: ", ".join(f"{x:.2g}" for x in values) for key, values in quotient.items()})
+page.glue_all("quotient", {key: ", ".join(f"{x:.2g}" for x in values) for key, values in quotient.items()})
 pd.DataFrame.from_dict(rows, "index")
 
 # %% [markdown]
@@ -338,12 +344,12 @@ if runs.published and all(quotient.get((arm, strongest)) for arm in PAIR):
 # %% tags=["hide-input"]
 metrics = ("test_quantisation_error", "test_relative_error", "test_mse")
 found = {metric: study.pairs(metric, against="STE") for metric in metrics}
-report.glue_all("", {"short": f"{study.last:,}"})
+page.glue_all("", {"short": f"{study.last:,}"})
 for metric, pairs in found.items():
-    report.glue_all(metric.removeprefix("test_").replace("_", "-"), pairs)
+    page.glue_all(metric.removeprefix("test_").replace("_", "-"), pairs)
 named = [(metric, f"decay {decay}") for decay in ("0", "0.001") for metric in metrics[:2]]
 primary = {(cell, title(metric)): found[metric].get(("rotation", cell)) for metric, cell in named}
-pd.DataFrame({"rotation / STE": {place: counted(pair) or "not run" for place, pair in primary.items()}})
+pd.DataFrame({"rotation / STE": {place: ratio_with_n(pair) or "not run" for place, pair in primary.items()}})
 
 # %% [markdown]
 # The exact test over three pairs cannot give less than $p=0.25$: these are intervals, without a verdict. All decays,
@@ -408,19 +414,31 @@ more = paired(*rises) if len(rises[0]) == len(rises[1]) > 0 else None
 shrunk, factors_of = size.get(("rotation", none)), quotient.get(("rotation", most), [None])
 absolute, relative = ([found[name].get(("rotation", cell)) for cell in study.cells] for name in metrics[:2])
 judged = {
-    **{f"1. {what}": (f"{(batches[arm] <= 1e-3).sum()} of {len(batches[arm])} batches agree", outcome(parts))
-       for what, arm, parts in (("rotation: the sums agree to 0.001", "rotation", batches["rotation"] <= 1e-3),
-                                ("STE: they do not", "STE", batches["STE"] > 1e-3))},
-    f"2. rotation, {none}: E|z|² falls": (counted(shrunk), outcome([shrunk], expects("lower"))),
+    **{
+        f"1. {what}": (f"{(batches[arm] <= 1e-3).sum()} of {len(batches[arm])} batches agree", outcome(parts))
+        for what, arm, parts in (
+            ("rotation: the sums agree to 0.001", "rotation", batches["rotation"] <= 1e-3),
+            ("STE: they do not", "STE", batches["STE"] > 1e-3),
+        )
+    },
+    f"2. rotation, {none}: E|z|² falls": (ratio_with_n(shrunk), outcome([shrunk], expects("lower"))),
     f"2. {none}: |W|² rises more than under STE": (
-        more and f"{more.mean:+.2g} ({more.low:.2g} to {more.high:.2g})", outcome([more], above_zero)),
+        more and f"{more.mean:+.2g} ({more.low:.2g} to {more.high:.2g})",
+        outcome([more], above_zero),
+    ),
     f"3. rotation, {most}: the two sides within a factor of 2": (
-        ", ".join(f"{x:.2g}" for x in factors_of if x), outcome(factors_of, lambda x: 0.5 <= x <= 2)),
+        ", ".join(f"{x:.2g}" for x in factors_of if x),
+        outcome(factors_of, lambda x: 0.5 <= x <= 2),
+    ),
     "4. absolute error lower at every decay": (
-        ", ".join(f"{pair.mean:.2g}" for pair in absolute if pair), outcome(absolute, expects("lower"))),
+        ", ".join(f"{pair.mean:.2g}" for pair in absolute if pair),
+        outcome(absolute, expects("lower")),
+    ),
     "4. relative error lower at no decay": (
-        ", ".join(f"{pair.mean:.2g}" for pair in relative if pair), outcome(relative, expects("higher"))),
-}  # fmt: skip
+        ", ".join(f"{pair.mean:.2g}" for pair in relative if pair),
+        outcome(relative, expects("higher")),
+    ),
+}
 pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"]).fillna("")
 
 # %% [markdown]

@@ -23,8 +23,8 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq import parameters
-from rotvq.chapters import PROFILES
+from rotvq.page import parameters
+from rotvq.runs.grids import PROFILES
 
 parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None), live_steps=(1, None))
 
@@ -36,12 +36,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rotvq import plots, report, stats
-from rotvq.chapters import CHAPTERS, CONFIRM, MAIN, PAIR, WARM, Block, stores_folder
-from rotvq.comparisons import expects, outcome, separated, times
-from rotvq.figures import MUTED, Figure, arms, glue, style
-from rotvq.images import FOLDS
-from rotvq.study import Study
+from rotvq.analysis import stats
+from rotvq.analysis.study import Study
+from rotvq.analysis.wording import expects, outcome, ratio_text, separated
+from rotvq.page import page, plots
+from rotvq.page.figures import MUTED, Figure, arms, glue, style
+from rotvq.runs.grids import CHAPTERS, CONFIRM, MAIN, PAIR, WARM, Block, stores_folder
+from rotvq.training.images import FOLDS
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -69,11 +70,12 @@ torch.set_num_threads(1)
 
 # %%
 grey = [Block(PAIR, MAIN | WARM), Block(PAIR, MAIN, CONFIRM)]
-runs = report.gather("18_photographs", profile, records=records, engine=engine, device=device,
-                     steps=steps, seeds=seeds, also=grey)  # fmt: skip
+runs = page.load_or_train(
+    "18_photographs", profile, records=records, engine=engine, device=device, steps=steps, seeds=seeds, also=grey
+)
 blocks = CHAPTERS["18_photographs"].blocks
 study, fashion = Study(runs, blocks["explore"], blocks["confirm"]), Study(runs, *grey)
-report.cost(runs)
+page.glue_cost(runs)
 glue("own-coverage", study.coverage)
 study.plan()
 
@@ -83,8 +85,10 @@ study.plan()
 
 # %% tags=["hide-input"]
 pictures = [" and ".join(path.split("/")[-1].split(".")[0].replace("_", " ") for path in pair) for pair in FOLDS]
-pd.DataFrame({"tested on": pictures, "seeds": [f"{k} and {100 + k}, {105 + k}" for k in range(5)]},
-             index=pd.RangeIndex(5, name="fold"))  # fmt: skip
+pd.DataFrame(
+    {"tested on": pictures, "seeds": [f"{k} and {100 + k}, {105 + k}" for k in range(5)]},
+    index=pd.RangeIndex(5, name="fold"),
+)
 
 # %% [markdown]
 # ## Test error
@@ -92,8 +96,8 @@ pd.DataFrame({"tested on": pictures, "seeds": [f"{k} and {100 + k}, {105 + k}" f
 # Means over the seeds that explore, and the ratio rotation / STE on both sets of seeds:
 
 # %% tags=["hide-input"]
-report.glue_all("explored", study.pairs(against="STE"))
-report.glue_all("confirmed", study.pairs(against="STE", fresh=True))
+page.glue_all("explored", study.pairs(against="STE"))
+page.glue_all("confirmed", study.pairs(against="STE", fresh=True))
 glue("fig-primary", plots.dots(study, against="STE"))
 study.table(against="STE")
 
@@ -139,8 +143,8 @@ rounded = pd.read_csv(rounding, comment="#", index_col="id").test_mse if roundin
 before = {c.seed: rounded[c.id] for c in study.members.get(("rotation", "k-means"), []) if c.id in rounded}
 before = {seed: mse for seed, mse in before.items() if seed in ratio.index}
 before = stats.ratio([*before.values()], [ste[seed] for seed in before]) if before else None
-report.glue_all("before", {"k-means": before, "p": f"{before.p:.3f}" if before else "not run"})
-report.glue_all("by-fold", {cell: times(pair) or "not run" for cell, pair in by_fold.items()})
+page.glue_all("before", {"k-means": before, "p": f"{before.p:.3f}" if before else "not run"})
+page.glue_all("by-fold", {cell: ratio_text(pair) or "not run" for cell, pair in by_fold.items()})
 verdicts
 
 # %% [markdown]
@@ -168,9 +172,9 @@ if runs.published:
 # The runs of {doc}`10_ste_vs_rotation`, with the same code, the same steps and the same seeds:
 
 # %% tags=["hide-input"]
-report.glue_all("grey-explored", fashion.pairs(against="STE"))
+page.glue_all("grey-explored", fashion.pairs(against="STE"))
 grey_fresh = fashion.pairs(against="STE", fresh=True)
-report.glue_all("grey-confirmed", grey_fresh)
+page.glue_all("grey-confirmed", grey_fresh)
 fashion.table(against="STE")
 
 # %% [markdown]
@@ -198,8 +202,9 @@ if runs.published:
 # %% tags=["hide-input"]
 styles, panels, ratios = arms(PAIR), [], {}
 for cell in study.cells:
-    values = {arm: pd.concat([study.values(arm, cell, "test_mse", fresh=fresh) for fresh in (False, True)])
-              for arm in PAIR}  # fmt: skip
+    values = {
+        arm: pd.concat([study.values(arm, cell, "test_mse", fresh=fresh) for fresh in (False, True)]) for arm in PAIR
+    }
     common = values["STE"].index.intersection(values["rotation"].index)
     if len(common) == 0:
         continue
@@ -219,8 +224,12 @@ for cell in study.cells:
     ax.set(title=f"{cell}: test MSE", xlim=(-0.5, 4.5))
     ax.legend()
     panels.append(fig)
-folds = pd.DataFrame({cell: {name: ", ".join(f"{value:.2f}" for value in by_seed) for name, by_seed in found.items()}
-                      for cell, found in ratios.items()})  # fmt: skip
+folds = pd.DataFrame(
+    {
+        cell: {name: ", ".join(f"{value:.2f}" for value in by_seed) for name, by_seed in found.items()}
+        for cell, found in ratios.items()
+    }
+)
 if panels:
     glue("fig-folds", Figure(panels, alt=f"Test MSE of STE and rotation by fold. Ratios by fold: {folds.to_dict()}."))
 folds
@@ -238,7 +247,7 @@ folds
 # %% tags=["hide-input"]
 inside = ["test_z_squared", "test_quantisation_error", "test_relative_error", "test_usage", "test_perplexity"]
 glue("fig-inside", plots.curves(study, ["test_mse", "r", "theta_deg", "perplexity", "relative_error"]))
-report.glue_all("use", study.pairs("test_usage", against="STE"))
+page.glue_all("use", study.pairs("test_usage", against="STE"))
 study.ratios(inside, against="STE")
 
 # %% [markdown]
@@ -272,8 +281,10 @@ if runs.published:
 # and a part of the steps: an illustration, and no result.
 
 # %% tags=["hide-input"]
-report.glue_all("", {"live-steps": live_steps})
-glue("fig-images", report.look(PAIR, steps=live_steps, device=device, source="photographs", init="kmeans"))
+page.glue_all("", {"live-steps": live_steps})
+glue(
+    "fig-images", page.show_reconstructions(PAIR, steps=live_steps, device=device, source="photographs", init="kmeans")
+)
 
 # %% [markdown]
 # ```{glue:figure} fig-images
@@ -293,7 +304,7 @@ sides = {"uniform 1/K": "lower", "k-means": "higher", "k-means after warm-up": "
 
 
 def listed(pairs) -> str:
-    return "; ".join(f"{name} {times(pair)}" for name, pair in pairs.items() if pair)
+    return "; ".join(f"{name} {ratio_text(pair)}" for name, pair in pairs.items() if pair)
 
 
 def signs(fresh: bool, cells) -> tuple[str, str]:
@@ -305,7 +316,7 @@ def signs(fresh: bool, cells) -> tuple[str, str]:
 def size(fresh: bool) -> tuple[str, str]:
     """Whether the mean of Fashion-MNIST lies outside the interval of the photographs, from uniform."""
     here, there = (one.pair("rotation", "uniform 1/K", against="STE", fresh=fresh) for one in (study, fashion))
-    said = f"{times(here)} here, {there.mean:.3g} there" if here and there else ""
+    said = f"{ratio_text(here)} here, {there.mean:.3g} there" if here and there else ""
     return said, outcome([here and there and not here.low <= there.mean <= here.high])
 
 
@@ -354,7 +365,7 @@ for name, logs in (("", ste), ("ratio", rotation - ste)):
     groups = logs.groupby(logs.index % 5)
     spreads[f"{name} within"] = math.exp(math.sqrt(groups.var().mean()))
     spreads[f"{name} between"] = math.exp(groups.mean().std())
-report.glue_all("", spreads)
+page.glue_all("", spreads)
 if runs.published:
     words = [word for _, word in judged.values()]
     assert words == ["held", "held", "held", "wrong", "held", "held", "held"]

@@ -20,8 +20,8 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq import parameters
-from rotvq.chapters import PROFILES
+from rotvq.page import parameters
+from rotvq.runs.grids import PROFILES
 
 parameters.check(globals(), profile=PROFILES)
 
@@ -34,27 +34,31 @@ from statistics import median
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from rotvq import plots, report, stats
-from rotvq.advice import Entry, Table, advice, known, widened
-from rotvq.chapters import CHAPTERS, FEW, LADDER, MAIN, PAIR, WARM, Block, kmeans, stores_folder
-from rotvq.comparisons import counted, separated
-from rotvq.config import FIELDS, Config
-from rotvq.evidence.paper import TABLES
-from rotvq.figures import WIDTH, Figure, glue, style
-from rotvq.start import build
-from rotvq.study import FRESH, Study
+from book.ledger.evidence.paper import TABLES
+from rotvq.analysis import stats
+from rotvq.analysis.study import FRESH, Study
+from rotvq.analysis.wording import ratio_with_n, separated
+from rotvq.page import page, plots
+from rotvq.page.figures import WIDTH, Figure, glue, style
+from rotvq.page.recommend import Entry, Table, advice, known, widened
+from rotvq.runs.grids import CHAPTERS, FEW, LADDER, MAIN, PAIR, WARM, Block, kmeans, stores_folder
+from rotvq.training.config import FIELDS, Config
+from rotvq.training.start import build
 
 plt.rcParams.update(style())
 
 HOME = "10_ste_vs_rotation"
 others = [block for name, chapter in CHAPTERS.items() if name != HOME for block in chapter.blocks.values()]
-runs = report.gather(HOME, profile, records=records, engine=engine, device=device,
-                     also=[] if profile == "smoke" else others)  # fmt: skip
-report.cost(runs)
+runs = page.load_or_train(
+    HOME, profile, records=records, engine=engine, device=device, also=[] if profile == "smoke" else others
+)
+page.glue_cost(runs)
 
 # %% tags=["hide-input"]
-EMA = {f"EMA {decay:g}, counts from {count:g}": {"update": "ema", "decay": decay, "initial_count": count}
-       for decay, count in ((0.99, 1.0), (0.99, 0.0), (0.8, 0.0))}  # fmt: skip
+EMA = {
+    f"EMA {decay:g}, counts from {count:g}": {"update": "ema", "decay": decay, "initial_count": count}
+    for decay, count in ((0.99, 1.0), (0.99, 0.0), (0.8, 0.0))
+}
 REVIVAL = {"revival": "unused"}
 PLAIN = "gradient, Adam"
 SETTINGS = {  # what else is set: the fields, the chapter that ran them
@@ -69,10 +73,9 @@ SETTINGS = {  # what else is set: the fields, the chapter that ran them
     "K = 2048": ({"codebook_size": 2048}, "15_codebook"),
     "d = 8": ({"dim": 8}, "15_codebook"),
     "8,000 steps": ({"steps": 8000}, HOME),
-    "EMA, weight decay 0.001, 4,000 steps": (
-        {"update": "ema", "weight_decay": 1e-3, "steps": 4000}, "17_balance_law"),
+    "EMA, weight decay 0.001, 4,000 steps": ({"update": "ema", "weight_decay": 1e-3, "steps": 4000}, "17_balance_law"),
     "colour photographs": ({"data": "photographs"}, "18_photographs"),
-}  # fmt: skip
+}
 NORMAL, SIMVQ = {"init": "normal"}, {"quantizer": "simvq", "init": "normal"}
 STARTS = {  # how the codes start: the fields, the chapter
     **{name: (fields, HOME) for name, fields in (MAIN | WARM | kmeans(0.01, 0.1, 10)).items()},
@@ -103,19 +106,21 @@ def plain(start: str, **where):
 # %% tags=["hide-input"]
 parts = Study(runs, Block(PAIR | LADDER, MAIN | WARM))
 main = {start: plain(start) for start in COLUMNS}
-report.glue_all("main", {start: entry.pair for start, entry in main.items()})
-report.glue_all("seeds", {start: entry.seeds for start, entry in main.items()})
-report.glue_all("photographs", {start: known(study, f"colour photographs, {start}").pair for start in MAIN})
-report.glue_all("ema", {start: known(study, f"EMA 0.99, counts from 1, {start}").pair for start in COLUMNS})
+page.glue_all("main", {start: entry.pair for start, entry in main.items()})
+page.glue_all("seeds", {start: entry.seeds for start, entry in main.items()})
+page.glue_all("photographs", {start: known(study, f"colour photographs, {start}").pair for start in MAIN})
+page.glue_all("ema", {start: known(study, f"EMA 0.99, counts from 1, {start}").pair for start in COLUMNS})
 ladder = {(arm, start): known(parts, start, arm=arm).pair for arm in ("r I", "R") for start in MAIN}
-report.glue_all("part", ladder)
+page.glue_all("part", ladder)
 starts = Study(runs, Block(PAIR, CHAPTERS[HOME].blocks["explore"].cells))
 remedies = CHAPTERS["16_rivals"].blocks["rivals"].arms
 remedies = {arm: remedies[arm] for arm in ("STE, EMA, revival", "rotation, EMA, revival")}
 rival = Study(runs, Block(PAIR, CHAPTERS[HOME].blocks["explore"].cells), Block(remedies, MAIN))
 best = {arm: place for arm, (_, place) in rival.best("validation_mse").items()}
-suited = {arm: rival.pair(arm, best[arm], against=("STE", best["STE"])) if arm in best and "STE" in best else None
-          for arm in ("rotation", *remedies)}  # fmt: skip
+suited = {
+    arm: rival.pair(arm, best[arm], against=("STE", best["STE"])) if arm in best and "STE" in best else None
+    for arm in ("rotation", *remedies)
+}
 
 
 def confirmed(start: str):
@@ -130,13 +135,13 @@ def confirmed(start: str):
 
 own_gamma = {start: confirmed(start) for start in MAIN}
 both = {start: known(study, f"EMA and revival, {start}") for start in MAIN}
-report.glue_all("own-γ", {start: entry.pair for start, entry in own_gamma.items()})
-report.glue_all("both", {start: entry.pair for start, entry in both.items()})
-report.glue_all("own-seeds", {start: entry.seeds for start, entry in own_gamma.items()})
-report.glue_all("both-seeds", {start: entry.seeds for start, entry in both.items()})
-report.glue_all("best-start", {arm: best.get(arm, "not run") for arm in (*PAIR, *remedies)})
-report.glue_all("best", suited)
-report.glue_all("", {"short": f"{starts.last:,}"})
+page.glue_all("own-γ", {start: entry.pair for start, entry in own_gamma.items()})
+page.glue_all("both", {start: entry.pair for start, entry in both.items()})
+page.glue_all("own-seeds", {start: entry.seeds for start, entry in own_gamma.items()})
+page.glue_all("both-seeds", {start: entry.seeds for start, entry in both.items()})
+page.glue_all("best-start", {arm: best.get(arm, "not run") for arm in (*PAIR, *remedies)})
+page.glue_all("best", suited)
+page.glue_all("", {"short": f"{starts.last:,}"})
 
 # %% [markdown]
 # All numbers are changes of test MSE under the rotation, relative to STE from the same start with the same seed, at
@@ -257,13 +262,16 @@ by_setting["own γ"] |= {start: entry for start, entry in own_gamma.items() if e
 unrun = [what for what, row in by_setting.items() if not any(entry.pair for entry in row.values())]
 by_setting = {what: row for what, row in by_setting.items() if what not in unrun}
 what_else = Table(list(COLUMNS), by_setting, {what: SETTINGS.get(what, ({}, "12_gamma"))[1] for what in by_setting})
-words = {part: [entry.word for (_, start), entry in what_else.named().items() if (start == "uniform 1/K") == short]
-         for part, short in (("short", True), ("fitted", False))}  # fmt: skip
+words = {
+    part: [entry.word for (_, start), entry in what_else.named().items() if (start == "uniform 1/K") == short]
+    for part, short in (("short", True), ("fitted", False))
+}
 for part, found in words.items():
-    report.glue_all(part, {"all": len(found)} | {arm: found.count(f"use {arm}") for arm in ("the rotation", "STE")})
+    page.glue_all(part, {"all": len(found)} | {arm: found.count(f"use {arm}") for arm in ("the rotation", "STE")})
 if runs.published:
-    (exception,) = [key for key, entry in what_else.named().items()
-                    if key[1] != "uniform 1/K" and entry.word == "use the rotation"]  # fmt: skip
+    (exception,) = [
+        key for key, entry in what_else.named().items() if key[1] != "uniform 1/K" and entry.word == "use the rotation"
+    ]
     assert exception == ("revival of unused codes", "k-means")
 what_else
 
@@ -299,14 +307,17 @@ full = {of: sum(by_seed(of, "validation_mse")) for of, found in groups.items() i
 order = sorted((of for of, error in full.items() if not math.isnan(error)), key=full.get)
 lowest = order[:8]
 rank = next((place for place, of in enumerate(order, 1) if of.estimator == "rotation" and of.quantizer == "vq"), "none")
-report.glue_all("", {"ranked": len(full), "rank": rank, "codes": base.codebook_size, "dimension": base.dim})
+page.glue_all("", {"ranked": len(full), "rank": rank, "codes": base.codebook_size, "dimension": base.dim})
 
 
 def named(of: Config) -> str:
     """What a setting sets: the fields that differ from the defaults."""
     fixed = {"seed", "init_latents", "data", "steps", *SPENT}
-    sets = [f"{name} {getattr(of, name)}" for name in FIELDS if name not in fixed and name != "estimator"
-            and getattr(of, name) != getattr(Config(), name)]  # fmt: skip
+    sets = [
+        f"{name} {getattr(of, name)}"
+        for name in FIELDS
+        if name not in fixed and name != "estimator" and getattr(of, name) != getattr(Config(), name)
+    ]
     return ", ".join([of.estimator] * (of.quantizer in ("vq", "simvq")) + sets)
 
 
@@ -314,8 +325,11 @@ rows = {}
 for of in lowest:
     against = replace(base, seed=0)
     pair = stats.ratio(by_seed(of, "test_mse"), by_seed(against, "test_mse")) if against in full else None
-    rows[named(of)] = {"test MSE": f"{sum(by_seed(of, 'test_mse')) / len(FEW):.5f}", "to STE, k-means": counted(pair),
-                       "perplexity": f"{sum(by_seed(of, 'test_perplexity')) / len(FEW):.0f}"}  # fmt: skip
+    rows[named(of)] = {
+        "test MSE": f"{sum(by_seed(of, 'test_mse')) / len(FEW):.5f}",
+        "to STE, k-means": ratio_with_n(pair),
+        "perplexity": f"{sum(by_seed(of, 'test_perplexity')) / len(FEW):.0f}",
+    }
 pd.DataFrame.from_dict(rows, "index")
 
 # %% [markdown]
@@ -327,8 +341,10 @@ pd.DataFrame.from_dict(rows, "index")
 # ## The effect over $r_0$ and time
 
 # %% tags=["hide-input"]
-mapped = sorted((name for name in [*among(STARTS), *among(SCALED)] if "revival" not in name and "SimVQ" not in name
-                 and name in r0), key=r0.get)  # fmt: skip
+mapped = sorted(
+    (name for name in [*among(STARTS), *among(SCALED)] if "revival" not in name and "SimVQ" not in name and name in r0),
+    key=r0.get,
+)
 long = Study(runs, Block(PAIR, {name: fields | {"steps": 8000} for name, fields in MAIN.items()}))
 time = {}
 for name in mapped:
@@ -340,16 +356,18 @@ if time:
     fig, ax = plt.subplots(figsize=(WIDTH, 0.8 + 0.42 * len(time)), layout="constrained")
     plots.heatmap(ax, time)
     ax.set(xlabel="step")
-    said = "; ".join(f"{name}, step {step}: {pair.mean:.2f}"
-                     for name, row in time.items() for step, pair in row.items() if pair)  # fmt: skip
+    said = "; ".join(
+        f"{name}, step {step}: {pair.mean:.2f}" for name, row in time.items() for step, pair in row.items() if pair
+    )
     glue("fig-map", Figure(fig, alt=f"Test MSE, rotation / STE, by start, ordered by r0, and step. {said}."))
 fitted = [name for name in ("k-means", "k-means after warm-up") if name in r0]
 angle = {name: study.mean("STE", name, "theta_deg", at=1) for name in fitted}
-report.glue_all("angle", angle)
-report.glue_all("r0", {name: f"{r0[name]:.2f}" for name in angle})
-turned = [name for name, row in time.items()
-          if {"lower", "higher"} <= {separated(pair) for pair in row.values() if pair}]  # fmt: skip
-report.glue_all("", {"turned": len(turned), "turned-which": ", ".join(turned) or "none", "mapped": len(time)})
+page.glue_all("angle", angle)
+page.glue_all("r0", {name: f"{r0[name]:.2f}" for name in angle})
+turned = [
+    name for name, row in time.items() if {"lower", "higher"} <= {separated(pair) for pair in row.values() if pair}
+]
+page.glue_all("", {"turned": len(turned), "turned-which": ", ".join(turned) or "none", "mapped": len(time)})
 
 # %% [markdown]
 # ```{glue:figure} fig-map
@@ -374,14 +392,22 @@ report.glue_all("", {"turned": len(turned), "turned-which": ", ".join(turned) or
 # numbers.
 
 # %% tags=["hide-input"]
-EFFECTS = {"rI": ("r I", "STE"), "R": ("R", "STE"), "weight": ("STE, γ / mean(r)", "STE"),
-           "gain with turn": ("rotation", "R"), "turn with gain": ("rotation", "r I")}  # fmt: skip
-mechanism = {(name, start): known(parts, start, arm=arm, against=against)
-             for name, (arm, against) in EFFECTS.items() for start in COLUMNS}  # fmt: skip
-report.glue_all("how", {key: entry.pair for key, entry in mechanism.items()})
-report.glue_all("how-seeds", {start: mechanism["rI", start].seeds for start in MAIN})
+EFFECTS = {
+    "rI": ("r I", "STE"),
+    "R": ("R", "STE"),
+    "weight": ("STE, γ / mean(r)", "STE"),
+    "gain with turn": ("rotation", "R"),
+    "turn with gain": ("rotation", "r I"),
+}
+mechanism = {
+    (name, start): known(parts, start, arm=arm, against=against)
+    for name, (arm, against) in EFFECTS.items()
+    for start in COLUMNS
+}
+page.glue_all("how", {key: entry.pair for key, entry in mechanism.items()})
+page.glue_all("how-seeds", {start: mechanism["rI", start].seeds for start in MAIN})
 fixed = {start: known(study, f"|z| fixed by a LayerNorm, {start}").pair for start in MAIN}
-report.glue_all("fixed", fixed)
+page.glue_all("fixed", fixed)
 
 # %% [markdown]
 # - *From short codes* (uniform, {glue:text}`how-seeds-uniform-1-k`), relative to STE: the gain alone, $rI$,
@@ -408,12 +434,17 @@ if runs.published and all(mechanism[name, start].pair for name in EFFECTS for st
     alone = {start: {name: ratio[name, start] for name in ("rI", "R")} for start in MAIN}
     together = {start: known(parts, start).pair for start in MAIN}
     assert {name: separated(pair) for name, pair in alone["uniform 1/K"].items()} == {
-        "rI": "not separated", "R": "lower"}  # fmt: skip
+        "rI": "not separated",
+        "R": "lower",
+    }
     assert together["uniform 1/K"].high < math.prod(pair.mean for pair in alone["uniform 1/K"].values())
     assert all(separated(pair) == "lower" for pair in alone["k-means"].values())
     assert separated(together["k-means"]) == "higher"
-    assert all(abs(math.log(pair.mean)) < 0.25 * abs(math.log(starts.pair("rotation", start, against="STE").mean))
-               for start, pair in fixed.items() if pair)  # fmt: skip
+    assert all(
+        abs(math.log(pair.mean)) < 0.25 * abs(math.log(starts.pair("rotation", start, against="STE").mean))
+        for start, pair in fixed.items()
+        if pair
+    )
     late = "k-means after warm-up"
     assert mechanism["R", late].pair.low > 2 and advice(mechanism["rI", late].pair) == "no difference seen"
 
@@ -428,8 +459,13 @@ if runs.published and all(mechanism[name, start].pair for name in EFFECTS for st
 PUBLIC = {name: (tables[0][2], tables[1][2]) for name, tables in TABLES.items()}  # the paper's validation losses
 VQGAN = [name for name in PUBLIC if name[0] in "23"]
 SPHERE = [name for name in PUBLIC if name[0] in "45"]
-report.glue_all("paper", {name: "{:.3f} under STE, {:.3f} under the rotation".format(*PUBLIC[name]) for name in
-                          ("1 Euclid 1024", "1 Euclid 8192", "1 cosine 1024", "1 cosine 8192")})  # fmt: skip
+page.glue_all(
+    "paper",
+    {
+        name: "{:.3f} under STE, {:.3f} under the rotation".format(*PUBLIC[name])
+        for name in ("1 Euclid 1024", "1 Euclid 8192", "1 cosine 1024", "1 cosine 8192")
+    },
+)
 for group, names in {"vqgan": VQGAN, "sphere": SPHERE}.items():
     change = sorted(100 * (rotation / ste - 1) for ste, rotation in (PUBLIC[name] for name in names))
     glue(f"paper-{group}", f"{change[-1]:+.0f} to {change[0]:+.0f} %".replace("-", "−"))
@@ -466,11 +502,13 @@ def fit(said: str, pair) -> str:
     return "agrees" if found == said else "not settled" if found == "not separated" else "disagrees"
 
 
-report.glue_all("ours", {name: pair for name, (_, pair) in reports.items()})
-report.glue_all("fit", {name: fit(*both) for name, both in reports.items()})
+page.glue_all("ours", {name: pair for name, (_, pair) in reports.items()})
+page.glue_all("fit", {name: fit(*both) for name, both in reports.items()})
 glue("reports", len(reports))
-report.glue_all("fits", {word: sum(fit(*both) == word for both in reports.values())
-                         for word in ("agrees", "disagrees", "not settled")})  # fmt: skip
+page.glue_all(
+    "fits",
+    {word: sum(fit(*both) == word for both in reports.values()) for word in ("agrees", "disagrees", "not settled")},
+)
 
 # %% [markdown]
 # ```{list-table}
@@ -560,18 +598,30 @@ entries = {what: entry for table in (by_start, what_else) for what, entry in tab
 settled = {what: entry for what, entry in entries.items() if entry.word.startswith("use")}
 wide = {what: advice(widened(entry.pair, len(entries))) for what, entry in entries.items()}
 single = among(cells)
-both_errors = {name: [compared(study, "rotation", name, metric, against="STE") for metric in
-                      ("test_mse", "test_quantisation_error", "test_relative_error")] for name in single}  # fmt: skip
+both_errors = {
+    name: [
+        compared(study, "rotation", name, metric, against="STE")
+        for metric in ("test_mse", "test_quantisation_error", "test_relative_error")
+    ]
+    for name in single
+}
 both_errors = {name: found for name, found in both_errors.items() if all(found)}
 worse = [name for name, (mse, *_) in both_errors.items() if separated(mse) == "higher"]
 praised = [name for name in worse if separated(both_errors[name][1]) == "lower"]
 warned = [name for name in worse if separated(both_errors[name][2]) == "higher"]
 
-twice = {start: [starts.pair("rotation", start, against="STE", fresh=fresh) if fresh is False else
-                 study.pair("rotation", start, against="STE", fresh=True) for fresh in (False, True)]
-         for start in COLUMNS if ("rotation", start) in study.members}  # fmt: skip
+twice = {
+    start: [
+        starts.pair("rotation", start, against="STE", fresh=fresh)
+        if fresh is False
+        else study.pair("rotation", start, against="STE", fresh=True)
+        for fresh in (False, True)
+    ]
+    for start in COLUMNS
+    if ("rotation", start) in study.members
+}
 twice = {start: pairs for start, pairs in twice.items() if all(pairs)}
-report.glue_all("explored", {start: pairs[0] for start, pairs in twice.items()})
+page.glue_all("explored", {start: pairs[0] for start, pairs in twice.items()})
 inside = [start for start, (first, second) in twice.items() if first.low <= second.mean <= first.high]
 
 
@@ -580,8 +630,9 @@ def gain_of_pairing(name: str) -> float:
     logs = [[math.log(x) for x in study.values(arm, name, "test_mse").dropna()] for arm in PAIR]
     spread = [stats.paired(xs, [0.0] * len(xs)) for xs in logs]
     apart = math.hypot(*(s.high - s.mean for s in spread))
-    return apart / math.log(study.pair("rotation", name, against="STE").high
-                            / study.pair("rotation", name, against="STE").mean)  # fmt: skip
+    return apart / math.log(
+        study.pair("rotation", name, against="STE").high / study.pair("rotation", name, against="STE").mean
+    )
 
 
 def rounded(runs) -> dict[str, object]:
@@ -608,10 +659,13 @@ def rounded(runs) -> dict[str, object]:
                 pairs.append([stats.ratio([mse[a] for a, _ in both], ste) for mse in (before, now)])
     percent = lambda x: f"{100 * (math.exp(x) - 1):.1f} %"  # noqa: E731
     return {
-        "runs": len(found), "change": percent(median(changes)), "seeds": percent(median(seeds)), "pairs": len(pairs),
+        "runs": len(found),
+        "change": percent(median(changes)),
+        "seeds": percent(median(seeds)),
+        "pairs": len(pairs),
         "moved": percent(median(abs(math.log(new.mean / old.mean)) for old, new in pairs)),
         "turned": sum(separated(old) != separated(new) for old, new in pairs),
-    }  # fmt: skip
+    }
 
 
 pairing = [gain_of_pairing(name) for name, found in both_errors.items() if found[0].n > 2 and not found[0].diverged]
@@ -621,32 +675,49 @@ counts = {"from 1": EMA["EMA 0.99, counts from 1"], "from 0": EMA["EMA 0.99, cou
 counted_from = Study(runs, Block(PAIR, MAIN), Block(counts, {name: PAIR[name] | MAIN["uniform 1/K"] for name in PAIR}))
 about = Study(runs, Block(PAIR, MAIN), CHAPTERS["11_initialisation"].blocks["centre"], Block(PAIR, kmeans(10)))
 tokens = runs.final.test_usage_tokens.dropna()
-report.glue_all("", {
-    "weights": f"{sum(p.numel() for p in model.parameters()):,}",
-    "entries": len(entries), "settled": len(settled), "by-chance": 0.05 * len(entries),
-    "kept": sum(wide[what] == entry.word for what, entry in settled.items()),
-    "worse": len(worse), "praised": len(praised), "warned": len(warned),
-    "twice": len(twice), "inside": len(inside),
-    "pairing": median(pairing) if pairing else math.nan,
-    "moved": f"{100 * (math.exp(max(moved)) - 1):.1f} %" if moved else "not run",
-    "tokens": f"{int(tokens.max()):,}", "batch-tokens": f"{int(runs.trace.usage_tokens.max()):,}",
-    "verified": f"{int((runs.final.status == 'verified').sum()):,}", "total": f"{len(runs.final):,}",
-    "unrun": f"{len(runs.planned) - len(runs.shown):,}",
-})  # fmt: skip
-report.glue_all("tuned", tunings)
-report.glue_all("ran", {name: ", ".join(f"{x:g}" for x in ran(name, "k-means")) or "none" for name in GRIDS})
-report.glue_all("late", {start: known(study, f"8,000 steps, {start}").pair for start in MAIN})
-report.glue_all("counts", {
-    name: compared(counted_from, "from 0", name, "test_usage", against="from 1") for name in PAIR})  # fmt: skip
-report.glue_all("about", {start: compared(about, "rotation about 10", start, against="STE") for start in
-                          ("uniform 1/K", "k-means × 10")})  # fmt: skip
-report.glue_all("size", {name: known(study, name).pair for name in (
-    f"{size}, {start}" for size in ("K = 64", "K = 2048", "d = 8") for start in MAIN)})  # fmt: skip
-report.glue_all("perplexity", {start: compared(study, "rotation", start, "test_perplexity", against="STE")
-                               for start in COLUMNS})  # fmt: skip
-report.glue_all("rounded", rounded(runs))
+page.glue_all(
+    "",
+    {
+        "weights": f"{sum(p.numel() for p in model.parameters()):,}",
+        "entries": len(entries),
+        "settled": len(settled),
+        "by-chance": 0.05 * len(entries),
+        "kept": sum(wide[what] == entry.word for what, entry in settled.items()),
+        "worse": len(worse),
+        "praised": len(praised),
+        "warned": len(warned),
+        "twice": len(twice),
+        "inside": len(inside),
+        "pairing": median(pairing) if pairing else math.nan,
+        "moved": f"{100 * (math.exp(max(moved)) - 1):.1f} %" if moved else "not run",
+        "tokens": f"{int(tokens.max()):,}",
+        "batch-tokens": f"{int(runs.trace.usage_tokens.max()):,}",
+        "verified": f"{int((runs.final.status == 'verified').sum()):,}",
+        "total": f"{len(runs.final):,}",
+        "unrun": f"{len(runs.planned) - len(runs.shown):,}",
+    },
+)
+page.glue_all("tuned", tunings)
+page.glue_all("ran", {name: ", ".join(f"{x:g}" for x in ran(name, "k-means")) or "none" for name in GRIDS})
+page.glue_all("late", {start: known(study, f"8,000 steps, {start}").pair for start in MAIN})
+page.glue_all("counts", {name: compared(counted_from, "from 0", name, "test_usage", against="from 1") for name in PAIR})
+page.glue_all(
+    "about",
+    {start: compared(about, "rotation about 10", start, against="STE") for start in ("uniform 1/K", "k-means × 10")},
+)
+page.glue_all(
+    "size",
+    {
+        name: known(study, name).pair
+        for name in (f"{size}, {start}" for size in ("K = 64", "K = 2048", "d = 8") for start in MAIN)
+    },
+)
+page.glue_all(
+    "perplexity", {start: compared(study, "rotation", start, "test_perplexity", against="STE") for start in COLUMNS}
+)
+page.glue_all("rounded", rounded(runs))
 remedy = ("STE, EMA, revival", "k-means")
-report.glue_all("remedy", {start: rival.pair("rotation", start, against=remedy) for start in MAIN})
+page.glue_all("remedy", {start: rival.pair("rotation", start, against=remedy) for start in MAIN})
 
 # %% [markdown]
 # What a reviewer would object, and what there is to say: a figure, a control, or an admission.

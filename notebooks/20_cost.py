@@ -26,8 +26,8 @@ bandwidth: float = 0.0  # of the memory, GB/s: adds the time that reading and wr
 records: str = ""  # folder of the records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq import parameters
-from rotvq.chapters import PROFILES
+from rotvq.page import parameters
+from rotvq.runs.grids import PROFILES
 
 parameters.check(globals(), profile=PROFILES, dtype=("float32", "bfloat16"), bandwidth=(0, None))
 
@@ -41,11 +41,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from rotvq import benchmark, provenance
-from rotvq.chapters import stores_folder
-from rotvq.estimators import ESTIMATORS
-from rotvq.figures import INK, MUTED, Arm, Figure, glue, style, used
-from rotvq.timing import ratio
+from book.bench import step as step_bench
+from book.bench.timing import ratio
+from rotvq.page.figures import INK, MUTED, Arm, Figure, glue, style, used
+from rotvq.quantizers.estimators import ESTIMATORS
+from rotvq.runs import provenance
+from rotvq.runs.grids import stores_folder
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -74,8 +75,8 @@ LOOK = {
 #
 # **Others.** vector-quantize-pytorch ("vqp") as it comes, with and without the rotation. The paper's operator
 # {cite}`fifty2025rotation`, the $d \times d$ form of the rotation, and the quantiser of VQGAN
-# {cite}`esser2021taming` are on no registry. They are written anew from their descriptions, in `tests/peers`. Equality
-# with the originals is not claimed.
+# {cite}`esser2021taming` are on no registry. They are written anew from their descriptions, in
+# `book/bench/peers`. Equality with the originals is not claimed.
 #
 # **Turns.** All arms of a cell take turns in one process, each time with another one first. A ratio is formed within a
 # turn. The tables show the median of the ratios, with the quartiles in parentheses. Before that each arm runs once.
@@ -89,10 +90,10 @@ LOOK = {
 # 4 GB the arm is not run.
 
 # %% tags=["hide-input"]
-cells = benchmark.cells(profile, device, dtype)
+cells = step_bench.cells(profile, device, dtype)
 turns = {"smoke": (3, 0.0), "standard": (5, 10.0), "full": (20, 40.0)}[profile]
 folder = Path(records) if records else stores_folder() / "20_cost"
-found = dict(benchmark.run(cells, folder, *turns))
+found = dict(step_bench.run(cells, folder, *turns))
 used(found)
 
 
@@ -184,10 +185,13 @@ glue("floor-is", "the C++ kernel" if set(step.base) == {"floor"} else bare)
 # %% tags=["hide-input"]
 own = table(step, as_ratio, ["product", "rotvq", "rotvq_compiled", "rotvq_ema"])
 kernel = table(step, lambda rows: "" if rows.empty or rows.ms.isna().all() else rows.iloc[0], ["floor"])["floor"]
-floors = pd.DataFrame({
-    "floor, ms": ["" if isinstance(row, str) else f"{row.ms:,.1f}" for row in kernel],
-    "GFLOP/s": ["" if isinstance(row, str) else f"{2e-6 * row.N * row.d * row.K / row.ms:.0f}" for row in kernel],
-}, index=kernel.index)  # fmt: skip
+floors = pd.DataFrame(
+    {
+        "floor, ms": ["" if isinstance(row, str) else f"{row.ms:,.1f}" for row in kernel],
+        "GFLOP/s": ["" if isinstance(row, str) else f"{2e-6 * row.N * row.d * row.K / row.ms:.0f}" for row in kernel],
+    },
+    index=kernel.index,
+)
 pd.concat([floors, own], axis=1)
 
 # %% tags=["hide-input"]
@@ -234,7 +238,7 @@ tensors = [torch.randn(rows, mid.d, device=device).to(getattr(torch, dtype)) for
 
 def by_the_system(arm):
     """The share of the processor time of a call that the operating system takes."""
-    call = benchmark.ARMS["step"][arm](mid, *tensors)
+    call = step_bench.ARMS["step"][arm](mid, *tensors)
     call()
     before, _, after = os.times(), call(), os.times()
     user, system = after.user - before.user, after.system - before.system
@@ -371,11 +375,16 @@ for d in overhead.index.intersection(expected):
     share, (low, high) = overhead.loc[d, "rotvq: rotation / STE"].median, expected[d]
     verdicts.append(f"at d = {d} it is {'below' if share < low else 'above' if share > high else 'inside'} that range")
 below = overhead["bare: rotation / STE"].dropna().map(lambda share: share.high < 1)
-glue("resolved", f" At d = {below.idxmax()} it comes out below STE, which does less: differences of that size between "
-     "two networks are not resolved here." if below.any() else "")  # fmt: skip
+glue(
+    "resolved",
+    f" At d = {below.idxmax()} it comes out below STE, which does less: differences of that size between "
+    "two networks are not resolved here."
+    if below.any()
+    else "",
+)
 glue("article", " and ".join(verdicts) or "not measured in this profile")
 largest = max(trained, key=lambda cell: cell.d)
-train = benchmark.ARMS["training"]["rotvq"](largest, *benchmark._tensors(largest, largest.n))
+train = step_bench.ARMS["training"]["rotvq"](largest, *step_bench._tensors(largest, largest.n))
 
 
 def pages():
@@ -444,8 +453,12 @@ glue("met", int((goals.met == "yes").sum()))
 glue("goals", len(goals))
 missed = goals[(goals.met == "no") & goals.index.str.startswith("time / floor")]
 worst = (missed.measured / missed.bound).max() if len(missed) else 1.0
-glue("missed", f"The worst of those against the floor is missed by a factor of {worst:.2f}." if len(missed) else
-     "None of those against the floor is missed.")  # fmt: skip
+glue(
+    "missed",
+    f"The worst of those against the floor is missed by a factor of {worst:.2f}."
+    if len(missed)
+    else "None of those against the floor is missed.",
+)
 bare = {(d, k): of(step, "product", N=16384, d=d, K=k) for k, bounds in GOALS.items() for d, *_ in bounds}
 bounds = {(d, k): eager for k, bounds in GOALS.items() for d, eager, _ in bounds}
 slow = [where for where, row in bare.items() if row is not None and row.ratio.median > bounds[where]]
@@ -508,16 +521,33 @@ stages = {"convolution": "product", "lookup": "choice of the code", "rotvq": "lo
 sizes = sorted({(row.K, row.d) for row in step[(step.N == n) & (step.arm == "lookup")].itertuples() if row.K <= 8192})
 reached = pd.DataFrame(
     [[of(step, arm, N=n, d=d, K=k).ratio.median for arm in stages] for k, d in sizes],
-    index=[f"K = {k:,}, d = {d}" for k, d in sizes], columns=list(stages.values()),
-)  # fmt: skip
+    index=[f"K = {k:,}, d = {d}" for k, d in sizes],
+    columns=list(stages.values()),
+)
 parts = reached.diff(axis=1).fillna({"product": reached["product"]})
 fig, ax = plt.subplots(figsize=(4.4, 0.42 * len(sizes) + 1.1))
 for name, color, hatch in zip(parts, ("#7c8288", "#2a7ad2", "#d0620f"), ("", "//", "..")):
-    ax.barh(range(len(sizes)), parts[name], left=reached[name] - parts[name], height=0.5, color=color, hatch=hatch,
-            label=name, edgecolor=MUTED, linewidth=0.6)  # fmt: skip
+    ax.barh(
+        range(len(sizes)),
+        parts[name],
+        left=reached[name] - parts[name],
+        height=0.5,
+        color=color,
+        hatch=hatch,
+        label=name,
+        edgecolor=MUTED,
+        linewidth=0.6,
+    )
 allowed = [(height, bounds[d, k]) for height, (k, d) in enumerate(sizes) if (d, k) in bounds]
-ax.plot([bound for _, bound in allowed], [height for height, _ in allowed], "|", color=INK, markersize=16,
-        markeredgewidth=2, label="goal")  # fmt: skip
+ax.plot(
+    [bound for _, bound in allowed],
+    [height for height, _ in allowed],
+    "|",
+    color=INK,
+    markersize=16,
+    markeredgewidth=2,
+    label="goal",
+)
 ax.set(xlabel="time / floor", yticks=range(len(sizes)), yticklabels=reached.index)
 ax.invert_yaxis()
 ax.grid(axis="y", visible=False)

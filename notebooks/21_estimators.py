@@ -12,7 +12,7 @@
 #
 # An estimator is what $z$ hears when the decoder sends $g=\partial L/\partial z_q$ to its code: the pull-back $G^\top
 # g$. This page lists every one that the module has, and the [rivals](#all-rivals): quantisers that change more than the
-# pull-back. Tables and pictures are made from `rotvq.ESTIMATORS` and `rotvq.rivals.QUANTIZERS`, so they cannot fall
+# pull-back. Tables and pictures are made from `rotvq.ESTIMATORS` and `METHODS`, so they cannot fall
 # behind the code. {doc}`02_one_equation` derives the family; here is the catalogue.
 
 # %% tags=["parameters"]
@@ -21,7 +21,7 @@ angle: float = 75.0  # degrees from q to the direction in which a step moves the
 seed: int = 0
 
 # %% tags=["hide-input"]
-from rotvq import parameters
+from rotvq.page import parameters
 
 parameters.check(globals(), dim=(2, 4096), angle=(-180, 180), seed=(0, None))
 
@@ -32,10 +32,10 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
 
+from book.theory.rival_facts import FACTS, holds
 from rotvq import CLIPS, ESTIMATORS, Estimator, VectorQuantizer
-from rotvq.facts import FACTS, holds
-from rotvq.figures import ARMS, INK, MUTED, Figure, glue, style
-from rotvq.rivals import QUANTIZERS
+from rotvq.page.figures import ARMS, INK, MUTED, Figure, glue, style
+from rotvq.quantizers.registry import METHODS
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -110,8 +110,10 @@ assert {name for name, what in kept.items() if "length" in what} == {"ste", "rot
 assert "angle to q" in kept["reflection"] and "limit" not in kept["reflection"]
 assert all("angle to q" not in kept[name] for name in ("ste", "scale_only", "interpolated"))
 assert {name for name, what in kept.items() if "norm of z" in what} == {
-    "radial_free", "radial_free_scale", "zero",
-}  # fmt: skip
+    "radial_free",
+    "radial_free_scale",
+    "zero",
+}
 assert min(ESTIMATORS, key=lambda name: ESTIMATORS[name].cost) == "ste" and ESTIMATORS["rotation"].cost == 5
 glue("cost", ESTIMATORS["rotation"].cost)
 
@@ -266,7 +268,8 @@ else:
 
 # %% [markdown]
 # To learn a scale one needs another objective than the loss: one that asks what the gradient is good for, for
-# instance how well $G^\top g$ agrees with the gradient of a smoothed loss. {mod}`rotvq.meta` has that.
+# instance how well $G^\top g$ agrees with the gradient of a smoothed loss. {mod}`rotvq.quantizers.learned_gain`
+# has that.
 #
 # (all-rivals)=
 # ## Rivals
@@ -276,28 +279,28 @@ else:
 # step of $N$ latents in $d$ dimensions with $K$ codes, to leading order.
 
 # %%
-nsvq = QUANTIZERS["nsvq"](dim=8, codebook_size=64)
+nsvq = METHODS["nsvq"](dim=8, codebook_size=64)
 z_q, indices, loss = nsvq(torch.randn(4, 10, 8, generator=draw))
 
 # %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 rows = ["| name | source | in place of | cost |", "|---|---|---|---|"]
-for name, rival in QUANTIZERS.items():
+for name, rival in METHODS.items():
     rows.append(f"| `{name}` | {{cite}}`{rival.source}` | {rival.replaces} | {rival.cost} |")
 display(Markdown("\n".join(rows)))
 
 # %% [markdown]
 # Some methods have parts that are not options: the estimator of `nsvq` is its point, and it has neither loss. Asking
 # for another is an error that says so. `exact` and `hessian` look at the loss itself, so their training calls take one
-# more argument, the function from latents to the loss: {class}`rotvq.rivals.SecondPass`.
+# more argument, the function from latents to the loss: {class}`rotvq.quantizers.methods.second_pass.SecondPass`.
 #
-# Is each what its source describes? One checkable fact of each is tried here, in {mod}`rotvq.facts`; each also fails
-# for another quantiser, so it could have failed. Where there is a package, the tests compare with it, value
-# and gradient: vector-quantize-pytorch for `vq`, `simvq` and `fsq`, `nsvq` and `diveq` for the four that bear their
+# Is each what its source describes? One checkable fact of each is tried here, in `book.theory.rival_facts`; each also
+# fails for another quantiser, so it could have failed. Where there is a package, the tests compare with it, value and
+# gradient: vector-quantize-pytorch for `vq`, `simvq` and `fsq`, `nsvq` and `diveq` for the four that bear their
 # names. The formula of `dynamic` was checked against a summary of its paper, not against the paper.
 
 # %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
-assert FACTS.keys() == QUANTIZERS.keys() and all(map(holds, QUANTIZERS))
-display(Markdown("\n".join(f"`{name}`\n: {FACTS[name].__doc__}\n" for name in QUANTIZERS)))
+assert FACTS.keys() == METHODS.keys() and all(map(holds, METHODS))
+display(Markdown("\n".join(f"`{name}`\n: {FACTS[name].__doc__}\n" for name in METHODS)))
 
 # %% [markdown]
 # All compile without a graph break (`torch.compile(..., fullgraph=True)`), but for `hessian` in training: it

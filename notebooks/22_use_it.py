@@ -19,7 +19,7 @@ codebook_size: int = 64
 seed: int = 0
 
 # %% tags=["hide-input"]
-from rotvq import parameters
+from rotvq.page import parameters
 
 parameters.check(globals(), dim=(2, 1024), codebook_size=(2, 65536), seed=(0, None))
 
@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from rotvq import ESTIMATORS, VectorQuantizer, nearest, rotate
-from rotvq.interface import CONVENTIONS
+from rotvq.quantizers.base import CONVENTIONS
 
 torch.set_num_threads(1)
 _ = torch.manual_seed(seed)
@@ -396,7 +396,8 @@ else:
 
 # %% [markdown]
 # **A norm or weight decay on the codes.** The rotation's gradient is $|q|/|z|$ times as long as $g$. Whatever
-# shortens the codes shortens the encoder's gradient. Keep codes out of weight decay, as {func}`rotvq.train.fit` does.
+# shortens the codes shortens the encoder's gradient. Keep codes out of weight decay,
+# as {func}`rotvq.training.train.fit` does.
 
 # %%
 x = sequence.clone().requires_grad_()

@@ -27,10 +27,16 @@ cards: int = 8  # of the estimate
 utilisation: float = 0.5  # of the estimate: an assumption
 
 # %% tags=["hide-input"]
-from rotvq import parameters
+from rotvq.page import parameters
 
-parameters.check(globals(), profile=("smoke", "standard"), ways=("serial", "processes:2", "shard", "ray:0"),
-                 ranks=(1, 8), cards=(1, 256), utilisation=(0.01, 1.0))  # fmt: skip
+parameters.check(
+    globals(),
+    profile=("smoke", "standard"),
+    ways=("serial", "processes:2", "shard", "ray:0"),
+    ranks=(1, 8),
+    cards=(1, 256),
+    utilisation=(0.01, 1.0),
+)
 
 # %% tags=["hide-input"]
 import json
@@ -47,14 +53,16 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from rotvq import grid, sizing, throughput
+from book.bench import run as run_bench
+from book.bench import sizing
+from book.bench.timing import ratio
 from rotvq.__main__ import main
-from rotvq.chapters import stores_folder
-from rotvq.config import FIELDS, Config
-from rotvq.config import grid as configs_of
-from rotvq.figures import MUTED, Figure, glue, style, used
-from rotvq.records import Records
-from rotvq.timing import ratio
+from rotvq.page.figures import MUTED, Figure, glue, style, used
+from rotvq.runs import scheduler
+from rotvq.runs.grids import expand as configs_of
+from rotvq.runs.grids import stores_folder
+from rotvq.runs.records import Records
+from rotvq.training.config import FIELDS, Config
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -71,9 +79,9 @@ torch.set_num_threads(1)
 # them.
 
 # %% tags=["hide-input"]
-cell = throughput.cell(profile, device)
+cell = run_bench.loop_case(profile, device)
 folder = Path(records) if records else stores_folder() / "23_scale"
-record = throughput.record(cell, folder)
+record = run_bench.record(cell, folder)
 committed = profile == "standard" and device == "cpu" and not records
 made, result = record["provenance"], record["result"]
 times = result["seconds"]
@@ -125,8 +133,15 @@ fig, ax = plt.subplots(figsize=(4.6, 0.45 * len(order) + 0.5))
 for height, name in enumerate(reversed(order)):
     low, high = (per_hour["rotvq"] / getattr(relative[name], end) for end in ("high", "low"))
     ours = not name.startswith("library")
-    ax.barh(height, per_hour[name], height=0.4, color="#2a7ad2" if ours else "#d0620f", hatch="" if ours else "//",
-            edgecolor=MUTED, linewidth=0.6)  # fmt: skip
+    ax.barh(
+        height,
+        per_hour[name],
+        height=0.4,
+        color="#2a7ad2" if ours else "#d0620f",
+        hatch="" if ours else "//",
+        edgecolor=MUTED,
+        linewidth=0.6,
+    )
     ax.text(0, height + 0.24, LABELS[name], va="bottom", fontsize=9)
     ax.plot([low, high], [height, height], color=MUTED, linewidth=3, solid_capstyle="butt")
 ax.axvline(per_hour["rotvq"], color=MUTED, linewidth=1)
@@ -235,16 +250,19 @@ ways_table
 # %%
 ENGINES = {"shard": ["shard:0/2", "shard:1/2"]}  # two jobs of an array
 small = configs_of(
-    data="fashion-mnist-mini", codebook_size=16, steps=5,
-    estimator=["ste", "rotation"], seed=[0, 1],
+    data="fashion-mnist-mini",
+    codebook_size=16,
+    steps=5,
+    estimator=["ste", "rotation"],
+    seed=[0, 1],
 )
 results = {}
 with tempfile.TemporaryDirectory() as stores:
     for way in ways:
         store = Records(Path(stores, way.replace(":", "-")))
         for name in ENGINES.get(way, [way]):
-            for _, outcome in grid.run(small, store, name, progress=False):
-                assert not isinstance(outcome, grid.Failure), outcome
+            for _, outcome in scheduler.run(small, store, name, progress=False):
+                assert not isinstance(outcome, scheduler.Failure), outcome
         results[way] = [store.get(config)["result"] for config in small]
 
 # every number of every run
@@ -267,8 +285,13 @@ assert main(line.split()) == 0  # python -m rotvq grid 10 ...
 
 # %%
 shown = Config(
-    data="fashion-mnist-mini", codebook_size=16, dim=8, batch=8, steps=20,
-    update="ema", initial_count=0,
+    data="fashion-mnist-mini",
+    codebook_size=16,
+    dim=8,
+    batch=8,
+    steps=20,
+    update="ema",
+    initial_count=0,
 )
 
 
@@ -285,7 +308,10 @@ def torchrun(processes: int) -> list[float]:
     launcher = [sys.executable, "-m", "torch.distributed.run"]
     with tempfile.TemporaryDirectory() as here:
         subprocess.run(
-            launcher + line.split()[1:], cwd=here, check=True, capture_output=True,
+            launcher + line.split()[1:],
+            cwd=here,
+            check=True,
+            capture_output=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         (path,) = Path(here, "runs").glob("*.json")  # one, by any number

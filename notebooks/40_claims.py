@@ -14,7 +14,7 @@
 # {cite}`fifty2025rotation` make {glue:text}`claims-theirs` claims that can be checked. Here they are, in order and in
 # our words, and after them {glue:text}`claims-own` theorems of this book, held to the same rule. Each has a verdict,
 # the reason, and the evidence. Evidence is a function that this page has just run; its numbers stand in the row.
-# `python -m rotvq claims` runs it again. Each row links to the places in the chapters that name it, and they link back.
+# `python -m book.ledger` runs it again. Each row links to the places in the chapters that name it, and they link back.
 #
 # **True** and **false** are settled by proof or counterexample. **True with a fix** needs the correction that is
 # given. **Ill-posed** does not say enough to be true or false. **Supported** and **contradicted** rest on a model or
@@ -28,7 +28,7 @@ rows: list[str] = ["A", "P", "B"]  # beginnings of the ids to check: A is the ar
 records: str = ""  # folder with the records of every chapter; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq import parameters
+from rotvq.page import parameters
 
 parameters.check(globals())
 
@@ -42,12 +42,12 @@ import pandas as pd
 import torch
 from IPython.display import HTML, display
 
-from rotvq import claims, mentions
-from rotvq.chapters import stores_folder
-from rotvq.evidence import EVIDENCE
-from rotvq.evidence import collapse as model
-from rotvq.evidence.base import polar, pull_back, turn
-from rotvq.figures import ARMS, INK, Figure, glue, style
+from book.ledger import claims, links
+from book.ledger.evidence import EVIDENCE
+from book.ledger.evidence import collapse as model
+from book.ledger.evidence.base import polar, pull_back, turn
+from rotvq.page.figures import ARMS, INK, Figure, glue, style
+from rotvq.runs.grids import stores_folder
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -84,25 +84,50 @@ glue("claims-waiting", waiting)
 # instead.
 
 # %% tags=["hide-input"]
-finding = {name: EVIDENCE[name]() for name in (
-    "authors_equation", "alternative_formula", "reconstruction_reaches_codebook", "ste_variance", "boundary_has_no_say",
-    "sufficient_conditions", "usage_bound", "ste_rate", "rotation_rate", "isotropic_crossings", "auxiliary_terms_alone",
-    "small_codes", "retune_gamma", "centroid_codes")}  # fmt: skip
+finding = {
+    name: EVIDENCE[name]()
+    for name in (
+        "authors_equation",
+        "alternative_formula",
+        "reconstruction_reaches_codebook",
+        "ste_variance",
+        "boundary_has_no_say",
+        "sufficient_conditions",
+        "usage_bound",
+        "ste_rate",
+        "rotation_rate",
+        "isotropic_crossings",
+        "auxiliary_terms_alone",
+        "small_codes",
+        "retune_gamma",
+        "centroid_codes",
+    )
+}
 finding |= {"angle": EVIDENCE["gradient_angle"]("any"), "jump": EVIDENCE["crosses_smoothly"]("rotation is gradual")}
 for key, (name, number) in {
-    "r2": ("authors_equation", "ratio"), "length": ("alternative_formula", "image_length"),
+    "r2": ("authors_equation", "ratio"),
+    "length": ("alternative_formula", "image_length"),
     "code": ("reconstruction_reaches_codebook", "largest_gradient_to_a_code"),
-    "phi": ("angle", "mean_for_theta_60_in_d_64"), "gap": ("ste_variance", "variance_of_two_samples"),
+    "phi": ("angle", "mean_for_theta_60_in_d_64"),
+    "gap": ("ste_variance", "variance_of_two_samples"),
     "near": ("boundary_has_no_say", "boundary_point_distance_from_I"),
-    "inside": ("boundary_has_no_say", "interior_angle"), "jump": ("jump", "jump_of_rotation"),
-    "jump-ste": ("jump", "jump_of_STE"), "recovers": ("sufficient_conditions", "final_s_where_conditions_hold"),
-    "usage": ("usage_bound", "lowest_usage"), "hover": ("ste_rate", "mean_squared_gradient"),
-    "hover-bound": ("ste_rate", "bound"), "orbit": ("rotation_rate", "mean_squared_gradient"),
-    "orbit-bound": ("rotation_rate", "bound"), "factor": ("isotropic_crossings", "factor_claimed"),
-    "ratio": ("isotropic_crossings", "ratio"), "meet": ("auxiliary_terms_alone", "free_embeddings_meet_at"),
-    "dominates": ("small_codes", "commitment_over_reconstruction_gradient"), "r256": ("centroid_codes", "r_in_d_256"),
-    "threshold": ("retune_gamma", "threshold_rotation"), "threshold-ste": ("retune_gamma", "threshold_STE"),
-}.items():  # fmt: skip
+    "inside": ("boundary_has_no_say", "interior_angle"),
+    "jump": ("jump", "jump_of_rotation"),
+    "jump-ste": ("jump", "jump_of_STE"),
+    "recovers": ("sufficient_conditions", "final_s_where_conditions_hold"),
+    "usage": ("usage_bound", "lowest_usage"),
+    "hover": ("ste_rate", "mean_squared_gradient"),
+    "hover-bound": ("ste_rate", "bound"),
+    "orbit": ("rotation_rate", "mean_squared_gradient"),
+    "orbit-bound": ("rotation_rate", "bound"),
+    "factor": ("isotropic_crossings", "factor_claimed"),
+    "ratio": ("isotropic_crossings", "ratio"),
+    "meet": ("auxiliary_terms_alone", "free_embeddings_meet_at"),
+    "dominates": ("small_codes", "commitment_over_reconstruction_gradient"),
+    "r256": ("centroid_codes", "r_in_d_256"),
+    "threshold": ("retune_gamma", "threshold_rotation"),
+    "threshold-ste": ("retune_gamma", "threshold_STE"),
+}.items():
     glue(f"claims-{key}", finding[name].numbers[number])
 
 # %% [markdown]
@@ -136,10 +161,16 @@ for title, matrix, arm in (("rotation", turn(a, b), "rotation"), ("the alternati
         ax.annotate(label, tip.tolist(), xytext=place, textcoords="offset points")
     ax.set(xlim=(-2, 2), ylim=(-1.9, 1.9), aspect="equal", title=title)
     figs.append(fig)
-glue("claims-formula", Figure(figs, alt=(
-    "Two images of the unit circle. Under the rotation it is the unit circle again and a lands on b. "
-    "Under the alternative formula it is an ellipse, and a lands half way to b."
-)))
+glue(
+    "claims-formula",
+    Figure(
+        figs,
+        alt=(
+            "Two images of the unit circle. Under the rotation it is the unit circle again and a lands on b. "
+            "Under the alternative formula it is an ellipse, and a lands half way to b."
+        ),
+    ),
+)
 
 # %% [markdown]
 # ```{glue:figure} claims-formula
@@ -176,10 +207,16 @@ for i in range(len(codes)):
 ax.plot(*codes.T, "s", color=ARMS["rotation"].color)
 ax.plot(0, 0, "+", color="#7f7e7d", markersize=10)
 ax.set(aspect="equal", title="$|G - I|$")
-glue("claims-boundary", Figure(fig, alt=(
-    "Six cells and the level lines of the distance of G from the identity. The lines cross the walls. The "
-    "distance is large around the origin, walls or not, and small along the walls that are far from it."
-)))
+glue(
+    "claims-boundary",
+    Figure(
+        fig,
+        alt=(
+            "Six cells and the level lines of the distance of G from the identity. The lines cross the walls. The "
+            "distance is large around the origin, walls or not, and small along the walls that are far from it."
+        ),
+    ),
+)
 
 # %% [markdown]
 # ```{glue:figure} claims-boundary
@@ -205,19 +242,33 @@ glue("claims-boundary", Figure(fig, alt=(
 times = np.concatenate([[0.0], np.geomspace(1e-2, 1e5, 400)])
 fig, ax = plt.subplots()
 for label, arm, setting in (
-    ("conditions hold:\n$\\gamma=2$, $\\beta=1000$, $r_0=0.01$", "rotation",
-     {"gamma": 2.0, "beta": 1000.0, "r0": 0.01}),
+    (
+        "conditions hold:\n$\\gamma=2$, $\\beta=1000$, $r_0=0.01$",
+        "rotation",
+        {"gamma": 2.0, "beta": 1000.0, "r0": 0.01},
+    ),
     ("they fail:\n$\\gamma=3$, $\\beta=0.02$, $r_0=1$", "reflection", {"gamma": 3.0, "beta": 0.02, "r0": 1.0}),
 ):
     s = model.run(**setting)[0]
-    ax.loglog(times[1:][s[1:] > 1e-6], s[1:][s[1:] > 1e-6], color=ARMS[arm].color,
-              linestyle="-" if arm == "rotation" else "--", label=label)  # fmt: skip
+    ax.loglog(
+        times[1:][s[1:] > 1e-6],
+        s[1:][s[1:] > 1e-6],
+        color=ARMS[arm].color,
+        linestyle="-" if arm == "rotation" else "--",
+        label=label,
+    )
 ax.set(xlabel="time", ylabel="scale $s$ of the latents", ylim=(1e-6, 3))
 ax.legend(loc="lower left")
-glue("claims-collapse", Figure(fig, alt=(
-    "The scale of the latents over time. Where the theorem's conditions hold it dips and recovers; where "
-    "they fail it falls without end."
-)))
+glue(
+    "claims-collapse",
+    Figure(
+        fig,
+        alt=(
+            "The scale of the latents over time. Where the theorem's conditions hold it dips and recovers; where "
+            "they fail it falls without end."
+        ),
+    ),
+)
 
 # %% [markdown]
 # ```{glue:figure} claims-collapse
@@ -250,10 +301,16 @@ ax.plot(*q, "s", color="#7f7e7d")
 ax.annotate("$q$", q.tolist(), xytext=(8, 4), textcoords="offset points")
 ax.plot(0, 0, "+", color="#7f7e7d", markersize=10)
 ax.set(xlim=(-1.6, 1.6), ylim=(-1.5, 1.5), aspect="equal")
-glue("claims-orbit-figure", Figure(fig, alt=(
-    "A latent that starts at the code q moves on a circle around the origin; the arrows of its updates "
-    "are tangent to the circle and do not shrink."
-)))
+glue(
+    "claims-orbit-figure",
+    Figure(
+        fig,
+        alt=(
+            "A latent that starts at the code q moves on a circle around the origin; the arrows of its updates "
+            "are tangent to the circle and do not shrink."
+        ),
+    ),
+)
 
 # %% [markdown]
 # ```{glue:figure} claims-orbit-figure
@@ -288,5 +345,5 @@ glue("claims-orbit-figure", Figure(fig, alt=(
 
 # %% tags=["hide-input"]
 pages = claims.pages(claims.LEDGER.with_name("_toc.yml").read_text("utf-8"))
-places = mentions.places(pages, claims.LEDGER.parents[1] / "notebooks")
+places = links.places(pages, claims.LEDGER.parents[1] / "notebooks")
 display(HTML(f'<div class="rv-claims">{claims.listing(outcomes, pages, places)}</div>'))

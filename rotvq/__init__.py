@@ -1,10 +1,10 @@
 """What should flow back through vector quantisation: a paper companion's module."""
 
-from rotvq.codebook import Codebook
-from rotvq.estimators import CLIPS, ESTIMATORS, Estimator, estimator, rotate, straight_through
-from rotvq.interface import Details, Quantized
-from rotvq.lookup import nearest
-from rotvq.quantizer import VectorQuantizer
+from rotvq.quantizers.base import Details, Quantized
+from rotvq.quantizers.codebook import Codebook
+from rotvq.quantizers.estimators import CLIPS, ESTIMATORS, Estimator, estimator, rotate, straight_through
+from rotvq.quantizers.lookup import nearest
+from rotvq.quantizers.vector import VectorQuantizer
 
 __version__ = "0.1.0"
 __all__ = [

@@ -16,21 +16,24 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from rotvq import chapters, engines, ranks
-from rotvq import grid as grids
-from rotvq import verify as verification
-from rotvq.config import CONTROLS, FIELDS, Config
-from rotvq.config import device as find_device
-from rotvq.estimators import ESTIMATORS
-from rotvq.records import Records
-from rotvq.sources import DataError
-from rotvq.train import train as train_one
+from rotvq.quantizers import distributed
+from rotvq.quantizers.estimators import ESTIMATORS
+from rotvq.runs import engines, grids, scheduler
+from rotvq.runs import verify as verification
+from rotvq.runs.records import Records
+from rotvq.training.config import CONTROLS, FIELDS, Config, find_device
+from rotvq.training.files import DataError
+from rotvq.training.train import train as train_one
 
 TIMES = ("20_cost", "23_scale")  # chapters whose records hold times, which nothing can make again
 
 
-def train(config: Annotated[Config, tyro.conf.arg(name="")], device: str = "cpu", records: Path | None = None,
-          dry_run: bool = False) -> int:  # fmt: skip
+def train(
+    config: Annotated[Config, tyro.conf.arg(name="")],
+    device: str = "cpu",
+    records: Path | None = None,
+    dry_run: bool = False,
+) -> int:
     """Train one run and print its final metrics. Under torchrun its processes share every batch.
 
     Args:
@@ -46,17 +49,17 @@ def train(config: Annotated[Config, tyro.conf.arg(name="")], device: str = "cpu"
     if dry_run:
         print(_shown([config]), _cost([config], store, 1), sep="\n")
         return 0
-    with ranks.joined(device) as own:
-        first = ranks.world()[0] == 0
-        if ranks.world()[1] > 1 and (name := _batchwise(config)):
+    with distributed.join_process_group(device) as own:
+        first = distributed.world()[0] == 0
+        if distributed.world()[1] > 1 and (name := _batchwise(config)):
             raise ValueError(f"{name} looks at a whole batch, which ranks do not share: train it in one process")
         resume = store.folder / f"{config.id}.resume" if store else None
         fn = partial(train_one, progress=first and sys.stderr.isatty(), resume=resume)
         if store is None or not first:
             final = None if store and store.get(config) else fn(config, device=own)["final"]
         else:
-            for _, outcome in grids.run([config], store, device=own, progress=False, fn=fn):
-                if isinstance(outcome, grids.Failure):
+            for _, outcome in scheduler.run([config], store, device=own, progress=False, fn=fn):
+                if isinstance(outcome, scheduler.Failure):
                     raise outcome.error
             resume.unlink(missing_ok=True)
             final = store.get(config)["result"]["final"]
@@ -65,9 +68,17 @@ def train(config: Annotated[Config, tyro.conf.arg(name="")], device: str = "cpu"
     return 0
 
 
-def grid(chapter: Positional[str], profile: str = "standard", engine: str = "serial", device: str = "cpu",
-         records: Path | None = None, dry_run: bool = False, status: bool = False, over: bool = False,
-         sbatch: int = 0) -> int:  # fmt: skip
+def grid(
+    chapter: Positional[str],
+    profile: str = "standard",
+    engine: str = "serial",
+    device: str = "cpu",
+    records: Path | None = None,
+    dry_run: bool = False,
+    status: bool = False,
+    over: bool = False,
+    sbatch: int = 0,
+) -> int:
     """Train what a chapter's grid lacks. Stop it at any moment; calling it again trains the rest.
 
     Args:
@@ -81,13 +92,13 @@ def grid(chapter: Positional[str], profile: str = "standard", engine: str = "ser
         over: start even if the cost is above the chapter's cap
         sbatch: print a script for `sbatch` that runs the grid as an array of so many jobs, no more
     """
-    name = chapters.find(chapter)
-    configs, cap = chapters.CHAPTERS[name].configs(profile), chapters.CHAPTERS[name].cap
+    name = grids.find(chapter)
+    configs, cap = grids.CHAPTERS[name].configs(profile), grids.CHAPTERS[name].cap
     if "ray" not in engine and not sbatch:  # those run elsewhere
         find_device(device)
-    store = chapters.store(name, records)
+    store = grids.store(name, records)
     if sbatch:
-        hours = grids.estimate(store.missing(configs), store) / 3600
+        hours = scheduler.estimate(store.missing(configs), store) / 3600
         print(_sbatch(name, profile, engine, device, store, over, sbatch, hours))
     elif status:
         print(_status(configs, store))
@@ -96,9 +107,9 @@ def grid(chapter: Positional[str], profile: str = "standard", engine: str = "ser
             part = entered.choose(configs)
             print(_shown(part), _cost(part, store, entered.workers), f"The cap is {cap:g} core-hours.", sep="\n")
     else:
-        outcomes = dict(grids.run(configs, store, engine, device=device, cap=math.inf if over else cap))
+        outcomes = dict(scheduler.run(configs, store, engine, device=device, cap=math.inf if over else cap))
         print(_status(configs, store))
-        return 1 if any(isinstance(outcome, grids.Failure) for outcome in outcomes.values()) else 0
+        return 1 if any(isinstance(outcome, scheduler.Failure) for outcome in outcomes.values()) else 0
     return 0
 
 
@@ -116,14 +127,14 @@ def verify(sample: int | None = None, records: Path | None = None, engine: str =
     """
     if sample is not None and sample < 1:
         raise ValueError(f"sample is {sample}: it must be at least 1")
-    folder = records or chapters.stores_folder()
+    folder = records or grids.stores_folder()
     trained = (path for path in folder.glob("*") if path.is_dir() and path.name not in TIMES)
     folders = [folder, *sorted(trained)]
     stores = [store for store in map(Records, folders) if store.all()]
     if not stores:
         raise ValueError(f"there is no record in {folder}")
     if sample is None:
-        verdicts = verification.settle(stores, engine, device=device)
+        verdicts = verification.recheck_unverified(stores, engine, device=device)
     else:
         verdicts = verification.retrain(verification.sample(stores, sample), engine, device=device)
     differing = 0
@@ -165,7 +176,7 @@ def _shown(configs: Sequence[Config]) -> str:
 
 def _cost(configs: Sequence[Config], store: Records | None, workers: int) -> str:
     missing = store.missing(configs) if store else configs
-    seconds = grids.estimate(missing, store)
+    seconds = scheduler.estimate(missing, store)
     minutes = seconds / 60 / max(1, min(workers, len(missing)))
     return (
         f"{len(missing)} of {len(configs)} runs missing: about {minutes:.1f} minutes on {workers} "
@@ -180,12 +191,13 @@ def _status(configs: Sequence[Config], store: Records) -> str:
     failed = sum(store.failure(config).exists() for config in missing)
     return (
         f"{store.folder.name}: {counts.total()} of {len(configs)} runs done{kinds}, {len(missing)} missing, "
-        f"{failed} of them failed, about {grids.estimate(missing, store):.0f} core-seconds left"
+        f"{failed} of them failed, about {scheduler.estimate(missing, store):.0f} core-seconds left"
     )
 
 
-def _sbatch(name: str, profile: str, engine: str, device: str, store: Records, over: bool, jobs: int,
-            hours: float) -> str:  # fmt: skip
+def _sbatch(
+    name: str, profile: str, engine: str, device: str, store: Records, over: bool, jobs: int, hours: float
+) -> str:
     """A job array of which each job trains one shard; twice the estimated time, in whole hours, is its limit."""
     cores = int(engine.partition(":")[2]) if engine.startswith("processes") else 1
     inner = "" if engine == "serial" else f":{engine}"

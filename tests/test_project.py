@@ -71,10 +71,24 @@ def test_one_version():
 
 def test_top_level():
     assert {path.split("/")[0] for path in tracked()} <= {
-        "README.md", "_config.yml", "environment.yml", "pyproject.toml", "Makefile", "LICENSE", "CITATION.cff",
-        "CHANGELOG.md", ".pre-commit-config.yaml", ".ci", ".github", ".gitignore",
-        "book", "notebooks", "rotvq", "data", "tests",
-    }  # fmt: skip
+        "README.md",
+        "_config.yml",
+        "environment.yml",
+        "pyproject.toml",
+        "Makefile",
+        "LICENSE",
+        "CITATION.cff",
+        "CHANGELOG.md",
+        ".pre-commit-config.yaml",
+        ".ci",
+        ".github",
+        ".gitignore",
+        "book",
+        "notebooks",
+        "rotvq",
+        "data",
+        "tests",
+    }
 
 
 def test_no_page_gets_assets_it_did_not_ask_for():

@@ -1,0 +1,1 @@
+"""What a step and a run cost, against other implementations and against a floor."""

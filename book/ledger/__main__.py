@@ -1,0 +1,5 @@
+import sys
+
+from book.ledger.claims import main
+
+sys.exit(main())

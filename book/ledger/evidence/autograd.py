@@ -1,0 +1,276 @@
+"""What automatic differentiation sends where: to the encoder, to the codebook, to a parameter of G."""
+
+from __future__ import annotations
+
+import torch
+
+from rotvq.quantizers.estimators import ESTIMATORS
+
+from .base import close, evidence, found, gradient_map, nearest, norm, normal, pull_back, triples, vector
+
+
+def _backward(z, q, value):
+    """Gradients of sum(g * z_q) to z and q for a rule value(z, q); zeros where nothing flows."""
+    z, q, g = z.clone().requires_grad_(), q.clone().requires_grad_(), normal(*z.shape, seed=77)
+    grads = torch.autograd.grad((g * value(z, q)).sum(), (z, q), allow_unused=True)
+    return g, *(torch.zeros_like(z) if x is None else x for x in grads)
+
+
+def _general(G):
+    return lambda z, q: G.detach() @ z + (q - G @ z).detach()
+
+
+@evidence
+def straight_through():
+    """z + sg[q - z] hands g to z unchanged."""
+    worst = 0.0
+    for z, q, _ in triples(2, 8):
+        g, dz, _ = _backward(z, q, lambda z, q: z + (q - z).detach())
+        worst = max(worst, norm(dz - g))
+    return found(worst == 0, largest_difference=worst)
+
+
+@evidence
+def codebook_gets_nothing_from_reconstruction():
+    """Under both estimators the reconstruction loss sends no gradient to the codes: q stands inside sg."""
+    most = 0.0
+    for z, q, _ in triples(2, 8):
+        for rule in (lambda z, q: z + (q - z).detach(), _general(gradient_map(z, q)), ESTIMATORS["rotation"]):
+            most = max(most, norm(_backward(z, q, rule)[2]))
+    return found(most == 0, most == 0, largest_gradient_to_a_code=most)
+
+
+@evidence
+def reconstruction_reaches_codebook():
+    """Proposition 8.2 wants sum dL_rec/dq for a code; autograd gives 0."""
+    f = codebook_gets_nothing_from_reconstruction()
+    return found(not f.claim, f.claim, **f.numbers)
+
+
+@evidence
+def only_the_backward_pass_changes():
+    """Value, decoder gradients and code gradients are the same under STE and rotation; only the encoder's differ."""
+    x, E, W, codes = normal(64, 4, seed=1), normal(4, 3, seed=2), normal(3, 4, seed=3), normal(6, 3, seed=4)
+    E, W, codes = (p.requires_grad_() for p in (E, W, codes))
+    results = {}
+    for name in ("ste", "rotation"):
+        z = x @ E
+        q = codes[nearest(z.detach(), codes.detach())]
+        z_q = ESTIMATORS[name](z, q)
+        loss = (x - z_q @ W).square().sum() + (q - z.detach()).square().sum() + 0.25 * (z - q.detach()).square().sum()
+        results[name] = (loss.detach(), *torch.autograd.grad(loss, (W, codes, E)))
+    same = [close(u, v) for u, v in zip(*results.values(), strict=True)]
+    return found(
+        same == [True, True, True, False],
+        same_value=same[0],
+        same_decoder_gradient=same[1],
+        same_code_gradient=same[2],
+        same_encoder_gradient=same[3],
+    )
+
+
+@evidence
+def total_gradient():
+    """Under STE the reconstruction part is copied; the commitment term adds 2 gamma (z - q) to it."""
+    z, q = vector(1.0, 0.5).requires_grad_(), vector(0.6, 0.2)
+    z_q = z + (q - z).detach()
+    loss = (z_q - 1).square().sum() + 0.25 * (z - q).square().sum()
+    (grad,) = torch.autograd.grad(loss, z)
+    g = 2 * (q - 1)
+    return found(
+        close(grad, g),
+        close(grad, g + 0.5 * (z.detach() - q)),
+        length_of_the_total=norm(grad),
+        length_of_the_copied_part=norm(g),
+    )
+
+
+@evidence
+def loss_gradients():
+    """Codebook term to q only, commitment term to z only, with the weights beta and gamma."""
+    z, q, beta, gamma = normal(8, 3, seed=1), normal(8, 3, seed=2), 0.7, 0.3
+    z, q = z.requires_grad_(), q.requires_grad_()
+    loss = beta * (q - z.detach()).square().sum() + gamma * (z - q.detach()).square().sum()
+    dz, dq = torch.autograd.grad(loss, (z, q))
+    e = (q - z).detach()
+    return found(close(dz, -2 * gamma * e) and close(dq, 2 * beta * e), beta=beta, gamma=gamma)
+
+
+@evidence
+def general_estimator(which):
+    """z_q = sg[G] z + sg[q - G z]: value q, Jacobian G, gradient G^T g for any G."""
+    value = gradient = authors = jacobian = 0.0
+    for z, q, h in triples(2, 8):
+        G = normal(len(z), len(z), seed=5) + torch.outer(h, h)
+        g, dz, _ = _backward(z, q, _general(G))
+        value = max(value, norm(_general(G)(z, q) - q))
+        gradient = max(gradient, norm(dz - G.T @ g) / norm(G.T @ g))
+        J = torch.autograd.functional.jacobian(lambda z, q=q, G=G: _general(G)(z, q), z)
+        jacobian = max(jacobian, (J - G).abs().max())
+        authors = max(authors, norm(G @ dz - g) / norm(g))
+    claim, fix = {
+        "value": (value < 1e-10, None),
+        "gradient": (gradient < 1e-12, None),
+        "jacobian": (jacobian == 0, None),
+        "order of the sides": (authors < 1e-10, gradient < 1e-12),
+    }[which]
+    return found(claim, fix, error_of_value=value, error_of_GTg=gradient, error_of_g_equals_G_dz=authors)
+
+
+@evidence
+def authors_equation():
+    """dL/dz_q = G dL/dz would give (1/r) R^T g to the encoder; autograd gives r R^T g: they differ by r^2."""
+    z, q, g = vector(1.0, 0.5), vector(2.0, 2.0), vector(0.3, -1)
+    G = gradient_map(z, q)
+    autograd, authors = G.T @ g, torch.linalg.solve(G, g)
+    r2 = float((norm(q) / norm(z)) ** 2)
+    return found(
+        close(autograd, authors), close(autograd, r2 * authors), r_squared=r2, ratio=norm(autograd) / norm(authors)
+    )
+
+
+@evidence
+def chain_rule():
+    """With column gradients the chain rule carries the transpose: dL/dz = (dq/dz)^T dL/dq."""
+    A, z, g = normal(3, 3, seed=1), normal(3, seed=2).requires_grad_(), normal(3, seed=3)
+    (dz,) = torch.autograd.grad((g * torch.tanh(A @ z)).sum(), z)
+    J = torch.autograd.functional.jacobian(lambda z: torch.tanh(A @ z), z.detach())
+    return found(close(dz, J @ g), close(dz, J.T @ g), error_without_transpose=norm(dz - J @ g))
+
+
+@evidence
+def encoder_gradient():
+    """The encoder's gradient is J^T (G^T g + 2 gamma (z - q)), J = dz/dtheta: J stands on the left, transposed."""
+    gap = wrong = 0.0
+    for name in ("ste", "rotation"):
+        x, theta, q, g = normal(5, seed=1), normal(3, 5, seed=2).requires_grad_(), normal(3, seed=3), normal(3, seed=4)
+        z = torch.tanh(theta @ x)
+        loss = (g * ESTIMATORS[name](z, q)).sum() + 0.5 * (z - q).square().sum()
+        (grad,) = torch.autograd.grad(loss, theta)
+        J = torch.autograd.functional.jacobian(lambda t, x=x: torch.tanh(t @ x), theta.detach()).reshape(3, -1)
+        u = pull_back(name, z.detach(), q, g) + (z - q).detach()
+        gap = max(gap, norm(J.T @ u - grad.flatten()))
+        wrong = float(J.shape[0] != J.shape[1])
+    return found(wrong == 0, gap < 1e-12, largest_error_of_the_transposed_form=gap)
+
+
+@evidence
+def detach_needed():
+    """Without sg on G, G(z) z = q identically: the encoder gets 0 and the code gets all of g."""
+    z, q, g = normal(3, 6, seed=8).unbind()
+    z, q = z.requires_grad_(), q.requires_grad_()
+    dz, dq = torch.autograd.grad((g * (gradient_map(z, q) @ z)).sum(), (z, q))
+    return found(norm(dz) < 1e-12 and close(dq, g), gradient_to_z=norm(dz), gradient_to_q_minus_g=norm(dq - g))
+
+
+@evidence
+def value_without_gradient():
+    """z_q = q as the only output leaves the encoder without a gradient; the pull-back has to be attached."""
+    _, dz, dq = _backward(*normal(2, 6, seed=8).unbind(), lambda z, q: q + 0 * z.detach())
+    z, q = normal(2, 6, seed=8).unbind()
+    g, attached, _ = _backward(z, q, ESTIMATORS["rotation"])
+    return found(
+        norm(dz) > 0,
+        close(attached, gradient_map(z, q).T @ g),
+        gradient_to_z=norm(dz),
+        gradient_to_z_when_attached=norm(attached),
+    )
+
+
+@evidence
+def parameter_in_sg():
+    """A parameter inside sg[G] (a mixing weight, a scale per code, a network) has gradient exactly 0."""
+    z, q, g = normal(3, 6, seed=3).unbind()
+    z = z.requires_grad_()
+    t = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    G = t * gradient_map(z.detach(), q) + (1 - t) * torch.eye(6)
+    grad = torch.autograd.grad((g * (G.detach() @ z + (q - G @ z).detach())).sum(), (z, t), allow_unused=True)[1]
+    return found(grad is not None and grad != 0, grad is None, gradient_of_the_parameter=0.0 if grad is None else grad)
+
+
+@evidence
+def any_direction():
+    """For nonzero g and any u, G = g u^T / |g|^2 gives G^T g = u: the framework alone restricts nothing."""
+    g, u = normal(2, 5, seed=2).unbind()
+    G = torch.outer(g, u) / (g @ g)
+    members = {0.0: torch.zeros(5, 5), 1.0: torch.eye(5), 2.5: 2.5 * torch.eye(5)}
+    scaled = all(close(M.double().T @ g, c * g) for c, M in members.items())
+    return found(close(G.T @ g, u) and scaled, error=norm(G.T @ g - u))
+
+
+@evidence
+def ste_cost():
+    """STE's pull-back moves d numbers: its Jacobian has rank d."""
+    ranks = {
+        d: int(
+            torch.linalg.matrix_rank(
+                torch.autograd.functional.jacobian(
+                    lambda g, d=d: pull_back("ste", normal(d, seed=1), normal(d, seed=2), g), normal(d, seed=3)
+                )
+            )
+        )
+        for d in (4, 64)
+    }
+    return found(
+        ranks[4] == ranks[64], ranks == {4: 4, 64: 64}, numbers_moved_d_4=ranks[4], numbers_moved_d_64=ranks[64]
+    )
+
+
+@evidence
+def finite_objective():
+    """The expected loss has a value; its derivative in the encoder, through VQ itself, is 0 almost everywhere."""
+    x, codes = normal(4000, seed=1), vector(-1.0, 0.2, 1.3)[:, None]
+
+    def loss(s):
+        return (x[:, None] - codes[nearest(s * x[:, None], codes)]).square().sum(1)
+
+    moved = (loss(0.9 + 1e-7) != loss(0.9)).double().mean()
+    return found(
+        loss(0.9).isfinite().all() and moved < 1e-3, loss=loss(0.9).mean(), share_with_a_nonzero_difference=moved
+    )
+
+
+@evidence
+def printed_ste():
+    """e - (q - e) has the value 2 e - q."""
+    z, q = normal(2, 4, seed=1)
+    return found(close(z - (q - z), q), close(z + (q - z), q), error_as_printed=norm(z - (q - z) - q))
+
+
+@evidence
+def product_rule():
+    """Inside a cell the full derivative of f(e) e exists and is 0, so f'(e) e = -f(e)."""
+    z, q = normal(2, 4, seed=5)
+    J = torch.autograd.functional.jacobian(lambda z: gradient_map(z, q) @ z, z)
+    return found(
+        not J.isfinite().all(),
+        J.abs().max() < 1e-12,
+        largest_entry_of_the_full_derivative=J.abs().max(),
+        size_of_f=torch.linalg.matrix_norm(gradient_map(z, q)),
+    )
+
+
+@evidence
+def hessian_step():
+    """grad L(e) - (g + H (e - q)) falls as |e - q|^2, for a smooth loss that is not quadratic."""
+    q, h = normal(2, 4, seed=6)
+
+    def loss(x):
+        return torch.logsumexp(2 * x, 0) + x.pow(4).sum()
+
+    def slope(x):
+        return torch.autograd.functional.jacobian(loss, x)
+
+    H = torch.autograd.functional.hessian(loss, q)
+    rests = [float(norm(slope(q + t * h) - slope(q) - t * H @ h)) for t in (1e-2, 1e-3)]
+    return found(abs(rests[0] / rests[1] / 100 - 1) < 0.1, remainder_at_0_01=rests[0], remainder_at_0_001=rests[1])
+
+
+@evidence
+def inverse_square_scale():
+    """The factor 1/(8 |q - e|^2) near q."""
+    gains = [1 / (8 * h * h) for h in (0.1, 0.001)]
+    pulled = norm(
+        ESTIMATORS["rotation_only"].pull_back(vector(1.0, 0), vector(1.0, 0.001), vector(0, 1.0), gain=vector(gains[1]))
+    )
+    return found(max(gains) < 10, pulled > 1e5, gain_at_distance_0_1=gains[0], gain_at_distance_0_001=gains[1])

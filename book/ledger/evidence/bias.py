@@ -1,0 +1,123 @@
+"""Bias against the gradient of the expected loss when the latents are dithered."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .base import evidence, found, norm, normal, pull_back, vector
+
+GRID = 20_001
+
+
+def _dithered(m: float):
+    """Latents m + e, e uniform on one cell of the lattice of integers (a fine midpoint rule), and their codes."""
+    z = m + (torch.arange(GRID, dtype=torch.float64) + 0.5) / GRID - 0.5
+    return z, z.round()
+
+
+def _estimates(m: float, h: float, y: float, linear: float = 0.0):
+    """True gradient of E L, STE and rotation for L(q) = h (q - y)^2 / 2 + linear q, in d = 1."""
+
+    def slope(q):
+        return h * (q - y) + linear
+
+    z, q = _dithered(m)
+    k = math.floor(m)
+    true = h * (k + 0.5 - y) + linear
+    return true, float(slope(q).mean()), float((q / z * slope(q)).mean())
+
+
+@evidence
+def true_gradient():
+    """VQ has derivative 0 almost everywhere, so E[grad L(VQ(z))] is 0 as written; the gradient of E L is not."""
+    true, _, _ = _estimates(3.2, 1.0, 0.0)
+    step = 1e-4
+    values = []
+    for m in (3.2 + step, 3.2 - step):
+        p = m - math.floor(m)
+        values.append((1 - p) * 3.0**2 / 2 + p * 4.0**2 / 2)
+    return found(
+        None, abs((values[0] - values[1]) / (2 * step) - true) < 1e-6, pointwise=0.0, gradient_of_the_expected_loss=true
+    )
+
+
+@evidence
+def ste_bias(which):
+    """Under uniform dither STE's bias is h (p - 1/2): 0 for linear loss, 0 on average, h/2 at worst."""
+    biases = []
+    for p in (0.05, 0.2, 0.5, 0.8, 0.95):
+        true, ste, _ = _estimates(3 + p, 1.0, 0.7)
+        biases.append((ste - true, p - 0.5))
+    law = max(abs(b - x) for b, x in biases)
+    true, ste, _ = _estimates(3.2, 0.0, 0.0, linear=1.0)
+    linear, mean, worst = abs(ste - true), abs(sum(b for b, _ in biases)), max(abs(b) for b, _ in biases)
+    spread = _estimates(3.1, 1.0, 0.7)[0] - _estimates(3.9, 1.0, 0.7)[0]
+    claim, fix = {
+        "always biased": (linear > 1e-9, linear < 1e-12 and law < 1e-3),
+        "can be large": (worst > 0.4, None),
+        "comes from VQ(z) not z": (linear > 1e-9, law < 1e-3),
+        # the true gradient itself is the same for all m between two codes
+        "comes from constancy in a cell": (abs(spread) > 1e-9, law < 1e-3),
+    }[which]
+    return found(claim, fix, bias_for_linear_loss=linear, largest_bias_for_curvature_1=worst, mean_bias=mean)
+
+
+@evidence
+def rotation_bias():
+    """Rotation is biased even for a linear loss: E[q/z] = 1.00081 at m = 3.2 against STE's exact 1."""
+    true, ste, rot = _estimates(3.2, 0.0, 0.0, linear=1.0)
+    law = 3 * math.log(3.5 / 2.7) + 4 * math.log(3.7 / 3.5)
+    return found(abs(rot - true) > 1e-4 and abs(rot - law) < 1e-5, true=true, rotation=rot, closed_form=law, STE=ste)
+
+
+@evidence
+def bias_definition():
+    """Definition 2.3 compares with the derivative 0, so G = 0 has no bias at all and STE's bias is E|g|."""
+    g = normal(1000, 3, seed=1).norm(dim=1).mean()
+    return found(None, g > 0, bias_of_G_0=0.0, bias_of_STE=g)
+
+
+@evidence
+def what_is_approximated():
+    """Measured against the true pointwise derivative the best estimator is G = 0, which trains nothing."""
+    return bias_definition()
+
+
+@evidence
+def close_to_ste():
+    """|G^T g - g| <= |g| |q - z| / |z|: small quantisation error must be read relative to |z|."""
+    worst = 0.0
+    for d in (2, 8):
+        for seed in range(50):
+            z, q, g = normal(3, d, seed=seed)
+            worst = max(worst, norm(pull_back("rotation", z, q, g) - g) * norm(z) / (norm(g) * norm(q - z)))
+    z, q, g = vector(1e-3, 0), vector(0, 1e-3), vector(1.0, 0)
+    return found(
+        norm(pull_back("rotation", z, q, g) - g) < 0.1,
+        worst <= 1 + 1e-12,
+        largest_share_of_the_bound=worst,
+        error_of_a_close_pair=norm(q - z),
+        difference_from_STE=norm(pull_back("rotation", z, q, g) - g),
+    )
+
+
+@evidence
+def norm_bias(which):
+    """E| |q|/|z| - 1 |: at most 1 for short codes, blind to the angle, infinite in d = 1 if z may be near 0."""
+    z = normal(200_000, 4, seed=1).norm(dim=1)
+    short = (1e-3 / z - 1).abs().mean()
+    cut = [float((1.0 / normal(2_000_000, seed=2).abs().clamp_min(c)).mean()) for c in (1e-2, 1e-4)]
+    claim, fix = {
+        "finite": (cut[1] < 1.2 * cut[0], cut[1] > 1.5 * cut[0]),
+        "very large for short codes": (short > 1, 0.9 < short < 1),
+    }[which]
+    return found(claim, fix, bias_at_codes_a_thousandth=short, mean_of_1_over_z_cut_at_1e_2=cut[0], cut_at_1e_4=cut[1])
+
+
+@evidence
+def unreasonable_gradient():
+    """For a linear loss under dither STE's gradient is exact, at the boundary as elsewhere."""
+    f = ste_bias("always biased")
+    return found(None, f.fix, **f.numbers)

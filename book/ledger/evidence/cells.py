@@ -1,0 +1,259 @@
+"""The field of pulled-back gradients inside a cell and at its boundary."""
+
+from __future__ import annotations
+
+import torch
+
+from rotvq.quantizers.estimators import ESTIMATORS
+
+from .base import angle, evidence, found, nearest, norm, normal, polar, pull_back, spectral, turn, vector
+
+
+@evidence
+def distance_from_identity():
+    """|G - I|_2 = |q - z| / |z| exactly: small where the error is small against |z|, not where it is small."""
+    law = 0.0
+    for d in (2, 3, 8):
+        for seed in range(20):
+            z, q = normal(2, d, seed=seed)
+            law = max(law, abs(spectral(z, q) - norm(q - z) / norm(z)))
+    z, q = vector(1e-3, 0), vector(0, 1e-3)
+    return found(
+        spectral(z, q) < 0.1,
+        law < 1e-10,
+        error_of_the_law=law,
+        close_pair_error=norm(q - z),
+        close_pair_distance_from_I=spectral(z, q),
+    )
+
+
+@evidence
+def boundary_has_no_say():
+    """A boundary point with G almost I, one with R = I, and a point far from every boundary at 90 degrees."""
+    near = spectral(vector(10.0, 0), vector(10.0, 0.1))  # codes (10, +-0.1), boundary y = 0
+    radial = torch.linalg.matrix_norm(turn(vector(2.0, 0), vector(1.0, 0)) - torch.eye(2))  # codes (1, 0), (3, 0)
+    z, q, other = vector(0, 1.0), vector(0.1, 0), vector(100.0, 0)
+    theta = angle(z, q)
+    to_boundary = (norm(z - other) ** 2 - norm(z - q) ** 2) / (2 * norm(q - other))
+    return found(
+        near > 0.5 and theta < 45,
+        None,
+        boundary_point_distance_from_I=near,
+        boundary_point_R_minus_I=radial,
+        interior_angle=theta,
+        interior_distance_to_boundary=to_boundary,
+    )
+
+
+@evidence
+def explanation_is_not_solid():
+    """The paper's reading ties |G - I| to cell boundaries; the counterexamples show that they are unrelated."""
+    f = boundary_has_no_say()
+    return found(not f.claim, **f.numbers)
+
+
+@evidence
+def depends_on_position():
+    """For one gradient g at the code, STE gives all latents of a cell the same vector, rotation does not."""
+    q, g = vector(1.0, 0), vector(0.3, -1)
+    z = vector(1.0, 0.3), vector(0.8, -0.2)
+    ste, rot = (norm(pull_back(n, z[0], q, g) - pull_back(n, z[1], q, g)) for n in ("ste", "rotation"))
+    inner, outer = (pull_back("rotation_only", vector(x, 0), q, g) for x in (0.5, 2.0))
+    same_line = norm(inner - outer)
+    return found(
+        ste == 0 and rot > 0.1,
+        difference_under_STE=ste,
+        difference_under_rotation=rot,
+        difference_of_R_along_a_ray=same_line,
+    )
+
+
+@evidence
+def same_cell_same_gradient():
+    """Two latents of one cell in two images: g differs, because the loss depends on the image and its other latents."""
+    W, codes = normal(4, 6, seed=1), normal(2, 2, seed=2)
+    grads = []
+    for seed in (3, 4):
+        x = normal(6, seed=seed)
+        z_q = codes.clone().requires_grad_()  # the same two codes in both images
+        (g,) = torch.autograd.grad((torch.tanh(z_q.flatten()) @ W - x).square().sum(), z_q)
+        grads.append(g[0])
+    gap = norm(grads[0] - grads[1])
+    f = depends_on_position()
+    return found(
+        gap == 0,
+        gap > 0 and f.claim,
+        gap_between_images=gap,
+        gap_inside_a_cell_for_one_g=f.numbers["difference_under_STE"],
+    )
+
+
+@evidence
+def ste_variance():
+    """Within a cell the STE gradient varies with the image: its variance is that of g, not 0."""
+    f = same_cell_same_gradient()
+    gap = f.numbers["gap_between_images"]
+    return found(gap == 0, gap > 0, variance_of_two_samples=(gap / 2) ** 2)
+
+
+@evidence
+def field_difference():
+    """In the plane |F(z1) - F(z2)| = |g||q||z1 - z2| / (|z1||z2|): the factor is no constant."""
+    q, g, law, factors = vector(1.0, 0), vector(0.3, -1), 0.0, []
+    for scale in (0.6, 1.4):
+        z1, z2 = scale * polar(5), scale * polar(25)
+        gap = norm(pull_back("rotation", z1, q, g) - pull_back("rotation", z2, q, g))
+        law = max(law, abs(gap - norm(g) * norm(q) * norm(z1 - z2) / (norm(z1) * norm(z2))))
+        factors.append(float(gap / norm(z1 - z2)))
+    return found(
+        abs(factors[0] - factors[1]) < 1e-6,
+        law < 1e-12,
+        factor_near_the_origin=factors[0],
+        factor_farther_out=factors[1],
+        error_of_the_law=law,
+    )
+
+
+@evidence
+def boundary_push():
+    """At the boundary (2, 0) of the codes (1, 0) and (3, 0) the gain is 0.5 on one side and 1.5 on the other."""
+    z, g = vector(2.0, 0), vector(1.0, 0)
+    low, high = (norm(pull_back("rotation", z, vector(x, 0), g)) for x in (1.0, 3.0))
+    rate_code, rate_boundary = 1 / 1.0**2, 1 / 2.0**2  # |g||q|/|z|^2 at z = q and at z = (2, 0), for q = (1, 0)
+    return found(
+        low > 1 and rate_boundary > rate_code,
+        None,
+        gain_on_the_inner_side=low,
+        gain_on_the_outer_side=high,
+        rate_of_change_at_the_code=rate_code,
+        rate_of_change_at_the_boundary=rate_boundary,
+    )
+
+
+@evidence
+def crosses_smoothly(which):
+    """Linear loss, codes (1, 0) and (0, 1), at (1, 1): the STE field is constant, the rotation field jumps by |g|."""
+    z, g = vector(1.0, 1), vector(0.6, -0.8)
+    jumps = {
+        n: float(norm(pull_back(n, z, vector(1.0, 0), g) - pull_back(n, z, vector(0, 1.0), g)))
+        for n in ("ste", "rotation")
+    }
+    claim, fix = {
+        "rotation is gradual": (jumps["rotation"] < 1e-9, abs(jumps["rotation"] - 1) < 1e-12),
+        "STE jumps": (jumps["ste"] > 0, jumps["ste"] == 0),
+    }[which]
+    return found(claim, fix, jump_of_STE=jumps["ste"], jump_of_rotation=jumps["rotation"])
+
+
+@evidence
+def field_inside_a_cell():
+    """For fixed g and q the pulled-back gradient is continuous in z away from 0 and from antiparallel z."""
+    q, g = vector(1.0, 0, 0), vector(0.2, -1, 0.4)
+    z = vector(0.9, 0.3, -0.2)
+    gaps = [float(norm(pull_back("rotation", z + h, q, g) - pull_back("rotation", z, q, g))) for h in (1e-3, 1e-6)]
+    return found(gaps[1] < 1e-5 < gaps[0], change_for_a_step_of_1e_3=gaps[0], change_for_a_step_of_1e_6=gaps[1])
+
+
+@evidence
+def field_is_a_gradient():
+    """In d = 3 the field of a fixed g has curl: it is the gradient of no function. In the plane it has none."""
+    curls = {}
+    for q, g, z in (
+        (vector(1.0, 0), vector(0.2, -1), vector(0.9, 0.5)),
+        (vector(1.0, 0, 0), vector(0.2, -1, 0.4), vector(0.9, 0.5, -0.3)),
+    ):
+        J = torch.stack(
+            [
+                (pull_back("rotation", z + h, q, g) - pull_back("rotation", z - h, q, g)) / 2e-6
+                for h in 1e-6 * torch.eye(len(z), dtype=z.dtype)
+            ],
+            1,
+        )
+        curls[len(z)] = float((J - J.T).abs().max())
+    return found(curls[3] < 1e-6, curls[2] < 1e-6 and curls[3] > 1e-2, curl_in_d_2=curls[2], curl_in_d_3=curls[3])
+
+
+@evidence
+def isotropic_crossings():
+    """R^T g has the law of g if g is isotropic: the chance to leave the cell is unchanged, not 1 + |R - I|_F larger."""
+    codes = torch.stack([polar(t) for t in (0, 90, 180, 270)])
+    z = vector(0.6, 0.45)
+    q = codes[nearest(z, codes)]
+    g, n = normal(400_000, 2, seed=1), 400_000
+
+    def leaves(u):
+        return (nearest(z - 0.3 * u, codes) != nearest(z, codes)).double().mean()
+
+    ste, rot = (
+        leaves(g[: n // 2]),
+        leaves(ESTIMATORS["rotation_only"].pull_back(z.expand(n // 2, 2), q.expand(n // 2, 2), g[n // 2 :])),
+    )
+    factor = 1 + torch.linalg.matrix_norm(turn(z, q) - torch.eye(2))
+    return found(
+        abs(rot / ste - factor) < 0.1,
+        abs(rot / ste - 1) < 0.02,
+        chance_under_STE=ste,
+        chance_under_R=rot,
+        ratio=rot / ste,
+        factor_claimed=factor,
+    )
+
+
+@evidence
+def jump_probability():
+    """exp(-|z - e|/sigma) is largest at the code itself; the chance to leave the cell is least there."""
+    codes, g = vector(0.0, 2.0)[:, None], normal(100_000, 1, seed=1)
+    chances = [float((nearest(vector(x) + 0.4 * g, codes) == 1).double().mean()) for x in (0.0, 0.5, 0.9)]
+    return found(
+        chances[0] > chances[1] > chances[2],
+        chances[0] < chances[1] < chances[2],
+        chance_at_the_code=chances[0],
+        chance_half_way=chances[1],
+        chance_near_the_boundary=chances[2],
+    )
+
+
+@evidence
+def outward_push():
+    """Locally quadratic loss: the outward push r cos(theta) |z - q|^2 is weaker on the outer side of q."""
+    q, out = vector(2.0, 0.5), []
+    for z in (vector(2.5, 0.7), vector(1.5, 0.3)):
+        e = z - q
+        gains = float((pull_back("rotation", z, q, e) @ e) / (e @ e))
+        law = float(norm(q) / norm(z) * torch.cos(torch.deg2rad(angle(z, q))))
+        out.append((gains, law))
+    return found(
+        min(g for g, _ in out) > 1,
+        out[0][0] < 1 < out[1][0] and all(abs(g - w) < 1e-9 for g, w in out),
+        gain_on_the_outer_side=out[0][0],
+        gain_on_the_inner_side=out[1][0],
+    )
+
+
+@evidence
+def aims_at_the_target():
+    """Alignment with the gradient at z itself, z - y for a quadratic loss: turning g does not improve it."""
+    codes, z, y = 0.7 * normal(16, 2, seed=1), normal(4000, 2, seed=2), normal(4000, 2, seed=3)
+    q = codes[nearest(z, codes)]
+    ste, rot = (
+        float(torch.cos(torch.deg2rad(angle(pull_back(n, z, q, q - y), z - y))).mean()) for n in ("ste", "rotation")
+    )
+    return found(rot > ste, None, mean_cosine_STE=ste, mean_cosine_rotation=rot)
+
+
+@evidence
+def figure_alignment():
+    """The pulled-back gradient is not aligned with q - z: turn g and it turns with it."""
+    z, q = vector(1.0, 0), vector(1.0, 1.0)
+    angles = [float(angle(pull_back("rotation", z, q, polar(t)), q - z)) for t in (0, 60, 120, 180)]
+    return found(
+        max(angles) < 10, max(angles) - min(angles) > 90, smallest_angle=min(angles), largest_angle=max(angles)
+    )
+
+
+@evidence
+def desiderata_conflict():
+    """At theta = 120 degrees 'keep the direction of g' and 'mirror the move from z to q' exclude each other."""
+    z, q, g = polar(0), polar(120), polar(120)
+    u = pull_back("rotation", z, q, g)
+    return found(None, u @ g < 0, cosine_between_GTg_and_g=u @ g, cosine_under_STE=1.0)

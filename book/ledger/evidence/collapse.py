@@ -1,0 +1,205 @@
+"""Norm collapse in the solvable model of :mod:`book.theory.collapse`: a normal variable, two codes, z = s x, q = t c.
+
+Collapse always means norm collapse, z and q to 0; low usage of the codes is another thing.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+
+from book.theory import collapse as model
+
+from .base import evidence, found, normal
+
+RHO = 2 / math.pi  # E|c|^2 / E|x|^2 for two codes
+CELLS = model.Cells(rho=RHO, kappa=1.0, sigma=RHO, tau=RHO)
+MU = 0.45
+
+
+def threshold(estimator: str, mu: float = MU) -> float:
+    """The commitment weight above which the norms vanish."""
+    return model.threshold(RHO if estimator == "rotation" else 1.0, RHO, mu)
+
+
+@cache
+def run(estimator="rotation", gamma=1.0, beta=1.0, r0=1.0, mu=MU, nu=0.0, time=1e5) -> np.ndarray:
+    """States (s, t, w) from s = 1, |q|/|z| = r0 (so t = r0 / sqrt(rho)), w = 1; 0 where the norms have vanished."""
+    times = np.concatenate([[0.0], np.geomspace(1e-2, time, 400)])
+    with np.errstate(invalid="ignore"):  # the solver may look past the end of the model, at s = t = 0
+        states = model.flow(
+            estimator, (1.0, r0 / math.sqrt(RHO), 1.0), times, CELLS, gamma=gamma, mu=mu, beta=beta, nu=nu
+        )
+    return np.nan_to_num(states)
+
+
+def collapses(**kw) -> bool:
+    return bool(run(**kw)[0, -1] < 1e-9)
+
+
+def losses(s, t, w):
+    """Reconstruction loss E|x - w q|^2 and E|q - z|^2."""
+    return 1 - 2 * RHO * w * t + RHO * (w * t) ** 2, s * s - 2 * RHO * s * t + RHO * t * t
+
+
+def thresholds_hold() -> bool:
+    """Three percent below and above the formula's threshold, rotation and STE do what it says."""
+    return all(
+        collapses(estimator=e, gamma=f * threshold(e), time=3e3) == (f > 1)
+        for e in ("rotation", "ste")
+        for f in (0.97, 1.03)
+    )
+
+
+@evidence
+def sufficient_conditions():
+    """gamma = 2, beta = 1000, r0 = 0.01 meets all three conditions and recovers; gamma = 3, beta = 0.02 collapses."""
+    meets = collapses(gamma=2.0, beta=1000.0, r0=0.01)
+    breaks = collapses(gamma=3.0, beta=0.02, r0=0.01)  # here gamma < 1/beta
+    at_one = collapses(gamma=3.0, beta=0.02, r0=1.0)  # here r0 = 1 as well
+    return found(
+        meets,
+        not meets and breaks and at_one and thresholds_hold(),
+        threshold=threshold("rotation"),
+        final_s_where_conditions_hold=run(gamma=2.0, beta=1000.0, r0=0.01)[0, -1],
+        final_s_where_they_fail=run(gamma=3.0, beta=0.02, r0=1.0)[0, -1],
+    )
+
+
+@evidence
+def gamma_below_one_over_beta():
+    """The remedy gamma < 1/beta: gamma = 3, beta = 0.02 obeys it and collapses; gamma = 2, beta = 1000 does not."""
+    f = sufficient_conditions()
+    return found(not f.fix, f.fix, **f.numbers)
+
+
+@evidence
+def initial_ratio():
+    """Whether the norms collapse does not depend on r0, on either side of the threshold."""
+    ends = {(f, r0): collapses(gamma=f * threshold("rotation"), r0=r0) for f in (0.8, 1.25) for r0 in (1e-3, 0.1, 1.0)}
+    unmoved = all(len({v for k, v in ends.items() if k[0] == f}) == 1 for f in (0.8, 1.25))
+    return found(
+        not unmoved,
+        unmoved and ends[1.25, 1.0],
+        collapse_at_0_8_of_threshold=int(ends[0.8, 1e-3]),
+        collapse_at_1_25_of_threshold=int(ends[1.25, 1.0]),
+    )
+
+
+@evidence
+def matched_start():
+    """k-means codes put r0 near 1; above the threshold the norms collapse from there as from anywhere."""
+    f = initial_ratio()
+    return found(not f.fix, f.fix, **f.numbers)
+
+
+@evidence
+def norm_penalty():
+    """An L2 penalty nu on the encoder lowers the threshold; a constraint that fixes the norm removes collapse."""
+    gamma = 0.9 * threshold("rotation")
+    without, with_penalty = collapses(gamma=gamma), collapses(gamma=gamma, nu=0.2)
+    return found(
+        not with_penalty,
+        with_penalty and not without,
+        gamma=gamma,
+        threshold=threshold("rotation"),
+        final_s_with_penalty=run(gamma=gamma, nu=0.2)[0, -1],
+    )
+
+
+@evidence
+def clip_barely_helps():
+    """Clipping r to [0.5, 1.5] moves the threshold by E[clip(r) x^2] / rho, about 4 percent (d = 1, two codes)."""
+    x = np.linspace(1e-9, 12, 2_000_001)
+    p = np.sqrt(2 / math.pi) * np.exp(-x * x / 2)
+    kappa = np.trapezoid(np.clip(math.sqrt(RHO) / x, 0.5, 1.5) * x * x * p, x)
+    gain = kappa / RHO - 1
+    return found(gain > 0.5, gain < 0.1, threshold_raised_by=gain)
+
+
+@evidence
+def smaller_gamma_helps():
+    """Below its threshold the rotation has a positive equilibrium: lowering gamma does prevent norm collapse."""
+    high, low = (collapses(gamma=f * threshold("rotation"), r0=0.01) for f in (1.25, 0.5))
+    end = run(gamma=0.5 * threshold("rotation"), r0=0.01)[0, -1]
+    return found(high and not low, final_s_at_half_the_threshold=end)
+
+
+@evidence
+def gamma_and_the_ratio():
+    """At every equilibrium t = s, so E|q|^2 / E|z|^2 = rho whatever gamma is: gamma does not set the ratio."""
+    ratios = []
+    for gamma in (0.3, 1.0):
+        s, t, _ = run(gamma=gamma)[:, -1]
+        ratios.append(math.sqrt(RHO) * t / s)
+    return found(
+        abs(ratios[0] - 1) < 0.02,
+        abs(ratios[0] - ratios[1]) < 1e-3 and ratios[0] < 0.9,
+        rms_ratio_at_gamma_0_3=ratios[0],
+        rms_ratio_at_gamma_1=ratios[1],
+    )
+
+
+@evidence
+def auxiliary_terms_alone():
+    """Free z and q keep beta z + gamma q and meet at its weighted mean; a linear encoder without bias goes to 0."""
+    beta, gamma, z, q = 0.5, 2.0, 3.0, 1.0
+    goal = (beta * z + gamma * q) / (beta + gamma)
+    for _ in range(20_000):
+        z, q = z - 0.01 * 2 * gamma * (z - q), q - 0.01 * 2 * beta * (q - z)
+    x, s, code = normal(500, seed=1).abs().numpy(), 1.0, 0.9
+    for _ in range(10_000):  # codes +-code, encoder z = s x: d/ds and d/dcode of the two terms
+        e = np.abs(x) * s - code
+        s, code = s - 0.01 * 2 * gamma * np.mean(e * np.abs(x)), code + 0.01 * 2 * beta * np.mean(e)
+    return found(
+        abs(z) < 1e-3,
+        abs(z - goal) < 1e-9 and abs(s) < 1e-3 and abs(code) < 1e-3,
+        free_embeddings_meet_at=z,
+        predicted=goal,
+        linear_encoder_scale=s,
+    )
+
+
+@evidence
+def authors_symptom():
+    """Equilibria of STE and rotation at one gamma: higher reconstruction loss, lower |q - z|^2 under rotation."""
+    gamma = 0.8 * threshold("rotation", mu=0.5)
+    ste, rot = (losses(*run(estimator=e, gamma=gamma, mu=0.5)[:, -1]) for e in ("ste", "rotation"))
+    return found(
+        rot[0] > ste[0] and rot[1] < ste[1],
+        gamma=gamma,
+        reconstruction_STE=ste[0],
+        reconstruction_rotation=rot[0],
+        codebook_loss_STE=ste[1],
+        codebook_loss_rotation=rot[1],
+    )
+
+
+@evidence
+def authors_explanation():
+    """Small r0 makes the latents dip deeply under rotation; whether they stay down is decided by gamma, not by r0."""
+
+    def dip(estimator, r0):
+        s = run(estimator=estimator, gamma=0.5 * threshold("rotation"), beta=0.05, r0=r0)[0]
+        return float(s.min()), float(s[-1])
+
+    (rot_min, rot_end), (ste_min, _), (_, matched_end) = dip("rotation", 1e-3), dip("ste", 1e-3), dip("rotation", 1.0)
+    persists = rot_end < 0.9 * matched_end
+    return found(
+        persists,
+        rot_min < ste_min and not persists,
+        dip_under_rotation=rot_min,
+        dip_under_STE=ste_min,
+        end_from_r0_0_001=rot_end,
+        end_from_r0_1=matched_end,
+    )
+
+
+@evidence
+def retune_gamma():
+    """A gamma between the two thresholds is fine under STE and collapses under rotation: gamma has to be retuned."""
+    gamma = math.sqrt(threshold("rotation") * threshold("ste"))
+    ste, rot = collapses(estimator="ste", gamma=gamma), collapses(gamma=gamma)
+    return found(rot and not ste, gamma=gamma, threshold_rotation=threshold("rotation"), threshold_STE=threshold("ste"))

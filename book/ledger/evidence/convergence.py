@@ -1,0 +1,224 @@
+"""What was claimed about convergence, and runs that decide it."""
+
+from __future__ import annotations
+
+import cmath
+import math
+from functools import lru_cache
+
+import torch
+
+from rotvq.quantizers.estimators import ESTIMATORS
+
+from .base import evidence, found, norm, normal, polar, pull_back, vector
+
+
+@evidence
+def ste_rate():
+    """Codes -1 and 1, loss q^2 / 2: STE hovers at the boundary, the mean squared gradient stays 1, the bound is eta."""
+    eta, T, z, squares = 0.01, 20_000, 0.3, 0.0
+    for _ in range(T):
+        g = 1.0 if z >= 0 else -1.0  # the slope of q^2/2 at the nearest code
+        squares, z = squares + g * g / T, z - eta * g
+    bound = 2 * (0.5 - 0.5) / (eta * T) + eta * 1.0
+    return found(squares <= bound, abs(z) <= eta, mean_squared_gradient=squares, bound=bound)
+
+
+@lru_cache(maxsize=1)
+def _orbit(eta=1e-3, steps=8000):
+    """One code q = 1 and the constant gradient i; in the plane the pull-back is g conj(q / z), complex numbers."""
+    check = pull_back("rotation", polar(40), polar(0), vector(0, 1.0))
+    z, squares, turned, ratios = 1 + 0j, 0.0, 0.0, []
+    for _ in range(steps):
+        u = 1j * (1 / z).conjugate()
+        squares, new = squares + abs(u) ** 2 / steps, z - eta * u
+        turned, z = turned + cmath.phase(new / z), new
+        ratios.append(1 / abs(z))
+    expected = 1j * (1 / cmath.exp(1j * math.radians(40))).conjugate()
+    assert abs(complex(*check.tolist()) - expected) < 1e-12
+    return squares, min(ratios), max(ratios), turned
+
+
+@evidence
+def rotation_rate():
+    """q = (1, 0), g = (0, 1): r stays at 1 to a percent, z circles the origin, the gradient never shrinks."""
+    eta, steps = 1e-3, 8000
+    squares, low, high, turned = _orbit(eta, steps)
+    bound = 0.0 / (eta * steps * low**2) + eta * high**2  # there is one code, so the loss is constant: L_0 = L*
+    return found(
+        squares <= bound,
+        low > 0.98 and high < 1.02 and abs(turned) > 6.28,
+        mean_squared_gradient=squares,
+        bound=bound,
+        smallest_r=low,
+        largest_r=high,
+        radians_turned=abs(turned),
+    )
+
+
+@evidence
+def no_proof():
+    """The convergence theorems offered for STE and rotation both fail on examples of one or two codes."""
+    ste, rotation = ste_rate(), rotation_rate()
+    return found(
+        not ste.claim and not rotation.claim,
+        STE=ste.numbers["mean_squared_gradient"],
+        bound_for_STE=ste.numbers["bound"],
+        rotation=rotation.numbers["mean_squared_gradient"],
+        bound_for_rotation=rotation.numbers["bound"],
+    )
+
+
+@evidence
+def rate_at_ratio_one():
+    """Ratio 1 does not make the rotation converge like STE: on a smooth loss it climbs where the angle is obtuse."""
+    f = rotation_rate()
+    z, q = polar(0), polar(120)
+    g = q  # gradient of |x|^2 / 2 at q, while at z it is z
+    climbs = -float(pull_back("rotation", z, q, g - 1.5 * polar(60)) @ (z - 1.5 * polar(60)))
+    ste = -float(pull_back("ste", z, q, g - 1.5 * polar(60)) @ (z - 1.5 * polar(60)))
+    return found(
+        f.claim, f.fix, first_order_change_of_loss_rotation=climbs, first_order_change_of_loss_STE=ste, **f.numbers
+    )
+
+
+@evidence
+def constant_ratio():
+    """With r constant, descent on a quadratic contracts by 1 - eta r h: slower below 1, unstable above 2 / (eta h)."""
+
+    def steps(r, eta=0.1, h=1.0):
+        x, n = 1.0, 0
+        while 1e-6 < abs(x) < 1e6 and n < 10_000:
+            x, n = x - eta * r * h * x, n + 1
+        return n if abs(x) <= 1e-6 else float("inf")
+
+    return found(
+        steps(0.5) > steps(1.0) and steps(25.0) == float("inf"),
+        steps_at_r_1=steps(1.0),
+        steps_at_r_0_5=steps(0.5),
+        stable_at_r_25=0,
+    )
+
+
+@evidence
+def mean_ratio_one():
+    """E r = 1 is neither enough (r = 1 at every step, no convergence) nor needed (r = 0.5 throughout converges)."""
+    orbit, half = rotation_rate(), constant_ratio()
+    return found(
+        orbit.claim,
+        orbit.fix and half.numbers["steps_at_r_0_5"] < 1000,
+        gradient_at_ratio_1=orbit.numbers["mean_squared_gradient"],
+        steps_at_r_0_5=half.numbers["steps_at_r_0_5"],
+    )
+
+
+@evidence
+def effective_rate(which):
+    """r scales the reconstruction part of the SGD step only; commitment and Adam do not follow."""
+    z, q, g, gamma = vector(1.0, 0), vector(0.2, 0.1), vector(0.5, 1), 0.25
+    r = float(norm(q) / norm(z))
+    part = float(norm(ESTIMATORS["scale_only"].pull_back(z, q, g)) / norm(g))
+    whole = norm(pull_back("rotation", z, q, g) + 2 * gamma * (z - q)) / norm(g + 2 * gamma * (z - q))
+    other = float(norm(pull_back("rotation", vector(0.5, 0), q, g)) / norm(g))
+    claim, fix = {
+        "all of it": (abs(whole - r) < 1e-9, abs(part - r) < 1e-12),
+        "differs between samples": (abs(other - part) > 0.1, None),
+    }[which]
+    return found(claim, fix, r=r, gain_of_the_reconstruction_part=part, gain_of_the_whole_gradient=whole)
+
+
+@evidence
+def varying_ratio():
+    """r drawn from {0.1, 1.9}, variance 0.81: descent on a quadratic with eta h = 0.1 still converges."""
+    x = 1.0
+    for u in normal(2000, seed=3):
+        x -= 0.1 * (1.9 if u > 0 else 0.1) * x
+    return found(abs(x) > 1e-3, abs(x) < 1e-6, variance_of_r=0.81, distance_after_2000_steps=abs(x))
+
+
+@evidence
+def lipschitz():
+    """A loss of q jumps where q does: codes -1, 1 and L(q) = q have slope 2 / (2 delta) across the boundary."""
+    delta = 1e-6
+    slope = (1.0 - -1.0) / (2 * delta)
+    return found(slope < 1e3, None, difference_quotient_across_the_boundary=slope)
+
+
+@evidence
+def bounded_norms():
+    """Upper bounds on the norms do not bound G: z of length 1e-6 with |q| = 1 has gain 1e6."""
+    z, q, g = vector(1e-6, 0), vector(1.0, 0), vector(0, 1.0)
+    gain = norm(pull_back("rotation", z, q, g))
+    return found(gain < 1e3, abs(gain - 1e6) < 1, gain=gain)
+
+
+@evidence
+def online_kmeans():
+    """A constant EMA decay leaves the codes wandering; running means reach 1/t; poor starts stay poor."""
+    decay, sigma2, T = 0.99, 1.0, 60_000
+    e, ema = 0.0, 0.0
+    for i, x in enumerate(normal(T, seed=4).tolist()):
+        e = decay * e + (1 - decay) * x
+        ema += e * e * (i >= T // 2) / (T // 2)
+    law = (1 - decay) / (1 + decay) * sigma2
+    running = [float(normal(400, t, seed=5).mean(1).square().mean()) * t for t in (100, 1000)]
+    data = vector(-1.0, 1, 9, 11, 19, 21)  # three groups of two, three codes
+    poor = vector(-1.0, 1, 15)
+    for _ in range(50):
+        k = (data[:, None] - poor).abs().argmin(1)
+        poor = torch.stack([data[k == i].mean() for i in range(3)])
+    stuck = (data - poor[(data[:, None] - poor).abs().argmin(1)]).square().mean()
+    return found(
+        ema < 1e-3,
+        abs(ema / law - 1) < 0.2 and abs(running[0] - 1) < 0.2 and abs(running[1] - 1) < 0.2 and stuck > 5,
+        ema_squared_error=ema,
+        predicted=law,
+        t_times_error_of_running_mean=running[1],
+        error_of_a_poor_fixed_point=stuck,
+        error_of_the_best=1.0,
+    )
+
+
+@evidence
+def minibatch_kmeans():
+    """Latents whose mean drifts from 0 to 1: running means of all of them lag behind, the EMA follows."""
+    running = ema = 0.0
+    for t in range(1, 2001):
+        x = t / 2000
+        running, ema = running + (x - running) / t, 0.99 * ema + 0.01 * x
+    return found(
+        abs(running - ema) < 0.01,
+        abs(ema - 1) < 0.06 and abs(running - 0.5) < 0.01,
+        mean_of_the_latents_now=1.0,
+        running_mean=running,
+        ema=ema,
+    )
+
+
+def _himmelblau(name, K, starts=20, points=128):
+    """Distortion and objective after 100 updates of all starts at once: step 1e-3, EMA 0.8, codes from the points."""
+    z = 10 * torch.rand(starts, points, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 5
+    codes = z[:, :K].clone()
+    counts, sums = torch.ones(starts, K, dtype=z.dtype), codes.clone()
+    for step in range(101):
+        k = torch.cdist(z, codes).argmin(-1)
+        q = codes.gather(1, k[..., None].expand(-1, -1, 2))
+        x, y = q[..., :1], q[..., 1:]
+        u, v = x * x + y - 11, x + y * y - 7
+        if step == 100:
+            return (z - q).square().sum(-1).mean(1), (u * u + v * v).mean((1, 2))
+        z = z - 1e-3 * ESTIMATORS[name].pull_back(z, q, torch.cat([4 * x * u + 2 * v, 2 * u + 4 * y * v], -1))
+        counts = 0.8 * counts + 0.2 * torch.zeros_like(counts).scatter_add_(1, k, torch.ones_like(z[..., 0]))
+        sums = 0.8 * sums + 0.2 * torch.zeros_like(sums).scatter_add_(1, k[..., None].expand(-1, -1, 2), z)
+        codes = sums / counts[..., None]
+
+
+@evidence
+def himmelblau():
+    """Himmelblau's function as the paper describes it, 20 starts each with 4, 16 and 64 codes: who ends lower."""
+    numbers = {}
+    for K in (4, 16, 64):
+        ste, rotation = (_himmelblau(name, K) for name in ("ste", "rotation"))
+        numbers[f"lower_distortion_in_20_K_{K}"] = int((rotation[0] < ste[0]).sum())
+        numbers[f"lower_objective_in_20_K_{K}"] = int((rotation[1] < ste[1]).sum())
+    return found(min(numbers.values()) >= 15, None, **numbers)

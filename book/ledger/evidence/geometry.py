@@ -1,0 +1,227 @@
+"""Symmetries, the place of the origin, obtuse angles, the reflection, and parallel transport."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from rotvq.quantizers.estimators import ESTIMATORS
+
+from .base import angle, evidence, found, gradient_map, nearest, norm, normal, polar, pull_back, spectral, turn, vector
+
+
+@evidence
+def equivariant_under_rotations():
+    """G(Qz, Qq) = Q G(z, q) Q^T for every orthogonal Q; so does STE's I."""
+    z, q = normal(2, 5, seed=1)
+    Q = torch.linalg.qr(normal(5, 5, seed=2))[0]
+    gap = (gradient_map(Q @ z, Q @ q) - Q @ gradient_map(z, q) @ Q.T).abs().max()
+    return found(gap < 1e-10, largest_gap=gap)
+
+
+@evidence
+def origin(which):
+    """Nearest codes move with a translation, G does not; far from the origin G tends to I."""
+    codes, z, v = normal(7, 3, seed=1), normal(200, 3, seed=2), vector(3.0, -1, 2)
+    moved = bool((nearest(z + v, codes + v) == nearest(z, codes)).all())
+    p, q = vector(1.0, 0.2), vector(0.7, 0.8)
+    change = (gradient_map(p + 3, q + 3) - gradient_map(p, q)).abs().max()
+    far = [spectral(p + t, q + t) for t in (0.0, 10.0, 1000.0)]
+    about = ESTIMATORS["rotation"].pull_back(p + 5, q + 5, p, centre=vector(5.0, 5)) - pull_back("rotation", p, q, p)
+    claim, fix = {
+        "lookup is translation equivariant": (moved, None),
+        "trick depends on the origin": (moved and change > 0.1, None),
+        "R(z + v) against R(z) + v": (None, change > 0.1),
+        "fails off centre": (far[-1] > far[0], far[-1] < 1e-3 and norm(about) < 1e-12),
+        "becomes STE": (far[0] > far[1] > far[2] and far[2] < 1e-3, None),
+    }[which]
+    return found(
+        claim,
+        fix,
+        change_of_G_under_a_shift=change,
+        distance_from_I_at_0=far[0],
+        distance_from_I_at_10=far[1],
+        distance_from_I_at_1000=far[2],
+    )
+
+
+@evidence
+def cosine_lookup():
+    """Cosine lookup shares the trick's symmetries: it ignores |z|, as R does, and depends on the origin, as R does."""
+    codes, z = normal(7, 3, seed=1), normal(500, 3, seed=2)
+
+    def pick(z, codes):
+        return ((z / norm(z)[:, None]) @ (codes / norm(codes)[:, None]).T).argmax(1)
+
+    scaled = (pick(5 * z, codes) == pick(z, codes)).all()
+    shifted = (pick(z + 2, codes + 2) != pick(z, codes)).double().mean()
+    return found(scaled and shifted > 0, share_of_indices_changed_by_a_shift=shifted)
+
+
+@evidence
+def push_pull(which):
+    """Two latents beside q, moved by -eta G^T g: who separates, who closes up."""
+    q, eta = vector(2.0, 0, 0), 0.1
+    sides = {"tangential": vector(0, 0.2, 0), "radial": vector(0.2, 0, 0)}
+    change = {}
+    for sense, g in (("towards the origin", vector(1.0, 0, 0)), ("outward", vector(-1.0, 0, 0))):
+        for name, h in sides.items():
+            moved = [q + s * h - eta * pull_back("rotation", q + s * h, q, g) for s in (1, -1)]
+            change[name, sense] = float(norm(moved[0] - moved[1]) / norm(2 * h) - 1)
+    a, b, c, d = (change[n, s] for s in ("towards the origin", "outward") for n in ("tangential", "radial"))
+    claim, fix = {
+        "gradient along q pushes apart": (a > 0, a < 0 < b and d < 0 < c),
+        "gradient against q pulls together": (c < 0, a < 0 < b and d < 0 < c),
+    }[which]
+    return found(
+        claim,
+        fix,
+        tangential_for_g_along_q=a,
+        radial_for_g_along_q=b,
+        tangential_for_g_against_q=c,
+        radial_for_g_against_q=d,
+    )
+
+
+@evidence
+def ste_keeps_distances():
+    """Under STE all latents of a cell move by the same vector, so their distances do not change."""
+    q, g = vector(2.0, 0), vector(0.4, -1)
+    z = [vector(2.1, 0.2), vector(1.8, -0.1)]
+    moved = [p - 0.1 * pull_back("ste", p, q, g) for p in z]
+    gap = abs(norm(moved[0] - moved[1]) - norm(z[0] - z[1]))
+    return found(gap < 1e-12, change_of_distance=gap)
+
+
+@evidence
+def obtuse_angles(which):
+    """Beyond 90 degrees <G^T g, g> < 0 for g in the plane; it takes an error |q - z| >= max(|z|, |q|)."""
+    z, q = polar(0), polar(110)
+    inner = pull_back("rotation", z, q, q) @ q
+    needed = min(
+        float(norm(p - c) / torch.maximum(norm(p), norm(c)))
+        for p, c in (normal(2, 4, seed=s) for s in range(400))
+        if angle(p, c) >= 90
+    )
+    z3, q3, off = vector(1.0, 0, 0), vector(*polar(110).tolist(), 0), vector(0, 0, 1.0)
+    kept = pull_back("rotation", z3, q3, off) @ off
+    claim, fix = {"points away": (inner < 0 and kept < 0, inner < 0 < kept), "needs small norms": (needed >= 1, None)}[
+        which
+    ]
+    return found(
+        claim,
+        fix,
+        inner_product_in_the_plane=inner,
+        inner_product_off_the_plane=kept,
+        smallest_relative_error_at_90_degrees_or_more=needed,
+    )
+
+
+@evidence
+def radial_motion():
+    """The change of |z|^2 under the update is -2 eta <g, q>: a gain r > 1 scales it up outward or inward alike."""
+    z, q = polar(0, 0.1), polar(30)
+    moves = [float(-(pull_back("rotation", z, q, s * q) @ z)) for s in (1, -1)]
+    return found(
+        min(moves) > 0,
+        min(moves) < 0 < max(moves),
+        radial_motion_for_g_along_q=moves[0],
+        radial_motion_for_g_against_q=moves[1],
+    )
+
+
+@evidence
+def reflection(which):
+    """The reflection agrees with the rotation on q and flips one direction only: that of z - q."""
+    d = 8
+    z, q = normal(2, d, seed=3)
+    parallel = norm(pull_back("reflection", z, q, q) - pull_back("rotation", z, q, q)) / norm(q)
+    a, b = z / norm(z), q / norm(q)
+    u = (a - b) / norm(a - b)
+    H = torch.eye(d) - 2 * torch.outer(u, u)
+    flipped = int((torch.linalg.svdvals(H - turn(z, q).T) > 1e-9).sum())
+    claim, fix = {
+        "same on q": (parallel < 1e-12, None),
+        "reverses the orthogonal part": (flipped == d - 1, flipped == 1),
+    }[which]
+    return found(claim, fix, difference_on_q=parallel, directions_orthogonal_to_q=d - 1, directions_reversed=flipped)
+
+
+@evidence
+def close_pairs():
+    """e near q: exact gradients tend to the one at q for a smooth loss; the rotation's need not, near the origin."""
+    q = vector(0, 1e-3)
+    z = vector(1e-3, 0)
+    g = vector(1.0, 0.2)
+    rotated = angle(pull_back("rotation", z, q, g), g)
+    H = torch.diag(vector(2.0, -3))  # an indefinite Hessian
+    exact = angle(g + H @ (z - q), g)
+    return found(
+        rotated < exact,
+        exact < 1 < rotated,
+        angle_of_the_exact_gradient=exact,
+        angle_of_the_rotated=rotated,
+        error=norm(z - q),
+    )
+
+
+@evidence
+def transport():
+    """Path-independent transport would compose, R_uw = R_vw R_uv: true in the plane, false in d = 3.
+
+    In the plane the whole trick is the transport of g in the flat metric |dz|^2/|z|^2: g conj(z) stays constant.
+    """
+    u, v, w = torch.eye(3, dtype=torch.float64)
+    gap = torch.linalg.matrix_norm(turn(v, w) @ turn(u, v) - turn(u, w))
+    plane = torch.linalg.matrix_norm(turn(polar(40), polar(80)) @ turn(polar(0), polar(40)) - turn(polar(0), polar(80)))
+    z, q, g = polar(20, 0.7), polar(75, 1.6), polar(-30)
+    products = [
+        complex(*x.tolist()) * complex(*y.tolist()).conjugate()
+        for x, y in ((pull_back("rotation", z, q, g), z), (g, q))
+    ]
+    constant = abs(products[0] - products[1])
+    return found(
+        gap < 1e-9,
+        plane < 1e-12 and gap > 1 and constant < 1e-12,
+        gap_in_d_3=gap,
+        gap_in_d_2=plane,
+        change_of_g_times_conj_z_in_d_2=constant,
+    )
+
+
+@evidence
+def printed_rotation():
+    """|q|/|e| [I - 2 r r^T + 2 q e^T] with unnormalised q, e and r along e + q does not take e to q."""
+    z, q = vector(2.0, 0), vector(1.5, 1.5)
+    r = (z + q) / norm(z + q)
+    printed = norm(q) / norm(z) * (torch.eye(2) - 2 * torch.outer(r, r) + 2 * torch.outer(q, z))
+    return found(
+        norm(printed @ z - q) < 1e-9,
+        norm(gradient_map(z, q) @ z - q) < 1e-12,
+        error_as_printed=norm(printed @ z - q),
+        error_normalised=norm(gradient_map(z, q) @ z - q),
+    )
+
+
+@evidence
+def hyperspherical_frame():
+    """The frame of normalised hyperspherical coordinates turns by R in the plane, by another rotation in d = 3."""
+
+    def frame(polar_angle, azimuth):
+        c, s, C, S = (f(x) for x in (polar_angle, azimuth) for f in (math.cos, math.sin))
+        return torch.tensor([[c, -s, 0], [s * C, c * C, -S], [s * S, c * S, C]], dtype=torch.float64)
+
+    J, K = frame(1.0, 0.8), frame(0.6, -0.5)
+    from_pole = (J - turn(vector(1.0, 0, 0), J[:, 0])).abs().max()
+    between = (K @ J.T - turn(J[:, 0], K[:, 0])).abs().max()
+    plane = max(
+        float((torch.stack([polar(t), polar(t + 90)], 1) - turn(polar(0), polar(t))).abs().max()) for t in (20, 100)
+    )
+    return found(
+        max(from_pole, between) < 1e-9,
+        plane < 1e-12,
+        gap_from_the_pole_in_d_3=from_pole,
+        gap_between_two_points_in_d_3=between,
+        gap_in_d_2=plane,
+    )

@@ -1,0 +1,176 @@
+"""The pull-back G^T g: its angles, norms and inner products."""
+
+from __future__ import annotations
+
+import torch
+
+from rotvq.quantizers.estimators import ESTIMATORS, estimator
+
+from .base import angle, close, evidence, found, gradient_map, norm, normal, polar, pull_back, triples, vector
+
+
+@evidence
+def gradient_angle(where):
+    """Angle(G^T g, g) is theta in the plane and less in general: sin(phi/2) = sin(theta/2) |Pg|/|g|."""
+    d = {"plane": 2, "any": 8}[where]
+    gaps, law = [], 0.0
+    for z, q, g in triples(d):
+        P = torch.linalg.qr(torch.stack([z, q], 1))[0]
+        phi, theta = angle(pull_back("rotation", z, q, g), g), angle(z, q)
+        share = norm(P.T @ g) / norm(g)
+        law = max(law, abs(torch.sin(torch.deg2rad(phi) / 2) - torch.sin(torch.deg2rad(theta) / 2) * share))
+        gaps.append(float(abs(phi - theta)))
+    z, q, g = vector(1.0, 0, 0), vector(0.5, 0.75**0.5, 0), vector(0, 0, 1.0)
+    orthogonal = angle(pull_back("rotation", z, q, g), g)
+    random = normal(20_000, 64, seed=9)
+    z, q = torch.eye(64, dtype=z.dtype)[0], torch.cat([q[:2], torch.zeros(62, dtype=z.dtype)])
+    mean = angle(pull_back("rotation", z.expand_as(random), q.expand_as(random), random), random).mean()
+    claim = max(gaps) < 1e-6 and (d == 2 or orthogonal > 1)
+    return found(
+        claim,
+        law < 1e-8,
+        largest_gap_in_degrees=max(gaps),
+        error_of_the_sine_law=law,
+        angle_for_theta_60_and_g_off_the_plane=orthogonal,
+        mean_for_theta_60_in_d_64=mean,
+    )
+
+
+@evidence
+def proof_of_gradient_angle():
+    """The proof takes R^T to turn every vector by theta; in d = 8 it fixes 6 directions."""
+    z, q = normal(2, 8, seed=4).unbind()
+    fixed = int((torch.linalg.svdvals(gradient_map(z, q) * norm(z) / norm(q) - torch.eye(8)) < 1e-10).sum())
+    return found(fixed == 0, fixed == 6, directions_fixed_in_d_8=fixed)
+
+
+@evidence
+def norm_ratio(which):
+    """|G^T g| / |g| = |q| / |z|: the inverse of the ratio by which z and q themselves change from q to z."""
+    forward = inverse = 0.0
+    for z, q, g in triples(2, 8, 64):
+        ratio, r = norm(pull_back("rotation", z, q, g)) / norm(g), norm(q) / norm(z)
+        forward, inverse = max(forward, abs(ratio - r)), max(inverse, abs(ratio - 1 / r))
+    claim, fix = {"q over z": (forward < 1e-10, None), "z over q": (inverse < 1e-10, forward < 1e-10)}[which]
+    return found(claim, fix, error_with_q_over_z=forward, error_with_z_over_q=inverse)
+
+
+@evidence
+def inner_products():
+    """<G^T g, z> = <g, q>, hence angle(G^T g, z) = angle(g, q), in every dimension."""
+    inner = turned = 0.0
+    for z, q, g in triples(2, 8, 64):
+        u = pull_back("rotation", z, q, g)
+        inner = max(inner, abs(u @ z - g @ q))
+        turned = max(turned, abs(angle(u, z) - angle(g, q)))
+    return found(inner < 1e-10 and turned < 1e-6, error_of_inner_product=inner, error_of_angle_in_degrees=turned)
+
+
+@evidence
+def kept_relations():
+    """The angle with g is not kept in general; the inner product with z and the ratio r are."""
+    turned, kept = gradient_angle("any"), inner_products()
+    return found(turned.claim, kept.claim and norm_ratio("q over z").claim, **turned.numbers, **kept.numbers)
+
+
+@evidence
+def pull_back_is_inverse_turn():
+    """G^T undoes the turn: it takes q's direction back to z's and scales by the same r."""
+    z, q = polar(0, 2.0), polar(50, 3.0)
+    u = pull_back("rotation", z, q, q)
+    same = gradient_map(z, q) @ q
+    return found(
+        close(u, same),
+        close(u, 1.5 * 3 * polar(0)),
+        angle_from_q_to_GTq=angle(u, q),
+        angle_from_q_to_Gq=angle(same, q),
+        angle_between_them=angle(u, same),
+    )
+
+
+@evidence
+def metric():
+    """G^T G = r^2 I: this metric forgets the turn, so pairs at 20 and at 80 degrees with one r share it."""
+    worst = 0.0
+    for z, q, _ in triples(2, 8):
+        G, r2 = gradient_map(z, q), (norm(q) / norm(z)) ** 2
+        worst = max(worst, (G.T @ G / r2 - torch.eye(len(z))).abs().max())
+    narrow, wide = (gradient_map(polar(0), polar(t, 2.0)) for t in (20, 80))
+    gap = (narrow.T @ narrow - wide.T @ wide).abs().max()
+    return found(gap > 1e-6, worst < 1e-10, largest_relative_error_of_r2_I=worst, gap_between_20_and_80_degrees=gap)
+
+
+@evidence
+def singular_values():
+    """All singular values of R are 1 and those of G are r: the scale is what is added to STE's size."""
+    z, q = normal(2, 8, seed=1).unbind()
+    s = torch.linalg.svdvals(gradient_map(z, q))
+    r = norm(q) / norm(z)
+    return found((s - r).abs().max() < 1e-12, r=r, smallest=s.min(), largest=s.max())
+
+
+@evidence
+def variants(which):
+    """R alone keeps the norm; the mixture ends at STE and at the trick; the clip bounds the gain."""
+    kept = ends = 0.0
+    gains, clipped = [], estimator("clipped", clip=(0.5, 1.5))
+    for z, q, g in triples(2, 8):
+        z = z * 20 ** normal(1, seed=int(1e6 * abs(z[0])))
+        kept = max(kept, abs(norm(pull_back("rotation_only", z, q, g)) / norm(g) - 1))
+        mixed = ESTIMATORS["rotation"].pull_back
+        ends = max(ends, norm(mixed(z, q, g, mix=0.0) - g), norm(mixed(z, q, g, mix=1.0) - mixed(z, q, g)))
+        gains.append(float(norm(clipped.pull_back(z, q, g)) / norm(g)))
+    ok = {"norm": kept < 1e-12, "ends": ends < 1e-12, "clip": min(gains) >= 0.5 - 1e-12 and max(gains) <= 1.5 + 1e-12}[
+        which
+    ]
+    return found(
+        ok, error_of_norm_for_R=kept, error_at_the_ends=ends, smallest_gain=min(gains), largest_gain=max(gains)
+    )
+
+
+@evidence
+def small_codes():
+    """With |q| a hundredth of |z| the reconstruction gradient is a hundredth of STE's, the commitment is not."""
+    z, g = normal(2, 16, seed=1).unbind()
+    q = 0.01 * norm(z) / norm(g) * g
+    part = norm(pull_back("rotation", z, q, g)) / norm(g)
+    pull = 2 * 0.25 * norm(z - q)
+    return found(
+        abs(part - 0.01) < 1e-12 and pull > 10 * part * norm(g),
+        gain=part,
+        commitment_over_reconstruction_gradient=pull / (part * norm(g)),
+        the_same_under_STE=pull / norm(g),
+    )
+
+
+@evidence
+def commitment_shrinks():
+    """With |q| < |z| the commitment gradient shrinks |z|: <z, z - q> >= |z| (|z| - |q|) > 0."""
+    smallest = min(float(z @ (z - 0.5 * norm(z) / norm(q) * q)) for z, q, _ in triples(2, 8))
+    return found(smallest > 0, smallest_inner_product=smallest)
+
+
+@evidence
+def learning_rate_example(which):
+    """r = 0.1 and r = 5 change the reconstruction gradient by 50; Adam divides a constant factor out."""
+    g = vector(0.7, -0.2)
+    small = norm(pull_back("rotation", vector(10.0, 0), vector(1.0, 0), g)) / norm(g)
+    large = norm(pull_back("rotation", vector(1.0, 0), vector(5.0, 0), g)) / norm(g)
+
+    def adam_step(gain, eps=1e-12):  # the first step of Adam: m / (sqrt(v) + eps) with m and v bias-corrected
+        return norm(gain * g / ((gain * g).square().sqrt() + eps))
+
+    adam = adam_step(large) / adam_step(small)
+    claim, fix = {
+        "r = 0.1": (abs(small - 0.1) < 1e-12, None),
+        "r = 5": (abs(large - 5) < 1e-12, None),
+        "factor 50": (abs(adam - 50) < 1, abs(large / small - 50) < 1e-9 and abs(adam - 1) < 1e-6),
+    }[which]
+    return found(
+        claim,
+        fix,
+        gain_at_r_0_1=small,
+        gain_at_r_5=large,
+        ratio_under_SGD=large / small,
+        ratio_of_first_Adam_steps=adam,
+    )

@@ -1,0 +1,214 @@
+"""The paper's tables as data, and what follows from them by arithmetic.
+
+Figures: Fifty et al., ICLR 2025 (arXiv 2410.06424v2), Tables 1 to 7. No seeds or error bars are given there.
+"""
+
+from __future__ import annotations
+
+from .base import evidence, found
+
+# STE and rotation: usage in percent, quantisation error, validation loss, r-FID (r-FVD for video), r-IS
+TABLES = {
+    "1 Euclid 1024": ((100, 5.9e-3, 0.115, 106.1, 11.7), (97, 5.1e-4, 0.122, 85.7, 17.0)),
+    "1 cosine 1024": ((75, 2.9e-3, 0.114, 84.3, 17.7), (91, 2.7e-3, 0.111, 82.9, 18.1)),
+    "1 Euclid 8192": ((100, 1.0e-3, 0.030, 19.0, 97.3), (99, 1.4e-4, 0.030, 16.5, 106.3)),
+    "1 cosine 8192": ((31, 1.2e-4, 0.038, 26.0, 77.8), (38, 9.6e-5, 0.035, 24.2, 83.9)),
+    "2 ImageNet": ((95, 0.134, 0.594, 7.3, 118.2), (98, 0.002, 0.422, 4.6, 146.5)),
+    "2 faces": ((27, 0.233, 0.565, 4.7, 5.0), (99, 0.002, 0.313, 3.7, 5.2)),
+    "3 64x64x3": ((15, 2.5e-3, 0.183, 0.53, 220.6), (86, 1.7e-4, 0.142, 0.27, 228.0)),
+    "3 32x32x4": ((2, 1.2e-2, 0.385, 5.0, 141.5), (27, 2.4e-4, 0.269, 1.1, 200.2)),
+    "4 ViT": ((0.3, 6.7e-3, 0.127, 29.2, 43.0), (2.2, 8.3e-3, 0.113, 11.2, 93.1)),
+    "5 BAIR": ((0.4, 0.03, 0.28, 1661.1, None), (43, 3.0e-3, 0.074, 21.4, None)),
+    "5 UCF": ((0.1, 0.006, 0.169, 2878.1, None), (30, 0.020, 0.109, 229.1, None)),
+}
+METRICS = {"usage": (0, True), "error": (1, False), "validation": (2, False), "fid": (3, False), "is": (4, True)}
+FREE = ("1 Euclid 1024", "1 Euclid 8192", "2 ImageNet", "2 faces", "3 64x64x3", "3 32x32x4")  # |z| is not normalised
+TRAIN = {
+    "1 Euclid 1024": (0.107, 0.116),
+    "1 cosine 1024": (0.107, 0.105),
+    "1 Euclid 8192": (0.028, 0.028),
+    "1 cosine 8192": (0.034, 0.033),
+}
+# Table 1 at K = 8192: quantisation error, validation loss, r-FID of STE, Hessian approximation, exact gradients
+OTHERS = {
+    "Euclid": ((1.0e-3, 0.030, 19.0), (6.9e-5, 0.112, 35.6), (2.0e-3, 0.053, 25.4)),
+    "cosine": ((1.2e-4, 0.038, 26.0), (3.8e-5, 0.037, 29.0), (3.6e-5, 0.037, 28.2)),
+}
+GUMBEL = {"usage": ((39, 99), (4, 86), (12, 27)), "fid": ((28.6, 16.5), (0.60, 0.27), (1.7, 1.1))}
+# Tables 6 and 7, with and without the norm factor: usage, quantisation error, validation loss, r-FID, r-IS
+ABLATION = {
+    "VQ-VAE": ((99, 1.4e-4, 0.030, 16.5, 106.3), (100, 4.0e-4, 0.030, 16.5, 106.1)),
+    "64x64x3": ((45, 4.0e-4, 0.161, 0.46, 225.0), (28, 1.5e-3, 0.183, 0.60, 220.0)),
+    "32x32x4": ((18, 3.3e-4, 0.292, 1.5, 196.1), (13, 9.4e-4, 0.292, 1.5, 191.5)),
+}
+
+
+def _pairs(metric):
+    column, up = METRICS[metric]
+    for name, (ste, rot) in TABLES.items():
+        if ste[column] is not None:
+            yield name, (rot[column] - ste[column]) * (1 if up else -1), ste[column], rot[column]
+
+
+@evidence
+def tables_improve(metric, where=""):
+    """In how many settings of Tables 1 to 5 (of those whose name starts with ``where``) rotation is the better."""
+    signs = [gain for name, gain, *_ in _pairs(metric) if name.startswith(where)]
+    better, equal = sum(s > 0 for s in signs), sum(s == 0 for s in signs)
+    return found(
+        better == len(signs),
+        better > len(signs) / 2,
+        settings=len(signs),
+        better=better,
+        equal=equal,
+        worse=len(signs) - better - equal,
+    )
+
+
+@evidence
+def tables_improve_everything():
+    """Every metric better in every setting? Table 1, Euclid, K = 1024 has lower usage and higher losses."""
+    worse = [f"{name} {metric}" for metric in METRICS for name, gain, *_ in _pairs(metric) if gain < 0]
+    worse += [f"{name} train" for name, (ste, rot) in TRAIN.items() if rot > ste]
+    return found(not worse, 0 < len(worse) < 10, cells_that_are_worse=len(worse), which="; ".join(worse))
+
+
+@evidence
+def tables_improve_all_losses():
+    """Better in all settings by r-FID; by usage, error and validation loss in most."""
+    counts = {m: tables_improve(m).numbers["better"] for m in ("fid", "usage", "error", "validation")}
+    return found(
+        all(n == len(TABLES) for n in counts.values()),
+        counts["fid"] == 11 and min(counts.values()) == 9,
+        **{f"better_{m}": n for m, n in counts.items()},
+    )
+
+
+@evidence
+def error_unchanged(setting):
+    """The quantisation error of a setting, within 10 percent."""
+    ste, rot = TABLES[setting]
+    return found(abs(rot[1] / ste[1] - 1) < 0.1, True, ratio=rot[1] / ste[1])
+
+
+@evidence
+def table_cell(setting, metric, ste, rotation):
+    """One row of a table: the two figures are as quoted."""
+    column, _ = METRICS[metric]
+    a, b = (row[column] for row in TABLES[setting])
+    return found((a, b) == (float(ste), float(rotation)), ste=a, rotation=b)
+
+
+@evidence
+def number_of_settings():
+    return found(len(TABLES) == 11, settings=len(TABLES))
+
+
+@evidence
+def low_usage_is_common():
+    """STE's usage in the paper's own runs."""
+    usage = [ste[0] for ste, _ in TABLES.values()]
+    low = sum(u < 50 for u in usage)
+    return found(low > len(usage) / 2, settings_below_50_percent=low, lowest=min(usage), highest=max(usage))
+
+
+@evidence
+def usage_from_80_to_95():
+    """No pair of usages in Tables 1 to 5 is near 80 and 95 percent; the nearest is 75 and 91."""
+    gaps = {name: abs(ste[0] - 80) + abs(rot[0] - 95) for name, (ste, rot) in TABLES.items()}
+    name = min(gaps, key=gaps.get)
+    return found(gaps[name] < 4, None, nearest_setting=name, ste=TABLES[name][0][0], rotation=TABLES[name][1][0])
+
+
+@evidence
+def usage_bound():
+    """K / (1 + exp(-x)) >= K/2 for every x >= 0, but the rotation's usage is 2.2 percent in Table 4."""
+    below = {name: rot[0] for name, (_, rot) in TABLES.items() if rot[0] < 50}
+    return found(None, len(below) > 0, settings_below_half=len(below), lowest_usage=min(below.values()))
+
+
+@evidence
+def usage_always_rises():
+    """A positive lower bound on the rise of usage would forbid the two settings in which it fell."""
+    fell = [name for name, gain, *_ in _pairs("usage") if gain < 0]
+    return found(not fell, None, settings_in_which_usage_fell=len(fell), which="; ".join(fell))
+
+
+@evidence
+def error_factor(setting, at_least):
+    """By how much the quantisation error fell in one setting."""
+    ste, rot = TABLES[setting]
+    factor = ste[1] / rot[1]
+    return found(factor >= float(at_least) * (1 - 1e-9), factor > 10, factor=factor)
+
+
+@evidence
+def usage_factor(setting, factor):
+    ste, rot = TABLES[setting]
+    return found(abs(rot[0] / ste[0] - float(factor)) < 1e-9, factor=rot[0] / ste[0])
+
+
+@evidence
+def error_and_free_norms():
+    """The error falls by 7 to 116 where the norm of z is free, by 0.8 to 1.3 where it is fixed (images)."""
+    factors = {name: ste[1] / rot[1] for name, (ste, rot) in TABLES.items() if not name.startswith("5")}
+    free, fixed = ([f for n, f in factors.items() if (n in FREE) == x] for x in (True, False))
+    return found(
+        min(free) > 5 and max(fixed) < 1.5,
+        None,
+        smallest_factor_free=min(free),
+        largest_factor_free=max(free),
+        smallest_factor_fixed=min(fixed),
+        largest_factor_fixed=max(fixed),
+    )
+
+
+@evidence
+def usage_and_error_go_together():
+    """More codes in use need not mean less error: UCF and ViT raise both."""
+    against = [n for n, (s, r) in TABLES.items() if (r[0] - s[0]) * (r[1] - s[1]) > 0]
+    lowest_error = OTHERS["Euclid"][1][0] < OTHERS["Euclid"][0][0] and OTHERS["Euclid"][1][1] > OTHERS["Euclid"][0][1]
+    return found(
+        not against,
+        lowest_error,
+        settings_against=len(against),
+        which="; ".join(against),
+        validation_loss_of_the_smallest_error=OTHERS["Euclid"][1][1],
+    )
+
+
+@evidence
+def other_gradients(which):
+    """Hessian approximation and exact gradients against STE at K = 8192."""
+    fid = all(x[2] > rows[0][2] for rows in OTHERS.values() for x in rows[1:])
+    loss = all(x[1] > rows[0][1] for rows in OTHERS.values() for x in rows[1:])
+    claim, fix = {"r-FID": (fid, None), "both": (fid and loss, fid and not loss)}[which]
+    ste, _, exact = OTHERS["cosine"]
+    return found(claim, fix, cosine_validation_STE=ste[1], cosine_validation_exact=exact[1])
+
+
+@evidence
+def against_gumbel():
+    ok = all(rot > g for g, rot in GUMBEL["usage"]) and all(rot < g for g, rot in GUMBEL["fid"])
+    return found(ok, settings=3)
+
+
+@evidence
+def ablation(which):
+    """With the norm factor against without it, as printed."""
+    with_, without = ABLATION[which]
+    better = [
+        with_[0] >= without[0],
+        with_[1] < without[1],
+        with_[2] < without[2],
+        with_[3] < without[3],
+        with_[4] > without[4],
+    ]
+    factor = without[1] / with_[1]
+    claim = {"VQ-VAE": abs(factor - 1) < 0.1, "64x64x3": all(better), "32x32x4": all(better)}[which]
+    return found(
+        claim,
+        {"VQ-VAE": with_[2] == without[2], "32x32x4": better == [True, True, False, False, True]}.get(which),
+        error_without_over_with=factor,
+        metrics_better_with_the_factor=sum(better),
+    )

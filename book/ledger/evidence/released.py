@@ -1,0 +1,91 @@
+"""The paper's released code (cfifty/rotation_trick, commit 9910492) as formulas: what it starts from and computes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .base import close, evidence, found, norm, normal, pull_back, turn
+
+
+@evidence
+def latent_shape(resolution, blocks, claimed):
+    """An encoder with n levels halves the image n - 1 times."""
+    side = int(resolution) // 2 ** (int(blocks) - 1)
+    return found(side == int(claimed), True, side=side)
+
+
+@evidence
+def patch_grid(resolution, patch, claimed):
+    side = int(resolution) // int(patch)
+    return found(side == int(claimed), True, side=side)
+
+
+@evidence
+def official_initialisation():
+    """Released defaults: no k-means; Kaiming-uniform codes, of rms norm sqrt(2/K), and U(-1/K, 1/K) in the VQGANs."""
+    K, d = 1024, 32
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.nn.init.kaiming_uniform_(torch.empty(1, K, d), generator=generator)[0]
+    size = float(codes.square().sum(1).mean().sqrt())
+    r0 = size / math.sqrt(d)
+    return found(
+        r0 > 0.3,
+        abs(size / math.sqrt(2 / K) - 1) < 0.05,
+        rms_norm_of_a_code=size,
+        r0_for_normal_latents=r0,
+        rms_norm_in_the_32x32x4_VQGAN=math.sqrt(4 / 3) / 16384,
+    )
+
+
+def _released(z, q, g, scaled=True):
+    """The VQGAN file's rule: a detached R applied to an undetached z/|z|, times a detached |q| where ``scaled``."""
+    z = z.clone().requires_grad_()
+    out = turn(z.detach(), q) @ (z / norm(z)) * (norm(q) if scaled else 1.0)
+    return torch.autograd.grad((g * out).sum(), z)[0]
+
+
+@evidence
+def released_code(which):
+    """Backward passes of the released files: the radial part of the gradient is removed where z/|z| is not detached."""
+    z, q, g = normal(3, 6, seed=4).unbind()
+    P = torch.eye(6) - torch.outer(z, z) / (z @ z)
+    full, plain = pull_back("rotation", z, q, g), pull_back("rotation_only", z, q, g)
+    vqgan, ablated = _released(z, q, g), _released(z, q, g, scaled=False)
+    radial = abs(vqgan @ z)
+    claim, fix = {
+        "implements r R": (close(vqgan, full), close(vqgan, P @ full) and radial < 1e-12),
+        "ablation is R": (close(ablated, plain), close(ablated, P @ plain / norm(z))),
+        "ViT is r R": (
+            close(_released(z, q / norm(q), g), pull_back("rotation", z, q / norm(q), g)),
+            close(_released(z, q / norm(q), g), P @ plain / norm(z)),
+        ),
+    }[which]
+    return found(
+        claim,
+        fix,
+        gap_from_r_R=norm(vqgan - full),
+        radial_part=radial,
+        gap_of_the_ablation_from_R=norm(ablated - plain),
+    )
+
+
+@evidence
+def released_code_degenerate():
+    """(a + b)/|a + b| is 0/0 at q = -z; the package's rule is finite there."""
+    z, g = normal(2, 5, seed=1).unbind()
+    s = z / (norm(z) + 1e-6) + -z / (norm(z) + 1e-6)
+    ours = pull_back("rotation", z, -z, g)
+    return found(
+        bool((s / norm(s)).isfinite().all()),
+        bool(ours.isfinite().all()) and abs(norm(ours) - norm(g)) < 1e-9,
+        our_norm_over_g=norm(ours) / norm(g),
+    )
+
+
+@evidence
+def released_fid_cast():
+    """A pixel of value 1.02 becomes 260 and, cast to eight bits without clipping, 4."""
+    value = int(1.02 * 255)
+    return found(value % 256 == value, min(value, 255) == 255, before=value, after=value % 256)

@@ -1,0 +1,1 @@
+"""From notebooks to pages: pair, execute, build. `python -m book.press --help`."""

@@ -1,0 +1,5 @@
+import sys
+
+from book.press.build import main
+
+sys.exit(main())

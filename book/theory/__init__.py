@@ -1,0 +1,1 @@
+"""The theory chapters as code: every statement of theirs as a law that can be checked."""

@@ -1,0 +1,188 @@
+r"""When the latents vanish: a model of a VQ-VAE that is small enough to solve.
+
+Data x in R^d with E xx^T = I, a linear encoder and decoder, and a codebook c_1, ..., c_K of centroids of their own
+cells that a group of symmetries permutes (:func:`line`, :func:`circle`). Gradient flow of
+
+.. math:: E|x - Wq|^2 + \beta|q - \mathrm{sg}\,z|^2 + \gamma|z - \mathrm{sg}\,q|^2 + \mu|W|^2 + \nu|E|^2
+
+then stays among z = s x, q = t c(x), W = w I, and with u = t/s and rho = E|c|^2/d it is
+
+.. math::
+    s' &= 2w\,(A(u) - wt\,B(u)) - 2\gamma(s - \rho t) - 2\nu s \\
+    t' &= 2\beta(s - t), \qquad w' = 2\rho t(1 - wt) - 2\mu w .
+
+The estimator enters through A(u) = E<x, Gx>/d and B(u) = E<c, Gx>/d alone, with G = G(x, uc). A state is (s, t, w),
+a row for each and any further shape; beta is the rate of the codes, which for plain gradient codes of share p_k is
+p_k beta. The model ends where s reaches 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rotvq.quantizers.estimators import ESTIMATORS, Estimator, estimator
+from rotvq.quantizers.lookup import nearest
+
+
+class Cells(NamedTuple):
+    """What the model keeps of the data and the cells, in units of d = E|x|^2; b = c/|c|.
+
+    rho = E|c|^2 = E<x, c>; kappa = E|x|<x, b>; sigma = E|x||c|; tau = E<x, c>|c|/|x|. All lie in (0, 1].
+    """
+
+    rho: float
+    kappa: float
+    sigma: float
+    tau: float
+
+    @classmethod
+    def of(cls, x: Tensor, c: Tensor) -> Cells:
+        """The averages over data x (N, d) whose centroids are c (N, d)."""
+        x, c, d = x.double(), c.double(), x.shape[-1]
+        norm_x, norm_c, inner = x.norm(dim=-1), c.norm(dim=-1), (x * c).sum(-1)
+        means = [norm_c**2, norm_x * inner / norm_c, norm_x * norm_c, inner * norm_c / norm_x]
+        return cls(*(float(m.mean()) / d for m in means))
+
+
+PUSH: dict[str, Callable] = {  # (A(u), B(u)) in closed form
+    "ste": lambda k, u: (1.0 + 0 * u, k.rho + 0 * u),
+    "rotation": lambda k, u: (k.rho * u, k.rho * u),
+    "reflection": lambda k, u: (k.rho * u, k.rho * u),
+    "rotation_only": lambda k, u: (k.kappa + 0 * u, k.sigma + 0 * u),
+    "scale_only": lambda k, u: (k.sigma * u, k.tau * u),
+    "radial_free": lambda k, u: (0 * u, 0 * u),
+    "radial_free_scale": lambda k, u: (0 * u, 0 * u),
+    "interpolated": lambda k, u: (0.5 + 0.5 * k.rho * u, 0.5 * k.rho * (1 + u)),
+    "zero": lambda k, u: (0 * u, 0 * u),
+}
+
+
+def push(name: str | Estimator, x: Tensor, c: Tensor, u: float = 1.0) -> tuple[float, float]:
+    """(A(u), B(u)) of any estimator, averaged over the data; A(1) is the kappa_G of the threshold."""
+    Gx_x, Gx_c = (estimator(name).pull_back(x, u * c, y) for y in (x, c))  # <y, Gx> = <G^T y, x>
+    return tuple(float((y * x).sum(-1).mean()) / x.shape[-1] for y in (Gx_x, Gx_c))
+
+
+def rates(name: str, state, cells: Cells, gamma, mu=0.0, beta=1.0, nu=0.0, frozen: bool = False) -> np.ndarray:
+    """(s', t', w'); ``frozen`` keeps the decoder as it is."""
+    s, t, w = state
+    A, B = PUSH[name](cells, t / s)
+    ds = 2 * w * (A - w * t * B) - 2 * gamma * (s - cells.rho * t) - 2 * nu * s
+    dw = 0 * w if frozen else 2 * cells.rho * t * (1 - w * t) - 2 * mu * w
+    return np.array([ds, 2 * beta * (s - t) + 0 * ds, dw + 0 * ds])
+
+
+def threshold(kappa: float, rho: float, mu: float, nu: float = 0.0) -> float:
+    """The commitment weight gamma* above which every trajectory ends at 0 and below which none does."""
+    return (rho * kappa / mu - nu) / (1 - rho)
+
+
+def fixed_point(name: str, cells: Cells, gamma: float, mu: float = 0.0, nu: float = 0.0) -> np.ndarray | None:
+    """The one state s = t > 0, w > 0 where nothing moves, or None where there is none.
+
+    With y = ws it is the root of (1 - y)(A - yB) = C with A, B taken at u = 1 and C = mu(gamma(1 - rho) + nu)/rho.
+    """
+    A, B = PUSH[name](cells, 1.0)
+    pull = gamma * (1 - cells.rho) + nu
+    C = mu * pull / cells.rho
+    if A <= C or A == 0:
+        return None
+    y = 2 * (A - C) / (A + B + math.sqrt((A - B) ** 2 + 4 * B * C))  # the smaller root, without cancellation
+    if pull * y == 0 or A - y * B <= 0:
+        return None
+    k = pull / (A - y * B)  # w/s
+    s = math.sqrt(y / k)
+    return np.array([s, s, k * s])
+
+
+def flow(name: str, start, times, cells: Cells, **weights) -> np.ndarray:
+    """The states (3, len(times)) from ``start`` at time 0; nan once s falls to 0, taken as t/s > 1e4.
+
+    Integrated in logarithms, so that a decay to 0 is followed at full relative accuracy.
+    """
+    from scipy.integrate import solve_ivp
+
+    def right(_, logs):
+        state = np.exp(logs)
+        over = logs[1] - logs[0] > math.log(1e4)  # the model ends here: stand still
+        return 0 * logs if over else rates(name, state, cells, **weights) / state
+
+    found = solve_ivp(right, (0, times[-1]), np.log(start), "LSODA", times, rtol=1e-9, atol=1e-9)
+    states = np.exp(found.y)
+    return np.where(states[1] > 0.99e4 * states[0], np.nan, states)
+
+
+# data and cells with the symmetry that the model asks for
+
+
+def line(n: int = 20) -> tuple[Tensor, Tensor]:
+    """Standard normal numbers, as n quantiles of variance 1, and the centroids of the half lines: (n, 1), (2, 1)."""
+    x = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n)[:, None]
+    x = x / x.square().mean().sqrt()
+    return x, torch.tensor([[1.0], [-1.0]], dtype=torch.float64) * x.abs().mean()
+
+
+def circle(codes: int = 8, n: int = 4, angles: int = 2) -> tuple[Tensor, Tensor]:
+    """The normal law of the plane, as n radii times ``angles`` directions a code, and the centroids of equal sectors.
+
+    Shapes (n * angles * codes, 2) and (codes, 2).
+    """
+    radii = (-2 * torch.log1p(-(torch.arange(n, dtype=torch.float64) + 0.5) / n)).sqrt()
+    radii = radii * (2 / radii.square().mean()).sqrt()
+
+    def directions(count: int) -> Tensor:
+        return torch.polar(torch.ones(count).double(), (torch.arange(count).double() + 0.5) / count * 2 * math.pi)
+
+    x = (radii[:, None] * directions(angles * codes)).flatten()
+    width = math.pi / codes
+    cosine = math.sin(width) / (angles * math.sin(width / angles))  # its mean over the directions of one sector
+    return torch.view_as_real(x), torch.view_as_real(directions(codes) * radii.mean() * cosine)
+
+
+def descend(
+    name: str,
+    x: Tensor,
+    codes: Tensor,
+    start,
+    steps: int,
+    lr: float,
+    *,
+    gamma: float,
+    mu: float = 0.0,
+    beta: float = 1.0,
+    nu: float = 0.0,
+    optimizer: str = "sgd",
+) -> np.ndarray:
+    """Train the network itself, in matrices, by autograd, every code looked up anew. States (3, steps + 1).
+
+    s and w are read off as mean diagonal entries, t as the mean length of a code over its first one. ``optimizer``:
+    "sgd", "adam" (the penalties are part of the loss) or "adamw" (mu decays the decoder apart from the gradient). The
+    codebook loss is weighted by K beta, so that a code of share 1/K moves at the rate beta.
+    """
+    s, t, w = start
+    eye = torch.eye(x.shape[-1], dtype=x.dtype)
+    E, C, W = (p.clone().requires_grad_() for p in (s * eye, t * codes, w * eye))
+    if optimizer == "adamw":
+        groups = [{"params": [E, C], "weight_decay": 0.0}, {"params": [W], "weight_decay": 2 * mu}]
+        optim, mu = torch.optim.AdamW(groups, lr=lr), 0.0
+    else:
+        optim = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]([E, C, W], lr=lr)
+    states = []
+    for _ in range(steps + 1):
+        length = (C.norm(dim=1) / codes.norm(dim=1)).mean()
+        states.append([E.diagonal().mean().item(), length.item(), W.diagonal().mean().item()])
+        z = x @ E.T
+        q = C[nearest(z, C)]
+        z_q = ESTIMATORS[name](z, q)
+        loss = (x - z_q @ W.T).square().sum(-1) + gamma * (z - q.detach()).square().sum(-1)
+        loss = (loss + len(codes) * beta * (q - z.detach()).square().sum(-1)).mean()
+        optim.zero_grad()
+        (loss + nu * E.square().sum() + mu * W.square().sum()).backward()
+        optim.step()
+    return np.array(states).T

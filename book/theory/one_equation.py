@@ -1,0 +1,116 @@
+r"""Laws of chapter 2: one equation, ``z_q = sg[G] z + sg[q - G z]``, and its family."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from book.theory.laws import apply, dot, law, norm, outer, pull_back, reflection, rotation, unit
+from rotvq.quantizers.estimators import ESTIMATORS
+
+
+def definition(name: str, z: Tensor, q: Tensor) -> Tensor:
+    """``G`` (n, d, d) of a member of the family, written out from its definition."""
+    eye = torch.eye(z.shape[-1], dtype=torch.float64)
+    r = (norm(q) / norm(z)).unsqueeze(-1)
+    R, H, P = rotation(z, q), reflection(z, q), eye - outer(unit(z), unit(z))
+    return {
+        "ste": eye,
+        "rotation": r * R,
+        "rotation_only": R,
+        "scale_only": r * eye,
+        "clipped": r.clamp(0.5, 2) * R,
+        "interpolated": 0.5 * eye + 0.5 * r * R,
+        "reflection": r * H,
+        "radial_free": r * R @ P,
+        "radial_free_scale": r * P,
+        "mean_rotation": r.mean() * R,
+        "mean_scale": r.mean() * eye,
+        "constant": 0.5 * eye,
+        "zero": 0 * eye,
+    }[name].expand(*z.shape, -1)
+
+
+def gradients(z_q: Tensor, *wrt: Tensor, g: Tensor) -> list[Tensor]:
+    """What arrives at each of ``wrt`` when g arrives at z_q; 0 where there is no path."""
+    found = torch.autograd.grad(z_q, wrt, g, allow_unused=True)
+    return [torch.zeros_like(x) if y is None else y for x, y in zip(wrt, found)]
+
+
+@law(chapter=2, roundings=0)
+def value(z, q, member):
+    "The value of every member is q, bit for bit."
+    return ESTIMATORS[member](z, q), q
+
+
+def conditioning(name: str, z: Tensor, q: Tensor) -> Tensor:
+    """How far G moves, over |G|, when z/|z| moves by one rounding: R is singular at b = -a, H at b = a."""
+    gap = {"rotation": unit(z) + unit(q), "reflection": unit(z) - unit(q)}.get(ESTIMATORS[name].turn)
+    return 1 if gap is None else 2 / norm(gap).clamp_min(1e-15)
+
+
+@law(chapter=2)
+def transpose(z, q, g, member):
+    "Backpropagation through a member gives G^T g, the transpose of its G."
+    z = z.clone().requires_grad_()
+    (found,) = gradients(ESTIMATORS[member](z, q), z, g=g)
+    z = z.detach()
+    size = (norm(q) / norm(z)).clamp_min(1)
+    size = size.max() if ESTIMATORS[member].pooled else size
+    return found, apply(definition(member, z, q).mT, g), size * norm(g) * conditioning(member, z, q)
+
+
+@law(chapter=2, roundings=0)
+def codes_untouched(z, q, g, member):
+    "No gradient reaches q through a member: all that a code learns, it learns from the codebook loss."
+    q = q.clone().requires_grad_()
+    (found,) = gradients(ESTIMATORS[member](z.requires_grad_(), q), q, g=g)
+    return found, torch.zeros_like(q)
+
+
+@law(chapter=2, roundings=0)
+def constants_inside(z, q, g, t):
+    "A parameter inside sg[G], here a scale s and a mix t, has the gradient 0: it cannot be learned this way."
+    z, s, t = z.double().requires_grad_(), torch.ones((), requires_grad=True), torch.tensor(t, requires_grad=True)
+    G = (1 - t) * torch.eye(z.shape[-1]) + t * s * rotation(z, q)
+    z_q = apply(G.detach(), z) + (q - apply(G, z)).detach()
+    return torch.stack(gradients(z_q, s, t, g=g.double())), torch.zeros(2)
+
+
+@law(chapter=2, dims=(2, 3, 8, 64), kinds=("generic", "lopsided"))
+def stop_gradient_matters(z, q, g):
+    "Without sg on G the product G(z) z is q for every z: nothing reaches z, and all of g goes to the code."
+    z, q = (x.double().requires_grad_() for x in (z, q))
+    to_z, to_q = gradients((norm(q) / norm(z)) * apply(rotation(z, q), z), z, q, g=g.double())
+    return {"to z": (to_z, 0 * z, norm(g) * norm(q) / norm(z) * 10), "to q": (to_q, g, norm(g) * 10)}
+
+
+@law(chapter=2)
+def inverse_is_not_transpose(z, q, g):
+    "G (G^T g) = r^2 g: solving g = G x for x, in place of x = G^T g, is wrong by the factor r^2."
+    found = pull_back("rotation", z, q, g)
+    r = norm(q) / norm(z)
+    return apply(r.unsqueeze(-1) * rotation(z, q), found), r**2 * g, r**2 * norm(g) * conditioning("rotation", z, q)
+
+
+@law(chapter=2)
+def mixture(z, q, g, t, member):
+    "The mix t of a member with the straight-through estimator pulls back to (1-t) g + t G^T g."
+    whole = pull_back(member, z, q, g, mix=1.0)
+    return pull_back(member, z, q, g, mix=t), (1 - t) * g + t * whole, (1 + norm(q) / norm(z)) * norm(g)
+
+
+@law(chapter=2)
+def released_code(z, q, g):
+    "sg[|q| R] applied to an undetached z/|z| pulls back to r P R^T g with P = I - aa^T: the radial part is lost."
+    z = z.double().requires_grad_()
+    z_q = norm(q) * apply(rotation(z, q).detach(), z / norm(z))
+    (found,) = gradients(z_q, z, g=g.double())
+    ours = pull_back("radial_free", z, q.double(), g.double())
+    return found, ours, (norm(q) / norm(z) * norm(g) * conditioning("rotation", z, q)).detach()
+
+
+@law(chapter=2, members=("radial_free", "radial_free_scale"))
+def radial_free(z, q, g, member):
+    "For a radial-free member <G^T g, z> = 0: the loss cannot move the norm of z."
+    return dot(pull_back(member, z, q, g), unit(z)), torch.zeros(()), norm(q) / norm(z) * norm(g)

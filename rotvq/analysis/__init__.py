@@ -1,0 +1,1 @@
+"""Records compared: statistics, studies of paired runs, and their wording."""

@@ -1,0 +1,269 @@
+"""Arms compared cell by cell, paired by seed: the numbers and tables of the experiment pages.
+
+An *arm* is what is compared (an estimator, a commitment weight, a rival), a *cell* the conditions it is compared under
+(a start of the codebook, a size), as in a :class:`.Block` of a chapter. Seeds below `FRESH` explore, the others
+confirm; no interval holds both. A run without a record is left out of every table, and `Runs.coverage` says how many
+are.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rotvq.analysis import stats
+from rotvq.analysis.stats import Paired
+from rotvq.analysis.wording import coverage, ratio_text, ratio_with_n, row_labels, seed_ranges, title, verdict
+from rotvq.runs.grids import CONFIRM, Block
+from rotvq.runs.records import Records
+from rotvq.training.config import FIELDS, Config
+
+FRESH = CONFIRM[0]  # the first seed that confirms
+EMPTY = ["id", "seed", "step", "steps", "seconds", "status", "diverged_at"]  # columns, where no run has a record
+Key = tuple[str, str]  # the names of an arm and of a cell
+
+
+class Runs:
+    """The runs that a page plans, and those of them that have a record: `shown`.
+
+    published: whether they are the grid that the sentences of the page are about. expand: the Configs of a Block under
+    the page's profile and parameters.
+    """
+
+    def __init__(
+        self,
+        planned: Iterable[Config],
+        records: Records,
+        published: bool = False,
+        expand: Callable[[Block], list[Config]] = Block.configs,
+    ):
+        self.planned, self.records, self.published = list(dict.fromkeys(planned)), records, published
+        self.shown = [config for config in self.planned if records.path(config).exists()]
+        self.expand = expand
+
+    @property
+    def coverage(self) -> str:
+        """How much of the plan is shown, in words."""
+        return coverage(len(self.shown), len(self.planned))
+
+    @cached_property
+    def final(self) -> pd.DataFrame:
+        return self._frame(self.records.load)
+
+    @cached_property
+    def stops(self) -> pd.DataFrame:
+        return self._frame(self.records.stops)
+
+    @cached_property
+    def trace(self) -> pd.DataFrame:
+        return self._frame(self.records.trace)
+
+    def _frame(self, load: Callable[[list[Config]], pd.DataFrame]) -> pd.DataFrame:
+        return load(self.shown) if self.shown else pd.DataFrame(columns=EMPTY)
+
+
+class Study:
+    """Every arm in every cell of some blocks, over the planned runs of a page, whatever their seeds.
+
+    A block may be the chapter's own or any other: what it names and nobody planned is absent. ValueError where nothing
+    of it was planned, and where two runs of one seed would stand in one place.
+    """
+
+    def __init__(self, runs: Runs, *blocks: Block):
+        self.runs, seeds, planned, shown = runs, {c.seed for c in runs.planned}, set(runs.planned), set(runs.shown)
+        self.arms = {arm: fields for block in blocks for arm, fields in block.arms.items()}
+        self.cells = {cell: {**block.base, **fields} for block in blocks for cell, fields in block.cells.items()}
+        self.planned: dict[Key, list[Config]] = {}
+        for block in blocks:
+            for (cell, conditions), (arm, changes) in itertools.product(block.cells.items(), block.arms.items()):
+                one = Block({arm: changes}, {cell: conditions}, sorted(seeds), block.base)
+                found = {*self.planned.get((arm, cell), []), *(planned.intersection(runs.expand(one)))}
+                self.planned[arm, cell] = _by_seed(arm, cell, found)
+        if not any(self.planned.values()):
+            raise ValueError(f"no planned run has these arms and cells: {', '.join((*self.arms, *self.cells))}")
+        found = {key: [c for c in configs if c in shown] for key, configs in self.planned.items()}
+        self.members = {key: configs for key, configs in found.items() if configs}
+
+    @property
+    def coverage(self) -> str:
+        """How much of the study is shown, in words."""
+        shown, planned = ({c for configs in found.values() for c in configs} for found in (self.members, self.planned))
+        return coverage(len(shown), len(planned))
+
+    @property
+    def last(self) -> int:
+        """The last step that is planned."""
+        return max(c.steps for configs in self.planned.values() for c in configs)
+
+    def seeds(self, fresh: bool = False) -> list[int]:
+        """The seeds that explore, or with ``fresh`` those that confirm."""
+        return sorted({c.seed for found in self.members.values() for c in found if (c.seed >= FRESH) == fresh})
+
+    @property
+    def steps(self) -> list[int]:
+        """Every stop at which a run of the study was evaluated."""
+        ids = {c.id for found in self.members.values() for c in found}
+        return sorted({int(step) for step in self.runs.stops[self.runs.stops.id.isin(ids)].step})
+
+    def values(self, arm: str, cell: str, metric: str, *, at: int | None = None, fresh: bool = False) -> pd.Series:
+        """A metric by seed, NaN where the run diverged before. at: the step; None is the last one.
+
+        ``test_`` and ``validation_`` metrics are those of the final record or of a stop, ``seconds`` those of the run,
+        others those of the trace.
+        """
+        found = [c for c in self.members.get((arm, cell), []) if (c.seed >= FRESH) == fresh]
+        evaluated = metric.startswith(("test_", "validation_")) or metric == "seconds"
+        frame = self.runs.final if evaluated and at is None else self.runs.stops if evaluated else self.runs.trace
+        frame = frame[frame.id.isin({c.id for c in found})]
+        if not evaluated or at is not None:
+            frame = frame[frame.step == (frame.step.max() if at is None else at)]
+        lookup = _column(frame, metric)
+        return pd.Series({c.seed: lookup.get(c.id, np.nan) for c in found}, name=metric, dtype=float)
+
+    def mean(self, arm: str, cell: str, metric: str, **where: Any) -> float:
+        """The mean over the seeds whose run did not diverge."""
+        return float(self.values(arm, cell, metric, **where).mean())
+
+    def curve(self, arm: str, cell: str, metric: str, *, fresh: bool = False) -> pd.DataFrame:
+        """A metric over training: a row a seed, a column a step, NaN after a divergence."""
+        frame = self.runs.stops if metric.startswith(("test_", "validation_")) else self.runs.trace
+        found = {c.id for c in self.members.get((arm, cell), []) if (c.seed >= FRESH) == fresh}
+        frame = frame[frame.id.isin(found)]
+        return frame.pivot(index="seed", columns="step", values=metric) if len(frame) else pd.DataFrame()
+
+    def pair(
+        self,
+        arm: str,
+        cell: str,
+        metric: str = "test_mse",
+        *,
+        against: str | Key,
+        at: int | None = None,
+        fresh: bool = False,
+    ) -> Paired | None:
+        """The ratio arm / against over the seeds that both have; None where there are none. See :func:`.stats.ratio`.
+
+        against: an arm, in the same cell, or (arm, cell), one reference for all.
+        """
+        reference = (against, cell) if isinstance(against, str) else against
+        a, b = (self.values(*key, metric, at=at, fresh=fresh) for key in ((arm, cell), reference))
+        seeds = a.index.intersection(b.index)
+        return stats.ratio(a[seeds].tolist(), b[seeds].tolist()) if len(seeds) else None
+
+    def pairs(
+        self, metric: str = "test_mse", *, against: str | Key, at: int | None = None, fresh: bool = False
+    ) -> dict[Key, Paired | None]:
+        """`pair` of every arm in every cell where it is planned, by (arm, cell)."""
+        planned = [key for key, found in self.planned.items() if any((c.seed >= FRESH) == fresh for c in found)]
+        keys = [key for key in planned if against not in (key, key[0])]
+        return {key: self.pair(*key, metric, against=against, at=at, fresh=fresh) for key in keys}
+
+    def best(self, metric: str = "test_mse", **where: Any) -> dict[str, tuple[float, str]]:
+        """Of each arm its lowest mean and that cell, best arm first. A cell in which a run diverged is left out."""
+        found = {key: self.values(*key, metric, **where) for key in self.members}
+        means = [(float(v.mean()), arm, cell) for (arm, cell), v in found.items() if len(v) and v.notna().all()]
+        lowest: dict[str, tuple[float, str]] = {}
+        for mean, arm, cell in sorted(means):
+            lowest.setdefault(arm, (mean, cell))
+        return lowest
+
+    def plan(self) -> pd.DataFrame:
+        """What was planned: a row an arm and a cell, the fields that it sets, the seeds, the runs with a record."""
+        parts = {("arm", arm): (fields, 0) for arm, fields in self.arms.items()}
+        parts |= {("cell", cell): (fields, 1) for cell, fields in self.cells.items() if cell}
+        shown, rows = set(self.runs.shown), {}
+        for (part, label), (fields, place) in parts.items():
+            configs = {c for key, found in self.planned.items() if key[place] == label for c in found}
+            done = len(configs & shown)
+            rows[part, label] = {
+                "sets": ", ".join(f"{name} {value}" for name, value in fields.items()) or "nothing",
+                "seeds": seed_ranges(c.seed for c in configs),
+                "runs": f"{done} of {len(configs)}" if done < len(configs) else str(done),
+            }
+        return pd.DataFrame.from_dict(rows, "index")
+
+    def table(self, metric: str = "test_mse", *, against: str | Key, at: int | None = None) -> pd.DataFrame:
+        """A row a comparison: both means, then its ratio on the seeds that explore and on those that confirm."""
+        phases = {fresh: self.pairs(metric, against=against, at=at, fresh=fresh) for fresh in (False, True)}
+        keys = [key for key in self.members if any(pairs.get(key) for pairs in phases.values())]
+        one = len({arm for arm, _ in keys}) == 1
+        rows = []
+        for arm, cell in keys:
+            reference = (against, cell) if isinstance(against, str) else against
+            first = next(fresh for fresh, pairs in phases.items() if pairs.get((arm, cell)))
+            means = [self.mean(*key, metric, at=at, fresh=first) for key in (reference, (arm, cell))]
+            names = against if isinstance(against, str) else ", ".join(against), arm if one else "arm"
+            ratios = {
+                f"ratio, seeds {seed_ranges(self.seeds(fresh))}": ratio_with_n(pairs.get((arm, cell)))
+                for fresh, pairs in phases.items()
+                if any(pairs.values())
+            }
+            rows.append(dict(zip(names, (f"{mean:.4g}" for mean in means))) | ratios)
+        return pd.DataFrame(rows, index=row_labels(keys))
+
+    def verdicts(
+        self, expected: Mapping[Key, str], metric: str = "test_mse", *, against: str | Key, at: int | None = None
+    ) -> pd.DataFrame:
+        """The primary comparisons: expected 'lower' or 'higher', what came out, its exact p, Holm's p, the verdict.
+
+        On the seeds that confirm, or on the others where none are planned. Holm's correction counts all that were
+        named. One that lacks planned pairs has no p-value: stopping early is no part of the plan. See :func:`.verdict`.
+        """
+        seeds = {c.seed for configs in self.planned.values() for c in configs}
+        seeds = {seed for seed in seeds if (seed >= FRESH) == (max(seeds) >= FRESH)}
+        rows, whole = {}, {}
+        for arm, cell in expected:
+            pair = self.pair(arm, cell, metric, against=against, at=at, fresh=min(seeds) >= FRESH)
+            reference = (against, cell) if isinstance(against, str) else against
+            both = ({c.seed for c in self.planned.get(key, [])} & seeds for key in ((arm, cell), reference))
+            planned, done = len(set.intersection(*both)), pair.n + pair.diverged if pair else 0
+            whole[arm, cell] = pair if done == planned else None
+            words = f"{done} of {planned} pairs run" if done else "not run"
+            rows[arm, cell] = {
+                "expected": expected[arm, cell],
+                f"ratio, seeds {seed_ranges(seeds)}": ratio_with_n(pair),
+                "p": "",
+                "Holm p": "",
+                "verdict": words,
+            }
+        adjusted = stats.holm([pair.p if pair else 1.0 for pair in whole.values()])
+        for (key, pair), p in zip(whole.items(), adjusted):
+            if pair:
+                words = verdict(pair, expected[key], p)
+                rows[key] |= {"p": f"{pair.p:.3g}", "Holm p": f"{p:.3g}", "verdict": words}
+        return pd.DataFrame(list(rows.values()), index=row_labels(list(expected)))
+
+    def ratios(self, metrics: Sequence[str], *, against: str | Key, **where: Any) -> pd.DataFrame:
+        """A row a comparison, a column a metric: the ratios with their intervals, all of them descriptive."""
+        found = {title(metric): self.pairs(metric, against=against, **where) for metric in metrics}
+        keys = [key for key in self.members if any(pairs.get(key) for pairs in found.values())]
+        columns = {name: [ratio_text(pairs.get(key)) for key in keys] for name, pairs in found.items()}
+        return pd.DataFrame(columns, row_labels(keys))
+
+    def levels(self, metrics: Sequence[str], arms: Sequence[str] | None = None, **where: Any) -> pd.DataFrame:
+        """A row an arm and cell, a column a metric: means over the seeds."""
+        keys = [key for key in self.members if key[0] in (arms or key) and len(self.values(*key, metrics[0], **where))]
+        columns = {title(m): [f"{self.mean(*key, m, **where):.3g}" for key in keys] for m in metrics}
+        return pd.DataFrame(columns, row_labels(keys))
+
+
+def _by_seed(arm: str, cell: str, configs: Iterable[Config]) -> list[Config]:
+    """In the order of their seeds. ValueError where two runs have one seed."""
+    by_seed: dict[int, Config] = {}
+    for config in configs:
+        if (other := by_seed.setdefault(config.seed, config)) is not config:
+            differ = [name for name in FIELDS if getattr(config, name) != getattr(other, name)]
+            raise ValueError(f"{arm}, {cell}: two runs of seed {config.seed}, which differ in {', '.join(differ)}")
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def _column(frame: pd.DataFrame, metric: str) -> dict[str, float]:
+    """A metric by run. ValueError where runs that did not diverge lack it."""
+    if metric not in frame and ("diverged_at" not in frame or frame.diverged_at.isna().any()) and len(frame):
+        raise ValueError(f"unknown metric {metric!r}: one of {', '.join(frame.columns)}")
+    return frame.set_index("id")[metric].to_dict() if metric in frame else {}

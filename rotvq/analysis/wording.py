@@ -1,0 +1,159 @@
+"""Metrics and comparisons in words: a ratio for a table, for a sentence, and its verdict."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from rotvq.analysis.stats import Paired, paired
+
+ALPHA = 0.05  # of the primary comparisons of a page together
+TITLES = {
+    "mse": "MSE",
+    "psnr": "PSNR, dB",
+    "quantisation_error": "|z − q|²",
+    "relative_error": "|z − q|² / Var z",
+    "z_variance": "Var z",
+    "z_squared": "E|z|²",
+    "z_norm": "|z|",
+    "q_norm": "|q|",
+    "r": "|q| / |z|",
+    "theta_deg": "angle, degrees",
+    "reconstruction": "reconstruction loss",
+    "gradient_ratio": "reconstruction / commitment gradient",
+}
+
+
+def title(metric: str) -> str:
+    """A metric in words: 'test_mse' is 'test MSE'; usage and perplexity without a split are those of one batch."""
+    split, _, rest = metric.partition("_")
+    if split in ("test", "validation"):
+        return f"{split} {TITLES.get(rest, rest.replace('_', ' '))}"
+    return TITLES.get(metric, metric.replace("_", " ")) + " of a batch" * (metric in ("usage", "perplexity"))
+
+
+def seed_ranges(seeds: Iterable[int]) -> str:
+    """Seeds in words: '0–4, 100–109'."""
+    found = sorted(set(seeds))
+    groups = [list(g) for _, g in itertools.groupby(found, key=lambda s: s - found.index(s))]
+    return ", ".join(f"{g[0]}–{g[-1]}" if len(g) > 1 else f"{g[0]}" for g in groups)
+
+
+def coverage(shown: int, planned: int) -> str:
+    """'all 60 planned runs', 'none of 60 planned runs', or '40 of 60 planned runs; the others were not run'."""
+    if shown in (0, planned):
+        return f"{'all' if shown else 'none of'} {planned} planned runs"
+    return f"{shown} of {planned} planned runs; the others were not run"
+
+
+def row_labels(keys: Sequence[tuple[str, str]]) -> list:
+    """What tells the rows of a table apart, from the arm and the cell of each: cells, arms, or both as two columns."""
+    arms, cells = (list(labels) for labels in zip(*keys)) if keys else ([], [])
+    if len(set(arms)) <= 1 and cells != [""]:
+        return cells
+    return arms if len(set(cells)) == 1 else [cells, arms]
+
+
+def ratio_text(pair: Paired | None) -> str:
+    """A ratio with its interval, for a table: '0.56 (0.53 to 0.59)'; empty where there is none."""
+    if not pair or not pair.n:
+        return ""
+    return f"{pair.mean:.3g}" + (f" ({pair.low:.3g} to {pair.high:.3g})" if pair.n > 1 else "")
+
+
+def ratio_with_n(pair: Paired | None) -> str:
+    """The same with its n, and the pairs that diverged: '0.56 (0.53 to 0.59), n = 5'."""
+    if pair is None:
+        return ""
+    lost = f", {pair.diverged} diverged" if pair.diverged else ""
+    return f"{ratio_text(pair)}, n = {pair.n}{lost}".removeprefix(", ")
+
+
+def separated(pair: Paired) -> str:
+    """'lower', 'higher', or 'not separated' where the interval of a ratio contains 1."""
+    return "lower" if pair.high < 1 else "higher" if pair.low > 1 else "not separated"
+
+
+def close(pair: Paired, share: float) -> str:
+    """Whether a ratio is within ``share`` of 1, up or down by that factor: 'yes' or 'no' where its whole interval says
+    so, else 'open'.
+    """
+    low, high = 1 / (1 + share), 1 + share
+    return "yes" if low <= pair.low and pair.high <= high else "no" if pair.high < low or high < pair.low else "open"
+
+
+def expects(word: str) -> Callable[[Paired], bool | None]:
+    """Whether a ratio is 'lower' or 'higher' than 1, as expected; None where its interval holds 1 or a pair diverged.
+
+    >>> from rotvq.analysis.stats import ratio
+    >>> [expects(word)(ratio([1.0, 1.1, 1.2], [2.0, 2.1, 2.2])) for word in ("lower", "higher")]
+    [True, False]
+    """
+    return lambda pair: None if pair.diverged or separated(pair) == "not separated" else separated(pair) == word
+
+
+def within(share: float) -> Callable[[Paired], bool | None]:
+    """Whether a ratio is `close` to 1; None where its interval leaves that open or a pair diverged."""
+    return lambda pair: None if pair.diverged else {"yes": True, "no": False}.get(close(pair, share))
+
+
+def nearer(two: tuple[Paired, Paired]) -> bool | None:
+    """Whether the first of two ratios over the same seeds is nearer to 1 than the second, in its logarithm; None where
+    the interval of the difference holds 0, or where a pair diverged.
+    """
+    if two[0].n != two[1].n or any(pair.diverged for pair in two):
+        return None
+    found = paired(*([abs(math.log(x)) for x in pair.differences] for pair in two))
+    return True if found.high < 0 else False if found.low > 0 else None
+
+
+def outcome(parts: Iterable, holds: Callable[[Any], bool | None] = bool) -> str:
+    """What became of a hypothesis: ``holds`` says true, false or open (None) of each of its parts; a part that is None
+    was not run.
+
+    >>> [outcome(parts) for parts in ([True, True], [True, False], [False], [True, None], [])]
+    ['held', 'held in part', 'wrong', 'not run', 'not run']
+    >>> outcome([1.5, 0.5], {1.5: True, 0.5: None}.get)
+    'not settled'
+    """
+    parts = list(parts)
+    if not parts or any(part is None for part in parts):
+        return "not run"
+    said = [holds(part) for part in parts]
+    if all(said):
+        return "held"
+    if False in said:
+        return "held in part" if True in said else "wrong"
+    return "not settled"
+
+
+def verdict(pair: Paired | None, expected: str, p: float) -> str:
+    """'as expected' or 'the opposite'; 'not settled' where Holm's p is not below `ALPHA`; 'not run'."""
+    if expected not in ("lower", "higher"):
+        raise ValueError(f"expected is {expected!r}: it must be lower or higher")
+    if pair is None:
+        return "not run"
+    if p >= ALPHA:
+        return "not settled"
+    lower = pair.signs.wins > pair.signs.losses if pair.diverged else pair.mean < 1
+    return "as expected" if lower == (expected == "lower") else "the opposite"
+
+
+def ratio_sentence(pair: Paired | None) -> str:
+    """A ratio in a sentence: '−3.2 % (95 % CI −5.0 to −1.3, n = 5)'; from 2 on '8.3 times (95 % CI 7 to 10, ...)'."""
+    if pair is None:
+        return "not run"
+    lost = f", {pair.diverged} diverged" if pair.diverged else ""
+    if not pair.n:
+        return f"no pair finished (n = 0{lost})"
+    numbers = [pair.mean, pair.low, pair.high]
+    if pair.mean < 2:
+        change, low, high = (f"{100 * (x - 1):+.1f}".replace("-", "−") for x in numbers)
+        change += " %"
+    else:
+        change, low, high = (f"{x:.2g}" if x < 10 else f"{x:,.0f}" for x in numbers)
+        change += " times"
+    interval = f"{100 * pair.level:.0f} % CI {low} to {high}, " if pair.n > 1 else ""
+    return f"{change} ({interval}n = {pair.n}{lost})"

@@ -1,0 +1,130 @@
+"""What a comparison advises: one word by one rule, and tables of such words with the numbers behind them.
+
+A comparison here is the ratio rotation / STE of an error, so that below 1 the rotation is better.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.colors import to_hex
+
+from rotvq.analysis import stats
+from rotvq.analysis.stats import Paired
+from rotvq.analysis.study import FRESH, Study
+from rotvq.analysis.wording import close, ratio_with_n, separated
+from rotvq.page.plots import shade
+
+SHARE = 0.05  # a difference that is none
+ROTATION, STE, EITHER, OPEN, ABSENT = "use the rotation", "use STE", "no difference seen", "not settled", "not run"
+
+
+def advice(pair: Paired | None, share: float = SHARE) -> str:
+    """What the ratio rotation / STE of an error advises, from its interval and nothing else.
+
+    'no difference seen' where the whole interval is within ``share`` of 1; else 'use the rotation' where all of it is
+    below 1, 'use STE' where all of it is above, 'not settled' where it holds 1. An interval leaves out pairs that
+    diverged: with such pairs one is advised only if it was better in every pair, a diverged run counted as the worst.
+
+    >>> advice(stats.ratio([0.5, 0.52, 0.54], [1.0, 1.0, 1.0])), advice(stats.ratio([0.5, 2.0], [1.0, 1.0]))
+    ('use the rotation', 'not settled')
+    """
+    if pair is None:
+        return ABSENT
+    if pair.diverged:
+        wins, losses = pair.signs.wins, pair.signs.losses
+        return ROTATION if wins and not losses else STE if losses and not wins else OPEN
+    if close(pair, share) == "yes":
+        return EITHER
+    return {"lower": ROTATION, "higher": STE}.get(separated(pair), OPEN)
+
+
+def widened(pair: Paired, comparisons: int) -> Paired:
+    """The same with the interval that Bonferroni's correction asks for, of so many comparisons on one page."""
+    level = 1 - (1 - pair.level) / comparisons
+    return stats.ratio([*pair.differences, *[None] * pair.diverged], [1.0] * (pair.n + pair.diverged), level)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A comparison and what it advises. confirm: of so many pairs that should confirm; 0 where its seeds explore."""
+
+    pair: Paired | None
+    confirm: int = 0
+
+    @property
+    def word(self) -> str:
+        return advice(self.pair)
+
+    @property
+    def seeds(self) -> str:
+        """'explored', 'confirmed', or of a confirmation that is not whole 'fresh, 5 of 10'."""
+        if not self.confirm or self.pair is None:
+            return "explored"
+        run = self.pair.n + self.pair.diverged
+        return "confirmed" if run == self.confirm else f"fresh, {run} of {self.confirm}"
+
+    def __str__(self) -> str:
+        return self.word if self.pair is None else f"{self.word}: {ratio_with_n(self.pair)}, {self.seeds}"
+
+    def html(self) -> str:
+        """A cell of a table, in the colour of its ratio where it advises one of the two."""
+        if self.pair is None:
+            return f"<td>{self.word}</td>"
+        style = ""
+        if self.word in (ROTATION, STE) and self.pair.n:
+            color, ink = shade(self.pair.mean)
+            style = f' style="background: {to_hex(color)}; color: {ink}"'
+        lines = ratio_with_n(self.pair).replace(", n", "<br>n")
+        return f"<td{style}><strong>{self.word}</strong><br><small>{lines}, {self.seeds}</small></td>"
+
+
+def known(
+    study: Study,
+    cell: str,
+    metric: str = "test_mse",
+    *,
+    arm: str = "rotation",
+    against: str = "STE",
+    at: int | None = None,
+) -> Entry:
+    """The comparison on the seeds that confirm, once as many of them have run, else on those that explore."""
+    planned = [study.planned.get((name, cell), []) for name in (arm, against)]
+    if not all(planned):
+        return Entry(None)
+    explored, fresh = (study.pair(arm, cell, metric, against=against, at=at, fresh=fresh) for fresh in (False, True))
+    if fresh is None or explored is not None and fresh.n + fresh.diverged < explored.n + explored.diverged:
+        return Entry(explored)
+    asked = set.intersection(*({config.seed for config in configs if config.seed >= FRESH} for configs in planned))
+    return Entry(fresh, len(asked))
+
+
+class Table:
+    """Rows of entries and words, each row with a link to the page behind it, for the page and as plain text.
+
+    rows: label -> column -> an `Entry` or words; what a row lacks stays empty. links: label -> the name of a notebook.
+    """
+
+    def __init__(self, columns: Sequence[str], rows: Mapping[str, Mapping[str, Entry | str]], links: Mapping[str, str]):
+        self.columns, self.rows, self.links = list(columns), dict(rows), dict(links)
+
+    def named(self) -> dict[tuple[str, str], Entry]:
+        """Every comparison that was run, by row and column."""
+        found = {(label, column): value for label, row in self.rows.items() for column, value in row.items()}
+        return {key: value for key, value in found.items() if isinstance(value, Entry) and value.pair is not None}
+
+    def _repr_mimebundle_(self, **_) -> dict[str, str]:
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *self.columns))
+        body = []
+        for label, row in self.rows.items():
+            link = f'<th><a href="{self.links[label]}.html">{html.escape(label)}</a></th>'
+            body.append(f"<tr>{link}{''.join(_cell(row.get(column, '')) for column in self.columns)}</tr>")
+        inside = f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
+        plain = [f"{label}, {column}: {value}" for label, row in self.rows.items() for column, value in row.items()]
+        return {"text/html": f'<table class="dataframe">{inside}</table>', "text/plain": "\n".join(plain)}
+
+
+def _cell(value: Entry | str) -> str:
+    return value.html() if isinstance(value, Entry) else f"<td>{html.escape(value)}</td>"

@@ -1,0 +1,1 @@
+"""One file a method: what else quantises a latent vector, each behind the call of VectorQuantizer."""

@@ -1,0 +1,99 @@
+"""FSQ: finite scalar quantisation (Mentzer et al. 2024)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from rotvq.quantizers.base import Assigned, Quantizer
+
+# Mentzer et al. 2024, table 1: levels recommended for 2^8 ... 2^16 codes
+RECOMMENDED = {
+    256: (8, 6, 5),
+    1024: (8, 5, 5, 5),
+    4096: (7, 5, 5, 5, 5),
+    16384: (8, 8, 8, 6, 5),
+    65536: (8, 8, 8, 5, 5, 5),
+}
+
+
+def levels(codebook_size: int) -> tuple[int, ...]:
+    """Levels of FSQ at matched K: those of the paper's table, else the largest product of 5 to 8 levels up to K.
+
+    >>> levels(512), levels(1024)
+    ((8, 8, 8), (8, 5, 5, 5))
+    """
+    if codebook_size in RECOMMENDED:
+        return RECOMMENDED[codebook_size]
+    if codebook_size < 9:
+        return (codebook_size,)
+    most = max(1, round(math.log(codebook_size, 5)))
+    choices = (c for n in range(1, most + 1) for c in itertools.combinations_with_replacement((8, 7, 6, 5), n))
+    return max((c for c in choices if math.prod(c) <= codebook_size), key=math.prod)
+
+
+class Lattice(nn.Module):
+    """The points of a product of levels, each axis in [-1, 1]; point k has the digits of k, first axis fastest.
+
+    >>> Grid((3, 2)).points(torch.arange(6)).tolist()
+    [[-1.0, -1.0], [0.0, -1.0], [1.0, -1.0], [-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
+    """
+
+    ready = True
+
+    def __init__(self, sizes: tuple[int, ...]):
+        super().__init__()
+        self.register_buffer("sizes", torch.tensor(sizes), persistent=False)
+        basis = torch.tensor([math.prod(sizes[:i]) for i in range(len(sizes))])
+        self.register_buffer("basis", basis, persistent=False)
+
+    def points(self, indices: Tensor) -> Tensor:
+        half = (self.sizes // 2).clamp_min(1)
+        return (indices.unsqueeze(-1) // self.basis % self.sizes - self.sizes // 2) / half
+
+
+class FSQ(Quantizer):
+    r"""Finite scalar quantisation: round each of a few bounded coordinates; the codes are a fixed grid.
+
+    Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple", ICLR 2024 (arXiv 2309.15505). A linear map takes
+    z to one coordinate per level count L, ``(L-1)(1+eps)/2 tanh(y + s) - o`` with o = 1/2 for even L and s such that 0
+    goes to 0; its rounding passes the gradient straight through; a second linear map takes it back. There is no
+    loss. The shift is artanh(o/h); the listing in the paper has tan, which bounds but does not centre.
+
+    >>> FSQ(dim=4, codebook_size=512).sizes
+    (8, 8, 8)
+    """
+
+    def __init__(self, dim: int, codebook_size: int, *, sizes: tuple[int, ...] | None = None, **shape):
+        sizes = tuple(sizes or levels(codebook_size))
+        super().__init__(dim, math.prod(sizes), **shape)
+        self.sizes = sizes
+        self.codebook = Lattice(self.sizes)
+        self.project_in, self.project_out = nn.Linear(dim, len(self.sizes)), nn.Linear(len(self.sizes), dim)
+
+    @property
+    def codes(self) -> Tensor:
+        points = self.codebook.points(torch.arange(self.codebook_size, device=self.codebook.sizes.device))
+        return self.project_out(points.to(self.project_out.weight))
+
+    def round(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The bounded coordinates of z and the levels nearest to them, whole numbers from -(L//2)."""
+        count = self.codebook.sizes
+        half, offset = (count - 1) * (1 + 1e-3) / 2, torch.where(count % 2 == 0, 0.5, 0.0)
+        bounded = torch.tanh(self.project_in(z) + torch.atanh(offset / half.clamp_min(0.5))) * half - offset
+        return bounded, bounded.detach().round()
+
+    def quantise(self, z: Tensor, keep: Tensor | None) -> Assigned:
+        bounded, level = self.round(z)
+        point = (level + (bounded - bounded.detach())) / (self.codebook.sizes // 2).clamp_min(1)
+        z_q = self.project_out(point)
+        return Assigned(z_q, z_q, self._index(level))
+
+    def assign(self, z: Tensor, codes: Tensor) -> Tensor:
+        return self._index(self.round(z)[1])
+
+    def _index(self, level: Tensor) -> Tensor:
+        return ((level.long() + self.codebook.sizes // 2) * self.codebook.basis).sum(-1)

@@ -1,0 +1,1 @@
+"""Many runs: which there are, where they run, and the record of each."""

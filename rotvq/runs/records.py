@@ -1,0 +1,186 @@
+"""The store of runs: one JSON file a run, whole or absent. The store is the cache.
+
+``<folder>/<id>.json`` holds ``{schema, id, config, result, provenance}``. The result is deterministic; where it came
+from and what it cost is the provenance. A file is written under a temporary name and moved, so that a killed process
+leaves a whole record or none.
+
+A record is *verified* while the digest of the code that its run executes is unchanged (`rotvq.runs.code_path`),
+*unverified* once that code has changed, and *stale* once a new training was compared with it and differed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rotvq.runs import code_path
+from rotvq.training.config import SCHEMA, Config
+
+KEYS = ("schema", "id", "config", "result", "provenance")
+LEFTOVER = 3600  # seconds after which a temporary file belongs to no living writer
+
+
+class RecordError(ValueError):
+    """A record file is torn, altered or in the wrong place. The message names it and says what to do."""
+
+
+class Records:
+    """The records in one folder, made on the first write. Several processes may read and write at once.
+
+    neighbours: folders in which a record is looked for, too. What is new is written to ``folder``.
+
+    >>> import tempfile
+    >>> records = Records(tempfile.mkdtemp())
+    >>> record = records.put(Config(seed=1), {"final": {"test_mse": 0.5}}, provenance={"seconds": 60.0})
+    >>> [config.seed for config in records.missing([Config(seed=0), Config(seed=1)])]
+    [0]
+    >>> records.load([Config(seed=1)])[["seed", "test_mse", "status"]].values.tolist()
+    [[1, 0.5, 'unverified']]
+    """
+
+    def __init__(self, folder: str | Path, neighbours: Iterable[str | Path] = ()):
+        self.folder, self.neighbours = Path(folder), tuple(map(Path, neighbours))
+        for path in self.folder.glob(".*.tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > LEFTOVER:
+                    path.unlink()
+
+    def path(self, config: Config) -> Path:
+        """Where the record of ``config`` is, or will be."""
+        name = f"{config.id}.json"
+        places = (folder / name for folder in (self.folder, *self.neighbours))
+        return next((place for place in places if place.exists()), self.folder / name)
+
+    def get(self, config: Config) -> dict | None:
+        """The record of ``config``, or None; RecordError where there is a file that is not that record."""
+        path = self.path(config)
+        return self._read(path) if path.exists() else None
+
+    def put(self, config: Config, result: dict, provenance: dict) -> dict:
+        """Write the record of ``config`` and return it. NaN or infinity anywhere raises ValueError: nothing is written.
+
+        The rows of ``result["curve"]`` are stored as columns, one line each.
+        """
+        record = dict(zip(KEYS, (SCHEMA, config.id, config.as_dict(), result, provenance), strict=True))
+        curve = {name: _columns(rows) for name, rows in result.get("curve", {}).items()}
+        self._write(self.path(config), {**record, "result": {**result, "curve": curve}})
+        self.failure(config).unlink(missing_ok=True)
+        return record
+
+    def missing(self, configs: Iterable[Config]) -> list[Config]:
+        """Those that have no record."""
+        return [config for config in configs if self.get(config) is None]
+
+    def all(self) -> list[Config]:
+        """Every Config with a record here, in the order of their ids."""
+        return [Config.from_dict(self._read(path)["config"]) for path in sorted(self.folder.glob("*.json"))]
+
+    def failure(self, config: Config) -> Path:
+        """Where the last failure of a run is noted until the run succeeds."""
+        return self.folder / f"{config.id}.failed"
+
+    def fail(self, config: Config, message: str) -> None:
+        self._write(self.failure(config), {"config": config.as_dict(), "error": message})
+
+    def status(self, config: Config) -> str:
+        """'missing', 'verified', 'unverified' or 'stale'."""
+        record = self.get(config)
+        return "missing" if record is None else status(record)
+
+    def restamp(self, config: Config, **provenance: Any) -> None:
+        """Set entries of a record's provenance and leave its result alone."""
+        record = self.get(config)
+        self.put(config, record["result"], {**record["provenance"], **provenance})
+
+    def load(self, configs: Iterable[Config]):
+        """A DataFrame with a row a run: id, fields of its Config, final metrics, seconds and status."""
+        return self._frame(
+            configs,
+            lambda record: [
+                record["result"]["final"] | {"seconds": record["provenance"].get("seconds"), "status": status(record)}
+            ],
+        )
+
+    def stops(self, configs: Iterable[Config]):
+        """A DataFrame with a row a run and stop: id, fields, ``step`` and the metrics evaluated there."""
+        return self._frame(configs, lambda record: record["result"]["curve"]["stops"])
+
+    def trace(self, configs: Iterable[Config]):
+        """A DataFrame with a row a run and traced step: id, fields, ``step`` and the statistics of that batch."""
+        return self._frame(configs, lambda record: record["result"]["curve"]["trace"])
+
+    def _frame(self, configs: Iterable[Config], rows):
+        import pandas
+
+        records = [(config, self.get(config)) for config in configs]
+        if missing := sum(record is None for _, record in records):
+            raise LookupError(f"{missing} of {len(records)} runs have no record in {self.folder.name}: run the grid")
+        return pandas.DataFrame([{"id": c.id, **c.as_dict(), **row} for c, record in records for row in rows(record)])
+
+    def _read(self, path: Path) -> dict:
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+            if record["schema"] != SCHEMA:
+                raise ValueError(f"its schema is {record['schema']}, not {SCHEMA}")
+            if not path.stem == record["id"] == Config.from_dict(record["config"]).id:
+                raise ValueError("its name, its id and its config do not agree")
+            if set(record) != set(KEYS):
+                raise ValueError(f"its entries are {', '.join(record)}, not {', '.join(KEYS)}")
+            curve = {name: _rows(columns) for name, columns in record["result"].get("curve", {}).items()}
+            return {**record, "result": {**record["result"], "curve": curve}}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            remedy = "delete it, or restore it from the repository"
+            raise RecordError(f"{path} is not a record ({error!r}): {remedy}") from None
+
+    def _write(self, path: Path, content: dict) -> None:
+        text = _format(content) + "\n"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+def status(record: dict) -> str:
+    """'verified', 'unverified' (the code has changed since) or 'stale' (and it gives something else now)."""
+    if record["provenance"].get("stale"):
+        return "stale"
+    current = code_path.digest(Config.from_dict(record["config"]))
+    return "verified" if record["provenance"].get("digest") == current else "unverified"
+
+
+def _refuse(constant: str):
+    raise ValueError(f"it holds {constant}")
+
+
+def _columns(rows: list) -> list | dict[str, list]:
+    """``[{k: v}, ...] -> {k: [v, ...]}``, for rows with the same keys; a list of numbers as it is."""
+    if not (rows and isinstance(rows[0], dict)):
+        return rows
+    keys = list(rows[0])
+    if any(set(row) != set(keys) for row in rows):
+        raise ValueError(f"the rows of a curve must all hold {', '.join(keys)}")
+    return {key: [row[key] for row in rows] for key in keys}
+
+
+def _rows(columns: list | dict[str, list]) -> list:
+    """The inverse of :func:`_columns`."""
+    if isinstance(columns, list):
+        return columns
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _format(value: Any, indent: str = "") -> str:
+    """JSON with one line for each entry of an object; lists of numbers, and floats in full, on that line."""
+    if not isinstance(value, dict):
+        return json.dumps(value, allow_nan=False)
+    inner = indent + " "
+    lines = (f"{inner}{json.dumps(key)}: {_format(item, inner)}" for key, item in value.items())
+    return "{\n" + ",\n".join(lines) + f"\n{indent}}}" if value else "{}"

@@ -1,0 +1,140 @@
+"""Sources: the files behind an image set, found or fetched, and checked before a byte of them is used.
+
+A file is looked for in the folder named by ROTVQ_DATA, then in the checkout's data/, and is else fetched into a cache.
+Wherever it is found its contents must have the sha256 of the table, so the place makes no difference. A file that is
+missing, truncated or altered raises `DataError`, which names it and says what to do.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.util
+import os
+import zlib
+from functools import partial
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+FASHION_MNIST = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
+CIFAR10 = "https://www.cs.toronto.edu/~kriz/"
+
+# Path below a data folder: (where it is published, md5 of the published file, sha256 of its contents).
+# The contents of an IDX file are its uncompressed bytes: copies differ in their gzip headers.
+FILES = {
+    "fashion-mnist/train-images-idx3-ubyte.gz": (
+        FASHION_MNIST,
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    ),
+    "fashion-mnist/t10k-images-idx3-ubyte.gz": (
+        FASHION_MNIST,
+        "bef4ecab320f06d8554ea6380940ec79",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    ),
+    "cifar10/cifar-10-python.tar.gz": (
+        CIFAR10,
+        "c58f30108f718f92721af3b95e74349a",
+        "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    ),
+}
+
+# Photographs inside the wheels of scikit-image and scikit-learn: path below the package, sha256 of the file.
+PHOTOGRAPHS = {
+    "skimage/data/astronaut.png": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
+    "skimage/data/chelsea.png": "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
+    "skimage/data/coffee.png": "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
+    "skimage/data/hubble_deep_field.jpg": "3a19c5dd8a927a9334bb1229a6d63711b1c0c767fb27e2286e7c84a3e2c2f5f4",
+    "skimage/data/motorcycle_left.png": "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
+    "skimage/data/motorcycle_right.png": "5fc913ae870e42a4b662314bc904d1786bcad8e2f0b9b67dba5a229406357797",
+    "skimage/data/retina.jpg": "38a07f36f27f095e818aea7b96d34202c05176d30253c66733f2e00379e9e0e6",
+    "skimage/data/rocket.jpg": "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
+    "sklearn/datasets/images/china.jpg": "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29",
+    "sklearn/datasets/images/flower.jpg": "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
+}
+
+
+class DataError(OSError):
+    """A source is missing, truncated or altered. The message names it and says what to do."""
+
+
+def folders() -> list[Path]:
+    """Data folders in the order in which they are searched: ROTVQ_DATA if it is set, the checkout's data/."""
+    named = os.environ.get("ROTVQ_DATA")
+    shipped = CHECKOUT / "data"
+    return [Path(named).expanduser(), shipped] if named else [shipped]
+
+
+def read(name: str) -> bytes:
+    """Contents of one of `FILES`, whole and checked; a single gzip file (`*-ubyte.gz`) comes uncompressed."""
+    path = next((folder / name for folder in folders() if (folder / name).is_file()), None) or _fetch(name)
+    try:
+        contents = path.read_bytes()
+        if name.endswith("-ubyte.gz"):
+            contents = gzip.decompress(contents)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is truncated or damaged ({error}). {_remedy(path)}") from error
+    return _checked(contents, FILES[name][2], path)
+
+
+def photograph(name: str) -> bytes:
+    """Contents of one of `PHOTOGRAPHS`, checked; no network is used."""
+    package, _, inside = name.partition("/")
+    try:
+        path = Path(importlib.util.find_spec(package).submodule_search_locations[0]) / inside  # found, not imported
+        return _checked(path.read_bytes(), PHOTOGRAPHS[name], path)
+    except (AttributeError, FileNotFoundError) as error:
+        distribution = {"skimage": "scikit-image", "sklearn": "scikit-learn"}[package]
+        raise DataError(f"{name} is missing: install {distribution} (again), which ships this photograph.") from error
+
+
+def _checked(contents: bytes, sha256: str, path: Path) -> bytes:
+    found = hashlib.sha256(contents).hexdigest()
+    if found != sha256:
+        raise DataError(
+            f"{path} has been altered or cut: the sha256 of its contents is {found}, not {sha256}. {_remedy(path)}"
+        )
+    return contents
+
+
+def _remedy(path: Path) -> str:
+    if path.is_relative_to(CHECKOUT / "data"):
+        return "Restore it (git checkout -- data), or set ROTVQ_DATA to a folder with an intact copy."
+    return "Delete it or put an intact copy in its place, then load again."
+
+
+def _fetch(name: str) -> Path:
+    """Path of the file in pooch's cache, fetched there if it is not; an interrupted download is resumed."""
+    address, md5, _ = FILES[name]
+    file = name.rpartition("/")[2]
+    missing = f"{name} is in none of the data folders ({', '.join(map(str, folders()))})"
+    try:
+        import pooch
+
+        cache = Path(pooch.os_cache("rotvq")) / name.partition("/")[0]
+        downloader = partial(_resume, part=cache / f"{file}.part")
+        return Path(pooch.retrieve(address + file, f"md5:{md5}", fname=file, path=cache, downloader=downloader))
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{missing}: put it there, set ROTVQ_DATA to a folder that has it, or install pooch, which fetches it."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{missing} and could not be fetched from {address + file} ({error}): put it there, set ROTVQ_DATA to a "
+            f"folder that has it, or load again with a connection, which resumes the download."
+        ) from error
+
+
+def _resume(url: str, output: str, _: object, *, part: Path) -> None:
+    """A downloader for pooch that goes on, by an HTTP range request, from what an interrupted call left in `part`."""
+    import requests
+
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(url, headers=headers, stream=True, timeout=30) as answer:
+        if answer.status_code != 416:  # 416: nothing is left to send, the part is whole
+            answer.raise_for_status()
+            with part.open("ab" if answer.status_code == 206 else "wb") as file:
+                for block in answer.iter_content(1 << 20):
+                    file.write(block)
+    os.replace(part, output)

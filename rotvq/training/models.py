@@ -1,0 +1,119 @@
+"""VQ-VAEs. The encoder ends in a linear map and the decoder begins with one, as the balance law asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor, nn
+
+from rotvq.quantizers.base import Quantized, Quantizer
+from rotvq.training import vqgan
+
+NORMS = {
+    "none": lambda channels: nn.Identity(),
+    "batch": nn.BatchNorm2d,
+    "group": lambda channels: nn.GroupNorm(4, channels),
+    "latent": lambda channels: nn.Identity(),  # see VQVAE: a LayerNorm without parameters on z itself
+}
+
+
+def convolutional(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """Two strided convolutions down, two transposed ones up: (B, channels, H, W) to (B, dim, H/4, W/4) and back.
+
+    >>> import torch
+    >>> encoder, decoder = convolutional(1, 8, 16, "none")
+    >>> z = encoder(torch.zeros(2, 1, 28, 28))
+    >>> z.shape, decoder(z).shape
+    (torch.Size([2, 8, 7, 7]), torch.Size([2, 1, 28, 28]))
+    """
+    encoder = nn.Sequential(
+        nn.Conv2d(channels, width, 4, 2, 1),
+        NORMS[norm](width),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 4, 2, 1),
+        NORMS[norm](2 * width),
+        nn.ReLU(),
+        nn.Conv2d(2 * width, dim, 1),
+    )
+    decoder = nn.Sequential(
+        nn.Conv2d(dim, 2 * width, 1),
+        NORMS[norm](2 * width),
+        nn.ReLU(),
+        nn.ConvTranspose2d(2 * width, width, 4, 2, 1),
+        NORMS[norm](width),
+        nn.ReLU(),
+        nn.ConvTranspose2d(width, channels, 4, 2, 1),
+    )
+    return encoder, decoder
+
+
+class VQVAE(nn.Module):
+    """An encoder, a quantiser on the vectors of its coarse grid, and a decoder.
+
+    networks: makes encoder and decoder from (channels, dim, width, norm); by default :func:`convolutional`, with which
+    28 x 28 images become a 7 x 7 grid of ``dim``-vectors and 32 x 32 images an 8 x 8 one, by about 21 thousand
+    parameters beside the codes for dim = 32. norm: "none"; "batch" or "group" between the convolutions; "latent" fixes
+    the norm of z to sqrt(dim).
+
+    >>> import torch
+    >>> from rotvq import VectorQuantizer
+    >>> model = VQVAE(channels=1, quantizer=VectorQuantizer(dim=8, codebook_size=16))
+    >>> reconstruction, quantized = model(torch.zeros(2, 1, 28, 28))
+    >>> reconstruction.shape, quantized.indices.shape
+    (torch.Size([2, 1, 28, 28]), torch.Size([2, 7, 7]))
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        quantizer: Quantizer,
+        width: int = 16,
+        norm: str = "none",
+        networks: Callable[[int, int, int, str], tuple[nn.Module, nn.Module]] = convolutional,
+    ):
+        super().__init__()
+        if norm not in NORMS:
+            raise ValueError(f"unknown norm {norm!r}: one of {', '.join(NORMS)}")
+        dim = quantizer.dim
+        self.encoder, decoder = networks(channels, dim, width, norm)
+        self.latent_norm = nn.LayerNorm(dim, elementwise_affine=False) if norm == "latent" else nn.Identity()
+        self.quantizer = quantizer
+        self.decoder = decoder
+
+    @property
+    def ends(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """What the balance law is about, the encoder's last linear map with its bias and the decoder's first without.
+
+        >>> from rotvq import VectorQuantizer
+        >>> encoder, decoder = VQVAE(1, VectorQuantizer(dim=8, codebook_size=16)).ends
+        >>> [p.shape[:2] for p in (*encoder, *decoder)]
+        [torch.Size([8, 32]), torch.Size([8]), torch.Size([32, 8])]
+        """
+        last, first = self.encoder[-1], self.decoder[0]
+        return (last.weight, last.bias), (first.weight,)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to latents (B, h, w, dim)."""
+        return self.latent_norm(self.encoder(x).movedim(1, -1))
+
+    def decode(self, z_q: Tensor) -> Tensor:
+        """Latents (B, h, w, dim) to images (B, C, H, W)."""
+        return self.decoder(z_q.movedim(-1, 1))
+
+    def forward(self, x: Tensor, objective: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Quantized]:
+        """The reconstruction and what the quantiser answered.
+
+        objective: the reconstruction loss as a function of the reconstruction alone, for quantisers that look at it
+        (:class:`rotvq.quantizers.methods.second_pass.SecondPass`).
+        """
+        given = {} if objective is None else {"objective": lambda z_q: objective(self.decode(z_q))}
+        quantized = self.quantizer(self.encode(x), **given)
+        return self.decode(quantized.z_q), quantized
+
+
+MODELS = {
+    "conv": VQVAE,
+    "residual_f16": partial(VQVAE, width=128, networks=vqgan.f16),
+    "residual_f4": partial(VQVAE, width=128, networks=vqgan.f4),
+}

@@ -1,0 +1,298 @@
+"""Studies: which runs are compared, what their tables say, and what is said of runs that are not there."""
+
+import math
+
+import numpy as np
+import pytest
+
+from rotvq.analysis import stats, wording
+from rotvq.analysis.study import Runs, Study
+from rotvq.runs.grids import Block, expand
+from rotvq.runs.records import Records
+from rotvq.training.config import Config
+
+ARMS = {"STE": {"estimator": "ste"}, "rotation": {"estimator": "rotation"}}
+CELLS = {"uniform": {"init": "uniform"}, "k-means": {"init": "kmeans"}}
+EFFECT = {"uniform": 0.5, "kmeans": 1.25}
+CONFIGS = expand(
+    {"init": ["uniform", "kmeans"], "seed": range(5)},
+    {"init": "kmeans", "seed": range(100, 110)},
+    estimator=["ste", "rotation"],
+)
+
+
+def error(config, step) -> float:
+    """A test MSE: the effect of the rotation depends on the start, and on nothing else but a little noise."""
+    noise = np.random.default_rng(config.seed + 1000 * (config.estimator == "ste")).normal()
+    return EFFECT[config.init] ** (config.estimator == "rotation") * (1 + 0.01 * noise) * 1000 / step
+
+
+def store(folder, configs=CONFIGS, diverged=()):
+    records = Records(folder)
+    for config in configs:
+        lost = config in diverged
+        steps = [500] if lost else [500, 1000, 2000]
+        stops = [{"step": step, "test_mse": error(config, step)} for step in steps]
+        trace = [{"step": step, "r": 1 + step / 1000, "usage": 0.5} for step in (1, *steps)]
+        final = {"diverged_at": 700 if lost else None} | ({} if lost else stops[-1])
+        records.put(config, {"final": final, "curve": {"stops": stops, "trace": trace}}, {"seconds": 3600.0})
+    return records
+
+
+@pytest.fixture
+def study(tmp_path):
+    return Study(Runs(CONFIGS, store(tmp_path)), Block(ARMS, CELLS))
+
+
+# which runs
+
+
+def test_explored_and_confirmed_are_never_in_one_interval(study):
+    assert (study.seeds(), study.seeds(True)) == ([0, 1, 2, 3, 4], list(range(100, 110)))
+    assert [study.pair("rotation", "k-means", against="STE", fresh=fresh).n for fresh in (False, True)] == [5, 10]
+    assert study.pair("rotation", "uniform", against="STE", fresh=True) is None
+    assert set(study.pairs(against="STE", fresh=True)) == {("rotation", "k-means")}
+
+
+def test_a_pair_is_that_of_the_seeds_both_have(study):
+    found = study.pair("rotation", "k-means", against="STE")
+    ratios = [
+        error(Config(init="kmeans", seed=s), 2000) / error(Config(estimator="ste", init="kmeans", seed=s), 2000)
+        for s in range(5)
+    ]
+    assert found.differences == pytest.approx(ratios)
+    early = study.pair("rotation", "k-means", against="STE", at=500)
+    assert early.differences == pytest.approx(ratios), "the synthetic ratio does not depend on the step"
+    assert study.mean("STE", "k-means", "test_mse", at=500) == pytest.approx(
+        4 * study.mean("STE", "k-means", "test_mse")
+    )
+
+
+def test_seeds_that_one_arm_lacks_leave_the_pair(tmp_path):
+    kept = [c for c in CONFIGS if not (c.estimator == "ste" and c.seed == 2)]
+    study = Study(Runs(CONFIGS, store(tmp_path, kept)), Block(ARMS, CELLS))
+    assert study.pair("rotation", "uniform", against="STE").n == 4
+
+
+def test_one_reference_for_every_cell(study):
+    found = study.pairs(against=("STE", "uniform"))
+    assert set(found) == {("STE", "k-means"), ("rotation", "uniform"), ("rotation", "k-means")}
+    assert found["STE", "k-means"].mean == pytest.approx(1), "the synthetic STE knows no start"
+    assert found["rotation", "k-means"].mean == pytest.approx(1.25, rel=0.05)
+
+
+def test_arms_may_differ_in_any_fields_and_others_keep_the_default(tmp_path):
+    configs = expand({"gamma": [0.25, 1.0]}, {"update": "ema"}, estimator="ste", seed=range(3))
+    arms = {"STE": {"estimator": "ste"}, "gamma 1": {"gamma": 1}, "EMA": {"update": "ema"}}
+    study = Study(Runs(configs, store(tmp_path, configs)), Block(arms, {"": {}}, base={"estimator": "ste"}))
+    for arm, fields in arms.items():
+        (wanted,) = {(c.gamma, c.update) for c in study.members[arm, ""]}
+        assert wanted == (fields.get("gamma", 0.25), fields.get("update", "gradient"))
+    assert [len(found) for found in study.members.values()] == [3, 3, 3]
+    assert set(study.pairs(against="STE")) == {("gamma 1", ""), ("EMA", "")}
+
+
+def test_a_block_with_other_values_is_another_study(tmp_path):
+    configs = [*CONFIGS, *expand(init="uniform", estimator="ste", seed=0, steps=8000)]
+    runs = Runs(configs, store(tmp_path, configs))
+    long = Block(ARMS, CELLS, base={"steps": 8000})
+    assert Study(runs, Block(ARMS, CELLS)).seeds() == [0, 1, 2, 3, 4] and Study(runs, long).seeds() == [0]
+    assert (Study(runs, Block(ARMS, CELLS)).last, Study(runs, long).last) == (2000, 8000)
+    with pytest.raises(ValueError, match="STE, uniform: two runs of seed 0, which differ in steps"):
+        Study(runs, Block(ARMS, CELLS), long)
+
+
+def test_blocks_with_other_arms_are_one_study(tmp_path):
+    configs = expand({"estimator": ["ste", "rotation"]}, {"estimator": "zero", "init": "kmeans"}, seed=[0, 1])
+    runs = Runs(configs, store(tmp_path, configs))
+    study = Study(runs, Block(ARMS, CELLS), Block({"zero": {"estimator": "zero"}}, {"k-means": CELLS["k-means"]}))
+    assert list(study.arms) == ["STE", "rotation", "zero"] and len(study.members["zero", "k-means"]) == 2
+
+
+def test_a_study_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no planned run has these arms and cells: STE, rotation, uniform, k-means"):
+        Study(Runs(CONFIGS, Records(tmp_path)), Block(ARMS, CELLS, base={"gamma": 7}))
+
+
+def test_an_unknown_metric_is_refused(study):
+    with pytest.raises(ValueError, match="unknown metric 'test_mes': one of .*test_mse"):
+        study.pairs("test_mes", against="STE")
+
+
+# what is not there
+
+
+def test_coverage_counts_and_tables_leave_out_what_was_not_run(tmp_path):
+    kept = [c for c in CONFIGS if c.init == "kmeans" and c.seed < 100]
+    runs = Runs(CONFIGS, store(tmp_path, kept))
+    assert runs.coverage == "10 of 40 planned runs; the others were not run"
+    study = Study(runs, Block(ARMS, CELLS))
+    assert list(study.table(against="STE").index) == ["k-means"]
+    assert study.pairs(against="STE")["rotation", "uniform"] is None
+    assert Study(runs, Block(ARMS, {"uniform": CELLS["uniform"]})).coverage == "none of 10 planned runs"
+    assert Study(runs, Block(ARMS, {"k-means": CELLS["k-means"]})).coverage.startswith("10 of 30 planned runs;")
+    plan = study.plan()
+    assert plan.loc[("arm", "STE"), "runs"] == "5 of 20" and plan.loc[("cell", "k-means"), "runs"] == "10 of 30"
+    assert plan.loc[("cell", "k-means"), "seeds"] == "0–4, 100–109"
+
+
+def test_coverage_of_everything(study):
+    assert study.runs.coverage == "all 40 planned runs"
+
+
+def test_diverged_runs_are_counted_and_rank_last(tmp_path):
+    lost = [c for c in CONFIGS if c.estimator == "rotation" and c.init == "uniform" and c.seed < 3]
+    study = Study(Runs(CONFIGS, store(tmp_path, diverged=lost)), Block(ARMS, CELLS))
+    pair = study.pair("rotation", "uniform", against="STE")
+    assert (pair.n, pair.diverged, pair.signs.wins, pair.signs.losses) == (2, 3, 2, 3)
+    assert study.pair("rotation", "uniform", against="STE", at=500).diverged == 0
+    assert study.table(against="STE").iloc[0, -2].endswith("n = 2, 3 diverged")
+    assert study.curve("rotation", "uniform", "test_mse").loc[0].isna().tolist() == [False, True, True]
+    assert study.best()["rotation"][1] == "k-means", "a cell in which runs diverged is not the best"
+    assert wording.ratio_sentence(pair).endswith("n = 2, 3 diverged)")
+
+
+def test_an_arm_that_always_diverged_still_counts(tmp_path):
+    lost = [c for c in CONFIGS if c.estimator == "rotation"]
+    study = Study(Runs(CONFIGS, store(tmp_path, diverged=lost)), Block(ARMS, CELLS))
+    pair = study.pair("rotation", "k-means", against="STE", fresh=True)
+    assert (pair.n, pair.diverged, pair.p) == (0, 10, 2 / 2**10)
+    verdicts = study.verdicts({("rotation", "k-means"): "lower"}, against="STE")
+    assert verdicts.verdict.tolist() == ["the opposite"]
+
+
+# tables
+
+
+def test_table_has_both_phases_with_their_n(study):
+    table = study.table(against="STE")
+    assert list(table.columns) == ["STE", "rotation", "ratio, seeds 0–4", "ratio, seeds 100–109"]
+    assert table.loc["k-means"].iloc[2].endswith("n = 5") and table.loc["k-means"].iloc[3].endswith("n = 10")
+    assert table.loc["uniform"].iloc[3] == ""
+
+
+def test_rows_of_several_arms_name_cell_and_arm(tmp_path):
+    configs = expand(estimator=["ste", "rotation", "zero"], init=["uniform", "kmeans"], seed=[0, 1])
+    runs = Runs(configs, store(tmp_path, configs))
+    arms = ARMS | {"zero": {"estimator": "zero"}}
+    assert Study(runs, Block(arms, CELLS)).table(against="STE").index.tolist() == [
+        ("uniform", "rotation"),
+        ("uniform", "zero"),
+        ("k-means", "rotation"),
+        ("k-means", "zero"),
+    ]
+    assert Study(runs, Block(arms, {"": {"init": "uniform"}})).table(against="STE").index.tolist() == [
+        "rotation",
+        "zero",
+    ]
+
+
+def test_verdicts_are_of_the_fresh_seeds_and_holm_counts_all_that_were_named(study):
+    expected = {("rotation", "k-means"): "lower", ("rotation", "uniform"): "lower"}
+    found = study.verdicts(expected, against="STE")
+    assert found.verdict.tolist() == ["the opposite", "not run"], "there are no fresh seeds for uniform"
+    p = stats.ratio(
+        study.values("rotation", "k-means", "test_mse", fresh=True).tolist(),
+        study.values("STE", "k-means", "test_mse", fresh=True).tolist(),
+    ).p
+    assert float(found["Holm p"].iloc[0]) == pytest.approx(2 * p, rel=0.01)
+
+
+def test_a_confirmation_is_judged_when_all_its_pairs_were_run(tmp_path):
+    """Nine pairs would give p = 0.004, and looking after each run would find one in the end."""
+    kept = [c for c in CONFIGS if c.seed != 109]
+    found = Study(Runs(CONFIGS, store(tmp_path, kept)), Block(ARMS, CELLS)).verdicts(
+        {("rotation", "k-means"): "higher"}, against="STE"
+    )
+    assert found.iloc[0][["p", "Holm p", "verdict"]].tolist() == ["", "", "9 of 10 pairs run"]
+    assert found.iloc[0, 1].endswith("n = 9")
+
+
+def test_five_pairs_settle_nothing(tmp_path):
+    configs = [c for c in CONFIGS if c.seed < 100]
+    study = Study(Runs(configs, store(tmp_path, configs)), Block(ARMS, CELLS))
+    assert study.verdicts({("rotation", "uniform"): "lower"}, against="STE").verdict.tolist() == ["not settled"]
+
+
+def test_best_is_the_lowest_mean_of_each_arm(study):
+    best = study.best()
+    assert list(best) == ["rotation", "STE"] and best["rotation"][1] == "uniform"
+    for arm, (mean, cell) in best.items():
+        assert mean == study.mean(arm, cell, "test_mse") == min(study.mean(arm, c, "test_mse") for c in CELLS)
+
+
+def test_levels_are_means_at_a_step(study):
+    levels = study.levels(["r", "usage"], arms=["STE"], at=1)
+    assert levels.to_numpy().tolist() == [["1", "0.5"]] * 2 and list(levels.index) == ["uniform", "k-means"]
+    assert study.mean("STE", "uniform", "r") == 3, "without a step the last one"
+
+
+def test_seconds_are_those_of_the_run(study):
+    assert study.values("STE", "uniform", "seconds").tolist() == [3600.0] * 5
+
+
+def test_ratios_stand_beside_one_another(study):
+    table = study.ratios(["test_mse", "usage"], against="STE", at=500)
+    assert list(table.columns) == ["test MSE", "usage of a batch"]
+    assert table["usage of a batch"].tolist() == ["1 (1 to 1)"] * 2
+
+
+# words
+
+
+def test_words():
+    assert wording.ratio_sentence(stats.ratio([1, 1, 1], [2, 2, 2])) == "−50.0 % (95 % CI −50.0 to −50.0, n = 3)"
+    assert wording.ratio_sentence(stats.ratio([8.0, 9.0], [1.0, 1.0])).startswith("8.5 times (95 % CI ")
+    assert wording.ratio_sentence(stats.ratio([1.1], [1.0])) == "+10.0 % (n = 1)"
+    assert wording.ratio_sentence(stats.ratio([math.nan], [1.0])) == "no pair finished (n = 0, 1 diverged)"
+    assert wording.ratio_sentence(None) == "not run" and wording.ratio_text(None) == wording.ratio_with_n(None) == ""
+    assert wording.seed_ranges([3, 0, 1, 2, 100]) == "0–3, 100"
+    assert wording.title("test_relative_error") == "test |z − q|² / Var z"
+
+
+def test_what_became_of_a_hypothesis():
+    lower, higher, open_ = (stats.ratio(*ab) for ab in (([1, 1.1], [4, 4.1]), ([4, 4.1], [1, 1.1]), ([1, 4], [4, 1])))
+    lost = stats.ratio([1.0, 1.1, math.nan], [4.0, 4.1, 1.0])
+    said = {
+        (lower, lower): "held",
+        (lower, higher): "held in part",
+        (higher, open_): "wrong",
+        (lower, open_): "not settled",
+        (lower, lost): "not settled",
+        (lower, None): "not run",
+        (): "not run",
+    }
+    for parts, word in said.items():
+        assert wording.outcome(parts, wording.expects("lower")) == word
+    near = [stats.ratio([1.0, 1.01], [1.0, 1.0]), stats.ratio([1.5, 1.5], [1.0, 1.0])]
+    assert [wording.within(0.05)(pair) for pair in (*near, open_, lost)] == [None, False, None, None]
+    assert wording.within(0.2)(stats.ratio([1.0, 1.01, 1.02], [1.0, 1.0, 1.0])) is True
+    half, same = stats.ratio([1.0, 1.1], [2.0, 2.0]), stats.ratio([1.0, 1.1], [1.0, 1.1])
+    two = [(same, half), (half, same), (half, half), (lost, half)]
+    assert list(map(wording.nearer, two)) == [True, False, None, None]
+
+
+@pytest.mark.parametrize(
+    "pair, expected, p, word",
+    [
+        (stats.ratio([1, 1], [2, 2]), "lower", 0.04, "as expected"),
+        (stats.ratio([1, 1], [2, 2]), "higher", 0.04, "the opposite"),
+        (stats.ratio([1, 1], [2, 2]), "lower", 0.05, "not settled"),
+        (stats.ratio([1, None, None], [2, 2, 2]), "higher", 0.04, "as expected"),
+        (None, "lower", 1.0, "not run"),
+    ],
+)
+def test_verdict(pair, expected, p, word):
+    assert wording.verdict(pair, expected, p) == word
+
+
+@pytest.mark.parametrize(
+    "a, word", [([1.0, 1.01, 1.02], "yes"), ([1.0, 1.2], "open"), ([1.5, 1.51, 1.52], "no"), ([0.8, 0.81], "no")]
+)
+def test_close(a, word):
+    assert wording.close(stats.ratio(a, [1.0] * len(a)), 0.1) == word
+
+
+def test_a_verdict_needs_a_direction():
+    with pytest.raises(ValueError, match="'less': it must be lower or higher"):
+        wording.verdict(None, "less", 1.0)

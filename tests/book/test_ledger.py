@@ -1,0 +1,339 @@
+"""The ledger: its rules, its runner, and every row against its evidence."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+
+import pytest
+from test_play import BOOK, chromium  # noqa: F401  (the fixture)
+
+from book.ledger import claims, links
+from book.ledger.evidence import EVIDENCE, Finding
+from book.ledger.evidence.base import evidence, found
+from rotvq.runs.grids import stores_folder
+
+ROWS = claims.load()
+ROW = claims.Claim("A-001", "here", "q is near z", "theorem", "true", "so it is", "01", evidence="nearest_code")
+
+
+@pytest.mark.parametrize("call", sorted({row.evidence for row in ROWS if row.evidence}))
+def test_verdicts_agree_with_their_evidence(call, tmp_path):
+    for row in ROWS:
+        if row.evidence == call:
+            outcome = claims.judge(row, tmp_path)
+            assert outcome.status != "disagrees", f"{row.id} says {row.verdict}, found {outcome.finding}"
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.on_records], ids=lambda row: row.id)
+def test_rows_that_rest_on_records_agree_with_those_that_are_committed(row):
+    outcome = claims.judge(row, stores_folder())
+    assert outcome.status != "disagrees", f"{row.id} says {row.verdict}, found {outcome.finding}"
+
+
+def test_every_piece_of_evidence_is_used():
+    """Evidence for no row would be dead code; what reads records is for rows that still await them."""
+    used = {name for row in ROWS for name, _ in row.calls}
+    assert {name for name in set(EVIDENCE) - used if not claims.reads_records(name)} == set()
+
+
+def test_all_sources_are_covered():
+    counts = Counter(row.source for row in ROWS)
+    assert counts["article"] > 200 and counts["paper"] > 60 and counts["book"] > 40
+
+
+def test_no_claim_stands_twice():
+    seen = Counter((row.source, row.claim, row.place) for row in ROWS)
+    assert [row for row, n in seen.items() if n > 1] == []
+
+
+def test_rows_are_sentences():
+    """Claim, reason and correction are plain sentences of English and mathematics; each row gives its reason."""
+    texts = [(row.id, text) for row in ROWS for text in (row.claim, row.reason, row.corrected) if text]
+    assert [x for x in texts if x[1][-1] not in ".)" or re.search(r"[^\x00-\x7fé]|  ", x[1])] == []
+    assert [row.id for row in ROWS if not row.reason or row.claim == row.corrected] == []
+
+
+BROKEN = {
+    "id": {"id": "C-001"},
+    "kind": {"kind": "hunch"},
+    "verdict": {"verdict": "maybe"},
+    "chapter": {"chapter": "09"},
+    "awaits": {"awaits": ("03",)},
+    "corrected": {"verdict": "true with a fix"},
+    "no evidence function": {"evidence": "nonsense"},
+    "has no evidence": {"evidence": "", "verdict": "true"},
+    "without evidence": {"evidence": "", "verdict": "true", "awaits": ("10",)},
+}
+
+
+@pytest.mark.parametrize("message, change", BROKEN.items(), ids=BROKEN)
+def test_broken_rows_are_refused(message, change):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(ROW, **change).check()
+
+
+@pytest.mark.parametrize("ids", [("A-001", "A-003"), ("A-002",), ("A-001", "A-001")])
+def test_ids_count(ids, tmp_path):
+    row = "- {{id: {}, place: p, claim: c., kind: theorem, verdict: not testable, reason: r., chapter: 01}}"
+    (tmp_path / "rows.yml").write_text("\n".join(map(row.format, ids)))
+    with pytest.raises(ValueError, match="in order"):
+        claims.load(tmp_path / "rows.yml")
+
+
+def test_unknown_columns_are_refused(tmp_path):
+    (tmp_path / "rows.yml").write_text("- {id: A-001, colour: red}")
+    with pytest.raises(ValueError, match="colour"):
+        claims.load(tmp_path / "rows.yml")
+
+
+# claim and fix found, verdict -> does the verdict stand?
+STANDS = [
+    (True, None, "true", True),
+    (True, None, "supported", True),
+    (True, None, "false", False),
+    (True, False, "true", False),
+    (False, None, "false", True),
+    (False, None, "true", False),
+    (False, True, "true with a fix", True),
+    (False, None, "true with a fix", False),
+    (False, False, "true with a fix", False),
+    (True, True, "true with a fix", False),
+    (False, True, "contradicted", True),
+    (None, None, "ill-posed", True),
+    (None, True, "undecided", True),
+    (False, None, "ill-posed", False),
+]
+
+
+@pytest.mark.parametrize("claim, fix, verdict, stands", STANDS)
+def test_judge(claim, fix, verdict, stands, monkeypatch, tmp_path):
+    monkeypatch.setitem(EVIDENCE, "stub", lambda: Finding(claim, fix))
+    outcome = claims.judge(dataclasses.replace(ROW, evidence="stub", verdict=verdict, corrected="c"), tmp_path)
+    assert outcome.status == ("agrees" if stands else "disagrees")
+
+
+def test_arguments_reach_the_evidence(monkeypatch, tmp_path):
+    monkeypatch.setitem(EVIDENCE, "stub", lambda a, b, records: found(True, a=a, b=b, records=str(records)))
+    outcome = claims.judge(dataclasses.replace(ROW, evidence="stub(q over z, 0.5)"), tmp_path)
+    assert outcome.finding.numbers == {"a": "q over z", "b": "0.5", "records": str(tmp_path)}
+
+
+def test_missing_records_are_awaited(tmp_path):
+    row = dataclasses.replace(ROW, evidence="lower(test_mse, rotation / ste)", verdict="undecided", awaits=("10",))
+    assert claims.judge(row, tmp_path).status == "awaits" and row.on_records
+
+
+TRUE, FALSE, OPEN = (Finding(claim, claim, {"n": 1}) for claim in (True, False, None))
+COMBINED = [([TRUE, TRUE], True), ([TRUE, FALSE], False), ([TRUE, OPEN], None), ([FALSE, OPEN], False)]
+
+
+@pytest.mark.parametrize("findings, claim", COMBINED)
+def test_combine(findings, claim):
+    both = claims.combine(findings)
+    assert (both.claim, both.fix, list(both.numbers)) == (claim, claim, ["1_n", "2_n"])
+    assert claims.combine([]) is None and claims.combine([TRUE, None]) is None
+
+
+def test_evidence_joined_by_and_has_to_hold_together(tmp_path):
+    row = dataclasses.replace(ROW, evidence="cited(fifty2025rotation, Fifty, 2025) and law(value, transpose)")
+    assert row.calls == [("cited", ("fifty2025rotation", "Fifty", "2025")), ("law", ("value", "transpose"))]
+    assert claims.judge(row, tmp_path).status == "agrees" and not row.on_records
+    with pytest.raises(ValueError, match="evidence is a name"):
+        dataclasses.replace(ROW, evidence="law(value) and (transpose)").check()
+
+
+def test_names_of_evidence_are_taken_once():
+    with pytest.raises(ValueError, match="nearest_code"):
+        evidence(EVIDENCE["nearest_code"])
+
+
+def test_command(capsys):
+    assert claims.main(["A-001", "A-003"]) == 0
+    out = capsys.readouterr().out
+    assert "A-001  agrees" in out and "1 agrees; 0 disagrees; 0 awaits; 1 untestable; 2 rows" in out
+
+
+def test_command_fails_on_disagreement(capsys, monkeypatch):
+    wrong = dataclasses.replace(ROWS[0], evidence="cited(fifty2025rotation, Bai, 2024)")
+    monkeypatch.setattr(claims, "load", lambda: (wrong,))
+    assert claims.main(["--quiet"]) == 1
+    assert "A-001  disagrees" in capsys.readouterr().out
+
+
+def test_command_lists_what_awaits_an_experiment(capsys, monkeypatch):
+    waits = dataclasses.replace(ROW, evidence="", verdict="undecided", awaits=("10", "13"))
+    monkeypatch.setattr(claims, "load", lambda: (ROW, waits))
+    assert claims.main([]) == 0
+    assert re.search("awaits experiment 10: A-001\nawaits experiment 13: A-001\n", capsys.readouterr().out)
+
+
+def test_unknown_rows_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        claims.main(["Z"])
+    assert "no row begins with Z" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name, shown",
+    [("gain_at_r_0_1", "gain at r 0.1"), ("pi_minus_1e_3", "pi minus 1e-3"), ("angle_in_d_256", "angle in d 256")],
+)
+def test_words(name, shown):
+    assert claims.words(name) == shown
+
+
+# the page
+
+
+NOTEBOOKS = BOOK.parent / "notebooks"
+THEORY = {path.name[:2]: list(links.passages(path.read_text("utf-8"))) for path in NOTEBOOKS.glob("0[1-8]_*.py")}
+MATHEMATICS = ("theorem", "definition", "proof", "numeric")
+
+
+def test_rows_that_pages_name_exist():
+    """A page names a row as <claim:A-031> or by a link to its anchor."""
+    ids, named = {row.id for row in ROWS}, {}
+    for page in [*BOOK.glob("*.md"), *NOTEBOOKS.glob("*.py")]:
+        for row in re.findall(r"(?:#|claim:)([A-Z]-\d+)", page.read_text("utf-8")):
+            named.setdefault(row, page.name)
+    assert {row: page for row, page in named.items() if row not in ids} == {}
+
+
+@pytest.mark.parametrize("chapter", sorted(THEORY))
+def test_every_theorem_names_a_row_of_its_chapter(chapter):
+    mine = {row.id for row in ROWS if row.chapter == chapter}
+    stated = [block for block in THEORY[chapter] if block.states]
+    assert len(stated) >= 5
+    assert [block.anchor for block in stated if not mine & set(block.claims)] == []
+
+
+@pytest.mark.parametrize("chapter", sorted(THEORY))
+def test_every_computed_number_names_a_row(chapter):
+    """A number glued into a sentence, a caption or a remark: the block says which claim it is about."""
+    assert [block.text for block in THEORY[chapter] if "{glue:text}" in block.text and not block.claims] == []
+
+
+@pytest.mark.parametrize("chapter", sorted(THEORY))
+def test_every_row_of_mathematics_is_named_in_its_chapter(chapter):
+    named = {row for block in THEORY[chapter] for row in block.claims}
+    mine = {row.id for row in ROWS if row.chapter == chapter and (row.kind in MATHEMATICS or row.source == "book")}
+    assert mine - named == set()
+
+
+def test_rows_of_the_book_are_its_theorems():
+    """The place of such a row is the title of the theorem that names it."""
+    named = ((chapter, block) for chapter, found in THEORY.items() for block in found if block.states)
+    titles = {(chapter, block.title, row) for chapter, block in named for row in block.claims}
+    own = [row for row in ROWS if row.source == "book"]
+    assert [row.id for row in own if (row.chapter, row.place, row.id) not in titles] == []
+
+
+SOURCE = """# ---
+# %% [markdown]
+# (top)=
+# # A *title*
+#
+# Text <claim:A-001>,
+# two lines.
+#
+# ````{prf:theorem} Its name
+# :label: thm-x
+# Let
+# ```{math}
+# :label: eq-x
+# 1 = 1
+# ```
+# Claims: <claim:A-002> <claim:B-001> <claim:A-002>
+# ````
+# ````{prf:proof}
+# Clear.
+# ````
+# %% tags=["hide-input"]
+x = 1  # claim:P-001
+# %% [markdown]
+# ```{figure} x.svg
+# :name: fig-x
+# {glue:text}`y`
+# ```
+# After it.
+#
+# ### What sg[G] does
+#
+# The end.
+"""
+
+
+def test_blocks():
+    found = [b for b in links.passages(SOURCE) if b.text.strip()]
+    top, text, theorem, proof, code, figure, after, _, end = found
+    assert (top.kind, top.anchor, top.title) == ("text", "top", "A *title*")
+    assert (text.anchor, text.claims) == ("top", ("A-001",))
+    assert (theorem.states, theorem.anchor, theorem.title) == (True, "thm-x", "Its name")
+    assert theorem.claims == ("A-002", "B-001") and "1 = 1" in theorem.text
+    assert (proof.states, proof.anchor) == (False, "thm-x")
+    assert (code.kind, code.anchor, code.claims) == ("code", "thm-x", ("P-001",))
+    assert (figure.kind, figure.anchor, figure.title) == ("figure", "fig-x", "figure: Its name")
+    assert (after.anchor, after.title) == ("thm-x", "Its name")
+    assert (end.anchor, end.title) == ("what-sg-g-does", "What sg[G] does")
+
+
+def test_places(tmp_path):
+    (tmp_path / "03_y.py").write_text(SOURCE)
+    found = links.places({"03": "03_y.html", "04": "04_z.html"}, tmp_path)
+    assert found["B-001"] == [("03", "03_y.html#thm-x", "Its name")]
+    assert found["A-001"] == [("03", "03_y.html#top", "A *title*")]
+
+
+def test_pages_of_chapters():
+    contents = "root: index\n- file: play\n- file: notebooks/06_collapse\n  - file: 20_cost\n- file: 1_not\n"
+    assert claims.pages(contents) == {"06": "06_collapse.html", "20": "../20_cost.html"}
+
+
+def test_listing(tmp_path):
+    row = dataclasses.replace(ROW, claim="|z| < 1 & so on.", corrected="c.", awaits=("10",), also=("there",))
+    (out,) = claims.listing([claims.judge(row, tmp_path)], {"01": "01_x.html"}).splitlines()
+    parts = [
+        'id="A-001"',
+        'data-verdict="true"',
+        "|z| &lt; 1 &amp; so on.",
+        "What holds",
+        '<a href="01_x.html">',
+        "article, here; there",
+        "nearest_code</code>: values taken 7",
+        "awaits experiment 10",
+    ]
+    assert [part for part in parts if part not in out] == []
+    place = links.Place("01", "01_x.html#thm", "A & B")
+    out = claims.listing([claims.judge(row, tmp_path)], {"01": "01_x.html"}, {"A-001": [place]})
+    assert '<a href="01_x.html#thm">chapter 01, A &amp; B</a>' in out and '"01_x.html"' not in out
+    assert out.count("<details") == out.count("</details>") == 1
+
+
+def test_listing_in_a_browser(chromium, tmp_path):  # noqa: F811
+    """Search and filters hide rows, the count follows, a link opens its row even if it is hidden."""
+    rows = [ROWS[0], ROWS[1], next(r for r in ROWS if r.source == "paper")]
+    body = claims.listing([claims.judge(row, tmp_path) for row in rows], {})
+    script = (BOOK / "assets" / "claims.js").as_uri()
+    page = f'<!doctype html><meta charset="utf-8"><div class="rv-claims">{body}</div><script defer src="{script}">'
+    (tmp_path / "page.html").write_text(page + "</script>", "utf-8")
+    tab = chromium.new_page()
+    errors = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto((tmp_path / "page.html").as_uri() + "#A-002")
+    shown = lambda: tab.locator("details:visible").evaluate_all("rows => rows.map((row) => row.id)")  # noqa: E731
+    assert shown() == ["A-001", "A-002", "P-001"] and tab.locator("#A-002").evaluate("row => row.open")
+    tab.get_by_label("source").select_option("paper")
+    assert shown() == ["P-001"] and tab.locator("output").inner_text() == "1 of 3 claims"
+    tab.evaluate("location.hash = 'A-001'")
+    tab.wait_for_selector("#A-001[open]")
+    assert shown() == ["A-001", "A-002", "P-001"]
+    tab.get_by_role("searchbox").fill("GRAY")
+    assert shown() == ["A-002"]
+    tab.get_by_role("button", name="Open all").click()
+    assert tab.locator("#A-002").evaluate("row => row.open") is False  # it was open, alone: the button closed it
+    assert errors == []
+
+
+def test_the_script_is_small():
+    assert (BOOK / "assets" / "claims.js").stat().st_size < 15_000

@@ -1,0 +1,214 @@
+"""Each notebook: its pair, its parameters, and a short run by papermill into a fresh store, from another directory."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from book.press import execute
+from rotvq.page.parameters import SHOWN
+
+# What each notebook is run with here: every path through it once, in seconds.
+SMOKE = {
+    "00_quickstart": {"steps": 20, "seed": 1},
+    "01_missing_derivative": {"K": 6, "seed": 1},
+    "02_one_equation": {"degrees": 30.0, "seed": 1},
+    "03_rotation": {"dims": [2, 8, 32], "samples": 1000},
+    "04_encoder_feels": {"codes_shown": 6, "starts": 2, "codebook_sizes": [4]},
+    "05_balance_law": {"images": 16, "conv_steps": 2, "seeds": 2, "steps": 20},
+    "06_collapse": {"codes": 6, "grid": 5},
+    "07_bias": {"samples": 1000, "grid": 12},
+    "08_convergence": {"steps": 500, "seeds": 2},
+    "10_ste_vs_rotation": {"profile": "smoke", "live_steps": 2},
+    "11_initialisation": {"profile": "smoke"},
+    "12_gamma": {"profile": "smoke"},
+    "13_which_part": {"profile": "smoke"},
+    "14_mixtures": {"profile": "smoke"},
+    "15_codebook": {"profile": "smoke"},
+    "16_rivals": {"profile": "smoke"},
+    "17_balance_law": {"profile": "smoke", "live_steps": 5},
+    "18_photographs": {"profile": "smoke", "live_steps": 2},
+    "19_synthesis": {"profile": "smoke"},
+    "20_cost": {"profile": "smoke", "bandwidth": 10.0},
+    "21_estimators": {"dim": 3, "angle": 30.0},
+    "22_use_it": {"dim": 4, "codebook_size": 16, "seed": 1},
+    "23_scale": {"profile": "smoke", "cards": 4, "utilisation": 0.25},
+    "40_claims": {"rows": ["A-00"]},
+}
+# What of its results shows that it ran with these values, from its glued numbers and the folder it ran in.
+EFFECT = {
+    "00_quickstart": lambda glued, folder: glued["steps"] == "20",
+    "10_ste_vs_rotation": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "11_initialisation": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "12_gamma": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "13_which_part": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "14_mixtures": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "15_codebook": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "16_rivals": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "17_balance_law": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "18_photographs": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "19_synthesis": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["runs"]) > 0,
+    "20_cost": lambda glued, folder: len(list(folder.glob("store/*.json"))) == int(glued["cells"]) == 7,
+    "23_scale": lambda glued, folder: glued["cards"] == "4" and len(list(folder.glob("store/*.json"))) == 3,
+}
+# Values that its check cell must refuse, with words that the refusal must contain. Wrong types and unknown names are
+# tried on every parameter anyway.
+REFUSED = {
+    "00_quickstart": [
+        ({"steps": "400"}, "steps = '400' is str, and must be int"),
+        ({"estimators": ["ste", "other"]}, "'other' must be one of ste, rotation"),
+        ({"gamma": -0.1}, "gamma = -0.1 must be at least 0"),
+        ({"init": "none"}, "kmeans"),
+    ],
+    "01_missing_derivative": [({"K": 1}, "at least 3"), ({"decoder_slope": 0.0}, "at least 0.01")],
+    "02_one_equation": [({"degrees": 180.0}, "at most 179")],
+    "03_rotation": [({"dims": []}, "empty"), ({"dims": [2, 1]}, "dims = 1 must be at least 2")],
+    "04_encoder_feels": [({"codebook_sizes": [1]}, "at least 2")],
+    "05_balance_law": [({"seeds": 1}, "at least 2")],
+    "06_collapse": [({"mu": 0.0}, "at least 0.05")],
+    "07_bias": [({"grid": 4}, "at least 8"), ({"y": 11.0}, "at most 10")],
+    "08_convergence": [({"seeds": 1}, "at least 2")],
+    "10_ste_vs_rotation": [
+        ({"profile": "quick"}, "one of smoke, standard, full"),
+        ({"estimators": []}, "empty"),
+        ({"seeds": 1}, "at least 2"),
+    ],
+    "11_initialisation": [({"profile": "quick"}, "one of smoke, standard, full"), ({"seeds": 1}, "at least 2")],
+    "12_gamma": [({"profile": "quick"}, "one of smoke, standard, full"), ({"seeds": 1}, "at least 2")],
+    "13_which_part": [({"profile": "quick"}, "one of smoke, standard, full"), ({"seeds": 1}, "at least 2")],
+    "14_mixtures": [({"profile": "quick"}, "one of smoke, standard, full"), ({"seeds": 1}, "at least 2")],
+    "15_codebook": [({"profile": "quick"}, "one of smoke, standard, full"), ({"seeds": 1}, "at least 2")],
+    "16_rivals": [({"profile": "quick"}, "one of smoke, standard, full"), ({"seeds": 1}, "at least 2")],
+    "17_balance_law": [
+        ({"profile": "quick"}, "one of smoke, standard, full"),
+        ({"seeds": 1}, "at least 2"),
+        ({"live_steps": 0}, "at least 1"),
+    ],
+    "18_photographs": [({"profile": "quick"}, "one of smoke, standard, full"), ({"seeds": 1}, "at least 2")],
+    "19_synthesis": [({"profile": "quick"}, "one of smoke, standard, full")],
+    "20_cost": [({"profile": "quick"}, "one of smoke"), ({"dtype": "half"}, "one of float32, bfloat16")],
+    "21_estimators": [({"dim": 1}, "at least 2"), ({"angle": 270.0}, "at most 180")],
+    "22_use_it": [({"codebook_size": 1}, "at least 2")],
+    "23_scale": [({"ways": ["threads"]}, "one of serial, processes:2"), ({"utilisation": 0.0}, "at least 0.01")],
+    "40_claims": [({"rows": "A"}, "must be list")],
+}
+SCRIPTS = {p.stem: p for p in execute.scripts()}
+
+
+def papermill(name, folder, parameters):
+    """The command that the README gives, from `folder`; the executed notebook lies there as out.ipynb."""
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb"), "out.ipynb", "-y"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "IPYTHONDIR": str(folder / "ipython")}
+    command += [yaml.safe_dump(parameters), "--no-progress-bar", "--kernel", "python3"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@functools.cache
+def cells_of(name) -> list[dict]:
+    return json.loads(execute.paired(SCRIPTS[name]))["cells"]
+
+
+def tags(cell):
+    return cell["metadata"].get("tags", [])
+
+
+def test_every_notebook_has_a_short_run():
+    assert set(SMOKE) == set(REFUSED) == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_pair_agrees_and_holds_no_output(name):
+    text = SCRIPTS[name].with_suffix(".ipynb").read_text("utf-8")
+    assert text == execute.paired(SCRIPTS[name])
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in json.loads(text)["cells"])
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_parameters_are_typed_and_checked(name):
+    cells = cells_of(name)
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [i for i, cell in enumerate(code) if "parameters" in tags(cell)] == [0]
+    lines = [line for line in code[0]["source"] if line[:1].isalpha()]
+    assert lines and all(":" in line.split("=")[0] for line in lines), "each parameter has a type"
+    assert "parameters.check(globals()" in "".join(code[1]["source"])
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_runs_anywhere_with_other_parameters(name, tmp_path):
+    given = SMOKE[name] | ({"records": str(tmp_path / "store")} if "records" in parameters_of(name) else {})
+    ran = papermill(name, tmp_path, given)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
+    injected = next("".join(cell["source"]) for cell in cells if "injected-parameters" in tags(cell))
+    assert all(f"{key} = " in injected for key in given)
+    assert said(cells, SHOWN).items() >= given.items()
+    took_effect = EFFECT.get(name, lambda *_: True)
+    assert took_effect(glued(cells), tmp_path), "these values were injected, and the results are those of others"
+    errors = [out for out in outputs(cells) if out.get("name") == "stderr"]
+    assert not errors, "the page would show a warning"
+
+
+def outputs(cells) -> list[dict]:
+    return [out for cell in cells for out in cell.get("outputs", [])]
+
+
+def said(cells, kind):
+    return next(out["data"][kind] for out in outputs(cells) if kind in out.get("data", {}))
+
+
+def glued(cells) -> dict[str, str]:
+    """The numbers and words of the text, by name."""
+    plain = "application/papermill.record/text/plain"
+    found = [out for out in outputs(cells) if plain in out.get("data", {})]
+    return {out["metadata"]["scrapbook"]["name"]: "".join(out["data"][plain]) for out in found}
+
+
+def parameters_of(name) -> list[str]:
+    code = next(c for c in cells_of(name) if "parameters" in tags(c))
+    return [line.split(":")[0] for line in code["source"] if line[:1].isalpha()]
+
+
+def check_cell(name, wrong):
+    """The parameters cell and the check cell, with these values between them."""
+    cells = [c for c in cells_of(name) if c["cell_type"] == "code"]
+    values = {}
+    exec("".join(cells[0]["source"]), values)
+    exec("".join(cells[1]["source"]), values | wrong | {"__annotations__": values["__annotations__"]})
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_check_cell_takes_what_the_page_is_made_with(name):
+    check_cell(name, {})
+    check_cell(name, SMOKE[name])
+
+
+@pytest.mark.parametrize(
+    "name, wrong, word", [(name, *case) for name, cases in REFUSED.items() for case in cases], ids=str
+)
+def test_check_cell_refuses_what_cannot_be(name, wrong, word):
+    with pytest.raises(ValueError, match=word):
+        check_cell(name, wrong)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_check_cell_refuses_wrong_types_and_unknown_names(name):
+    for wrong in [{"no_such_name": 1}, *({parameter: {"a": "dict"}} for parameter in parameters_of(name))]:
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            check_cell(name, wrong)
+
+
+def test_papermill_stops_at_the_check_cell(tmp_path):
+    """`-p steps ten` hands over a string; nothing is computed from it, and the last line says what is allowed."""
+    name, (wrong, word) = "00_quickstart", REFUSED["00_quickstart"][0]
+    ran = papermill(name, tmp_path, wrong)
+    assert ran.returncode != 0
+    last = ran.stderr.strip().splitlines()[-1]
+    assert last.startswith("ValueError") and word in last
+    cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
+    done = [cell for cell in cells if cell["cell_type"] == "code" and cell.get("execution_count")]
+    assert len(done) <= 3, "the parameters, the injected ones, and the check"

@@ -1,0 +1,211 @@
+"""The lookup: right codes against float64, ties, degenerate inputs, dtypes, bounded memory, compilation and export."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from rotvq import nearest
+from rotvq.quantizers.lookup import unit
+
+
+def oracle(z, codes):
+    """The nearest code in float64, and by how much it is nearer than the second, relative to that distance."""
+    z, codes = z.double(), codes.double()
+    squares = torch.cat([(part[:, None] - codes).square().sum(-1) for part in z.split(256)])
+    first, second = squares.topk(2, largest=False).values.t()
+    return squares.argmin(-1), (second - first) / second
+
+
+PLACES = {
+    "scale 1e-5": (1e-5, 0),
+    "unit": (1, 0),
+    "scale 1e5": (1e5, 0),
+    "offset of 100 std": (0.1, 10),
+    "offset of 10,000 std": (0.1, 1000),
+}
+CODEBOOKS = {  # what else lies among the codes
+    "all near the latents": lambda codes, scale: codes,
+    "most unused, at the origin": lambda codes, scale: torch.cat([codes[:50], codes[50:].sin() * scale / 99]),
+    "all at the origin": lambda codes, scale: (codes * 1e6 / scale).sin() * scale / len(codes),
+    "some flung far away": lambda codes, scale: torch.cat([torch.full_like(codes[:9], 1e6 * scale), codes[9:]]),
+}
+
+
+@pytest.mark.parametrize("d, K", ((1, 9), (3, 512), (32, 200)))
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("codebook", CODEBOOKS)
+def test_indices_are_right(place, codebook, d, K):
+    generator = torch.Generator().manual_seed(d)
+    scale, offset = PLACES[place]
+    z = torch.randn(500, d, generator=generator) * scale + offset
+    codes = CODEBOOKS[codebook](torch.randn(K, d, generator=generator) * scale + offset, scale)
+    want, lead = oracle(z, codes)
+    got = nearest(z, codes)
+    # a lead of some roundings of float32 cannot be seen by a computation in float32
+    assert not ((got != want) & (lead > 1e-6)).any()
+    assert (got != want).sum() <= 1
+
+
+def test_one_far_latent_leaves_the_others_right():
+    torch.manual_seed(0)
+    z, codes = torch.randn(300, 4), torch.randn(64, 4)
+    want, _ = oracle(z, codes)
+    for far in (1e10, 1e30):
+        z[7] = far * codes[3]
+        got = nearest(z, codes)
+        assert torch.equal(got[:7], want[:7]) and torch.equal(got[8:], want[8:])
+        assert got[7] == (codes.double() @ codes[3].double()).argmax()  # so far away, only directions count
+
+
+@pytest.mark.parametrize("scale_z", (1e-30, 1.0, 1e30))
+@pytest.mark.parametrize("scale_codes", (1e-30, 1.0, 1e30))
+def test_extreme_norms(scale_z, scale_codes):
+    torch.manual_seed(0)
+    z, codes = torch.randn(200, 5) * scale_z, torch.randn(40, 5) * scale_codes
+    for metric in ("euclidean", "cosine"):
+        want = oracle(unit(z.double()), unit(codes.double()))[0] if metric == "cosine" else oracle(z, codes)[0]
+        if scale_z > scale_codes and metric == "euclidean":  # differences of distances are below float64 too
+            want = (z.double() @ codes.double().t()).argmax(-1)
+        assert torch.equal(nearest(z, codes, metric), want)
+
+
+def test_subnormal_codes():
+    codes = torch.tensor([[0.0, 2e-42], [3e-42, 0.0], [-3e-42, 0.0]])
+    assert nearest(torch.tensor([[1.0, 0.0], [-1e-42, 0.0], [0.0, 1e-20], [0.0, 0.0]]), codes).tolist() == [1, 2, 0, 0]
+
+
+@pytest.mark.parametrize("metric", ("euclidean", "cosine"))
+@pytest.mark.parametrize("d", (1, 2, 3, 8, 33))
+@pytest.mark.parametrize("K", (2, 7, 33, 64, 515, 8200))
+def test_copies_of_a_code_go_to_the_lowest_index(K, d, metric):
+    """Also where the copies fall into different blocks and tiles."""
+    generator = torch.Generator().manual_seed(K + d)
+    distinct = torch.randn(max(K // 4, 2), d, generator=generator)
+    if metric == "cosine":
+        distinct = unit(distinct).unique(dim=0)
+    copy_of = torch.randint(len(distinct), (K,), generator=generator)
+    first = torch.full((len(distinct),), K).scatter_reduce(0, copy_of, torch.arange(K), "amin")
+    got = nearest(torch.randn(300, d, generator=generator), distinct[copy_of], metric, memory=1 << 20)
+    assert torch.equal(got, first[copy_of[got]])
+
+
+def test_exact_ties_go_to_the_lowest_index():
+    grid = torch.arange(-4.0, 5)[torch.randperm(9, generator=torch.Generator().manual_seed(0))]
+    halves = torch.arange(-8.0, 9)[:, None] / 2
+    squares = (halves - grid).square()
+    for offset in (0.0, 1000.0):  # a grid stays a grid: everything here is exact in float32
+        got = nearest(halves + offset, grid[:, None] + offset)
+        assert torch.equal(got, squares.argmin(-1))
+    assert nearest(torch.zeros(3, 2), torch.ones(5, 2)).eq(0).all()
+    assert nearest(torch.zeros(3, 2), torch.eye(2), "cosine").eq(0).all()  # cosine 0 with both
+
+
+@pytest.mark.parametrize("shape", ((0, 3), (3,), (4, 0, 3), (2, 5, 3), (2, 2, 2, 3)))
+def test_shapes(shape):
+    codes = torch.randn(6, 3)
+    got = nearest(torch.randn(shape), codes)
+    assert got.shape == shape[:-1] and got.dtype == torch.int64
+    assert nearest(torch.randn(shape), codes[:1]).eq(0).all()
+
+
+def test_strides_do_not_matter():
+    z, codes = torch.randn(4, 6, 5), torch.randn(6, 9)
+    want = nearest(z.movedim(1, -1).contiguous(), codes.t().contiguous())
+    assert torch.equal(nearest(z.movedim(1, -1), codes.t()), want)
+
+
+@pytest.mark.parametrize("dtype", (torch.float64, torch.float32, torch.bfloat16, torch.float16))
+def test_dtypes_and_autocast(dtype):
+    """Half precision is widened, never computed in: bf16 products choose 1 to 6 % wrong codes."""
+    torch.manual_seed(0)
+    z, codes = (torch.randn(500, 16).to(dtype), torch.randn(200, 16).to(dtype))
+    want, lead = oracle(z, codes)
+    plain = nearest(z, codes)
+    assert not ((plain != want) & (lead > 1e-6)).any()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(nearest(z, codes), plain)
+        assert torch.equal(nearest(z, codes.float()), plain)
+
+
+def test_memory_argument_does_not_change_the_answer():
+    torch.manual_seed(0)
+    z, codes = torch.randn(700, 6), torch.randn(3000, 6)
+    assert torch.equal(nearest(z, codes, memory=1 << 14), nearest(z, codes))
+
+
+@pytest.mark.parametrize("n", (1, 15, 16, 17, 2049))
+def test_batches_of_any_size(n):
+    """Products are taken of 16 images of latents: what fills the last of them up must not be seen."""
+    torch.manual_seed(n)
+    z, codes = torch.randn(n, 32), torch.randn(512, 32)
+    want, lead = oracle(z, codes)
+    for got in (nearest(z, codes), nearest(torch.cat([z, 1e3 * z]), codes)[:n]):
+        assert not ((got != want) & (lead > 1e-6)).any()
+
+
+def test_without_onednn(monkeypatch):
+    torch.manual_seed(0)
+    z, codes = torch.randn(700, 32), torch.randn(512, 32)
+    want, lead = oracle(z, codes)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.nn.functional, "conv2d", None)  # not called: a convolution without oneDNN would be slow
+    assert not ((nearest(z, codes) != want) & (lead > 1e-6)).any()
+
+
+LARGE = """
+import resource, torch
+torch.set_num_threads(1)
+from rotvq import nearest
+z, codes = torch.randn(16384, 8), torch.randn(65536, 8)
+nearest(z[:2000], codes[:2000])  # the libraries' own buffers
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+indices = nearest(z, codes)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+want = torch.cdist(z[:200].double(), codes.double()).argmin(-1)
+assert torch.equal(indices[:200], want)
+"""
+
+
+def test_large_problem_in_little_memory():
+    """The matrix of distances would have 4 GiB. Peak resident memory of a process of its own."""
+    out = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True)
+    assert int(out.stdout) <= 64  # MiB, the default bound
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="unknown lookup 'manhattan': one of euclidean, cosine"):
+        nearest(torch.ones(2, 3), torch.ones(4, 3), "manhattan")
+    for codes in (torch.ones(4, 2), torch.ones(0, 3), torch.ones(3)):
+        with pytest.raises(ValueError, match=r"needed are \(K, d\)"):
+            nearest(torch.ones(2, 3), codes)
+
+
+def test_unit_is_finite_and_differentiable_everywhere():
+    x = torch.tensor([[3.0, 4.0], [0.0, 0.0], [3e-30, 4e-30], [3e30, 4e30]], requires_grad=True)
+    out = unit(x)
+    torch.testing.assert_close(out, torch.tensor([[0.6, 0.8], [0, 0], [0.6, 0.8], [0.6, 0.8]]))
+    out.sum().backward()
+    assert x.grad[[0, 1, 3]].isfinite().all()  # at 1e-30 the gradient is 1e30 times that of row 0: also finite
+    torch.testing.assert_close(x.grad[2] * 1e-30, x.grad[0] * 5 / 5)
+    points = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(unit, points)
+
+
+class Lookup(nn.Module):
+    def forward(self, z, codes):
+        return nearest(z, codes)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's export uses old parts of torch
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_compiles_and_exports():
+    z, codes = torch.randn(4, 7, 5), torch.randn(30, 5)
+    want = nearest(z, codes)
+    assert torch.equal(torch.compile(nearest, fullgraph=True, backend="aot_eager")(z, codes), want)
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(Lookup(), (z, codes), dynamic_shapes=({0: batch}, None))
+    assert torch.equal(program.module()(torch.cat([z, z]), codes), torch.cat([want, want]))
+    torch.library.opcheck(torch.ops.rotvq.nearest.default, (z[0], codes, "euclidean", 1 << 20))

@@ -1,0 +1,290 @@
+"""The command line: an option for each field, refusals in one sentence, dry runs that train nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rotvq import __main__ as cli
+from rotvq.runs import engines, grids
+from rotvq.runs.grids import CHAPTERS, PROFILES, Block, Chapter
+from rotvq.runs.records import Records
+from rotvq.training.config import FIELDS, Config
+
+NAME = "10_ste_vs_rotation"
+
+
+def fake(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool = False, resume=None) -> dict:
+    curve = {"stops": [], "trace": [], "first": [1.0]}
+    return {"final": {"test_mse": config.gamma + config.seed, "diverged_at": None}, "curve": curve}
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Run a command with a training that takes no time; its status, output and errors."""
+    monkeypatch.setattr(cli, "train_one", fake)
+    monkeypatch.setattr(cli.grids.run, "__kwdefaults__", {**cli.grids.run.__kwdefaults__, "fn": fake})
+
+    def run(*words):
+        try:
+            status = cli.main([str(word) for word in words])
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_every_field_is_an_option(call):
+    values = {
+        "data": "cifar10",
+        "model": "conv",
+        "norm": "batch",
+        "dim": 8,
+        "codebook_size": 16,
+        "lookup": "cosine",
+        "estimator": "clipped",
+        "clip": [0.5, 2.0],
+        "mix": 0.5,
+        "warmup": 3,
+        "centre": "codebook",
+        "init": "kmeans",
+        "init_scale": 0.1,
+        "init_latents": 100,
+        "pretrain_steps": 5,
+        "update": "ema",
+        "decay": 0.9,
+        "initial_count": 0.0,
+        "revival": "unused",
+        "beta": 2.0,
+        "gamma": 0.1,
+        "convention": "token",
+        "optimizer": "sgd",
+        "lr": 0.01,
+        "weight_decay": 0.001,
+        "batch": 4,
+        "steps": 7,
+        "quantizer": "vq",
+        "latent_scale": 2.0,
+        "centre_offset": 0.0,
+        "gamma_rule": "over_r",
+        "gain": "learned",
+        "seed": 3,
+    }
+    assert list(values) == list(FIELDS)
+    words = []
+    for name, value in values.items():
+        words += ["--" + name.replace("_", "-"), *map(str, value if isinstance(value, list) else [value])]
+    status, out, err = call("train", *words, "--dry-run")
+    shown, cost = out.splitlines()
+    assert (status, err) == (0, "") and json.loads(shown) == {"id": Config(**values).id, **values}
+    assert cost.startswith("1 of 1 runs missing: about ")
+
+
+def test_train_prints_and_records_once(call, tmp_path):
+    words = ("train", "--gamma", 0.5, "--seed", 2)
+    assert json.loads(call(*words)[1])["test_mse"] == 2.5
+    assert json.loads(call(*words, "--records", tmp_path)[1])["test_mse"] == 2.5
+    store, config = Records(tmp_path), Config(gamma=0.5, seed=2)
+    store.restamp(config, seen=True)
+    assert call(*words, "--records", tmp_path)[0] == 0
+    assert store.get(config)["provenance"]["seen"] and store.all() == [config]
+    assert call(*words, "--records", tmp_path, "--dry-run")[1].splitlines()[1].startswith("0 of 1 runs missing")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--gain", "learned"),
+        ("--gamma-rule", "over_r"),
+        ("--centre-offset", 1.0),
+        ("--estimator", "mean_scale"),
+        ("--quantizer", "dynamic"),
+    ],
+)
+def test_what_each_rank_would_see_otherwise_is_refused(call, monkeypatch, words):
+    assert call("train", *words)[0] == 0
+    monkeypatch.setattr(cli.ranks, "world", lambda: (0, 2))
+    status, out, err = call("train", *words)
+    assert status == 2 and out == "" and "train it in one process" in err
+    assert call("train")[0] == 0  # what reduces over ranks is shared
+
+
+REFUSED = [
+    (["train", "--estimator", "magic"], "unknown estimator 'magic': one of ste, rotation"),
+    (["train", "--codebook-size", "0"], "codebook_size is 0: it must be at least 1"),
+    (["train", "--gamma", "-1"], "gamma is -1.0: it must be at least 0"),
+    (["train", "--gamma", "nan"], "gamma is nan: it must be a finite number"),
+    (["train", "--clip", "2", "1"], "0 <= lo <= hi"),
+    (["train", "--device", "cuda:99"], "device 'cuda:99' is not there: one of cpu"),
+    (["train", "--data", "mnist"], "fashion-mnist"),
+    (["grid", "99_nothing"], f"unknown chapter '99_nothing': one of {NAME}"),
+    (["grid", NAME, "--profile", "huge"], "unknown profile 'huge': one of smoke, standard, full"),
+    (["grid", NAME, "--engine", "threads"], "unknown engine 'threads': serial, processes:N"),
+    (["grid", NAME, "--device", "cuda:99"], "device 'cuda:99' is not there"),
+    (["grid", NAME, "--profile", "full"], "over the cap of 2 (--over)"),
+    (["verify", "--sample", "0"], "sample is 0: it must be at least 1"),
+    (["verify"], "there is no record in"),
+]
+
+
+@pytest.mark.parametrize("words, said", REFUSED, ids=lambda x: " ".join(x) if isinstance(x, list) else "")
+def test_refused_before_training_with_status_2(call, tmp_path, words, said):
+    status, out, err = call(*words, "--records", tmp_path)
+    assert status == 2 and out == "" and said in err and err.startswith("error: ") and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["train", "--seed", "x"], ["train", "--estimater", "ste"], ["nothing"], []])
+def test_what_is_no_option_is_refused(call, words):
+    assert call(*words)[0] == 2
+
+
+def test_grid_trains_what_is_missing(call, tmp_path):
+    words = ("grid", NAME, "--profile", "smoke", "--records", tmp_path)
+    status, out, err = call(*words, "--dry-run")
+    assert status == 0 and "\n14 of 14 runs missing: about " in out and "The cap is 2 core-hours." in out
+    assert json.loads(out.splitlines()[0])["estimator"] == ["ste", "rotation"] and list(tmp_path.iterdir()) == []
+    assert "0 of 14 runs done, 14 missing, 0 of them failed" in call(*words, "--status")[1]
+    assert call(*words, "--engine", "shard:0/4")[0] == 0
+    assert "4 of 14 runs done (4 verified), 10 missing" in call(*words, "--status")[1]
+    status, out, err = call("grid", "10", *words[2:])
+    assert (status, err) == (0, "") and "14 of 14 runs done (14 verified), 0 missing" in out
+    assert call(*words, "--dry-run")[1].splitlines()[1].startswith("0 of 14 runs missing: about 0.0 minutes")
+
+
+def test_a_failed_run_is_reported(call, tmp_path, monkeypatch, caplog):
+    def failing(config, **options):
+        if config.seed == 1:
+            raise ArithmeticError("too much")
+        return fake(config)
+
+    monkeypatch.setattr(cli.grids.run, "__kwdefaults__", {**cli.grids.run.__kwdefaults__, "fn": failing})
+    words = ("grid", NAME, "--profile", "smoke", "--records", tmp_path)
+    status, out, err = call(*words)
+    assert status == 1 and caplog.text.count("failed: ArithmeticError: too much") == 7
+    assert "7 of 14 runs done (7 verified), 7 missing, 7 of them failed" in out
+    assert "7 of them failed" in call(*words, "--status")[1]
+
+
+def test_sbatch_script_covers_the_grid(call, tmp_path):
+    words = ["grid", NAME, "--profile", "full", "--records", tmp_path, "--device", "cpu", "--engine", "processes:4"]
+    status, script, _ = call(*words, "--over", "--sbatch", 16)
+    assert status == 0 and script.startswith("#!/bin/bash\n#SBATCH")
+    assert "--array=0-15\n" in script and "--cpus-per-task=4\n" in script and "gpus" not in script
+    assert "--over" in script and "--profile full" in script and str(tmp_path) in script
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    name = script.split('--engine "')[1].split('"')[0].replace("$SLURM_ARRAY_TASK_ID", "15")
+    assert name == "shard:15/16:processes:4"
+    with engines.engine(name) as engine:
+        assert engine.workers == 4
+    status, script, _ = call("grid", NAME, "--device", "cuda", "--sbatch", 2)  # where it is printed needs no GPU
+    assert status == 0 and "--gpus-per-task=1\n" in script and "--device cuda" in script
+
+
+def test_verify(call, tmp_path):
+    folder = tmp_path / NAME
+    call("grid", NAME, "--profile", "smoke", "--records", folder)
+    status, out, _ = call("verify", "--sample", 2, "--records", tmp_path)
+    assert status == 0 and out.count(": identical\n") == 2 and "records: 14 verified" in out
+    store = Records(folder)
+    for config in store.all():
+        store.restamp(config, digest="older")
+    status, out, _ = call("verify", "--sample", 1, "--records", folder)
+    assert status == 0 and "records: 14 unverified" in out
+    status, out, _ = call("verify", "--records", tmp_path)
+    assert status == 0 and out.count(": identical\n") == 4 and "records: 14 verified" in out
+    config = store.all()[0]
+    store.put(config, {**fake(config), "final": {"test_mse": 77.0}}, {**store.get(config)["provenance"]})
+    status, out, _ = call("verify", "--sample", 14, "--records", tmp_path)
+    assert status == 1 and out.count("test_mse was 77.0") == 1
+
+
+def test_ctrl_c_says_what_to_do(call, tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.grids, "run", stopped)
+    status, _, err = call("grid", NAME, "--profile", "smoke", "--records", tmp_path)
+    assert status == 130 and "the same command trains the rest" in err
+
+
+def test_book_and_claims_have_their_own_parser(call, monkeypatch):
+    seen = []
+
+    class Module:
+        def __init__(self, name):
+            self.main = lambda words: seen.append((name, words))
+
+    monkeypatch.setattr("importlib.import_module", Module)
+    assert call("book", "run", "--help")[0] == call("claims")[0] == 0
+    assert seen == [("book.press.build", ["run", "--help"]), ("book.ledger.claims", [])]
+
+
+def test_the_real_command_trains(tmp_path):
+    """In a process of its own, as a user would; the smallest real run, then a refusal without a traceback."""
+    command = [sys.executable, "-m", "rotvq", "train", "--records", tmp_path, "--estimator", "rotation"]
+    small = ["--gamma", "0.25", "--steps", "1", "--seed", "0", "--init", "kmeans", "--device", "cpu", "--dim", "4"]
+    small += ["--codebook-size", "8", "--data", "fashion-mnist-mini"]
+    done = subprocess.run([*command, *small], capture_output=True, text=True)
+    assert done.returncode == 0 and 0 < json.loads(done.stdout)["test_mse"] < 1, done.stderr
+    (config,) = Records(tmp_path).all()
+    assert config == Config(data="fashion-mnist-mini", steps=1, init="kmeans", dim=4, codebook_size=8)
+    done = subprocess.run([*command, "--init", "magic"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: unknown init 'magic': one of uniform, normal")
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_chapters_have_every_profile(name, profile):
+    configs = CHAPTERS[name].configs(profile)
+    assert len(configs) == len({c.id for c in configs}) > 0
+    assert {c.seed for c in configs} >= {0, 1}
+
+
+def test_chapter_10_is_the_protocols():
+    explore, confirm, long = (CHAPTERS[NAME].blocks[name].configs() for name in ("explore", "confirm", "long"))
+    assert len(explore) == 2 * 6 * 5 and {c.steps for c in explore + confirm} == {2000}
+    cells = {(c.init, c.init_scale, c.pretrain_steps) for c in explore}
+    assert cells == {("uniform", 1.0, 0), ("kmeans", 1.0, 500), *(("kmeans", s, 0) for s in (0.01, 0.1, 1.0, 10.0))}
+    assert {c.seed for c in confirm} == set(range(100, 110)) and {c.steps for c in long} == {8000}
+
+
+def test_a_chapter_is_blocks_of_arms_and_cells():
+    arms, cells = {"a": {"gamma": 0.1}, "b": {"estimator": "ste"}}, {"x": {}, "y": {"gamma": 1.0}}
+    chapter = Chapter(1, {"one": Block(arms, cells, range(2), {"steps": 9})})
+    runs = [(c.estimator, c.gamma, c.seed) for c in chapter.configs()]  # an arm's fields go before its cell's
+    assert runs == [(e, g, s) for e, g in (("rotation", 0.1), ("ste", 0.25), ("ste", 1.0)) for s in (0, 1)]
+    assert {c.seed for c in chapter.configs(seed=[7])} == {7}
+    assert {c.batch for c in chapter.configs("full", steps=5)} == {128}
+    assert {(c.data, c.steps) for c in chapter.configs("smoke")} == {("fashion-mnist-mini", 10)}
+    with pytest.raises(ValueError, match="unknown profile 'quick'"):
+        chapter.configs("quick")
+
+
+def test_one_label_is_one_set_of_fields_within_a_chapter():
+    for chapter in CHAPTERS.values():
+        seen = {}
+        for block in chapter.blocks.values():
+            for label, fields in (*block.arms.items(), *block.cells.items()):
+                assert seen.setdefault(label, fields) == fields, label
+
+
+def test_a_record_is_shared_between_chapters(tmp_path, monkeypatch):
+    monkeypatch.setenv("ROTVQ_DATA", str(tmp_path))
+    (tmp_path / "records").mkdir()
+    shared = Config(init="kmeans")
+    assert all(shared in CHAPTERS[name].configs() for name in (NAME, "13_which_part"))
+    grids.store(NAME).put(shared, fake(shared), {})
+    assert grids.store("13_which_part").get(shared) and not grids.store("13_which_part").missing([shared])
+    assert grids.store("13_which_part").path(Config(seed=9)).parent.name == "13_which_part"
+
+
+def test_stores_are_found_in_the_data_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("ROTVQ_DATA", str(tmp_path))
+    (tmp_path / "records").mkdir()
+    assert grids.store(NAME).folder == tmp_path / "records" / NAME
+    assert grids.store(NAME, tmp_path / "x").folder == tmp_path / "x"

@@ -1,0 +1,204 @@
+"""A record is whole or absent, says where it came from, and knows when its code has changed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+from rotvq.runs import provenance
+from rotvq.runs.records import KEYS, RecordError, Records, status
+from rotvq.training.config import Config
+
+RESULT = {
+    "final": {"test_mse": 0.1 + 0.2, "tiny": 5e-324, "diverged_at": None},
+    "curve": {
+        "stops": [{"step": 0, "test_mse": 1.0}, {"step": 20, "test_mse": 1 / 3}],
+        "trace": [{"step": s, "loss": math.exp(-s), "r": 1e-30 * s} for s in range(3)],
+        "first": [2.0, 1 / 7],
+        "none": [],
+    },
+}
+STAMP = {"digest": code_path.digest(Config()), "seconds": 1.5}
+
+
+def test_what_is_put_is_got_exactly(tmp_path):
+    store, config = Records(tmp_path / "10_x"), Config(clip=(0.5, 2.0), seed=3)
+    assert store.get(config) is None and store.missing([config, Config()]) == [config, Config()]
+    put = store.put(config, RESULT, STAMP)
+    assert store.get(config) == put == Records(store.folder).get(config)
+    assert put["result"] == RESULT and put["id"] == config.id and tuple(put) == KEYS
+    assert store.missing([config, Config()]) == [Config()]
+    assert store.all() == [config]
+    assert [p.name for p in store.folder.iterdir()] == [f"{config.id}.json"]
+
+
+def test_the_file_is_small_and_has_a_line_for_each_value(tmp_path):
+    store = Records(tmp_path)
+    store.put(Config(), RESULT, STAMP)
+    text = store.path(Config()).read_text()
+    assert json.loads(text)["result"]["curve"]["trace"]["step"] == [0, 1, 2]
+    assert '    "step": [0, 1, 2],\n' in text and '  "gamma": 0.25,\n' in text and text.endswith("}\n")
+    first = text
+    store.put(Config(), RESULT, STAMP)
+    assert store.path(Config()).read_text() == first
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_is_never_written(tmp_path, value):
+    store = Records(tmp_path / "new")
+    with pytest.raises(ValueError, match="JSON"):
+        store.put(Config(), {**RESULT, "final": {"test_mse": value}}, STAMP)
+    assert not store.folder.exists()
+
+
+def test_rows_of_a_curve_have_the_same_keys(tmp_path):
+    rows = [{"step": 0, "loss": 1.0}, {"step": 1}]
+    with pytest.raises(ValueError, match="must all hold step, loss"):
+        Records(tmp_path).put(Config(), {"final": {}, "curve": {"trace": rows}}, STAMP)
+
+
+DAMAGE = {
+    "cut": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "not an object": lambda text: "[]",
+    "config altered": lambda text: text.replace('"seed": 0', '"seed": 1'),
+    "id altered": lambda text: text.replace(Config().id, Config(seed=1).id),
+    "unknown field": lambda text: text.replace('"gamma"', '"gama"'),
+    "other schema": lambda text: text.replace('"schema": 1', '"schema": 2'),
+    "no result": lambda text: text.replace('"result"', '"results"'),
+    "column cut": lambda text: text.replace('"step": [0, 1, 2]', '"step": [0, 1]'),
+    "NaN": lambda text: text.replace("0.30000000000000004", "NaN"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_named(tmp_path, damage):
+    store = Records(tmp_path)
+    store.put(Config(), RESULT, STAMP)
+    path = store.path(Config())
+    before = path.read_text()
+    path.write_text(DAMAGE[damage](before))
+    assert path.read_text() != before
+    for use in (store.get, lambda c: store.missing([c]), lambda c: store.load([c]), lambda c: store.all()):
+        with pytest.raises(RecordError, match=re.escape(str(path)) + ".*delete it"):
+            use(Config())
+
+
+def test_leftovers_of_killed_writers_are_ignored_and_cleaned(tmp_path):
+    store, old, new = Records(tmp_path), tmp_path / ".a.json.1.tmp", tmp_path / ".b.json.2.tmp"
+    for path in (old, new):
+        path.write_text('{"schema":')
+    os.utime(old, (time.time() - 7200,) * 2)
+    assert store.all() == []
+    assert not Records(tmp_path).path(Config()).exists()
+    assert not old.exists() and new.exists()  # the new one may have a living writer
+
+
+def test_a_writer_killed_at_the_move_leaves_the_old_record(tmp_path, monkeypatch):
+    store = Records(tmp_path)
+    store.put(Config(), RESULT, STAMP)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.put(Config(), {**RESULT, "final": {"test_mse": 9.0}}, STAMP)
+    assert store.get(Config())["result"] == RESULT
+
+
+def test_frames(tmp_path):
+    store, configs = Records(tmp_path), [Config(clip=(0.5, 2)), Config(seed=1)]
+    for config in configs:
+        store.put(config, RESULT, STAMP)
+    runs = store.load(configs)
+    assert runs["id"].tolist() == [c.id for c in configs] and runs["seed"].tolist() == [0, 1]
+    assert runs["test_mse"].tolist() == [0.1 + 0.2] * 2 and runs["seconds"].tolist() == [1.5] * 2
+    assert runs["status"].tolist() == ["verified"] * 2
+    assert store.stops(configs)[["seed", "step", "test_mse"]].values.tolist() == [
+        [0, 0, 1.0],
+        [0, 20, 1 / 3],
+        [1, 0, 1.0],
+        [1, 20, 1 / 3],
+    ]
+    assert store.trace(configs)["loss"].tolist() == [math.exp(-s) for s in range(3)] * 2
+    with pytest.raises(LookupError, match="1 of 2 runs have no record"):
+        store.load([configs[0], Config(seed=5)])
+
+
+def test_status_and_restamp(tmp_path):
+    store, config = Records(tmp_path), Config()
+    assert store.status(config) == "missing"
+    store.put(config, RESULT, {**STAMP, "digest": "of other code"})
+    assert store.status(config) == "unverified"
+    store.restamp(config, stale="differs")
+    assert store.status(config) == "stale" and store.get(config)["provenance"]["seconds"] == 1.5
+    store.restamp(config, stale=None, digest=code_path.digest(Config()))
+    assert store.status(config) == status(store.get(config)) == "verified"
+    assert store.get(config)["result"] == RESULT
+
+
+def test_failures_are_noted_until_the_run_succeeds(tmp_path):
+    store = Records(tmp_path)
+    store.fail(Config(), "the worker died")
+    assert json.loads(store.failure(Config()).read_text())["error"] == "the worker died"
+    assert store.missing([Config()]) == [Config()] and store.all() == []
+    store.put(Config(), RESULT, STAMP)
+    assert not store.failure(Config()).exists()
+
+
+SOURCE = 'x = 1\n\ndef f(a, b="s"):\n    return [a + b, f"{a!r}", None]\n'
+
+
+@pytest.mark.parametrize(
+    "other, same",
+    [
+        ('"""Module."""\nx = 1  # one\n\ndef f(a,b = \'s\'):\n  """Says."""\n  return [a+b, f"{a!r}", None]', True),
+        (SOURCE.replace("x = 1", "x = 2"), False),
+        (SOURCE.replace("a + b", "b + a"), False),
+        (SOURCE.replace('"s"', '"t"'), False),
+        (SOURCE.replace("a!r", "a!s"), False),
+        (SOURCE.replace("None", "0"), False),
+        (SOURCE.replace("return", "yield"), False),
+        (SOURCE + "y = 3\n", False),
+    ],
+)
+def test_digest_sees_statements_only(other, same):
+    assert (provenance.source_digest([SOURCE]) == provenance.source_digest([other])) is same
+
+
+def test_digest_is_over_every_module_that_determines_a_result():
+    """Whatever `train` imports from this package, directly or not, is in the digest."""
+    imports = {}
+    for path in provenance.HERE.glob("*.py"):
+        names = re.findall(r"^(?:from|import) +rotvq\.(\w+)", path.read_text(), re.M)
+        names += re.findall(r"^from \.(\w+)", path.read_text(), re.M)
+        for group in re.findall(r"^from (?:rotvq|\.) import ([\w, ]+)", path.read_text(), re.M):
+            names += re.split(r", *", group)
+        imports[path.stem] = {name.strip() for name in names}
+    reached, todo = set(), {"train"} & set(imports)
+    while todo:
+        reached |= todo
+        todo = {name for module in todo for name in imports[module] if name in imports} - reached
+    assert reached - {"__init__"} <= set(provenance.MODULES)
+
+
+def test_provenance_names_no_host_and_no_user():
+    stamp = provenance.describe(Config(), device="cpu", threads=1, seconds=1.23456)
+    text = json.dumps(stamp, allow_nan=False)
+    host = subprocess.run(["uname", "-n"], capture_output=True, text=True).stdout.strip()
+    assert os.path.expanduser("~") not in text and os.getcwd() not in text
+    assert host not in re.findall(r"[\w.-]+", text)
+    assert stamp["seconds"] == 1.23 and stamp["threads"] == 1 and stamp["digest"] == code_path.digest(Config())
+    assert re.fullmatch(r"[0-9a-f]{64}", stamp["data"]) and stamp["peak_bytes"] > 1 << 20
+    assert stamp["time"].endswith("+00:00")
+
+
+def test_kind_of_processor_is_known():
+    assert len(provenance.kind("cpu")) > 2

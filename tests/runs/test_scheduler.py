@@ -1,0 +1,259 @@
+"""A grid trains what is missing, the same in every engine, and loses no more than the runs in flight."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from rotvq.runs import engines, scheduler
+from rotvq.runs.records import Records
+from rotvq.runs.scheduler import Failure, run
+from rotvq.training.config import Config
+from rotvq.training.train import train
+
+CONFIGS = [Config(data="fashion-mnist-mini", seed=seed, steps=2, dim=4, codebook_size=8) for seed in range(6)]
+
+
+def fake(config: Config, *, device: str, threads: int, folder: str = "", seconds: float = 0.0) -> dict:
+    """A run that takes no time. It leaves a line for each call: its seed and its process."""
+    if folder:
+        with open(Path(folder) / "calls", "a") as file:
+            file.write(f"{config.seed} {os.getpid()}\n")
+    time.sleep(seconds)
+    curve = {"stops": [{"step": 0, "test_mse": 1.0}], "trace": [], "first": [1 / (config.seed + 1)]}
+    return {"final": {"test_mse": 1 / (config.seed + 3), "diverged_at": None}, "curve": curve}
+
+
+def killing(config: Config, *, folder: str, always: int, once: int, **options) -> dict:
+    """Kill the worker: at every call with seed ``always``, and at the first call with seed ``once``."""
+    first = Path(folder) / f"first{config.seed}"
+    if config.seed == always or (config.seed == once and not first.exists()):
+        first.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fake(config, folder=folder, **options)
+
+
+def raising(config: Config, **options) -> dict:
+    if config.seed == 2:
+        raise ArithmeticError("seed 2 is too much")
+    return fake(config, **options)
+
+
+def calls(folder: Path) -> list[tuple[int, int]]:
+    text = (folder / "calls").read_text() if (folder / "calls").exists() else ""
+    return [(int(seed), int(pid)) for seed, pid in (line.split() for line in text.splitlines())]
+
+
+def results(store: Records, configs=CONFIGS) -> dict:
+    return {config.id: store.get(config)["result"] for config in configs}
+
+
+def wait_until(condition, seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """A zombie is dead: nobody may be there to reap it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Records(tmp_path / "records")
+
+
+def test_serial_yields_as_runs_end_and_reads_the_rest(store, tmp_path, capsys):
+    fn = partial(fake, folder=str(tmp_path))
+    steps = run(CONFIGS[:3], store, fn=fn)
+    config, record = next(steps)
+    assert config == CONFIGS[0] and record == store.get(config) and len(calls(tmp_path)) == 1
+    steps.close()
+    assert [config for config, _ in run([*CONFIGS, CONFIGS[0]], store, fn=fn)] == CONFIGS[1:]
+    assert list(run(CONFIGS, store, fn=fn)) == []
+    assert [seed for seed, _ in calls(tmp_path)] == list(range(6))
+    assert capsys.readouterr() == ("", "")  # no bar where nobody looks
+
+
+def test_every_engine_gives_the_same(store, tmp_path):
+    """The real training, at its smallest."""
+    configs = CONFIGS[:1]
+    other = Records(tmp_path / "other")
+    assert all(not isinstance(r, Failure) for _, r in run(configs, store, fn=train))
+    assert all(not isinstance(r, Failure) for _, r in run(configs, other, "processes:2", fn=train))
+    assert results(store, configs) == results(other, configs)
+    one, two = (s.get(configs[0])["provenance"] for s in (store, other))
+    assert all(one[k] == two[k] for k in ("digest", "torch", "numpy", "device", "threads", "data"))
+
+
+def test_a_dead_worker_costs_only_a_run_that_always_kills(store, tmp_path):
+    fn = partial(killing, folder=str(tmp_path), always=1, once=3)
+    outcomes = dict(run(CONFIGS, store, "processes:2", fn=fn))
+    assert list(map(type, (outcomes.pop(CONFIGS[1]), *outcomes.values()))) == [Failure] + [dict] * 5
+    assert store.missing(CONFIGS) == [CONFIGS[1]]
+    assert "WorkerDied" in json.loads(store.failure(CONFIGS[1]).read_text())["error"]
+    assert len({pid for _, pid in calls(tmp_path)}) <= 5  # 2 workers, and one more for each of 3 deaths
+    assert [c for c, _ in run(CONFIGS, store, fn=fake)] == [CONFIGS[1]] and not store.failure(CONFIGS[1]).exists()
+
+
+def test_an_error_in_a_run_is_its_failure(store, caplog):
+    outcomes = dict(run(CONFIGS, store, fn=raising))
+    assert str(outcomes[CONFIGS[2]]) == "ArithmeticError: seed 2 is too much"
+    assert "seed 2 is too much" in caplog.text and store.missing(CONFIGS) == [CONFIGS[2]]
+
+
+def test_a_result_that_is_no_json_is_a_failure(store):
+    ((_, outcome),) = run(CONFIGS[:1], store, fn=lambda config, **_: {"final": {"x": float("nan")}})
+    assert isinstance(outcome, Failure) and store.missing(CONFIGS[:1])
+
+
+def test_leaving_early_ends_the_workers(store, tmp_path):
+    steps = run(CONFIGS, store, "processes:1", fn=partial(fake, folder=str(tmp_path), seconds=0.2))
+    next(steps)
+    (pid,) = {pid for _, pid in calls(tmp_path)}
+    assert alive(pid)
+    steps.close()
+    wait_until(lambda: not alive(pid))
+    assert 1 <= 6 - len(store.missing(CONFIGS)) < 6
+
+
+DRIVER = """
+import signal, sys
+from functools import partial
+from test_grid import CONFIGS, fake
+from rotvq.grid import run
+from rotvq.records import Records
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
+    for _ in run(CONFIGS, Records(sys.argv[1]), "processes:2", fn=partial(fake, folder=sys.argv[2], seconds=0.8)):
+        pass
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_driver_loses_at_most_the_runs_in_flight(store, tmp_path, how):
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    driver = subprocess.Popen([sys.executable, script, store.folder, tmp_path], env=paths, stderr=subprocess.PIPE)
+    with driver:
+        wait_until(lambda: any(store.folder.glob("*.json")))
+        driver.send_signal(how)
+    workers = {pid for _, pid in calls(tmp_path)}
+    assert len(workers) == 2
+    wait_until(lambda: not any(map(alive, workers)))
+    left = store.missing(CONFIGS)  # reads every record: none is torn
+    assert 0 < len(left) < 6
+    assert len(calls(tmp_path)) - (6 - len(left)) <= 2  # began, and left no record
+    assert [config for config, _ in run(CONFIGS, store, fn=fake)] == left
+    whole = Records(tmp_path / "whole")
+    assert len(list(run(CONFIGS, whole, fn=fake))) == 6 and results(store) == results(whole)
+
+
+RAY = """
+import sys
+from functools import partial
+from test_grid import CONFIGS, killing
+from rotvq.grid import run
+from rotvq.records import Records
+
+fn = partial(killing, folder=sys.argv[2], always=-1, once=3)
+print([type(outcome).__name__ for _, outcome in run(CONFIGS[1:], Records(sys.argv[1]), "ray:0", fn=fn)])
+print([type(outcome).__name__ for _, outcome in run(CONFIGS[:1], Records(sys.argv[1]), "ray:0")])
+try:
+    next(run(CONFIGS, Records(sys.argv[1]), "ray:8", fn=fn))
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_ray_gives_the_same_and_survives_a_dead_worker(store, tmp_path):
+    """In a process of its own: Ray leaves threads and warnings behind."""
+    pytest.importorskip("ray")
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    command = [sys.executable, "-c", RAY, store.folder, tmp_path]
+    done = subprocess.run(command, env=paths, capture_output=True, text=True, timeout=400)
+    lines = [line for line in done.stdout.splitlines() if "raylet" not in line]
+    assert lines[:2] == [str(["dict"] * 5), str(["dict"])], done.stderr
+    assert lines[2].startswith("a run asks for 8 GPU and 1 CPU, Ray has ")
+    assert sum(seed == 3 for seed, _ in calls(tmp_path)) == 1 and (tmp_path / "first3").exists()
+    other = Records(tmp_path / "other")
+    list(run(CONFIGS[:1], other))
+    list(run(CONFIGS[1:], other, fn=fake))
+    assert results(store) == results(other)
+
+
+@pytest.mark.parametrize("of", [1, 4, 7])
+def test_shards_are_disjoint_equal_and_whole(of):
+    configs = [Config(seed=seed) for seed in range(22)]
+    parts = []
+    for i in range(of):
+        with engines.shard(i, of) as engine:
+            parts.append(engine.choose(configs))
+            assert set(engine.choose(configs[::-1])) == set(parts[-1])
+    assert sorted((c for part in parts for c in part), key=lambda c: c.seed) == configs
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_shards_fill_one_store(store, tmp_path):
+    for i in range(3):
+        list(run(CONFIGS, store, f"shard:{i}/3", fn=partial(fake, folder=str(tmp_path))))
+        assert len(calls(tmp_path)) == 2 * (i + 1)
+    assert store.missing(CONFIGS) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "threads",
+        "serial:2",
+        "processes",
+        "processes:0",
+        "processes:x",
+        "ray:x",
+        "shard:1",
+        "shard:3/3",
+        "shard:-1/2",
+    ],
+)
+def test_unknown_engines_are_refused_before_training(store, name):
+    with pytest.raises(ValueError, match="serial|worker|shard|GPU"):
+        list(run(CONFIGS, store, name, fn=fake))
+    assert store.all() == []
+
+
+def test_everything_is_checked_before_anything_runs(store):
+    for configs, options, words in [
+        ([*CONFIGS, Config(gamma=-1)], {}, "gamma is -1.0"),
+        (CONFIGS, {"device": "cuda:99"}, "device 'cuda:99' is not there"),
+        (CONFIGS, {"cap": 1e-6}, "6 runs would take .* core-hours, over the cap of 1e-06"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            list(run(configs, store, fn=fake, **options))
+    assert store.all() == [] and not list(store.folder.glob("*.failed"))
+
+
+def test_estimate_is_the_protocols_figure_until_records_tell(store):
+    long = [Config(steps=30_000, seed=s) for s in range(2)]
+    assert scheduler.estimate(long) == pytest.approx(2 * 30_000 * 0.010, rel=0.05)  # stops add 3 %
+    assert scheduler.estimate([Config(steps=30_000, batch=128)]) == pytest.approx(30_000 * 0.028, rel=0.05)
+    for seed, seconds in enumerate((5.0, 6.0, 100.0)):
+        store.put(Config(seed=seed), fake(Config(), device="cpu", threads=1), {"seconds": seconds})
+    assert scheduler.estimate([Config(seed=3), Config(seed=4)], store) == pytest.approx(12.0)  # the median rate
+    assert scheduler.estimate([Config(dim=4)], store) == scheduler.estimate([Config(dim=4)])  # another shape
+    assert scheduler.estimate([], store) == 0

@@ -1,0 +1,417 @@
+"""Image sets: what is handed out is what was published, split as stated, or an error that names the file."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import struct
+import sys
+import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rotvq.training import files, images
+
+SHIPPED = files.CHECKOUT / "data"
+TEST_FILE = "fashion-mnist/t10k-images-idx3-ubyte.gz"
+
+
+@pytest.fixture
+def fresh():
+    """No set is remembered from an earlier test, nor by a later one."""
+    images._load.cache_clear()
+    yield
+    images._load.cache_clear()
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch, fresh):
+    """An empty ROTVQ_DATA, an empty checkout, an empty cache, and no source that can be reached."""
+    pooch = pytest.importorskip("pooch")
+    data = tmp_path / "data"
+    data.mkdir()
+    monkeypatch.setenv("ROTVQ_DATA", str(data))
+    monkeypatch.setattr(files, "CHECKOUT", tmp_path / "checkout")
+    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
+    for name, (_, md5, sha256) in files.FILES.items():
+        monkeypatch.setitem(files.FILES, name, ("http://127.0.0.1:9/", md5, sha256))  # port 9 refuses
+    return data
+
+
+# --- Fashion-MNIST -------------------------------------------------------------------------------------------------
+
+
+def test_registry_is_the_table_of_the_module_and_fits_what_ships():
+    lines = (SHIPPED / "registry.txt").read_text().splitlines()
+    registry = {name: sha256 for sha256, name in map(str.split, lines)}
+    for name, (_, _, sha256) in files.FILES.items():
+        assert registry[name.replace("ubyte.gz", "ubyte")] == sha256  # an IDX file is listed by its uncompressed bytes
+    shipped = sorted((SHIPPED / "fashion-mnist").glob("*.gz"))
+    assert len(shipped) == 4
+    for file in shipped:
+        contents = gzip.decompress(file.read_bytes())
+        assert hashlib.sha256(contents).hexdigest() == registry[f"fashion-mnist/{file.stem}"], file.name
+    assert "MIT" in (SHIPPED / "fashion-mnist" / "LICENSE").read_text()
+
+
+def test_fashion_mnist_is_split_by_position_and_normalised_by_its_training_split():
+    data = images.load("fashion-mnist")
+    # An independent reading: NumPy, 16 bytes of header, one byte per pixel.
+    pixels = {
+        part: np.frombuffer(
+            gzip.decompress((SHIPPED / f"fashion-mnist/{part}-images-idx3-ubyte.gz").read_bytes()),
+            np.uint8,
+            offset=16,
+        ).reshape(-1, 1, 28, 28)
+        for part in ("train", "t10k")
+    }
+    for split, expected in (
+        (data.train, pixels["train"][:55_000]),
+        (data.validation, pixels["train"][55_000:]),
+        (data.test, pixels["t10k"]),
+    ):
+        assert split.dtype == torch.uint8 and split.shape == expected.shape
+        assert (split.numpy() == expected).all()
+    # Exact counts against NumPy's pairwise float64 sums: equal to rounding.
+    scaled = pixels["train"][:55_000] / 255.0
+    assert data.mean == pytest.approx([scaled.mean()], rel=1e-12)
+    assert data.std == pytest.approx([scaled.std()], rel=1e-12)
+    assert data.sha256 == "0fbbfcb392782b3b702472ead3688778e1509e8cf40f5c24d9d3303618b193ab"
+
+
+def test_normalise_has_unit_moments_and_denormalise_inverts_it():
+    data = images.load("fashion-mnist")
+    x = data.normalise(data.train)
+    assert x.dtype == torch.float32
+    # float32 rounding of 4e7 numbers around 0 and 1; torch sums pairwise, so 1e-5 is ample.
+    assert x.double().mean().item() == pytest.approx(0, abs=1e-5)
+    assert x.double().var(correction=0).item() == pytest.approx(1, abs=1e-5)
+    back = data.denormalise(x[:100]) * 255
+    assert (back - data.train[:100]).abs().max() < 1e-3  # a few float32 roundings of numbers up to 255
+
+
+def test_a_set_is_read_once_and_the_seed_does_not_change_it():
+    assert images.load("fashion-mnist", 0) is images.load("fashion-mnist", 7)
+
+
+def _cut(whole: bytes) -> bytes:
+    return whole[: len(whole) // 2]
+
+
+def _flip(whole: bytes) -> bytes:
+    return whole[:100_000] + bytes([whole[100_000] ^ 1]) + whole[100_001:]
+
+
+def _another_pixel(whole: bytes) -> bytes:
+    contents = bytearray(gzip.decompress(whole))
+    contents[5_000] ^= 1
+    return gzip.compress(bytes(contents), 1)
+
+
+DAMAGE = {
+    "empty": lambda whole: b"",
+    "truncated": _cut,
+    "one bit flipped": _flip,
+    "one pixel altered": _another_pixel,
+    "short but whole gzip": lambda whole: gzip.compress(gzip.decompress(whole)[:-784], 1),
+    "no gzip": lambda whole: b"<html>not found</html>",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_is_named_and_nothing_is_returned(damage, elsewhere):
+    whole = (SHIPPED / TEST_FILE).read_bytes()
+    file = elsewhere / TEST_FILE
+    file.parent.mkdir()
+    file.write_bytes(damage(whole))
+    with pytest.raises(images.DataError) as error:
+        files.read(TEST_FILE)
+    assert str(file) in str(error.value) and "intact copy" in str(error.value)
+    file.write_bytes(whole)
+    assert files.read(TEST_FILE) == gzip.decompress(whole)
+
+
+def test_load_raises_as_long_as_one_of_its_files_is_missing(elsewhere):
+    shipped = SHIPPED / "fashion-mnist"
+    (elsewhere / "fashion-mnist").mkdir()
+    train = "train-images-idx3-ubyte.gz"
+    (elsewhere / "fashion-mnist" / train).write_bytes((shipped / train).read_bytes())
+    with pytest.raises(images.DataError, match="t10k-images.*could not be fetched.*ROTVQ_DATA"):
+        images.load("fashion-mnist")
+    (elsewhere / TEST_FILE).write_bytes((shipped / "t10k-images-idx3-ubyte.gz").read_bytes())
+    assert len(images.load("fashion-mnist").test) == 10_000
+
+
+def test_without_pooch_one_sentence_says_what_to_do(elsewhere, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(images.DataError, match="ROTVQ_DATA.*install pooch") as error:
+        images.load("fashion-mnist")
+    assert str(elsewhere) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["mnist", "", "imagefolder", "imagefolder:", "Fashion-MNIST", "photographs:1"])
+def test_an_unknown_name_is_refused_with_the_allowed_ones(name):
+    with pytest.raises(ValueError, match="fashion-mnist-mini, photographs, cifar10 or imagefolder:<path>"):
+        images.load(name)
+
+
+# --- fetching ------------------------------------------------------------------------------------------------------
+
+
+class _Source(BaseHTTPRequestHandler):
+    """A server that honours ranges, and breaks off after `allowance` bytes of each answer."""
+
+    def do_GET(self):
+        contents, first = self.server.contents, 0
+        if "Range" in self.headers:
+            first = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+        self.server.asked.append(first)
+        self.send_response(416 if first >= len(contents) else 206 if first else 200)
+        rest = contents[first:]
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest[: self.server.allowance])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(elsewhere, monkeypatch):
+    with HTTPServer(("127.0.0.1", 0), _Source) as server:
+        server.contents = (SHIPPED / TEST_FILE).read_bytes()
+        server.asked, server.allowance = [], len(server.contents)
+        md5 = hashlib.md5(server.contents).hexdigest()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        monkeypatch.setitem(files.FILES, TEST_FILE, (address, md5, files.FILES[TEST_FILE][2]))
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_an_interrupted_download_is_resumed_and_then_kept(server, elsewhere):
+    server.allowance = 3_000_000
+    with pytest.raises(images.DataError, match="resumes the download"):
+        files.read(TEST_FILE)
+    part = next((elsewhere.parent / "cache").rglob("*.part"))
+    have = part.stat().st_size
+    assert have > 1_000_000  # most of what was sent has been kept
+    contents = files.read(TEST_FILE)
+    assert server.asked == [0, have]
+    assert contents == gzip.decompress(server.contents)
+    assert files.read(TEST_FILE) == contents and len(server.asked) == 2  # from the cache
+    assert not list((elsewhere.parent / "cache").rglob("*.part"))
+
+
+def test_a_part_that_is_whole_needs_no_more_bytes(server, elsewhere):
+    part = elsewhere.parent / "cache" / "rotvq" / (TEST_FILE + ".part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(server.contents)
+    assert files.read(TEST_FILE) == gzip.decompress(server.contents)
+
+
+def test_a_wrong_download_is_refused_and_not_kept(server, elsewhere):
+    right, server.contents = server.contents, b"a page that is no data set"
+    with pytest.raises(images.DataError, match="hash"):
+        files.read(TEST_FILE)
+    assert not [file for file in (elsewhere.parent / "cache").rglob("*") if file.is_file()]
+    server.contents = right
+    assert files.read(TEST_FILE) == gzip.decompress(right)
+
+
+# --- photographs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def numbered():
+    """For each photograph one of its size whose pixels are numbered through all photographs, 24 bits in RGB."""
+    start, pictures, ranges = 0, {}, {}
+    for name in files.PHOTOGRAPHS:
+        height, width = images._photograph(name).shape[1:]
+        number = torch.arange(start, start + height * width).view(height, width)
+        pictures[name] = torch.stack([number >> 16, number >> 8 & 255, number & 255]).to(torch.uint8)
+        ranges[name] = slice(start, start := start + height * width)
+    return pictures, ranges
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_no_pixel_is_in_two_splits_and_the_test_photographs_are_in_none_but_the_test(fold, numbered, monkeypatch):
+    pictures, ranges = numbered
+    monkeypatch.setattr(images, "_photograph", pictures.__getitem__)
+    seen, photographs = [], []
+    for split in images._photographs(fold):
+        red, green, blue = split.int().unbind(1)
+        used = torch.zeros(1 << 24, dtype=torch.bool)
+        used[(red << 16 | green << 8 | blue).flatten()] = True
+        seen.append(used)
+        photographs.append({name for name, pixels in ranges.items() if used[pixels].any()})
+    train, validation, test = seen
+    assert not (train & validation).any() and not (train & test).any() and not (validation & test).any()
+    assert photographs[2] == set(images.FOLDS[fold])
+    assert photographs[0] == photographs[1] == set(ranges) - set(images.FOLDS[fold])
+
+
+def test_each_photograph_is_tested_in_one_fold_and_the_stereo_pair_in_the_same():
+    assert sorted(name for pair in images.FOLDS for name in pair) == sorted(files.PHOTOGRAPHS)
+    assert any(all("motorcycle" in name for name in pair) for pair in images.FOLDS)
+
+
+def test_photographs_are_colour_crops_at_fixed_places(fresh):
+    first = images.load("photographs", 2)
+    assert [len(split) for split in (first.train, first.validation, first.test)] == [12_288, 768, 768]
+    assert first.train.shape[1:] == (3, 32, 32) and first.train.dtype == torch.uint8
+    assert (first.test[:, 0] != first.test[:, 2]).any()
+    images._load.cache_clear()
+    again, other = images.load("photographs", 7), images.load("photographs", 3)
+    assert again.sha256 == first.sha256 != other.sha256
+    assert torch.equal(again.train, first.train)
+
+
+def test_an_altered_photograph_and_a_missing_package_are_named(monkeypatch, fresh):
+    name = "skimage/data/coffee.png"
+    images._photograph.cache_clear()
+    monkeypatch.setitem(files.PHOTOGRAPHS, name, "0" * 64)
+    with pytest.raises(images.DataError, match="coffee.png"):
+        images.load("photographs")
+    monkeypatch.setattr(files.importlib.util, "find_spec", lambda package: None)
+    with pytest.raises(images.DataError, match="install scikit-image"):
+        files.photograph(name)
+
+
+# --- CIFAR-10 ------------------------------------------------------------------------------------------------------
+
+
+def _python2_pickle(rows: np.ndarray) -> bytes:
+    """One CIFAR batch as Python 2 pickled it: protocol 2, byte strings, the module path of NumPy 1."""
+
+    def string(text: bytes) -> bytes:
+        return b"U" + bytes([len(text)]) + text if len(text) < 256 else b"T" + struct.pack("<i", len(text)) + text
+
+    shape = b"".join(b"M" + struct.pack("<H", n) for n in rows.shape) + b"\x86"
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + string(b"b") + b"\x87R"
+    dtype = b"cnumpy\ndtype\n" + string(b"u1") + b"K\x00K\x01\x87R(K\x03" + string(b"|")
+    dtype += b"NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00tb"
+    array += b"(K\x01" + shape + dtype + b"\x89" + string(rows.tobytes()) + b"tb"
+    items = string(b"batch_label") + string(b"a batch") + string(b"data") + array
+    labels = string(b"labels") + b"](" + b"K\x03" * len(rows) + b"e"
+    return b"\x80\x02}(" + items + labels + b"u."
+
+
+@pytest.fixture
+def cifar(elsewhere, monkeypatch):
+    """An archive in the true format with 4 images a batch, and its rows."""
+    rows = np.random.default_rng(0).integers(0, 256, (6, 4, 3072), dtype=np.uint8)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, batch in zip([f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"], rows, strict=True):
+            contents = _python2_pickle(batch)
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(contents)
+            archive.addfile(member, io.BytesIO(contents))
+    name = "cifar10/cifar-10-python.tar.gz"
+    file = elsewhere / name
+    file.parent.mkdir()
+    file.write_bytes(buffer.getvalue())
+    address, md5, _ = files.FILES[name]
+    monkeypatch.setitem(files.FILES, name, (address, md5, hashlib.sha256(buffer.getvalue()).hexdigest()))
+    monkeypatch.setattr(images, "VALIDATION", 3)
+    return file, rows
+
+
+def test_cifar10_reads_the_published_format(cifar):
+    _, rows = cifar
+    data = images.load("cifar10")
+    assert [len(split) for split in (data.train, data.validation, data.test)] == [17, 3, 4]
+    everything = torch.cat([data.train, data.validation, data.test]).numpy()
+    # A row is red, green, blue, each 32 rows of 32: pixel (c, y, x) is entry 1024 c + 32 y + x.
+    assert everything[9, 2, 5, 7] == rows[2, 1, 2048 + 32 * 5 + 7]
+    assert (everything.reshape(24, 3072) == rows.reshape(24, 3072)).all()
+    assert len(data.mean) == len(data.std) == 3
+
+
+def test_cifar10_that_is_cut_is_not_unpickled(cifar):
+    file, _ = cifar
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(images.DataError, match="cifar-10-python.tar.gz"):
+        images.load("cifar10")
+
+
+# --- image folder --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, fresh):
+    """train/ and val/ with two classes: 40 + 3 pictures, each grey level its own number, some not square or not RGB."""
+    level = 0
+    for part, count in (("train", 20), ("val", 2)):
+        for label in ("n01440764", "n01443537"):
+            (tmp_path / part / label).mkdir(parents=True)
+            for i in range(count):
+                picture = Image.new(("RGB", "L", "RGBA")[i % 3], ((300, 500), (280, 260))[i % 2], 0)
+                picture.paste((level,) * len(picture.getbands()), (0, 0, *picture.size))
+                picture.save(tmp_path / part / label / f"{label}_{i:02d}.png")
+                level += 1
+    (tmp_path / "val" / "n01443537" / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def test_an_image_folder_is_split_and_cropped(folder):
+    data = images.load(f"imagefolder:{folder}")
+    assert [tuple(split.shape) for split in (data.train, data.validation, data.test)] == [
+        (38, 3, 256, 256),
+        (2, 3, 256, 256),
+        (4, 3, 256, 256),
+    ]
+    levels = [split[:, 1, 128, 128].tolist() for split in (data.train, data.validation, data.test)]
+    assert levels[1] == [0, 20] and levels[2] == [40, 41, 42, 43]
+    assert sorted(levels[0] + levels[1]) == list(range(40))
+
+
+def test_an_image_folder_keeps_the_centre(folder):
+    # 512 x 256: the shorter side is 256 already, so the crop is the columns 128 to 383, untouched by resizing.
+    ramp = np.broadcast_to(np.arange(512) // 2, (256, 512)).astype(np.uint8)
+    Image.fromarray(ramp).save(folder / "val" / "n01440764" / "n01440764_00.png")
+    test = images.load(f"imagefolder:{folder}").test
+    assert (test[0].numpy() == ramp[:, 128:384]).all()
+
+
+def test_an_image_folder_is_found_below_the_data_folder(folder, monkeypatch):
+    monkeypatch.setenv("ROTVQ_DATA", str(folder.parent))
+    data = images.load(f"imagefolder:{folder.name}")
+    assert data.name == f"imagefolder:{folder.name}" and len(data.train) == 38
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_cut_image_is_named(folder, suffix):
+    bad = folder / "train" / "n01443537" / f"bad.{suffix}"
+    Image.effect_noise((300, 300), 50).save(bad)
+    bad.write_bytes(bad.read_bytes()[:-2_000])
+    with pytest.raises(images.DataError, match=f"bad.{suffix} is no whole image"):
+        images.load(f"imagefolder:{folder}")
+
+
+def test_an_image_folder_without_val_is_refused(folder):
+    with pytest.raises(images.DataError, match="absent.train holds 0 images"):
+        images.load(f"imagefolder:{folder / 'absent'}")
+
+
+def test_a_large_image_folder_is_decoded_once_and_mapped(folder, fresh, monkeypatch):
+    held = images.load(f"imagefolder:{folder}")
+    images._load.cache_clear()
+    monkeypatch.setattr(images, "HELD", 10 * 3 * 256**2)
+    mapped = images.load(f"imagefolder:{folder}")
+    assert mapped.sha256 == held.sha256 and mapped.mean == held.mean
+    assert [p.name for p in folder.glob("*.u8")] == ["rotvq-train.u8"]  # the other two splits are small
+    images._load.cache_clear()
+    decode = images._decode
+    monkeypatch.setattr(images, "_decode", lambda files, out: decode(files, out) if len(files) < 10 else pytest.fail())
+    assert torch.equal(images.load(f"imagefolder:{folder}").train, held.train)
+    images._load.cache_clear()
