@@ -12,6 +12,8 @@ import hashlib
 import importlib.util
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -138,3 +140,27 @@ def _resume(url: str, output: str, _: object, *, part: Path) -> None:
                 for block in answer.iter_content(1 << 20):
                     file.write(block)
     os.replace(part, output)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; what is written there replaces ``path`` when the block ends.
+
+    A killed process, or an exception in the block, leaves the file at ``path`` as it was. The folder is made if it does
+    not exist.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file whole or not at all, through :func:`replacing`. Text is encoded as UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
