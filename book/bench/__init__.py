@@ -1,1 +1,1 @@
-"""What a step and a run cost, against other implementations and against a floor."""
+"""What a step and a run cost, beside other implementations and a floor (``python -m book.bench --help``)."""

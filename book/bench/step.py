@@ -1,43 +1,51 @@
-"""What a step of a quantiser costs, against other quantisers and against a floor, cell by cell.
+"""What a step of a quantiser costs, beside other quantisers and a floor.
 
-A cell is a size and the arms measured at it; its record is one file, whole or absent, so a killed benchmark goes on
-where it stopped. The arms of a cell take turns in one process, and what is compared are ratios within a turn: what
-slows the machine for a while slows both sides. A time is that of forward and backward together, see
+A case is a size and the arms measured at it. Its record is one file, whole or absent, so a benchmark that was killed
+goes on where it stopped. The arms of a case take turns in one process, and what is compared are ratios within a turn:
+what slows the machine for a while slows both sides. A time is that of forward and backward together, see
 :mod:`book.bench.timing`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from book.bench.timing import interleave, keep_memory, peak_bytes, read_or_measure, seconds, stamp
+from book.bench.peers import floor, quantizers
+from book.bench.records import read_or_measure, record_id
+from book.bench.timing import interleave, keep_memory, peak_bytes, seconds, torch_threads
 from rotvq.quantizers.estimators import rotate, straight_through
 from rotvq.quantizers.lookup import nearest
 from rotvq.quantizers.vector import VectorQuantizer
 from rotvq.training.models import VQVAE
 
 SCHEMA = "cost-1"
-LIMIT = 4e9  # bytes: an arm predicted to need more is not run
-TOKENS = 49  # latents of an image in a training step
+MEMORY_LIMIT = 4e9  # bytes: an arm predicted to need more is not run
+LATENTS_PER_IMAGE = 49  # in a training step
 
 
 @dataclass(frozen=True)
 class StepCase:
-    """kind: "step" (lookup, estimator and losses on n latents), "estimator" (alone, its codes looked up before) or
-    "training" (a step of Adam on the book's network, n latents in the batch). d: dimension. k: codes. arms: keys of
-    :data:`ARMS`; the first that could be run is what the others are compared with.
+    """A size, and the arms measured at it.
+
+    Args:
+        kind: "step" (lookup, estimator and losses), "estimator" (alone, its codes looked up before) or "training" (a
+            step of Adam on the book's network).
+        n: number of latents.
+        d: their dimension.
+        k: number of codes.
+        arms: keys of :data:`ARMS`; the first that could be run is what the others are compared with.
+        threads: of torch.
+        device: of the tensors.
+        dtype: of the tensors; in a training step, of autocast.
     """
 
     kind: str
@@ -51,32 +59,35 @@ class StepCase:
 
     @property
     def id(self) -> str:
-        return hashlib.sha256(json.dumps([SCHEMA, asdict(self)], sort_keys=True).encode()).hexdigest()[:16]
+        """The name of its record."""
+        return record_id(SCHEMA, asdict(self))
 
 
-def peers():
-    """The modules of the floor and of the other quantisers, which need packages of the extra `test`."""
-    from book.bench.peers import floor, quantizers
-
-    return floor, quantizers
-
-
-# arms: each makes, from a cell and its tensors, a function without arguments that does the work once
-
-
-def _ours(compiled: bool = False, **options) -> Callable:
-    return _module(lambda codes: VectorQuantizer(codes.shape[1], len(codes), init=codes, **options), compiled)
+def inputs(case: StepCase, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """z, g and the codes (for an estimator alone: q) of unit variance; for a training step z is the images."""
+    source = torch.Generator().manual_seed(0)
+    autocast = case.kind == "training"
+    dtype = torch.float32 if autocast else getattr(torch, case.dtype)
+    shape = (n // LATENTS_PER_IMAGE, 1, 28, 28) if case.kind == "training" else (n, case.d)
+    z, g = (torch.randn(shape, generator=source).to(case.device, dtype) for _ in range(2))
+    rows = n if case.kind == "estimator" else case.k
+    codes = torch.randn(rows, case.d, generator=source)
+    return z, g, codes.to(case.device, dtype)
 
 
-def _other(name: str, *arguments) -> Callable:
-    return _module(lambda codes: getattr(peers()[1], name)(codes, *arguments))
+# Arms. Each makes, from a case and its inputs, a function without arguments that does the work once; or None, where
+# the case is beyond it.
+
+Arm = Callable[[StepCase, Tensor, Tensor, Tensor], Callable | None]
 
 
-def _module(build: Callable[[Tensor], torch.nn.Module], compiled: bool = False) -> Callable:
-    def make(cell: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable:
-        if cell.kind == "training":
-            return _training(cell, build(codes.cpu()).to(z.device), z)
+def _quantizer(build: Callable[[Tensor], nn.Module], compiled: bool = False) -> Arm:
+    """The arm of a quantiser that ``build`` makes from the codes."""
+
+    def make(case: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable:
         quantizer = build(codes.cpu()).to(z.device)
+        if case.kind == "training":
+            return _training_step(case, quantizer, images=z)
         call = torch.compile(quantizer, fullgraph=True, dynamic=False) if compiled else quantizer
 
         def step():
@@ -91,9 +102,10 @@ def _module(build: Callable[[Tensor], torch.nn.Module], compiled: bool = False) 
     return make
 
 
-def _training(cell: StepCase, quantizer: torch.nn.Module, images: Tensor) -> Callable:
+def _training_step(case: StepCase, quantizer: nn.Module, images: Tensor) -> Callable:
     model = VQVAE(1, quantizer).to(images.device)
-    optimizer, dtype = torch.optim.Adam(model.parameters(), 1e-3), getattr(torch, cell.dtype)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    dtype = getattr(torch, case.dtype)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
@@ -105,13 +117,20 @@ def _training(cell: StepCase, quantizer: torch.nn.Module, images: Tensor) -> Cal
     return step
 
 
-def _alone(find: Callable[[], Callable], compiled: bool = False) -> Callable:
-    def make(cell: StepCase, z: Tensor, g: Tensor, q: Tensor) -> Callable:
-        function = torch.compile(find(), fullgraph=True, dynamic=False) if compiled else find()
+def _rotvq(compiled: bool = False, **options) -> Arm:
+    """The arm of our quantiser with these options."""
+    return _quantizer(lambda codes: VectorQuantizer(codes.shape[1], len(codes), init=codes, **options), compiled)
+
+
+def _estimator(function: Callable[[Tensor, Tensor], Tensor], compiled: bool = False) -> Arm:
+    """The arm of an estimator alone, ``function(z, q)``."""
+
+    def make(case: StepCase, z: Tensor, g: Tensor, q: Tensor) -> Callable:
+        call = torch.compile(function, fullgraph=True, dynamic=False) if compiled else function
 
         def step():
             latents = z.detach().requires_grad_()
-            z_q = function(latents, q)
+            z_q = call(latents, q)
             z_q.backward(g)
             return z_q, None, latents.grad
 
@@ -120,140 +139,191 @@ def _alone(find: Callable[[], Callable], compiled: bool = False) -> Callable:
     return make
 
 
-def _floor(cell: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable | None:
-    floor, _ = peers()
-    fits = cell.device == "cpu" and cell.dtype == "float32" and floor.kernel() is not None
-    return (lambda: floor.floor(codes, z, g, cell.threads)) if fits else None
+def _floor(case: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable | None:
+    if case.device != "cpu" or case.dtype != "float32" or floor.kernel() is None:
+        return None
+    return partial(floor.floor, codes, z, g, case.threads)
 
 
-ARMS: Mapping[str, Mapping[str, Callable]] = {
+def _product(case: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable:
+    return partial(floor.product, codes, z)
+
+
+def _convolution(case: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable:
+    return partial(floor.convolution, codes, z)
+
+
+def _lookup(case: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable:
+    return partial(nearest, z, codes)
+
+
+ARMS: Mapping[str, Mapping[str, Arm]] = {
     "step": {
         "floor": _floor,
-        "product": lambda cell, z, g, codes: lambda: peers()[0].product(codes, z),
-        "convolution": lambda cell, z, g, codes: lambda: peers()[0].convolution(codes, z),
-        "lookup": lambda cell, z, g, codes: lambda: nearest(z, codes),
-        "rotvq": _ours(),
-        "rotvq_compiled": _ours(compiled=True),
-        "rotvq_ema": _ours(update="ema"),
-        "library": _other("Library"),
-        "library_ste": _other("Library", False),
-        "paper": _other("Paper"),
-        "matrix": _other("Matrix"),
-        "taming": _other("Taming"),
+        "product": _product,
+        "convolution": _convolution,
+        "lookup": _lookup,
+        "rotvq": _rotvq(),
+        "rotvq_compiled": _rotvq(compiled=True),
+        "rotvq_ema": _rotvq(update="ema"),
+        "library": _quantizer(quantizers.Library),
+        "library_ste": _quantizer(partial(quantizers.Library, rotation=False)),
+        "paper": _quantizer(quantizers.Paper),
+        "matrix": _quantizer(quantizers.Matrix),
+        "taming": _quantizer(quantizers.Taming),
     },
     "estimator": {
-        "textbook": _alone(lambda: peers()[1].textbook),
-        "ste": _alone(lambda: straight_through),
-        "rotvq": _alone(lambda: rotate),
-        "rotvq_compiled": _alone(lambda: rotate, compiled=True),
-        "library": _alone(lambda: peers()[1].rotate_to),
-        "paper": _alone(lambda: peers()[1].paper),
-        "matrix": _alone(lambda: peers()[1].matrix),
+        "textbook": _estimator(quantizers.textbook),
+        "ste": _estimator(straight_through),
+        "rotvq": _estimator(rotate),
+        "rotvq_compiled": _estimator(rotate, compiled=True),
+        "library": _estimator(quantizers.rotate_to),
+        "paper": _estimator(quantizers.paper),
+        "matrix": _estimator(quantizers.matrix),
     },
     "training": {
-        "ste": _ours(estimator="ste"),
-        "rotvq": _ours(),
-        "bare": _other("bare"),
-        "library_ste": _other("Library", False),
-        "library": _other("Library"),
+        "ste": _rotvq(estimator="ste"),
+        "rotvq": _rotvq(),
+        "bare": _quantizer(quantizers.bare),
+        "library_ste": _quantizer(partial(quantizers.Library, rotation=False)),
+        "library": _quantizer(quantizers.Library),
     },
 }
 PARTS = ("floor", "product", "convolution", "lookup")  # of a step, each with what comes before it
-OWN = (*PARTS, "rotvq", "rotvq_compiled", "rotvq_ema")  # bounded memory
-STEP = (*PARTS, "rotvq", "rotvq_ema", "library", "library_ste", "paper", "matrix", "taming")
-ALONE = ("textbook", "ste", "rotvq", "library", "paper", "matrix")
+BOUNDED_MEMORY = (*PARTS, "rotvq", "rotvq_compiled", "rotvq_ema")
+STEP_ARMS = (*PARTS, "rotvq", "rotvq_ema", "library", "library_ste", "paper", "matrix", "taming")
+ESTIMATOR_ARMS = ("textbook", "ste", "rotvq", "library", "paper", "matrix")
 
 
-def cells(profile: str = "standard", device: str = "cpu", dtype: str = "float32") -> list[StepCase]:
-    """What the page on cost shows, first what decides most: the sizes that goals are about, then training steps.
+# Cases
 
-    "smoke" has a few small cells of each sort; "full" has the cells of "standard".
+
+class Sizes(NamedTuple):
+    """What a profile measures. A size of a step is (n, d, k)."""
+
+    goals: list[tuple[int, int, int]]  # steps, also compiled: the sizes that goals are about
+    training: list[int]  # dimensions of a training step
+    images: int  # in its batch
+    estimator: list[int]  # dimensions of an estimator alone
+    numbers: int  # n * d there
+    steps: list[tuple[int, int, int]]
+    largest: list[tuple[int, int, int]]  # steps, the floor and ours only
+    two_threads: list[tuple[int, int, int]]  # steps
+
+
+SMOKE = Sizes(
+    goals=[],
+    training=[4, 8],
+    images=2,
+    estimator=[4, 8],
+    numbers=2**10,
+    steps=[(256, 4, 64), (256, 8, 64)],
+    largest=[],
+    two_threads=[(256, 8, 64)],
+)
+STANDARD = Sizes(
+    goals=[(16384, d, k) for k in (8192, 512) for d in (256, 32, 8)],
+    training=[32, 256, 1024],
+    images=32,
+    estimator=[32, 64, 128, 256, 512, 1024, 2048, 4096],
+    numbers=2**22,
+    steps=[
+        *((n, 32, k) for n in (4096, 65536) for k in (512, 8192)),
+        *((16384, 3, k) for k in (512, 8192)),
+        *((16384, d, 65536) for d in (3, 8, 32, 256)),
+    ],
+    largest=[(65536, 8, 65536)],
+    two_threads=[(16384, 8, 8192), (16384, 32, 8192), (16384, 256, 512)],
+)
+COMPILED_DIMS = (32, 256, 1024)  # where the estimator alone is also compiled
+
+
+def cases(profile: str = "standard", device: str = "cpu", dtype: str = "float32") -> list[StepCase]:
+    """The cases of the page on cost, those that goals are about first.
+
+    "smoke" has a few small cases of each kind; "full" has those of "standard", and more rounds.
     """
-    where, compiled = {"device": device, "dtype": dtype}, ("rotvq_compiled",)
-    if profile == "smoke":
-        goals, sizes, alone, trained, pairs = [], [(256, 4, 64), (256, 8, 64)], [4, 8], [4, 8], [(256, 8, 64)]
-        numbers, images = 2**10, 2
-    else:
-        goals = [(16384, d, k) for k in (8192, 512) for d in (256, 32, 8)]
-        sizes = [(n, 32, k) for n in (4096, 65536) for k in (512, 8192)] + [(16384, 3, k) for k in (512, 8192)]
-        sizes += [(16384, d, 65536) for d in (3, 8, 32, 256)]
-        alone, trained = [32, 64, 128, 256, 512, 1024, 2048, 4096], [32, 256, 1024]
-        pairs, numbers, images = [(16384, 8, 8192), (16384, 32, 8192), (16384, 256, 512)], 2**22, 32
-    found = [StepCase("step", *size, STEP + compiled, **where) for size in goals]
-    found += [StepCase("training", images * TOKENS, d, 512, tuple(ARMS["training"]), **where) for d in trained]
-    for d in alone:
-        found.append(StepCase("estimator", numbers // d, d, 1, ALONE + compiled * (d in (32, 256, 1024)), **where))
-    found += [StepCase("step", *size, STEP, **where) for size in sizes]
-    if profile != "smoke":
-        found.append(StepCase("step", 65536, 8, 65536, ("floor", "rotvq"), **where))
+    sizes = SMOKE if profile == "smoke" else STANDARD
+    case = partial(StepCase, device=device, dtype=dtype)
+    compiled = ("rotvq_compiled",)
+    found = [case("step", *size, STEP_ARMS + compiled) for size in sizes.goals]
+    for d in sizes.training:
+        found.append(case("training", sizes.images * LATENTS_PER_IMAGE, d, 512, tuple(ARMS["training"])))
+    for d in sizes.estimator:
+        arms = ESTIMATOR_ARMS + compiled if d in COMPILED_DIMS else ESTIMATOR_ARMS
+        found.append(case("estimator", sizes.numbers // d, d, 1, arms))
+    found += [case("step", *size, STEP_ARMS) for size in sizes.steps]
+    found += [case("step", *size, ("floor", "rotvq")) for size in sizes.largest]
     if device == "cpu":
-        found += [StepCase("step", *size, ("floor", "product", "rotvq", "taming"), 2, **where) for size in pairs]
+        found += [case("step", *size, ("floor", "product", "rotvq", "taming"), 2) for size in sizes.two_threads]
     return found
 
 
-def _tensors(cell: StepCase, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """z, g and the codes (or, for an estimator alone, q), of unit variance; for a training step z is the images."""
-    source = torch.Generator().manual_seed(0)
-    dtype = torch.float32 if cell.kind == "training" else getattr(torch, cell.dtype)  # there: autocast
-    shapes = {"step": (n, cell.d), "estimator": (n, cell.d), "training": (n // TOKENS, 1, 28, 28)}
-    z, g = (torch.randn(shapes[cell.kind], generator=source).to(cell.device, dtype) for _ in range(2))
-    codes = torch.randn(n if cell.kind == "estimator" else cell.k, cell.d, generator=source)
-    return z, g, codes.to(cell.device, dtype)
+# Measuring
+
+ROUNDS = {"smoke": (3, 0.0), "standard": (5, 10.0), "full": (20, 40.0)}  # rounds and seconds, by profile
 
 
-def predicted_bytes(cell: StepCase, arm: str) -> float:
-    """The peak at n latents, a constant plus so much a latent, from two batches that outweigh copies of the codes."""
-    few = min(cell.n // 2, max(64, 2 * cell.d)) if cell.kind == "step" else max(1, min(64, 8192 // cell.d))
-    low, high = (peak_bytes(ARMS[cell.kind][arm](cell, *_tensors(cell, n)), cell.device) for n in (few, 2 * few))
-    return low + (high - low) / few * (cell.n - few)
+def predicted_bytes(case: StepCase, arm: str) -> float:
+    """The peak memory of ``arm``, from the line through the peaks at two short batches."""
+    if case.kind == "step":
+        short = min(case.n // 2, max(64, 2 * case.d))  # latents that outweigh copies of the codes
+    else:
+        short = max(1, min(64, 8192 // case.d))
+    make = ARMS[case.kind][arm]
+    low, high = (peak_bytes(make(case, *inputs(case, n)), case.device) for n in (short, 2 * short))
+    bytes_per_latent = (high - low) / short
+    return low + bytes_per_latent * (case.n - short)
 
 
-def measure(cell: StepCase, rounds: int = 5, budget: float = 10.0) -> dict:
-    """The record of a cell: peaks, and turns as :func:`book.bench.timing.interleave` has it.
+def _may_not_fit(case: StepCase, arm: str) -> bool:
+    return case.kind == "estimator" or (case.kind == "step" and arm not in BOUNDED_MEMORY)
 
-    Training steps, whose times differ by percents, have three times the budget.
+
+def measure(case: StepCase, rounds: int = 5, budget: float = 10.0) -> dict:
+    """Time and memory of every arm of a case.
+
+    Args:
+        case: what to measure.
+        rounds: the least number of turns, as in :func:`book.bench.timing.interleave`.
+        budget: seconds for the turns; training steps, whose times differ by percents, have three times as many.
+
+    Returns:
+        ``seconds``, a list for each arm; ``bytes``, the peak of each; ``absent``, why an arm was not run.
     """
-    began, load, threads = time.perf_counter(), os.getloadavg()[0], torch.get_num_threads()
-    torch.set_num_threads(cell.threads)
     torch.compiler.reset()
-    tensors, steps, absent = _tensors(cell, cell.n), {}, {}
-    for arm in cell.arms:
-        other = cell.kind == "estimator" or cell.kind == "step" and arm not in OWN
-        if other and (need := predicted_bytes(cell, arm)) > LIMIT:
-            absent[arm] = f"does not fit: {need / 1e9:.1f} GB"
-        elif (step := ARMS[cell.kind][arm](cell, *tensors)) is None:
-            absent[arm] = "no compiler"
-        else:
+    steps, absent = {}, {}
+    tensors = inputs(case, case.n)
+    with torch_threads(case.threads):
+        for arm in case.arms:
+            needed = predicted_bytes(case, arm) if _may_not_fit(case, arm) else 0
+            if needed > MEMORY_LIMIT:
+                absent[arm] = f"does not fit: {needed / 1e9:.1f} GB"
+                continue
+            step = ARMS[case.kind][arm](case, *tensors)
+            if step is None:
+                absent[arm] = "no compiler"
+                continue
             step()
             steps[arm] = step
-    result = {
-        "seconds": interleave(
-            steps,
-            lambda step: seconds(step, cell.device, cell.threads),
-            rounds,
-            budget * (3 if cell.kind == "training" else 1),
-        ),
-        "bytes": {arm: peak_bytes(step, cell.device) for arm, step in steps.items()},
-        "absent": absent,
-    }
-    torch.set_num_threads(threads)
-    made = stamp(began, load, cell.device, cell.threads)
-    return {"schema": SCHEMA, "id": cell.id, "config": asdict(cell), "result": result, "provenance": made}
+        clock = partial(seconds, device=case.device, threads=case.threads)
+        times = interleave(steps, clock, rounds, 3 * budget if case.kind == "training" else budget)
+        peaks = {arm: peak_bytes(step, case.device) for arm, step in steps.items()}
+    return {"seconds": times, "bytes": peaks, "absent": absent}
 
 
-def run(
-    cells: Iterable[StepCase], folder: Path, rounds: int = 5, budget: float = 10.0
-) -> Iterator[tuple[StepCase, dict]]:
-    """Each cell with its record: read where there is one, else measured and written.
+def _measure_apart(*arguments) -> dict:
+    """:func:`measure` in a process of its own that keeps its memory, see :func:`book.bench.timing.keep_memory`."""
+    with ProcessPoolExecutor(1, get_context("spawn"), keep_memory) as pool:
+        return pool.submit(measure, *arguments).result()
 
-    Training steps run in a process of their own that keeps its memory: see :func:`book.bench.timing.keep_memory`.
-    """
 
-    def make(cell: StepCase) -> dict:
-        if cell.kind != "training":
-            return measure(cell, rounds, budget)
-        with ProcessPoolExecutor(1, get_context("spawn"), keep_memory) as pool:
-            return pool.submit(measure, cell, rounds, budget).result()
+def record(case: StepCase, folder: Path, rounds: int = 5, budget: float = 10.0) -> dict:
+    """The record of a case, whose result is that of :func:`measure`: read, or measured and written."""
 
-    for cell in cells:
-        yield cell, read_or_measure(folder, SCHEMA, cell.id, partial(make, cell))
+    def make() -> dict:
+        if case.kind == "training":
+            return _measure_apart(case, rounds, budget)
+        return measure(case, rounds, budget)
+
+    return read_or_measure(folder, SCHEMA, asdict(case), make, case.device, case.threads)

@@ -1,5 +1,5 @@
-"""Quantisers to compare with, and the least a quantiser can do. Used by the tests and by the page on cost alone.
+"""Quantisers to compare with, and the least a quantiser can do.
 
-What is on no registry is written anew from its description. The source is named, and equality with the original in
-every detail is not claimed.
+What is in no installable package is written anew from its description. The source is named, and equality with the
+original in every detail is not claimed.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import os
 import pathlib
 import sysconfig
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from rotvq.quantizers import lookup
 
 SOURCE = pathlib.Path(__file__).with_name("floor.cpp")
+WIDE = 32  # codes of a panel, as in the source
 FLAGS = ["-O3", "-march=native", "-ffast-math", "-fno-finite-math-only"]
 TILE = 4 << 20  # bytes of scores that the bare product writes at a time
 
@@ -44,7 +46,7 @@ def floor(codes: Tensor, z: Tensor, g: Tensor, threads: int = 1) -> tuple[Tensor
     """``z_q, indices, grad_z`` (the gradient is a copy of g) of float32 tensors on the CPU."""
     n, d, k = *z.shape, len(codes)
     z_q, grad, indices = torch.empty_like(z), torch.empty_like(z), torch.empty(n, dtype=torch.int64)
-    panels = torch.empty(-(-k // 32) * 32 * (d + 1))
+    panels = torch.empty(math.ceil(k / WIDE) * WIDE * (d + 1))
     tensors = (z, codes, g, panels, z_q, indices, grad)
     assert all(x.is_contiguous() and x.device.type == "cpu" for x in tensors)
     pointers = [ctypes.c_void_p(x.data_ptr()) for x in tensors]
