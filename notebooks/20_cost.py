@@ -19,7 +19,7 @@
 # No GPU was at hand for this edition: that path has been run on a CPU alone, in bfloat16, and no number here is of it.
 
 # %% tags=["parameters"]
-profile: str = "standard"  # smoke: tiny cells, in seconds; standard: the stored records; full: four times the turns
+profile: str = "standard"  # smoke: tiny cases, in seconds; standard: the stored records; full: four times the turns
 device: str = "cpu"
 dtype: str = "float32"  # of latents, gradients and codes; bfloat16 on a GPU
 bandwidth: float = 0.0  # of the memory, GB/s: adds the time that reading and writing alone take; 0: leave it out
@@ -78,7 +78,7 @@ LOOK = {
 # {cite}`esser2021taming` are on no registry. They are written anew from their descriptions, in
 # `book/bench/peers`. Equality with the originals is not claimed.
 #
-# **Turns.** All arms of a cell take turns in one process, each time with another one first. A ratio is formed within a
+# **Turns.** All arms of a case take turns in one process, each time with another one first. A ratio is formed within a
 # turn. The tables show the median of the ratios, with the quartiles in parentheses. Before that each arm runs once.
 #
 # **Clock.** On one thread, processor time; on two, time on the wall; on a GPU, time between device events.
@@ -90,20 +90,19 @@ LOOK = {
 # 4 GB the arm is not run.
 
 # %% tags=["hide-input"]
-cells = step_bench.cells(profile, device, dtype)
-turns = {"smoke": (3, 0.0), "standard": (5, 10.0), "full": (20, 40.0)}[profile]
+cases = step_bench.cases(profile, device, dtype)
 folder = Path(records) if records else stores_folder() / "20_cost"
-found = dict(step_bench.run(cells, folder, *turns))
-used(found)
+found = {case: step_bench.record(case, folder, *step_bench.ROUNDS[profile]) for case in cases}
+used(case.id for case in found)
 
 
 def rows():
-    """One row for each arm of each cell."""
-    for cell, record in found.items():
+    """One row for each arm of each case."""
+    for case, record in found.items():
         times, sizes, absent = (record["result"][name] for name in ("seconds", "bytes", "absent"))
         base = next(iter(times))
-        for arm in cell.arms:
-            row = {"kind": cell.kind, "N": cell.n, "d": cell.d, "K": cell.k, "threads": cell.threads, "arm": arm}
+        for arm in case.arms:
+            row = {"kind": case.kind, "N": case.n, "d": case.d, "K": case.k, "threads": case.threads, "arm": arm}
             row |= {"base": base, "absent": absent.get(arm, "")}
             row |= {"ratio": ratio(times, arm, base) if arm in times else None}
             yield row | {"ms": 1e3 * statistics.median(times[arm]) if arm in times else None, "bytes": sizes.get(arm)}
@@ -131,11 +130,19 @@ def table(frame, value, arms, size=("K", "N", "d")):
     return pd.DataFrame({LOOK[arm].label: column(arm) for arm in arms}, index=where)
 
 
+def three_digits(x):
+    if x >= 100:
+        return f"{x:.0f}"
+    return f"{x:.1f}" if x >= 10 else f"{x:.2f}"
+
+
 def as_ratio(rows):
     """The ratio to the first arm, or why there is none."""
-    if rows.empty or rows.absent.iloc[0]:
-        return "" if rows.empty else rows.absent.iloc[0].partition(":")[0]
-    mid, low, high = (f"{x:.{2 if x < 10 else 1 if x < 100 else 0}f}" for x in rows.ratio.iloc[0])
+    if rows.empty:
+        return ""
+    if rows.absent.iloc[0]:
+        return rows.absent.iloc[0].partition(":")[0]
+    mid, low, high = map(three_digits, rows.ratio.iloc[0])
     return f"{mid} ({low}–{high})"
 
 
@@ -151,9 +158,9 @@ def of(frame, arm, **size):
     return None if match.empty else match.iloc[0]
 
 
-def against(cell, arm, base):
-    """Ratio of the times of two arms of a cell, turn by turn, or None."""
-    times = found[cell]["result"]["seconds"]
+def against(case, arm, base):
+    """Ratio of the times of two arms of a case, turn by turn, or None."""
+    times = found[case]["result"]["seconds"]
     return ratio(times, arm, base) if arm in times and base in times else None
 
 
@@ -162,10 +169,10 @@ loads = [load for p in made for load in p["load"]]
 glue("machine", ", ".join(sorted({p["device"] for p in made})))
 glue("torch", ", ".join(sorted({p["torch"] for p in made})))
 glue("minutes", sum(p["seconds"] for p in made) / 60)
-glue("cells", len(found))
+glue("cases", len(found))
 commits = sorted({(p["commit"] or "none")[:7] + " with changes" * bool(p["dirty"]) for p in made})
 glue("commits", ", ".join(commits))
-same = {p["digest"] for p in made} == {provenance.digest()}
+same = {p["digest"] for p in made} == {provenance.code()["digest"]}
 glue("code", "is the code of this book" if same else "is older than this book: it was not measured again since")
 glue("idle", "idle" if max(loads) < 1.5 else "not idle: other work shared its caches and its memory")
 glue("load", f"{min(loads):.1f} to {max(loads):.1f}")
@@ -173,7 +180,7 @@ bare = "the bare matrix product, for want of a compiler or on a GPU"
 glue("floor-is", "the C++ kernel" if set(step.base) == {"floor"} else bare)
 
 # %% [markdown]
-# **Here.** {glue:text}`machine`; torch {glue:text}`torch`; {glue:text}`cells` cells in
+# **Here.** {glue:text}`machine`; torch {glue:text}`torch`; {glue:text}`cases` cases in
 # {glue:text}`minutes:.0f` minutes. The machine was {glue:text}`idle`. Its load average was {glue:text}`load`. The floor
 # is {glue:text}`floor-is`. What was measured, commit {glue:text}`commits`, {glue:text}`code`.
 #
@@ -223,13 +230,13 @@ alt = (
 glue("fig-step", Figure(figs, alt=alt))
 glue("n", f"{n:,}")
 
-pairs = [(cell, against(cell, "library", "rotvq")) for cell in found if cell.kind == "step"]
-pairs = [(cell, pair) for cell, pair in pairs if pair]
+pairs = [(case, against(case, "library", "rotvq")) for case in found if case.kind == "step"]
+pairs = [(case, pair) for case, pair in pairs if pair]
 glue("faster", sum(pair.low > 1 for _, pair in pairs))
 glue("compared", len(pairs))
 glue("gain-least", min(pair.median for _, pair in pairs))
 glue("gain-most", max(pair.median for _, pair in pairs))
-alike = [against(cell, "library", "rotvq_ema") for cell in found if cell.kind == "step"]
+alike = [against(case, "library", "rotvq_ema") for case in found if case.kind == "step"]
 glue("alike-least", min(pair.median for pair in alike if pair))
 glue("alike-most", max(pair.median for pair in alike if pair))
 mid = next((c for c in found if (c.kind, c.n, c.k, c.threads) == ("step", 4096, 8192, 1)), next(iter(pairs))[0])
@@ -248,7 +255,7 @@ def by_the_system(arm):
 glue("mid", f"N = {mid.n:,}, d = {mid.d}, K = {mid.k:,}")
 glue("system-theirs", by_the_system("library"))
 glue("system-ours", by_the_system("rotvq"))
-large = max((cell for cell in found if cell.kind == "step"), key=lambda cell: cell.n * cell.k)
+large = max((case for case in found if case.kind == "step"), key=lambda case: case.n * case.k)
 glue("large", f"N = {large.n:,}, K = {large.k:,}, d = {large.d}")
 whole = of(step, "rotvq", N=large.n, d=large.d, K=large.k)
 glue("large-seconds", whole.ms / 1e3)
@@ -263,7 +270,7 @@ glue("large-matrix", 4 * large.n * large.k / 1e9)
 # ```
 #
 # Against vector-quantize-pytorch with the rotation, `rotvq` is faster in {glue:text}`faster` of
-# {glue:text}`compared` cells where both ran, by factors of {glue:text}`gain-least:.1f` to {glue:text}`gain-most:.1f`.
+# {glue:text}`compared` cases where both ran, by factors of {glue:text}`gain-least:.1f` to {glue:text}`gain-most:.1f`.
 # That compares each as it comes: theirs moves the codes by EMA. With EMA in both, the factors are
 # {glue:text}`alike-least:.1f` to {glue:text}`alike-most:.1f`.
 #
@@ -284,7 +291,7 @@ table(step, as_megabytes, ["floor", "rotvq", "rotvq_compiled", "library", "paper
 # %% tags=["hide-input"]
 extra = step[(step.arm == "rotvq") & step.bytes.notna()]
 above = (extra.bytes - 4 * extra.N * extra.d) / 2**20
-sizes = [record["result"]["bytes"] for cell, record in found.items() if cell.kind == "step" and cell.threads == 1]
+sizes = [record["result"]["bytes"] for case, record in found.items() if case.kind == "step" and case.threads == 1]
 less = [size["library"] / size["rotvq"] for size in sizes if "library" in size]
 glue("above", above.max())
 glue("above-usual", above[extra.K <= 8192].max())
@@ -354,15 +361,15 @@ glue("alone-compiled", f"{min(fused):.1f} to {max(fused):.1f}" if fused else "no
 # $d = 1024$ {cite}`su2024rotation`.
 
 # %% tags=["hide-input"]
-trained = [cell for cell in found if cell.kind == "training"]
+trained = [case for case in found if case.kind == "training"]
 overhead = pd.DataFrame(
     {
-        "rotvq: rotation / STE": [against(cell, "rotvq", "ste") for cell in trained],
-        "bare: rotation / STE": [against(cell, "bare", "ste") for cell in trained],
-        "vqp: rotation / STE": [against(cell, "library", "library_ste") for cell in trained],
-        "rotation: rotvq / vqp": [against(cell, "rotvq", "library") for cell in trained],
+        "rotvq: rotation / STE": [against(case, "rotvq", "ste") for case in trained],
+        "bare: rotation / STE": [against(case, "bare", "ste") for case in trained],
+        "vqp: rotation / STE": [against(case, "library", "library_ste") for case in trained],
+        "rotation: rotvq / vqp": [against(case, "rotvq", "library") for case in trained],
     },
-    index=pd.Index([cell.d for cell in trained], name="d"),
+    index=pd.Index([case.d for case in trained], name="d"),
 )
 for place, d in zip(("first", "middle", "last"), (overhead.index[0], overhead.index[-2], overhead.index[-1])):
     share = overhead.loc[d, "rotvq: rotation / STE"]
@@ -373,7 +380,10 @@ expected = {256: (1.05, 1.10), 1024: (1.15, 1.20)}
 verdicts = []
 for d in overhead.index.intersection(expected):
     share, (low, high) = overhead.loc[d, "rotvq: rotation / STE"].median, expected[d]
-    verdicts.append(f"at d = {d} it is {'below' if share < low else 'above' if share > high else 'inside'} that range")
+    place = "inside"
+    if not low <= share <= high:
+        place = "below" if share < low else "above"
+    verdicts.append(f"at d = {d} it is {place} that range")
 below = overhead["bare: rotation / STE"].dropna().map(lambda share: share.high < 1)
 glue(
     "resolved",
@@ -383,8 +393,8 @@ glue(
     else "",
 )
 glue("article", " and ".join(verdicts) or "not measured in this profile")
-largest = max(trained, key=lambda cell: cell.d)
-train = step_bench.ARMS["training"]["rotvq"](largest, *step_bench._tensors(largest, largest.n))
+largest = max(trained, key=lambda case: case.d)
+train = step_bench.ARMS["training"]["rotvq"](largest, *step_bench.inputs(largest, largest.n))
 
 
 def pages():
@@ -437,13 +447,13 @@ for k, bounds in GOALS.items():
         for name, arm, bound in (("eager", "rotvq", eager), ("compiled", "rotvq_compiled", compiled)):
             if (row := of(step, arm, N=16384, d=d, K=k)) is not None:
                 goals.append((f"time / floor, d = {d}, K = {k:,}, {name}", "at most", bound, row.ratio.median))
-for cell in found:
-    if cell.kind == "step" and cell.threads == 1 and cell.n == 16384 and cell.d in GAIN:
-        if cell.k == 8192 and (pair := against(cell, "library", "rotvq")):
-            goals.append((f"vqp / rotvq, d = {cell.d}, K = {cell.k:,}", "at least", GAIN[cell.d], pair.median))
-        if "library" in (sizes := found[cell]["result"]["bytes"]):
-            name = f"memory, vqp / rotvq, d = {cell.d}, K = {cell.k:,}"
-            goals.append((name, "at least", SMALLER[cell.d], sizes["library"] / sizes["rotvq"]))
+for case in found:
+    if case.kind == "step" and case.threads == 1 and case.n == 16384 and case.d in GAIN:
+        if case.k == 8192 and (pair := against(case, "library", "rotvq")):
+            goals.append((f"vqp / rotvq, d = {case.d}, K = {case.k:,}", "at least", GAIN[case.d], pair.median))
+        if "library" in (sizes := found[case]["result"]["bytes"]):
+            name = f"memory, vqp / rotvq, d = {case.d}, K = {case.k:,}"
+            goals.append((name, "at least", SMALLER[case.d], sizes["library"] / sizes["rotvq"]))
 goals.append(("memory beyond the latents, MiB", "at most", 64.0, above.max()))
 for d, share in overhead["rotvq: rotation / STE"].items():
     goals.append((f"training step, rotation / STE, d = {d}", "at most", 1.02 if d >= 256 else 1.05, share.median))
@@ -480,7 +490,7 @@ wide = max((c for c in found if (c.kind, c.n, c.threads) == ("step", n, 1)), key
 glue("wide", f"N = {short(wide.n)}, d = {wide.d}, K = {short(wide.k)}")
 glue("product-share", against(wide, "rotvq", "product").median)
 glue("inner", ESTIMATORS["rotation"].cost)
-fused = [pair.median for pair in (against(cell, "rotvq_compiled", "rotvq") for cell in found) if pair]
+fused = [pair.median for pair in (against(case, "rotvq_compiled", "rotvq") for case in found) if pair]
 glue("compiled-to-eager", f"{min(fused):.2f} to {max(fused):.2f}" if fused else "an unmeasured number of")
 bound = [f"{'≤' if row.side == 'at most' else '≥'} {row.bound:g}" for row in goals.itertuples()]
 pd.DataFrame({"bound": bound, "measured": goals.measured.map("{:.2f}".format), "met": goals.met}, index=goals.index)
@@ -599,6 +609,6 @@ roofline
 #
 # One processor, one version of torch, random normal latents and codes. Latents of unit variance do not change the work
 # of any arm here, except that one-hot products do not care which codes are used. Absolute times carry the noise of a
-# shared machine; ratios within a turn carry less of it. Where a cell is short, the calls themselves are a large part of
+# shared machine; ratios within a turn carry less of it. Where a case is short, the calls themselves are a large part of
 # every eager time. The training step is that of a small network, where the quantiser's share is large: a larger encoder
 # makes every percentage here smaller.

@@ -53,8 +53,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
+from book.bench import paper_runs, sizing
 from book.bench import run as run_bench
-from book.bench import sizing
 from book.bench.timing import ratio
 from rotvq.__main__ import main
 from rotvq.page.figures import MUTED, Figure, glue, style, used
@@ -79,9 +79,9 @@ torch.set_num_threads(1)
 # them.
 
 # %% tags=["hide-input"]
-cell = run_bench.loop_case(profile, device)
+case = run_bench.loop_case(profile, device)
 folder = Path(records) if records else stores_folder() / "23_scale"
-record = run_bench.record(cell, folder)
+record = run_bench.record(case, folder)
 committed = profile == "standard" and device == "cpu" and not records
 made, result = record["provenance"], record["result"]
 times = result["seconds"]
@@ -100,8 +100,8 @@ LABELS = {
 }
 order = [name for name in LABELS if name in times]
 relative = {name: ratio(times, name, "rotvq") for name in order}
-step = {name: statistics.median(times[name]) / cell.block for name in order}
-per_hour = {name: 3600 / (cell.steps * step["rotvq"] * relative[name].median) for name in order}
+step = {name: statistics.median(times[name]) / case.block for name in order}
+per_hour = {name: 3600 / (case.steps * step["rotvq"] * relative[name].median) for name in order}
 table = pd.DataFrame(
     {
         "time / ours": [str(relative[name]) for name in order],
@@ -114,8 +114,8 @@ for name in order:
     glue(f"x-{name}", relative[name].median)
     glue(f"per-hour-{name}", per_hour[name])
 glue("rounds", len(times["rotvq"]))
-glue("block", cell.block)
-glue("steps", f"{cell.steps:,}")
+glue("block", case.block)
+glue("steps", f"{case.steps:,}")
 glue("machine", made["device"])
 glue("cores", made["cores"])
 glue("torch", made["torch"])
@@ -125,7 +125,7 @@ glue("idle", "It was idle" if idle else "It was not idle: other work shared its 
 whole = statistics.median(result["run"])
 glue("whole", whole)
 glue("whole-per-hour", 3600 / whole)
-glue("measuring", 100 * (1 - cell.steps * step["rotvq"] / whole))
+glue("measuring", 100 * (1 - case.steps * step["rotvq"] / whole))
 table
 
 # %% tags=["hide-input"]
@@ -304,7 +304,7 @@ def folded(line: str) -> str:
 
 def torchrun(processes: int) -> list[float]:
     """The first losses of the record that this command leaves."""
-    line = sizing.command(shown, processes, "cpu", "runs")
+    line = paper_runs.command(shown, processes, "cpu", "runs")
     launcher = [sys.executable, "-m", "torch.distributed.run"]
     with tempfile.TemporaryDirectory() as here:
         subprocess.run(
@@ -318,7 +318,7 @@ def torchrun(processes: int) -> list[float]:
         return json.loads(path.read_text())["result"]["curve"]["first"]
 
 
-print(folded(sizing.command(shown, ranks, "cpu", "runs")))
+print(folded(paper_runs.command(shown, ranks, "cpu", "runs")))
 pairs = list(zip(torchrun(1), torchrun(ranks), strict=True))
 apart = max(abs(a / b - 1) for a, b in pairs)
 assert apart < 1e-4
@@ -347,19 +347,19 @@ print(f"{len(pairs)} losses of 1 and {ranks} processes: within {apart:.0e}")
 # book had no GPU and no ImageNet.
 
 # %%
-table_1 = sizing.table_1()
+table_1 = paper_runs.table_1()
 columns = {" ".join(key): c.as_dict() for key, c in table_1.items()}
 plain = Config().as_dict()
 rows = [f for f in FIELDS if any(c[f] != plain[f] for c in columns.values())]
 pd.DataFrame(columns).loc[rows].drop("data")
 
 # %% tags=["hide-input"]
-glue("epoch", f"{sizing.EPOCH:,}")
-glue("passes", sizing.IMAGENET / sizing.EPOCH)
+glue("epoch", f"{paper_runs.EPOCH:,}")
+glue("passes", paper_runs.IMAGENET / paper_runs.EPOCH)
 glue("updates-16", f"{table_1['f = 16', 'Euclid'].steps:,}")
 glue("updates-4", f"{table_1['f = 4', 'Euclid'].steps:,}")
 for config in table_1.values():  # `imagenet` is the folder of the images
-    print(folded(sizing.command(config, cards)))
+    print(folded(paper_runs.command(config, cards)))
 
 # %% [markdown]
 # **Inferred, not stated.** The paper's text gives 32 × 32 × 32 latents for the first network. Its widths, 128 × (1, 1,
@@ -384,9 +384,9 @@ for config in table_1.values():  # `imagenet` is the folder of the images
 # it does other products, here those of the attention; 3.35 TB/s; 80 GB.
 
 # %%
-card, batch = sizing.H100, sizing.BATCH
+card, batch = sizing.H100, paper_runs.BATCH
 share = batch // cards
-sizes = {n: sizing.size(table_1[n, "Euclid"]) for n in sizing.NETWORKS}
+sizes = {n: sizing.size(table_1[n, "Euclid"]) for n in paper_runs.NETWORKS}
 memory = pd.DataFrame({n: s.memory(share) for n, s in sizes.items()}) / 1e9
 memory.loc["together"] = memory.sum()
 whole_batch = [sum(s.memory(batch).values()) / 1e9 for s in sizes.values()]
@@ -429,7 +429,7 @@ if cards == 8:
 full = {"side": 256, "images": 1}
 small_one = {"side": 64, "images": 2, "width": 32}
 tried = full if profile == "standard" else small_one
-peaks = [sizing.peak(table_1[n, "Euclid"], folder, **tried) for n in sizes]
+peaks = [sizing.record(table_1[n, "Euclid"], folder, **tried) for n in sizes]
 measured = pd.DataFrame([found["result"] for found in peaks], sizes) / 1e9
 measured["peak / predicted"] = measured.peak / measured.predicted
 assert measured["peak / predicted"].between(1, 1.15).all()
@@ -456,7 +456,7 @@ glue("off", 100 * (measured["peak / predicted"].max() - 1))
 # %%
 epochs = {
     "released loop": 1.0,
-    "passes over ImageNet": sizing.IMAGENET / sizing.EPOCH,
+    "passes over ImageNet": paper_runs.IMAGENET / paper_runs.EPOCH,
 }
 hours = {}
 for network, found in sizes.items():
@@ -480,9 +480,9 @@ glue("hours-most", column.max())
 gradients = 4 * max(found.encoder + found.decoder for found in sizes.values())
 second = share * max(found.bound for found in sizes.values()) / utilisation
 glue("reduced", gradients / 1e6)
-glue("reading", sizing.BATCH * 3 * 256**2 / 1e6)
+glue("reading", paper_runs.BATCH * 3 * 256**2 / 1e6)
 glue("step-seconds", f"{min(share * f.bound / utilisation for f in sizes.values()):.2f}")
-glue("gib", sizing.IMAGENET * 3 * 256**2 / 2**30)
+glue("gib", paper_runs.IMAGENET * 3 * 256**2 / 2**30)
 
 # %% [markdown]
 # On {glue:text}`cards` cards that is {glue:text}`hours-16:.1f` and {glue:text}`hours-4:.1f` hours a run as the released

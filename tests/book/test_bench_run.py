@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from book.bench import run as run_bench
-from book.bench.run import LOOPS, LoopCase, start
+from book.bench.run import LOOPS, LoopCase, image_batches, make_step
 from book.bench.timing import ratio
 from rotvq.__main__ import main
 from rotvq.training import images
@@ -16,7 +16,7 @@ SMALL = LoopCase(data="fashion-mnist-mini", dim=8, codebook_size=16, batch=4, st
 
 
 def losses(name, steps=SMALL.steps):
-    step = start(LOOPS[name], SMALL)
+    step = make_step(LOOPS[name], SMALL)
     return [step().item() for _ in range(steps)]
 
 
@@ -41,9 +41,9 @@ def test_the_other_loops_step(name):
 
 @pytest.mark.parametrize("name", ["rotvq", "loader"])
 def test_both_ways_to_batches_give_whole_epochs_of_training_images(name):
-    cell = dataclasses.replace(SMALL, batch=1000)
-    data = images.load(cell.data)
-    found = run_bench._batches(LOOPS[name], cell.config, data, torch.device("cpu"), torch.channels_last)
+    case = dataclasses.replace(SMALL, batch=1000)
+    data = images.load(case.data)
+    found = image_batches(LOOPS[name], case.config, data, torch.device("cpu"))
     epoch = torch.cat([next(found), next(found)]).flatten(1)
     assert sorted(epoch.sum(1).tolist()) == pytest.approx(sorted(data.normalise(data.train).flatten(1).sum(1).tolist()))
 
@@ -67,26 +67,26 @@ def test_a_loop_differs_from_ours_in_what_its_name_says():
 @pytest.fixture
 def alone(monkeypatch):
     """No processes: they have a test of their own."""
-    monkeypatch.setattr(run_bench, "together", lambda cell, rounds: {"two runs": [1.0]})
+    monkeypatch.setattr(run_bench, "together", lambda case, rounds: {"two runs": [1.0]})
 
 
-def test_a_cell_is_measured_once(tmp_path, alone):
-    cell = dataclasses.replace(SMALL, loops=("rotvq", "plain"), steps=2)
-    found = run_bench.record(cell, tmp_path, rounds=2, budget=0.0)
-    assert run_bench.record(cell, tmp_path) == found and [p.stem for p in tmp_path.iterdir()] == [cell.id]
+def test_a_case_is_measured_once(tmp_path, alone):
+    case = dataclasses.replace(SMALL, loops=("rotvq", "plain"), steps=2)
+    found = run_bench.record(case, tmp_path, rounds=2, budget=0.0)
+    assert run_bench.record(case, tmp_path) == found and [p.stem for p in tmp_path.iterdir()] == [case.id]
     result = found["result"]
     assert {len(times) for times in result["seconds"].values()} == {2}
     assert all(min(times) > 0 for times in [*result["seconds"].values(), result["run"], result["first"].values()])
     assert ratio(result["seconds"], "plain", "rotvq").median > 0
     assert len(found["provenance"]["load"]) == 2
 
-    path = tmp_path / f"{cell.id}.json"
+    path = tmp_path / f"{case.id}.json"
     path.write_text(path.read_text().replace("throughput-1", "throughput-0"))
     with pytest.raises(ValueError, match="is not that record"):
-        run_bench.record(cell, tmp_path)
+        run_bench.record(case, tmp_path)
 
 
-def test_runs_share_a_machine_in_the_ways_that_the_cell_names():
+def test_runs_share_a_machine_in_the_ways_that_the_case_names():
     found = run_bench.together(dataclasses.replace(SMALL, shared=((2, 1), (1, 1))), rounds=1)
     assert {way: len(times) for way, times in found.items()} == {"2 x 1": 1, "1 x 1": 1}
     assert all(min(times) > 0 for times in found.values())

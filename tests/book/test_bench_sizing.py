@@ -8,8 +8,9 @@ import torch
 from test_vqgan import PROJECTIONS, PUBLISHED
 from torch.utils.flop_counter import FlopCounterMode
 
-from book.bench import sizing
-from book.bench.sizing import H100, Card, Work, kept_bytes, size, table_1
+from book.bench import paper_runs, sizing
+from book.bench.paper_runs import table_1
+from book.bench.sizing import H100, Card, Work, kept_bytes, size
 from book.bench.timing import peak_bytes
 from rotvq.__main__ import main
 from rotvq.training.config import Config
@@ -18,7 +19,7 @@ TABLE = table_1()
 CONV, SMALL, LOOKUP = Config(dim=3), {"side": 64, "images": 2}, 2 * (16 * 16) * 3 * 512
 
 
-@pytest.mark.parametrize("network", sizing.NETWORKS)
+@pytest.mark.parametrize("network", paper_runs.NETWORKS)
 def test_table_1_has_the_published_networks(network):
     found, name = size(TABLE[network, "Euclid"], images=1), network.replace(" = ", "")
     assert found.encoder == PUBLISHED[name][0] + PROJECTIONS[name][0]
@@ -30,7 +31,7 @@ def test_table_1_has_the_published_networks(network):
 def test_table_1_is_what_the_command_line_can_train(capsys):
     for config in TABLE.values():
         config.check()
-        line = shlex.split(sizing.command(config, 8, device="cpu"))
+        line = shlex.split(paper_runs.command(config, 8, device="cpu"))
         assert line[:4] == ["torchrun", "--standalone", "--nproc-per-node=8", "-m"]
         assert main([*line[5:], "--dry-run"]) == 0
         assert json.loads(capsys.readouterr().out.splitlines()[0])["id"] == config.id
@@ -74,7 +75,7 @@ def test_bytes_kept_are_those_that_the_allocator_hands_out(name):
     The attention matrix, which the meta device keeps and a CPU does not, is small here.
     """
     config = Config(model=name, dim=3)
-    predicted, peak = sizing.against_allocator(config, width=32)
+    predicted, peak = sizing.against_allocator(config, width=32).values()
     model, x = sizing.autoencoder(config, width=32), torch.rand(2, 3, 64, 64)
     assert predicted == pytest.approx(kept_bytes(lambda: sizing.loss(model, x), list(model.parameters())), rel=0.05)
     graph = []
@@ -84,10 +85,10 @@ def test_bytes_kept_are_those_that_the_allocator_hands_out(name):
 
 
 def test_a_peak_is_measured_once(tmp_path):
-    found = sizing.peak(CONV, tmp_path, side=64, images=2)
-    assert sizing.peak(CONV, tmp_path, side=64, images=2) == found
+    found = sizing.record(CONV, tmp_path, side=64, images=2)
+    assert sizing.record(CONV, tmp_path, side=64, images=2) == found
     assert [p.stem for p in tmp_path.iterdir()] == [found["id"]]
-    assert found["id"] != sizing.peak(CONV, tmp_path, side=32, images=2)["id"]
+    assert found["id"] != sizing.record(CONV, tmp_path, side=32, images=2)["id"]
     assert 0 < found["result"]["predicted"] < found["result"]["peak"] and len(found["provenance"]["load"]) == 2
 
 
