@@ -123,7 +123,8 @@ def size(config: Config, channels: int = 3, side: int = 256, images: int = 4, ca
 
     Args:
         config: the run.
-        channels, side: of an image.
+        channels: of an image.
+        side: of an image, in pixels; it is square.
         images: the batch that is counted.
         card: whose rates bound the time.
         **options: of the model.
