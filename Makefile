@@ -39,8 +39,9 @@ book: setup      ## run the notebooks, render _build/html/index.html
 notebooks: setup ## write notebooks/*.ipynb from notebooks/*.py
 	@$(BIN)/python -m book.press pair
 
-test: setup      ## lint, floors, pairs, every test, and the built book in a browser
+test: setup      ## lint, format, imports, pairs, every test, and the built book in a browser
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python -m book.press pair --check
 	@$(BIN)/python -m book.press all

@@ -1,5 +1,57 @@
-import sys
+"""From notebooks to pages: pair, run (papermill), build (Jupyter Book).
 
-from book.press.build import main
+    python -m book.press pair [--check]     notebooks/NN.py -> notebooks/NN.ipynb, without outputs
+    python -m book.press run [NAME ...]     pair, and notebooks/NN.ipynb -> book/notebooks/NN.ipynb, executed
+    python -m book.press build              book/ -> _build/html, where every warning is an error
+    python -m book.press all                the three, one after the other
 
-sys.exit(main())
+Each step does only what changed, and says how long it took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+
+from book.press.build import build
+from book.press.execute import run
+from book.press.pair import check_notebooks, write_notebooks
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of ``python -m book.press``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m book.press", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    steps = parser.add_subparsers(dest="step", required=True)
+    steps.add_parser("pair").add_argument("--check", action="store_true", help="write nothing, fail on a difference")
+    for name in ("run", "all"):
+        step = steps.add_parser(name)
+        step.add_argument("names", nargs="*", help="such as 10 or 10_ste_vs_rotation")
+        step.add_argument("--parameters", type=json.loads, default={}, help="JSON, such as '{\"steps\": 100}'")
+        step.add_argument("--force", action="store_true", help="run what did not change, too")
+    steps.add_parser("build").add_argument("--force", action="store_true", help="render anew")
+    for name in ("build", "all"):
+        steps.choices[name].add_argument("--allow-stale", action="store_true", help="render stale records, too")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Do the steps that a command line names."""
+    args = parser().parse_args(words)
+    start = time.perf_counter()
+    if args.step == "pair" and args.check:
+        check_notebooks()
+    elif args.step != "build":
+        write_notebooks()
+    if args.step in ("run", "all"):
+        run(args.names, args.parameters, args.force)
+    if args.step in ("build", "all"):
+        build(args.force, args.allow_stale)
+    print(f"book {args.step}: {time.perf_counter() - start:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -13,60 +13,75 @@ from pathlib import Path
 
 import torch
 
+from book.press import paths
 from rotvq.runs import provenance
 from rotvq.runs.records import status
 from rotvq.training.config import Config
-from rotvq.training.files import CHECKOUT
-
-ROOT = CHECKOUT
-RECORDS = ROOT / "data" / "records"
 
 
 @functools.cache
-def store() -> dict[str, Path]:
-    """Every committed record by its id."""
-    return {p.stem: p for p in sorted(RECORDS.glob("*/*.json"))}
+def committed_records() -> dict[str, Path]:
+    """The file of every record that ships with the book, by its id. The folder is read once in a process."""
+    return {path.stem: path for path in sorted(paths.RECORDS.glob("*/*.json"))}
+
+
+def stale(ids: Iterable[str]) -> list[str]:
+    """Those of these records that today's code is known not to reproduce."""
+    committed = committed_records()
+    return [name for name in ids if name in committed and status(_read(committed[name])) == "stale"]
 
 
 def machine() -> str:
     """The processor, and the graphics card if there is one, in words; never the name of the host."""
-    cards = ["cuda"] * torch.cuda.is_available()
-    return ", ".join([provenance.kind("cpu"), f"{os.cpu_count()} cores", *map(provenance.kind, cards)])
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    processor, *cards = map(provenance.kind, devices)
+    return ", ".join([processor, f"{os.cpu_count()} cores", *cards])
 
 
-def commit(paths: Iterable[Path]) -> str:
+def commit(files: Iterable[Path]) -> str:
     """The last commit of these files or folders, and whether they differ from it."""
-    names = [str(p.relative_to(ROOT)) for p in paths]
-    git = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True)
+    names = [str(path.relative_to(paths.ROOT)) for path in files]
+    git = functools.partial(subprocess.run, cwd=paths.ROOT, capture_output=True, text=True)
     try:
         last = git(["git", "log", "-1", "--format=%h of %cs", "--", *names]).stdout.strip()
-        dirty = git(["git", "status", "--porcelain", "--", *names]).stdout.strip()
-    except OSError:
-        last = dirty = ""
-    return (f"commit {last}" if last else "no commit") + (", with changes since" if dirty and last else "")
+        changes = git(["git", "status", "--porcelain", "--", *names]).stdout.strip()
+    except OSError:  # there is no git here
+        last = changes = ""
+    if not last:
+        return "no commit"
+    return f"commit {last}, with changes since" if changes else f"commit {last}"
 
 
-def page(script: Path, made: Mapping) -> str:
-    """The end of an executed notebook, in MyST, from what `notebooks.run` noted about it."""
+def last_cell(script: Path, made: Mapping) -> str:
+    """The end of a page in MyST: a link to its code, and how it was made.
+
+    Args:
+        script: of the page.
+        made: what `execute.provenance` says about the page.
+    """
     rows = {
         "Source": f"`notebooks/{script.name}`, {commit([script])}",
-        "Parameters": ", ".join(f"`{k} = {v!r}`" for k, v in made["parameters"].items()) or "none",
+        "Parameters": ", ".join(f"`{name} = {value!r}`" for name, value in made["parameters"].items()) or "none",
         "Runs": _runs(made["records"]),
         "Software": ", ".join(f"{name} {version}" for name, version in made["software"].items()),
         "Machine": made["machine"],
         "Time": f"{made['seconds']:.0f} s to execute this page",
     }
     body = "\n".join(f"{name}\n: {text}\n" for name, text in rows.items())
-    return f"````{{dropdown}} How this page was made\n{body}````"
+    link = f'<a class="rv-code-of-page" href="../code/{script.stem}.html">Code of this page</a>'
+    return f"{link}\n\n````{{dropdown}} How this page was made\n{body}````"
 
 
 def _runs(ids: list[str]) -> str:
     """Where the records of a page lie, their commit, what they cost, and whether today's code would make them."""
-    files = [store()[i] for i in ids if i in store()]
+    if not ids:
+        return "none"
+    committed = committed_records()
+    files = [committed[name] for name in ids if name in committed]
     if not files:
-        return f"{len(ids)}, trained while the page was executed" if ids else "none"
-    folders = sorted({p.parent for p in files})
-    names = ", ".join(f"`{p.relative_to(ROOT)}`" for p in folders)
+        return f"{len(ids)}, trained while the page was executed"
+    folders = sorted({path.parent for path in files})
+    names = ", ".join(f"`{folder.relative_to(paths.ROOT)}`" for folder in folders)
     return f"{len(files)} of {len(ids)} from {names}, {commit(folders)}; {_summary(map(_read, files))}"
 
 
@@ -75,31 +90,35 @@ def _read(path: Path) -> dict:
 
 
 def _summary(records: Iterable[Mapping]) -> str:
+    """What records cost, where they were made, with which torch, and how many have which status."""
     records = list(records)
-    made = [r["provenance"] for r in records]
+    made = [record["provenance"] for record in records]
+    hours = sum(one["seconds"] for one in made) / 3600
+    devices = sorted({_device(one) for one in made})
+    versions = sorted({one["torch"] for one in made})
     states = collections.Counter(map(status, records))
     return "; ".join(
         [
-            f"{sum(p['seconds'] for p in made) / 3600:.2f} hours of training",
-            "on "
-            + ", ".join(sorted({f"{p['device']} ({p['threads']} thread{'s' * (p['threads'] > 1)})" for p in made})),
-            "with torch " + ", ".join(sorted({p["torch"] for p in made})),
-            ", ".join(f"{n} {state}" for state, n in sorted(states.items())),
+            f"{hours:.2f} hours of training",
+            f"on {', '.join(devices)}",
+            f"with torch {', '.join(versions)}",
+            ", ".join(f"{count} {state}" for state, count in sorted(states.items())),
         ]
     )
 
 
-def stale(ids: Iterable[str]) -> list[str]:
-    """Those of the committed records that today's code is known not to reproduce."""
-    return [i for i in ids if i in store() and status(_read(store()[i])) == "stale"]
+def _device(made: Mapping) -> str:
+    threads = "1 thread" if made["threads"] == 1 else f"{made['threads']} threads"
+    return f"{made['device']} ({threads})"
 
 
 def every_record() -> str:
     """All committed records in MyST: a section for each chapter, and in it a line for each run."""
+    committed = committed_records().values()
     sections = []
-    for folder in sorted({p.parent for p in store().values()}):
-        records = [_read(p) for p in store().values() if p.parent == folder]
-        lines = "\n".join(f"| {' | '.join(_row(r))} |" for r in records)
+    for folder in sorted({path.parent for path in committed}):
+        records = [_read(path) for path in committed if path.parent == folder]
+        lines = "\n".join(f"| {' | '.join(_row(record))} |" for record in records)
         sections.append(
             f"### {folder.name}\n\n{len(records)} runs, {commit([folder])}; {_summary(records)}.\n\n"
             "````{dropdown} Every run\n| run | what differs from the default | code | seconds | made |\n"
@@ -109,8 +128,17 @@ def every_record() -> str:
 
 
 def _row(record: Mapping) -> list[str]:
+    """The cells of a record's line: its id, its fields that are not the default, its code, its cost and its day."""
     default, made = dataclasses.asdict(Config()), record["provenance"]
-    changed = {k: v for k, v in record["config"].items() if v != default.get(k)}
-    code = f"`{(made['commit'] or 'none')[:7]}`" + " and changes" * bool(made["dirty"]) + f", {status(record)}"
-    fields = ", ".join(f"{k} {v}" for k, v in changed.items()) or "nothing"
-    return [f"`{record['id'][:8]}`", fields.replace("_", "\\_"), code, f"{made['seconds']:.0f}", made["time"][:10]]
+    changed = {name: value for name, value in record["config"].items() if value != default.get(name)}
+    fields = ", ".join(f"{name} {value}" for name, value in changed.items()) or "nothing"
+    code = f"`{(made['commit'] or 'none')[:7]}`"
+    if made["dirty"]:
+        code += " and changes"
+    return [
+        f"`{record['id'][:8]}`",
+        fields.replace("_", "\\_"),
+        f"{code}, {status(record)}",
+        f"{made['seconds']:.0f}",
+        made["time"][:10],
+    ]

@@ -1,16 +1,13 @@
 """The chain from script to page, in a small project of its own: what is made again when, and what is refused."""
 
 import json
-import pathlib
 import shutil
 import subprocess
-import sys
 
 import pytest
-import yaml
 from conftest import ROOT
 
-from book.press import build, execute, page_provenance
+from book.press import build, execute, page_provenance, pair, paths
 
 SCRIPT = """\
 # %% [markdown]
@@ -22,38 +19,37 @@ SCRIPT = """\
 n: int = 2
 
 # %% tags=["hide-input"]
-from rotvq import parameters
+from rotvq.page import parameters
 
 parameters.check(globals(), n=(0, 10))
 
 # %%
-from rotvq.figures import glue, used
+from book.report import double
+from rotvq.page.figures import glue, used
 
-glue("twice", 2 * n)
+glue("twice", double(n))
 used(["ABC"])
 """
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A checkout with one notebook, one record, a little data and the module's sources."""
-    for name in ("notebooks", "rotvq", "data/records/10_chapter", "book"):
+    """A checkout with one notebook, one record, a little data, the module, and two files of the book's own code."""
+    for name in ("notebooks", "data/records/10_chapter", "book"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "notebooks" / "00_page.py").write_text(SCRIPT)
-    (tmp_path / "rotvq" / "module.py").write_text("x = 1\n")
-    (tmp_path / "data" / "images").write_text("pixels")
+    shutil.copytree(ROOT / "rotvq", tmp_path / "rotvq", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "book" / "__init__.py").write_text("")
+    (tmp_path / "book" / "report.py").write_text("from book.arithmetic import double\n")
+    (tmp_path / "book" / "arithmetic.py").write_text("def double(x):\n    return 2 * x\n")
+    (tmp_path / "book" / "other.py").write_text("")
     for name in ("_config.yml", "environment.yml"):
         shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "data" / "registry.txt").write_text("pixels")
     (tmp_path / "data" / "records" / "10_chapter" / "ABC.json").write_text(json.dumps(record("ABC")))
-    for module in (build, page_provenance, execute):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
-    monkeypatch.setattr(execute, "SCRIPTS", tmp_path / "notebooks")
-    for module in (build, execute):
-        monkeypatch.setattr(module, "PAGES", tmp_path / "book" / "notebooks")
-    for module in (page_provenance, execute):
-        monkeypatch.setattr(module, "RECORDS", tmp_path / "data" / "records")
-    monkeypatch.setattr(build, "HTML", tmp_path / "_build" / "html")
-    monkeypatch.setattr(build, "GENERATED", tmp_path / "book" / "generated")
+    for name, value in vars(paths).items():
+        if isinstance(value, type(ROOT)):
+            monkeypatch.setattr(paths, name, tmp_path / value.relative_to(ROOT))
     forget()
     yield tmp_path
     forget()
@@ -63,7 +59,7 @@ def project(tmp_path, monkeypatch):
 def papermill(monkeypatch):
     """Papermill, but quick: nothing is computed, and the outputs are those that the page's calls would leave."""
 
-    def execute(source, target, parameters):
+    def copy(source, target, parameters):
         notebook = json.loads(source.read_text())
         if "1 / 0" in "".join(line for cell in notebook["cells"] for line in cell["source"]):
             raise RuntimeError("ZeroDivisionError: division by zero")
@@ -71,13 +67,12 @@ def papermill(monkeypatch):
         notebook["cells"][-1]["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": said}]
         target.write_text(json.dumps(notebook))
 
-    monkeypatch.setattr(execute, "papermill", execute)
+    monkeypatch.setattr(execute, "papermill", copy)
 
 
 def forget():
     """What is read once in a process is read again."""
-    execute._common.cache_clear()
-    page_provenance.store.cache_clear()
+    page_provenance.committed_records.cache_clear()
 
 
 def record(name, **provenance):
@@ -98,7 +93,7 @@ def executed(project, capsys) -> bool:
     """Run the chain's second step; whether it executed the notebook."""
     forget()
     capsys.readouterr()
-    execute.pair()
+    pair.write_notebooks()
     execute.run()
     return "unchanged" not in capsys.readouterr().out
 
@@ -107,46 +102,69 @@ def page(project) -> dict:
     return json.loads((project / "book" / "notebooks" / "00_page.ipynb").read_text())
 
 
-def test_pair_is_stable_and_holds_the_script(project):
-    execute.pair()
-    pair = project / "notebooks" / "00_page.ipynb"
-    first = pair.read_bytes()
-    execute.pair(check=True)
-    pair.write_text(pair.read_text().replace("2 * n", "3 * n"))
+def test_a_notebook_is_stable_and_holds_the_script(project):
+    pair.write_notebooks()
+    notebook = project / "notebooks" / "00_page.ipynb"
+    first = notebook.read_bytes()
+    pair.check_notebooks()
+    notebook.write_text(notebook.read_text().replace("double(n)", "double(3)"))
     with pytest.raises(SystemExit, match="00_page.ipynb"):
-        execute.pair(check=True)
-    execute.pair()
-    assert pair.read_bytes() == first
+        pair.check_notebooks()
+    pair.write_notebooks()
+    assert notebook.read_bytes() == first
 
 
 def test_a_notebook_without_its_script_is_refused(project):
     (project / "notebooks" / "99_other.ipynb").write_text("{}")
     with pytest.raises(SystemExit, match="99_other"):
-        execute.pair()
+        pair.write_notebooks()
 
 
-def test_a_page_is_made_again_when_what_it_follows_from_changed_and_only_then(project, papermill, capsys):
+UNRELATED = {
+    "README.md": "unrelated",
+    "rotvq/__main__.py": "no page depends on the command line",
+    "rotvq/page/plots.py": "this page does not import it",
+    "book/other.py": "neither does it this",
+    "data/registry.txt": "other pixels: what it imports does not read them",
+    "data/records/10_chapter/OTHER.json": "{}",
+}
+INPUTS = {
+    "notebooks/00_page.py": SCRIPT + "\n1 + 1\n",
+    "rotvq/page/figures.py": (ROOT / "rotvq" / "page" / "figures.py").read_text() + "\nx = 2\n",
+    "rotvq/quantizers/lookup.py": "x = 2  # imported by rotvq itself\n",
+    "book/report.py": "from book.arithmetic import double\n\nx = 2\n",
+    "book/arithmetic.py": "def double(x):\n    return x + x\n",
+    "data/records/10_chapter/ABC.json": json.dumps({"id": "ABC"}),
+}
+
+
+def test_a_page_is_made_again_when_its_inputs_changed_and_only_then(project, papermill, capsys):
     assert executed(project, capsys)
     assert not executed(project, capsys)
-    (project / "README.md").write_text("unrelated")
-    (project / "rotvq" / "__main__.py").write_text("no page follows from the command line")
-    (project / "data" / "records" / "10_chapter" / "OTHER.json").write_text("{}")
-    assert not executed(project, capsys)
-    changes = {
-        "notebooks/00_page.py": SCRIPT + "\n1 + 1\n",
-        "rotvq/module.py": "x = 2\n",
-        "data/images": "other pixels",
-        "data/records/10_chapter/ABC.json": json.dumps(record("ABC", seconds=37.0)),
-    }
-    for path, text in changes.items():
+    for path, text in UNRELATED.items():
         (project / path).write_text(text)
-        assert executed(project, capsys), path
         assert not executed(project, capsys), path
+    (project / "data" / "records" / "10_chapter" / "OTHER.json").unlink()
+    for path, text in INPUTS.items():
+        before = (project / path).read_text()
+        (project / path).write_text(text)
+        assert inputs_changed(project), path
+        (project / path).write_text(before)
+        assert not inputs_changed(project), path
+    (project / "book" / "arithmetic.py").write_text(INPUTS["book/arithmetic.py"])
+    assert executed(project, capsys)
+    assert not executed(project, capsys)
+
+
+def inputs_changed(project) -> bool:
+    forget()
+    page = project / "book" / "notebooks" / "00_page.ipynb"
+    return not execute.is_current(page, project / "notebooks" / "00_page.py", {})
 
 
 def test_a_page_says_how_it_was_made(project):
     """By papermill itself."""
-    execute.pair()
+    pair.write_notebooks()
     execute.run(parameters={"n": 4})
     made = page(project)["metadata"]["rotvq"]
     assert made["parameters"] == {"n": 4} and made["records"] == ["ABC"]
@@ -164,6 +182,9 @@ def test_a_page_says_how_it_was_made(project):
         assert words in last, words
     outputs = [out for cell in page(project)["cells"] for out in cell.get("outputs", [])]
     assert len(outputs) == 1, "only the glued value stays; what the page was told about itself is in its end"
+    tags = [tag for cell in page(project)["cells"] for tag in cell["metadata"].get("tags", [])]
+    assert "hide-input" not in tags and "remove-input" in tags, "hidden code leaves no trace in the page"
+    assert last.count('href="../code/00_page.html">Code of this page</a>') == 1
 
 
 def test_a_commit_is_named_without_executing_again(project, papermill, capsys):
@@ -177,7 +198,7 @@ def test_a_commit_is_named_without_executing_again(project, papermill, capsys):
 
 def test_a_notebook_that_fails_does_not_reach_the_book(project, papermill, capsys):
     (project / "notebooks" / "00_page.py").write_text(SCRIPT + "\n1 / 0\n")
-    execute.pair()
+    pair.write_notebooks()
     with pytest.raises(SystemExit, match="00_page"):
         execute.run()
     assert "ZeroDivisionError" in capsys.readouterr().err
@@ -186,7 +207,7 @@ def test_a_notebook_that_fails_does_not_reach_the_book(project, papermill, capsy
 
 @pytest.mark.parametrize("call, word", [({"names": ["77"]}, "77"), ({"parameters": {"m": 1}}, "m")])
 def test_unknown_names_are_refused(project, call, word):
-    execute.pair()
+    pair.write_notebooks()
     with pytest.raises(SystemExit, match=word):
         execute.run(**call)
 
@@ -215,33 +236,3 @@ def test_stale_records_stop_the_build(project, papermill, capsys, monkeypatch):
 def test_every_record_is_listed(project):
     text = page_provenance.every_record()
     assert "### 10_chapter" in text and "1 runs" in text and "| `ABC` | estimator ste, seed 3 | `0123456`" in text
-
-
-def test_buttons_only_where_they_lead_somewhere():
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    empty = {**config, "repository": {**config["repository"], "url": ""}}
-    filled = {**config, "repository": {**config["repository"], "url": "https://github.com/owner/rotvq"}}
-    assert build.with_buttons(empty) == empty
-    assert {"binderhub_url", "colab_url"} <= set(build.with_buttons(filled)["launch_buttons"])
-
-
-@pytest.mark.parametrize("url", ["", "https://github.com/owner/rotvq"])
-def test_launch_buttons_open_the_notebook_of_the_repository(url, tmp_path):
-    """A small book under the real settings, rendered with and without the address of a repository."""
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    config["repository"]["url"] = url
-    del config["sphinx"]["config"]["html_static_path"]
-    (tmp_path / "book" / "notebooks").mkdir(parents=True)
-    (tmp_path / "_config.yml").write_text(yaml.safe_dump(build.with_buttons(config)))
-    (tmp_path / "book" / "_toc.yml").write_text("{format: jb-book, root: notebooks/00_page}")
-    (tmp_path / "book" / "references.bib").write_text("")
-    script = tmp_path / "00_page.py"
-    script.write_text("# %% [markdown]\n# # A page\n\n# %%\n1 + 1\n")
-    (tmp_path / "book" / "notebooks" / "00_page.ipynb").write_text(execute.paired(script))
-    program = pathlib.Path(sys.executable).with_name("jupyter-book")
-    ran = subprocess.run([program, "build", "book", "-q"], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    html = (tmp_path / "_build" / "html" / "notebooks" / "00_page.html").read_text()
-    opened = "https://colab.research.google.com/github/owner/rotvq/blob/main/notebooks/00_page.ipynb"
-    assert (opened in html) == bool(url)
-    assert ("mybinder.org" in html) == bool(url)

@@ -1,0 +1,93 @@
+"""What a page depends on in the repository: the modules that its script imports, and the files that these read.
+
+Imports are read from the source, wherever in it they stand, and followed from module to module. So a page is executed
+again when code changes that it can reach, and not when another page's code does.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+from book.press import paths
+
+PACKAGES = ("rotvq", "book")
+# What a module, or a page through it, reads or loads besides what it imports; as patterns below the checkout.
+READS = {
+    "rotvq.training.files": ["data/*.txt", "data/fashion-mnist/*"],
+    "rotvq.runs.grids": ["data/*.csv"],
+    "book.ledger.claims": ["book/claims.yml"],
+    "book.ledger.links": ["notebooks/*.py", "book/_toc.yml"],
+    "book.theory.laws": ["book/theory/*.py"],  # it finds the laws of its siblings by their names
+}
+
+
+def files_used_by(script: Path) -> set[Path]:
+    """Every file of the repository, other than records, that the page of a script depends on; the script is one."""
+    used = {script}
+    for name, path in modules_used_by(script).items():
+        used.add(path)
+        for pattern in READS.get(name, ()):
+            used.update(paths.ROOT.glob(pattern))
+    return used
+
+
+def modules_used_by(script: Path) -> dict[str, Path]:
+    """The modules of this repository that a script imports, directly or through others: their files by their names."""
+    found: dict[str, Path] = {}
+    names = list(_imported(script.read_text("utf-8"), package=""))
+    while names:
+        name = names.pop()
+        path = _file_of(name)
+        if path and name not in found:
+            found[name] = path
+            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+            names += _imported(path.read_text("utf-8"), package)
+    return found
+
+
+def _file_of(name: str) -> Path | None:
+    """The source of a module of this repository; None for any other name."""
+    parts = name.split(".")
+    if parts[0] not in PACKAGES:
+        return None
+    path = paths.ROOT.joinpath(*parts)
+    candidates = (path / "__init__.py", path.with_suffix(".py"))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+@functools.cache
+def _imported(source: str, package: str) -> frozenset[str]:
+    """All names that may be modules in the imports of a source; relative ones start from `package`."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # the notebook says so when it is executed
+        return frozenset()
+    return frozenset(prefix for name in _imports(tree, package) for prefix in _with_parents(name))
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _base(node, package)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _base(node: ast.ImportFrom, package: str) -> str:
+    """The absolute name of what a `from ... import` imports from."""
+    if not node.level:
+        return node.module
+    parents = package.split(".")
+    above = parents[: len(parents) - (node.level - 1)]  # one dot is the package itself
+    return ".".join([*above, node.module] if node.module else above)
+
+
+def _with_parents(name: str) -> list[str]:
+    """`a.b.c` imports `a`, `a.b` and `a.b.c`."""
+    parts = name.split(".")
+    return [".".join(parts[:size]) for size in range(1, len(parts) + 1)]

@@ -1,0 +1,26 @@
+"""Where things lie in the checkout: what is written by hand, and what is made from it."""
+
+from __future__ import annotations
+
+import os
+
+from rotvq.training.files import CHECKOUT
+
+ROOT = CHECKOUT
+SETTINGS = ROOT / "_config.yml"
+NOTEBOOKS = ROOT / "notebooks"  # percent scripts and the notebooks written from them
+RECORDS = ROOT / "data" / "records"
+PAGES = ROOT / "book" / "notebooks"  # executed notebooks
+GENERATED = ROOT / "book" / "generated"  # parts of pages
+SITE = ROOT / "_build" / "html"
+FAILED = ROOT / "_build" / "failed"  # notebooks that stopped at an error
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a process that imports `rotvq` and `book` from this checkout, and no other that is installed.
+
+    Args:
+        **more: variables to add or to replace.
+    """
+    searched = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(searched), **more}

@@ -1,0 +1,93 @@
+"""What a page depends on: imports are followed, in a tree of a few files and in the book itself."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from book.press import paths
+from book.press.dependencies import READS, _file_of, files_used_by, modules_used_by
+from book.press.pair import scripts
+
+TREE = {
+    "rotvq/__init__.py": "from rotvq.core import base\n",
+    "rotvq/core/__init__.py": "",
+    "rotvq/core/base.py": "from . import helper\n",
+    "rotvq/core/helper.py": "from ..above import name\n",
+    "rotvq/above.py": "import torch, rotvq.core.base\n",
+    "rotvq/late.py": "",
+    "rotvq/plots.py": "",
+    "book/__init__.py": "",
+    "book/broken.py": "def (:\n",
+    "book/law.py": "def show():\n    from rotvq import late\n",
+    "book/claims.yml": "",
+    "notebooks/00_page.py": "import book.law as law, numpy\nimport rotvqless\n",
+    "notebooks/01_page.py": "from rotvq.core.base import thing\n",
+    "notebooks/02_page.py": "from book import broken\n",
+    "notebooks/03_page.py": "import (\n",
+}
+CORE = {"rotvq", "rotvq.above", "rotvq.core", "rotvq.core.base", "rotvq.core.helper"}
+USED = {
+    "00_page": CORE | {"book", "book.law", "rotvq.late"},
+    "01_page": CORE,
+    "02_page": {"book", "book.broken"},
+    "03_page": set(),
+}
+SCRIPTS = {script.stem: script for script in scripts()}
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    for name, text in TREE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", USED)
+def test_imports_are_followed_wherever_they_stand(name, tree):
+    assert set(modules_used_by(tree / "notebooks" / f"{name}.py")) == USED[name]
+
+
+def test_files_that_a_module_reads_count(tree, monkeypatch):
+    script = tree / "notebooks" / "00_page.py"
+    assert script in files_used_by(script) and tree / "book" / "claims.yml" not in files_used_by(script)
+    monkeypatch.setitem(READS, "book.law", ["book/*.yml"])
+    assert tree / "book" / "claims.yml" in files_used_by(script)
+
+
+@pytest.mark.parametrize("name", ["03_rotation", "10_ste_vs_rotation", "40_claims"])
+def test_no_module_that_a_page_loads_is_left_out(name):
+    """All imports of the script, made in a process of their own."""
+    imports = re.findall(r"^(?:from|import) (?:.*\(\n(?:    .*\n)+\)|.*)", SCRIPTS[name].read_text(), re.M)
+    code = "\n".join(["import sys", *imports, "print(*sys.modules)"])
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {module for module in ran.stdout.split() if module.split(".")[0] in ("rotvq", "book")}
+    assert len(loaded) > 3 and loaded <= set(modules_used_by(SCRIPTS[name]))
+
+
+def test_a_page_does_not_depend_on_the_code_of_other_pages():
+    theory, experiment = (set(modules_used_by(SCRIPTS[name])) for name in ("03_rotation", "10_ste_vs_rotation"))
+    assert "book.theory.rotation" in theory and not {"rotvq.page.plots", "book.theory.collapse"} & theory
+    assert "rotvq.page.plots" in experiment and not {name for name in experiment if name.startswith("book.")}
+    assert not any(name.startswith("book.press") for script in SCRIPTS.values() for name in modules_used_by(script))
+
+
+def test_images_count_for_the_pages_that_train():
+    images = ROOT / "data" / "fashion-mnist" / "train-images-idx3-ubyte.gz"
+    assert images in files_used_by(SCRIPTS["10_ste_vs_rotation"])
+    assert images not in files_used_by(SCRIPTS["03_rotation"])
+
+
+def test_what_is_read_is_declared_for_modules_and_files_that_are_there():
+    assert all(map(_file_of, READS))
+    assert all(list(ROOT.glob(pattern)) for patterns in READS.values() for pattern in patterns)
+
+
+def test_modules_that_load_others_by_name_are_declared():
+    sources = [path for folder in ("rotvq", "book") for path in (ROOT / folder).rglob("*.py")]
+    loading = {path for path in sources if "import_module(" in path.read_text() and path.name != "__main__.py"}
+    assert loading <= {_file_of(name) for name in READS}

@@ -1,0 +1,156 @@
+"""A small book rendered under the real settings: numbers of chapters, hidden code, and buttons."""
+
+import base64
+import html
+import pathlib
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+
+from book.press import build, execute, page_provenance, pair, paths
+
+SCRIPT = """\
+# %% [markdown]
+# (page-{name})=
+# # A page
+#
+# ```{{prf:theorem}} A name
+# :label: theorem-{name}
+# ```
+#
+# ## Over $r_0$ & time
+#
+# ```{{figure}} picture.png
+# :name: figure-{name}
+# :alt: a picture
+# A caption.
+# ```
+
+# %% tags=["hide-input"]
+plumbing = "drawn" + " by it"
+print(plumbing)
+
+# %%
+idea = 1
+"""
+CONTENTS = """\
+format: jb-book
+root: index
+parts:
+  - caption: One
+    chapters: [{file: notebooks/03_page}, {file: prose}]
+  - caption: Other
+    chapters: [{file: notebooks/10_other}]
+"""
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+MADE = {"parameters": {}, "records": [], "software": {}, "machine": "a machine", "seconds": 1.0}
+
+
+def settings(url: str) -> dict:
+    """The settings of the book with this address of the repository."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    return {**config, "repository": {**config["repository"], "url": url}}
+
+
+def write_page(folder: pathlib.Path, name: str) -> None:
+    """What `execute` makes of a script, without a kernel: each cell that prints has its output."""
+    script = folder / f"{name}.py"
+    script.write_text(SCRIPT.format(name=name))
+    notebook = nbformat.reads(pair.notebook_text(script), 4)
+    for cell in notebook.cells:
+        if "print" in cell.source:
+            cell.outputs = [nbformat.v4.new_output("stream", text="drawn by it\n")]
+    execute.hide_code(notebook)
+    notebook.cells.append(nbformat.v4.new_markdown_cell(page_provenance.last_cell(script, MADE), id="last"))
+    (folder / "book" / "notebooks" / f"{name}.ipynb").write_text(nbformat.writes(notebook))
+
+
+def rendered(folder: pathlib.Path, url: str) -> pathlib.Path:
+    """The site of a small book, rendered as `book.press.build` does; every warning is an error."""
+    (folder / "book" / "notebooks").mkdir(parents=True)
+    config = build.with_buttons(settings(url))
+    del config["sphinx"]["config"]["html_static_path"]
+    (folder / "_config.yml").write_text(yaml.safe_dump(config))
+    (folder / "book" / "_toc.yml").write_text(CONTENTS)
+    (folder / "book" / "index.md").write_text("# A book\n\n{numref}`figure-10_other`, {prf:ref}`theorem-03_page`\n")
+    (folder / "book" / "prose.md").write_text("# Prose\n\n## Its section\n")
+    (folder / "book" / "references.bib").write_text("")
+    (folder / "book" / "notebooks" / "picture.png").write_bytes(base64.b64decode(PICTURE))
+    for name in ("03_page", "10_other"):
+        write_page(folder, name)
+    program = pathlib.Path(sys.executable).with_name("jupyter-book")
+    command = [program, "build", "book", "-W", "--keep-going", "-n", "-q"]
+    ran = subprocess.run(command, cwd=folder, env=paths.environment(), capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return folder / "_build" / "html"
+
+
+@pytest.fixture(scope="module", params=["", "https://github.com/owner/rotvq"])
+def site(request, tmp_path_factory):
+    """Its folder and the address of the repository: none, as long as the setting is empty, or one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page_provenance, "commit", lambda files: "no commit")
+        yield rendered(tmp_path_factory.mktemp("small"), request.param), request.param
+
+
+def text_of(fragment: str) -> str:
+    """A piece of HTML without its tags."""
+    return " ".join(html.unescape(re.sub("<[^>]*>", "", fragment)).split())
+
+
+def titles_of(page: str) -> list[str]:
+    """The titles of a page and its sections, as a reader sees them."""
+    return [text_of(title).rstrip("#") for title in re.findall("<h[12]>(.*?)</h[12]>", page, re.S)]
+
+
+def test_buttons_only_where_they_lead_somewhere():
+    filled = settings("https://github.com/owner/rotvq")
+    assert build.with_buttons(settings("")) == settings("")
+    assert {"binderhub_url", "colab_url"} <= set(build.with_buttons(filled)["launch_buttons"])
+
+
+def test_launch_buttons_open_the_notebook_of_the_repository(site):
+    folder, url = site
+    page = (folder / "notebooks" / "10_other.html").read_text()
+    opened = "https://colab.research.google.com/github/owner/rotvq/blob/main/notebooks/10_other.ipynb"
+    assert (opened in page) == bool(url)
+    assert ("mybinder.org" in page) == bool(url)
+
+
+@pytest.mark.parametrize("name, number", [("03_page", 3), ("10_other", 10)])
+def test_a_chapter_has_the_number_of_its_file(site, name, number):
+    page = (site[0] / "notebooks" / f"{name}.html").read_text()
+    titles = titles_of(page)
+    assert f"{number}. A page" in titles and any(title.startswith(f"{number}.1. Over") for title in titles)
+    entry = re.search(rf'<a class="(?:current )?reference internal" href="(?:#|{name}.html)">(.*?)</a>', page)[1]
+    assert text_of(entry) == f"{number}. A page"
+    captions = [text_of(caption) for caption in re.findall('class="caption-number">(.*?)</span>', page)]
+    assert captions == [f"Theorem {number}.1", f"Fig. {number}.1"]
+
+
+def test_references_say_those_numbers_and_prose_has_none(site):
+    index = (site[0] / "index.html").read_text()
+    assert "Fig. 10.1" in index and "Theorem 3.1" in index
+    assert {"Prose", "Its section"} <= set(titles_of((site[0] / "prose.html").read_text()))
+
+
+def test_hidden_code_leaves_a_link_and_its_output(site):
+    page = (site[0] / "notebooks" / "10_other.html").read_text()
+    body = page[page.index("<article") : page.index("</article>")]
+    assert "plumbing" not in body and "Show code" not in body and "git clone" not in body
+    assert "drawn by it" in body and "idea" in body
+    assert re.findall(r'href="([^"]*)">Code of this page', body) == ["../code/10_other.html"]
+
+
+def test_the_page_of_code_has_every_cell_and_leads_back(site):
+    page = (site[0] / "code" / "10_other.html").read_text()
+    body = page[page.index("<article") : page.index("</article>")]
+    assert "plumbing" in body and "idea" in body and "git clone" not in body
+    assert "<h1>Code of chapter 10</h1>" in body and "<h2>Over r_0 &amp; time</h2>" in body
+    assert 'href="../notebooks/10_other.html">A page</a>' in body
+    assert "plumbing" not in (site[0] / "searchindex.js").read_text()
