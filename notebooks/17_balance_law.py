@@ -41,7 +41,7 @@ from rotvq.page import page, plots
 from rotvq.page.figures import MUTED, Figure, arms, glue, style
 from rotvq.runs.grids import CHAPTERS, EMA, PAIR, Block
 from rotvq.training.config import Config
-from rotvq.training.train import Training
+from rotvq.training.train import Run
 
 plt.rcParams.update(style())
 torch.set_num_threads(1)
@@ -129,10 +129,10 @@ def checked(arm: str) -> dict[str, float]:
     """The largest relative error of the factors after a short run, and E<z, z - q> / E|z - q|^2 there."""
     fields = {"data": "fashion-mnist-mini", "init_latents": 2048, "weight_decay": 1e-3, "init": "kmeans", **EMA}
     config = Config(steps=live_steps, **fields | PAIR[arm])
-    run = Training(config, device)
-    run.begin()
+    run = Run.from_config(config, device)
+    run.start_codes()
     for _ in range(live_steps):
-        run.step()
+        run.train_step()
     model, x = run.model.double(), run.next_batch().double()
     z = model.encode(x)
     seen = model.quantizer(z, details=True)

@@ -43,7 +43,7 @@ from rotvq.page.figures import WIDTH, Figure, glue, style
 from rotvq.page.recommend import Entry, Table, advice, known, widened
 from rotvq.runs.grids import CHAPTERS, FEW, LADDER, MAIN, PAIR, WARM, Block, kmeans, stores_folder
 from rotvq.training.config import FIELDS, Config
-from rotvq.training.start import build
+from rotvq.training.train import build_model
 
 plt.rcParams.update(style())
 
@@ -593,7 +593,7 @@ page.glue_all(
 # ## A sceptic's list
 
 # %% tags=["hide-input"]
-model = build(Config(), channels=1)
+model = build_model(Config(), channels=1)
 entries = {what: entry for table in (by_start, what_else) for what, entry in table.named().items() if what[0] != PLAIN}
 settled = {what: entry for what, entry in entries.items() if entry.word.startswith("use")}
 wide = {what: advice(widened(entry.pair, len(entries))) for what, entry in entries.items()}

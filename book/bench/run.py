@@ -26,7 +26,6 @@ from rotvq.training import images
 from rotvq.training.config import Config
 from rotvq.training.models import VQVAE
 from rotvq.training.seeds import generator
-from rotvq.training.start import batches
 from rotvq.training.train import train
 
 SCHEMA = "throughput-1"
@@ -162,7 +161,7 @@ def image_batches(loop: Loop, config: Config, data: images.Images, device: torch
     layout = torch.channels_last if loop.channels_last else torch.contiguous_format
     if loop.in_memory:
         train_images = data.train.to(device)
-        for chosen in batches(len(train_images), config.batch, generator(config.seed, "order")):
+        for chosen in images.batches(len(train_images), config.batch, generator(config.seed, "order")):
             yield data.normalise(train_images[chosen.to(device)]).contiguous(memory_format=layout)
     loader = DataLoader(TensorDataset(data.normalise(data.train)), config.batch, shuffle=True, drop_last=True)
     while True:

@@ -1,4 +1,4 @@
-r"""Controls: arms that no user needs and that tell explanations apart.
+r"""Ablations: arms that no user needs and that tell explanations apart. Each is a field of Config.
 
 =================  ====================================================================================================
 `latent_scale`     z and codes are scaled together: r, theta and the cells stay, lengths change
@@ -20,18 +20,20 @@ from rotvq.quantizers.base import Details
 from rotvq.quantizers.estimators import Estimator
 from rotvq.quantizers.learned_gain import LearnedGain
 
+VQ_ONLY = ("centre_offset", "gamma_rule", "gain")  # fields that change the VectorQuantizer and no other method
 GAMMA_RULES = ("constant", "over_r")
 GAINS = ("none", "learned")
-OBSERVE = 5  # steps from one observation of a learned gain to the next
-SMOOTHING = 0.5  # its smoothing, in root mean squares of a coordinate of z - q
+GAIN_PERIOD = 5  # steps from one observation of a learned gain to the next
+SMOOTHING = 0.5  # its sigma, in root mean squares of a coordinate of z - q
 
 
-class OffCentre(nn.Module):
-    """``estimator`` about the point ``offset`` root-mean-square norms of z away, along the diagonal (1, ..., 1).
+class ShiftedCentre(nn.Module):
+    """``estimator`` about a point off the origin, on the diagonal, ``offset`` root-mean-square norms of z away.
 
-    >>> z, q = torch.tensor([[3.0, 4.0]], requires_grad=True), torch.tensor([[0.0, 2.0]])
     >>> from rotvq import ESTIMATORS
-    >>> torch.autograd.grad(Moved(ESTIMATORS["rotation"], 1e6)(z, q).sum(), z)[0].round(decimals=3)
+    >>> z, q = torch.tensor([[3.0, 4.0]], requires_grad=True), torch.tensor([[0.0, 2.0]])
+    >>> z_q = ShiftedCentre(ESTIMATORS["rotation"], offset=1e6)(z, q)  # about a point far away: straight through
+    >>> torch.autograd.grad(z_q.sum(), z)[0].round(decimals=3)
     tensor([[1., 1.]])
     """
 
@@ -40,13 +42,15 @@ class OffCentre(nn.Module):
         self.estimator, self.offset = estimator, offset
 
     def forward(self, z: Tensor, q: Tensor) -> Tensor:
-        rms = z.detach().square().mean().sqrt()  # of a coordinate: the diagonal of norm |z| has it d times
-        return self.estimator(z, q, centre=(self.offset * rms).expand(z.shape[-1]))
+        """z_q from latents z and their codes q, all (..., dim)."""
+        coordinate = z.detach().square().mean().sqrt()  # (c, ..., c) has norm c sqrt(dim), as z has on average
+        centre = (self.offset * coordinate).expand(z.shape[-1])
+        return self.estimator(z, q, centre=centre)
 
 
 @torch.no_grad()
-def scale_latents(model: nn.Module, factor: float) -> None:
-    """Multiply the encoder's output by ``factor``, and divide what the decoder receives by it."""
+def scale_latent_space(model: nn.Module, factor: float) -> None:
+    """Multiply the encoder's output by ``factor``, and divide what the decoder receives by it, in their weights."""
     encoder, decoder = model.ends
     for parameter in encoder:
         parameter.mul_(factor)
@@ -54,38 +58,49 @@ def scale_latents(model: nn.Module, factor: float) -> None:
         parameter.div_(factor)
 
 
-def weighted_loss(quantizer: nn.Module, details: Details) -> Tensor:
-    """The two losses with commitment weighed by gamma over the mean r of the batch."""
+def loss_with_gamma_over_r(quantizer: nn.Module, details: Details) -> Tensor:
+    """The codebook and the commitment loss of a batch, the latter with weight gamma / mean(r)."""
     gamma = quantizer.gamma / details.r.mean()
     return quantizer.beta * details.codebook_loss + gamma * details.commitment_loss
 
 
-class GainFit:
-    """Keeps the gain of a VectorQuantizer at what `LearnedGain` finds, from two passes each few steps."""
+class GainLearner:
+    """Keeps the gain of a VectorQuantizer at what :class:`.LearnedGain` finds. seed: of the directions it looks in."""
 
     def __init__(self, quantizer: nn.Module, seed: int):
-        self.quantizer, self.seed, self.gain = quantizer, seed, None
+        self.quantizer, self.seed = quantizer, seed
+        self.learned: LearnedGain | None = None  # until the first batch, which says how much to smooth
+
+    def is_due(self, step: int) -> bool:
+        return step % GAIN_PERIOD == 1
 
     @torch.no_grad()
-    def observe(self, objective: Callable[[Tensor], Tensor], details: Details, at_q: Tensor, call: int) -> None:
-        """objective: z_q -> reconstruction loss. at_q: its gradient at z_q. call: the number of the step."""
+    def observe(self, objective: Callable[[Tensor], Tensor], details: Details, at_z_q: Tensor, step: int) -> None:
+        """Take in the batch of a step, at the cost of two evaluations of the loss.
+
+        objective: z_q -> the reconstruction loss. at_z_q: its gradient at z_q of the batch, whose other numbers are in
+        ``details``.
+        """
         z, q = details.z.detach(), details.q.detach()
-        if self.gain is None:
-            self.gain = LearnedGain((SMOOTHING * (z - q).square().mean().sqrt()).item() or 1.0).to(z.device)
-        draw = torch.Generator().manual_seed((self.seed + call) % 2**32)
+        if self.learned is None:
+            error = (z - q).square().mean().sqrt()
+            self.learned = LearnedGain((SMOOTHING * error).item() or 1.0).to(z.device)
+        draw = torch.Generator().manual_seed((self.seed + step) % 2**32)
         directions = torch.randn(1, *z.shape, generator=draw).to(z)
 
         def loss(points: Tensor) -> Tensor:
-            indices = self.quantizer.assign(points[0].reshape(-1, z.shape[-1]), self.quantizer.codes)
-            return objective(self.quantizer.decode(indices.view(z.shape[:-1]))).reshape(1)
+            latents = points[0].reshape(-1, z.shape[-1])
+            indices = self.quantizer.assign(latents, self.quantizer.codes).view(z.shape[:-1])
+            return objective(self.quantizer.decode(indices)).reshape(1)
 
-        self.gain.observe(loss, z, self.quantizer.estimator.pull_back(z, q, at_q), directions)
-        self.quantizer.gain.fill_(self.gain())
+        self.learned.observe(loss, z, self.quantizer.estimator.pull_back(z, q, at_z_q), directions)
+        self.quantizer.gain.fill_(self.learned())
 
-    def state(self) -> dict | None:
-        return None if self.gain is None else {"sigma": self.gain.sigma, "seen": self.gain.seen}
+    def state_dict(self) -> dict:
+        """What has been learned; empty before the first batch."""
+        return {"sigma": self.learned.sigma, "seen": self.learned.seen} if self.learned else {}
 
-    def restore(self, state: dict | None) -> None:
-        self.gain = state and LearnedGain(state["sigma"]).to(state["seen"].device)
+    def load_state_dict(self, state: dict) -> None:
         if state:
-            self.gain.seen.copy_(state["seen"])
+            self.learned = LearnedGain(state["sigma"]).to(state["seen"].device)
+            self.learned.seen.copy_(state["seen"])

@@ -1,4 +1,4 @@
-"""Sources: the files behind an image set, found or fetched, and checked before a byte of them is used.
+"""Files: those behind an image set, found or fetched and checked before a byte is used; and how a file is written.
 
 A file is looked for in the folder named by ROTVQ_DATA, then in the checkout's data/, and is else fetched into a cache.
 Wherever it is found its contents must have the sha256 of the table, so the place makes no difference. A file that is
@@ -18,11 +18,13 @@ from functools import partial
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+
+
 FASHION_MNIST = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
 CIFAR10 = "https://www.cs.toronto.edu/~kriz/"
 
-# Path below a data folder: (where it is published, md5 of the published file, sha256 of its contents).
-# The contents of an IDX file are its uncompressed bytes: copies differ in their gzip headers.
+#: path below a data folder -> (where it is published, md5 of the published file, sha256 of its contents). The contents
+#: of an IDX file are its uncompressed bytes: copies differ in their gzip headers.
 FILES = {
     "fashion-mnist/train-images-idx3-ubyte.gz": (
         FASHION_MNIST,
@@ -62,14 +64,15 @@ class DataError(OSError):
 
 def folders() -> list[Path]:
     """Data folders in the order in which they are searched: ROTVQ_DATA if it is set, the checkout's data/."""
-    named = os.environ.get("ROTVQ_DATA")
     shipped = CHECKOUT / "data"
+    named = os.environ.get("ROTVQ_DATA")
     return [Path(named).expanduser(), shipped] if named else [shipped]
 
 
 def read(name: str) -> bytes:
-    """Contents of one of `FILES`, whole and checked; a single gzip file (`*-ubyte.gz`) comes uncompressed."""
-    path = next((folder / name for folder in folders() if (folder / name).is_file()), None) or _fetch(name)
+    """Contents of one of :data:`FILES`, whole and checked, or DataError. A single gzip file comes uncompressed."""
+    places = (folder / name for folder in folders())
+    path = next((place for place in places if place.is_file()), None) or _fetch(name)
     try:
         contents = path.read_bytes()
         if name.endswith("-ubyte.gz"):
@@ -79,8 +82,8 @@ def read(name: str) -> bytes:
     return _checked(contents, FILES[name][2], path)
 
 
-def photograph(name: str) -> bytes:
-    """Contents of one of `PHOTOGRAPHS`, checked; no network is used."""
+def read_photograph(name: str) -> bytes:
+    """Contents of one of :data:`PHOTOGRAPHS`, checked; no network is used. Raises DataError if it is missing."""
     package, _, inside = name.partition("/")
     try:
         path = Path(importlib.util.find_spec(package).submodule_search_locations[0]) / inside  # found, not imported
@@ -91,11 +94,10 @@ def photograph(name: str) -> bytes:
 
 
 def _checked(contents: bytes, sha256: str, path: Path) -> bytes:
-    found = hashlib.sha256(contents).hexdigest()
-    if found != sha256:
-        raise DataError(
-            f"{path} has been altered or cut: the sha256 of its contents is {found}, not {sha256}. {_remedy(path)}"
-        )
+    actual = hashlib.sha256(contents).hexdigest()
+    if actual != sha256:
+        difference = f"the sha256 of its contents is {actual}, not {sha256}"
+        raise DataError(f"{path} has been altered or cut: {difference}. {_remedy(path)}")
     return contents
 
 
@@ -108,31 +110,33 @@ def _remedy(path: Path) -> str:
 def _fetch(name: str) -> Path:
     """Path of the file in pooch's cache, fetched there if it is not; an interrupted download is resumed."""
     address, md5, _ = FILES[name]
-    file = name.rpartition("/")[2]
+    file = Path(name).name
+    url = address + file
     missing = f"{name} is in none of the data folders ({', '.join(map(str, folders()))})"
     try:
         import pooch
 
-        cache = Path(pooch.os_cache("rotvq")) / name.partition("/")[0]
-        downloader = partial(_resume, part=cache / f"{file}.part")
-        return Path(pooch.retrieve(address + file, f"md5:{md5}", fname=file, path=cache, downloader=downloader))
+        cache = Path(pooch.os_cache("rotvq")) / Path(name).parent
+        downloader = partial(_resume_download, part=cache / f"{file}.part")
+        return Path(pooch.retrieve(url, f"md5:{md5}", fname=file, path=cache, downloader=downloader))
     except ModuleNotFoundError as error:
         raise DataError(
             f"{missing}: put it there, set ROTVQ_DATA to a folder that has it, or install pooch, which fetches it."
         ) from error
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{missing} and could not be fetched from {address + file} ({error}): put it there, set ROTVQ_DATA to a "
-            f"folder that has it, or load again with a connection, which resumes the download."
+            f"{missing} and could not be fetched from {url} ({error}): put it there, set ROTVQ_DATA to a folder that "
+            f"has it, or load again with a connection, which resumes the download."
         ) from error
 
 
-def _resume(url: str, output: str, _: object, *, part: Path) -> None:
-    """A downloader for pooch that goes on, by an HTTP range request, from what an interrupted call left in `part`."""
+def _resume_download(url: str, output: str, _: object, *, part: Path) -> None:
+    """A downloader for pooch that goes on, by an HTTP range request, from what an interrupted call left in ``part``."""
     import requests
 
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    headers = {"Accept-Encoding": "identity"}
+    if part.exists():
+        headers["Range"] = f"bytes={part.stat().st_size}-"
     with requests.get(url, headers=headers, stream=True, timeout=30) as answer:
         if answer.status_code != 416:  # 416: nothing is left to send, the part is whole
             answer.raise_for_status()

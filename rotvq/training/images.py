@@ -10,7 +10,7 @@ cifar10             45,000   5,000  10,000  3 x 32 x 32; validation: the last 5,
 imagefolder:<path>   19/20    1/20    val/  3 x 256 x 256; validation: every 20th file of train/ in sorted order
 ==================  ======  ======  ======  =====================================================================
 
-A set is read and checked whole before anything is returned (see `sources`).
+A set is read and checked whole before anything is returned (see `files`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import os
 import pickle
 import struct
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -35,8 +34,8 @@ from rotvq.quantizers.distributed import world
 from rotvq.training import files
 from rotvq.training.files import DataError
 
-VALIDATION = 5_000  # images held out at the end of a training file
-CROP = 32
+HELD_OUT = 5_000  # images at the end of a training file, for validation
+CROP = 32  # side of a crop of a photograph
 FOLDS = (
     ("skimage/data/astronaut.png", "skimage/data/hubble_deep_field.jpg"),
     ("skimage/data/chelsea.png", "skimage/data/retina.jpg"),
@@ -44,18 +43,18 @@ FOLDS = (
     ("skimage/data/rocket.jpg", "sklearn/datasets/images/flower.jpg"),
     ("skimage/data/motorcycle_left.png", "skimage/data/motorcycle_right.png"),
 )
-REDUCED = {"skimage/data/hubble_deep_field.jpg": 2, "skimage/data/retina.jpg": 3}  # to the size of the others
-SIDE = 256  # of an image of an image folder
-HELD = 32 << 30  # bytes: a larger split of an image folder is decoded once, to a file beside it, and mapped
+REDUCTION = {"skimage/data/hubble_deep_field.jpg": 2, "skimage/data/retina.jpg": 3}  # to the size of the others
+FOLDER_SIDE = 256  # of an image of an image folder
+IN_MEMORY = 32 << 30  # bytes: a larger split of an image folder is decoded once, to a file beside it, and mapped
 
-Split = tuple[Tensor, Tensor, Tensor]
+Splits = tuple[Tensor, Tensor, Tensor]  # training, validation, test
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
     """One set: three uint8 tensors (N, C, H, W), the training split's statistics, a digest of all three tensors.
 
-    `mean` and `std` are by channel, on the scale [0, 1]. All who load a set share its tensors: do not write to them.
+    mean and std are by channel, on the scale [0, 1]. All who load a set share its tensors: do not write to them.
     """
 
     name: str
@@ -68,38 +67,57 @@ class Images:
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 (..., C, H, W) -> float32 (pixels / 255 - mean) / std: mean 0, variance 1 over the training split."""
-        mean, std = _columns(self.mean, pixels), _columns(self.std, pixels)
-        return (pixels.float() / 255 - mean) / std
+        return (pixels.float() / 255 - _by_channel(self.mean, pixels)) / _by_channel(self.std, pixels)
 
     def denormalise(self, x: Tensor) -> Tensor:
         """float (..., C, H, W) -> float x * std + mean: pixels on the scale [0, 1], not clamped."""
-        return x * _columns(self.std, x) + _columns(self.mean, x)
+        return x * _by_channel(self.std, x) + _by_channel(self.mean, x)
 
 
 def load(name: str, seed: int = 0) -> Images:
-    """The set called `name`. The seed matters to 'photographs' alone, where seed mod 5 chooses the test photographs.
+    """The set called ``name``; of the seed only 'photographs' depends: seed mod 5 chooses the test photographs.
 
-    Raises ValueError for a name that is not a set and DataError for a source that is missing or not intact.
+    Raises:
+        ValueError: for a name that is not a set.
+        DataError: for a source that is missing or not intact.
+
+    >>> images = load("fashion-mnist-mini")
+    >>> images.train.shape, images.normalise(images.test).dtype
+    (torch.Size([2000, 1, 28, 28]), torch.float32)
     """
     check(name)
-    return _load(name, seed % len(FOLDS) if name == "photographs" else 0)
+    fold = seed % len(FOLDS) if name == "photographs" else 0
+    return _load(name, fold)
 
 
 def check(name: str) -> None:
-    """Raise ValueError unless `name` is one of `SETS` or 'imagefolder:<path>'. Reads nothing."""
-    kind, colon, path = name.partition(":")
+    """Raise ValueError unless ``name`` is one of :data:`SETS` or 'imagefolder:<path>'. Reads nothing."""
+    kind, _, path = name.partition(":")
     if name not in SETS and not (kind == "imagefolder" and path):
         raise ValueError(f"data must be one of {', '.join(SETS)} or imagefolder:<path>, not {name!r}")
+
+
+def batches(count: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
+    """Indices of ``size`` of ``count`` images, without end: epochs in random order, without a short last batch.
+
+    >>> [len(batch) for batch, _ in zip(batches(10, 4, torch.Generator()), range(3))]
+    [4, 4, 4]
+    """
+    if size > count:
+        raise ValueError(f"batch is {size}: the training split has {count} images")
+    while True:
+        yield from torch.randperm(count, generator=order).split(size)[: count // size]
 
 
 @lru_cache(maxsize=2)
 def _load(name: str, fold: int) -> Images:
     kind, _, path = name.partition(":")
-    train, validation, test = _imagefolder(path) if kind == "imagefolder" else LOADERS[name](fold)
+    splits = _imagefolder(path) if kind == "imagefolder" else LOADERS[name](fold)
     digest = hashlib.sha256()
-    for split in (train, validation, test):
+    for split in splits:
         digest.update(split.numpy())
-    return Images(name, train, validation, test, *_statistics(train), digest.hexdigest())
+    mean, std = _statistics(splits[0])
+    return Images(name, *splits, mean, std, digest.hexdigest())
 
 
 def _statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -114,28 +132,28 @@ def _statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean.tolist()), tuple(s or 1.0 for s in std.tolist())  # a constant channel is only shifted
 
 
-def _columns(numbers: tuple[float, ...], like: Tensor) -> Tensor:
+def _by_channel(numbers: tuple[float, ...], like: Tensor) -> Tensor:
     return torch.tensor(numbers, device=like.device)[:, None, None]
 
 
-def _fashion_mnist(_: int) -> Split:
-    """IDX files: big-endian magic number 0x803, count, rows, columns; then the pixels, a byte each."""
-    train, test = (_idx(files.read(f"fashion-mnist/{part}-images-idx3-ubyte.gz")) for part in ("train", "t10k"))
-    return train[:-VALIDATION], train[-VALIDATION:], test
+def _fashion_mnist(_: int) -> Splits:
+    train, test = (_read_idx(f"fashion-mnist/{part}-images-idx3-ubyte.gz") for part in ("train", "t10k"))
+    return train[:-HELD_OUT], train[-HELD_OUT:], test
 
 
-def _fashion_mnist_mini(fold: int) -> Split:
-    """The first images of each split, for runs that take seconds."""
+def _fashion_mnist_mini(fold: int) -> Splits:
     train, validation, test = _fashion_mnist(fold)
     return train[:2_000].clone(), validation[:500].clone(), test[:1_000].clone()
 
 
-def _idx(contents: bytes) -> Tensor:
+def _read_idx(name: str) -> Tensor:
+    """An IDX file: big-endian magic number 0x803, count, rows, columns; then the pixels, a byte each."""
+    contents = files.read(name)
     count, rows, columns = struct.unpack(">4xIII", contents[:16])
     return torch.frombuffer(bytearray(contents), dtype=torch.uint8, offset=16).view(count, 1, rows, columns)
 
 
-def _cifar10(_: int) -> Split:
+def _cifar10(_: int) -> Splits:
     """The tar archive of pickled batches, whose rows hold the red, the green and the blue plane of one image."""
     with tarfile.open(fileobj=io.BytesIO(files.read("cifar10/cifar-10-python.tar.gz"))) as archive:
 
@@ -145,10 +163,10 @@ def _cifar10(_: int) -> Split:
 
         train = np.concatenate([batch(f"data_batch_{i}") for i in range(1, 6)])
         train, test = (torch.from_numpy(rows.reshape(-1, 3, 32, 32)) for rows in (train, batch("test_batch")))
-    return train[:-VALIDATION], train[-VALIDATION:], test
+    return train[:-HELD_OUT], train[-HELD_OUT:], test
 
 
-def _photographs(fold: int) -> Split:
+def _photographs(fold: int) -> Splits:
     """32 x 32 colour crops of the ten photographs of scikit-image and scikit-learn, the test pair left out.
 
     Fold k tests on the pair FOLDS[k]: 16 x 24 crops of each. The other eight train and validate: 32 x 48 crops of the
@@ -161,12 +179,8 @@ def _photographs(fold: int) -> Split:
     Intervals over seeds cover seeds and these photographs, not images at large.
     """
     tested = FOLDS[fold]
-    rest = [photograph for pair in FOLDS if pair != tested for photograph in pair]
-    return (
-        _crops(rest, 32, 48, 0.0, 0.8),
-        _crops(rest, 4, 24, 0.8, 1.0),
-        _crops(tested, 16, 24, 0.0, 1.0),
-    )
+    others = [photograph for pair in FOLDS if pair != tested for photograph in pair]
+    return _crops(others, 32, 48, 0.0, 0.8), _crops(others, 4, 24, 0.8, 1.0), _crops(tested, 16, 24, 0.0, 1.0)
 
 
 def _crops(names: Sequence[str], rows: int, columns: int, top: float, bottom: float) -> Tensor:
@@ -189,59 +203,65 @@ def _positions(start: int, stop: int, count: int) -> list[int]:
 def _photograph(name: str) -> Tensor:
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(files.photograph(name))).convert("RGB").reduce(REDUCED.get(name, 1))
+    picture = Image.open(io.BytesIO(files.read_photograph(name))).convert("RGB").reduce(REDUCTION.get(name, 1))
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-def _imagefolder(path: str) -> Split:
-    """train/<class>/<file> and val/<class>/<file> below `path`; val/ is the test set. Shorter side 256, centre crop.
+def _imagefolder(path: str) -> Splits:
+    """train/<class>/<file> and val/<class>/<file> below ``path``; val/ is the test set. Shorter side 256, centre crop.
 
     A relative path is also looked for in the data folders, so that the name of a set need not hold a user's path. A
-    split of more than `HELD` bytes (ImageNet's take 234 GiB) is decoded to a file in `path`, which later loads share.
+    split of more than `IN_MEMORY` bytes (ImageNet's take 234 GiB) is decoded to a file in ``path`` that later loads
+    share.
     """
-    root = next((place for place in (f / path for f in files.folders()) if place.is_dir()), Path(path))
-    train, test = (_files(root / part) for part in ("train", "val"))
-    held = set(train[::20])
-    splits = {"train": [file for file in train if file not in held], "validation": train[::20], "test": test}
-    return tuple(_pixels(files, root / f"rotvq-{name}.u8") for name, files in splits.items())
+    places = [folder / path for folder in files.folders()]
+    root = next((place for place in places if place.is_dir()), Path(path))
+    train, test = _image_files(root / "train"), _image_files(root / "val")
+    validation = train[::20]
+    train = [file for i, file in enumerate(train) if i % 20]
+    splits = {"train": train, "validation": validation, "test": test}
+    return tuple(_pixels(paths, root / f"rotvq-{name}.u8") for name, paths in splits.items())
 
 
-def _files(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.glob("*/*") if file.suffix.lower() in {".jpeg", ".jpg", ".png", ".webp"})
-    if len(files) < 2:
-        raise DataError(f"{folder} holds {len(files)} images: it needs a folder per class, with jpeg, png or webp.")
-    return files
+def _image_files(folder: Path) -> list[Path]:
+    paths = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in {".jpeg", ".jpg", ".png", ".webp"})
+    if len(paths) < 2:
+        raise DataError(f"{folder} holds {len(paths)} images: it needs a folder per class, with jpeg, png or webp.")
+    return paths
 
 
-def _pixels(files: list[Path], kept: Path) -> Tensor:
-    """The decoded files: in memory, or where they are many in the file `kept`, whole or absent."""
-    shape = (len(files), 3, SIDE, SIDE)
+def _pixels(paths: list[Path], mapped: Path) -> Tensor:
+    """The decoded images: in memory, or where they are many in the file ``mapped``, whole or absent."""
+    shape = (len(paths), 3, FOLDER_SIDE, FOLDER_SIDE)
     size = math.prod(shape)
-    if size <= HELD:
-        return _decode(files, torch.empty(shape, dtype=torch.uint8))
-    if not (kept.exists() and kept.stat().st_size == size):
+    if size <= IN_MEMORY:
+        return _decode(paths, torch.empty(shape, dtype=torch.uint8))
+    if not (mapped.exists() and mapped.stat().st_size == size):
         if world()[1] > 1:
-            raise DataError(f"{kept} is not there yet: load the images once in one process, which decodes them.")
-        temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
-        _decode(files, torch.from_file(str(temporary), shared=True, size=size, dtype=torch.uint8).view(shape))
-        os.replace(temporary, kept)
-    return torch.from_file(str(kept), shared=True, size=size, dtype=torch.uint8).view(shape)
+            raise DataError(f"{mapped} is not there yet: load the images once in one process, which decodes them.")
+        with files.replacing(mapped) as temporary:
+            _decode(paths, _map(temporary, size).view(shape))
+    return _map(mapped, size).view(shape)
 
 
-def _decode(files: list[Path], pixels: Tensor) -> Tensor:
+def _map(file: Path, size: int) -> Tensor:
+    return torch.from_file(str(file), shared=True, size=size, dtype=torch.uint8)
+
+
+def _decode(paths: list[Path], pixels: Tensor) -> Tensor:
     from PIL import Image, ImageOps
 
-    for slot, file in zip(pixels, files, strict=True):
+    for slot, path in zip(pixels, paths, strict=True):
         try:
-            with Image.open(file) as picture:
-                fitted = ImageOps.fit(picture.convert("RGB"), (SIDE, SIDE), Image.Resampling.BICUBIC)
+            with Image.open(path) as picture:
+                fitted = ImageOps.fit(picture.convert("RGB"), (FOLDER_SIDE, FOLDER_SIDE), Image.Resampling.BICUBIC)
         except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{file} is no whole image ({error}): replace it or remove it, then load again.") from error
+            raise DataError(f"{path} is no whole image ({error}): replace it or remove it, then load again.") from error
         slot.copy_(torch.from_numpy(np.array(fitted)).permute(2, 0, 1))
     return pixels
 
 
-LOADERS: dict[str, Callable[[int], Split]] = {
+LOADERS: dict[str, Callable[[int], Splits]] = {
     "fashion-mnist": _fashion_mnist,
     "fashion-mnist-mini": _fashion_mnist_mini,
     "photographs": _photographs,

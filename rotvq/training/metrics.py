@@ -11,7 +11,7 @@ relative_error      quantisation_error / z_variance
 z_variance          total variance of z: the variance over tokens, summed over coordinates
 z_squared           mean |z|^2
 z_norm, q_norm      mean |z|, mean |q|
-r, theta_deg        mean r; mean theta in degrees. Where z or q is 0: r and theta as in `turns.geometry`
+r, theta_deg        mean r; mean theta in degrees. Where z or q is 0: as in `rotvq.quantizers.geometry`
 usage               share of the codes that some token chose, among the first `usage_tokens` tokens
 perplexity          exp of the entropy of the codes' shares, among the same tokens
 usage_tokens        USAGE_TOKENS, or all tokens where there are fewer
@@ -30,29 +30,29 @@ from torch import Tensor, nn
 
 from rotvq.quantizers.base import Details
 from rotvq.quantizers.distributed import gather_objects, mean_over_ranks, sum_over_ranks, world
-from rotvq.quantizers.updates import batch_statistics as statistics
+from rotvq.quantizers.updates import counts_per_code, sums_per_code
 from rotvq.training.images import Images
 
 USAGE_TOKENS = 49_000  # 1,000 images of 7 x 7 tokens, 766 of 8 x 8
 TINY = torch.finfo(torch.float32).tiny
 
 
-class Tokens:
-    """Running sums over tokens: `add` the `Details` of each batch, then read the `summary`, which is over all ranks."""
+class TokenSums:
+    """Running sums over tokens: :meth:`add` the Details of each batch, then read :meth:`metrics`."""
 
     def __init__(self, codebook_size: int):
         self.count = 0
         self.sums: dict[str, float] = {}
         self.mean: Tensor | float = 0.0  # of z, (d,)
         self.scatter: Tensor | float = 0.0  # sum of squared deviations from it, (d,)
-        self.chosen = torch.zeros(codebook_size, dtype=torch.int64)
+        self.code_counts = torch.zeros(codebook_size, dtype=torch.int64)  # of the first tokens
 
     def add(self, details: Details) -> None:
         """Take in one batch. Its tokens count in the order in which they lie in memory."""
         z, q = (x.detach().flatten(0, -2).double() for x in (details.z, details.q))
-        room = USAGE_TOKENS // world()[1] - int(self.chosen.sum())
-        batch = Tokens(len(self.chosen))
-        batch.chosen += torch.bincount(details.indices.flatten()[:room].cpu(), minlength=len(self.chosen))
+        codebook_size = len(self.code_counts)
+        left_to_count = USAGE_TOKENS // world()[1] - int(self.code_counts.sum())
+        counted = details.indices.flatten()[:left_to_count].cpu()
         sums = {
             "quantisation_error": (z - q).square().sum(),
             "z_squared": z.square().sum(),
@@ -61,60 +61,67 @@ class Tokens:
             "r": details.r.double().sum(),
             "theta_deg": details.theta.double().rad2deg().sum(),
         }
+        batch = TokenSums(codebook_size)
         batch.sums = {name: value.item() for name, value in sums.items()}
         batch.count, batch.mean = len(z), z.mean(0).cpu()
         batch.scatter = (z - z.mean(0)).square().sum(0).cpu()
+        batch.code_counts = torch.bincount(counted, minlength=codebook_size)
         self.merge(batch)
 
-    def merge(self, other: Tokens) -> None:
+    def merge(self, other: TokenSums) -> None:
         """Take in what another has seen.
 
         Means and scatters merge as in Chan, Golub and LeVeque, which does not cancel as E z^2 - (E z)^2 does.
         """
-        self.chosen += other.chosen
+        count = self.count + other.count
+        shift = other.mean - self.mean
+        self.scatter = self.scatter + other.scatter + shift.square() * (self.count * other.count / count)
+        self.mean = self.mean + shift * (other.count / count)
+        self.count = count
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in other.sums.items()}
-        shift, sum_over_ranks = other.mean - self.mean, self.count + other.count
-        self.scatter = self.scatter + other.scatter + shift.square() * (self.count * other.count / sum_over_ranks)
-        self.mean = self.mean + shift * (other.count / sum_over_ranks)
-        self.count = sum_over_ranks
+        self.code_counts += other.code_counts
 
-    def summary(self) -> dict[str, float]:
-        """All that is said of latents in the table above."""
-        if world()[1] > 1:
-            whole = Tokens(len(self.chosen))
-            for part in gather_objects(self):
-                whole.merge(part)
-            return whole._summary()
-        return self._summary()
+    def over_ranks(self) -> TokenSums:
+        """The sums over the tokens of every rank."""
+        total = TokenSums(len(self.code_counts))
+        for part in gather_objects(self):
+            total.merge(part)
+        return total
 
-    def _summary(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
+        """All that the table above says of latents, for the tokens that these sums have seen."""
         means = {name: value / self.count for name, value in self.sums.items()}
         variance = self.scatter.sum().item() / self.count
-        share = self.chosen.double() / self.chosen.sum()
-        return means | {
+        share = self.code_counts.double() / self.code_counts.sum()
+        return {
+            **means,
             "z_variance": variance,
             "relative_error": means["quantisation_error"] / max(variance, TINY),
-            "usage": (self.chosen > 0).double().mean().item(),
+            "usage": (self.code_counts > 0).double().mean().item(),
             "perplexity": torch.special.entr(share).sum().exp().item(),
-            "usage_tokens": int(self.chosen.sum()),
+            "usage_tokens": int(self.code_counts.sum()),
         }
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, images: Tensor, data: Images, batch: int = 500) -> dict[str, float]:
-    """Every metric of the table, for uint8 `images` (N, C, H, W) of the set `data`, in evaluation mode.
+    """Every metric of the table, in evaluation mode. Each rank evaluates a share and returns the metrics of all.
 
-    Each rank evaluates its share of the images and returns the metrics of all.
-    The model has `encode`, `decode` and `quantizer`; it is left in the mode in which it was found.
+    Args:
+        model: has ``encode``, ``decode`` and ``quantizer``; it is left in the mode in which it was found.
+        images: uint8 (N, C, H, W).
+        data: the set that they are from, which normalises them.
+        batch: images at a time.
     """
     device = next(model.parameters()).device
-    tokens, squares = Tokens(model.quantizer.codebook_size), torch.zeros((), dtype=torch.float64, device=device)
-    rank, size = world()
+    rank, ranks = world()
+    tokens = TokenSums(model.quantizer.codebook_size)
+    squares = torch.zeros((), dtype=torch.float64, device=device)
     training = model.training
     model.eval()
     try:
-        for pixels in images.tensor_split(size)[rank].split(batch):
-            pixels = pixels.to(device)
+        for part in images.tensor_split(ranks)[rank].split(batch):
+            pixels = part.to(device)
             details = model.quantizer(model.encode(data.normalise(pixels)), details=True)
             error = data.denormalise(model.decode(details.z_q)) - pixels.float() / 255
             squares += error.square().sum(dtype=torch.float64)
@@ -122,57 +129,67 @@ def evaluate(model: nn.Module, images: Tensor, data: Images, batch: int = 500) -
     finally:
         model.train(training)
     mse = sum_over_ranks(squares).item() / images.numel()
-    return {"mse": mse, "psnr": -10 * math.log10(max(mse, TINY))} | tokens.summary()
+    return {"mse": mse, "psnr": -10 * math.log10(max(mse, TINY)), **tokens.over_ranks().metrics()}
 
 
-def batch_statistics(details: Details, codebook_size: int) -> dict[str, float]:
-    """The token metrics of one batch alone; usage and perplexity are those of the batch."""
-    tokens = Tokens(codebook_size)
+def token_metrics(details: Details, codebook_size: int) -> dict[str, float]:
+    """The metrics of the tokens of one batch; usage and perplexity are those of the batch."""
+    tokens = TokenSums(codebook_size)
     tokens.add(details)
-    return tokens.summary()
+    return tokens.over_ranks().metrics()
 
 
 def gradient_norms(reconstruction: Tensor, commitment: Tensor) -> dict[str, float]:
-    """Norms, over the whole batch, of the two gradients that reach z, and the ratio of the first to the second."""
-    pulls = [
-        mean_over_ranks(gradient.double().square().sum()).sqrt().item() for gradient in (reconstruction, commitment)
-    ]
+    """Norms of the two gradients that reach z, (..., d), over the whole batch; the ratio of the first to the second."""
+    squares = [mean_over_ranks(gradient.double().square().sum()) for gradient in (reconstruction, commitment)]
+    first, second = (square.sqrt().item() for square in squares)
+    share = math.sqrt(world()[1])  # of a mean over ranks, each rank has the gradients times their number
     return {
-        "reconstruction_gradient": pulls[0] / math.sqrt(world()[1]),
-        "commitment_gradient": pulls[1] / math.sqrt(world()[1]),
-        "gradient_ratio": pulls[0] / max(pulls[1], TINY),
+        "reconstruction_gradient": first / share,
+        "commitment_gradient": second / share,
+        "gradient_ratio": first / max(second, TINY),
     }
 
 
-def within_cells(gradient: Tensor, indices: Tensor, codebook_size: int) -> float:
-    """The share of E|gradient|^2 that is variance among the latents of one code: 0 where a cell has one gradient."""
-    counts, sums = statistics(gradient.detach().double().flatten(0, -2), indices.flatten(), codebook_size)
-    between = (sums.square().sum(1) / counts.clamp_min(1)).sum()
-    return 1 - (between / sum_over_ranks(gradient.double().square().sum()).clamp_min(TINY)).item()
+def within_cell_share(gradient: Tensor, indices: Tensor, codebook_size: int) -> float:
+    """The share of E|gradient|^2 that is variance among the latents of one code: 0 where a cell has one gradient.
+
+    gradient: at the latents, (..., d). indices: of their codes, (...).
+    """
+    rows = gradient.detach().double().flatten(0, -2)
+    chosen = indices.flatten()
+    counts = counts_per_code(chosen, codebook_size, rows.dtype)
+    sums = sums_per_code(rows, chosen, codebook_size)
+    between_cells = (sums.square().sum(1) / counts.clamp_min(1)).sum()
+    total = sum_over_ranks(gradient.double().square().sum())
+    return 1 - (between_cells / total.clamp_min(TINY)).item()
 
 
-def trace(model: nn.Module, details: Details, reconstruction: Tensor, z: Tensor) -> dict[str, float]:
-    """Statistics of one training batch: `batch_statistics`, `gradient_norms` at the encoder's output z, and three more.
+def trace_row(model: nn.Module, details: Details, reconstruction: Tensor, z: Tensor) -> dict[str, float]:
+    """Statistics of one training batch: :func:`token_metrics`, :func:`gradient_norms` at z, and five more.
 
-    within_share: `within_cells` of the reconstruction gradient at z. z_product and q_product: the sums of
-    ``<dL_rec/dz, z>`` and ``<dL_rec/dz_q, q>``, which the balance law compares; encoder_squared and decoder_squared:
-    the squared norms of the linear maps beside the quantiser. `reconstruction` is the reconstruction loss; gamma is
-    part of the commitment gradient. The graph is kept.
+    within_share: :func:`within_cell_share` of the reconstruction gradient at z. z_product, q_product: the sums of
+    ``<dL_rec/dz, z>`` and ``<dL_rec/dz_q, q>``, which the balance law compares. encoder_squared, decoder_squared: the
+    squared norms of the linear maps beside the quantiser.
+
+    Args:
+        model: has ``quantizer`` and ``ends``.
+        details: of the batch.
+        reconstruction: the reconstruction loss; the graph is kept.
+        z: the encoder's output.
     """
     quantizer = model.quantizer
-    at_z, at_q = torch.autograd.grad(
-        reconstruction, (z, details.z_q), retain_graph=True, allow_unused=True, materialize_grads=True
-    )
-    (commitment,) = torch.autograd.grad(
-        quantizer.gamma * details.commitment_loss, z, retain_graph=True, materialize_grads=True
-    )
-    products = {"z_product": at_z * z, "q_product": at_q * details.q.view_as(at_q)}
-    first, last = model.ends
-    norms = {"encoder_squared": first, "decoder_squared": last}
+    commitment = quantizer.gamma * details.commitment_loss
+    options = {"retain_graph": True, "materialize_grads": True}
+    at_z, at_z_q = torch.autograd.grad(reconstruction, (z, details.z_q), allow_unused=True, **options)
+    (commitment_at_z,) = torch.autograd.grad(commitment, z, **options)
+    encoder, decoder = (sum(w.detach().double().square().sum().item() for w in end) for end in model.ends)
     return {
-        **batch_statistics(details, quantizer.codebook_size),
-        **gradient_norms(at_z, commitment),
-        "within_share": within_cells(at_z, details.indices, quantizer.codebook_size),
-        **{name: mean_over_ranks(product.double().sum()).item() for name, product in products.items()},
-        **{name: sum(w.detach().double().square().sum().item() for w in maps) for name, maps in norms.items()},
+        **token_metrics(details, quantizer.codebook_size),
+        **gradient_norms(at_z, commitment_at_z),
+        "within_share": within_cell_share(at_z, details.indices, quantizer.codebook_size),
+        "z_product": mean_over_ranks((at_z * z).double().sum()).item(),
+        "q_product": mean_over_ranks((at_z_q * details.q.view_as(at_z_q)).double().sum()).item(),
+        "encoder_squared": encoder,
+        "decoder_squared": decoder,
     }

@@ -7,19 +7,26 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from rotvq.quantizers.base import Quantized, Quantizer
+from rotvq.quantizers.base import Quantized, Quantizer, one_of
 from rotvq.training import vqgan
 
+#: the layer after a convolution with so many channels, by name
 NORMS = {
     "none": lambda channels: nn.Identity(),
     "batch": nn.BatchNorm2d,
     "group": lambda channels: nn.GroupNorm(4, channels),
-    "latent": lambda channels: nn.Identity(),  # see VQVAE: a LayerNorm without parameters on z itself
+    "latent": lambda channels: nn.Identity(),  # VQVAE has a LayerNorm without parameters on z itself
 }
 
 
 def convolutional(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Sequential, nn.Sequential]:
     """Two strided convolutions down, two transposed ones up: (B, channels, H, W) to (B, dim, H/4, W/4) and back.
+
+    Args:
+        channels: of an image.
+        dim: of a latent.
+        width: channels after the first convolution; twice as many after the second.
+        norm: a key of :data:`NORMS`.
 
     >>> import torch
     >>> encoder, decoder = convolutional(1, 8, 16, "none")
@@ -51,10 +58,14 @@ def convolutional(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Se
 class VQVAE(nn.Module):
     """An encoder, a quantiser on the vectors of its coarse grid, and a decoder.
 
-    networks: makes encoder and decoder from (channels, dim, width, norm); by default :func:`convolutional`, with which
-    28 x 28 images become a 7 x 7 grid of ``dim``-vectors and 32 x 32 images an 8 x 8 one, by about 21 thousand
-    parameters beside the codes for dim = 32. norm: "none"; "batch" or "group" between the convolutions; "latent" fixes
-    the norm of z to sqrt(dim).
+    Args:
+        channels: of an image.
+        quantizer: takes latents (B, h, w, dim).
+        width: channels of the networks after their first convolution.
+        norm: a key of :data:`NORMS`: layers between the convolutions, or "latent", which fixes the norm of z to
+            sqrt(dim).
+        networks: makes encoder and decoder from (channels, dim, width, norm). With :func:`convolutional` and dim = 32
+            they have about 21 thousand parameters, and 28 x 28 images become a 7 x 7 grid of latents.
 
     >>> import torch
     >>> from rotvq import VectorQuantizer
@@ -73,23 +84,16 @@ class VQVAE(nn.Module):
         networks: Callable[[int, int, int, str], tuple[nn.Module, nn.Module]] = convolutional,
     ):
         super().__init__()
-        if norm not in NORMS:
-            raise ValueError(f"unknown norm {norm!r}: one of {', '.join(NORMS)}")
+        one_of("norm", norm, NORMS)
         dim = quantizer.dim
         self.encoder, decoder = networks(channels, dim, width, norm)
         self.latent_norm = nn.LayerNorm(dim, elementwise_affine=False) if norm == "latent" else nn.Identity()
         self.quantizer = quantizer
-        self.decoder = decoder
+        self.decoder = decoder  # after the quantiser: weights are listed in the order of the computation
 
     @property
-    def ends(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """What the balance law is about, the encoder's last linear map with its bias and the decoder's first without.
-
-        >>> from rotvq import VectorQuantizer
-        >>> encoder, decoder = VQVAE(1, VectorQuantizer(dim=8, codebook_size=16)).ends
-        >>> [p.shape[:2] for p in (*encoder, *decoder)]
-        [torch.Size([8, 32]), torch.Size([8]), torch.Size([32, 8])]
-        """
+    def ends(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor]]:
+        """The linear maps beside the quantiser: the encoder's last (weight, bias) and the decoder's first (weight,)."""
         last, first = self.encoder[-1], self.decoder[0]
         return (last.weight, last.bias), (first.weight,)
 
@@ -101,17 +105,13 @@ class VQVAE(nn.Module):
         """Latents (B, h, w, dim) to images (B, C, H, W)."""
         return self.decoder(z_q.movedim(-1, 1))
 
-    def forward(self, x: Tensor, objective: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Quantized]:
-        """The reconstruction and what the quantiser answered.
-
-        objective: the reconstruction loss as a function of the reconstruction alone, for quantisers that look at it
-        (:class:`rotvq.quantizers.methods.second_pass.SecondPass`).
-        """
-        given = {} if objective is None else {"objective": lambda z_q: objective(self.decode(z_q))}
-        quantized = self.quantizer(self.encode(x), **given)
+    def forward(self, x: Tensor) -> tuple[Tensor, Quantized]:
+        """The reconstruction of images (B, C, H, W), and what the quantiser answered."""
+        quantized = self.quantizer(self.encode(x))
         return self.decode(quantized.z_q), quantized
 
 
+#: encoder, quantiser and decoder from (channels, quantizer, norm), by name
 MODELS = {
     "conv": VQVAE,
     "residual_f16": partial(VQVAE, width=128, networks=vqgan.f16),

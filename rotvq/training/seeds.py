@@ -9,15 +9,20 @@ import torch
 PURPOSES = ("weights", "order", "codebook", "noise", "revival")
 
 
-def generator(seed: int, purpose: str) -> torch.Generator:
-    """A CPU generator for one purpose of one run, seeded from the sha256 of (seed, purpose).
+def derived_seed(seed: int, purpose: str) -> int:
+    """The seed of one of :data:`PURPOSES`: 32 bits of the sha256 of (seed, purpose). ValueError for another purpose."""
+    if purpose not in PURPOSES:
+        raise ValueError(f"unknown purpose {purpose!r}: one of {', '.join(PURPOSES)}")
+    digest = hashlib.sha256(f"{int(seed)} {purpose}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")  # torch's CPU engine keeps 32 bits
 
-    Arms that draw differently for one purpose still draw the same for every other: paired runs see the same batches.
+
+def generator(seed: int, purpose: str) -> torch.Generator:
+    """A CPU generator for one purpose of a run, seeded by :func:`derived_seed`.
+
+    Arms that draw differently for one purpose still draw the same for every other, so paired runs see the same batches.
 
     >>> torch.equal(*(torch.randperm(9, generator=generator(seed=0, purpose="order")) for _ in range(2)))
     True
     """
-    if purpose not in PURPOSES:
-        raise ValueError(f"unknown purpose {purpose!r}: one of {', '.join(PURPOSES)}")
-    digest = hashlib.sha256(f"{int(seed)} {purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))  # torch's CPU engine keeps 32 bits
+    return torch.Generator().manual_seed(derived_seed(seed, purpose))

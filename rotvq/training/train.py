@@ -1,11 +1,14 @@
-"""One run: a Config becomes a result, the same on the same machine. Nothing is written but a resume point."""
+"""Train one Config; deterministic on a given machine. Nothing is written but a resume point.
+
+:func:`fit` is the story of a run, and :class:`Run` its parts and its steps in the order in which they happen.
+"""
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,156 +16,29 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rotvq.quantizers import distributed
+from rotvq.quantizers.estimators import estimator
 from rotvq.quantizers.registry import METHODS
-from rotvq.training import ablations, images, metrics
+from rotvq.training import ablations, files, images, metrics
 from rotvq.training.config import Config
-from rotvq.training.seeds import generator
-from rotvq.training.start import batches, build, optimizer, start_codes
+from rotvq.training.models import MODELS, VQVAE
+from rotvq.training.optimizers import make_optimizer
+from rotvq.training.seeds import derived_seed, generator
 
-FIRST = 20  # training losses kept from the start: what a run elsewhere is compared with
-TRACE = 40  # points in the trace of batch statistics, kept to six digits
-SAVE = 60.0  # seconds from one resume point to the next
-ON_DEVICE = 8 << 30  # bytes: larger training sets stay in main memory
-RECONSTRUCTION = {  # of normalised pixels, under each loss convention
+FIRST_LOSSES = 20  # training losses kept from the start: what a run elsewhere is compared with
+TRACE_POINTS = 40  # in the trace of batch statistics, kept to six digits
+FIRST_EVALUATION = 500  # steps
+SAVE_SECONDS = 60.0  # from one resume point to the next
+DEVICE_BYTES = 8 << 30  # larger training sets stay in main memory
+NOTED = ("step", "diverged_at", "evaluations", "trace", "first_losses")  # by a Run, for its result
+RECONSTRUCTION = {  # loss of normalised pixels, under each loss convention
     "mean": lambda squares: squares.mean(),
     "token": lambda squares: squares.mean(),
     "image": lambda squares: squares.flatten(1).sum(1).mean(),
 }
-
-
-class Training:
-    """A run on its way: model, optimiser, the steps taken, and what was noted of them.
-
-    ``at`` counts steps; below 0 the model is a plain autoencoder, for ``pretrain_steps`` steps. Under torch.distributed
-    each rank takes an equal share of every batch, and gradients, statistics and metrics are those of the whole batch.
-    """
-
-    def __init__(self, config: Config, device: str):
-        rank, size = distributed.world()
-        if config.batch % size:
-            raise ValueError(f"batch is {config.batch}: {size} ranks cannot share it equally")
-        if size > 1 and config.norm == "batch":
-            raise ValueError("norm 'batch' would keep other statistics on each rank: use 'group'")
-        self.config, self.device = config, device
-        self.data = images.load(config.data, config.seed)
-        self.train = self.data.train.to(device if self.data.train.numel() <= ON_DEVICE else "cpu")
-        self.model = build(config, self.data.train.shape[1]).to(device)
-        self.optimiser = optimizer(config, self.model)
-        self.gain = None
-        if config.gain == "learned":
-            self.gain = ablations.GainFit(self.model.quantizer, generator(config.seed, "noise").initial_seed())
-        self.at, self.diverged_at = -config.pretrain_steps, None
-        self.stops, self.trace, self.first = [], [], []
-        self.order, self.share = self._batches(), slice(rank * config.batch // size, (rank + 1) * config.batch // size)
-
-    def _batches(self):
-        return batches(len(self.data.train), self.config.batch, generator(self.config.seed, "order"))
-
-    def next_batch(self) -> Tensor:
-        chosen = next(self.order)[self.share].to(self.train.device)
-        pixels = self.train[chosen].to(self.device)
-        return self.data.normalise(pixels).contiguous(memory_format=torch.channels_last)
-
-    def reconstruction(self, x: Tensor, z_q: Tensor) -> Tensor:
-        return RECONSTRUCTION[self.config.convention]((self.model.decode(z_q) - x).square())
-
-    def update(self, loss: Tensor) -> None:
-        self.optimiser.zero_grad()
-        loss.backward()
-        distributed.average_gradients(p for group in self.optimiser.param_groups for p in group["params"])
-        self.optimiser.step()
-        self.at += 1
-
-    def warm(self) -> None:
-        """One step of the plain autoencoder: there are no codes yet."""
-        x = self.next_batch()
-        self.update(self.reconstruction(x, self.model.encode(x)))
-
-    def begin(self) -> None:
-        """The codes start, and the optimiser anew."""
-        start_codes(self.config, self.model, self.data, self.device)
-        self.optimiser = optimizer(self.config, self.model)
-
-    def step(self) -> None:
-        """One step, with what is noted of it. A loss or metric that is NaN or inf sets ``diverged_at``."""
-        config, at = self.config, self.at + 1
-        traced = at % max(1, config.steps // TRACE) == 0 or at == 1
-        per_r, fitted = config.gamma_rule == "over_r", bool(self.gain) and at % ablations.OBSERVE == 1
-        x = self.next_batch()
-        z = self.model.encode(x)
-
-        def objective(z_q: Tensor) -> Tensor:
-            return self.reconstruction(x, z_q)
-
-        second = {"objective": objective} if METHODS[config.quantizer].second_pass else {}
-        quantized = self.model.quantizer(z, details=traced or per_r or fitted, **second)
-        reconstruction = objective(quantized.z_q)
-        loss = reconstruction + (ablations.weighted_loss(self.model.quantizer, quantized) if per_r else quantized.loss)
-        if fitted:
-            (at_q,) = torch.autograd.grad(reconstruction, quantized.z_q, retain_graph=True)
-            self.gain.observe(objective, quantized, at_q, at)
-        if at <= FIRST:
-            self.first.append(distributed.mean_over_ranks(loss).item())
-        if traced:
-            row = {
-                "loss": distributed.mean_over_ranks(loss).item(),
-                "reconstruction": distributed.mean_over_ranks(reconstruction).item(),
-            }
-            row |= metrics.trace(self.model, quantized, reconstruction, z)
-            if self._diverged(row, at):
-                return
-            self.trace.append({"step": at, **{name: float(f"{value:.6g}") for name, value in row.items()}})
-        self.update(loss)
-        if at == config.steps or (at % 500 == 0 and (at // 500).bit_count() == 1):
-            row = {"step": at, **self.measured("test")}
-            if not self._diverged(row, at):
-                self.stops.append(row)
-
-    def _diverged(self, row: dict, at: int) -> bool:
-        self.diverged_at = None if all(map(math.isfinite, row.values())) else at
-        return self.diverged_at is not None
-
-    def measured(self, split: str) -> dict:
-        found = metrics.evaluate(self.model, getattr(self.data, split), self.data)
-        return {f"{split}_{name}": value for name, value in found.items()}
-
-    def result(self) -> dict:
-        final = {"diverged_at": self.diverged_at}
-        if self.diverged_at is None:
-            last = self.stops[-1] if self.stops else {"step": 0, **self.measured("test")}
-            final |= last | self.measured("validation")
-        first = list(filter(math.isfinite, self.first))
-        return {"final": final, "curve": {"stops": self.stops, "trace": self.trace, "first": first}}
-
-    def save(self, path: Path) -> None:
-        """Write the resume point, whole or not at all; only the first rank does."""
-        if distributed.world()[0]:
-            return
-        noted = {name: getattr(self, name) for name in ("at", "stops", "trace", "first")}
-        state = {
-            "id": self.config.id,
-            "noted": noted,
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "gain": self.gain and self.gain.state(),
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        torch.save(state, temporary)
-        os.replace(temporary, path)
-
-    def load(self, path: Path) -> None:
-        """Go on from a resume point. ValueError where it is another run's."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["id"] != self.config.id:
-            raise ValueError(f"{path} is the resume point of run {state['id']}, not of {self.config.id}: delete it")
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        for name, value in state["noted"].items():
-            setattr(self, name, value)
-        if self.gain:
-            self.gain.restore(state["gain"])
-        self.order = itertools.islice(self._batches(), self.at + self.config.pretrain_steps, None)
+QUANTIZER_FIELDS = (  # fields of a Config that a quantiser takes under the same name
+    *("estimator", "clip", "mix", "warmup", "centre", "lookup", "init", "init_scale"),
+    *("update", "decay", "initial_count", "revival", "beta", "gamma", "convention"),
+)
 
 
 def fit(
@@ -170,14 +46,22 @@ def fit(
 ) -> tuple[nn.Module, dict]:
     """Train the model of ``config``; return it with its result.
 
-    result: ``curve.stops``, the metrics on the test split at steps 500, 1000, 2000, 4000 ... and the last; ``final``,
-    those at the last step and on the validation split; ``curve.trace``, statistics of some 40 training batches, the
-    first among them; ``curve.first``, the first 20 losses. Where a loss or metric becomes NaN or inf training ends and
-    ``final`` holds only ``diverged_at``, the step at which that was seen.
+    Args:
+        config: all that determines the result.
+        device: where: "cpu", "cuda", "cuda:1", ...
+        threads: of torch, in this process.
+        progress: whether to show a bar.
+        resume: a file from which a run that was killed goes on, written about once a minute. The result is that of the
+            uninterrupted run, bit for bit on a CPU.
 
-    resume: a file from which a run that was killed goes on, written about once a minute. The result is that of the
-    uninterrupted run, bit for bit on a CPU.
-    Raises ValueError for a config that :meth:`.Config.check` refuses, before any work.
+    Returns:
+        The model and its result. ``curve.stops`` are the metrics on the test split at steps 500, 1000, 2000, 4000, ...
+        and the last; ``final`` those at the last step and on the validation split; ``curve.trace`` statistics of some
+        40 training batches, the first among them; ``curve.first`` the first 20 losses. Where a loss or metric becomes
+        NaN or inf training ends, and ``final`` holds only ``diverged_at``, the step at which that was seen.
+
+    Raises:
+        ValueError: for a config that :meth:`.Config.check` refuses, before any work.
 
     >>> model, result = fit(Config(data="fashion-mnist-mini", codebook_size=16, steps=3))
     >>> model.quantizer.codes.shape, len(result["curve"]["first"])
@@ -185,29 +69,253 @@ def fit(
     """
     config.check()
     torch.set_num_threads(threads)
-    run = Training(config, device)
-    if resume and resume.exists():
-        run.load(resume)
-    saved, before = time.monotonic(), config.pretrain_steps
-    total, done = before + config.steps, before + run.at
-    with tqdm(total=total, initial=done, unit="step", disable=not progress, leave=False) as bar:
-        while True:
-            if run.at == 0:
-                run.begin()
-            if run.at >= config.steps or run.diverged_at is not None:
-                return run.model, run.result()
-            run.warm() if run.at < 0 else run.step()
+    run = Run.from_config(config, device, resume)
+    total = config.pretrain_steps + config.steps
+    with tqdm(total=total, initial=run.batches_drawn, unit="step", disable=not progress, leave=False) as bar:
+        while run.step < 0:
+            run.pretrain_step()
+            run.save_if_due()
             bar.update()
-            if resume and time.monotonic() - saved > SAVE:
-                run.save(resume)
-                saved = time.monotonic()
+        if run.step == 0:
+            run.start_codes()
+        while run.step < config.steps and run.diverged_at is None:
+            run.train_step()
+            run.save_if_due()
+            bar.update()
+    return run.model, run.result()
 
 
 def train(config: Config, **options) -> dict:
-    """The result of :func:`fit` without the model: what a record holds.
+    """The result of :func:`fit`, which takes the same options, without the model: what a record holds.
 
     >>> result = train(Config(data="fashion-mnist-mini", codebook_size=16, steps=3))
     >>> list(result), result["final"]["step"]
     (['final', 'curve'], 3)
     """
     return fit(config, **options)[1]
+
+
+@dataclass
+class Run:
+    """A run on its way: its parts, and what has been noted of its steps.
+
+    Under torch.distributed each rank takes an equal share of every batch, and gradients, statistics and metrics are
+    those of the whole batch.
+    """
+
+    config: Config
+    device: str
+    data: images.Images
+    pixels: Tensor  #: the training images, on the device if they fit there
+    batches: Iterator[Tensor]  #: indices of training images, (batch,)
+    model: VQVAE
+    optimizer: torch.optim.Optimizer
+    gain_learner: ablations.GainLearner | None
+    resume: Path | None
+    step: int  #: steps taken; below 0 the model is a plain autoencoder
+    diverged_at: int | None = None
+    evaluations: list[dict] = field(default_factory=list)
+    trace: list[dict] = field(default_factory=list)
+    first_losses: list[float] = field(default_factory=list)
+    saved_at: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def from_config(cls, config: Config, device: str = "cpu", resume: Path | None = None) -> Run:
+        """Resolve the parts of a run, and go on from its resume point where there is one.
+
+        Raises ValueError if ranks cannot share the run, or if the resume point is another run's.
+        """
+        ranks = distributed.world()[1]
+        if config.batch % ranks:
+            raise ValueError(f"batch is {config.batch}: {ranks} ranks cannot share it equally")
+        if ranks > 1 and config.norm == "batch":
+            raise ValueError("norm 'batch' would keep other statistics on each rank: use 'group'")
+        data = images.load(config.data, config.seed)
+        pixels = data.train.to(device) if data.train.numel() <= DEVICE_BYTES else data.train
+        batches = images.batches(len(pixels), config.batch, generator(config.seed, "order"))
+        model = build_model(config, channels=pixels.shape[1]).to(device)
+        optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay)
+        gain_learner = None
+        if config.gain == "learned":
+            gain_learner = ablations.GainLearner(model.quantizer, derived_seed(config.seed, "noise"))
+        step = -config.pretrain_steps
+        run = cls(config, device, data, pixels, batches, model, optimizer, gain_learner, resume, step)
+        if resume is not None and resume.exists():
+            run.load(resume)
+        return run
+
+    @property
+    def batches_drawn(self) -> int:
+        return self.config.pretrain_steps + self.step
+
+    def next_batch(self) -> Tensor:
+        """This rank's share of the next batch: normalised images, (batch / ranks, C, H, W)."""
+        rank, ranks = distributed.world()
+        chosen = next(self.batches).chunk(ranks)[rank]
+        pixels = self.pixels[chosen.to(self.pixels.device)].to(self.device)
+        return self.data.normalise(pixels).contiguous(memory_format=torch.channels_last)
+
+    def reconstruction(self, x: Tensor, z_q: Tensor) -> Tensor:
+        """The reconstruction loss of normalised images (B, C, H, W) from z_q (B, h, w, dim)."""
+        squares = (self.model.decode(z_q) - x).square()
+        return RECONSTRUCTION[self.config.convention](squares)
+
+    def descend(self, loss: Tensor) -> None:
+        """One step of the optimiser, by the mean gradient of the ranks."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        distributed.average_gradients(p for group in self.optimizer.param_groups for p in group["params"])
+        self.optimizer.step()
+        self.step += 1
+
+    def pretrain_step(self) -> None:
+        """One step of the plain autoencoder: there are no codes yet."""
+        x = self.next_batch()
+        self.descend(self.reconstruction(x, self.model.encode(x)))
+
+    def start_codes(self) -> None:
+        """Start the codes if they wait for latents; the optimiser forgets the plain autoencoder."""
+        codebook = self.model.quantizer.codebook
+        if not codebook.ready:
+            codebook.start(self.first_latents())
+        self.optimizer.state.clear()
+
+    @torch.no_grad()
+    def first_latents(self) -> Tensor:
+        """This rank's share of ``init_latents`` latents, (N, dim), of training images drawn by the codebook's seed."""
+
+        def encode(chosen: Tensor) -> Tensor:
+            return self.model.encode(self.data.normalise(self.data.train[chosen]).to(self.device))
+
+        rank, ranks = distributed.world()
+        draw, wanted, image_count = generator(self.config.seed, "codebook"), self.config.init_latents, len(self.pixels)
+        tokens_per_image = math.prod(encode(torch.tensor([0])).shape[1:-1])
+        chosen = torch.randperm(image_count, generator=draw)[: math.ceil(wanted / tokens_per_image)]
+        own_images = chosen.tensor_split(ranks)[rank]
+        own_latents = torch.cat([encode(part) for part in own_images.split(500)]).flatten(0, -2)
+        latents = distributed.gather_rows(own_latents)
+        kept = torch.randperm(len(latents), generator=draw)[:wanted]
+        return latents[kept].tensor_split(ranks)[rank].to(self.device)
+
+    def train_step(self) -> None:
+        """One step, with what is noted of it; a loss or metric that is NaN or inf sets ``diverged_at``."""
+        config, step = self.config, self.step + 1
+        is_traced = step == 1 or step % max(1, config.steps // TRACE_POINTS) == 0
+        learns_gain = self.gain_learner is not None and self.gain_learner.is_due(step)
+        gamma_over_r = config.gamma_rule == "over_r"
+        x = self.next_batch()
+        z = self.model.encode(x)
+
+        def objective(z_q: Tensor) -> Tensor:
+            return self.reconstruction(x, z_q)
+
+        options = {"objective": objective} if METHODS[config.quantizer].second_pass else {}
+        quantized = self.model.quantizer(z, details=is_traced or learns_gain or gamma_over_r, **options)
+        reconstruction, quantizer_loss = objective(quantized.z_q), quantized.loss
+        if gamma_over_r:
+            quantizer_loss = ablations.loss_with_gamma_over_r(self.model.quantizer, quantized)
+        loss = reconstruction + quantizer_loss
+
+        if learns_gain:
+            (at_z_q,) = torch.autograd.grad(reconstruction, quantized.z_q, retain_graph=True)
+            self.gain_learner.observe(objective, quantized, at_z_q, step)
+        if step <= FIRST_LOSSES:
+            self.first_losses.append(distributed.mean_over_ranks(loss).item())
+        if is_traced:
+            means = {"loss": loss, "reconstruction": reconstruction}
+            row = {name: distributed.mean_over_ranks(value).item() for name, value in means.items()}
+            row |= metrics.trace_row(self.model, quantized, reconstruction, z)
+            self._note(self.trace, step, {name: float(f"{value:.6g}") for name, value in row.items()})
+            if self.diverged_at is not None:
+                return
+        self.descend(loss)
+        if step == config.steps or is_evaluation_step(step):
+            self._note(self.evaluations, step, self.evaluate("test"))
+
+    def _note(self, rows: list[dict], step: int, row: dict[str, float]) -> None:
+        if all(math.isfinite(value) for value in row.values()):
+            rows.append({"step": step, **row})
+        else:
+            self.diverged_at = step
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """The metrics on a split, named after it."""
+        values = metrics.evaluate(self.model, getattr(self.data, split), self.data)
+        return {f"{split}_{name}": value for name, value in values.items()}
+
+    def result(self) -> dict:
+        """What has been noted, as :func:`fit` returns it."""
+        final = {"diverged_at": self.diverged_at}
+        if self.diverged_at is None:
+            last = self.evaluations[-1] if self.evaluations else {"step": 0, **self.evaluate("test")}
+            final |= last | self.evaluate("validation")
+        first = [loss for loss in self.first_losses if math.isfinite(loss)]
+        return {"final": final, "curve": {"stops": self.evaluations, "trace": self.trace, "first": first}}
+
+    def save_if_due(self) -> None:
+        """Write the resume point, if there is to be one and a minute has passed; only the first rank does."""
+        if self.resume is None or time.monotonic() - self.saved_at <= SAVE_SECONDS:
+            return
+        self.saved_at = time.monotonic()
+        if distributed.world()[0] == 0:
+            state = {"id": self.config.id, "noted": {name: getattr(self, name) for name in NOTED}}
+            state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+            state["gain"] = self.gain_learner.state_dict() if self.gain_learner else {}
+            with files.replacing(self.resume) as temporary:
+                torch.save(state, temporary)
+
+    def load(self, path: Path) -> None:
+        """Go on from a resume point, or raise ValueError if it is another run's."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["id"] != self.config.id:
+            raise ValueError(f"{path} is the resume point of run {state['id']}, not of {self.config.id}: delete it")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.gain_learner:
+            self.gain_learner.load_state_dict(state["gain"])
+        for name, value in state["noted"].items():
+            setattr(self, name, value)
+        for _ in range(self.batches_drawn):  # they follow from the seed
+            next(self.batches)
+
+
+def build_model(config: Config, channels: int) -> VQVAE:
+    """The untrained model of a config, for images of so many channels.
+
+    Its weights depend on the seed and the architecture, never on the estimator.
+    """
+    method = METHODS[config.quantizer]
+    options = {name: getattr(config, name) for name in QUANTIZER_FIELDS}
+    options |= {"check": False, "generator": generator(config.seed, "codebook")}
+    if config.centre_offset:
+        about_origin = estimator(config.estimator, config.clip, config.mix)
+        shifted = ablations.ShiftedCentre(about_origin, config.centre_offset)
+        options |= {"estimator": shifted, "clip": None, "mix": None}
+    if config.gain == "learned":
+        options["gain"] = torch.ones(config.codebook_size)
+    for name in method.fixed:
+        options.pop(name, None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(config.seed, "weights"))
+        quantizer = method(config.dim, config.codebook_size, **options)
+        model = MODELS[config.model](channels, quantizer, norm=config.norm)
+    quantizer.seed = derived_seed(config.seed, "revival")
+    if config.latent_scale != 1:
+        ablations.scale_latent_space(model, config.latent_scale)
+    return model.to(memory_format=torch.channels_last)
+
+
+def is_evaluation_step(step: int) -> bool:
+    """Whether ``step`` is 500, 1000, 2000, 4000, ...: :data:`FIRST_EVALUATION` times a power of two."""
+    multiple, rest = divmod(step, FIRST_EVALUATION)
+    return rest == 0 and multiple.bit_count() == 1  # powers of two have one binary digit that is 1
+
+
+def find_device(name: str) -> torch.device:
+    """The torch device called ``name``, tried once; ValueError that lists those that are here if it is not."""
+    try:
+        torch.empty(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise ValueError(f"device {name!r} is not there: one of {', '.join(here)}") from None

@@ -8,7 +8,8 @@ swish are computed again on the way back, and without gradients the networks tak
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(32, channels), channels, eps=1e-6)
 
 
-class Swish(nn.Sequential):
+class NormSwish(nn.Sequential):
     """GroupNorm and swish. Only their input is kept for the backward pass, which computes the rest again."""
 
     def __init__(self, channels: int):
@@ -33,19 +34,19 @@ class Swish(nn.Sequential):
         return checkpoint(super().forward, x, use_reentrant=False, preserve_rng_state=False)
 
 
-class Residual(nn.Module):
-    """``skip(x) + f(x)``, f being twice GroupNorm, swish, 3 x 3 convolution; skip is 1 x 1 where the width changes.
+class ResidualBlock(nn.Module):
+    """``skip(x) + branch(x)``: skip is a 1 x 1 convolution where the width changes.
 
-    >>> Residual(8, 16)(torch.zeros(2, 8, 5, 5)).shape
+    >>> ResidualBlock(8, 16)(torch.zeros(2, 8, 5, 5)).shape
     torch.Size([2, 16, 5, 5])
     """
 
     def __init__(self, channels: int, out: int):
         super().__init__()
         self.branch = nn.Sequential(
-            Swish(channels),
+            NormSwish(channels),
             nn.Conv2d(channels, out, 3, padding=1),
-            Swish(out),
+            NormSwish(out),
             nn.Conv2d(out, out, 3, padding=1),
         )
         self.skip = nn.Identity() if out == channels else nn.Conv2d(channels, out, 1)
@@ -54,10 +55,10 @@ class Residual(nn.Module):
         return self.skip(x) + self.branch(x)
 
 
-class Attention(nn.Module):
+class AttentionBlock(nn.Module):
     """``x + attention(x)``: every position looks at every other one, with one head as wide as x.
 
-    >>> Attention(8)(torch.zeros(2, 8, 5, 5)).shape
+    >>> AttentionBlock(8)(torch.zeros(2, 8, 5, 5)).shape
     torch.Size([2, 8, 5, 5])
     """
 
@@ -71,71 +72,82 @@ class Attention(nn.Module):
         return x + self.out(F.scaled_dot_product_attention(q, k, v).mT.reshape(x.shape))
 
 
-class Network(nn.Sequential):
+class PerImage(nn.Sequential):
     """Layers of which none mixes images, so that a large batch without gradients may be cut."""
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() or len(x) <= AT_ONCE:
             return super().forward(x)
-        return torch.cat([super(Network, self).forward(part) for part in x.split(AT_ONCE)])
+        return torch.cat([super(PerImage, self).forward(part) for part in x.split(AT_ONCE)])
 
 
-def _level(channels: int, out: int, depth: int, attend: bool) -> list[nn.Module]:
+def _level(channels: int, out: int, depth: int, attend: bool = False) -> list[nn.Module]:
+    """``depth`` residual blocks at one resolution, each with attention after it if asked for."""
     layers: list[nn.Module] = []
-    for width in (channels, *(depth - 1) * (out,)):
-        layers += [Residual(width, out), *attend * (Attention(out),)]
+    for _ in range(depth):
+        layers.append(ResidualBlock(channels, out))
+        if attend:
+            layers.append(AttentionBlock(out))
+        channels = out
     return layers
 
 
 def _middle(channels: int) -> list[nn.Module]:
-    return [Residual(channels, channels), Attention(channels), Residual(channels, channels)]
+    return [ResidualBlock(channels, channels), AttentionBlock(channels), ResidualBlock(channels, channels)]
 
 
-def networks(multipliers: tuple[int, ...], attend: bool, latent: int | None = None) -> Callable:
-    """``(channels, dim, width, norm) -> (encoder, decoder)``, with a level for each multiplier.
+def networks(
+    channels: int, dim: int, width: int, norm: str, *, multipliers: tuple[int, ...], attend: bool, between: int | None
+) -> tuple[PerImage, PerImage]:
+    """Encoder and decoder with a level for each multiplier: (B, channels, H, W) to (B, dim, H/f, W/f) and back.
 
-    Level i has width x multipliers[i] channels and half the side of level i - 1, so that images (B, channels, H, W)
-    become latents (B, dim, H/f, W/f) with f = 2^(levels - 1); f must divide H and W. The encoder has two residual
-    blocks a level, the decoder three. attend: attention after each block of the coarsest level, besides the one that
-    both always have there. latent: two 1 x 1 convolutions map latent x width channels to dim and back; with None the
-    encoder's last and the decoder's first map, both 3 x 3, have dim channels themselves.
+    Level i has ``width * multipliers[i]`` channels and half the side of level i - 1, so f = 2^(levels - 1), which must
+    divide H and W. The encoder has two residual blocks a level, the decoder three.
 
-    The networks have their own GroupNorm: a norm other than "none" and "latent" raises ValueError.
+    Args:
+        channels: of an image.
+        dim: of a latent.
+        width: channels of a level, over its multiplier.
+        norm: "none" or "latent": the networks have their own GroupNorm.
+        multipliers: two or more.
+        attend: attention after each block of the coarsest level, besides the one that is always in the middle.
+        between: two 1 x 1 convolutions map ``between * width`` channels to dim and back. With None the encoder's last
+            and the decoder's first 3 x 3 convolution have dim channels themselves.
 
-    >>> encoder, decoder = networks((1, 2, 4), attend=False)(3, 8, 16, "none")
+    Raises:
+        ValueError: for another norm.
+
+    >>> encoder, decoder = networks(3, 8, 16, "none", multipliers=(1, 2, 4), attend=False, between=None)
     >>> z = encoder(torch.zeros(2, 3, 32, 48))
     >>> z.shape, decoder(z).shape
     (torch.Size([2, 8, 8, 12]), torch.Size([2, 3, 32, 48]))
     """
+    if norm not in ("none", "latent"):
+        raise ValueError(f"norm is {norm!r}: a residual network has its own GroupNorm and takes 'none' or 'latent'")
+    widths = [width * multiplier for multiplier in multipliers]
+    steps = list(pairwise(widths))  # (finer, coarser)
+    coarsest = widths[-1]
+    ends = dim if between is None else between * width
 
-    def build(channels: int, dim: int, width: int, norm: str) -> tuple[Network, Network]:
-        if norm not in ("none", "latent"):
-            raise ValueError(f"norm is {norm!r}: a residual network has its own GroupNorm and takes 'none' or 'latent'")
-        widths = [width * m for m in multipliers]
-        deepest, between = widths[-1], dim if latent is None else latent * width
+    down: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), *_level(width, widths[0], 2)]
+    for i, (finer, coarser) in enumerate(steps, start=1):
+        down += [nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(finer, finer, 3, stride=2)]
+        down += _level(finer, coarser, 2, attend=attend and i == len(steps))
+    down += [*_middle(coarsest), NormSwish(coarsest), nn.Conv2d(coarsest, ends, 3, padding=1)]
 
-        down: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
-        for i, (before, after) in enumerate(zip([width, *widths], widths)):
-            if i:
-                down += [nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(before, before, 3, stride=2)]
-            down += _level(before, after, 2, attend and i == len(widths) - 1)
-        down += [*_middle(deepest), Swish(deepest), nn.Conv2d(deepest, between, 3, padding=1)]
+    up: list[nn.Module] = [nn.Conv2d(ends, coarsest, 3, padding=1), *_middle(coarsest)]
+    up += _level(coarsest, coarsest, 3, attend=attend)
+    for finer, coarser in reversed(steps):
+        up += [nn.Upsample(scale_factor=2), nn.Conv2d(coarser, coarser, 3, padding=1), *_level(coarser, finer, 3)]
+    up += [NormSwish(widths[0]), nn.Conv2d(widths[0], channels, 3, padding=1)]
 
-        up: list[nn.Module] = [nn.Conv2d(between, deepest, 3, padding=1), *_middle(deepest)]
-        for i, (before, after) in enumerate(zip([deepest, *widths[::-1]], widths[::-1])):
-            if i:
-                up += [nn.Upsample(scale_factor=2), nn.Conv2d(before, before, 3, padding=1)]
-            up += _level(before, after, 3, attend and i == 0)
-        up += [Swish(width), nn.Conv2d(width, channels, 3, padding=1)]
-
-        if latent is not None:
-            down, up = [*down, nn.Conv2d(between, dim, 1)], [nn.Conv2d(dim, between, 1), *up]
-        return Network(*down), Network(*up)
-
-    return build
+    if between is not None:
+        down.append(nn.Conv2d(ends, dim, 1))
+        up.insert(0, nn.Conv2d(dim, ends, 1))
+    return PerImage(*down), PerImage(*up)
 
 
 #: Table 1 with d = 32 and K = 1024: 256 x 256 images become 16 x 16 latents; 71.7 million parameters at width 128
-f16 = networks((1, 1, 2, 2, 4), attend=True, latent=2)
+f16 = partial(networks, multipliers=(1, 1, 2, 2, 4), attend=True, between=2)
 #: Table 1 with d = 3 and K = 8192: 256 x 256 images become 64 x 64 latents; 55.3 million parameters at width 128
-f4 = networks((1, 2, 4), attend=False)
+f4 = partial(networks, multipliers=(1, 2, 4), attend=False, between=None)

@@ -1,4 +1,4 @@
-"""Controls change what they say, and nothing else."""
+"""Ablations change what they say, and nothing else."""
 
 import math
 
@@ -9,15 +9,15 @@ from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.quantizers.geometry import geometry
 from rotvq.training import ablations, images
 from rotvq.training.config import Config
-from rotvq.training.train import Training, build, fit
+from rotvq.training.train import Run, build_model, fit
 
 TINY = {"data": "fashion-mnist-mini", "codebook_size": 16, "dim": 8, "batch": 8, "init_latents": 256, "steps": 4}
 
 
 def first_call(**fields):
     """Details of the first batch, and the gradient of the reconstruction loss at z and at z_q."""
-    run = Training(Config(**TINY | fields), "cpu")
-    run.begin()
+    run = Run.from_config(Config(**TINY | fields))
+    run.start_codes()
     x = run.next_batch()
     z = run.model.encode(x)
     details = run.model.quantizer(z, details=True)
@@ -52,11 +52,12 @@ def test_gamma_over_r_has_the_gradient_ratio_of_a_mean_scale():
     """(STE, gamma / mean r) is (mean scale, gamma) divided by mean r: at the same z, q and g."""
     details, (at_z, g) = first_call(estimator="mean_scale", init="normal")
     torch.testing.assert_close(at_z, g * details.r.mean(), rtol=1e-4, atol=1e-9)
-    run = Training(Config(**TINY, estimator="ste", init="normal", gamma_rule="over_r"), "cpu")
-    run.begin()
+    run = Run.from_config(Config(**TINY, estimator="ste", init="normal", gamma_rule="over_r"))
+    run.start_codes()
     z = run.model.encode(run.next_batch())
     details = run.model.quantizer(z, details=True)
-    (weighed,) = torch.autograd.grad(ablations.weighted_loss(run.model.quantizer, details), z, retain_graph=True)
+    loss = ablations.loss_with_gamma_over_r(run.model.quantizer, details)
+    (weighed,) = torch.autograd.grad(loss, z, retain_graph=True)
     (plain,) = torch.autograd.grad(details.commitment_loss, z)
     torch.testing.assert_close(weighed, plain * 0.25 / details.r.mean())
 
@@ -73,7 +74,7 @@ def test_a_learned_gain_moves_from_one_and_stays_a_number():
     [
         ({"quantizer": "fsq", "gamma": 1.0}, "gamma is 1.0: quantizer 'fsq' has its own"),
         ({"quantizer": "simvq", "update": "ema"}, "update is 'ema': quantizer 'simvq' has its own"),
-        ({"quantizer": "simvq", "gain": "learned"}, "gain is a control of quantizer 'vq'"),
+        ({"quantizer": "simvq", "gain": "learned"}, "gain is an ablation of quantizer 'vq'"),
         ({"centre_offset": 1.0, "centre": "codebook"}, "centre_offset is 1.0: it needs centre 'origin'"),
         ({"centre_offset": 1.0, "warmup": 5}, "it needs centre 'origin', no warmup and no gain"),
         ({"latent_scale": 2.0, "norm": "latent"}, "norm 'latent' would undo it"),
@@ -111,7 +112,7 @@ def test_every_rival_trains(quantizer):
 
 def test_a_rival_keeps_the_weights_of_the_networks():
     channels = images.load(TINY["data"]).train.shape[1]
-    plain, other = (build(Config(**TINY, quantizer=name), channels) for name in ("vq", "exact"))
+    plain, other = (build_model(Config(**TINY, quantizer=name), channels) for name in ("vq", "exact"))
     assert torch.equal(plain.encoder[0].weight, other.encoder[0].weight)
     details, _ = first_call()
     r, _ = geometry(details.z.detach().flatten(0, -2), details.q.detach().flatten(0, -2))

@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from rotvq.runs.grids import expand
-from rotvq.training.config import FIELDS, Config, allowed, find_device
+from rotvq.training.checks import allowed_names
+from rotvq.training.config import FIELDS, Config
 from rotvq.training.seeds import PURPOSES, generator
+from rotvq.training.train import find_device
 
 IDS = {  # literal: a change here orphans every committed record
     "67d6291b301412df": {},
@@ -116,6 +118,7 @@ def test_dict_round_trip_and_unknown_names():
         ({"estimator": None}, "estimator is None: it must be a name"),
         ({"clip": 0.5}, "clip is 0.5: it must be a pair"),
         ({"clip": (1, 2, 3)}, "clip is .*: it must be a pair"),
+        ({"clip": (0.5, "2")}, "clip is '2': it must be a finite number"),
         ({"mix": "half"}, "mix is 'half': it must be a finite number or None"),
     ],
 )
@@ -157,7 +160,7 @@ def test_values_out_of_range_are_refused_by_name(values, words):
 
 
 def test_unknown_names_are_refused_with_the_allowed_ones():
-    for name, names in allowed().items():
+    for name, names in allowed_names().items():
         assert getattr(Config(), name) in names
         with pytest.raises(ValueError, match=f"unknown {name} 'nope': one of {', '.join(names)}"):
             Config(**{name: "nope"}).check()

@@ -283,7 +283,7 @@ def test_an_altered_photograph_and_a_missing_package_are_named(monkeypatch, fres
         images.load("photographs")
     monkeypatch.setattr(files.importlib.util, "find_spec", lambda package: None)
     with pytest.raises(images.DataError, match="install scikit-image"):
-        files.photograph(name)
+        files.read_photograph(name)
 
 
 # --- CIFAR-10 ------------------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def cifar(elsewhere, monkeypatch):
     file.write_bytes(buffer.getvalue())
     address, md5, _ = files.FILES[name]
     monkeypatch.setitem(files.FILES, name, (address, md5, hashlib.sha256(buffer.getvalue()).hexdigest()))
-    monkeypatch.setattr(images, "VALIDATION", 3)
+    monkeypatch.setattr(images, "HELD_OUT", 3)
     return file, rows
 
 
@@ -406,7 +406,7 @@ def test_an_image_folder_without_val_is_refused(folder):
 def test_a_large_image_folder_is_decoded_once_and_mapped(folder, fresh, monkeypatch):
     held = images.load(f"imagefolder:{folder}")
     images._load.cache_clear()
-    monkeypatch.setattr(images, "HELD", 10 * 3 * 256**2)
+    monkeypatch.setattr(images, "IN_MEMORY", 10 * 3 * 256**2)
     mapped = images.load(f"imagefolder:{folder}")
     assert mapped.sha256 == held.sha256 and mapped.mean == held.mean
     assert [p.name for p in folder.glob("*.u8")] == ["rotvq-train.u8"]  # the other two splits are small

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from rotvq.quantizers.base import Details
 from rotvq.quantizers.geometry import geometry
-from rotvq.quantizers.vector import Details, VectorQuantizer
+from rotvq.quantizers.vector import VectorQuantizer
 from rotvq.training import metrics
 from rotvq.training.images import Images
 
@@ -156,7 +157,7 @@ KNOWN = {
 @pytest.mark.parametrize("z, q, expected", KNOWN.values(), ids=KNOWN)
 def test_known_geometry(z, q, expected):
     z, q = torch.tensor(z), torch.tensor(q)
-    found = metrics.batch_statistics(details(z, q, torch.zeros(len(z), dtype=torch.int64)), K)
+    found = metrics.token_metrics(details(z, q, torch.zeros(len(z), dtype=torch.int64)), K)
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-6)
     assert all(math.isfinite(value) for value in found.values())
 
@@ -172,27 +173,27 @@ def test_known_geometry(z, q, expected):
 )
 def test_usage_and_perplexity_of_known_counts(indices, usage, perplexity):
     z = torch.ones(len(indices), D)
-    found = metrics.batch_statistics(details(z, z, torch.tensor(indices)), K)
+    found = metrics.token_metrics(details(z, z, torch.tensor(indices)), K)
     assert found["usage"] == usage and found["perplexity"] == pytest.approx(perplexity, rel=1e-12)
 
 
 def test_usage_counts_the_first_tokens_and_no_more(monkeypatch):
     monkeypatch.setattr(metrics, "USAGE_TOKENS", 10)
-    tokens = metrics.Tokens(K)
+    tokens = metrics.TokenSums(K)
     for code in (0, 1, 2):
         tokens.add(details(torch.ones(6, D), torch.ones(6, D), torch.full((6,), code)))
-    assert tokens.chosen.tolist()[:3] == [6, 4, 0] and tokens.summary()["usage_tokens"] == 10
+    assert tokens.code_counts.tolist()[:3] == [6, 4, 0] and tokens.metrics()["usage_tokens"] == 10
     assert tokens.count == 18  # the other means take all tokens
 
 
 def test_variance_does_not_cancel():
     """Latents of variance 1e-4 about 1e6, in float64: E z^2 - (E z)^2 would have an error of about 1e-4."""
     z = 1e6 + 0.01 * torch.randn(1_000, D, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    tokens = metrics.Tokens(K)
+    tokens = metrics.TokenSums(K)
     for part in z.split(300):
         tokens.add(details(part, part, torch.zeros(len(part), dtype=torch.int64)))
     # float64 spaces numbers near 1e6 by 1e-10, 1e-8 of the deviations.
-    assert tokens.summary()["z_variance"] == pytest.approx(z.numpy().var(0).sum(), rel=1e-7)
+    assert tokens.metrics()["z_variance"] == pytest.approx(z.numpy().var(0).sum(), rel=1e-7)
 
 
 def test_a_diverged_model_gives_nan_and_not_an_error(data):
@@ -213,10 +214,12 @@ def test_gradient_norms():
 def test_within_cells_is_the_variance_that_codes_do_not_explain():
     indices = torch.tensor([0, 0, 1, 1])
     one_a_cell = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
-    assert metrics.within_cells(one_a_cell, indices, 3) == pytest.approx(0, abs=1e-12)
+    assert metrics.within_cell_share(one_a_cell, indices, 3) == pytest.approx(0, abs=1e-12)
     opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
-    assert metrics.within_cells(opposite, indices, 3) == pytest.approx(1)
-    assert metrics.within_cells(torch.tensor([[3.0], [1.0], [0.0], [0.0]]), indices, 3) == pytest.approx(1 - 8 / 10)
+    assert metrics.within_cell_share(opposite, indices, 3) == pytest.approx(1)
+    assert metrics.within_cell_share(torch.tensor([[3.0], [1.0], [0.0], [0.0]]), indices, 3) == pytest.approx(
+        1 - 8 / 10
+    )
 
 
 class Linear(torch.nn.Module):
@@ -241,7 +244,7 @@ def test_trace_measures_the_gradients_and_leaves_the_step_alone(estimator):
         z = model.encoder(x)
         quantized = model.quantizer(z, details=True)
         reconstruction = (quantized.z_q - x).square().mean()
-        found = metrics.trace(model, quantized, reconstruction, z) if traced else None
+        found = metrics.trace_row(model, quantized, reconstruction, z) if traced else None
         return reconstruction + quantized.loss, found, quantized
 
     total, found, quantized = loss(traced=True)

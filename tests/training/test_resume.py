@@ -11,7 +11,7 @@ import torch
 
 from rotvq.training import train as training
 from rotvq.training.config import Config
-from rotvq.training.train import Training, fit
+from rotvq.training.train import Run, fit
 
 TINY = {"data": "fashion-mnist-mini", "codebook_size": 16, "dim": 8, "batch": 8, "init_latents": 256, "steps": 6}
 CASES = {
@@ -31,19 +31,19 @@ class Killed(Exception):
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(fields, after, tmp_path, monkeypatch):
     config, path = Config(**TINY | fields), tmp_path / "run.resume"
     model, result = fit(config)
-    monkeypatch.setattr(training, "SAVE", -1.0)  # after every step
-    taken, update = [], Training.update
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)  # after every step
+    taken, descend = [], Run.descend
 
     def until(self, loss):
         if len(taken) == after:
             raise Killed
-        taken.append(self.at)
-        update(self, loss)
+        taken.append(self.step)
+        descend(self, loss)
 
-    monkeypatch.setattr(Training, "update", until)
+    monkeypatch.setattr(Run, "descend", until)
     with pytest.raises(Killed):
         fit(config, resume=path)
-    monkeypatch.setattr(Training, "update", update)
+    monkeypatch.setattr(Run, "descend", descend)
     again, resumed = fit(config, resume=path)
     assert resumed == result
     for (name, a), b in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
@@ -53,20 +53,22 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(fields, after, tmp_p
 
 
 DIES = """
-import os, rotvq.train as t, rotvq.__main__ as m
-t.SAVE, die_at, step = {save}, {die_at}, t.Training.step
+import os, rotvq.training.train as t, rotvq.__main__ as m
+t.SAVE_SECONDS, die_at, train_step = {save}, {die_at}, t.Run.train_step
 def until(self):
-    if self.at == die_at:
+    if self.step == die_at:
         os.kill(os.getpid(), 9)
-    step(self)
-t.Training.step = until
+    train_step(self)
+t.Run.train_step = until
 m.main({arguments!r})
 """
 
 
 def run_ranks(*arguments, die_at=-1):
     """Two ranks under torchrun; each is killed before the step after ``die_at``."""
-    code = DIES.format(save=0.05 if die_at > 0 else training.SAVE, die_at=die_at, arguments=["train", *arguments])
+    code = DIES.format(
+        save=0.05 if die_at > 0 else training.SAVE_SECONDS, die_at=die_at, arguments=["train", *arguments]
+    )
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python"]
     return subprocess.run(
         [sys.executable, *torchrun, sys.executable, "-c", code],
@@ -85,9 +87,8 @@ def test_a_killed_command_goes_on(tmp_path):
     """SIGKILL at some moment after the first resume point; the record that follows is that of an undisturbed run."""
     fields = TINY | {"steps": 600, "batch": 32}
     arguments = ["train", *flags(**fields), "--records", str(tmp_path)]
-    code = (
-        f"from rotvq import __main__; from rotvq.training import train; train.SAVE = 0.05; __main__.main({arguments!r})"
-    )
+    imports = "from rotvq import __main__; from rotvq.training import train"
+    code = f"{imports}; train.SAVE_SECONDS = 0.05; __main__.main({arguments!r})"
     command = [sys.executable, "-c", code]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     end = time.monotonic() + 120
@@ -135,9 +136,9 @@ def test_two_killed_processes_go_on_together(tmp_path):
 
 
 def test_what_ranks_cannot_share_is_refused(monkeypatch):
-    monkeypatch.setattr(training.ranks, "world", lambda: (0, 3))
+    monkeypatch.setattr(training.distributed, "world", lambda: (0, 3))
     with pytest.raises(ValueError, match="batch is 8: 3 ranks cannot share it equally"):
-        Training(Config(**TINY), "cpu")
-    monkeypatch.setattr(training.ranks, "world", lambda: (0, 2))
+        Run.from_config(Config(**TINY))
+    monkeypatch.setattr(training.distributed, "world", lambda: (0, 2))
     with pytest.raises(ValueError, match="norm 'batch'"):
-        Training(Config(**TINY, norm="batch"), "cpu")
+        Run.from_config(Config(**TINY, norm="batch"))

@@ -7,8 +7,10 @@ import torch
 
 from rotvq.training import images
 from rotvq.training.config import Config
+from rotvq.training.images import batches
+from rotvq.training.optimizers import make_optimizer
 from rotvq.training.seeds import generator
-from rotvq.training.train import batches, build, fit, optimizer, train
+from rotvq.training.train import build_model, fit, is_evaluation_step, train
 
 TINY = {"data": "fashion-mnist-mini", "codebook_size": 16, "dim": 8, "batch": 8, "init_latents": 256, "steps": 4}
 
@@ -50,7 +52,7 @@ def test_arms_share_weights_batches_and_codes(monkeypatch):
     assert len(seen["plain"]) == TINY["steps"]
     assert all(torch.equal(a, b) for a, b in zip(seen["plain"], seen["greedy"], strict=True))
 
-    one, other = (build(Config(**TINY, estimator=name), 1) for name in ("ste", "rotation"))
+    one, other = (build_model(Config(**TINY, estimator=name), 1) for name in ("ste", "rotation"))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
@@ -75,7 +77,7 @@ def test_the_loss_conventions_are_one_run_after_rescaling(convention, gamma, bet
     common = {**TINY, "optimizer": "sgd", "estimator": "rotation", "init": "normal"}
     mean, _ = fit(Config(**common, lr=0.2, gamma=0.5, beta=0.7))
     other, _ = fit(Config(**common, lr=0.2 * lr, gamma=0.5 * gamma, beta=0.7 * beta, convention=convention))
-    start = build(Config(**common), 1)
+    start = build_model(Config(**common), 1)
     for (name, a), b, c in zip(mean.named_parameters(), other.parameters(), start.parameters(), strict=True):
         moved = (a - c).abs().max()
         assert moved > 0, name
@@ -91,8 +93,8 @@ def test_a_diverged_run_says_where():
 
 def test_codes_do_not_decay():
     config = Config(**TINY, weight_decay=0.1, optimizer="adamw")
-    model = build(config, 1)
-    groups = optimizer(config, model).param_groups
+    model = build_model(config, 1)
+    groups = make_optimizer(config.optimizer, model, config.lr, config.weight_decay).param_groups
     decayed = {id(p) for g in groups if g["weight_decay"] for p in g["params"]}
     assert id(model.quantizer.codebook.weight) not in decayed
     assert sum(len(g["params"]) for g in groups) == sum(p.requires_grad for p in model.parameters())
@@ -103,6 +105,10 @@ def test_a_plain_autoencoder_first():
     early, late = (fit(Config(**{**TINY, "steps": 0}, pretrain_steps=n))[0] for n in (0, 3))
     assert torch.equal(early.quantizer.codebook.weight, late.quantizer.codebook.weight)
     assert not torch.equal(early.encoder[0].weight, late.encoder[0].weight)
+
+
+def test_evaluations_are_at_doublings_of_500_steps():
+    assert [step for step in range(10_000) if is_evaluation_step(step)] == [500, 1000, 2000, 4000, 8000]
 
 
 def test_a_bad_config_is_refused_before_any_work(monkeypatch):

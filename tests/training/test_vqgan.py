@@ -9,8 +9,7 @@ from rotvq import VectorQuantizer
 from rotvq.training import vqgan
 from rotvq.training.config import Config
 from rotvq.training.models import MODELS
-from rotvq.training.start import build
-from rotvq.training.train import train
+from rotvq.training.train import build_model, train
 
 #: Parameters of (encoder, decoder), counted by running the authors' own classes: Encoder and Decoder of
 #: CompVis/taming-transformers at 3ba01b2 (taming/modules/diffusionmodules/model.py), with the arguments that
@@ -47,7 +46,7 @@ def test_the_codes_stand_between_two_linear_maps(name):
 
 
 def test_attention_is_softmax_of_scaled_products():
-    attention = vqgan.Attention(8).double()
+    attention = vqgan.AttentionBlock(8).double()
     x = torch.randn(2, 8, 3, 5, dtype=torch.float64)
     q, k, v = attention.qkv(x).flatten(2).chunk(3, dim=1)
     weights = (torch.einsum("bci,bcj->bij", q, k) / 8**0.5).softmax(-1)
@@ -98,5 +97,5 @@ def test_a_narrow_one_learns(monkeypatch):
     monkeypatch.setitem(MODELS, "residual_f4", narrow)
     config = Config(data="fashion-mnist-mini", model="residual_f4", dim=4, codebook_size=16, batch=8, steps=20)
     first = train(config)["curve"]["first"]
-    assert parameters(build(config, 1)) < 300_000
+    assert parameters(build_model(config, 1)) < 300_000
     assert first[-1] < 0.7 * first[0]

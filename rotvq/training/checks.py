@@ -1,0 +1,105 @@
+"""What the fields of a Config may hold: their types, names and ranges, and which values go together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from rotvq.quantizers import base, codebook, estimators, registry, updates, vector
+from rotvq.training import ablations, images, models, optimizers
+
+_POSITIVE = ("positive", lambda value: value > 0)
+_COUNT = ("at least 1", lambda value: value >= 1)
+_NATURAL = ("at least 0", lambda value: value >= 0)
+RANGES = {
+    **dict.fromkeys(("dim", "codebook_size", "init_latents", "batch"), _COUNT),
+    **dict.fromkeys(("warmup", "pretrain_steps", "steps", "seed"), _NATURAL),
+    **dict.fromkeys(("initial_count", "beta", "gamma", "lr", "weight_decay", "centre_offset"), _NATURAL),
+    **dict.fromkeys(("init_scale", "latent_scale"), _POSITIVE),
+    "decay": ("in [0, 1)", lambda value: 0 <= value < 1),
+}
+TYPES = {  # annotation of a field -> what it asks for
+    "str": "a name",
+    "int": "a whole number",
+    "float": "a finite number",
+    "tuple[float, float]": "a pair (lo, hi) of finite numbers",
+}
+
+
+def allowed_names() -> dict[str, tuple[str, ...]]:
+    """Field -> the names that it may hold; of ``data``, which may also be a folder, see :func:`.images.check`."""
+    return {
+        "model": tuple(models.MODELS),
+        "norm": tuple(models.NORMS),
+        "lookup": tuple(vector.METRICS),
+        "estimator": tuple(estimators.ESTIMATORS),
+        "centre": tuple(vector.CENTRES),
+        "init": tuple(codebook.INITS),
+        "update": tuple(updates.UPDATES),
+        "revival": tuple(updates.REVIVALS),
+        "convention": tuple(base.CONVENTIONS),
+        "optimizer": tuple(optimizers.OPTIMIZERS),
+        "quantizer": tuple(registry.METHODS),
+        "gamma_rule": ablations.GAMMA_RULES,
+        "gain": ablations.GAINS,
+    }
+
+
+def check(values: Mapping[str, Any], changed: Collection[str]) -> None:
+    """Raise ValueError that names the first bad value of a Config and says what is allowed.
+
+    values: every field by name. changed: the fields that differ from their defaults.
+    """
+    images.check(values["data"])
+    for name, names in allowed_names().items():
+        base.one_of(name, values[name], names)
+    for name, (rule, holds) in RANGES.items():
+        if not holds(values[name]):
+            raise ValueError(f"{name} is {values[name]}: it must be {rule}")
+    estimators.estimator(values["estimator"], values["clip"], values["mix"])
+    _check_method(values, changed)
+    offset, scale, init, latents = (values[name] for name in ("centre_offset", "latent_scale", "init", "init_latents"))
+    if offset and (values["centre"], values["warmup"], values["gain"]) != ("origin", 0, "none"):
+        raise ValueError(f"centre_offset is {offset}: it needs centre 'origin', no warmup and no gain")
+    if scale != 1 and values["norm"] == "latent":
+        raise ValueError(f"latent_scale is {scale}: norm 'latent' would undo it")
+    if init in codebook.FROM_LATENTS and latents < values["codebook_size"]:
+        raise ValueError(f"init_latents is {latents}: {init!r} needs at least codebook_size")
+
+
+def _check_method(values: Mapping[str, Any], changed: Collection[str]) -> None:
+    quantizer = values["quantizer"]
+    for name in registry.METHODS[quantizer].fixed:
+        if name in changed:
+            raise ValueError(f"{name} is {values[name]!r}: quantizer {quantizer!r} has its own")
+    for name in ablations.VQ_ONLY:
+        if name in changed and quantizer != "vq":
+            raise ValueError(f"{name} is an ablation of quantizer 'vq', not of {quantizer!r}")
+
+
+def read(name: str, annotation: str, value: Any) -> Any:
+    """``value`` as a plain str, int, float or pair of floats, or ValueError if that changed it.
+
+    annotation: of the field called ``name``, a key of :data:`TYPES`, alone or with "| None".
+    """
+    kind, _, optional = annotation.partition(" | ")
+    if optional and value is None:
+        return None
+    if kind == "str" and isinstance(value, str):
+        return str(value)
+    if kind == "int" and _is_number(value) and value == int(value):
+        return int(value)
+    if kind == "float" and _is_number(value):
+        return float(str(value)) + 0.0  # by its digits: float32(0.1) means 0.1; -0.0 becomes 0.0
+    if kind == "tuple[float, float]" and isinstance(value, list | tuple | np.ndarray) and len(value) == 2:
+        return read(name, "float", value[0]), read(name, "float", value[1])
+    or_none = " or None" if optional else ""
+    raise ValueError(f"{name} is {value!r}: it must be {TYPES[kind]}{or_none}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
