@@ -23,12 +23,12 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq.page import parameters
-from rotvq.runs.grids import PROFILES
+from rotvq.page import Page
 
-parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None))
+page = Page("12_gamma", globals())
 
 # %% tags=["hide-input"]
+import itertools
 import math
 
 import matplotlib.pyplot as plt
@@ -36,13 +36,11 @@ import pandas as pd
 from matplotlib.ticker import NullLocator
 
 from rotvq.analysis.stats import ratio
-from rotvq.analysis.study import Runs, Study
-from rotvq.analysis.wording import close, expects, nearer, outcome, ratio_with_n, separated, title
-from rotvq.page import page, plots
-from rotvq.page.figures import Figure, arms, glue, style
+from rotvq.analysis.study import Study
+from rotvq.analysis.wording import higher, includes_one, judge, lower, nearer, outcome, ratio_with_n, separated, within
+from rotvq.page import plots
+from rotvq.page.figures import arms
 from rotvq.runs.grids import CONFIRM, MAIN, PAIR, Block
-
-plt.rcParams.update(style())
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -82,30 +80,17 @@ plt.rcParams.update(style())
 
 # %%
 tenth = Block(PAIR, MAIN, CONFIRM)  # chapter 10's confirmation, at γ = 0.25
-runs = page.load_or_train(
-    "12_gamma", profile, records=records, engine=engine, device=device, steps=steps, seeds=seeds, also=[tenth]
-)
-page.glue_cost(runs)
+runs = page.load(also=[tenth])
 GRIDS = {  # what is varied: its field, the values, what is set beside it
     "γ": ("gamma", (0.002, 0.01, 0.05, 0.25, 1.0, 5.0, 25.0, 125.0), {}),
     "rate": ("lr", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), {}),
     "SGD rate": ("lr", (0.1, 0.3, 1.0), {"optimizer": "sgd"}),
 }
 COMMON = {"γ": "γ = 0.25", "rate": "rate = 0.001"}  # the values of chapter 10
-
-
-def explored(block: Block) -> Study:
-    """A sweep, on the seeds at which the whole of it was planned."""
-    planned = [{config.seed for config in found} for found in Study(runs, block).planned.values() if found]
-    kept = [config for config in runs.planned if config.seed in set.intersection(*planned)]
-    return Study(Runs(kept, runs.records, runs.published, runs.expand), block)
-
-
-sweeps = {
-    (name, start): explored(Block(PAIR, {f"{name} = {x:g}": {field: x} for x in values}, base=fields | beside))
-    for name, (field, values, beside) in GRIDS.items()
-    for start, fields in MAIN.items()
-}
+sweeps = {}
+for (name, (field, values, beside)), (start, fields) in itertools.product(GRIDS.items(), MAIN.items()):
+    sweep = Block(PAIR, {f"{name} = {x:g}": {field: x} for x in values}, base=fields | beside)
+    sweeps[name, start] = page.study(sweep).on_common_seeds()
 pd.concat({place: study.plan().loc["cell"] for place, study in sweeps.items()})
 
 # %% [markdown]
@@ -118,42 +103,32 @@ pd.concat({place: study.plan().loc["cell"] for place, study in sweeps.items()})
 # Test MSE, rotation / STE, on the seeds that explore: at the common value of {doc}`10_ste_vs_rotation`, and with each
 # arm at its own value, chosen on the 5,000 validation images.
 
+# %%
+taken = {place: study.choice("validation_mse") for place, study in sweeps.items()}
+own = {place: study.at_own("rotation", against="STE") for place, study in sweeps.items()}
+
 # %% tags=["hide-input"]
-taken, own, common, rows = {}, {}, {}, {}
-for (name, start), study in sweeps.items():
-    whole = [
-        cell
-        for cell in study.cells
-        if all(study.planned.get((arm, cell)) == study.members.get((arm, cell), []) != [] for arm in PAIR)
-    ]
-    common[name, start] = study.pair("rotation", COMMON[name], against="STE") if name in COMMON else None
-    rows[name, start] = {"at the common value": ratio_with_n(common[name, start])}
-    valid = {arm: {cell: study.values(arm, cell, "validation_mse") for cell in whole} for arm in PAIR}
-    means = {arm: {cell: v.mean() for cell, v in found.items() if v.notna().all()} for arm, found in valid.items()}
-    if len(whole) < 3 or not all(means.values()):
-        rows[name, start]["values run"] = f"{len(whole)} of {len(study.cells)}: no choice"
-        continue
-    best = taken[name, start] = {arm: min(found, key=found.get) for arm, found in means.items()}
-    own[name, start] = study.pair("rotation", best["rotation"], against=("STE", best["STE"]))
-    ends = [arm for arm in PAIR if best[arm] in (whole[0], whole[-1])]
-    rows[name, start] |= {
-        "each at its own": ratio_with_n(own[name, start]),
-        **{f"{arm}: value, test MSE": f"{best[arm]}: {study.mean(arm, best[arm], 'test_mse'):.5f}" for arm in PAIR},
-        "at an end": " and ".join(ends) or "neither",
-        "values run": f"{len(whole)} of {len(study.cells)}",
-    }
-glue(
-    "ends",
-    "; ".join(
-        f"{name}, {start}: {row['at an end']}"
-        for (name, start), row in rows.items()
-        if row.get("at an end", "neither") != "neither"
-    )
-    or "nowhere",
-)
-page.glue_all("own", {place: own.get(place) for place in sweeps})
-page.glue_all("common", common)
-page.glue_all("takes", {(arm, *place): taken.get(place, {}).get(arm) for place in sweeps for arm in PAIR})
+common = {
+    (name, start): study.pair("rotation", COMMON[name], against="STE") if name in COMMON else None
+    for (name, start), study in sweeps.items()
+}
+rows, ends = {}, {}
+for place, study in sweeps.items():
+    best, whole = taken[place], study.whole()
+    rows[place] = {"at the common value": ratio_with_n(common[place])}
+    if own[place]:
+        ends[place] = [arm for arm in PAIR if best[arm] in (whole[0], whole[-1])]
+        rows[place] |= {
+            "each at its own": ratio_with_n(own[place]),
+            **{f"{arm}: value, test MSE": f"{best[arm]}: {study.mean(arm, best[arm], 'test_mse'):.5f}" for arm in PAIR},
+            "at an end": " and ".join(ends[place]) or "neither",
+        }
+    rows[place]["values run"] = f"{len(whole)} of {len(study.cells)}" + ": no choice" * (not own[place])
+said = [f"{name}, {start}: {' and '.join(found)}" for (name, start), found in ends.items() if found]
+page.say("ends", "; ".join(said) or "nowhere")
+page.say("own", own)
+page.say("common", common)
+page.say("takes", {(arm, *place): taken[place].get(arm) for place in sweeps for arm in PAIR})
 pd.DataFrame.from_dict(rows, "index").fillna("")
 
 # %% [markdown]
@@ -166,25 +141,26 @@ pd.DataFrame.from_dict(rows, "index").fillna("")
 # Each arm at the $\gamma$ of the table above, on fresh seeds: the two primary comparisons, rotation / STE, with Holm's
 # correction over both. In short: {glue:text}`verdicts`.
 
-# %% tags=["hide-input"]
-at_own = [
-    Block({arm: PAIR[arm] | sweeps["γ", start].cells[best[arm]]}, {start: {}})
-    for start in MAIN
-    if (best := taken.get(("γ", start)))
-    for arm in PAIR
-]
-final = Study(runs, *at_own)
+# %%
 expected = {("rotation", "uniform 1/K"): "lower", ("rotation", "k-means"): "higher"}
-confirmed = {start: final.pair("rotation", start, against="STE", fresh=True) for start in MAIN}
+at_own = [
+    Block({arm: PAIR[arm] | sweeps["γ", start].cells[cell] for arm, cell in taken["γ", start].items()}, {start: {}})
+    for start in MAIN
+    if taken["γ", start]
+]
+final = page.study(*at_own)
 verdicts = final.verdicts(expected, against="STE")
-before = {start: Study(runs, tenth).pair("rotation", start, against="STE", fresh=True) for start in MAIN}
-best_of_each = final.pair("rotation", "uniform 1/K", against=("STE", "k-means"), fresh=True)
-page.glue_all("confirmed", confirmed)
-page.glue_all("before", before)
-glue("verdicts", "; ".join(f"{start}: {word}" for (_, start), word in zip(expected, verdicts.verdict)))
-page.glue_all("best", {"of-each": best_of_each})
-glue("fig-confirm", plots.dots(final, against="STE"))
 verdicts
+
+# %% tags=["hide-input"]
+confirmed = {start: final.pair("rotation", start, against="STE", fresh=True) for start in MAIN}
+before = {start: page.study(tenth).pair("rotation", start, against="STE", fresh=True) for start in MAIN}
+best_of_each = final.pair("rotation", "uniform 1/K", against=("STE", "k-means"), fresh=True)
+page.say("confirmed", confirmed)
+page.say("before", before)
+page.say("verdicts", "; ".join(f"{start}: {word}" for (_, start), word in zip(expected, verdicts.verdict)))
+page.say("best-of-each", best_of_each)
+page.show("fig-confirm", plots.dots(final, against="STE"))
 
 # %% [markdown]
 # ```{glue:figure} fig-confirm
@@ -203,66 +179,35 @@ verdicts
 # from uniform codes, STE from k-means codes. Each from there and at its own $\gamma$, on the fresh seeds, the rotation
 # changes test MSE against STE by {glue:text}`best-of-each`.
 
+
 # %% tags=["hide-input"]
-if runs.published:
+@page.holds
+def the_confirmation():
     planned = {key: {config.seed for config in found} for key, found in final.planned.items()}
-    assert len(planned) == 4 and all(found.issuperset(CONFIRM) for found in planned.values())  # at the γ chosen here
-    assert [taken["γ", start][arm] for start in MAIN for arm in PAIR] == ["γ = 5", "γ = 0.05", "γ = 5", "γ = 0.002"]
-    assert verdicts.verdict.tolist() == ["as expected"] * 2
-    assert nearer((confirmed["uniform 1/K"], before["uniform 1/K"]))
-    assert separated(before["k-means"]) == separated(confirmed["k-means"]) == "higher"
-    assert close(best_of_each, 0.1) == "yes" and separated(best_of_each) == "not separated"
-    suits = {arm: start for arm, (_, start) in reversed(final.best("validation_mse").items())}
-    assert suits == {"STE": "k-means", "rotation": "uniform 1/K"}
+    whole = len(planned) == 4 and all(found.issuperset(CONFIRM) for found in planned.values())
+    yield "The confirmation is at the γ that is chosen here.", whole
+    values = [taken["γ", start][arm] for start in MAIN for arm in PAIR]
+    yield "The γ chosen are 5 and 0.05, 5 and 0.002.", values == ["γ = 5", "γ = 0.05", "γ = 5", "γ = 0.002"]
+    yield "Both came out as expected.", verdicts.verdict.tolist() == ["as expected"] * 2
+    narrows = nearer((confirmed["uniform 1/K"], before["uniform 1/K"]))
+    yield "From uniform codes retuning narrows the gap and does not close it.", narrows
+    yield "From k-means codes the sign stays.", higher(before["k-means"]) and higher(confirmed["k-means"])
+    close = within(0.1)(best_of_each) and includes_one(best_of_each)
+    yield "Across the starts the two are close.", close
+    suits = {arm: start for arm, (_, start) in final.best("validation_mse").items()}
+    better = suits == {"STE": "k-means", "rotation": "uniform 1/K"}
+    yield "The rotation does better from uniform, STE from k-means.", better
 
 
-# %% tags=["hide-input"]
-def sweep(name: str, metric: str = "test_mse") -> Figure:
-    """A metric against what is varied, a panel a start; a ring where validation chose."""
-    figs, (_, values, _) = [], GRIDS[name]
-    for start in MAIN:
-        study, (fig, ax) = sweeps[name, start], plt.subplots(figsize=plots.PANEL)
-        for arm, drawn in arms(PAIR).items():
-            found = pd.DataFrame({x: study.values(arm, f"{name} = {x:g}", metric) for x in values}).dropna(how="all")
-            plots.seeds(ax, values, found if len(found) else [[math.nan] * len(values)], drawn)
-            if len(found):
-                ax.set_yscale("log")
-                plots.log_ticks(ax.yaxis)
-            if best := taken.get((name, start)):
-                mean = study.mean(arm, best[arm], metric)
-                ax.plot(float(best[arm].split(" = ")[1]), mean, "o", ms=11, mfc="none", color=drawn.color)
-        ax.set(xscale="log", xlabel=name, title=f"{start}: {title(metric)}" + ", not run" * (ax.get_yscale() != "log"))
-        ax.set_xticks(values, [f"{x:g}" for x in values], size=7.5 if len(values) > 3 else None)
-        ax.xaxis.set_minor_locator(NullLocator())
-        figs.append(fig)
-    figs[0].axes[0].legend()
-    return Figure(figs, f"{title(metric)} against {name} from {' and from '.join(MAIN)}, for STE and the rotation.")
+# %% [markdown]
+# ## The commitment weight
+#
+# The ratio of test MSE, rotation / STE, at the same $\gamma$:
 
 
-def stops(name: str) -> Figure:
-    """Maps of test MSE, rotation / STE at the same value, a row each, at every stop; a panel a start."""
-    figs, said = [], []
-    for start in MAIN:
-        study = sweeps[name, start]
-        pairs = {
-            cell: {f"{step:,}": study.pair("rotation", cell, against="STE", at=step) for step in study.steps}
-            for cell in study.cells
-        }
-        fig, ax = plt.subplots(figsize=(plots.PANEL[0] + 1, 0.8 + 0.34 * len(pairs)))
-        plots.heatmap(ax, pairs)
-        ax.set(xlabel="step", title=start)
-        figs.append(fig)
-        said += [
-            f"{start}, {cell}, step {step}: {pair.mean:.2f}"
-            for cell, row in pairs.items()
-            for step, pair in row.items()
-            if pair
-        ]
-    return Figure(figs, f"Test MSE, rotation / STE at equal {name}. " + "; ".join(said) + ".")
-
-
-def at_end(name: str, metric: str = "test_mse") -> dict:
-    """rotation / STE at the same value, at the last stop, by start and value."""
+# %%
+def at_equal(name: str, metric: str = "test_mse") -> dict:
+    """The ratio at the last stop, by start and value."""
     return {
         (start, x): sweeps[name, start].pair("rotation", f"{name} = {x:g}", metric, against="STE")
         for start in MAIN
@@ -270,16 +215,43 @@ def at_end(name: str, metric: str = "test_mse") -> dict:
     }
 
 
-by_gamma = at_end("γ")
-page.glue_all("at", {(start, f"{x:g}"): pair for (start, x), pair in by_gamma.items()})
+by_gamma = at_equal("γ")
+page.say("at", by_gamma)
+
+
+# %% tags=["hide-input"]
+def drawn_against(name: str) -> list[plt.Figure]:
+    """Test MSE against what is varied, a panel a start; a ring where validation chose."""
+    figs, (_, values, _) = [], GRIDS[name]
+    for start in MAIN:
+        study, (fig, ax) = sweeps[name, start], plt.subplots(figsize=plots.PANEL)
+        for arm, drawn in arms(PAIR).items():
+            found = pd.DataFrame({x: study.values(arm, f"{name} = {x:g}", "test_mse") for x in values}).dropna(
+                how="all"
+            )
+            plots.seeds(ax, values, found if len(found) else [[math.nan] * len(values)], drawn)
+            if len(found):
+                ax.set_yscale("log")
+                plots.log_ticks(ax.yaxis)
+            if best := taken[name, start].get(arm):
+                mse = study.mean(arm, best, "test_mse")
+                ax.plot(float(best.split(" = ")[1]), mse, "o", ms=11, mfc="none", color=drawn.color)
+        ax.set(xscale="log", xlabel=name, title=f"{start}: test MSE" + ", not run" * (ax.get_yscale() != "log"))
+        ax.set_xticks(values, [f"{x:g}" for x in values], size=7.5 if len(values) > 3 else None)
+        ax.xaxis.set_minor_locator(NullLocator())
+        figs.append(fig)
+    figs[0].axes[0].legend()
+    return figs
+
+
+ALT = "test MSE against {} from uniform 1/K and from k-means, for STE and the rotation."
+by_start = {start: sweeps["γ", start] for start in MAIN}
+page.show("fig-gamma", drawn_against("γ"), ALT.format("γ"))
+page.show("fig-gamma-stops", plots.effect_map(by_start, against="STE", rows="cell", columns="step"))
 flat = [sweeps["γ", "uniform 1/K"].mean("rotation", f"γ = {x:g}", "test_mse") for x in (0.01, 0.05, 0.25, 1.0, 5.0)]
-glue("flat", 100 * (max(flat) / min(flat) - 1))
-glue("fig-gamma", sweep("γ"))
-glue("fig-gamma-stops", stops("γ"))
+page.say("flat", 100 * (max(flat) / min(flat) - 1))
 
 # %% [markdown]
-# ## The commitment weight
-#
 # ```{glue:figure} fig-gamma
 # :name: fig-gamma-sweep
 #
@@ -311,25 +283,35 @@ glue("fig-gamma-stops", stops("γ"))
 inside = ["test_z_squared", "test_quantisation_error", "test_relative_error", "test_perplexity"]
 pd.concat({start: sweeps["γ", start].ratios(inside, against="STE") for start in MAIN})
 
+
 # %% tags=["hide-input"]
-if runs.published and all(by_gamma.values()):
-    word = {key: separated(pair) for key, pair in by_gamma.items()}
-    assert all(word["uniform 1/K", x] == "lower" for x in GRIDS["γ"][1])
-    assert [x for x in GRIDS["γ"][1] if word["k-means", x] == "lower"] == [0.002, 0.01, 0.05]
-    assert [x for x in GRIDS["γ"][1] if word["k-means", x] == "higher"] == [0.25, 1.0, 5.0, 25.0, 125.0]
+@page.holds
+def the_commitment_weight():
+    values = GRIDS["γ"][1]
+    yield "From uniform codes the rotation is lower at every γ.", all(lower(by_gamma["uniform 1/K", x]) for x in values)
+    won, lost = ([x for x in values if holds(by_gamma["k-means", x])] for holds in (lower, higher))
+    yield "From k-means codes it is lower at 0.002, 0.01 and 0.05, and higher from 0.25 on.", won + lost == list(values)
+    yield "One γ for both decides who wins.", len(won) == 3
     course = {
-        key: [sweeps["γ", key[1]].mean(key[0], f"γ = {x:g}", "test_mse") for x in GRIDS["γ"][1]]
-        for key in final.members
+        (arm, start): [sweeps["γ", start].mean(arm, f"γ = {x:g}", "test_mse") for x in values]
+        for arm in PAIR
+        for start in MAIN
     }
-    for start in MAIN:  # STE: down to 5, then up
+    for start in MAIN:
         down, up = course["STE", start][:6], course["STE", start][5:]
-        assert down == sorted(down, reverse=True) and up == sorted(up)
+        best = down == sorted(down, reverse=True) and up == sorted(up)
+        yield f"From {start} STE is best at 5, and worse on either side.", best
     bent = course["rotation", "k-means"]
-    assert bent[0] == min(bent) and sorted(bent)[-2:] == sorted(bent[4:6]) and bent[6] < min(bent[4:6])
+    worst = sorted(bent)[-2:] == sorted(bent[4:6])
+    yield "From k-means codes the rotation is best at the least γ, worst near 1 and 5.", bent[0] == min(bent) and worst
+    yield "It is better again at 25.", bent[6] < min(bent[4:6])
     retuned = sweeps["γ", "k-means"].pair("rotation", "γ = 0.01", against=("rotation", "γ = 0.25"))
-    assert separated(retuned) == "lower"  # chapter 14 refers to it
-    lengths = at_end("γ", "test_z_squared")
-    assert all(separated(lengths[start, x]) == "lower" for start in MAIN for x in GRIDS["γ"][1])
+    yield "From k-means codes the rotation gains at 0.01 (chapter 14 refers to it).", lower(retuned)
+    yield (
+        "The rotation ends with shorter latents at every γ.",
+        all(map(lower, at_equal("γ", "test_z_squared").values())),
+    )
+
 
 # %% [markdown]
 # ## The learning rate
@@ -337,28 +319,26 @@ if runs.published and all(by_gamma.values()):
 # Adam's rate at $\gamma = 0.25$, seeds 0 to 4. From uniform codes this page shows {glue:text}`ran-rate-uniform-1-k`,
 # from k-means codes {glue:text}`ran-rate-k-means`.
 
+# %%
+by_rate = at_equal("rate")
+by_sgd = at_equal("SGD rate")
+page.say("rate", by_rate)
+page.say("sgd", by_sgd)
+
 # %% tags=["hide-input"]
 rated = Block(
     PAIR,
-    {
-        f"{start}, {cell}": fields
-        for (name, start), study in sweeps.items()
-        if name == "rate"
-        for cell, fields in study.cells.items()
-    },
+    {f"{start}, {cell}": fields for start in MAIN for cell, fields in sweeps["rate", start].cells.items()},
 )
 across = Study(sweeps["rate", "uniform 1/K"].runs, rated)
 suited = {arm: cell for arm, (_, cell) in across.best("validation_mse").items()}
 fastest = across.pair("rotation", suited.get("rotation", ""), against=("STE", suited.get("STE", "")))
-page.glue_all("suited", {"rates": fastest, **suited})
-page.glue_all("ran", {place: study.coverage for place, study in sweeps.items()})
-by_rate = at_end("rate")
-by_sgd = at_end("SGD rate")
-page.glue_all("rate", {(start, f"{x:g}"): pair for (start, x), pair in by_rate.items()})
-page.glue_all("sgd", {(start, f"{x:g}"): pair for (start, x), pair in by_sgd.items()})
-glue("fig-rate", sweep("rate"))
-glue("fig-rate-stops", stops("rate"))
-glue("fig-sgd", sweep("SGD rate"))
+page.say("suited", {"rates": fastest, **suited})
+page.say("ran", {place: study.coverage for place, study in sweeps.items()})
+by_start = {start: sweeps["rate", start] for start in MAIN}
+page.show("fig-rate", drawn_against("rate"), ALT.format("rate"))
+page.show("fig-rate-stops", plots.effect_map(by_start, against="STE", rows="cell", columns="step"))
+page.show("fig-sgd", drawn_against("SGD rate"), ALT.format("SGD rate"))
 
 # %% [markdown]
 # ```{glue:figure} fig-rate
@@ -395,23 +375,31 @@ glue("fig-sgd", sweep("SGD rate"))
 #
 # In 2,000 steps a larger rate is also a longer way, and nothing here separates the two.
 
+
 # %% tags=["hide-input"]
-if runs.published and all(by_rate.values()):
-    word = {key: separated(pair) for key, pair in by_rate.items()}
-    assert [word["uniform 1/K", x] for x in GRIDS["rate"][1]] == ["lower"] * 4 + ["not separated"]
-    assert [x for x in GRIDS["rate"][1] if word["k-means", x] == "higher"] == [1e-3, 1e-2]
-    assert "lower" not in (word["k-means", x] for x in GRIDS["rate"][1])
-    rising = [by_rate["k-means", x].mean for x in GRIDS["rate"][1]]
-    assert rising[1:] == sorted(rising[1:]) and max(rising[:2]) < 1 < rising[2]
-    assert taken["rate", "uniform 1/K"] == {"STE": "rate = 0.01", "rotation": "rate = 0.003"}
-    assert taken["rate", "k-means"] == {"STE": "rate = 0.01", "rotation": "rate = 0.01"}
-    assert separated(own["rate", "uniform 1/K"]) == "lower" and separated(own["rate", "k-means"]) == "higher"
-    assert math.log(own["rate", "uniform 1/K"].mean) > 0.5 * math.log(common["rate", "uniform 1/K"].mean)  # most of it
-    for start in MAIN:
-        last = sweeps["rate", start].pair("STE", "rate = 0.01", against=("STE", "rate = 0.003"))
-        assert separated(last) == "lower"  # still improves
-    assert suited == {"STE": "k-means, rate = 0.01", "rotation": "uniform 1/K, rate = 0.003"}
-    assert separated(fastest) == "not separated" and fastest.mean > 1
+@page.holds
+def the_learning_rate():
+    values = GRIDS["rate"][1]
+    uniform, fitted = ([by_rate[start, x] for x in values] for start in MAIN)
+    yield "From uniform the rotation is lower up to 0.003.", all(map(lower, uniform[:4]))
+    yield "At 0.01 the interval holds 1.", includes_one(uniform[4])
+    said = [separated(pair) for pair in fitted]
+    words = [*["not separated"] * 2, "higher", "not separated", "higher"]
+    yield "From k-means it is higher at 0.001 and 0.01, and else the interval holds 1: it never wins.", said == words
+    rising = [pair.mean for pair in fitted]
+    yield "The mean ratio rises from the second rate on.", rising[1:] == sorted(rising[1:])
+    yield "It is below 1 at the two least rates.", max(rising[:2]) < 1 < rising[2]
+    takes = {"STE": "rate = 0.01", "rotation": "rate = 0.003"}, {"STE": "rate = 0.01", "rotation": "rate = 0.01"}
+    yield "STE takes 0.01, the rotation 0.003 and 0.01.", tuple(taken["rate", start] for start in MAIN) == takes
+    mine, theirs = own["rate", "uniform 1/K"], common["rate", "uniform 1/K"]
+    yield "Each at its own rate, the sign stays.", lower(mine) and higher(own["rate", "k-means"])
+    yield "Most of the lead from uniform codes goes.", math.log(mine.mean) > 0.5 * math.log(theirs.mean)
+    last = [sweeps["rate", start].pair("STE", "rate = 0.01", against=("STE", "rate = 0.003")) for start in MAIN]
+    yield "STE still improves at the end of the sweep.", all(map(lower, last))
+    best = {"STE": "k-means, rate = 0.01", "rotation": "uniform 1/K, rate = 0.003"}
+    yield "Across the starts the best is the rotation from uniform codes and STE from k-means codes.", suited == best
+    yield "There STE has the lower mean.", includes_one(fastest) and fastest.mean > 1
+
 
 # %% [markdown]
 # ## Without Adam
@@ -431,41 +419,46 @@ if runs.published and all(by_rate.values()):
 # highest, and one run of the rotation diverged. Every mean is more than twice the best of the same arm under Adam, so
 # these runs have not got far in 2,000 steps.
 #
+
+
 # %% tags=["hide-input"]
-if runs.published and all(by_sgd.values()):
-    assert [separated(own["SGD rate", start]) for start in MAIN] == ["not separated"] * 2
-    lost = [
-        (arm, cell)
+@page.holds
+def without_adam():
+    yield "Each at its own rate, both intervals hold 1.", all(includes_one(own["SGD rate", start]) for start in MAIN)
+    took = [taken["SGD rate", start][arm] for start in MAIN for arm in PAIR]
+    least = [f"SGD rate = {x}" for x in ("0.1", "0.3", "0.1", "0.1")]
+    yield "STE takes the least rate from both starts, the rotation from k-means codes.", took == least
+    runs_at = {
+        (arm, start, x): sweeps["SGD rate", start].values(arm, f"SGD rate = {x:g}", "test_mse")
+        for arm in PAIR
         for start in MAIN
-        for (arm, cell) in sweeps["SGD rate", start].members
-        for mse in sweeps["SGD rate", start].values(arm, cell, "test_mse")
-        if math.isnan(mse)
-    ]
-    assert lost == [("rotation", "SGD rate = 1")]
-    took = [taken["SGD rate", start][arm].split(" = ")[1] for start in MAIN for arm in PAIR]
-    assert took == ["0.1", "0.3", "0.1", "0.1"]
+        for x in GRIDS["SGD rate"][1]
+    }
+    lost = [(arm, x) for (arm, _, x), found in runs_at.items() for mse in found if math.isnan(mse)]
+    yield "One run of the rotation diverged, at rate 1.", lost == [("rotation", 1.0)]
     for start in MAIN:
-        by_sgd_mean = {
-            (arm, x): sweeps["SGD rate", start].mean(arm, f"SGD rate = {x:g}", "test_mse")
-            for arm in PAIR
-            for x in GRIDS["SGD rate"][1]
-        }
-        slow = [mean for (_, x), mean in by_sgd_mean.items() if x < 1]
-        assert min(mean for (_, x), mean in by_sgd_mean.items() if x == 1) > max(slow)
-        best_adam = {arm: sweeps["rate", start].mean(arm, taken["rate", start][arm], "test_mse") for arm in PAIR}
-        assert all(mean > 2 * best_adam[arm] for (arm, _), mean in by_sgd_mean.items())
+        means = {(arm, x): mse.mean() for (arm, where, x), mse in runs_at.items() if where == start}
+        fast = [mean for (_, x), mean in means.items() if x == 1]
+        yield f"From {start} the means at rate 1 are the highest.", sorted(means.values())[-2:] == sorted(fast)
+        adam = {arm: sweeps["rate", start].mean(arm, taken["rate", start][arm], "test_mse") for arm in PAIR}
+        slow = all(mean > 2 * adam[arm] for (arm, _), mean in means.items())
+        yield f"From {start} every mean is more than twice the best of the same arm under Adam.", slow
+
 
 # %% [markdown]
 # ## Inside, at each arm's own $\gamma$
 
-# %% tags=["hide-input"]
-for start in MAIN:
-    study = sweeps["γ", start]
-    if chosen := taken.get(("γ", start)):
-        values = {(arm, cell): study.cells[cell] for arm in PAIR for cell in dict.fromkeys((COMMON["γ"], chosen[arm]))}
-        both = Block({f"{arm}, {cell}": PAIR[arm] | f for (arm, cell), f in values.items()}, {start: {}})
-        study = Study(study.runs, both)
-    glue(f"fig-inside-{page.slug(start)}", plots.curves(study, ["r", "z_norm", "perplexity"]))
+
+# %%
+def inside(start: str) -> Study:
+    """Each arm at the common γ and at its own."""
+    study, best = sweeps["γ", start], taken["γ", start]
+    values = {(arm, cell): study.cells[cell] for arm in best for cell in dict.fromkeys((COMMON["γ"], best[arm]))}
+    both = Block({f"{arm}, {cell}": PAIR[arm] | fields for (arm, cell), fields in values.items()}, {start: {}})
+    return Study(study.runs, both) if best else study
+
+
+page.say("fig-inside", {start: plots.curves(inside(start), ["r", "z_norm", "perplexity"]) for start in MAIN})
 
 # %% [markdown]
 # ```{glue:figure} fig-inside-uniform-1-k
@@ -491,60 +484,51 @@ for start in MAIN:
 
 
 # %% tags=["hide-input"]
-def value(arm: str, start: str) -> float | None:
-    """The γ that an arm takes."""
-    best = taken.get(("γ", start))
-    return best and sweeps["γ", start].cells[best[arm]]["gamma"]
+def nearer_to_one(one, other) -> tuple[str | None, str]:
+    both = one and other and (one, other)
+    return both and f"{one.mean:.2f} against {other.mean:.2f}", outcome([both], nearer)
 
 
-def count(pairs: dict) -> str:
-    """'8 of 10 lower, 1 higher'."""
+def counted(pairs: dict, rule) -> tuple[str, str]:
+    """'8 of 10 lower', and the outcome."""
     words = [separated(pair) for pair in pairs.values() if pair]
-    return ", ".join(f"{words.count(word)} {word}" for word in ("lower", "higher", "not separated") if word in words)
+    said = ", ".join(f"{words.count(word)} {word}" for word in ("lower", "higher", "not separated") if word in words)
+    return said, outcome(pairs.values(), rule)
+
+
+def takes(start: str, holds) -> tuple[str | None, str]:
+    """The γ of STE and of the rotation, and whether they stand to one another as expected."""
+    if not own["γ", start]:
+        return None, "not run"
+    both = [sweeps["γ", start].cells[taken["γ", start][arm]]["gamma"] for arm in PAIR]
+    return "{:g}, {:g}".format(*both), outcome([holds(*both)])
 
 
 def by_seed(name: str) -> pd.Series:
     """rotation / STE from uniform codes, each at its own value, by seed."""
-    study, best = sweeps[name, "uniform 1/K"], taken.get((name, "uniform 1/K"), {})
-    a, b = (study.values(arm, best.get(arm, ""), "test_mse") for arm in ("rotation", "STE"))
-    return a / b
+    best = taken[name, uniform]
+    rotation, ste = (sweeps[name, uniform].values(arm, best.get(arm, ""), "test_mse") for arm in ("rotation", "STE"))
+    return rotation / ste
 
 
 uniform, fitted = MAIN
-g = {(arm, start): value(arm, start) for arm in PAIR for start in MAIN}
-wants = {start: None if g["STE", start] is None else f"{g['STE', start]:g}, {g['rotation', start]:g}" for start in MAIN}
-own_gamma, at_common = own.get(("γ", uniform)), common["γ", uniform]
-shorter = at_end("γ", "test_z_squared")
 middle = {start: {x: by_rate[start, x] for x in (3e-4, 1e-3, 3e-3)} for start in MAIN}
 optimisers = pd.concat({name: by_seed(name) for name in ("SGD rate", "rate")}, axis=1, join="inner").dropna()
 gain = ratio(*(optimisers[column].tolist() for column in optimisers)) if len(optimisers) else None
-judged = {
-    "1. uniform: STE takes a larger γ": (
-        wants[uniform],
-        outcome([wants[uniform] and g["STE", uniform] > g["rotation", uniform]]),
-    ),
-    "1. k-means: the rotation takes at least as large a γ": (
-        wants[fitted],
-        outcome([wants[fitted] and g["rotation", fitted] >= g["STE", fitted]]),
-    ),
-    "2. uniform: nearer to 1 at each arm's own γ": (
-        own_gamma and f"{own_gamma.mean:.2f} against {at_common.mean:.2f}",
-        outcome([own_gamma and at_common and (own_gamma, at_common)], nearer),
-    ),
-    "2. the same on the fresh seeds": (
-        confirmed[uniform] and before[uniform] and f"{confirmed[uniform].mean:.2f} against {before[uniform].mean:.2f}",
-        outcome([confirmed[uniform] and before[uniform] and (confirmed[uniform], before[uniform])], nearer),
-    ),
-    "2. uniform: still below 1": (ratio_with_n(own_gamma), outcome([own_gamma], expects("lower"))),
-    "3. smaller E|z|², all γ and starts": (count(shorter), outcome(shorter.values(), expects("lower"))),
-    "4. uniform: below 1 at three rates": (count(middle[uniform]), outcome(middle[uniform].values(), expects("lower"))),
-    "4. k-means: above 1 at three rates": (count(middle[fitted]), outcome(middle[fitted].values(), expects("higher"))),
-    "5. uniform: gains less under SGD": (
-        gain and f"SGD / Adam: {ratio_with_n(gain)}",
-        outcome([gain], expects("higher")),
-    ),
-}
-pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"]).fillna("")
+said, word = judge(gain, higher)
+page.hypotheses(
+    {
+        "1. uniform: STE takes a larger γ": takes(uniform, lambda ste, rotation: ste > rotation),
+        "1. k-means: the rotation takes at least as large a γ": takes(fitted, lambda ste, rotation: rotation >= ste),
+        "2. uniform: nearer to 1 at each arm's own γ": nearer_to_one(own["γ", uniform], common["γ", uniform]),
+        "2. the same on the fresh seeds": nearer_to_one(confirmed[uniform], before[uniform]),
+        "2. uniform: still below 1": judge(own["γ", uniform], lower),
+        "3. smaller E|z|², all γ and starts": counted(at_equal("γ", "test_z_squared"), lower),
+        "4. uniform: below 1 at three rates": counted(middle[uniform], lower),
+        "4. k-means: above 1 at three rates": counted(middle[fitted], higher),
+        "5. uniform: gains less under SGD": (said and f"SGD / Adam: {said}", word),
+    }
+)
 
 # %% [markdown]
 # A sceptic would say: few seeds, short runs, and choices at an end of what was run. An arm whose choice lies there may
@@ -553,11 +537,7 @@ pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"]).fillna(
 #
 # ## What it cost, and what it does not show
 #
-# The page shows {glue:text}`coverage`: {glue:text}`core-hours:.2f` core-hours of one CPU thread each,
-# {glue:text}`seconds-per-run:.0f` seconds a run on a machine that did other work meanwhile, so an upper bound. Its
-# records are {glue:text}`status`; an unverified one was made before the code last changed. Of the runs
-# {glue:text}`diverged` diverged. One small network, one data set, 2,000 steps; three seeds or five, but for the
+# The page shows {glue:text}`cost` One small network, one data set, 2,000 steps; three seeds or five, but for the
 # confirmation. $\gamma$ and the rate were varied one at a time: the best pair of both was not looked for, and neither
-# was $\beta$. The sweeps choose and report on the same runs, on other images; the confirmation does not. The `full`
-# profile, ten seeds and 30,000 steps at batch 128 on a GPU, is the same notebook with `profile: full`; it has not been
-# run.
+# was $\beta$. The sweeps choose and report on the same runs, on other images; the confirmation does not.
+# {glue:text}`full`

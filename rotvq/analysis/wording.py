@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rotvq.analysis.stats import Paired, paired
@@ -73,45 +73,73 @@ def ratio_with_n(pair: Paired | None) -> str:
 
 def separated(pair: Paired) -> str:
     """'lower', 'higher', or 'not separated' where the interval of a ratio contains 1."""
-    return "lower" if pair.high < 1 else "higher" if pair.low > 1 else "not separated"
+    if pair.high < 1:
+        return "lower"
+    return "higher" if pair.low > 1 else "not separated"
 
 
-def close(pair: Paired, share: float) -> str:
-    """Whether a ratio is within ``share`` of 1, up or down by that factor: 'yes' or 'no' where its whole interval says
-    so, else 'open'.
-    """
-    low, high = 1 / (1 + share), 1 + share
-    return "yes" if low <= pair.low and pair.high <= high else "no" if pair.high < low or high < pair.low else "open"
+def includes_one(pair: Paired) -> bool:
+    """Whether the interval of a ratio contains 1."""
+    return separated(pair) == "not separated"
 
 
-def expects(word: str) -> Callable[[Paired], bool | None]:
-    """Whether a ratio is 'lower' or 'higher' than 1, as expected; None where its interval holds 1 or a pair diverged.
+Rule = Callable[[Any], bool | None]  # says of a comparison whether something is true, false or open (None)
+
+
+def above(bound: float) -> Rule:
+    """Whether a comparison is above ``bound``; open where its interval contains that, or a pair diverged."""
+    return _settled(lambda pair: pair.low > bound, lambda pair: pair.high < bound)
+
+
+def below(bound: float) -> Rule:
+    """Whether a comparison is below ``bound``; open where its interval contains that, or a pair diverged."""
+    return _settled(lambda pair: pair.high < bound, lambda pair: pair.low > bound)
+
+
+def within(share: float) -> Rule:
+    """Whether a ratio is within ``share`` of 1, up or down by that factor; open as above.
 
     >>> from rotvq.analysis.stats import ratio
-    >>> [expects(word)(ratio([1.0, 1.1, 1.2], [2.0, 2.1, 2.2])) for word in ("lower", "higher")]
-    [True, False]
+    >>> [within(0.1)(ratio([x, x + 0.01, x + 0.02], [1.0, 1.0, 1.0])) for x in (1.0, 1.5, 1.08)]
+    [True, False, None]
     """
-    return lambda pair: None if pair.diverged or separated(pair) == "not separated" else separated(pair) == word
+    least, most = 1 / (1 + share), 1 + share
+    return _settled(
+        lambda pair: least <= pair.low and pair.high <= most, lambda pair: pair.high < least or most < pair.low
+    )
 
 
-def within(share: float) -> Callable[[Paired], bool | None]:
-    """Whether a ratio is `close` to 1; None where its interval leaves that open or a pair diverged."""
-    return lambda pair: None if pair.diverged else {"yes": True, "no": False}.get(close(pair, share))
+def _settled(true: Callable[[Paired], bool], false: Callable[[Paired], bool]) -> Rule:
+    def judged(pair: Paired) -> bool | None:
+        if pair.diverged:
+            return None
+        if true(pair):
+            return True
+        return False if false(pair) else None
+
+    return judged
+
+
+lower, higher = below(1), above(1)  # of a ratio
 
 
 def nearer(two: tuple[Paired, Paired]) -> bool | None:
-    """Whether the first of two ratios over the same seeds is nearer to 1 than the second, in its logarithm; None where
-    the interval of the difference holds 0, or where a pair diverged.
+    """Whether the first of two ratios over the same seeds is nearer to 1 than the second, in its logarithm.
+
+    None where the interval of the difference contains 0, or where a pair diverged.
     """
     if two[0].n != two[1].n or any(pair.diverged for pair in two):
         return None
     found = paired(*([abs(math.log(x)) for x in pair.differences] for pair in two))
-    return True if found.high < 0 else False if found.low > 0 else None
+    return None if found.low <= 0 <= found.high else found.high < 0
 
 
-def outcome(parts: Iterable, holds: Callable[[Any], bool | None] = bool) -> str:
-    """What became of a hypothesis: ``holds`` says true, false or open (None) of each of its parts; a part that is None
-    was not run.
+def outcome(parts: Iterable, holds: Rule = bool) -> str:
+    """What became of a hypothesis: 'held', 'held in part', 'wrong', 'not settled' or 'not run'.
+
+    Args:
+        parts: Of what it speaks; a part that is None was not run.
+        holds: Says of a part whether the hypothesis is true, false or open (None).
 
     >>> [outcome(parts) for parts in ([True, True], [True, False], [False], [True, None], [])]
     ['held', 'held in part', 'wrong', 'not run', 'not run']
@@ -129,6 +157,18 @@ def outcome(parts: Iterable, holds: Callable[[Any], bool | None] = bool) -> str:
     return "not settled"
 
 
+def judge(pairs: Paired | None | Mapping[str, Paired | None], holds: Rule) -> tuple[str, str]:
+    """A row of the table of hypotheses: what was measured, of one ratio or of several by name, and its `outcome`."""
+    if not isinstance(pairs, Mapping):
+        return ratio_with_n(pairs), outcome([pairs], holds)
+    return listed(pairs), outcome(pairs.values(), holds)
+
+
+def listed(pairs: Mapping[str, Paired | None]) -> str:
+    """Ratios by name: 'exact 1.9 (1.7 to 2.1); Hessian 2.1 (1.8 to 2.4)'. What was not run is left out."""
+    return "; ".join(f"{name} {ratio_text(pair)}" for name, pair in pairs.items() if pair)
+
+
 def verdict(pair: Paired | None, expected: str, p: float) -> str:
     """'as expected' or 'the opposite'; 'not settled' where Holm's p is not below `ALPHA`; 'not run'."""
     if expected not in ("lower", "higher"):
@@ -137,8 +177,8 @@ def verdict(pair: Paired | None, expected: str, p: float) -> str:
         return "not run"
     if p >= ALPHA:
         return "not settled"
-    lower = pair.signs.wins > pair.signs.losses if pair.diverged else pair.mean < 1
-    return "as expected" if lower == (expected == "lower") else "the opposite"
+    came_lower = pair.signs.wins > pair.signs.losses if pair.diverged else pair.mean < 1
+    return "as expected" if came_lower == (expected == "lower") else "the opposite"
 
 
 def ratio_sentence(pair: Paired | None) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import base64
-import html
 import io
 import itertools
 import re
@@ -21,6 +20,9 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
+
+from rotvq import ESTIMATORS
+from rotvq.page.html import Html, tag
 
 WIDTH = 4.6  # inches: at 390 px the text of a figure this wide is still 10 px tall
 INK, PAPER, MUTED = "#010203", "#fdfcfb", "#7f7e7d"  # placeholders, swapped in the SVG
@@ -48,7 +50,7 @@ class Arm(NamedTuple):
 
 _DASHDOTDOT = (0, (4, 1.5, 1, 1.5, 1, 1.5))
 _LONG = (0, (7, 2))
-ARMS = {
+FIXED = {  # by the name of an estimator
     "ste": Arm("STE", "#d0620f", "--", "o"),
     "rotation": Arm("rotation", "#2a7ad2", "-", "s"),
     "rotation_only": Arm("rotation only", "#128f96", "-.", "D"),
@@ -63,11 +65,27 @@ ARMS = {
     "mean_scale": Arm("mean scale", "#c84f72", _DASHDOTDOT, "d"),
     "mean_rotation": Arm("mean rotation", "#4685a6", _DASHDOTDOT, "p"),
 }
-SPARE = {  # of arms that are no plain estimator: 8 colours, 5 lines and 7 markers, out of step with one another
+SPARE = {  # 8 colours, 5 lines and 7 markers, out of step with one another: no two of 35 have one line and one marker
     "colors": ("#b5483c", "#5c8a1f", "#8a63c9", "#1f8a70", "#b8741a", "#c24a9e", "#4a7fb5", "#86803a"),
     "linestyles": ("-", "--", "-.", _LONG, _DASHDOTDOT),
     "markers": ("*", "H", "1", "2", "3", "4", "+"),
 }
+
+
+def spare(label: str, number: int) -> Arm:
+    """The spare style of this number, counted from 0, or from the end with -1."""
+    return Arm(label, *(choices[number % len(choices)] for choices in SPARE.values()))
+
+
+def every_arm(estimators: Iterable[str]) -> dict[str, Arm]:
+    """How each estimator is drawn: as fixed above, or, where nobody fixed it, in a spare style from the end."""
+    drawn, numbers = {}, itertools.count(-1, -1)
+    for name in estimators:
+        drawn[name] = FIXED[name] if name in FIXED else spare(name.replace("_", " "), next(numbers))
+    return drawn
+
+
+ARMS = every_arm(ESTIMATORS)
 
 
 def arms(fields: Mapping[str, Mapping]) -> dict[str, Arm]:
@@ -81,17 +99,15 @@ def arms(fields: Mapping[str, Mapping]) -> dict[str, Arm]:
     >>> [arm.marker for arm in found.values()]
     ['o', '*']
     """
-    spare, own = itertools.count(), {}
+    own: dict[str, str] = {}  # estimator -> the label of the arm that takes its style
     for label, changes in sorted(fields.items(), key=lambda item: len(item[1]) > 1):
         own.setdefault(changes.get("estimator"), label)
-
-    def arm(label: str, name: str | None) -> Arm:
-        if name in ARMS and own[name] == label:
-            return ARMS[name]._replace(label=label)
-        number = next(spare)
-        return Arm(label, *(choices[number % len(choices)] for choices in SPARE.values()))
-
-    return {label: arm(label, changes.get("estimator")) for label, changes in fields.items()}
+    drawn, numbers = {}, itertools.count()
+    for label, changes in fields.items():
+        name = changes.get("estimator")
+        taken = name in ARMS and own[name] == label
+        drawn[label] = ARMS[name]._replace(label=label) if taken else spare(label, next(numbers))
+    return drawn
 
 
 def style() -> dict:
@@ -117,30 +133,32 @@ def style() -> dict:
         "lines.markersize": 4.5,
         "image.cmap": "gray",
         "grid.color": MUTED,
-        **{key: INK for key in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")},
+        **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     }
 
 
 class Figure:
-    """One or several matplotlib figures as one picture with a description.
+    """One or several matplotlib figures as one picture with a description. The figures are closed.
 
-    `fig` is a figure or a list of them; several stand side by side where the page is wide and below one another on a
-    phone, which keeps their text readable. `alt` says what the picture shows, in a sentence or two, for those who do
-    not see it. The figures are closed. Raises ValueError when `alt` is empty.
+    Args:
+        fig: A figure or several. Several stand side by side where the page is wide and below one another on a phone,
+            which keeps their text readable.
+        alt: What the picture shows, in a sentence or two, for those who do not see it.
+
+    Raises:
+        ValueError: alt is empty.
     """
 
-    def __init__(self, fig, alt: str):
-        figs = [fig] if isinstance(fig, plt.Figure) else list(fig)
+    def __init__(self, fig: plt.Figure | Iterable[plt.Figure], alt: str):
         if not alt.strip():
             raise ValueError("alt is empty: say in a sentence what the figure shows")
         svgs, pngs = [], []
-        for one in figs:
+        for one in [fig] if isinstance(fig, plt.Figure) else fig:
             svgs.append(_svg(one))
             pngs.append(_png(one))
             plt.close(one)
-        body = "".join(svgs)
         self._bundle = {
-            "text/html": f'<div class="rv-figure" role="img" aria-label="{html.escape(alt)}">{body}</div>',
+            "text/html": tag("div", *svgs, class_="rv-figure", role="img", aria_label=alt),
             "image/png": base64.b64encode(_side_by_side(pngs)).decode(),
             "text/plain": alt,
         }
@@ -149,7 +167,7 @@ class Figure:
         return self._bundle
 
 
-def _svg(fig) -> str:
+def _svg(fig) -> Html:
     """The figure as an SVG element whose ink, paper and grey are variables of the page."""
     out = io.StringIO()
     with plt.rc_context(style()):
@@ -162,7 +180,7 @@ def _svg(fig) -> str:
         text = text.replace(placeholder, variable)
     width = re.search(r'width="([\d.]+)pt"', text)[1]
     text = text.replace("<svg ", f'<svg aria-hidden="true" style="max-width: min(100%, {width}pt)" ', 1)
-    return re.sub(r"\s*\n\s*", "\n", text)
+    return Html(re.sub(r"\s*\n\s*", "\n", text))
 
 
 def _png(fig) -> bytes:
@@ -183,7 +201,7 @@ def _side_by_side(pngs: list[bytes]) -> bytes:
 
 
 def glue(name: str, value) -> None:
-    """Record `value` under `name` for the text: `{glue:text}`name:.2f`` or `{glue:figure} name`.
+    """Record a value under a name for the text: `{glue:text}`name:.2f`` or `{glue:figure} name`.
 
     Writes the record that `myst_nb.glue` writes, without loading Sphinx into the notebook.
     """

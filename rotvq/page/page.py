@@ -1,25 +1,164 @@
-"""What an experiment page calls: its runs, its numbers for the text, what it cost, a look at images."""
+"""`Page`: what a notebook calls to check its parameters, to load its runs, and to say and show what they give."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
+from rotvq import ESTIMATORS
 from rotvq.analysis.stats import Paired
-from rotvq.analysis.study import FRESH, Runs
+from rotvq.analysis.study import FRESH, Runs, Study
 from rotvq.analysis.wording import ratio_sentence, seed_ranges
-from rotvq.page.figures import Figure, glue, used
+from rotvq.page import parameters, plots
+from rotvq.page.figures import Figure, glue, style, used
 from rotvq.runs import scheduler
-from rotvq.runs.grids import CHAPTERS, Block, Chapter, store
+from rotvq.runs.grids import CHAPTERS, FULL, PROFILES, Block, Chapter, store
 from rotvq.training import images
 from rotvq.training.config import Config
 from rotvq.training.train import fit
+
+SHARED = {  # parameters that several notebooks have, and what they may be where a notebook says nothing else
+    "profile": PROFILES,
+    "estimators": ESTIMATORS,
+    "steps": (1, None),
+    "seeds": (2, None),
+    "gamma": (0, None),
+    "live_steps": (1, None),
+}
+LOADED = ("profile", "records", "engine", "device", "steps", "seeds")  # parameters that choose and train the runs
+
+
+class Page:
+    """One notebook as a page of the book.
+
+    The second code cell of a notebook makes it, which checks the parameters, takes the style of the book's figures and
+    one thread, on which a page gives the same numbers on every machine::
+
+        page = Page("12_gamma", globals())
+
+    Args:
+        name: The notebook's name; of an experiment also that of its chapter in :data:`.CHAPTERS`.
+        values: ``globals()`` of the notebook, with nothing assigned yet but its parameters.
+        allowed: What each parameter may be, as :func:`.parameters.check` takes it; those in :data:`SHARED` are known.
+
+    Raises:
+        ValueError: A parameter is unknown or has a value that it cannot have.
+    """
+
+    runs: Runs  # from `load` on
+
+    def __init__(self, name: str, values: Mapping[str, Any], **allowed: Any):
+        declared = values.get("__annotations__", {})
+        shared = {parameter: what for parameter, what in SHARED.items() if parameter in declared}
+        parameters.check(values, **shared | allowed)
+        self.name, self.parameters = name, {parameter: values[parameter] for parameter in declared}
+        plt.rcParams.update(style())
+        torch.set_num_threads(1)
+
+    def load(self, chapter: str = "", *, also: Sequence[Block] = (), **changes: Any) -> Runs:
+        """The runs of the page's own chapter, or of another, by :func:`load_or_train` with the page's parameters.
+
+        What they are and cost is glued: see :func:`cost`.
+        """
+        chosen = {parameter: self.parameters[parameter] for parameter in LOADED if parameter in self.parameters}
+        self.runs = load_or_train(chapter or self.name, also=also, **chosen, **changes)
+        self.say("", cost(self.runs))
+        return self.runs
+
+    def study(self, *blocks: str | Block) -> Study:
+        """The runs of the page that have the arms and cells of some blocks, those of its own chapter by name."""
+        return Study(self.runs, *(self.block(block) if isinstance(block, str) else block for block in blocks))
+
+    def block(self, name: str, **changes: Any) -> Block:
+        """A block of the page's chapter, with other arms, cells, seeds or base."""
+        return replace(CHAPTERS[self.name].blocks[name], **changes)
+
+    def say(self, name: str, value: Any) -> None:
+        """Glue a value under a name for the text, or each value of a mapping under ``name-slug`` of its key.
+
+        A comparison is said as by :func:`.ratio_sentence`, None as 'not run', anything else as it is.
+
+        Raises:
+            ValueError: Two values would have one name.
+        """
+        values = value if isinstance(value, Mapping) else {"": value}
+        names = {key: "-".join(filter(None, (name, slug(key)))) for key in values}
+        if len(set(names.values())) < len(names):
+            raise ValueError(f"two of these have one name: {', '.join(sorted(names.values()))}")
+        for key, one in values.items():
+            glue(names[key], ratio_sentence(one) if one is None or isinstance(one, Paired) else one)
+
+    def show(self, name: str, figure: Figure | plt.Figure | Sequence[plt.Figure], alt: str = "") -> None:
+        """Glue a figure; of one that matplotlib drew ``alt`` says what it shows."""
+        glue(name, figure if isinstance(figure, Figure) else Figure(figure, alt))
+
+    def holds(self, sentences: Callable[[], Iterator[tuple[str, object]]]) -> None:
+        """Hold sentences of the text to what they rest on, where the page shows the published grid.
+
+        It decorates a function that yields each sentence with its condition. The function is called at once, and on
+        any other grid, of which the text does not speak, not at all::
+
+            @page.holds
+            def the_sign():
+                yield "From uniform codes the rotation wins.", lower(change["uniform 1/K"])
+
+        Raises:
+            AssertionError: Names the sentences whose condition is not true.
+        """
+        if not self.runs.published:
+            return
+        if wrong := [sentence for sentence, condition in sentences() if not condition]:
+            raise AssertionError("the records say otherwise: " + " | ".join(wrong))
+
+    def hypotheses(self, rows: Mapping[str, tuple[str | None, str]]) -> pd.DataFrame:
+        """The table of a page's hypotheses: what was measured of each, and what became of it. See :func:`.judge`."""
+        return pd.DataFrame.from_dict(rows, "index", columns=["measured", "outcome"]).fillna("")
+
+
+def slug(label: Any) -> str:
+    """A label, or an arm, a cell and a value, as part of a glued name.
+
+    >>> slug(("rotation", "k-means × 0.01")), slug(("uniform 1/K", 5.0))
+    ('rotation-k-means-0.01', 'uniform-1-k-5')
+    """
+    parts = label if isinstance(label, tuple) else (label,)
+    text = " ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)
+    return re.sub(r"[^\w.]+", "-", text.lower()).strip("-")
+
+
+def cost(runs: Runs) -> dict[str, Any]:
+    """What the shown runs are and cost, by the names under which a page glues it; ``cost`` says all of it."""
+    final, seeds = runs.final, runs.final.seed.unique().tolist()
+    states = final.status.value_counts().items()
+    said = {
+        "coverage": runs.coverage,
+        "runs": len(final),
+        "explored": seed_ranges(seed for seed in seeds if seed < FRESH),
+        "confirmed": seed_ranges(seed for seed in seeds if seed >= FRESH) or "none",
+        "core-hours": final.seconds.sum() / 3600,
+        "seconds-per-run": final.seconds.mean(),
+        "status": ", ".join(f"{count} {status}" for status, count in states),
+        "diverged": int(final.diverged_at.notna().sum()),
+        "steps": " and ".join(f"{steps:,}" for steps in sorted(final.steps.unique())),
+        "full": f"The full profile, ten seeds and {FULL['steps']:,} steps at batch {FULL['batch']} on a GPU, is the "
+        "same notebook with profile: full; it has not been run.",
+    }
+    words = COST.format(**{name.replace("-", "_"): value for name, value in said.items()})
+    return said | {"cost": words if len(final) else f"{runs.coverage}."}
+
+
+COST = (
+    "{coverage}: {core_hours:.2f} core-hours of one CPU thread each, {seconds_per_run:.0f} seconds of processor time a "
+    "run, an upper bound where the machine did other work meanwhile. The records are {status}; an unverified one was "
+    "made before the code last changed. Of the runs {diverged} diverged."
+)
 
 
 def load_or_train(
@@ -36,26 +175,38 @@ def load_or_train(
 ) -> Runs:
     """The runs of a chapter's grid; what has no record is trained.
 
-    ``changes`` that are not None replace axes of the grid. steps: of every run. seeds: so many, from 0, and no others.
-    also: blocks of other chapters with which the page compares.
-
     The page as it is published is made from records: where the runs are part of the standard grid, the store is the
     committed one and holds any record, of this chapter or another, and no engine is named, nothing is trained, and
-    `Runs.coverage` says how much there is. Everything else trains what is missing, and RuntimeError names the first
-    run that failed. The page names the runs that it shows.
+    `Runs.coverage` says how much there is. Everything else trains what is missing. The page names the runs that it
+    shows.
+
+    Args:
+        chapter: The name of the grid.
+        profile: How large it is: see :meth:`.Chapter.configs`.
+        records: Folder of the records; empty: the committed ones.
+        engine: Where runs are trained; empty: one after the other in this process.
+        device: On what they are trained.
+        steps: Of every run; None: as the profile says.
+        seeds: So many, from 0, and no others; None: as the profile says.
+        also: Blocks of other chapters with which the page compares.
+        changes: Replace axes of the grid, those that are not None.
+
+    Raises:
+        RuntimeError: Names the first run that failed.
     """
     chosen = {name: value for name, value in changes.items() if value is not None}
+    chosen |= {} if seeds is None else {"seed": list(range(seeds))}
     whole = Chapter(0, {**CHAPTERS[chapter].blocks, **{f"also {i}": block for i, block in enumerate(also)}})
 
-    def configs(of: Chapter, **changes) -> list[Config]:
-        found = of.configs(profile, **changes, **({} if seeds is None else {"seed": list(range(seeds))}))
+    def configs(of: Chapter, fields: Mapping[str, Any]) -> list[Config]:
+        found = of.configs(profile, **fields)
         return found if steps is None else list(dict.fromkeys(replace(config, steps=steps) for config in found))
 
     def expand(block: Block) -> list[Config]:
         own = {name for fields in (*block.arms.values(), *block.cells.values()) for name in fields}
-        return configs(Chapter(0, {"": block}), **{name: value for name, value in chosen.items() if name not in own})
+        return configs(Chapter(0, {"": block}), {name: chosen[name] for name in chosen if name not in own})
 
-    planned = configs(whole, **chosen)
+    planned = configs(whole, chosen)
     standard, kept = set(whole.configs()), store(chapter, records or None)
     filled = any(any(folder.glob("*.json")) for folder in (kept.folder, *kept.neighbours))
     if records or engine or not filled or not set(planned) <= standard:
@@ -68,49 +219,6 @@ def load_or_train(
     return runs
 
 
-def slug(name: str | tuple[str, ...]) -> str:
-    """A label, or an arm and a cell, as part of a glued name.
-
-    >>> slug(("rotation", "k-means × 0.01")), slug("uniform 1/K")
-    ('rotation-k-means-0.01', 'uniform-1-k')
-    """
-    text = name if isinstance(name, str) else " ".join(name)
-    return re.sub(r"[^\w.]+", "-", text.lower()).strip("-")
-
-
-def glue_all(prefix: str, values: Mapping[Any, Any]) -> None:
-    """Glue every value as ``prefix-slug``: a comparison as its `phrase`, None as 'not run', others as they are.
-
-    ValueError where two names would be one.
-    """
-    names = {key: "-".join(filter(None, (prefix, slug(key)))) for key in values}
-    if len(set(names.values())) < len(names):
-        raise ValueError(f"two of these have one name: {', '.join(sorted(names.values()))}")
-    for key, value in values.items():
-        glue(names[key], ratio_sentence(value) if value is None or isinstance(value, Paired) else value)
-
-
-def glue_cost(runs: Runs) -> None:
-    """Glue what the shown runs are and cost: coverage, runs, explored, confirmed, core-hours, seconds-per-run, status,
-    diverged, steps."""
-    final = runs.final
-    seeds = final.seed.unique().tolist()
-    glue_all(
-        "",
-        {
-            "coverage": runs.coverage,
-            "runs": len(final),
-            "explored": seed_ranges(seed for seed in seeds if seed < FRESH),
-            "confirmed": seed_ranges(seed for seed in seeds if seed >= FRESH) or "none",
-            "core-hours": final.seconds.sum() / 3600,
-            "seconds-per-run": final.seconds.mean(),
-            "status": ", ".join(f"{count} {status}" for status, count in final.status.value_counts().items()),
-            "diverged": int(final.diverged_at.notna().sum()),
-            "steps": " and ".join(f"{steps:,}" for steps in sorted(final.steps.unique())),
-        },
-    )
-
-
 def show_reconstructions(
     arms: Mapping[str, Mapping[str, Any]],
     *,
@@ -119,7 +227,15 @@ def show_reconstructions(
     source: str = "fashion-mnist-mini",
     **base: Any,
 ) -> Figure:
-    """Train each arm now, on the image set ``source``, and show eight test images with what comes back of them."""
+    """Eight test images and what comes back of them from each arm, trained now.
+
+    Args:
+        arms: By label the fields of :class:`.Config` that an arm sets.
+        steps: Of each training.
+        device: Of each training.
+        source: The name of an image set.
+        base: Fields of all arms.
+    """
     data = images.load(source)
     sample = data.test[torch.linspace(0, len(data.test) - 1, 8).long()]
     rows = {"test images": sample.float() / 255}
@@ -127,14 +243,14 @@ def show_reconstructions(
         config = Config(**{"data": data.name, "init_latents": 2048, "steps": steps, **base, **fields})
         model, result = fit(config, device=device)
         error = result["final"].get("test_mse")
-        with torch.no_grad():
-            seen = model.eval()(data.normalise(sample).to(device))[0].cpu()
-        rows[f"{label}, " + (f"test MSE {error:.4f}" if error else "diverged")] = data.denormalise(seen).clamp(0, 1)
-    figs = []
-    for name, row in rows.items():
-        fig, ax = plt.subplots(figsize=(4.6, 0.85))
-        ax.imshow(torch.cat(list(row), 2).permute(1, 2, 0).numpy(), vmin=0, vmax=1)
-        ax.set_title(name)
-        ax.axis("off")
-        figs.append(fig)
-    return Figure(figs, alt=f"Eight test images and what comes back after {steps} steps with {', '.join(arms)}.")
+        title = f"{label}, test MSE {error:.4f}" if error else f"{label}, diverged"
+        rows[title] = reconstruct(model, data, sample, device)
+    alt = f"Eight test images and what comes back after {steps} steps with {', '.join(arms)}."
+    return plots.strips(rows, alt)
+
+
+def reconstruct(model: nn.Module, data: images.Images, sample: Tensor, device: str = "cpu") -> Tensor:
+    """What a trained model makes of images: uint8 of shape (n, channels, side, side) in, floats in [0, 1] out."""
+    with torch.no_grad():
+        seen = model.eval()(data.normalise(sample).to(device))[0].cpu()
+    return data.denormalise(seen).clamp(0, 1)

@@ -6,14 +6,17 @@ The first half draws on axes, the second takes a :class:`~rotvq.analysis.study.S
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from torch import Tensor
 
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import Key, Study
@@ -23,7 +26,20 @@ from rotvq.page.figures import ARMS, MUTED, WIDTH, Arm, Figure, arms
 LINEAR = ("usage", "perplexity", "theta_deg", "psnr", "within_share", "z_product", "q_product")
 PANEL = (3.0, 2.2)  # inches
 STRONG = 3.0
+Ratios = Mapping[str, Mapping[str, Paired | None]]  # row label -> column label -> ratio
 EFFECT = LinearSegmentedColormap.from_list("effect", ["#1d5fa8", "#8d8f92", "#a8480a"])  # lower, equal, higher
+
+
+def strips(rows: Mapping[str, Tensor], alt: str) -> Figure:
+    """Images in rows, each row with its title: floats in [0, 1] of shape (n, channels, side, side)."""
+    figs = []
+    for title_, row in rows.items():
+        fig, ax = plt.subplots(figsize=(WIDTH, 0.85))
+        ax.imshow(torch.cat(list(row), 2).permute(1, 2, 0).numpy(), vmin=0, vmax=1)
+        ax.set_title(title_)
+        ax.axis("off")
+        figs.append(fig)
+    return Figure(figs, alt)
 
 
 def seeds(ax, x: Sequence[float], ys, arm: Arm | str, label: str | None = None) -> None:
@@ -80,8 +96,8 @@ def log_ticks(axis) -> None:
     axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
 
 
-def heatmap(ax, pairs: Mapping[str, Mapping[str, Paired | None]]) -> None:
-    """A map of ratios: row label -> column label -> ratio, coloured by its logarithm: blue below 1, orange above.
+def heatmap(ax, pairs: Ratios) -> None:
+    """A map of ratios, coloured by their logarithm: blue below 1, orange above.
 
     The colour is full from a factor of `STRONG` on. Each number stands in its cell, in brackets where its interval
     holds 1, with † where pairs diverged. A missing cell stays empty.
@@ -121,9 +137,9 @@ def _turned(columns: Sequence[str]) -> float:
     return 0.06 * longest if longest * len(columns) > 40 else 0.0
 
 
-def dots(study: Study, metric: str = "test_mse", *, against: str | Key, at: int | None = None, alt: str = "") -> Figure:
+def dots(study: Study, metric: str = "test_mse", *, against: str | Key) -> Figure:
     """The ratios of `Study.table`: each pair a point; fresh seeds have a row of their own below the others."""
-    phases = [(f, study.pairs(metric, against=against, at=at, fresh=f)) for f in (False, True) if study.seeds(f)]
+    phases = [(fresh, study.pairs(metric, against=against, fresh=fresh)) for fresh in (False, True)]
     styles, rows = arms(study.arms), []
     keys = [key for key in study.members if any(pairs.get(key) for _, pairs in phases)]
     varied = [place for place in (1, 0) if len({key[place] for key in keys}) > 1] or [1 if keys and keys[0][1] else 0]
@@ -134,59 +150,60 @@ def dots(study: Study, metric: str = "test_mse", *, against: str | Key, at: int 
                 label = f"{name}, seeds {seed_ranges(study.seeds(True))}" if fresh else name
                 rows.append((label, pairs[key], styles[key[0]]))
     if not rows:
-        return _nothing()
+        return _not_run()
     fig, ax = plt.subplots(figsize=(WIDTH, 0.7 + 0.42 * len(rows)), layout="constrained")
     paired_ratios(ax, rows)
     ax.set_xlabel(f"{title(metric)}, ratio to {against if isinstance(against, str) else ', '.join(against)}")
     words = f"{title(metric)} relative to {against}: a dot a pair of runs, their geometric mean and its 95 % interval. "
-    return Figure(fig, alt=alt or words + "; ".join(f"{name}: {pair.mean:.3g}" for name, pair, _ in rows) + ".")
+    return Figure(fig, words + "; ".join(f"{name}: {pair.mean:.3g}" for name, pair, _ in rows) + ".")
 
 
 def curves(
     study: Study,
     metrics: str | Sequence[str] = "test_mse",
     *,
-    cells: Sequence[str] | None = None,
-    arms_shown: Sequence[str] | None = None,
-    fresh: bool = False,
-    alt: str = "",
+    cells: Iterable[str] | None = None,
+    arms_shown: Iterable[str] | None = None,
 ) -> Figure:
-    """Metrics over training: a panel a cell and metric; a thin line a seed, the thick one their mean.
+    """Metrics over training, on the seeds that explore: a thin line a seed, a thick one their mean.
 
-    ``test_`` metrics are drawn at the stops, the others from the trace of batches. A line ends where its run diverged.
+    There is a panel a cell and metric. ``test_`` metrics are drawn at the stops, the others from the
+    trace of batches. A line ends where its run diverged.
     """
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     cells = [cell for cell in cells or study.cells if any(cell == key[1] for key in study.members)]
     shown = [arm for arm in arms_shown or study.arms if any(arm == key[0] for key in study.members)]
     styles, figs = arms(study.arms), []
-    for cell in cells:
-        for metric in metrics:
-            fig, ax = plt.subplots(figsize=PANEL)
-            for arm in shown:
-                curve = study.curve(arm, cell, metric, fresh=fresh)
-                if curve.size:
-                    seeds(ax, curve.columns.tolist(), curve.to_numpy(), styles[arm])
-            _axes(ax, metric, curve.columns.tolist())
-            ax.set_title("\n".join(textwrap.wrap(f"{cell}: {title(metric)}" if cell else title(metric), 38)))
-            figs.append(fig)
+    for cell, metric in itertools.product(cells, metrics):
+        fig, ax = plt.subplots(figsize=PANEL)
+        steps: set[int] = set()
+        for arm in shown:
+            curve = study.curve(arm, cell, metric)
+            if curve.size:
+                seeds(ax, curve.columns.tolist(), curve.to_numpy(), styles[arm])
+                steps.update(curve.columns)
+        _axes(ax, metric, sorted(steps))
+        ax.set_title("\n".join(textwrap.wrap(f"{cell}: {title(metric)}" if cell else title(metric), 38)))
+        figs.append(fig)
     if not figs:
-        return _nothing()
+        return _not_run()
     figs = _with_legend(figs, [styles[arm] for arm in shown])
     words = f"{', '.join(map(title, metrics))} over training for {', '.join(shown)}, in each of: {', '.join(cells)}. "
-    return Figure(figs, alt=alt or words + "Thin lines are seeds, thick ones their means.")
+    return Figure(figs, words + "Thin lines are seeds, thick ones their means.")
 
 
 def _axes(ax, metric: str, steps: Sequence[int]) -> None:
-    stops = metric.startswith(("test_", "validation_"))
+    split, _, rest = metric.partition("_")
+    evaluated = split in ("test", "validation")
     ax.set(xlabel="step", ylabel="")
-    if stops and len(steps) > 1:
+    if evaluated and len(steps) > 1:
         ax.set_xscale("log", base=2)
         ax.set_xticks(steps, [f"{step:,}" for step in steps])
         ax.xaxis.set_minor_locator(NullLocator())
     else:
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    if metric.removeprefix("test_").removeprefix("validation_") not in LINEAR:
+    if (rest if evaluated else metric) not in LINEAR:
         ax.set_yscale("log")
         log_ticks(ax.yaxis)
 
@@ -205,49 +222,71 @@ def _with_legend(figs: list, styles: Sequence[Arm]) -> list:
 
 
 def effect_map(
-    study: Study,
-    metric: str = "test_mse",
-    *,
-    against: str | Key,
-    rows: str,
-    columns: str,
-    at: int | None = None,
-    fresh: bool = False,
-    xlabel: str = "",
-    ylabel: str = "",
-    alt: str = "",
+    study: Study | Mapping[str, Study], *, against: str | Key, rows: str, columns: str, xlabel: str = ""
 ) -> Figure:
-    """A map of the ratios over two of 'arm', 'cell' and 'step'. ValueError where the third has more than one value."""
-    axes = {
+    """A map of the ratios of test MSE over two of 'arm', 'cell' and 'step', on the seeds that explore.
+
+    Args:
+        study: One, or several by the titles of their panels.
+        against: The reference, as in :meth:`.Study.pair`.
+        rows: What a row is.
+        columns: What a column is.
+        xlabel: What stands below the columns; empty: the same word.
+
+    Raises:
+        ValueError: The third of them has more than one value.
+    """
+    panels = {"": study} if isinstance(study, Study) else study
+    ratios = {name: _ratios(one, against, rows, columns) for name, one in panels.items()}
+    return maps(ratios, f"Test MSE relative to {against}", xlabel or columns)
+
+
+def _ratios(study: Study, against: str | Key, rows: str, columns: str) -> Ratios:
+    labels = {
         "arm": list(dict.fromkeys(arm for arm, _ in study.members if arm != against)),
         "cell": list(dict.fromkeys(cell for _, cell in study.members)),
+        "step": study.steps if "step" in (rows, columns) else [None],
     }
-    axes["step"] = study.steps if "step" in (rows, columns) else [at]
-    (rest,) = set(axes) - {rows, columns}
-    if len(axes[rest]) > 1:
-        raise ValueError(f"a map over {rows} and {columns} needs one {rest}, not {', '.join(map(str, axes[rest]))}")
+    (rest,) = set(labels) - {rows, columns}
+    if len(labels[rest]) > 1:
+        raise ValueError(f"a map over {rows} and {columns} needs one {rest}, not {', '.join(map(str, labels[rest]))}")
     found: dict[str, dict[str, Paired | None]] = {}
-    for row in axes[rows]:
-        for column in axes[columns]:
-            place = {rest: axes[rest][0], rows: row, columns: column}
-            pair = study.pair(place["arm"], place["cell"], metric, against=against, at=place["step"], fresh=fresh)
-            found.setdefault(_name(row), {})[_name(column)] = pair
-    if not any(pair for row in found.values() for pair in row.values()):
-        return _nothing()
-    height = 0.8 + 0.34 * len(found) + _turned([_name(column) for column in axes[columns]])
-    fig, ax = plt.subplots(figsize=(WIDTH, height), layout="constrained")
-    heatmap(ax, found)
-    ax.set(xlabel=xlabel or columns, ylabel=ylabel)
-    said = (f"{r}, {c}: {pair.mean:.2f}" for r, row in found.items() for c, pair in row.items() if pair)
-    return Figure(fig, alt=alt or f"{title(metric)} relative to {against}. " + "; ".join(said) + ".")
+    for row, column, other in itertools.product(labels[rows], labels[columns], labels[rest]):
+        place = {rows: row, columns: column, rest: other}
+        pair = study.pair(place["arm"], place["cell"], against=against, at=place["step"])
+        found.setdefault(_name(row), {})[_name(column)] = pair
+    return found
 
 
-def _nothing() -> Figure:
+def maps(panels: Mapping[str, Ratios], words: str, xlabel: str) -> Figure:
+    """A `heatmap` a panel.
+
+    Args:
+        panels: By their titles.
+        words: What the ratios are; the description of the figure goes on with all of them.
+        xlabel: What stands below the columns.
+    """
+    figs, said = [], []
+    for name, ratios in panels.items():
+        shown = {(row, column): pair for row, found in ratios.items() for column, pair in found.items() if pair}
+        if not shown:
+            continue
+        height = 0.8 + 0.34 * len(ratios) + _turned(list(dict.fromkeys(column for _, column in shown)))
+        width = WIDTH if len(panels) == 1 else PANEL[0] + 1
+        fig, ax = plt.subplots(figsize=(width, height), layout="constrained")
+        heatmap(ax, ratios)
+        ax.set(xlabel=xlabel, title=name)
+        figs.append(fig)
+        said += [f"{', '.join(filter(None, (name, *place)))}: {pair.mean:.2f}" for place, pair in shown.items()]
+    return Figure(figs, f"{words}. {'; '.join(said)}.") if figs else _not_run()
+
+
+def _not_run() -> Figure:
     """In place of a figure of which no run has a record."""
     fig, ax = plt.subplots(figsize=(PANEL[0], 0.3))
     ax.text(0.5, 0.5, "not run", ha="center", va="center")
     ax.axis("off")
-    return Figure(fig, alt="No run of this figure has a record.")
+    return Figure(fig, "No run of this figure has a record.")
 
 
 def _name(value: str | int) -> str:

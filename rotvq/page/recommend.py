@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from rotvq.analysis import stats
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import FRESH, Study
-from rotvq.analysis.wording import close, ratio_with_n, separated
+from rotvq.analysis.wording import ratio_with_n, separated, within
 from rotvq.page.plots import shade
 
 SHARE = 0.05  # a difference that is none
@@ -36,7 +36,7 @@ def advice(pair: Paired | None, share: float = SHARE) -> str:
     if pair.diverged:
         wins, losses = pair.signs.wins, pair.signs.losses
         return ROTATION if wins and not losses else STE if losses and not wins else OPEN
-    if close(pair, share) == "yes":
+    if within(share)(pair):
         return EITHER
     return {"lower": ROTATION, "higher": STE}.get(separated(pair), OPEN)
 

@@ -41,7 +41,18 @@ def drawn(**kwargs):
 
 
 def test_every_estimator_has_an_arm():
-    assert set(ARMS) == set(ESTIMATORS)
+    assert set(ARMS) == set(ESTIMATORS) and figures.FIXED.items() <= ARMS.items()
+
+
+def test_a_new_estimator_gets_a_style_of_its_own():
+    """Without an edit of this module, unlike every fixed one and the first spare ones, which arms of a study take."""
+    new = figures.every_arm([*ESTIMATORS, "brand_new", "newer"])
+    assert {name: new[name] for name in ESTIMATORS} == ARMS and new["brand_new"].label == "brand new"
+    study = {label: arm for label, arm in figures.arms(MANY).items() if label not in ("arm 0", "rotation")}
+    every = [*new.values(), *study.values()]
+    assert len({(str(arm.linestyle), arm.marker) for arm in every}) == len(every)
+    for name in ("brand_new", "newer"):
+        assert contrast(new[name].color, "#ffffff") >= 3 and contrast(new[name].color, "#121212") >= 3
 
 
 @pytest.mark.parametrize("name", ARMS)

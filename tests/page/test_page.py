@@ -1,13 +1,17 @@
 """What an experiment page calls: when it trains and when it only reads, and what it glues."""
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from test_study import store
 
 from rotvq.analysis import stats
 from rotvq.analysis.study import Study
-from rotvq.page import figures, page
+from rotvq.analysis.wording import judge, lower
+from rotvq.page import Page, figures, page, parameters
+from rotvq.runs import scheduler
 from rotvq.runs.grids import CHAPTERS, Block, Chapter
+from rotvq.runs.records import Records
 
 SMALL = {"data": "fashion-mnist-mini", "codebook_size": 16}
 ONE, TWO = {"STE": {"estimator": "ste"}}, {"STE": {"estimator": "ste"}, "zero": {"estimator": "zero"}}
@@ -33,14 +37,14 @@ def said(monkeypatch):
 def committed(tmp_path, monkeypatch):
     """A chapter whose committed store is a temporary folder, and the ids of what a page trains."""
     monkeypatch.setitem(page.CHAPTERS, "test", GRID)
-    monkeypatch.setattr(page, "store", lambda chapter, folder: page.grid.Records(folder or tmp_path / "committed"))
+    monkeypatch.setattr(page, "store", lambda chapter, folder: Records(folder or tmp_path / "committed"))
     trained = []
 
     def run(configs, records, engine, device):
         trained.extend((c.seed, c.steps) for c in records.missing(configs))
         return iter(())
 
-    monkeypatch.setattr(page.grid, "run", run)
+    monkeypatch.setattr(scheduler, "run", run)
     return tmp_path / "committed", trained
 
 
@@ -74,10 +78,9 @@ def test_anything_else_is_trained(committed, said, asked, missing, tmp_path):
 def test_a_page_without_records_of_its_own_does_not_train_beside_those_of_others(committed, said):
     folder, trained = committed
     store(folder, Block({"zero": {"estimator": "zero"}}, {"": {}}, [7]).configs())
-    runs = page.load_or_train("test")
-    page.glue_cost(runs)
-    assert not trained and said["coverage"] == "none of 5 planned runs"
-    assert said["core-hours"] == said["diverged"] == 0
+    found = page.cost(page.load_or_train("test"))
+    assert not trained and found["coverage"] == "none of 5 planned runs"
+    assert found["core-hours"] == found["diverged"] == 0 and found["cost"] == "none of 5 planned runs."
 
 
 def test_an_empty_store_is_filled(committed, said):
@@ -103,44 +106,156 @@ def test_tables_show_their_cells_whole(committed, said):
 
 
 def test_a_run_that_fails_stops_the_page(committed, said, monkeypatch):
-    failed = [(config, page.grid.Failure(OSError("no space"))) for config in GRID.configs()]
-    monkeypatch.setattr(page.grid, "run", lambda *_, **__: iter(failed))
+    failed = [(config, scheduler.Failure(OSError("no space"))) for config in GRID.configs()]
+    monkeypatch.setattr(scheduler, "run", lambda *_, **__: iter(failed))
     with pytest.raises(RuntimeError, match="failed: OSError: no space"):
         page.load_or_train("test")
 
 
-def test_glue_all_names_and_words(said):
+# a page
+
+
+TYPES = {"profile": str, "steps": int | None, "seeds": int | None, "engine": str, "device": str, "records": str}
+VALUES = {"profile": "standard", "steps": None, "seeds": None, "engine": "", "device": "cpu", "records": ""}
+
+
+def made(**changes):
+    """A page of the chapter `test`, as its notebook makes it."""
+    return Page("test", {"__annotations__": TYPES, **VALUES, **changes})
+
+
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        ({"profile": "quick"}, "one of smoke, standard, full"),
+        ({"seeds": 1}, "seeds = 1 must be at least 2"),
+        ({"steps": "ten"}, "steps = 'ten' is str"),
+        ({"gama": 1.0}, "gama is not a parameter"),
+    ],
+)
+def test_a_page_refuses_what_its_notebook_cannot_mean(wrong, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        made(**wrong)
+
+
+def test_a_notebook_may_allow_other_values_than_usual(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(parameters, "check", lambda values, **allowed: seen.update(allowed))
+    Page("00", {"__annotations__": {"steps": int, "seed": int}, "steps": 1, "seed": 0}, steps=(20, None), seed=(0, 9))
+    assert seen == {"steps": (20, None), "seed": (0, 9)}
+
+
+def test_a_page_loads_its_chapter_with_its_parameters(committed, said):
+    folder, trained = committed
+    store(folder, GRID.configs())
+    first = made()
+    assert first.load() is first.runs and first.runs.published and not trained
+    assert said["coverage"] == "all 5 planned runs" and said["cost"].startswith("all 5 planned runs: 5.00 core-hours")
+    other = made(steps=4, seeds=2)
+    assert {(c.steps, c.seed) for c in other.load(gamma=2.0).planned} == {(4, 0), (4, 1)} and len(trained) == 2
+    assert {c.gamma for c in other.runs.planned} == {2.0}
+    assert made().load("10_ste_vs_rotation").published, "the runs of another chapter"
+
+
+def test_a_page_studies_blocks_by_name(committed, said):
+    store(committed[0], GRID.configs())
+    one = made()
+    one.load()
+    assert one.study("explore", "confirm").seeds(True) == [100]
+    assert one.study(one.block("long")).last == 8 and one.block("long", seeds=[7]).seeds == [7]
+
+
+def test_say_names_and_words(said):
     pair = stats.ratio([1, 1], [2, 2])
-    page.glue_all("mse", {("rotation", "k-means × 0.1"): pair, ("rotation", "uniform 1/K"): None, "n": 3})
+    one = made()
+    one.say("mse", {("rotation", "k-means × 0.1"): pair, ("rotation", "uniform 1/K"): None, "n": 3})
+    one.say("", {"short": "2,000"})
+    one.say("alone", pair)
     assert said == {
         "mse-rotation-k-means-0.1": "−50.0 % (95 % CI −50.0 to −50.0, n = 2)",
         "mse-rotation-uniform-1-k": "not run",
         "mse-n": 3,
+        "short": "2,000",
+        "alone": "−50.0 % (95 % CI −50.0 to −50.0, n = 2)",
     }
 
 
-def test_glue_all_refuses_two_values_of_one_name(said):
+def test_say_refuses_two_values_of_one_name(said):
     with pytest.raises(ValueError, match="two of these have one name"):
-        page.glue_all("mse", {"a b": 1, "a-b": 2})
+        made().say("mse", {"a b": 1, "a-b": 2})
+    assert not said
+
+
+def test_show_describes_what_matplotlib_drew(said):
+    fig, _ = plt.subplots()
+    made().show("fig-a", fig, "An empty figure.")
+    made().show("fig-b", said["fig-a"])
+    assert said["fig-b"] is said["fig-a"] and said["fig-a"]._repr_mimebundle_()["text/plain"] == "An empty figure."
+    with pytest.raises(ValueError, match="alt is empty"):
+        made().show("fig-c", plt.figure())
+    plt.close("all")
+
+
+def test_holds_names_every_sentence_that_does_not_hold(committed, said):
+    store(committed[0], GRID.configs())
+    one = made()
+    one.load()
+
+    @one.holds
+    def true():
+        yield "One is one.", True
+
+    with pytest.raises(AssertionError, match="Two is three. | What is open is no support.$") as raised:
+
+        @one.holds
+        def false():
+            yield "One is one.", [1]
+            yield "Two is three.", False
+            yield "What is open is no support.", None
+
+    assert "One is one." not in str(raised.value)
+
+
+def test_sentences_are_about_the_published_grid_alone(committed, said):
+    store(committed[0], GRID.configs())
+    one = made(seeds=2)
+    one.load()
+    assert not one.runs.published
+
+    @one.holds
+    def never_called():
+        yield "A sentence about a run that is not here.", {}["uniform"]
+
+
+def test_hypotheses_are_a_table(said):
+    pair = stats.ratio([1, 1], [2, 2])
+    found = made().hypotheses({"1. lower": judge(pair, lower), "2. by hand": (None, "not run")})
+    assert found.to_dict("index") == {
+        "1. lower": {"measured": "0.5 (0.5 to 0.5), n = 2", "outcome": "held"},
+        "2. by hand": {"measured": "", "outcome": "not run"},
+    }
 
 
 def test_cost_says_what_is_shown(committed, said):
     folder, _ = committed
     configs = GRID.configs()
     store(folder, configs[:3], diverged=configs[:1])
-    page.glue_cost(page.load_or_train("test"))
-    assert said["runs"] == 3 and said["diverged"] == 1 and said["core-hours"] == 3.0 and said["seconds-per-run"] == 3600
-    assert (said["explored"], said["confirmed"], said["steps"]) == ("0–1", "100", "3")
+    found = page.cost(page.load_or_train("test"))
+    assert found["runs"] == 3 and found["diverged"] == 1 and found["core-hours"] == 3.0
+    assert found["seconds-per-run"] == 3600
+    assert (found["explored"], found["confirmed"], found["steps"]) == ("0–1", "100", "3")
+    for words in ("3 of 5 planned runs", "3.00 core-hours", " 3600 seconds", "3 unverified;", "1 diverged."):
+        assert words in found["cost"], words
 
 
-def test_look_trains_every_arm(said):
+def test_reconstructions_trains_every_arm(said):
     figure = page.show_reconstructions(
         {"STE": {"estimator": "ste"}, "zero": {"estimator": "zero"}}, steps=1, codebook_size=16
     )
     assert figure._repr_mimebundle_()["text/html"].count("<svg") == 3
 
 
-def test_look_takes_images_in_colour(said):
+def test_reconstructions_takes_images_in_colour(said):
     figure = page.show_reconstructions(ONE, steps=1, codebook_size=16, source="photographs")
     assert figure._repr_mimebundle_()["text/html"].count("<svg") == 2
 
@@ -151,7 +266,7 @@ def test_every_planned_run_of_a_chapter_has_a_place_in_a_study_of_its_blocks(
     chapter, profile, tmp_path, said, monkeypatch
 ):
     """Whatever a profile changes (steps, sizes, warm-ups): arms and cells find the runs that they name."""
-    monkeypatch.setattr(page.grid, "run", lambda *_, **__: iter(()))
+    monkeypatch.setattr(scheduler, "run", lambda *_, **__: iter(()))
     runs = page.load_or_train(chapter, profile, records=str(tmp_path))
     blocks = CHAPTERS[chapter].blocks.values()
     placed = {c for block in blocks for configs in Study(runs, block).planned.values() for c in configs}

@@ -107,7 +107,7 @@ def test_a_map_has_room_for_long_labels(tmp_path):
     """Where cells vanish the layout engine warns, and a warning is an error here."""
     cells = {f"a start with a long name, {name}": fields for name, fields in CELLS.items()}
     study = Study(Runs(CONFIGS, store(tmp_path)), Block(TWO, cells))
-    plots.effect_map(study, against="STE", rows="arm", columns="cell", fresh=False)
+    plots.effect_map(study, against="STE", rows="arm", columns="cell")
 
 
 def test_effect_map_refuses_to_choose(study):
