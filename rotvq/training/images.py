@@ -137,7 +137,8 @@ def _by_channel(numbers: tuple[float, ...], like: Tensor) -> Tensor:
 
 
 def _fashion_mnist(_: int) -> Splits:
-    train, test = (_read_idx(f"fashion-mnist/{part}-images-idx3-ubyte.gz") for part in ("train", "t10k"))
+    train = _read_idx("fashion-mnist/train-images-idx3-ubyte.gz")
+    test = _read_idx("fashion-mnist/t10k-images-idx3-ubyte.gz")
     return train[:-HELD_OUT], train[-HELD_OUT:], test
 
 
