@@ -1,8 +1,7 @@
-"""Train runs, fill grids, verify records, list claims, build the book: ``python -m rotvq COMMAND --help``."""
+"""Train runs, fill the grid of a chapter, verify records: ``python -m rotvq COMMAND --help``."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import math
@@ -21,11 +20,14 @@ from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.runs import engines, grids, scheduler
 from rotvq.runs import verify as verification
 from rotvq.runs.records import Records
-from rotvq.training.config import CONTROLS, FIELDS, Config, find_device
+from rotvq.training.ablations import VQ_ONLY
+from rotvq.training.config import FIELDS, Config
 from rotvq.training.files import DataError
+from rotvq.training.train import find_device
 from rotvq.training.train import train as train_one
 
-TIMES = ("20_cost", "23_scale")  # chapters whose records hold times, which nothing can make again
+TIMES = ("20_cost", "23_scale")  # chapters whose records hold times, which no training can give again
+MOVED = {"book": "python -m book.press", "claims": "python -m book.ledger"}  # earlier commands, and what they are now
 
 
 def train(
@@ -47,24 +49,23 @@ def train(
     find_device(device)
     store = Records(records) if records else None
     if dry_run:
-        print(_shown([config]), _cost([config], store, 1), sep="\n")
+        print(_as_json([config]), _cost([config], store, 1), sep="\n")
         return 0
     with distributed.join_process_group(device) as own:
-        first = distributed.world()[0] == 0
-        if distributed.world()[1] > 1 and (name := _batchwise(config)):
-            raise ValueError(f"{name} looks at a whole batch, which ranks do not share: train it in one process")
+        rank, ranks = distributed.world()
+        if ranks > 1 and (field := _needs_whole_batch(config)):
+            raise ValueError(f"{field} looks at a whole batch, which ranks do not share: train it in one process")
         resume = store.folder / f"{config.id}.resume" if store else None
-        fn = partial(train_one, progress=first and sys.stderr.isatty(), resume=resume)
-        if store is None or not first:
-            final = None if store and store.get(config) else fn(config, device=own)["final"]
-        else:
-            for _, outcome in scheduler.run([config], store, device=own, progress=False, fn=fn):
-                if isinstance(outcome, scheduler.Failure):
-                    raise outcome.error
+        fn = partial(train_one, progress=rank == 0 and sys.stderr.isatty(), resume=resume)
+        record = store.get(config) if store else None
+        if store and rank == 0:  # the other ranks train with it, and leave the record to it
+            for _, record in scheduler.run([config], store, device=own, progress=False, fn=fn):
+                if isinstance(record, scheduler.Failure):
+                    raise record.error
             resume.unlink(missing_ok=True)
-            final = store.get(config)["result"]["final"]
-        if first:
-            print(json.dumps(final, indent=1))
+        result = record["result"] if record else fn(config, device=own)
+        if rank == 0:
+            print(json.dumps(result["final"], indent=1))
     return 0
 
 
@@ -92,20 +93,20 @@ def grid(
         over: start even if the cost is above the chapter's cap
         sbatch: print a script for `sbatch` that runs the grid as an array of so many jobs, no more
     """
-    name = grids.find(chapter)
+    name = grids.find_chapter(chapter)
     configs, cap = grids.CHAPTERS[name].configs(profile), grids.CHAPTERS[name].cap
     if "ray" not in engine and not sbatch:  # those run elsewhere
         find_device(device)
     store = grids.store(name, records)
     if sbatch:
         hours = scheduler.estimate(store.missing(configs), store) / 3600
-        print(_sbatch(name, profile, engine, device, store, over, sbatch, hours))
+        print(_sbatch_script(name, profile, engine, device, store, over, sbatch, hours))
     elif status:
         print(_status(configs, store))
     elif dry_run:
-        with engines.engine(engine) as entered:
+        with engines.find_engine(engine) as entered:
             part = entered.choose(configs)
-            print(_shown(part), _cost(part, store, entered.workers), f"The cap is {cap:g} core-hours.", sep="\n")
+            print(_as_json(part), _cost(part, store, entered.workers), f"The cap is {cap:g} core-hours.", sep="\n")
     else:
         outcomes = dict(scheduler.run(configs, store, engine, device=device, cap=math.inf if over else cap))
         print(_status(configs, store))
@@ -114,10 +115,10 @@ def grid(
 
 
 def verify(sample: int | None = None, records: Path | None = None, engine: str = "serial", device: str = "cpu") -> int:
-    """Train recorded runs again and compare; exit with 1 where one differs.
+    """Train recorded runs again and compare, by the rule that each line names; exit with 1 where one differs.
 
     Without --sample every record made by other code than today's is decided: one run of each code path is trained, and
-    the records of that path are restamped if it agrees, else marked stale.
+    the records of that path are restamped with the rule if it agrees, else marked stale.
 
     Args:
         sample: compare so many records, drawn at random, and mark none
@@ -128,9 +129,8 @@ def verify(sample: int | None = None, records: Path | None = None, engine: str =
     if sample is not None and sample < 1:
         raise ValueError(f"sample is {sample}: it must be at least 1")
     folder = records or grids.stores_folder()
-    trained = (path for path in folder.glob("*") if path.is_dir() and path.name not in TIMES)
-    folders = [folder, *sorted(trained)]
-    stores = [store for store in map(Records, folders) if store.all()]
+    trained = sorted(path for path in folder.glob("*") if path.is_dir() and path.name not in TIMES)
+    stores = [store for store in map(Records, [folder, *trained]) if store.all()]
     if not stores:
         raise ValueError(f"there is no record in {folder}")
     if sample is None:
@@ -142,60 +142,49 @@ def verify(sample: int | None = None, records: Path | None = None, engine: str =
         differing += bool(differences)
         verdict = "; ".join(differences[:3]) or rule
         print(f"{store.folder.name} {config.id} {config.estimator} seed {config.seed}: {verdict}", flush=True)
-    counts = Counter(store.status(config) for store in stores for config in store.all())
-    print("records: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
-    if counts["stale"]:
-        print("Delete stale records and run their grid to train them anew.")
+    print(verification.summary(stores))
     return 1 if differing else 0
 
 
-def book() -> None:
-    """Pair, run and render the book."""
-
-
-def claims() -> None:
-    """The ledger of claims."""
-
-
-ELSEWHERE = {command.__name__ for command in (book, claims)}  # a module and a parser of their own
-
-
-def _batchwise(config: Config) -> str | None:
+def _needs_whole_batch(config: Config) -> str | None:
     """What of a run looks at all latents of a batch without a reduction over ranks: another run on each of them."""
-    fields = [name for name in CONTROLS if getattr(config, name) != getattr(Config(), name)]
-    pooled = [f"estimator {config.estimator!r}"] * ESTIMATORS[config.estimator].pooled
-    return next(iter([*fields, *pooled, *[f"quantizer {config.quantizer!r}"] * (config.quantizer == "dynamic")]), None)
+    for name in VQ_ONLY:
+        if getattr(config, name) != getattr(Config(), name):
+            return name
+    if ESTIMATORS[config.estimator].pooled:
+        return f"estimator {config.estimator!r}"
+    return f"quantizer {config.quantizer!r}" if config.quantizer == "dynamic" else None
 
 
-def _shown(configs: Sequence[Config]) -> str:
+def _as_json(configs: Sequence[Config]) -> str:
     """The one config, or all in one: a field that varies shows its values."""
-    columns = {name: list(dict.fromkeys(getattr(c, name) for c in configs)) for name in FIELDS}
-    shown = {name: values[0] if len(values) == 1 else values for name, values in columns.items()}
-    return json.dumps({"id": configs[0].id, **shown} if len(configs) == 1 else shown)
+    columns = {name: list(dict.fromkeys(getattr(config, name) for config in configs)) for name in FIELDS}
+    fields = {name: values[0] if len(values) == 1 else values for name, values in columns.items()}
+    return json.dumps({"id": configs[0].id, **fields} if len(configs) == 1 else fields)
 
 
 def _cost(configs: Sequence[Config], store: Records | None, workers: int) -> str:
     missing = store.missing(configs) if store else configs
     seconds = scheduler.estimate(missing, store)
     minutes = seconds / 60 / max(1, min(workers, len(missing)))
-    return (
-        f"{len(missing)} of {len(configs)} runs missing: about {minutes:.1f} minutes on {workers} "
-        f"{'worker' if workers == 1 else 'workers'}, {seconds / 3600:.2f} core-hours."
-    )
+    on = f"{workers} worker" + "s" * (workers != 1)
+    cost = f"about {minutes:.1f} minutes on {on}, {seconds / 3600:.2f} core-hours."
+    return f"{len(missing)} of {len(configs)} runs missing: {cost}"
 
 
 def _status(configs: Sequence[Config], store: Records) -> str:
+    states = Counter(map(store.status, configs))
     missing = store.missing(configs)
-    counts = Counter(store.status(config) for config in configs if config not in set(missing))
-    kinds = " (" + ", ".join(f"{count} {kind}" for kind, count in counts.items()) + ")" if counts else ""
+    kinds = ", ".join(f"{count} {state}" for state, count in states.items() if state != "missing")
     failed = sum(store.failure(config).exists() for config in missing)
     return (
-        f"{store.folder.name}: {counts.total()} of {len(configs)} runs done{kinds}, {len(missing)} missing, "
-        f"{failed} of them failed, about {scheduler.estimate(missing, store):.0f} core-seconds left"
+        f"{store.folder.name}: {len(configs) - len(missing)} of {len(configs)} runs done{kinds and f' ({kinds})'}, "
+        f"{len(missing)} missing, {failed} of them failed, "
+        f"about {scheduler.estimate(missing, store):.0f} core-seconds left"
     )
 
 
-def _sbatch(
+def _sbatch_script(
     name: str, profile: str, engine: str, device: str, store: Records, over: bool, jobs: int, hours: float
 ) -> str:
     """A job array of which each job trains one shard; twice the estimated time, in whole hours, is its limit."""
@@ -218,14 +207,16 @@ def _sbatch(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. What is refused before any training is said in a sentence, without a traceback: status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv and argv[0] in ELSEWHERE:
-        return importlib.import_module(f"rotvq.{argv[0]}").main(argv[1:]) or 0
-    commands = {command.__name__: command for command in (train, grid, verify, book, claims)}
     logging.basicConfig(format="%(message)s")
-    flags = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     try:
+        if argv and argv[0] in MOVED:
+            raise ValueError(f"rotvq {argv[0]} is now {MOVED[argv[0]]}, in a checkout of the book")
         return tyro.extras.subcommand_cli_from_dict(
-            commands, prog="python -m rotvq", description=__doc__, args=argv, config=flags
+            {"train": train, "grid": grid, "verify": verify},
+            prog="python -m rotvq",
+            description=__doc__,
+            args=argv,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
     except (ValueError, LookupError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from rotvq.runs import provenance
-from rotvq.runs.records import Records
+from rotvq.runs.records import write_json
 
 
 def record_id(schema: str, config: Mapping[str, Any]) -> str:
@@ -55,7 +55,7 @@ def read_or_measure(
         result = measure()
         made = stamp(device, threads, seconds=time.perf_counter() - start, load_before=load_before)
         record = {"schema": schema, "id": id, "config": config, "result": result, "provenance": made}
-        Records(folder)._write(path, record)
+        write_json(path, record)
     record = json.loads(path.read_text("utf-8"))
     if (record["schema"], record["id"]) != (schema, id):
         raise ValueError(f"{path.name} in {folder.name} is not that record: delete it or restore it")

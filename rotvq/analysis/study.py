@@ -19,11 +19,10 @@ import pandas as pd
 from rotvq.analysis import stats
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.wording import coverage, ratio_text, ratio_with_n, row_labels, seed_ranges, title, verdict
-from rotvq.runs.grids import CONFIRM, Block
+from rotvq.runs.grids import FRESH, Block
 from rotvq.runs.records import Records
 from rotvq.training.config import FIELDS, Config
 
-FRESH = CONFIRM[0]  # the first seed that confirms
 EMPTY = ["id", "seed", "step", "steps", "seconds", "status", "diverged_at"]  # columns, where no run has a record
 Key = tuple[str, str]  # the names of an arm and of a cell
 

@@ -1,155 +1,196 @@
 """The code that a run executes, and its digest: what a record depends on.
 
-A run starts in `rotvq.training.train.fit` and reaches the definitions that this names, those that they name, and so on
-through `rotvq.quantizers` and `rotvq.training`. A registry, a dictionary at module level with names for keys, counts
-only by the entries that the run can look up: those named by its Config or by a string in code that it reaches. So a
-new estimator, method or model, a new field of Config, a comment, a docstring, an annotation, an import or a move to
-another module leaves every digest as it was; a changed or renamed definition changes the digests of the runs that
-reach it, and of no others.
+A run starts at `rotvq.training.train.train` and reaches each definition that is named there, each that those name, and
+so on through `rotvq.quantizers` and `rotvq.training`. Of a registry, a dictionary literal at module level with strings
+for keys, it reaches the entries that it can look up: those whose key is a value of its Config or a string in code that
+it reaches. The digest is over all statements reached, in that order, with a number for each definition that is named.
 
-What is found is found by name: too much may count (a definition named in a branch that this run does not take), but
-nothing that the run executes is left out, as long as the code it runs is named in code and not computed.
+So a digest changes with any statement that the run may execute. It stays when an estimator, a method, a model, an image
+set or a field of Config is added, when a definition moves to another module or is imported otherwise, and when a
+comment, a docstring or an annotation changes. Config is the input of a run, not its code. What else determines a
+result (versions, processor, threads, data) is in a record's provenance.
+
+Limits: a class counts whole, and so does what is named in a branch that the run does not take. Code would be missed
+that is found by a name put together at run time, in a registry that a function fills, or in one that is given to a
+function which iterates over it; ``tests/runs/test_code_path.py`` traces runs to see that there is none.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from rotvq.training.config import Config
 
 PACKAGE = Path(__file__).parents[1]
-ENTRY = ("rotvq.training.train", "fit")
-ROOMS = ("rotvq.quantizers", "rotvq.training")
+ROOMS = ("quantizers", "training")
+LEFT_OUT = {"annotation", "returns", "type_comment", "type_params", "ctx", "kind", "simple"}  # of a syntax tree
+ITERATING = (ast.For, ast.comprehension, ast.BinOp, ast.Dict)  # a registry named right inside one is used whole
 
-Name = tuple[str, str]  # a module and a name that it defines
+Name = tuple[str, str]  # a module, and a name that it defines
+ENTRY = ("rotvq.training.train", "train")
 
 
-@dataclass(frozen=True)
-class Part:
-    """A definition, or one entry of a registry: its code in normal form, what it names, and the strings in it."""
+class Part(NamedTuple):
+    """A definition, or one entry of a registry."""
 
-    code: str
-    names: frozenset[Name]
-    strings: frozenset[str]
+    nodes: list[ast.AST]
+    code: str  # the nodes in normal form
+    references: list[Name]  # the definitions that are named in it, in order
+    strings: set[str]  # those in it that may be keys of a registry
 
 
 class Sources:
-    """The definitions of the package that lies in ``folder``, parsed when they are first asked for."""
+    """The modules of the package in ``folder``, all read at once: later edits of its files are not seen.
+
+    Raises ValueError where an import or a statement at module level cannot be followed.
+    """
 
     def __init__(self, folder: Path = PACKAGE):
-        self.folder = folder
-        self._parts: dict[Name, Part | dict[str, Part] | None] = {}
+        self.modules: dict[str, Module] = {}
+        for path in (path for room in ROOMS for path in (folder / room).rglob("*.py")):
+            words = ("rotvq", *path.relative_to(folder).with_suffix("").parts)
+            name = ".".join(words).removesuffix(".__init__")
+            self.modules[name] = Module(name, path.read_text("utf-8"), self)
 
-    @cache  # noqa: B019  (as many as there are modules)
-    def module(self, name: str) -> Module | None:
-        """The module of this name, or None where it is no module of a room that runs reach."""
-        if not name.startswith(ROOMS):
-            return None
-        path = self.folder.joinpath(*name.split(".")[1:])
-        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        return Module(name, ast.parse(file.read_text("utf-8")), self) if file.exists() else None
+    def digest(self, config: Config) -> str:
+        """The digest of the code that the run of ``config`` executes, 16 hex digits."""
+        reached = self.reached(config)
+        numbers = {name: number for number, name in enumerate(reached)}
+        parts = (part for parts in reached.values() for part in parts)
+        lines = (f"{part.code} {[numbers[name] for name in part.references]}" for part in parts)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
-    def part(self, name: Name) -> Part | dict[str, Part] | None:
-        """A definition, a registry as its entries, or None for what no module here defines."""
-        if name not in self._parts:
-            module = self.module(name[0])
-            self._parts[name] = module.part(name[1]) if module else None
-        return self._parts[name]
+    def reached(self, config: Config) -> dict[Name, list[Part]]:
+        """What the run of ``config`` reaches, in order; of a registry the entries that it can look up."""
+        return self._reached(frozenset(value for value in config.as_dict().values() if isinstance(value, str)))
 
-    def reached(self, words: frozenset[str], entry: Name = ENTRY) -> Iterator[Part]:
-        """Every part that is reached from ``entry`` by a run whose Config holds these words."""
-        seen: set[Name] = set()
-        registries: list[dict[str, Part]] = []
-        names, parts, words = [entry], [], set(words)
-        while names or parts:
-            if parts:
-                part = parts.pop()
-                yield part
-                words |= part.strings
-                names += part.names
-            elif (name := names.pop()) not in seen:
-                seen.add(name)
-                part = self.part(name)
-                if isinstance(part, dict):
-                    registries.append(dict(part))
-                elif part is not None:
-                    parts.append(part)
-            parts += [entries.pop(key) for entries in registries for key in words & entries.keys()]
+    @cache  # noqa: B019  (one object a process)
+    def _reached(self, words: frozenset[str]) -> dict[Name, list[Part]]:
+        """Look up the words of a config, then the strings found on the way too, until they bring in no more."""
+        reached: dict[Name, list[Part]] = {}
+        names = [ENTRY]
+        while names:
+            module, name = names.pop()
+            if (module, name) not in reached:
+                entries = self.modules[module].parts(name)
+                parts = [part for key, part in entries.items() if key is None or key in words]
+                reached[module, name] = parts
+                names += [reference for part in parts for reference in part.references][::-1]
+        found = words.union(*(part.strings for parts in reached.values() for part in parts))
+        return reached if found == words else self._reached(found)
+
+    def find(self, module: str, name: str) -> Name | str:
+        """What a name of a module means. Raises ValueError where the module is in no room, or has no such name."""
+        meaning = self.modules[module].find(name) if module in self.modules else None
+        if meaning is None:
+            raise ValueError(f"a run may execute {name} of {module}, which is not found in {' or '.join(ROOMS)}")
+        return meaning
 
 
 class Module:
-    """A parsed module: its definitions by name, and where the names that it imports are defined."""
+    """A parsed module: the statements that define each of its names, and the path of each name that it imports."""
 
-    def __init__(self, name: str, tree: ast.Module, sources: Sources):
+    def __init__(self, name: str, text: str, sources: Sources):
         self.name, self.sources = name, sources
-        self.nodes: dict[str, ast.stmt] = {}
-        self.imported: dict[str, Name] = {}
+        self.imported: dict[str, str] = {}
+        self.statements: dict[str, list[ast.stmt]] = {}
+        tree = ast.parse(text)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                self._import(node)
         for node in tree.body:
-            if isinstance(node, ast.ImportFrom) and node.module:
-                self.imported |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
-            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-                self.nodes[node.name] = node
-            elif isinstance(node, ast.Assign | ast.AnnAssign):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                names = [leaf.id for target in targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name)]
-                self.nodes |= dict.fromkeys(names, node)
+            if not _is_inert(node):
+                self._define(node)
 
-    def resolve(self, local: str, attribute: str | None = None) -> Name | None:
-        """Where ``local``, or ``local.attribute`` where local is an imported module, is defined; else None."""
-        if local in self.nodes:
-            return None if attribute else (self.name, local)
-        if local not in self.imported:
+    def _import(self, node: ast.Import | ast.ImportFrom) -> None:
+        is_from = isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            path, local = f"{node.module}.{alias.name}" if is_from else alias.name, alias.asname or alias.name
+            hidden = local == "*" or (is_from and node.level > 0) or (local == path and path.startswith("rotvq"))
+            if hidden or self.imported.setdefault(local, path) != path:
+                raise ValueError(f"{self.name}, line {node.lineno}: it takes 'from rotvq.room import name'")
+
+    def _define(self, node: ast.stmt) -> None:
+        """File a statement under the names that it defines, and a definition also under what decorates it."""
+        names = set()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names = {node.name} | (_names(node.decorator_list, ast.Load) & self.statements.keys())
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            names = _names(node.targets if isinstance(node, ast.Assign) else [node.target], ast.Store)
+        if not names:
+            raise ValueError(f"{self.name}, line {node.lineno}: what this does to a run cannot be followed")
+        for name in names:
+            self.statements.setdefault(name, []).append(node)
+
+    def find(self, name: str) -> Name | str | None:
+        """What a name means here: a definition in `ROOMS`, the path of an import from elsewhere, or nothing."""
+        if name in self.statements:
+            return self.name, name
+        path = self.imported.get(name)
+        if path is None or path in self.sources.modules:
             return None
-        package, name = self.imported[local]
-        if self.sources.module(f"{package}.{name}"):
-            return self.sources.module(f"{package}.{name}").resolve(attribute) if attribute else None
-        module = self.sources.module(package)
-        return module.resolve(name) if module and not attribute else None
+        home, _, original = path.rpartition(".")
+        return self.sources.find(home, original) if home.startswith("rotvq") else path
 
-    def part(self, name: str) -> Part | dict[str, Part] | None:
-        node = self.nodes.get(name)
-        if node is None:
-            return None
-        value = getattr(node, "value", None)
-        if isinstance(value, ast.Dict) and value.keys and all(_is_string(key) for key in value.keys):
-            return {key.value: self._part(item) for key, item in zip(value.keys, value.values, strict=True)}
-        return self._part(node)
-
-    def _part(self, node: ast.AST) -> Part:
-        reader = _Reader(self)
-        code = reader.read(node)
-        return Part(repr(code), frozenset(reader.names), frozenset(reader.strings))
-
-
-class _Reader:
-    """Reads a syntax tree into its normal form, and notes what it names."""
-
-    LEFT_OUT = {"annotation", "returns", "type_comment", "type_params", "ctx", "kind"}
-
-    def __init__(self, module: Module):
-        self.module, self.names, self.strings = module, set(), set()
-
-    def read(self, node):
-        if isinstance(node, list):
-            return [self.read(item) for item in node if not _is_inert(item)]
-        if isinstance(node, ast.Name) and (name := self.module.resolve(node.id)):
-            self.names.add(name)
-            return ("Name", name[1])
+    def meaning(self, node: ast.AST) -> Name | str | None:
+        """The same for a name in a syntax tree, or an attribute of a module."""
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if name := self.module.resolve(node.value.id, node.attr):
-                self.names.add(name)
-                return ("Name", name[1])
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            self.strings.add(node.value)
+            path = self.imported.get(node.value.id)
+            return self.sources.find(path, node.attr) if path in self.sources.modules else None
+        return self.find(node.id) if isinstance(node, ast.Name) else None
+
+    @cache  # noqa: B019
+    def parts(self, name: str) -> dict[str | None, Part]:
+        """The entries of a registry by key, in the order of the keys; any other definition whole, under None."""
+        entries = self.registry(name)
+        if not entries:
+            return {None: self._part(self.statements[name])}
+        return {key: self._part([entries[key]]) for key in sorted(entries)}
+
+    def registry(self, name: str) -> dict[str, ast.expr]:
+        """The entries of a registry by key; none where ``name`` is something else."""
+        first, *others = (getattr(node, "value", None) for node in self.statements[name])
+        if others or not isinstance(first, ast.Dict) or not all(map(_is_string, first.keys)):
+            return {}
+        return {key.value: item for key, item in zip(first.keys, first.values, strict=True)}
+
+    def _part(self, nodes: list[ast.AST]) -> Part:
+        references, strings = [], set()
+        return Part(nodes, repr(self._read(nodes, references, strings)), references, strings)
+
+    def _read(self, node: Any, references: list[Name], strings: set[str]) -> Any:
+        """The normal form of a syntax tree; what it names is noted in ``references`` and ``strings``."""
+        if isinstance(node, list):
+            return [self._read(item, references, strings) for item in node if not _is_inert(item)]
         if not isinstance(node, ast.AST):
             return node
-        fields = ((key, value) for key, value in ast.iter_fields(node) if key not in self.LEFT_OUT)
-        return (type(node).__name__, *((key, self.read(value)) for key, value in fields if value not in (None, [])))
+        if meaning := self.meaning(node):
+            references += [meaning] if isinstance(meaning, tuple) else []
+            return "name" if isinstance(meaning, tuple) else meaning
+        if isinstance(node, ast.Compare):
+            strings = set()  # what is compared is not looked up
+        if isinstance(node, ITERATING) or getattr(node, "attr", None) in ("items", "values"):
+            names = [self.meaning(child) for child in ast.iter_child_nodes(node)]
+            used = [self.sources.modules[name[0]].registry(name[1]) for name in names if isinstance(name, tuple)]
+            strings.update(*used)
+        if _is_string(node):
+            strings.add(node.value)
+        if isinstance(node, ast.AnnAssign):
+            node = ast.Assign([node.target], node.value)
+        fields = ((key, value) for key, value in ast.iter_fields(node) if key not in LEFT_OUT)
+        read = [(key, self._read(value, references, strings)) for key, value in fields if value not in (None, [])]
+        if isinstance(node, ast.ClassDef):  # the fields of a dataclass or NamedTuple, in order
+            read += [item.target.id for item in node.body if isinstance(item, ast.AnnAssign)]
+        return (type(node).__name__, *read)
+
+
+def _names(nodes: list[ast.expr], context: type[ast.expr_context]) -> set[str]:
+    leaves = (leaf for node in nodes for leaf in ast.walk(node))
+    return {leaf.id for leaf in leaves if isinstance(leaf, ast.Name) and isinstance(leaf.ctx, context)}
 
 
 def _is_string(node: ast.AST | None) -> bool:
@@ -160,23 +201,10 @@ def _is_inert(node: ast.AST) -> bool:
     """A docstring or another statement that is only a constant; an import; a declaration without a value."""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant)
-    return isinstance(node, ast.Import | ast.ImportFrom) or isinstance(node, ast.AnnAssign) and node.value is None
-
-
-SOURCES = Sources()
-
-
-def words(config: Config) -> frozenset[str]:
-    """The names that a config holds."""
-    return frozenset(value for value in config.as_dict().values() if isinstance(value, str))
-
-
-def digest(config: Config, sources: Sources = SOURCES) -> str:
-    """The digest of the code that the run of ``config`` executes, 16 hex digits; the code is read once a process."""
-    return _digest(words(config), sources)
+    return isinstance(node, ast.Import | ast.ImportFrom) or (isinstance(node, ast.AnnAssign) and node.value is None)
 
 
 @cache
-def _digest(words: frozenset[str], sources: Sources) -> str:
-    code = sorted({part.code for part in sources.reached(words)})
-    return hashlib.sha256("\n".join(code).encode()).hexdigest()[:16]
+def today() -> Sources:
+    """The sources of this package, as they are at the first call in a process."""
+    return Sources()

@@ -1,15 +1,15 @@
-"""The grids of the experiment chapters: what their notebooks and ``python -m rotvq grid`` both ask for.
+"""The runs of each experiment chapter: what its notebook and ``python -m rotvq grid`` both ask for.
 
-A chapter is some blocks. A block crosses *arms*, what is compared, with *cells*, the conditions, and with seeds: each
-arm and cell is a name and the fields of :class:`.Config` that it sets. Arms and cells that several chapters share are
-the same runs: a record is looked for in the folder of every chapter.
+A chapter is some blocks. A block crosses *arms*, what is compared, with *cells*, the conditions, and with seeds. Arms
+and cells have a name and set fields of :class:`.Config`. Where chapters share them they share the runs: a record is
+looked for in the folder of every chapter.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +20,47 @@ from rotvq.runs.records import Records
 from rotvq.training.config import Config
 from rotvq.training.files import folders
 
+# Seeds of the protocol: those from FRESH on confirm, are trained after all choices, and mix with no others.
+FRESH = 100
+EXPLORE, FEW, CONFIRM = range(5), range(3), range(FRESH, FRESH + 10)
+
 PROFILES = ("smoke", "standard", "full")
-SMOKE = {"data": "fashion-mnist-mini", "init_latents": 2048, "steps": 10}
-FULL = {"steps": 30_000, "batch": 128}
+FULL = {"steps": 30_000, "batch": 128, "seed": list(range(10))}
+SMOKE = {"data": "fashion-mnist-mini", "init_latents": 2048, "steps": 10, "seed": [0, 1]}
+SMOKE_LIMITS = {"codebook_size": 64, "warmup": 5, "pretrain_steps": 5}
 
-Fields = Mapping[str, Any]
-EXPLORE, FEW, CONFIRM = range(5), range(3), range(100, 110)  # seeds; see the protocol
+Fields = Mapping[str, Any]  # of Config; the value is a list where a field takes several values
 
 
-def expand(*cells: Mapping[str, Any], **axes: Any) -> list[Config]:
-    """The product of axes, last axis fastest; each axis is one value or a list (or range, or array) of values.
+def expand(*parts: Fields, **common: Any) -> list[Config]:
+    """Every combination of the values of some fields, the last field varying fastest.
 
-    A tuple is one value, so that ``clip=(0.5, 2.0)`` is one range. With ``cells``, mappings of axes, the grid is the
-    union over cells of the product of each cell with ``axes``; an axis of a cell replaces the common one. Every Config
-    is checked; one that appears twice is kept once, at its first place.
+    Args:
+        parts: combinations of each part are formed apart, and listed one after the other.
+        common: fields of every part, unless the part sets them itself. A list, range or array holds several values; all
+            else, a tuple too, is one value.
 
-    >>> [(c.init_scale, c.seed) for c in grid({"init_scale": [0.1, 1.0]}, {"init": "normal"}, seed=[0, 1])]
-    [(0.1, 0), (0.1, 1), (1.0, 0), (1.0, 1), (1.0, 0), (1.0, 1)]
+    Returns:
+        Configs that have been checked; one that occurs twice stands at its first place only.
+
+    >>> [(c.init_scale, c.seed) for c in expand({"init_scale": [0.1, 0.3]}, {"init": "normal"}, seed=[0, 1])]
+    [(0.1, 0), (0.1, 1), (0.3, 0), (0.3, 1), (1.0, 0), (1.0, 1)]
     """
     configs: dict[Config, None] = {}
-    for cell in cells or ({},):
-        merged = {**cell, **{name: value for name, value in axes.items() if name not in cell}}
-        lists = [list(v) if isinstance(v, (list, range, np.ndarray)) else [v] for v in merged.values()]
+    for part in parts or ({},):
+        fields = {**part, **{name: value for name, value in common.items() if name not in part}}
+        lists = [list(v) if isinstance(v, (list, range, np.ndarray)) else [v] for v in fields.values()]
         for values in itertools.product(*lists):
-            configs[Config.from_dict(dict(zip(merged, values, strict=True))).check()] = None
+            configs[Config.from_dict(dict(zip(fields, values, strict=True))).check()] = None
     return list(configs)
 
 
 @dataclass(frozen=True)
 class Block:
-    """arms, cells: name -> fields; an arm's fields go before its cell's, and these before ``base``."""
+    """Arms crossed with cells, each a name and the fields that it sets, and with seeds.
+
+    Where they set the same field an arm goes before its cell, and a cell before ``base``.
+    """
 
     arms: Mapping[str, Fields]
     cells: Mapping[str, Fields]
@@ -57,44 +68,61 @@ class Block:
     base: Fields = field(default_factory=dict)
 
     def configs(self, **changes: Any) -> list[Config]:
-        """Every run, arms fastest; ``changes`` replace fields in all of them (a list makes an axis)."""
-        cells = [{**self.base, **cell, **arm, **changes} for cell in self.cells.values() for arm in self.arms.values()]
-        return expand(*cells, **({} if "seed" in changes else {"seed": list(self.seeds)}))
+        """Every run, arms varying fastest; ``changes`` replace fields in all of them."""
+        parts = [{**self.base, **cell, **arm, **changes} for cell in self.cells.values() for arm in self.arms.values()]
+        return expand(*parts, seed=list(self.seeds))
+
+    def smoke(self, **changes: Any) -> list[Config]:
+        """Every arm in the first cell and the first arm in every cell, with `SMOKE` and `SMOKE_LIMITS`."""
+        (arm, *_), (cell, *_) = self.arms, self.cells
+        parts = replace(self, cells={cell: self.cells[cell]}), replace(self, arms={arm: self.arms[arm]})
+        configs = [config for part in parts for config in part.configs(**{**SMOKE, **changes})]
+        return [
+            replace(config, **{name: min(getattr(config, name), most) for name, most in SMOKE_LIMITS.items()}).check()
+            for config in configs
+        ]
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """cap: core-hours that its standard grid may take."""
+    """The blocks of a chapter by name. cap: core-hours that its standard grid may take."""
 
     cap: float
     blocks: Mapping[str, Block]
 
     def configs(self, profile: str = "standard", **changes: Any) -> list[Config]:
-        """The grid of a profile; ``changes`` replace fields. ValueError for what does not exist.
+        """The grid of the chapter.
 
-        smoke: every arm and every cell once, in seconds. full: ten seeds at 30,000 steps of 128 images.
+        Args:
+            profile: "standard"; "smoke", every arm and every cell once, which takes seconds; or "full", ten seeds at
+                30,000 steps of 128 images.
+            changes: fields that replace those of the grid.
+
+        Raises:
+            ValueError: the profile is unknown, or a Config is refused.
         """
         if profile not in PROFILES:
             raise ValueError(f"unknown profile {profile!r}: one of {', '.join(PROFILES)}")
-        if profile == "standard":
-            found = [config for block in self.blocks.values() for config in block.configs(**changes)]
-        elif profile == "full":
-            fields = {**FULL, "seed": list(range(10)), **changes}
-            found = [config for block in self.blocks.values() for config in block.configs(**fields)]
-        else:
-            found = [config for block in self.blocks.values() for config in _smoke(block, changes)]
-        return list(dict.fromkeys(found))
+        changes = {**FULL, **changes} if profile == "full" else changes
+        blocks = self.blocks.values()
+        grids = [block.smoke(**changes) if profile == "smoke" else block.configs(**changes) for block in blocks]
+        return list(dict.fromkeys(itertools.chain(*grids)))
 
 
-def _smoke(block: Block, changes: Fields) -> list[Config]:
-    """Every arm in the first cell, and the first arm in every cell; small codebooks, ten steps, two seeds."""
-    arms, cells = list(block.arms.items()), list(block.cells.items())
-    parts = [Block(dict(arms), dict(cells[:1]), base=block.base), Block(dict(arms[:1]), dict(cells), base=block.base)]
-    small = {**SMOKE, "seed": [0, 1], **changes}
-    found = [config for part in parts for config in part.configs(**small)]
-    fields = [config.as_dict() for config in found]
-    return [Config.from_dict(f | {"codebook_size": min(f["codebook_size"], 64), "warmup": min(f["warmup"], 5),
-                                  "pretrain_steps": min(f["pretrain_steps"], 5)}).check() for f in fields]  # fmt: skip
+def vary(arms: Mapping[str, Fields], label: str, **fields: Any) -> dict[str, Fields]:
+    """Arms, or cells, with more fields, of which a list makes an arm for each of its values.
+
+    label: the new name, a format of the old name and of the values in the order of ``fields``.
+
+    >>> vary({"STE": {"estimator": "ste"}}, "{}, rate {:g}", lr=[0.1, 0.3])
+    {'STE, rate 0.1': {'estimator': 'ste', 'lr': 0.1}, 'STE, rate 0.3': {'estimator': 'ste', 'lr': 0.3}}
+    """
+    choices = itertools.product(*(value if isinstance(value, list) else [value] for value in fields.values()))
+    return {
+        label.format(name, *choice): {**arm, **dict(zip(fields, choice))}
+        for choice in choices
+        for name, arm in arms.items()
+    }
 
 
 STE, ROTATION = {"estimator": "ste"}, {"estimator": "rotation"}
@@ -107,7 +135,8 @@ MAIN = UNIFORM | KMEANS  # the two starts at which everything is compared
 
 
 def kmeans(*scales: float) -> dict[str, Fields]:
-    return {f"k-means × {scale:g}": {"init": "kmeans", "init_scale": scale} for scale in scales}
+    """Cells that start from k-means with the codes scaled."""
+    return vary(KMEANS, "{} × {:g}", init_scale=list(scales))
 
 
 LADDER = {
@@ -123,14 +152,11 @@ LADDER = {
     "r H": {"estimator": "reflection"},
     "zero": {"estimator": "zero"},
 }
+STEPS_UP = {name: LADDER[name] for name in ("r I", "R", "STE, γ / mean(r)")}  # from STE to the rotation
 EMA = {"update": "ema"}
-REMEDY = {f"{name}, EMA, revival": {**arm, **EMA, "revival": "unused"} for name, arm in PAIR.items()}
+REMEDY = vary(PAIR, "{}, EMA, revival", **EMA, revival="unused")
 
-
-def gammas(*values: float) -> dict[str, Fields]:
-    return {f"{name}, γ = {g:g}": {**arm, "gamma": g} for g in values for name, arm in PAIR.items()}
-
-
+# fmt: off
 CHAPTERS = {
     "10_ste_vs_rotation": Chapter(2.0, {
         "explore": Block(PAIR, UNIFORM | kmeans(0.01, 0.1) | KMEANS | kmeans(10) | WARM),
@@ -140,52 +166,44 @@ CHAPTERS = {
     "11_initialisation": Chapter(1.0, {
         "norms": Block(PAIR, UNIFORM | {"normal": {"init": "normal"}} | kmeans(0.01, 0.1, 0.3) | KMEANS
                        | kmeans(3, 10) | WARM),
-        "revival": Block({f"{name}, revival": {**arm, "revival": "unused"} for name, arm in PAIR.items()},
-                         MAIN | kmeans(10) | WARM),
-        "centre": Block({f"rotation about {o:g}": {**ROTATION, "centre_offset": o} for o in (1.0, 3.0, 10.0)},
+        "revival": Block(vary(PAIR, "{}, revival", revival="unused"), MAIN | kmeans(10) | WARM),
+        "centre": Block(vary({"rotation": ROTATION}, "{} about {:g}", centre_offset=[1.0, 3.0, 10.0]),
                         UNIFORM | kmeans(10), FEW),
-        "scale": Block(PAIR, {f"k-means, z and codes × {s:g}": {"init": "kmeans", "latent_scale": s}
-                              for s in (0.1, 10.0)}, FEW),
+        "scale": Block(PAIR, vary(KMEANS, "{}, z and codes × {:g}", latent_scale=[0.1, 10.0]), FEW),
     }),
     "12_gamma": Chapter(1.5, {
-        "gamma": Block(gammas(0.01, 0.05, 0.25, 1.0, 5.0), MAIN, FEW),
-        "wider": Block(gammas(0.002, 25.0, 125.0), MAIN, FEW),
+        "gamma": Block(vary(PAIR, "{}, γ = {:g}", gamma=[0.01, 0.05, 0.25, 1.0, 5.0]), MAIN, FEW),
+        "wider": Block(vary(PAIR, "{}, γ = {:g}", gamma=[0.002, 25.0, 125.0]), MAIN, FEW),
         # each arm at the γ that validation chose on seeds 0 to 2 from the eight above
         "confirm uniform": Block({"STE, γ = 5": STE | {"gamma": 5.0}, "rotation, γ = 0.05": ROTATION | {"gamma": 0.05}},
                                  UNIFORM, CONFIRM),
         "confirm k-means": Block({"STE, γ = 5": STE | {"gamma": 5.0},
                                   "rotation, γ = 0.002": ROTATION | {"gamma": 0.002}}, KMEANS, CONFIRM),
-        "rate": Block({f"{name}, rate {lr:g}": {**arm, "lr": lr} for lr in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-                       for name, arm in PAIR.items()}, MAIN),
-        "sgd": Block({f"{name}, SGD {lr:g}": {**arm, "optimizer": "sgd", "lr": lr} for lr in (0.1, 0.3, 1.0)
-                      for name, arm in PAIR.items()}, MAIN, FEW),
+        "rate": Block(vary(PAIR, "{}, rate {:g}", lr=[1e-4, 3e-4, 1e-3, 3e-3, 1e-2]), MAIN),
+        "sgd": Block(vary(PAIR, "{}, SGD {:g}", lr=[0.1, 0.3, 1.0], optimizer="sgd"), MAIN, FEW),
     }),
     "13_which_part": Chapter(1.2, {
         "ladder": Block(PAIR | LADDER, MAIN),
         "warm": Block(PAIR | {k: LADDER[k] for k in ("r I", "R", "mean(r) I", "STE, γ / mean(r)", "clip(r) R")}, WARM),
-        "clamped": Block({f"{name}, |z| fixed": {**arm, "norm": "latent"} for name, arm in PAIR.items()}, MAIN),
-        "confirm": Block(PAIR | {k: LADDER[k] for k in ("r I", "R", "STE, γ / mean(r)")}, MAIN, CONFIRM),
+        "clamped": Block(vary(PAIR, "{}, |z| fixed", norm="latent"), MAIN),
+        "confirm": Block(PAIR | STEPS_UP, MAIN, CONFIRM),
     }),
     "14_mixtures": Chapter(0.8, {
         "clips": Block({f"clip {name}": {"estimator": "clipped"} | ({} if name == "medium" else {"clip": bounds})
                         for name, bounds in CLIPS.items()}, MAIN),
-        "mixes": Block({f"t = {t:g}": {"estimator": "interpolated", "mix": t} for t in (0.25, 0.5, 0.75)}, MAIN, FEW),
-        "warm-up": Block({f"warm-up {n}": {**ROTATION, "warmup": n} for n in (500, 1000)}, MAIN | WARM, FEW),
-        "centres": Block({f"about the mean {what}": {**ROTATION, "centre": centre} for what, centre in
-                          (("code", "codebook"), ("latent", "latents"))}, MAIN, FEW),
-        "learned": Block({f"{name}, learned gain": {**arm, "gain": "learned"} for name, arm in PAIR.items()},
-                         MAIN, FEW),
-        "cosine": Block({f"{name}, cosine": {**arm, "lookup": "cosine"} for name, arm in
-                         (PAIR | {"R": LADDER["R"]}).items()}, MAIN, FEW),
+        "mixes": Block(vary({"t": {"estimator": "interpolated"}}, "{} = {:g}", mix=[0.25, 0.5, 0.75]), MAIN, FEW),
+        "warm-up": Block(vary({"warm-up": ROTATION}, "{} {}", warmup=[500, 1000]), MAIN | WARM, FEW),
+        "centres": Block({"about the mean code": ROTATION | {"centre": "codebook"},
+                          "about the mean latent": ROTATION | {"centre": "latents"}}, MAIN, FEW),
+        "learned": Block(vary(PAIR, "{}, learned gain", gain="learned"), MAIN, FEW),
+        "cosine": Block(vary(PAIR | {"R": LADDER["R"]}, "{}, cosine", lookup="cosine"), MAIN, FEW),
     }),
     "15_codebook": Chapter(1.0, {
-        "ema": Block({f"{name}, EMA {decay:g} from {count:g}": {**arm, **EMA, "decay": decay, "initial_count": count}
-                      for decay, count in ((0.99, 1.0), (0.99, 0.0), (0.8, 0.0)) for name, arm in PAIR.items()},
-                     MAIN | WARM),
-        "sizes": Block(PAIR, {f"{name}, K = {k}, d = {d}": {**start, "codebook_size": k, "dim": d}
-                              for k, d in ((64, 32), (2048, 32), (512, 8)) for name, start in MAIN.items()}, FEW),
-        "normalised": Block({f"{name}, normalised": {**arm, "lookup": "normalised"} for name, arm in PAIR.items()},
-                            MAIN, FEW),
+        "ema": Block(vary(PAIR, "{}, EMA {:g} from {:g}", decay=0.99, initial_count=[1.0, 0.0], **EMA)
+                     | vary(PAIR, "{}, EMA {:g} from {:g}", decay=0.8, initial_count=0.0, **EMA), MAIN | WARM),
+        "sizes": Block(PAIR, vary(MAIN, "{}, K = {}, d = {}", codebook_size=[64, 2048], dim=32)
+                       | vary(MAIN, "{}, K = {}, d = {}", codebook_size=512, dim=8), FEW),
+        "normalised": Block(vary(PAIR, "{}, normalised", lookup="normalised"), MAIN, FEW),
     }),
     "16_rivals": Chapter(0.7, {
         "rivals": Block({
@@ -203,19 +221,19 @@ CHAPTERS = {
         "confirm": Block(REMEDY, MAIN, CONFIRM),
     }),
     "17_balance_law": Chapter(0.8, {
-        "decay": Block({f"{name}, decay {wd:g}": {**arm, "weight_decay": wd} for wd in (0.0, 1e-4, 1e-3)
-                        for name, arm in PAIR.items()},
+        "decay": Block(vary(PAIR, "{}, decay {:g}", weight_decay=[0.0, 1e-4, 1e-3]),
                        {"k-means, EMA": {"init": "kmeans", **EMA}}, FEW, {"steps": 4000}),
     }),
     "18_photographs": Chapter(0.7, {
         "explore": Block(PAIR, MAIN | WARM, EXPLORE, {"data": "photographs"}),
         "confirm": Block(PAIR, MAIN, CONFIRM, {"data": "photographs"}),
     }),
-}  # fmt: skip
+}
+# fmt: on
 
 
-def find(name: str) -> str:
-    """The full name of the chapter called ``name``, or whose name alone starts so; ValueError lists them."""
+def find_chapter(name: str) -> str:
+    """The full name of the chapter called ``name``, or the only one whose name starts so, such as 10."""
     found = [full for full in CHAPTERS if full == name] or [full for full in CHAPTERS if name and full.startswith(name)]
     if len(found) != 1:
         raise ValueError(f"unknown chapter {name!r}: one of {', '.join(CHAPTERS)}")

@@ -1,7 +1,4 @@
-"""Where a result came from: the code, the versions, the machine and what the run cost.
-
-Nothing here names a host or a user's path.
-"""
+"""Where a result came from: the code, the versions, the machine and what the run cost; no host, no user's path."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import platform
 import resource
 import subprocess
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +18,9 @@ from rotvq.training import images
 from rotvq.training.config import Config
 
 
-@lru_cache
+@cache
 def commit() -> dict[str, str | None]:
-    """The commit of the checkout, and a hash of how ``rotvq/`` differs from it (None where it does not).
-
-    Asked for when a process starts to train, so that it tells the code that the process has read.
-    """
+    """The commit of the checkout, and a hash of how ``rotvq/`` differs from it; None where there is no such thing."""
     try:
         _git("ls-files", "--error-unmatch", "runs/provenance.py")  # fails where this file is not part of a checkout
         head = _git("rev-parse", "HEAD").decode().strip()
@@ -36,17 +30,20 @@ def commit() -> dict[str, str | None]:
     return {"commit": head, "dirty": hashlib.sha256(changes).hexdigest()[:16] if changes else None}
 
 
-def code(config: Config = Config()) -> dict[str, str | None]:  # noqa: B008  (frozen)
-    """The digest of the code that ``config`` runs, with :func:`commit`."""
-    return {"digest": code_path.digest(config), **commit()}
-
-
 def _git(*arguments: str) -> bytes:
     command = ["git", "--no-optional-locks", *arguments]
     return subprocess.run(command, cwd=code_path.PACKAGE, capture_output=True, check=True, timeout=60).stdout
 
 
-@lru_cache
+def code(config: Config = Config()) -> dict[str, str | None]:  # noqa: B008  (frozen)
+    """The digest of the code that the run of ``config`` executes, with :func:`commit`.
+
+    Both tell the code as it is at the first call in a process: call this when a process starts to train.
+    """
+    return {"digest": code_path.today().digest(config), **commit()}
+
+
+@cache
 def kind(device: str) -> str:
     """The model of the processor: the CPU's name, or the GPU's."""
     if torch.device(device).type == "cuda":
@@ -67,7 +64,14 @@ def peak_bytes(device: str) -> int:
 
 
 def describe(config: Config, *, device: str, threads: int, **seconds: float) -> dict:
-    """The provenance of one run that has just ended in this process. seconds: what it took, by name."""
+    """The provenance of the run of ``config``, which has just ended in this process.
+
+    Args:
+        config: the run.
+        device: where it ran, such as cpu or cuda:0.
+        threads: how many threads it used.
+        seconds: what it took, by the name under which that is recorded.
+    """
     return {
         **code(config),
         "python": platform.python_version(),

@@ -1,8 +1,7 @@
 """The store of runs: one JSON file a run, whole or absent. The store is the cache.
 
-``<folder>/<id>.json`` holds ``{schema, id, config, result, provenance}``. The result is deterministic; where it came
-from and what it cost is the provenance. A file is written under a temporary name and moved, so that a killed process
-leaves a whole record or none.
+``<folder>/<id>.json`` holds ``{schema, id, config, result, provenance}``. The result is deterministic on a given
+machine; the provenance says where it came from and what it cost.
 
 A record is *verified* while the digest of the code that its run executes is unchanged (`rotvq.runs.code_path`),
 *unverified* once that code has changed, and *stale* once a new training was compared with it and differed.
@@ -12,14 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from rotvq.runs import code_path
 from rotvq.training.config import SCHEMA, Config
+from rotvq.training.files import write_atomically
 
 KEYS = ("schema", "id", "config", "result", "provenance")
 LEFTOVER = 3600  # seconds after which a temporary file belongs to no living writer
@@ -30,9 +29,11 @@ class RecordError(ValueError):
 
 
 class Records:
-    """The records in one folder, made on the first write. Several processes may read and write at once.
+    """The records in one folder. Several processes may read and write at once.
 
-    neighbours: folders in which a record is looked for, too. What is new is written to ``folder``.
+    Args:
+        folder: where records are; it is made when the first is written.
+        neighbours: folders in which a record is looked for too. What is new is written to ``folder``.
 
     >>> import tempfile
     >>> records = Records(tempfile.mkdtemp())
@@ -57,18 +58,18 @@ class Records:
         return next((place for place in places if place.exists()), self.folder / name)
 
     def get(self, config: Config) -> dict | None:
-        """The record of ``config``, or None; RecordError where there is a file that is not that record."""
+        """The record of ``config``, or None; RecordError where the file is not that record."""
         path = self.path(config)
-        return self._read(path) if path.exists() else None
+        return _read(path) if path.exists() else None
 
     def put(self, config: Config, result: dict, provenance: dict) -> dict:
-        """Write the record of ``config`` and return it. NaN or infinity anywhere raises ValueError: nothing is written.
+        """Write the record of a run and return it; the rows of ``result["curve"]`` are stored as columns.
 
-        The rows of ``result["curve"]`` are stored as columns, one line each.
+        Raises ValueError, and writes nothing, where it holds NaN or infinity or the rows of a curve differ in keys.
         """
         record = dict(zip(KEYS, (SCHEMA, config.id, config.as_dict(), result, provenance), strict=True))
         curve = {name: _columns(rows) for name, rows in result.get("curve", {}).items()}
-        self._write(self.path(config), {**record, "result": {**result, "curve": curve}})
+        write_json(self.path(config), {**record, "result": {**result, "curve": curve}})
         self.failure(config).unlink(missing_ok=True)
         return record
 
@@ -77,18 +78,19 @@ class Records:
         return [config for config in configs if self.get(config) is None]
 
     def all(self) -> list[Config]:
-        """Every Config with a record here, in the order of their ids."""
-        return [Config.from_dict(self._read(path)["config"]) for path in sorted(self.folder.glob("*.json"))]
+        """Every Config with a record in the folder, in the order of their ids."""
+        return [Config.from_dict(_read(path)["config"]) for path in sorted(self.folder.glob("*.json"))]
 
     def failure(self, config: Config) -> Path:
         """Where the last failure of a run is noted until the run succeeds."""
         return self.folder / f"{config.id}.failed"
 
     def fail(self, config: Config, message: str) -> None:
-        self._write(self.failure(config), {"config": config.as_dict(), "error": message})
+        """Note that a run has failed, and why."""
+        write_json(self.failure(config), {"config": config.as_dict(), "error": message})
 
     def status(self, config: Config) -> str:
-        """'missing', 'verified', 'unverified' or 'stale'."""
+        """'missing', or the :func:`status` of the record."""
         record = self.get(config)
         return "missing" if record is None else status(record)
 
@@ -99,53 +101,23 @@ class Records:
 
     def load(self, configs: Iterable[Config]):
         """A DataFrame with a row a run: id, fields of its Config, final metrics, seconds and status."""
-        return self._frame(
-            configs,
-            lambda record: [
-                record["result"]["final"] | {"seconds": record["provenance"].get("seconds"), "status": status(record)}
-            ],
-        )
+        return self._frame(configs, lambda record: [{**record["result"]["final"], **_cost_and_status(record)}])
 
     def stops(self, configs: Iterable[Config]):
-        """A DataFrame with a row a run and stop: id, fields, ``step`` and the metrics evaluated there."""
+        """A DataFrame with a row a run and evaluation: id, fields, ``step`` and the metrics evaluated there."""
         return self._frame(configs, lambda record: record["result"]["curve"]["stops"])
 
     def trace(self, configs: Iterable[Config]):
         """A DataFrame with a row a run and traced step: id, fields, ``step`` and the statistics of that batch."""
         return self._frame(configs, lambda record: record["result"]["curve"]["trace"])
 
-    def _frame(self, configs: Iterable[Config], rows):
+    def _frame(self, configs: Iterable[Config], rows: Callable[[dict], list[dict]]):
         import pandas
 
         records = [(config, self.get(config)) for config in configs]
         if missing := sum(record is None for _, record in records):
             raise LookupError(f"{missing} of {len(records)} runs have no record in {self.folder.name}: run the grid")
         return pandas.DataFrame([{"id": c.id, **c.as_dict(), **row} for c, record in records for row in rows(record)])
-
-    def _read(self, path: Path) -> dict:
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-            if record["schema"] != SCHEMA:
-                raise ValueError(f"its schema is {record['schema']}, not {SCHEMA}")
-            if not path.stem == record["id"] == Config.from_dict(record["config"]).id:
-                raise ValueError("its name, its id and its config do not agree")
-            if set(record) != set(KEYS):
-                raise ValueError(f"its entries are {', '.join(record)}, not {', '.join(KEYS)}")
-            curve = {name: _rows(columns) for name, columns in record["result"].get("curve", {}).items()}
-            return {**record, "result": {**record["result"], "curve": curve}}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            remedy = "delete it, or restore it from the repository"
-            raise RecordError(f"{path} is not a record ({error!r}): {remedy}") from None
-
-    def _write(self, path: Path, content: dict) -> None:
-        text = _format(content) + "\n"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
 
 
 def status(record: dict) -> str:
@@ -154,6 +126,39 @@ def status(record: dict) -> str:
         return "stale"
     current = code_path.digest(Config.from_dict(record["config"]))
     return "verified" if record["provenance"].get("digest") == current else "unverified"
+
+
+def _cost_and_status(record: dict) -> dict:
+    return {"seconds": record["provenance"].get("seconds"), "status": status(record)}
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON, whole or not at all: a line for each entry of an object. ValueError for NaN and infinity."""
+    write_atomically(path, _format(content) + "\n")
+
+
+def _format(value: Any, indent: str = "") -> str:
+    if not isinstance(value, dict):
+        return json.dumps(value, allow_nan=False)
+    inner = indent + " "
+    lines = (f"{inner}{json.dumps(key)}: {_format(item, inner)}" for key, item in value.items())
+    return "{\n" + ",\n".join(lines) + f"\n{indent}}}" if value else "{}"
+
+
+def _read(path: Path) -> dict:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        if record["schema"] != SCHEMA:
+            raise ValueError(f"its schema is {record['schema']}, not {SCHEMA}")
+        if not path.stem == record["id"] == Config.from_dict(record["config"]).id:
+            raise ValueError("its name, its id and its config do not agree")
+        if set(record) != set(KEYS):
+            raise ValueError(f"its entries are {', '.join(record)}, not {', '.join(KEYS)}")
+        curve = {name: _rows(columns) for name, columns in record["result"].get("curve", {}).items()}
+        return {**record, "result": {**record["result"], "curve": curve}}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        remedy = "delete it, or restore it from the repository"
+        raise RecordError(f"{path} is not a record ({error!r}): {remedy}") from None
 
 
 def _refuse(constant: str):
@@ -175,12 +180,3 @@ def _rows(columns: list | dict[str, list]) -> list:
     if isinstance(columns, list):
         return columns
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def _format(value: Any, indent: str = "") -> str:
-    """JSON with one line for each entry of an object; lists of numbers, and floats in full, on that line."""
-    if not isinstance(value, dict):
-        return json.dumps(value, allow_nan=False)
-    inner = indent + " "
-    lines = (f"{inner}{json.dumps(key)}: {_format(item, inner)}" for key, item in value.items())
-    return "{\n" + ",\n".join(lines) + f"\n{indent}}}" if value else "{}"

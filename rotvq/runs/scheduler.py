@@ -10,21 +10,22 @@ import logging
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from math import inf
 from typing import NamedTuple
 
+from tqdm import tqdm
+
 from rotvq.runs import engines, provenance
 from rotvq.runs.engines import Engine, WorkerDied
 from rotvq.runs.records import Records
-from rotvq.training import config as configuration
 from rotvq.training.config import Config
-from rotvq.training.train import train
+from rotvq.training.train import find_device, train
 
 STEP = 0.010  # seconds a step at batch 32 on one core of a server, where no record tells
-STOP = 100  # an evaluation of the test split costs as much as so many steps; of the validation split, half
+EVALUATION = 100  # steps that cost as much as an evaluation of the test split; of the validation split, half
 logger = logging.getLogger(__name__)
 
 
@@ -45,15 +46,27 @@ def run(
     device: str = "cpu",
     cap: float = inf,
     progress: bool = True,
-    fn=train,
+    fn: Callable[..., dict] = train,
 ) -> Iterator[tuple[Config, dict | Failure]]:
-    """Train those of ``configs`` that have no record; yield each with its record, or its `Failure`, as it ends.
+    """Train those of ``configs`` that have no record; a run whose worker died is tried once more.
 
-    A run whose worker died is tried once more. cap: core-hours above which nothing is started. Everything is checked
-    before anything runs: a bad config, engine or device, or a cost above the cap, raises ValueError.
+    Args:
+        configs: the runs.
+        records: where their records are.
+        engine: where they run, an engine or its name for `rotvq.runs.engines.find_engine`.
+        device: of each run.
+        cap: core-hours above which nothing is started.
+        progress: whether to show a bar, in a terminal.
+        fn: trains one run, called as `rotvq.training.train.train` is.
+
+    Yields:
+        Each of them with its record or its `Failure`, as it ends.
+
+    Raises:
+        ValueError: a config or the device is refused, or the cost is above the cap; nothing has run then.
 
     >>> import tempfile
-    >>> runs = configuration.grid(data="fashion-mnist-mini", codebook_size=16, steps=3, seed=[0, 1])
+    >>> runs = [Config(data="fashion-mnist-mini", codebook_size=16, steps=3, seed=seed) for seed in (0, 1)]
     >>> records = Records(tempfile.mkdtemp())
     >>> [(config.seed, record["result"]["final"]["step"]) for config, record in run(runs, records)]
     [(0, 3), (1, 3)]
@@ -62,46 +75,46 @@ def run(
     """
     provenance.code()
     configs = [config.check() for config in dict.fromkeys(configs)]
-    engine = engines.engine(engine) if isinstance(engine, str) else engine
-    with engine as entered:
+    with engines.find_engine(engine) if isinstance(engine, str) else engine as entered:
         missing = records.missing(configs)
-        if (hours := estimate(missing, records) / 3600) > cap:
+        hours = estimate(missing, records) / 3600
+        if hours > cap:
             raise ValueError(f"{len(missing)} runs would take {hours:.1f} core-hours, over the cap of {cap:g} (--over)")
-        missing = [config for config in entered.choose(configs) if config in set(missing)]
-        if device != "cpu" and missing:
-            entered.submit(configuration.find_device, device).result()  # tried where the runs will run
-        yield from _run(missing, records, entered, device, progress, fn)
-
-
-def _run(missing: list[Config], records: Records, engine: Engine, device: str, progress: bool, fn):
-    from tqdm import tqdm
-
-    pending: dict[Future, Config] = {}
-    again: set[Config] = set()
-    todo = missing[::-1]
-    with tqdm(total=len(todo), unit="run", disable=not (progress and sys.stderr.isatty())) as bar:
-        while todo or pending:
-            while todo and len(pending) < engine.queue:
-                config = todo.pop()
-                pending[engine.submit(_work, fn, config, device)] = config
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                config = pending.pop(future)
-                try:
-                    outcome = records.put(config, *future.result())
-                except Exception as error:
-                    if isinstance(error, WorkerDied) and config not in again:
-                        again.add(config)
-                        todo.append(config)
-                        continue
-                    outcome = Failure(error)
-                    records.fail(config, str(outcome))
-                    logger.warning("run %s failed: %s", config.id, outcome)
+        wanted = set(missing)
+        chosen = [config for config in entered.choose(configs) if config in wanted]
+        if device != "cpu" and chosen:
+            entered.submit(find_device, device).result()  # tried where the runs will run
+        with tqdm(total=len(chosen), unit="run", disable=not (progress and sys.stderr.isatty())) as bar:
+            for config, outcome in _outcomes(chosen, records, entered, device, fn):
                 bar.update()
                 yield config, outcome
 
 
-def _work(fn, config: Config, device: str) -> tuple[dict, dict]:
-    """In a worker: one run on one thread, and where it came from.
+def _outcomes(configs: list[Config], records: Records, engine: Engine, device: str, fn: Callable[..., dict]):
+    waiting = configs[::-1]
+    running: dict[Future, Config] = {}
+    retried: set[Config] = set()
+    while waiting or running:
+        while waiting and len(running) < engine.queue:
+            config = waiting.pop()
+            running[engine.submit(_work, fn, config, device)] = config
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            config = running.pop(future)
+            try:
+                outcome = records.put(config, *future.result())
+            except Exception as error:
+                if isinstance(error, WorkerDied) and config not in retried:
+                    retried.add(config)
+                    waiting.append(config)
+                    continue
+                outcome = Failure(error)
+                records.fail(config, str(outcome))
+                logger.warning("run %s failed: %s", config.id, outcome)
+            yield config, outcome
+
+
+def _work(fn: Callable[..., dict], config: Config, device: str) -> tuple[dict, dict]:
+    """In a worker: the result of one run on one thread, and its provenance.
 
     On a CPU its ``seconds`` are processor time, which other work on the machine hardly changes; elsewhere they are wall
     time, which ``wall_seconds`` are everywhere.
@@ -114,21 +127,22 @@ def _work(fn, config: Config, device: str) -> tuple[dict, dict]:
 
 
 def cost_in_steps(config: Config) -> float:
-    """What a run costs, in steps at batch 32: a step costs 0.4 + 0.6 batch/32, a stop an evaluation."""
-    stops = 1.5 + (config.steps // 500).bit_length()
-    return (config.pretrain_steps + config.steps) * (0.4 + 0.6 * config.batch / 32) + STOP * stops
+    """What a run costs, in steps at batch 32: a step costs 0.4 + 0.6 batch/32, and evaluations come on top."""
+    evaluations = 1.5 + (config.steps // 500).bit_length()
+    return (config.pretrain_steps + config.steps) * (0.4 + 0.6 * config.batch / 32) + EVALUATION * evaluations
 
 
 def estimate(configs: Iterable[Config], records: Records | None = None) -> float:
-    """Seconds that the runs would take on one core: the median rate of records of the same shape, else `STEP`."""
+    """Seconds that runs would take on one core: by the median rate of records of runs of that size, else by `STEP`."""
     rates: dict[tuple, list[float]] = {}
     for config in records.all() if records else []:
         seconds = records.get(config)["provenance"].get("seconds")
         if seconds:
-            rates.setdefault(_shape(config), []).append(seconds / cost_in_steps(config))
-    medians = {shape: statistics.median(values) for shape, values in rates.items()}
-    return sum(cost_in_steps(config) * medians.get(_shape(config), STEP) for config in configs)
+            rates.setdefault(_size(config), []).append(seconds / cost_in_steps(config))
+    medians = {size: statistics.median(values) for size, values in rates.items()}
+    return sum(cost_in_steps(config) * medians.get(_size(config), STEP) for config in configs)
 
 
-def _shape(config: Config) -> tuple:
+def _size(config: Config) -> tuple:
+    """What the cost of a step depends on, beside the batch."""
     return config.data, config.model, config.norm, config.dim, config.codebook_size, config.lookup

@@ -1,11 +1,12 @@
 """Train recorded runs again and compare.
 
-Where processor, version of torch and number of threads are those of the record, the result must be identical, bit for
-bit. Elsewhere floating-point sums are taken in another order and training amplifies that, so the first 20 losses must
-agree to 1e-4 (relative), and each final metric must be within the spread of that arm's seeds (or within 1 % where the
-seeds agree better than that).
+Where processor, version of torch and number of threads are those of the record, the result must be *identical*, bit for
+bit. Elsewhere floating-point sums are taken in another order, and training amplifies that. The result must then agree
+*within tolerance*: the first 20 losses to 1e-4 (relative), and each final metric within the spread of that arm's seeds
+(or within 1 % where the seeds agree better than that).
 
-After a change of the code, one run of each code path speaks for all records of that path: `settle`.
+After a change of the code, one run of each code path speaks for all records of that path (`recheck_unverified`). Their
+provenance then holds ``settled``: the id of that run, and by which of the two rules it agreed.
 """
 
 from __future__ import annotations
@@ -13,36 +14,39 @@ from __future__ import annotations
 import math
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rotvq.runs import code_path, scheduler
 from rotvq.runs.engines import Engine
-from rotvq.runs.records import Records
+from rotvq.runs.records import Records, status
 from rotvq.training.config import Config
 
-SAME = ("device", "torch", "threads")
+MACHINE = {"device": "processor", "torch": "version of torch", "threads": "number of threads"}  # provenance -> words
 FIRST = 1e-4  # relative, for the first losses
 LEAST = 0.01  # relative, for final metrics on which the seeds of an arm agree
 
+Place = tuple[Records, Config]  # a record: its store and its config
+
 
 class Verdict(NamedTuple):
-    """rule: 'identical' or 'within tolerance', whichever applied. differences: what broke it, none if it held."""
+    """How a run compares with its record.
+
+    rule: 'identical', or 'within tolerance on another ...'. differences: what broke that rule; none if it held.
+    """
 
     config: Config
     rule: str
     differences: list[str]
 
 
-Found = tuple[Records, Config]  # a record: its store and its config
-
-
 def retrain(
-    found: Iterable[Found], engine: str | AbstractContextManager[Engine] = "serial", **options
+    places: Iterable[Place], engine: str | AbstractContextManager[Engine] = "serial", **options: Any
 ) -> Iterator[tuple[Records, Verdict]]:
-    """Train recorded runs anew and compare each with its record. ``options`` go to `rotvq.runs.scheduler.run`."""
-    stores = {config: records for records, config in found}
+    """Train recorded runs again and compare each with its record. ``options`` go to `rotvq.runs.scheduler.run`."""
+    stores = {config: records for records, config in places}
     with tempfile.TemporaryDirectory() as folder:
         for config, outcome in scheduler.run(stores, Records(folder), engine, **options) if stores else ():
             records = stores[config]
@@ -53,79 +57,103 @@ def retrain(
 
 
 def compare(old: dict, new: dict, spread: dict[str, float]) -> Verdict:
-    """Two records of one Config by the rule that applies to their machines."""
+    """Compare two records of one Config by the rule that applies to their machines.
+
+    Args:
+        old: the record.
+        new: the record of the new training.
+        spread: tolerance of each final metric on another machine, see :func:`spread`.
+    """
     config = Config.from_dict(old["config"])
-    if all(old["provenance"][key] == new["provenance"][key] for key in SAME):
-        before, after = _leaves(old["result"]), _leaves(new["result"])
-        pairs = {name: (before.get(name), after.get(name)) for name in (before | after)}
-        return Verdict(config, "identical", [_said(name, a, b) for name, (a, b) in pairs.items() if a != b])
-    found = [
-        _said(f"first loss {step}", a, b)
-        for step, (a, b) in enumerate(zip(old["result"]["curve"]["first"], new["result"]["curve"]["first"]), 1)
-        if not math.isclose(a, b, rel_tol=FIRST)
-    ]
-    finals = {name: (value, new["result"]["final"].get(name)) for name, value in old["result"]["final"].items()}
-    for name, (a, b) in finals.items():
-        if name == "diverged_at" or a is None or b is None:
-            close = (a is None) == (b is None)
+    others = [words for key, words in MACHINE.items() if old["provenance"][key] != new["provenance"][key]]
+    if others:
+        rule = f"within tolerance on another {' and '.join(others)}"
+        return Verdict(config, rule, [*_first_losses_apart(old, new), *_finals_apart(old, new, spread)])
+    before, after = _leaves(old["result"]), _leaves(new["result"])
+    names = [name for name in before | after if before.get(name) != after.get(name)]
+    return Verdict(config, "identical", [_difference(name, before.get(name), after.get(name)) for name in names])
+
+
+def _first_losses_apart(old: dict, new: dict) -> Iterator[str]:
+    losses = zip(old["result"]["curve"]["first"], new["result"]["curve"]["first"])
+    for step, (before, after) in enumerate(losses, 1):
+        if not math.isclose(before, after, rel_tol=FIRST):
+            yield _difference(f"first loss {step}", before, after)
+
+
+def _finals_apart(old: dict, new: dict, spread: dict[str, float]) -> Iterator[str]:
+    for name, before in old["result"]["final"].items():
+        after = new["result"]["final"].get(name)
+        if name == "diverged_at" or before is None or after is None:
+            close = (before is None) == (after is None)
         else:
-            close = abs(a - b) <= max(spread.get(name, 0.0), LEAST * abs(a))
-        found += [] if close else [_said(f"final {name}", a, b)]
-    return Verdict(config, "within tolerance", found)
+            close = abs(before - after) <= max(spread.get(name, 0.0), LEAST * abs(before))
+        if not close:
+            yield _difference(f"final {name}", before, after)
 
 
 def spread(config: Config, records: Records) -> dict[str, float]:
     """Final metric -> highest minus lowest over the recorded seeds of the arm of ``config``."""
-    arm = [c for c in records.all() if {**c.as_dict(), "seed": 0} == {**config.as_dict(), "seed": 0}]
     values: dict[str, list[float]] = {}
-    for member in arm:
-        for name, value in records.get(member)["result"]["final"].items():
-            values.setdefault(name, []).extend([] if value is None else [value])
+    for member in records.all():
+        if {**member.as_dict(), "seed": 0} == {**config.as_dict(), "seed": 0}:
+            for name, value in records.get(member)["result"]["final"].items():
+                values.setdefault(name, []).extend([] if value is None else [value])
     return {name: max(found) - min(found) for name, found in values.items() if found}
 
 
 def path_key(config: Config) -> tuple:
-    """What decides which statements a run executes: names, and whether an optional part is on."""
+    """What decides which statements a run executes: the names in its Config, and which optional parts are on."""
     names = tuple(value for value in config.as_dict().values() if isinstance(value, str))
-    optional = (
-        config.clip,
-        config.mix,
-        config.warmup,
-        config.pretrain_steps,
-        config.weight_decay,
-        config.centre_offset,
-        config.latent_scale != 1,
-    )
-    return (*names, *map(bool, optional))
+    amounts = (config.clip, config.mix, config.warmup, config.pretrain_steps, config.weight_decay, config.centre_offset)
+    return (*names, *map(bool, amounts), config.latent_scale != 1)
 
 
 def recheck_unverified(
-    stores: Iterable[Records], engine: str | AbstractContextManager[Engine] = "serial", **options
+    stores: Iterable[Records], engine: str | AbstractContextManager[Engine] = "serial", **options: Any
 ) -> Iterator[tuple[Records, Verdict]]:
-    """Decide every unverified record: per code path retrain the cheapest, then restamp that path or mark it stale."""
-    paths: dict[tuple, list[Found]] = {}
+    """Decide every unverified record: retrain the cheapest of each code path, and restamp its path or mark it stale.
+
+    Yields:
+        For each code path the store of the run that was trained, and its verdict, which is that of the path.
+    """
+    paths: dict[tuple, list[Place]] = {}
     for records in stores:
         for config in records.all():
             if records.status(config) == "unverified":
                 paths.setdefault(path_key(config), []).append((records, config))
-    cheapest = [min(path, key=lambda found: scheduler.cost_in_steps(found[1])) for path in paths.values()]
+    cheapest = [min(path, key=lambda place: scheduler.cost_in_steps(place[1])) for path in paths.values()]
     for origin, verdict in retrain(cheapest, engine, **options):
+        trained = verdict.config.id
         for records, config in paths[path_key(verdict.config)]:
             if verdict.differences:
-                records.restamp(config, stale=f"{verdict.config.id}: {verdict.differences[0]}")
+                records.restamp(config, stale=f"{trained}: {verdict.differences[0]}")
             else:
-                records.restamp(config, digest=code_path.digest(config), settled=verdict.config.id)
+                settled = f"{trained}: {verdict.rule}"
+                records.restamp(config, digest=code_path.today().digest(config), settled=settled)
         yield origin, verdict
 
 
-def sample(stores: Iterable[Records], n: int) -> list[Found]:
+def sample(stores: Iterable[Records], n: int) -> list[Place]:
     """``n`` records that are not stale, drawn at random; the draw changes with the code and not from call to call."""
-    found = [(records, config) for records in stores for config in records.all()]
-    found = [(records, config) for records, config in found if records.status(config) != "stale"]
-    return random.Random(code_path.digest(Config())).sample(found, min(n, len(found)))
+    places = [(records, config) for records in stores for config in records.all()]
+    places = [(records, config) for records, config in places if records.status(config) != "stale"]
+    return random.Random(code_path.today().digest(Config())).sample(places, min(n, len(places)))
 
 
-def _leaves(value, name: str = "") -> dict:
+def summary(stores: Iterable[Records]) -> str:
+    """How many records have each status, and by which rule those were settled that are verified."""
+    found = [records.get(config) for records in stores for config in records.all()]
+    settled = [record["provenance"].get("settled", ": as trained") for record in found if status(record) == "verified"]
+    counts = {"records": Counter(map(status, found)), "verified": Counter(text.partition(": ")[2] for text in settled)}
+    return "\n".join(f"{name}: {_listed(counter)}" for name, counter in counts.items() if counter)
+
+
+def _listed(counter: Counter) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counter.items())
+
+
+def _leaves(value: Any, name: str = "") -> dict[str, Any]:
     """Every number of a result by its place."""
     if isinstance(value, dict):
         return {k: v for key, item in value.items() for k, v in _leaves(item, f"{name} {key}".strip()).items()}
@@ -134,5 +162,5 @@ def _leaves(value, name: str = "") -> dict:
     return {name: value}
 
 
-def _said(name: str, before, after) -> str:
+def _difference(name: str, before: Any, after: Any) -> str:
     return f"{name} was {before} and is {after}"

@@ -6,9 +6,10 @@ import subprocess
 
 import pytest
 
+from rotvq.runs.grids import FRESH
+
 ROOT = pathlib.Path(__file__).parents[2]
 CHAPTERS = sorted(p.name for p in (ROOT / "data" / "records").glob("1[0-9]_*") if p.is_dir())
-FRESH = 100  # the first seed that confirms
 
 
 def git(*arguments: str) -> str:
