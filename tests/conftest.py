@@ -7,9 +7,11 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 HTML = ROOT / "_build" / "html"
-PAGES = sorted(
+RENDERED = sorted(
     str(p.relative_to(HTML)) for p in HTML.rglob("*.html") if "_static" not in p.parts and p.name != "search.html"
 )
+CODE_PAGES = [name for name in RENDERED if name.startswith("code/")]  # the code of each chapter, on a page of its own
+PAGES = [name for name in RENDERED if name not in CODE_PAGES]
 
 
 def built() -> None:

@@ -14,15 +14,19 @@ from pathlib import Path
 import torch
 
 from book.press import paths
-from rotvq.runs import provenance
-from rotvq.runs.records import status
-from rotvq.training.config import Config
+from rotvq.runs import provenance, records
+from rotvq.training.config import SCHEMA, Config
 
 
 @functools.cache
 def committed_records() -> dict[str, Path]:
     """The file of every record that ships with the book, by its id. The folder is read once in a process."""
     return {path.stem: path for path in sorted(paths.RECORDS.glob("*/*.json"))}
+
+
+def status(record: Mapping) -> str:
+    """Whether today's code would make a record: as of runs, or 'measured' of times, which nothing can make again."""
+    return records.status(record) if record["schema"] == SCHEMA else "measured"
 
 
 def stale(ids: Iterable[str]) -> list[str]:
@@ -89,14 +93,14 @@ def _read(path: Path) -> dict:
     return json.loads(path.read_text("utf-8"))
 
 
-def _summary(records: Iterable[Mapping]) -> str:
+def _summary(found: Iterable[Mapping]) -> str:
     """What records cost, where they were made, with which torch, and how many have which status."""
-    records = list(records)
-    made = [record["provenance"] for record in records]
+    found = list(found)
+    made = [record["provenance"] for record in found]
     hours = sum(one["seconds"] for one in made) / 3600
     devices = sorted({_device(one) for one in made})
     versions = sorted({one["torch"] for one in made})
-    states = collections.Counter(map(status, records))
+    states = collections.Counter(map(status, found))
     return "; ".join(
         [
             f"{hours:.2f} hours of training",
@@ -117,10 +121,10 @@ def every_record() -> str:
     committed = committed_records().values()
     sections = []
     for folder in sorted({path.parent for path in committed}):
-        records = [_read(path) for path in committed if path.parent == folder]
-        lines = "\n".join(f"| {' | '.join(_row(record))} |" for record in records)
+        found = [_read(path) for path in committed if path.parent == folder]
+        lines = "\n".join(f"| {' | '.join(_row(record))} |" for record in found)
         sections.append(
-            f"### {folder.name}\n\n{len(records)} runs, {commit([folder])}; {_summary(records)}.\n\n"
+            f"### {folder.name}\n\n{len(found)} runs, {commit([folder])}; {_summary(found)}.\n\n"
             "````{dropdown} Every run\n| run | what differs from the default | code | seconds | made |\n"
             f"|---|---|---|--:|---|\n{lines}\n````\n"
         )

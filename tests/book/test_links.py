@@ -5,7 +5,7 @@ import pathlib
 import urllib.parse
 
 import pytest
-from conftest import HTML, PAGES, built
+from conftest import CODE_PAGES, HTML, PAGES, built
 
 
 class Page(html.parser.HTMLParser):
@@ -33,7 +33,7 @@ def pages():
     return {path.resolve(): Page(path) for path in HTML.rglob("*.html") if "_static" not in path.parts}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, *CODE_PAGES])
 def test_links_and_anchors_resolve(pages, name):
     path = (HTML / name).resolve()
     for url in pages[path].links:
@@ -47,7 +47,7 @@ def test_links_and_anchors_resolve(pages, name):
             assert urllib.parse.unquote(target.fragment) in pages[there].ids, f"{name}: no anchor {url}"
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, *CODE_PAGES])
 def test_nothing_is_loaded_from_elsewhere(pages, name):
     path = (HTML / name).resolve()
     for url in pages[path].loads:
@@ -55,3 +55,11 @@ def test_nothing_is_loaded_from_elsewhere(pages, name):
         assert target.scheme in ("", "data") and not target.netloc, f"{name} loads {url}"
         if not target.scheme:
             assert (path.parent / urllib.parse.unquote(target.path)).is_file(), f"{name}: no {url}"
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("notebooks/")])
+def test_a_chapter_hides_code_behind_one_link(pages, name):
+    text = (HTML / name).read_text("utf-8")
+    assert "Show code cell" not in text
+    code = name.replace("notebooks/", "../code/")
+    assert [url for url in pages[(HTML / name).resolve()].links if "/code/" in url] == [code]

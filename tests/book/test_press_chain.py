@@ -86,7 +86,7 @@ def record(name, **provenance):
         "seconds": 36.0,
         "time": "2026-01-02T03:04:05",
     }
-    return {"id": name, "config": {"estimator": "ste", "seed": 3}, "provenance": {**made, **provenance}}
+    return {"schema": 1, "id": name, "config": {"estimator": "ste", "seed": 3}, "provenance": {**made, **provenance}}
 
 
 def executed(project, capsys) -> bool:
@@ -231,6 +231,12 @@ def test_stale_records_stop_the_build(project, papermill, capsys, monkeypatch):
     with pytest.raises(SystemExit) as rendering_failed:
         build.build(allow_stale=True)
     assert rendering_failed.value.code == 1
+
+
+def test_a_measurement_is_neither_verified_nor_stale(project):
+    times = {**record("ABC"), "schema": "cost-1", "config": {"kind": "step"}}
+    (project / "data" / "records" / "10_chapter" / "ABC.json").write_text(json.dumps(times))
+    assert page_provenance.stale(["ABC"]) == [] and "1 measured" in page_provenance.every_record()
 
 
 def test_every_record_is_listed(project):

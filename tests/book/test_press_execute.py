@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from book.press import execute
+from book.press import pair
 from rotvq.page.parameters import SHOWN
 
 # What each notebook is run with here: every path through it once, in seconds.
@@ -97,7 +97,7 @@ REFUSED = {
     "23_scale": [({"ways": ["threads"]}, "one of serial, processes:2"), ({"utilisation": 0.0}, "at least 0.01")],
     "40_claims": [({"rows": "A"}, "must be list")],
 }
-SCRIPTS = {p.stem: p for p in execute.scripts()}
+SCRIPTS = {script.stem: script for script in pair.scripts()}
 
 
 def papermill(name, folder, parameters):
@@ -110,7 +110,12 @@ def papermill(name, folder, parameters):
 
 @functools.cache
 def cells_of(name) -> list[dict]:
-    return json.loads(execute.paired(SCRIPTS[name]))["cells"]
+    return json.loads(pair.notebook_text(SCRIPTS[name]))["cells"]
+
+
+def code_of(name) -> list[dict]:
+    """The code cells of the script: the first one of the notebook is for those who open it alone."""
+    return [cell for cell in cells_of(name) if cell["cell_type"] == "code" and cell["id"] != "setup"]
 
 
 def tags(cell):
@@ -124,18 +129,18 @@ def test_every_notebook_has_a_short_run():
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_pair_agrees_and_holds_no_output(name):
     text = SCRIPTS[name].with_suffix(".ipynb").read_text("utf-8")
-    assert text == execute.paired(SCRIPTS[name])
+    assert text == pair.notebook_text(SCRIPTS[name])
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in json.loads(text)["cells"])
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_parameters_are_typed_and_checked(name):
-    cells = cells_of(name)
-    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    code = code_of(name)
     assert [i for i, cell in enumerate(code) if "parameters" in tags(cell)] == [0]
     lines = [line for line in code[0]["source"] if line[:1].isalpha()]
     assert lines and all(":" in line.split("=")[0] for line in lines), "each parameter has a type"
-    assert "parameters.check(globals()" in "".join(code[1]["source"])
+    check = "".join(code[1]["source"])
+    assert "parameters.check(globals()" in check or f'Page("{name}", globals()' in check
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -175,7 +180,7 @@ def parameters_of(name) -> list[str]:
 
 def check_cell(name, wrong):
     """The parameters cell and the check cell, with these values between them."""
-    cells = [c for c in cells_of(name) if c["cell_type"] == "code"]
+    cells = code_of(name)
     values = {}
     exec("".join(cells[0]["source"]), values)
     exec("".join(cells[1]["source"]), values | wrong | {"__annotations__": values["__annotations__"]})
@@ -211,4 +216,4 @@ def test_papermill_stops_at_the_check_cell(tmp_path):
     assert last.startswith("ValueError") and word in last
     cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
     done = [cell for cell in cells if cell["cell_type"] == "code" and cell.get("execution_count")]
-    assert len(done) <= 3, "the parameters, the injected ones, and the check"
+    assert len(done) <= 4, "the comment for those who open it alone, the parameters, the injected ones, and the check"
