@@ -5,7 +5,6 @@ On the page itself stands the code that carries an idea. The rest, plumbing and 
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,8 @@ from sphinx.application import Sphinx
 from sphinx.highlighting import PygmentsBridge
 
 from book.press.numbering import chapters
+from book.press.pair import SETUP_CELL
+from rotvq.page.html import Html, tag
 
 HEADING = re.compile(r"^#{2,} (.*)$", re.M)
 
@@ -25,28 +26,27 @@ def code_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, str], str]]:
         source = Path(app.env.doc2path(page))
         address = f"code/{source.stem}"
         title = f"Code of chapter {number}"
-        chapter = html.escape(app.env.titles[page].astext())
-        introduction = (
-            f"<h1>{title}</h1>\n<p>All cells of <code>notebooks/{source.stem}.py</code>, without its text. Back to"
-            f' <a class="reference internal" href="{app.builder.get_relative_uri(address, page)}">{chapter}</a>.</p>\n'
-        )
-        body = introduction + "\n".join(_cells(nbformat.read(source, 4), app.builder.highlighter))
+        back = tag("a", app.env.titles[page].astext(), href=app.builder.get_relative_uri(address, page))
+        script = tag("code", f"notebooks/{source.stem}.py")
+        introduction = tag("p", "All cells of ", script, ", without its text. Back to ", back, ".")
+        cells = _cells(nbformat.read(source, 4), app.builder.highlighter)
+        body = "\n".join([tag("h1", title), introduction, *cells])
         yield address, {"title": title, "body": body}, "page.html"
 
 
-def _cells(notebook: nbformat.NotebookNode, highlighter: PygmentsBridge) -> Iterator[str]:
-    """The code of a notebook as HTML, under the headings of the sections in which it stands."""
+def _cells(notebook: nbformat.NotebookNode, highlighter: PygmentsBridge) -> Iterator[Html]:
+    """The code of a notebook, under the headings of the sections in which it stands."""
     heading = None
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             headings = HEADING.findall(cell.source)
             heading = headings[-1] if headings else heading
-        elif cell.cell_type == "code" and cell.id != "setup":
+        elif cell.cell_type == "code" and cell.id != SETUP_CELL:
             if heading:
-                yield f"<h2>{html.escape(_plain(heading))}</h2>"
+                yield tag("h2", _plain(heading))
                 heading = None
-            code = highlighter.highlight_block(cell.source, "python")
-            yield f'<div class="highlight-python notranslate">{code}</div>'
+            code = Html(highlighter.highlight_block(cell.source, "python"))
+            yield tag("div", code, class_="highlight-python notranslate")
 
 
 def _plain(heading: str) -> str:

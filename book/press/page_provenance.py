@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from book.press import paths
+from rotvq.page.html import tag
 from rotvq.runs import provenance, records
 from rotvq.training.config import SCHEMA, Config
 
@@ -72,7 +73,7 @@ def last_cell(script: Path, made: Mapping) -> str:
         "Time": f"{made['seconds']:.0f} s to execute this page",
     }
     body = "\n".join(f"{name}\n: {text}\n" for name, text in rows.items())
-    link = f'<a class="rv-code-of-page" href="../code/{script.stem}.html">Code of this page</a>'
+    link = tag("a", "Code of this page", href=f"../code/{script.stem}.html")
     return f"{link}\n\n````{{dropdown}} How this page was made\n{body}````"
 
 

@@ -16,6 +16,7 @@ import yaml
 from book.press import paths
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}  # a name that every venv has
+SETUP_CELL = "setup"  # the id of the first cell
 SETUP = """\
 # Opened alone, as in Colab? Take the "# " off the next line and run this cell first.{remark}
 # {line}"""
@@ -74,7 +75,7 @@ def notebook_text(script: Path) -> str:
     address = repository()
     remark = "" if address else f"\n# {PLACEHOLDER} stands for the address of this book's repository."
     setup = SETUP.format(remark=remark, line=setup_line(address or PLACEHOLDER))
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(setup, id="setup", metadata={"tags": ["remove-cell"]}))
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(setup, id=SETUP_CELL, metadata={"tags": ["remove-cell"]}))
     return nbformat.writes(notebook) + "\n"
 
 

@@ -79,7 +79,7 @@ def test_a_stranger_has_neither_module_before_the_line(python, tmp_path):
 @pytest.mark.parametrize("name, count", [("03_rotation", 4), ("10_ste_vs_rotation", 6)])
 def test_the_line_makes_a_notebook_run(name, count, python, tmp_path):
     """The first code cells of a page that imports `book`, and of one that reads records."""
-    code = [cell.source for cell in committed(name).cells if cell.cell_type == "code" and cell.id != "setup"]
+    code = [cell.source for cell in committed(name).cells if cell.cell_type == "code" and cell.id != pair.SETUP_CELL]
     outputs = opened_alone(python, tmp_path, [pair.setup_line(str(ROOT)), *code[:count], WHERE])
     fetched = str(tmp_path / "rotvq")
     imported = "".join(outputs[-1][0]["text"])

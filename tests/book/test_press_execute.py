@@ -115,7 +115,7 @@ def cells_of(name) -> list[dict]:
 
 def code_of(name) -> list[dict]:
     """The code cells of the script: the first one of the notebook is for those who open it alone."""
-    return [cell for cell in cells_of(name) if cell["cell_type"] == "code" and cell["id"] != "setup"]
+    return [cell for cell in cells_of(name) if cell["cell_type"] == "code" and cell["id"] != pair.SETUP_CELL]
 
 
 def tags(cell):
