@@ -738,9 +738,9 @@ page.glue_all("remedy", {start: rival.pair("rotation", start, against=remedy) fo
 # With five pairs no exact two-sided test can reach $p < 0.05$, so chapters with five seeds give no verdict.
 #
 # **6. The confirmation is not independent.** Its questions were committed before its records; a test compares the
-# commits (`tests/test_protocol.py`). Of {glue:text}`twice` starts with both, {glue:text}`inside` means of fresh seeds
-# lie in the interval of the exploration. From k-means the exploration gave {glue:text}`explored-k-means`, the fresh
-# seeds {glue:text}`main-k-means`: five seeds understate how much seeds differ.
+# commits (`tests/book/test_protocol.py`). Of {glue:text}`twice` starts with both, {glue:text}`inside` means of fresh
+# seeds lie in the interval of the exploration. From k-means the exploration gave {glue:text}`explored-k-means`, the
+# fresh seeds {glue:text}`main-k-means`: five seeds understate how much seeds differ.
 #
 # **7. Multiple comparisons.** The two tables above have {glue:text}`entries` comparisons; by chance alone
 # {glue:text}`by-chance:.1f` intervals would miss. With intervals widened for all of them (Bonferroni),
@@ -803,8 +803,8 @@ page.glue_all("remedy", {start: rival.pair("rotation", start, against=remedy) fo
 # ({doc}`15_codebook`).
 #
 # **22. The implementation is wrong.** Forward and backward are compared with vector-quantize-pytorch, estimator,
-# losses, EMA, cosine, SimVQ and FSQ (`tests/test_oracles.py`). Every pull-back is compared with the explicit matrix,
-# and each law that a chapter states is one that the tests run ({doc}`02_one_equation`).
+# losses, EMA, cosine, SimVQ and FSQ (`tests/quantizers/test_oracles.py`). Every pull-back is compared with the explicit
+# matrix, and each law that a chapter states is one that the tests run ({doc}`02_one_equation`).
 #
 # **23. Float32 on one kind of processor.** Admitted. {glue:text}`verified` of {glue:text}`total` records were made by
 # the code as it is; `python -m rotvq verify` trains a sample anew and compares ({doc}`../reproduce`). What another
