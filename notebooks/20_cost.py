@@ -26,10 +26,9 @@ bandwidth: float = 0.0  # of the memory, GB/s: adds the time that reading and wr
 records: str = ""  # folder of the records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq.page import parameters
-from rotvq.runs.grids import PROFILES
+from rotvq.page import Page
 
-parameters.check(globals(), profile=PROFILES, dtype=("float32", "bfloat16"), bandwidth=(0, None))
+page = Page("20_cost", globals(), dtype=("float32", "bfloat16"), bandwidth=(0, None))
 
 # %% tags=["hide-input"]
 import os
@@ -43,13 +42,10 @@ import torch
 
 from book.bench import step as step_bench
 from book.bench.timing import ratio
-from rotvq.page.figures import INK, MUTED, Arm, Figure, glue, style, used
+from rotvq.page.figures import INK, MUTED, Arm, used
 from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.runs import provenance
 from rotvq.runs.grids import stores_folder
-
-plt.rcParams.update(style())
-torch.set_num_threads(1)
 
 LOOK = {
     "floor": Arm("floor", "#7c8288", ":", "x"),
@@ -166,18 +162,18 @@ def against(case, arm, base):
 
 made = [record["provenance"] for record in found.values()]
 loads = [load for p in made for load in p["load"]]
-glue("machine", ", ".join(sorted({p["device"] for p in made})))
-glue("torch", ", ".join(sorted({p["torch"] for p in made})))
-glue("minutes", sum(p["seconds"] for p in made) / 60)
-glue("cases", len(found))
+page.say("machine", ", ".join(sorted({p["device"] for p in made})))
+page.say("torch", ", ".join(sorted({p["torch"] for p in made})))
+page.say("minutes", sum(p["seconds"] for p in made) / 60)
+page.say("cases", len(found))
 commits = sorted({(p["commit"] or "none")[:7] + " with changes" * bool(p["dirty"]) for p in made})
-glue("commits", ", ".join(commits))
+page.say("commits", ", ".join(commits))
 same = {p["digest"] for p in made} == {provenance.code()["digest"]}
-glue("code", "is the code of this book" if same else "is older than this book: it was not measured again since")
-glue("idle", "idle" if max(loads) < 1.5 else "not idle: other work shared its caches and its memory")
-glue("load", f"{min(loads):.1f} to {max(loads):.1f}")
+page.say("code", "is the code of this book" if same else "is older than this book: it was not measured again since")
+page.say("idle", "idle" if max(loads) < 1.5 else "not idle: other work shared its caches and its memory")
+page.say("load", f"{min(loads):.1f} to {max(loads):.1f}")
 bare = "the bare matrix product, for want of a compiler or on a GPU"
-glue("floor-is", "the C++ kernel" if set(step.base) == {"floor"} else bare)
+page.say("floor-is", "the C++ kernel" if set(step.base) == {"floor"} else bare)
 
 # %% [markdown]
 # **Here.** {glue:text}`machine`; torch {glue:text}`torch`; {glue:text}`cases` cases in
@@ -227,18 +223,18 @@ alt = (
     "Time of a step as a multiple of the floor against the dimension of the latents, for each quantiser, "
     "on logarithmic axes; one panel for each size of the codebook."
 )
-glue("fig-step", Figure(figs, alt=alt))
-glue("n", f"{n:,}")
+page.show("fig-step", figs, alt)
+page.say("n", f"{n:,}")
 
 pairs = [(case, against(case, "library", "rotvq")) for case in found if case.kind == "step"]
 pairs = [(case, pair) for case, pair in pairs if pair]
-glue("faster", sum(pair.low > 1 for _, pair in pairs))
-glue("compared", len(pairs))
-glue("gain-least", min(pair.median for _, pair in pairs))
-glue("gain-most", max(pair.median for _, pair in pairs))
+page.say("faster", sum(pair.low > 1 for _, pair in pairs))
+page.say("compared", len(pairs))
+page.say("gain-least", min(pair.median for _, pair in pairs))
+page.say("gain-most", max(pair.median for _, pair in pairs))
 alike = [against(case, "library", "rotvq_ema") for case in found if case.kind == "step"]
-glue("alike-least", min(pair.median for pair in alike if pair))
-glue("alike-most", max(pair.median for pair in alike if pair))
+page.say("alike-least", min(pair.median for pair in alike if pair))
+page.say("alike-most", max(pair.median for pair in alike if pair))
 mid = next((c for c in found if (c.kind, c.n, c.k, c.threads) == ("step", 4096, 8192, 1)), next(iter(pairs))[0])
 tensors = [torch.randn(rows, mid.d, device=device).to(getattr(torch, dtype)) for rows in (mid.n, mid.n, mid.k)]
 
@@ -252,15 +248,15 @@ def by_the_system(arm):
     return system / max(user + system, 1e-9)
 
 
-glue("mid", f"N = {mid.n:,}, d = {mid.d}, K = {mid.k:,}")
-glue("system-theirs", by_the_system("library"))
-glue("system-ours", by_the_system("rotvq"))
+page.say("mid", f"N = {mid.n:,}, d = {mid.d}, K = {mid.k:,}")
+page.say("system-theirs", by_the_system("library"))
+page.say("system-ours", by_the_system("rotvq"))
 large = max((case for case in found if case.kind == "step"), key=lambda case: case.n * case.k)
-glue("large", f"N = {large.n:,}, K = {large.k:,}, d = {large.d}")
+page.say("large", f"N = {large.n:,}, K = {large.k:,}, d = {large.d}")
 whole = of(step, "rotvq", N=large.n, d=large.d, K=large.k)
-glue("large-seconds", whole.ms / 1e3)
-glue("large-mb", whole.bytes / 1e6)
-glue("large-matrix", 4 * large.n * large.k / 1e9)
+page.say("large-seconds", whole.ms / 1e3)
+page.say("large-mb", whole.bytes / 1e6)
+page.say("large-matrix", 4 * large.n * large.k / 1e9)
 
 # %% [markdown]
 # ```{glue:figure} fig-step
@@ -293,15 +289,15 @@ extra = step[(step.arm == "rotvq") & step.bytes.notna()]
 above = (extra.bytes - 4 * extra.N * extra.d) / 2**20
 sizes = [record["result"]["bytes"] for case, record in found.items() if case.kind == "step" and case.threads == 1]
 less = [size["library"] / size["rotvq"] for size in sizes if "library" in size]
-glue("above", above.max())
-glue("above-usual", above[extra.K <= 8192].max())
+page.say("above", above.max())
+page.say("above-usual", above[extra.K <= 8192].max())
 most = extra.loc[above.idxmax()]
-glue("above-where", "N = {N:,}, d = {d}, K = {K:,}".format(**most))
+page.say("above-where", "N = {N:,}, d = {d}, K = {K:,}".format(**most))
 returned = (4 * (most.N + most.K) * most.d + 8 * most.N) / 2**20
 assert profile == "smoke" or returned > 64  # more than the goal allows: the text says that nothing can meet it
-glue("returned", returned)
-glue("less-least", min(less))
-glue("less-most", max(less))
+page.say("returned", returned)
+page.say("less-least", min(less))
+page.say("less-most", max(less))
 
 # %% [markdown]
 # vector-quantize-pytorch needs {glue:text}`less-least:.1f` to {glue:text}`less-most:.0f` times as much. The most that
@@ -334,13 +330,13 @@ alt = (
     "estimator, against the dimension, for the rotation in four implementations and for a straight- "
     "through estimator that returns the code itself."
 )
-glue("fig-alone", Figure(fig, alt=alt))
-glue("numbers", (alone.N * alone.d).max() / 1e6)
+page.show("fig-alone", fig, alt)
+page.say("numbers", (alone.N * alone.d).max() / 1e6)
 mine = [r.median for r in alone[alone.arm == "rotvq"].ratio]
-glue("alone-least", min(mine))
-glue("alone-most", max(mine))
+page.say("alone-least", min(mine))
+page.say("alone-most", max(mine))
 fused = [r.median for r in alone[(alone.arm == "rotvq_compiled") & alone.ratio.notna()].ratio]
-glue("alone-compiled", f"{min(fused):.1f} to {max(fused):.1f}" if fused else "not measured in this profile")
+page.say("alone-compiled", f"{min(fused):.1f} to {max(fused):.1f}" if fused else "not measured in this profile")
 
 # %% [markdown]
 # ```{glue:figure} fig-alone
@@ -373,9 +369,9 @@ overhead = pd.DataFrame(
 )
 for place, d in zip(("first", "middle", "last"), (overhead.index[0], overhead.index[-2], overhead.index[-1])):
     share = overhead.loc[d, "rotvq: rotation / STE"]
-    glue(f"d-{place}", int(d))
+    page.say(f"d-{place}", int(d))
     more, low, high = (f"{100 * (x - 1):+.1f}".replace("-", "−") for x in share)
-    glue(f"more-{place}", f"{more} % ({low} to {high})")
+    page.say(f"more-{place}", f"{more} % ({low} to {high})")
 expected = {256: (1.05, 1.10), 1024: (1.15, 1.20)}
 verdicts = []
 for d in overhead.index.intersection(expected):
@@ -385,14 +381,14 @@ for d in overhead.index.intersection(expected):
         place = "below" if share < low else "above"
     verdicts.append(f"at d = {d} it is {place} that range")
 below = overhead["bare: rotation / STE"].dropna().map(lambda share: share.high < 1)
-glue(
+page.say(
     "resolved",
     f" At d = {below.idxmax()} it comes out below STE, which does less: differences of that size between "
     "two networks are not resolved here."
     if below.any()
     else "",
 )
-glue("article", " and ".join(verdicts) or "not measured in this profile")
+page.say("article", " and ".join(verdicts) or "not measured in this profile")
 largest = max(trained, key=lambda case: case.d)
 train = step_bench.ARMS["training"]["rotvq"](largest, *step_bench.inputs(largest, largest.n))
 
@@ -405,7 +401,7 @@ def pages():
 
 
 asked = [pages() for _ in range(8)][2:]
-glue("pages", f"{min(asked):,} to {max(asked):,}")
+page.say("pages", f"{min(asked):,} to {max(asked):,}")
 overhead.map(str)
 
 # %% [markdown]
@@ -424,7 +420,7 @@ overhead.map(str)
 two = every[(every.kind == "step") & (every.threads == 2)]
 halved = [(of(step, "floor", N=row.N, d=row.d, K=row.K), row) for row in two[two.arm == "floor"].itertuples()]
 gains = [one.ms / row.ms for one, row in halved if one is not None and row.ms]
-glue("two-gain", f"{min(gains):.1f} to {max(gains):.1f} times as fast as on one" if gains else "not compared")
+page.say("two-gain", f"{min(gains):.1f} to {max(gains):.1f} times as fast as on one" if gains else "not compared")
 table(two, as_ratio, ["product", "rotvq", "taming"]) if len(two) else "one thread only on a GPU"
 
 # %% [markdown]
@@ -459,11 +455,11 @@ for d, share in overhead["rotvq: rotation / STE"].items():
     goals.append((f"training step, rotation / STE, d = {d}", "at most", 1.02 if d >= 256 else 1.05, share.median))
 goals = pd.DataFrame(goals, columns=["goal", "side", "bound", "measured"]).set_index("goal")
 goals["met"] = ["yes" if (m <= b) == (side == "at most") or m == b else "no" for side, b, m in goals.to_numpy()]
-glue("met", int((goals.met == "yes").sum()))
-glue("goals", len(goals))
+page.say("met", int((goals.met == "yes").sum()))
+page.say("goals", len(goals))
 missed = goals[(goals.met == "no") & goals.index.str.startswith("time / floor")]
 worst = (missed.measured / missed.bound).max() if len(missed) else 1.0
-glue(
+page.say(
     "missed",
     f"The worst of those against the floor is missed by a factor of {worst:.2f}."
     if len(missed)
@@ -472,26 +468,26 @@ glue(
 bare = {(d, k): of(step, "product", N=16384, d=d, K=k) for k, bounds in GOALS.items() for d, *_ in bounds}
 bounds = {(d, k): eager for k, bounds in GOALS.items() for d, eager, _ in bounds}
 slow = [where for where, row in bare.items() if row is not None and row.ratio.median > bounds[where]]
-glue("bare-slow", f"{len(slow)} of {sum(row is not None for row in bare.values())}")
+page.say("bare-slow", f"{len(slow)} of {sum(row is not None for row in bare.values())}")
 RATE = {(8, 512): 66, (32, 512): 86, (256, 512): 94, (8, 8192): 92, (32, 8192): 108, (256, 8192): 109}  # GFLOP/s
 flops = {(d, k): 2e-6 * 16384 * d * k for d, k in bounds}  # of one product, in units that make GFLOP/s of milliseconds
 mine = {(d, k): (of(step, "floor", N=16384, d=d, K=k), of(step, "rotvq", N=16384, d=d, K=k)) for d, k in bounds}
 mine = {size: both for size, both in mine.items() if all(row is not None for row in both)}
 rates = [flops[size] / floor.ms for size, (floor, _) in mine.items()]
-glue("rate-there", f"{min(RATE.values())} to {max(RATE.values())}")
-glue("rate-here", f"{min(rates):.0f} to {max(rates):.0f}" if rates else "not measured in this profile")
+page.say("rate-there", f"{min(RATE.values())} to {max(RATE.values())}")
+page.say("rate-here", f"{min(rates):.0f} to {max(rates):.0f}" if rates else "not measured in this profile")
 allowed = {size: bounds[size] * flops[size] / RATE[size] for size in mine}
-glue("absolute", sum(row.ms < allowed[size] for size, (_, row) in mine.items()))
-glue("bounds", len(mine))
+page.say("absolute", sum(row.ms < allowed[size] for size, (_, row) in mine.items()))
+page.say("bounds", len(mine))
 least = overhead["bare: rotation / STE"].dropna()
-glue("bare-met", sum(pair.median <= (1.02 if d >= 256 else 1.05) for d, pair in least.items()))
-glue("trained", len(overhead))
+page.say("bare-met", sum(pair.median <= (1.02 if d >= 256 else 1.05) for d, pair in least.items()))
+page.say("trained", len(overhead))
 wide = max((c for c in found if (c.kind, c.n, c.threads) == ("step", n, 1)), key=lambda c: (c.d, c.k))
-glue("wide", f"N = {short(wide.n)}, d = {wide.d}, K = {short(wide.k)}")
-glue("product-share", against(wide, "rotvq", "product").median)
-glue("inner", ESTIMATORS["rotation"].cost)
+page.say("wide", f"N = {short(wide.n)}, d = {wide.d}, K = {short(wide.k)}")
+page.say("product-share", against(wide, "rotvq", "product").median)
+page.say("inner", ESTIMATORS["rotation"].cost)
 fused = [pair.median for pair in (against(case, "rotvq_compiled", "rotvq") for case in found) if pair]
-glue("compiled-to-eager", f"{min(fused):.2f} to {max(fused):.2f}" if fused else "an unmeasured number of")
+page.say("compiled-to-eager", f"{min(fused):.2f} to {max(fused):.2f}" if fused else "an unmeasured number of")
 bound = [f"{'≤' if row.side == 'at most' else '≥'} {row.bound:g}" for row in goals.itertuples()]
 pd.DataFrame({"bound": bound, "measured": goals.measured.map("{:.2f}".format), "met": goals.met}, index=goals.index)
 
@@ -566,13 +562,13 @@ alt = (
     "Bars: the time of a step as a multiple of the floor, in three parts, the product, the choice of the code and the "
     "rest, for each dimension and size of the codebook; a mark on each shows the goal."
 )
-glue("fig-parts", Figure(fig, alt=alt))
+page.show("fig-parts", fig, alt)
 for short_name, name in zip(("product", "choice", "rest"), parts):
-    glue(f"part-{short_name}", f"{parts[name].min():.2f} to {parts[name].max():.2f}")
+    page.say(f"part-{short_name}", f"{parts[name].min():.2f} to {parts[name].max():.2f}")
 without = [reached.iloc[height, -1] - parts.iloc[height, 1] <= bound for height, bound in allowed]
 over = [reached.iloc[height, -1] > bound for height, bound in allowed]
-glue("over", f"{sum(over)} of {len(allowed)}")
-glue("without", sum(far and near for far, near in zip(over, without)))
+page.say("over", f"{sum(over)} of {len(allowed)}")
+page.say("without", sum(far and near for far, near in zip(over, without)))
 
 # %% [markdown]
 # ```{glue:figure} fig-parts
@@ -596,10 +592,10 @@ if bandwidth:
     best["time / roofline"] = best.ms / best["roofline, ms"]
     roofline = best[["N", "d", "K", "arm", "ms", "roofline, ms", "time / roofline"]]
     least = "reading z and g, writing z_q and the gradient, and reading the codes once"
-    glue("roofline", f"At {bandwidth:,.0f} GB/s, {least} takes the times above.")
+    page.say("roofline", f"At {bandwidth:,.0f} GB/s, {least} takes the times above.")
 else:
     roofline = None
-    glue("roofline", "The parameter “bandwidth” adds that comparison; it says most on a GPU.")
+    page.say("roofline", "The parameter “bandwidth” adds that comparison; it says most on a GPU.")
 roofline
 
 # %% [markdown]
