@@ -1,4 +1,4 @@
-"""The project holds together: one list of pins, the layout, the floors, and a wheel that works elsewhere."""
+"""The project holds together: one list of pins, the layout, and a package that works elsewhere."""
 
 import importlib.util
 import os
@@ -6,7 +6,9 @@ import pathlib
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from importlib import metadata
 
 import pytest
@@ -54,6 +56,16 @@ def test_nothing_else_names_a_version(path):
     assert not re.findall(rf"\b(?:{names})\s*[=<>~]=?\s*\d", (ROOT / path).read_text(), re.I)
 
 
+@pytest.mark.parametrize(
+    "check", ["ruff check", "ruff format --check", "lint-imports", "python -m book.press pair --check"]
+)
+def test_make_test_and_the_hooks_of_a_commit_check_the_same(check):
+    make = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert f".venv/bin/{check}" in make
+    assert f".venv/bin/{check}" in [hook["entry"] for hook in hooks]
+
+
 def test_the_makefile_reads_the_pins():
     line = re.search(r"^pins = (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].replace("$$", "$")
     out = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
@@ -79,6 +91,7 @@ def test_top_level():
         "LICENSE",
         "CITATION.cff",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
         ".pre-commit-config.yaml",
         ".ci",
         ".github",
@@ -95,11 +108,6 @@ def test_no_page_gets_assets_it_did_not_ask_for():
     assert not [path for path in tracked() if "/_static/" in path]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "rotvq").rglob("*.py")), ids=lambda p: p.name)
-def test_modules_can_be_read_in_one_sitting(path):
-    assert len(path.read_text().splitlines()) <= 250
-
-
 def test_every_page_is_in_the_table_of_contents():
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
     listed = {toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])}
@@ -114,7 +122,19 @@ def test_import_is_light():
     """A practitioner who imports rotvq loads torch and numpy, and nothing of the experiments or the book."""
     code = "import sys, rotvq; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    heavy = {"scipy", "sklearn", "skimage", "pandas", "matplotlib", "IPython", "sphinx", "papermill", "tyro", "ray"}
+    heavy = {
+        "scipy",
+        "sklearn",
+        "skimage",
+        "pandas",
+        "matplotlib",
+        "IPython",
+        "sphinx",
+        "papermill",
+        "tyro",
+        "ray",
+        "book",
+    }
     assert "torch" in loaded
     assert not heavy & set(loaded)
 
@@ -131,21 +151,54 @@ def closure(names) -> set[str]:
     return found
 
 
-def test_the_wheel_works_elsewhere_with_torch_and_numpy_alone(tmp_path):
-    """Built from what git tracks, installed in an environment that sees only torch, numpy and what these need."""
-    source, wheels, site = tmp_path / "source", tmp_path / "wheels", tmp_path / "site"
-    for path in tracked():
-        if not path.startswith(("data/", "book/")) and (ROOT / path).exists():
-            (source / path).parent.mkdir(parents=True, exist_ok=True)
-            (source / path).write_bytes((ROOT / path).read_bytes())
-    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    build = ["wheel", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(source)]
-    subprocess.run([*pip, *build], check=True, capture_output=True)
-    (wheel,) = wheels.glob("rotvq-*-py3-none-any.whl")
+INSTALLER = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
 
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> pathlib.Path:
+    """A folder with what git tracks, the book's own code among it, but the data."""
+    folder = tmp_path_factory.mktemp("source")
+    for path in tracked():
+        if not path.startswith("data/") and (ROOT / path).exists():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes((ROOT / path).read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    build = ["wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source)]
+    subprocess.run([*INSTALLER, *build], check=True, capture_output=True)
+    (wheel,) = folder.glob("rotvq-*-py3-none-any.whl")
+    return wheel
+
+
+def modules() -> set[str]:
+    return {path for path in tracked() if path.startswith("rotvq/") and (ROOT / path).exists()}
+
+
+def test_the_wheel_holds_rotvq_and_nothing_of_the_book(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names == modules()
+
+
+def test_the_source_distribution_holds_rotvq_and_nothing_of_the_book(source, tmp_path):
+    code = "import sys; from flit_core.buildapi import build_sdist; print(build_sdist(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=source, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("rotvq-*.tar.gz")
+    with tarfile.open(archive) as files:
+        names = {name.partition("/")[2] for name in files.getnames()}
+    assert names == modules() | {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "PKG-INFO"}
+
+
+def test_the_wheel_works_elsewhere_with_torch_and_numpy_alone(wheel, tmp_path):
+    """Installed in an environment that sees only torch, numpy and what these need."""
+    site = tmp_path / "site"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([*pip, "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)], check=True)
+    subprocess.run([*INSTALLER, "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)], check=True)
     site.mkdir()
     here = pathlib.Path(importlib.util.find_spec("torch").origin).parents[1]
     for name in closure(["torch", "numpy"]):
@@ -155,7 +208,8 @@ def test_the_wheel_works_elsewhere_with_torch_and_numpy_alone(tmp_path):
                 (site / top).symlink_to(here / top)
     code = """
         import importlib.util, rotvq, torch
-        assert not any(importlib.util.find_spec(m) for m in ("scipy", "sklearn", "pandas", "matplotlib", "tqdm"))
+        absent = ("scipy", "sklearn", "pandas", "matplotlib", "tqdm", "book")
+        assert not any(map(importlib.util.find_spec, absent))
         x = torch.randn(6, 4, requires_grad=True)
         vq = rotvq.VectorQuantizer(dim=4, codebook_size=8)
         z_q, indices, loss = vq(x)

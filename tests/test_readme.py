@@ -18,10 +18,13 @@ COMMANDS = [line.split("#")[0].strip() for kind, text in BLOCKS if kind == "sh" 
 MAKE = [c for c in COMMANDS if c.startswith("make ")]
 PAPERMILL = [c for c in COMMANDS if c.startswith(".venv/bin/papermill ")]
 ROTVQ = [c for c in COMMANDS if c.startswith(".venv/bin/python -m rotvq ")]
+PRESS = [c for c in COMMANDS if c.startswith(".venv/bin/python -m book.press ")]
+LEDGER = [c for c in COMMANDS if c.startswith(".venv/bin/python -m book.ledger ")]
 
 
 def test_every_command_is_tested_below():
-    assert set(COMMANDS) == {*MAKE, *PAPERMILL, *ROTVQ} and MAKE and PAPERMILL and ROTVQ
+    kinds = (MAKE, PAPERMILL, ROTVQ, PRESS, LEDGER)
+    assert all(kinds) and set(COMMANDS) == {command for kind in kinds for command in kind}
 
 
 def test_example():
@@ -41,7 +44,7 @@ def test_make_commands_are_what_continuous_integration_runs():
 @pytest.mark.parametrize("target", ["book", "test"])
 def test_make_targets_exist(target):
     dry = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
-    assert dry.returncode == 0 and "rotvq book all" in dry.stdout
+    assert dry.returncode == 0 and "python -m book.press all" in dry.stdout
 
 
 def test_make_refuses_an_old_python(tmp_path):
@@ -69,8 +72,8 @@ def test_rotvq_commands(command, tmp_path):
 
 @pytest.mark.parametrize("command", PAPERMILL)
 def test_papermill_commands(command, tmp_path):
-    """The notebook is there and knows the parameters, with those types. test_notebooks.py runs papermill on it."""
-    from test_notebooks import check_cell
+    """The notebook is there and knows the parameters, with those types. test_press_execute.py runs papermill on it."""
+    from cells import check_cell
 
     words = shlex.split(command)
     notebook, given = words[1], yaml.safe_load(words[words.index("-y") + 1])
@@ -78,7 +81,32 @@ def test_papermill_commands(command, tmp_path):
     check_cell(os.path.basename(notebook).removesuffix(".ipynb"), given)
 
 
+@pytest.mark.parametrize("command", PRESS)
+def test_press_commands(command):
+    """Each is one that `make book` is made of: the steps of `all`, for a chapter that is there."""
+    from book.press.__main__ import parser
+    from book.press.pair import scripts
+
+    args = parser().parse_args(shlex.split(command)[3:])
+    assert args.step in ("run", "build")
+    assert scripts(getattr(args, "names", ()))
+
+
+@pytest.mark.parametrize("command", LEDGER)
+def test_ledger_commands(command):
+    ran = subprocess.run([sys.executable, *shlex.split(command)[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "1 agrees" in ran.stdout
+
+
 def test_the_tree_is_the_tree():
+    """Every folder and file of the list, those of a room within their room, and every room and folder of code."""
     (tree,) = (text for kind, text in BLOCKS if not kind)
-    for path in re.findall(r"^(\S+)", tree, re.M):
-        assert (ROOT / path).exists(), path
+    top, listed = "", set()
+    for indent, path in re.findall(r"^( *)(\S+)", tree, re.M):
+        top = top if indent else path
+        if not indent or path.endswith("/"):
+            listed.add(f"{top}{path}" if indent else path)
+    assert all((ROOT / path).exists() for path in listed), listed
+    code = {f"{p.parent.relative_to(ROOT)}/" for room in ("rotvq", "book") for p in ROOT.glob(f"{room}/*/__init__.py")}
+    assert code <= listed

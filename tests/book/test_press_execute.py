@@ -1,6 +1,5 @@
 """Each notebook: its pair, its parameters, and a short run by papermill into a fresh store, from another directory."""
 
-import functools
 import json
 import os
 import subprocess
@@ -8,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+from cells import SCRIPTS, check_cell, code_of, parameters_of, tags
 from conftest import ROOT
 
 from book.press import pair
@@ -97,7 +97,6 @@ REFUSED = {
     "23_scale": [({"ways": ["threads"]}, "one of serial, processes:2"), ({"utilisation": 0.0}, "at least 0.01")],
     "40_claims": [({"rows": "A"}, "must be list")],
 }
-SCRIPTS = {script.stem: script for script in pair.scripts()}
 
 
 def papermill(name, folder, parameters):
@@ -106,20 +105,6 @@ def papermill(name, folder, parameters):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "IPYTHONDIR": str(folder / "ipython")}
     command += [yaml.safe_dump(parameters), "--no-progress-bar", "--kernel", "python3"]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-
-
-@functools.cache
-def cells_of(name) -> list[dict]:
-    return json.loads(pair.notebook_text(SCRIPTS[name]))["cells"]
-
-
-def code_of(name) -> list[dict]:
-    """The code cells of the script: the first one of the notebook is for those who open it alone."""
-    return [cell for cell in cells_of(name) if cell["cell_type"] == "code" and cell["id"] != pair.SETUP_CELL]
-
-
-def tags(cell):
-    return cell["metadata"].get("tags", [])
 
 
 def test_every_notebook_has_a_short_run():
@@ -171,19 +156,6 @@ def glued(cells) -> dict[str, str]:
     plain = "application/papermill.record/text/plain"
     found = [out for out in outputs(cells) if plain in out.get("data", {})]
     return {out["metadata"]["scrapbook"]["name"]: "".join(out["data"][plain]) for out in found}
-
-
-def parameters_of(name) -> list[str]:
-    code = next(c for c in cells_of(name) if "parameters" in tags(c))
-    return [line.split(":")[0] for line in code["source"] if line[:1].isalpha()]
-
-
-def check_cell(name, wrong):
-    """The parameters cell and the check cell, with these values between them."""
-    cells = code_of(name)
-    values = {}
-    exec("".join(cells[0]["source"]), values)
-    exec("".join(cells[1]["source"]), values | wrong | {"__annotations__": values["__annotations__"]})
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

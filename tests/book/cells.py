@@ -1,0 +1,35 @@
+"""The cells of a notebook as its script gives them, and its check cell called with other values."""
+
+import functools
+import json
+
+from book.press import pair
+
+SCRIPTS = {script.stem: script for script in pair.scripts()}
+
+
+@functools.cache
+def cells_of(name: str) -> list[dict]:
+    return json.loads(pair.notebook_text(SCRIPTS[name]))["cells"]
+
+
+def code_of(name: str) -> list[dict]:
+    """The code cells of the script: the first one of the notebook is for those who open it alone."""
+    return [cell for cell in cells_of(name) if cell["cell_type"] == "code" and cell["id"] != pair.SETUP_CELL]
+
+
+def tags(cell: dict) -> list[str]:
+    return cell["metadata"].get("tags", [])
+
+
+def parameters_of(name: str) -> list[str]:
+    code = next(cell for cell in cells_of(name) if "parameters" in tags(cell))
+    return [line.split(":")[0] for line in code["source"] if line[:1].isalpha()]
+
+
+def check_cell(name: str, wrong: dict) -> None:
+    """Run the parameters cell and the check cell, with these values between them."""
+    parameters, check = code_of(name)[:2]
+    values = {}
+    exec("".join(parameters["source"]), values)
+    exec("".join(check["source"]), values | wrong | {"__annotations__": values["__annotations__"]})
