@@ -13,11 +13,6 @@
 # Vector quantisation replaces a vector $z$ by the nearest of $K$ codes. The value is a step function of $z$: its
 # derivative is zero wherever it exists. So training needs somebody to decide what flows back. This page shows two
 # answers, on one vector, on one gradient and on a small network. It takes a minute to run.
-#
-# ```{dropdown} Opened alone, in Colab or Binder?
-# Install the module first: `pip install git+` followed by the address of this book's repository, with the extra
-# `[experiments]`. Fashion-MNIST is then fetched once into a cache.
-# ```
 
 # %% tags=["parameters"]
 estimators: list[str] = ["ste", "rotation"]  # any of rotvq.ESTIMATORS

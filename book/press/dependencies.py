@@ -14,24 +14,23 @@ from pathlib import Path
 from book.press import paths
 
 PACKAGES = ("rotvq", "book")
-# What a module, or a page through it, reads or loads besides what it imports; as patterns below the checkout.
+# What a module, or a page through it, reads; as patterns below the checkout.
 READS = {
     "rotvq.training.files": ["data/*.txt", "data/fashion-mnist/*"],
     "rotvq.runs.grids": ["data/*.csv"],
     "book.ledger.claims": ["book/claims.yml"],
-    "book.ledger.links": ["notebooks/*.py", "book/_toc.yml"],
-    "book.theory.laws": ["book/theory/*.py"],  # it finds the laws of its siblings by their names
+    "book.ledger.mentions": ["notebooks/*.py", "book/_toc.yml"],
+    "book.ledger.evidence.references": ["book/references.bib"],
 }
+# What a module imports by names that stand nowhere in its source.
+LOADS = {"book.all_statements": ["book/theory/[!_]*.py", "book/ledger/evidence/[!_]*.py"]}
 
 
 def files_used_by(script: Path) -> set[Path]:
     """Every file of the repository, other than records, that the page of a script depends on; the script is one."""
-    used = {script}
-    for name, path in modules_used_by(script).items():
-        used.add(path)
-        for pattern in READS.get(name, ()):
-            used.update(paths.ROOT.glob(pattern))
-    return used
+    modules = modules_used_by(script)
+    read = [file for name in modules for file in _matching(READS.get(name, []))]
+    return {script, *modules.values(), *read}
 
 
 def modules_used_by(script: Path) -> dict[str, Path]:
@@ -45,7 +44,17 @@ def modules_used_by(script: Path) -> dict[str, Path]:
             found[name] = path
             package = name if path.name == "__init__.py" else name.rpartition(".")[0]
             names += _imported(path.read_text("utf-8"), package)
+            names += [_name_of(module) for module in _matching(LOADS.get(name, []))]
     return found
+
+
+def _matching(patterns: list[str]) -> list[Path]:
+    return [path for pattern in patterns for path in paths.ROOT.glob(pattern)]
+
+
+def _name_of(path: Path) -> str:
+    """The name of a module, from its file."""
+    return ".".join(path.relative_to(paths.ROOT).with_suffix("").parts)
 
 
 def _file_of(name: str) -> Path | None:

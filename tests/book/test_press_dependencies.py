@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from book.press import paths
-from book.press.dependencies import READS, _file_of, files_used_by, modules_used_by
+from book.press.dependencies import LOADS, READS, _file_of, files_used_by, modules_used_by
 from book.press.pair import scripts
 
 TREE = {
@@ -59,6 +59,12 @@ def test_files_that_a_module_reads_count(tree, monkeypatch):
     assert tree / "book" / "claims.yml" in files_used_by(script)
 
 
+def test_modules_that_a_module_loads_by_name_count(tree, monkeypatch):
+    script = tree / "notebooks" / "02_page.py"
+    monkeypatch.setitem(LOADS, "book", ["rotvq/[!_]*.py"])
+    assert {"rotvq.plots", "rotvq.late"} <= set(modules_used_by(script))
+
+
 @pytest.mark.parametrize("name", ["03_rotation", "10_ste_vs_rotation", "40_claims"])
 def test_no_module_that_a_page_loads_is_left_out(name):
     """All imports of the script, made in a process of their own."""
@@ -82,12 +88,13 @@ def test_images_count_for_the_pages_that_train():
     assert images not in files_used_by(SCRIPTS["03_rotation"])
 
 
-def test_what_is_read_is_declared_for_modules_and_files_that_are_there():
-    assert all(map(_file_of, READS))
-    assert all(list(ROOT.glob(pattern)) for patterns in READS.values() for pattern in patterns)
+def test_what_is_declared_is_there():
+    declared = READS | LOADS
+    assert all(map(_file_of, declared))
+    assert all(list(ROOT.glob(pattern)) for patterns in declared.values() for pattern in patterns)
 
 
 def test_modules_that_load_others_by_name_are_declared():
     sources = [path for folder in ("rotvq", "book") for path in (ROOT / folder).rglob("*.py")]
-    loading = {path for path in sources if "import_module(" in path.read_text() and path.name != "__main__.py"}
-    assert loading <= {_file_of(name) for name in READS}
+    loading = {path for path in sources if "import_module" in path.read_text() and path.name != "__main__.py"}
+    assert loading <= {_file_of(name) for name in LOADS}
