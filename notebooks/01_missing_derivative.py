@@ -36,7 +36,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from book.theory import laws
+from book.statements import show
+from book.theory import missing_derivative, one_equation
 from rotvq import ESTIMATORS, VectorQuantizer, nearest, rotate, straight_through
 from rotvq.page.figures import ARMS, INK, MUTED, PAPER, Figure, glue, style
 
@@ -81,7 +82,7 @@ draw = torch.Generator().manual_seed(seed)
 # ````
 
 # %%
-laws.show("half_spaces", "convex")
+show(missing_derivative.half_spaces, missing_derivative.convex)
 
 # %% [markdown]
 # The table gives the worst error over random inputs in five dimensions, in float64, beside the error allowed. The same
@@ -129,7 +130,7 @@ glue("true_distance", (middle - there).norm().item())
 # ````
 
 # %%
-laws.show("locally_constant")
+show(missing_derivative.locally_constant)
 
 # %% [markdown]
 # ```{admonition} Almost everywhere, or almost nowhere
@@ -223,7 +224,7 @@ glue(
 # ````
 
 # %%
-laws.show("who_gets_what")
+show(missing_derivative.who_gets_what)
 
 # %% [markdown]
 # The whole picture, computed by automatic differentiation in a small autoencoder. An entry is the norm of the gradient
@@ -320,7 +321,7 @@ table.map(lambda v: "0" if v == 0 else f"{v:.2f}")
 # ````
 
 # %%
-laws.show("dithered")
+show(missing_derivative.dithered)
 
 # %% tags=["hide-input"]
 h, cell_width = decoder_slope, 1.0
@@ -393,7 +394,7 @@ glue("value_error", f"{((written - q).norm(dim=1) / q.norm(dim=1)).max().item():
 # <claim:A-013>. The estimators of this package return $q$ itself, bit for bit:
 
 # %%
-laws.show("value")
+show(one_equation.value)
 
 # %% [markdown]
 # ## How the codes move
@@ -425,7 +426,7 @@ laws.show("value")
 # ````
 
 # %%
-laws.show("ema_is_sgd")
+show(missing_derivative.ema_is_sgd)
 
 # %% [markdown]
 # Where the code is used steadily, $c_k\to n_k$, and the step is $(1-\rho)(m_k-e_k)$ whatever $n_k$: EMA is SGD

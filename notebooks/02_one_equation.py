@@ -31,7 +31,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from book.theory import laws
+from book import algebra
+from book.statements import show
+from book.theory import one_equation
 from rotvq import ESTIMATORS, Estimator, rotate
 from rotvq.page.figures import ARMS, INK, MUTED, Figure, glue, style
 
@@ -70,11 +72,11 @@ draw = torch.Generator().manual_seed(seed)
 # itself and attaches the pull-back by hand; $q$ alone would hand nothing to the encoder <claim:A-102>.
 
 # %%
-laws.show("value", "transpose", "codes_untouched")
+show(one_equation.value, one_equation.transpose, one_equation.codes_untouched)
 
 # %% [markdown]
 # The right-hand side of `transpose` is written out from the definition of each member, matrix by matrix
-# (`laws_family.definition`); the left-hand side is what automatic differentiation brings through the package's O(d)
+# (`one_equation.definition`); the left-hand side is what automatic differentiation brings through the package's O(d)
 # code.
 #
 # ### What "defines $\partial q/\partial z$" means
@@ -99,7 +101,7 @@ laws.show("value", "transpose", "codes_untouched")
 # ````
 
 # %%
-laws.show("inverse_is_not_transpose")
+show(one_equation.inverse_is_not_transpose)
 
 # %% [markdown]
 # ```{admonition} An equation the wrong way round
@@ -128,7 +130,7 @@ laws.show("inverse_is_not_transpose")
 
 # %% tags=["hide-input"]
 z, q, g = (x.double() for x in torch.randn(3, 200, 8, generator=draw))
-q, g = 0.7 * q, g / laws.norm(g)
+q, g = 0.7 * q, g / algebra.norm(g)
 
 
 def holds(left, right):
@@ -137,7 +139,7 @@ def holds(left, right):
 
 rows = {}
 for name, member in ESTIMATORS.items():
-    G, found = laws.jacobian(name, z, q), member.pull_back(z, q, g)
+    G, found = algebra.jacobian(name, z, q), member.pull_back(z, q, g)
     low, high = member.clip
     rows[name] = {
         "turn": {"identity": "I", "rotation": "R", "reflection": "H"}[member.turn],
@@ -150,10 +152,10 @@ for name, member in ESTIMATORS.items():
         else f"r in [{low:g}, {high:g}]",
         "P": "" if member.radial else "I - aa'",
         "t": f"{member.mix:g}",
-        "Gz = q": holds(laws.apply(G, z), q),
-        "<G'g,z> = <g,q>": holds(laws.dot(found, z), laws.dot(g, q)),
-        "|G'g| = |g|": holds(laws.norm(found), laws.norm(g)),
-        "|G'g| = r|g|": holds(laws.norm(found), laws.norm(q) / laws.norm(z) * laws.norm(g)),
+        "Gz = q": holds(algebra.apply(G, z), q),
+        "<G'g,z> = <g,q>": holds(algebra.dot(found, z), algebra.dot(g, q)),
+        "|G'g| = |g|": holds(algebra.norm(found), algebra.norm(g)),
+        "|G'g| = r|g|": holds(algebra.norm(found), algebra.norm(q) / algebra.norm(z) * algebra.norm(g)),
     }
 table = pd.DataFrame(rows).T
 carry = set(table.index[table["Gz = q"] == "yes"])
@@ -254,7 +256,7 @@ gentle = Estimator("rotation", clip=(0.0, 1.0), mix=0.5)
 gentle.pull_back(z, q, g)
 
 # %%
-laws.show("mixture")
+show(one_equation.mixture)
 
 # %% [markdown]
 # ## What sg[G] protects
@@ -282,7 +284,7 @@ laws.show("mixture")
 # ````
 
 # %%
-laws.show("constants_inside", "stop_gradient_matters")
+show(one_equation.constants_inside, one_equation.stop_gradient_matters)
 
 # %% [markdown]
 # ```{admonition} Two proposals that cannot be trained as written
@@ -313,7 +315,7 @@ laws.show("constants_inside", "stop_gradient_matters")
 # ````
 
 # %%
-laws.show("released_code", "radial_free")
+show(one_equation.released_code, one_equation.radial_free)
 
 # %% [markdown]
 # The paper's formula is `rotation`; `radial_free` is what these files compute <claim:P-076> <claim:P-077>. They are

@@ -36,7 +36,9 @@ import time
 import matplotlib.pyplot as plt
 import torch
 
-from book.theory import laws
+from book import algebra
+from book.statements import show
+from book.theory import rotation
 from rotvq import ESTIMATORS
 from rotvq.page.figures import ARMS, INK, MUTED, Figure, glue, style
 
@@ -83,7 +85,7 @@ draw = torch.Generator().manual_seed(seed)
 # ````
 
 # %%
-laws.show("two_reflections", "orthogonal")
+show(rotation.two_reflections, rotation.orthogonal)
 
 # %% [markdown]
 # The left-hand sides are of two kinds. `rotation` is the definition of a rotation in a plane, written without
@@ -168,7 +170,7 @@ glue(
 # ````
 
 # %%
-laws.show("spectrum", "textbook_form")
+show(rotation.spectrum, rotation.textbook_form)
 
 # %% [markdown]
 # ### A formula that is not a rotation
@@ -190,7 +192,7 @@ laws.show("spectrum", "textbook_form")
 # ````
 
 # %%
-laws.show("article_form")
+show(rotation.article_form)
 
 # %% [markdown]
 # ```{admonition} Theorem 4.1 of the derivation
@@ -239,7 +241,7 @@ laws.show("article_form")
 # $\sqrt{\sum\theta_i^2}$.
 
 # %%
-laws.show("smallest", "not_unique")
+show(rotation.smallest, rotation.not_unique)
 
 # %% [markdown]
 # A rotation, but is it the nearest *orthogonal* map? The reflection between $a$ and $b$ does the same job with one
@@ -257,7 +259,7 @@ laws.show("smallest", "not_unique")
 # ````
 
 # %%
-laws.show("mirror_is_nearer")
+show(rotation.mirror_is_nearer)
 
 # %% [markdown]
 # The two agree on gradients along $q$, which both take to the direction of $z$ <claim:P-058>. Across $q$ they differ:
@@ -293,7 +295,7 @@ laws.show("mirror_is_nearer")
 # The same holds for the reflection $G=rH$, with the same proof: nothing in it needs a rotation.
 
 # %%
-laws.show("carries", "product", "norm_ratio", "angle_kept", "conformal")
+show(rotation.carries, rotation.product, rotation.norm_ratio, rotation.angle_kept, rotation.conformal)
 
 # %% [markdown]
 # The first identity is the most useful one. It says what a step of gradient descent does to the length of a latent,
@@ -335,7 +337,7 @@ laws.show("carries", "product", "norm_ratio", "angle_kept", "conformal")
 # ````
 
 # %%
-laws.show("half_angle", "mean_cosine")
+show(rotation.half_angle, rotation.mean_cosine)
 
 # %% tags=["hide-input"]
 spread = {}
@@ -344,7 +346,7 @@ for d in dims:
     q = z.clone()
     z[:, 0], q[:, 0], q[:, 1] = 1, math.cos(turn), math.sin(turn)
     g = torch.randn(samples, d, generator=draw, dtype=torch.float64)
-    phi = torch.rad2deg(laws.angle(ESTIMATORS["rotation"].pull_back(z, q, g), g)).squeeze(1)
+    phi = torch.rad2deg(algebra.angle(ESTIMATORS["rotation"].pull_back(z, q, g), g)).squeeze(1)
     spread[d] = phi.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)).tolist() + [phi.mean().item()]
 low, mid, high, mean = zip(*spread.values())
 law = [math.degrees(math.acos((d - 2 + 2 * math.cos(turn)) / d)) for d in dims]
@@ -425,7 +427,7 @@ glue("middle_turn", spread[middle][3])
 # ````
 
 # %%
-laws.show("half_turn_limit", "zero_vectors", "equivariant")
+show(rotation.half_turn_limit, rotation.zero_vectors, rotation.equivariant)
 
 # %% [markdown]
 # The package takes one of the limits at $q=-z$, the identity at $z=0$, and $G=0$ at $q=0$: always finite, always with
@@ -441,23 +443,23 @@ gaps = torch.logspace(-6, 0, 25, dtype=torch.float64)
 d, pairs = 16, 200
 norm_error, turn_error = {}, {}
 for gap in gaps.tolist():
-    a64 = laws.unit(torch.randn(pairs, d, generator=draw, dtype=torch.float64))
+    a64 = algebra.unit(torch.randn(pairs, d, generator=draw, dtype=torch.float64))
     u = torch.randn(pairs, d, generator=draw, dtype=torch.float64)
-    u = laws.unit(u - laws.dot(a64, u) * a64)
+    u = algebra.unit(u - algebra.dot(a64, u) * a64)
     z32 = a64.float()
     q32 = (-math.cos(gap) * a64 + math.sin(gap) * u).float()
     g32 = torch.randn(pairs, d, generator=draw)
-    exact = laws.apply(laws.rotation(z32, q32).mT, g32)
+    exact = algebra.apply(algebra.rotation(z32, q32).mT, g32)
     ours = ESTIMATORS["rotation_only"].pull_back(z32, q32, g32)
     a32, b32 = z32 / z32.norm(dim=1, keepdim=True), q32 / q32.norm(dim=1, keepdim=True)
     dot = lambda x, y: (x * y).sum(1, keepdim=True)  # noqa: E731
     textbook = g32 + 2 * a32 * dot(b32, g32) - (a32 + b32) * dot(a32 + b32, g32) / (1 + dot(a32, b32))
     for name, found in (("reflections", ours), ("textbook", textbook)):
         norm_error.setdefault(name, []).append(
-            ((laws.norm(found) / laws.norm(g32) - 1).abs()).nan_to_num(nan=1e3, posinf=1e3).max().item()
+            ((algebra.norm(found) / algebra.norm(g32) - 1).abs()).nan_to_num(nan=1e3, posinf=1e3).max().item()
         )
         turn_error.setdefault(name, []).append(
-            (laws.norm(found - exact) / laws.norm(g32)).nan_to_num(nan=1e3, posinf=1e3).max().item()
+            (algebra.norm(found - exact) / algebra.norm(g32)).nan_to_num(nan=1e3, posinf=1e3).max().item()
         )
 assert max(norm_error["reflections"]) < 2e-6  # some ten roundings of float32
 assert norm_error["textbook"][8] > 100 * norm_error["reflections"][8]
@@ -511,7 +513,7 @@ glue("reflection_norm", f"{max(norm_error['reflections']):.0e}")
 # ordinary, the package takes this form on a CPU, compiled or not. All other latents get the two reflections.
 
 # %%
-laws.show("five_inner_products")
+show(rotation.five_inner_products)
 
 # %% [markdown]
 # Both take a few passes over vectors of length $d$. The matrix takes $d^2$ numbers for each latent.
@@ -562,11 +564,11 @@ glue("cost_dim", d)
 # and composes only where there is but one plane <claim:A-178>.
 
 # %%
-laws.show("composes_in_the_plane")
+show(rotation.composes_in_the_plane)
 
 # %% tags=["hide-input"]
 u, v, w = torch.eye(3, dtype=torch.float64)[:, None]
-around = laws.rotation(w, u) @ laws.rotation(v, w) @ laws.rotation(u, v)
+around = algebra.rotation(w, u) @ algebra.rotation(v, w) @ algebra.rotation(u, v)
 defect = torch.rad2deg(torch.arccos(((around.diagonal(0, -2, -1).sum() - 1) / 2).clamp(-1, 1))).item()
 assert abs(defect - 90) < 1e-6
 glue("holonomy", defect)

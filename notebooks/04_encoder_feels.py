@@ -38,7 +38,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from book.theory import encoder_feels, laws, rotation
+from book import algebra
+from book.statements import show
+from book.theory import encoder_feels
 from rotvq import ESTIMATORS, nearest
 from rotvq.page.figures import ARMS, INK, MUTED, Figure, glue, style
 
@@ -119,7 +121,13 @@ def edges(ax, codes, span, color=MUTED):
 # on $S$, and off $S$ its error is at most $|e|^2/(2|z|^2)$.
 
 # %%
-laws.show("distance", "distance_frobenius", "change", "expansion", "sine_bound")
+show(
+    encoder_feels.distance,
+    encoder_feels.distance_frobenius,
+    encoder_feels.change,
+    encoder_feels.expansion,
+    encoder_feels.sine_bound,
+)
 
 # %% [markdown]
 # ### The boundary has no say
@@ -138,13 +146,13 @@ cases = {
 rows = {}
 for name, (e1, e2, point) in cases.items():
     e1, e2, z = vector(*e1), vector(*e2), vector(*point)
-    q = e1 if laws.norm(z - e1) <= laws.norm(z - e2) else e2
-    to_face = abs((laws.norm(z - e1) ** 2 - laws.norm(z - e2) ** 2) / (2 * laws.norm(e1 - e2))).item()
+    q = e1 if algebra.norm(z - e1) <= algebra.norm(z - e2) else e2
+    to_face = abs((algebra.norm(z - e1) ** 2 - algebra.norm(z - e2) ** 2) / (2 * algebra.norm(e1 - e2))).item()
     rows[name] = {
         "distance to the face": f"{to_face:.1f}",
-        "theta": f"{math.degrees(laws.angle(z, q).item()):.1f}°",
-        "|G - I|": f"{rotation.spectral(laws.jacobian('rotation', z, q) - torch.eye(2)).item():.2f}",
-        "|R - I|": f"{rotation.spectral(laws.rotation(z, q) - torch.eye(2)).item():.2f}",
+        "theta": f"{math.degrees(algebra.angle(z, q).item()):.1f}°",
+        "|G - I|": f"{algebra.spectral_norm(algebra.jacobian('rotation', z, q) - torch.eye(2)).item():.2f}",
+        "|R - I|": f"{algebra.spectral_norm(algebra.rotation(z, q) - torch.eye(2)).item():.2f}",
     }
 table = pd.DataFrame(rows).T
 assert (
@@ -184,7 +192,7 @@ table
 # ````
 
 # %%
-laws.show("complex_quotient", "difference", "plane_field")
+show(encoder_feels.complex_quotient, encoder_feels.difference, encoder_feels.plane_field)
 
 # %% [markdown]
 # So within a cell the field is continuous <claim:A-205>. It varies as $1/|z|$ does, fastest near the origin and not
@@ -210,7 +218,7 @@ laws.show("complex_quotient", "difference", "plane_field")
 # ````
 
 # %%
-laws.show("derivative_at_code", "homogeneous")
+show(encoder_feels.derivative_at_code, encoder_feels.homogeneous)
 
 # %% [markdown]
 # Away from the code the same two quantities have closed forms, too.
@@ -261,13 +269,13 @@ laws.show("derivative_at_code", "homogeneous")
 # ````
 
 # %%
-laws.show("divergence_and_curl")
+show(encoder_feels.divergence_and_curl)
 
 # %% tags=["hide-input"]
 z, q, g = vector(1.0, 0.0, 0.0), vector(0.8, 0.6, 0.0), vector(0.0, 0.0, 1.0)
 J = encoder_feels.derivative(z, q, g)[0]
-curl = laws.norm(vector(J[2, 1] - J[1, 2], J[0, 2] - J[2, 0], J[1, 0] - J[0, 1])).item()
-assert abs(curl - math.tan(laws.angle(z, q).item() / 2)) < 1e-6
+curl = algebra.norm(vector(J[2, 1] - J[1, 2], J[0, 2] - J[2, 0], J[1, 0] - J[0, 1])).item()
+assert abs(curl - math.tan(algebra.angle(z, q).item() / 2)) < 1e-6
 glue("curl", curl)
 
 # %% [markdown]
@@ -301,7 +309,7 @@ glue("curl", curl)
 
 # %% tags=["hide-input"]
 code = torch.tensor([[1.6, 0.8]], dtype=torch.float64)
-axis = laws.unit(code)
+axis = algebra.unit(code)
 side = torch.stack([-axis[0, 1], axis[0, 0]])[None]
 cloud = code + 0.35 * (2 * torch.rand(150, 2, generator=draw, dtype=torch.float64) - 1)
 step, repeats = 0.02, 25
@@ -380,7 +388,7 @@ glue(
 # $r$ does <claim:A-170> <claim:A-185>.
 
 # %%
-laws.show("outward_push")
+show(encoder_feels.outward_push)
 
 # %% [markdown]
 # ## Across the faces
@@ -403,11 +411,11 @@ laws.show("outward_push")
 # ````
 
 # %%
-laws.show("jump")
+show(encoder_feels.jump)
 
 # %% tags=["hide-input"]
 z, e1, e2, g = vector(1, 1), vector(1, 0), vector(0, 1), vector(1, 0)
-size = laws.norm(pull_back(z, e1, g) - pull_back(z, e2, g)).item()
+size = algebra.norm(pull_back(z, e1, g) - pull_back(z, e2, g)).item()
 assert abs(size - 1) < 1e-9
 glue("jump", size)
 
@@ -450,7 +458,7 @@ for title, function in landscapes.items():
         if name != "exact, at $z$":
             edges(ax, codes, span)
             ax.plot(*codes.T, ".", color=MUTED, markersize=5)
-        length = laws.norm(field)
+        length = algebra.norm(field)
         arrow = -field / length * (length / (1 + length))  # long arrows are shortened
         ax.quiver(*points.T, *arrow.T, color=colour, angles="xy", scale_units="xy", scale=3.4, width=0.006)
         ax.set(title=f"{title}, {name}", aspect="equal", xlim=span, ylim=span)
@@ -592,17 +600,17 @@ glue(
 # ````
 
 # %%
-laws.show("centred", "bisecting_centre")
+show(encoder_feels.centred, encoder_feels.bisecting_centre)
 
 # %% tags=["hide-input"]
 z, q, g = vector(1.0, 0.6), vector(1.3, 1.1), vector(0.8, -0.4)
 away = torch.logspace(-0.5, 3, 60, dtype=torch.float64)
-direction = laws.unit(vector(-1.0, -0.3))
+direction = algebra.unit(vector(-1.0, -0.3))
 apart = [
-    rotation.spectral(laws.jacobian("rotation", z, q, centre=z[0] + s * direction[0]) - torch.eye(2)).item()
+    algebra.spectral_norm(algebra.jacobian("rotation", z, q, centre=z[0] + s * direction[0]) - torch.eye(2)).item()
     for s in away
 ]
-expected = (laws.norm(q - z) / away).flatten()
+expected = (algebra.norm(q - z) / away).flatten()
 assert torch.allclose(torch.tensor(apart, dtype=torch.float64), expected, rtol=1e-6)
 fig, ax = plt.subplots()
 ax.loglog(away, apart, color=ARMS["rotation"].color)
@@ -726,7 +734,7 @@ glue(
 glue("himmelblau_codes", K)
 left = {}
 for name in ("ste", "rotation"):
-    left[name] = (laws.norm(ends[K, name][3]) < 1.5).squeeze(-1).any(1).sum().item()
+    left[name] = (algebra.norm(ends[K, name][3]) < 1.5).squeeze(-1).any(1).sum().item()
     glue(f"left_{name}", left[name])
 if (seed, starts, codebook_sizes) == (0, 20, [4, 16, 64]):
     assert left["rotation"] > left["ste"] == 0

@@ -45,7 +45,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from book.theory import laws
+from book.statements import show
+from book.theory import balance_law
 from rotvq import VectorQuantizer
 from rotvq.page.figures import ARMS, MUTED, Figure, glue, style
 from rotvq.quantizers.estimators import estimator
@@ -97,7 +98,7 @@ torch.set_num_threads(1)
 # The law is a function that draws a network of its own and runs over all members of the family.
 
 # %%
-laws.show("balance")
+show(balance_law.balance)
 
 # %% [markdown]
 # ## In a network that trains
@@ -185,7 +186,7 @@ table.style.format(precision=12).hide(axis="index").set_table_styles(pad)
 # this true derivative contains no reason to keep the latents long, since the decoder can undo any scale.
 
 # %%
-laws.show("scaling_derivative")
+show(balance_law.scaling_derivative)
 
 # %% [markdown]
 # STE's error in this direction has a sign, and a meaning.
@@ -211,7 +212,7 @@ laws.show("scaling_derivative")
 # makes the latents grow.
 
 # %%
-laws.show("cost_of_quantising")
+show(balance_law.cost_of_quantising)
 
 # %% [markdown]
 # ## What training does with it
@@ -248,7 +249,7 @@ laws.show("cost_of_quantising")
 # the mean square, shorter than their latents: $r=5$ is possible for a pair, not for the average <claim:A-218>.
 
 # %%
-laws.show("one_step")
+show(balance_law.one_step)
 
 # %% [markdown]
 # ```{prf:corollary} Stationary points
@@ -305,7 +306,7 @@ laws.show("one_step")
 # ```
 
 # %%
-laws.show("normalised_latents")
+show(balance_law.normalised_latents)
 
 # %% [markdown]
 # Something similar happens on the other side. If a normalisation layer follows the decoder's first layer, then scaling

@@ -39,7 +39,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from book.theory import collapse, laws
+from book.statements import show
+from book.theory import collapse
 from rotvq import nearest
 from rotvq.page.figures import ARMS, MUTED, Figure, glue, style
 from rotvq.quantizers.estimators import estimator
@@ -121,7 +122,7 @@ def table(rows, **formats):
 # The row of the rotation is the balance law of {prf:ref}`thm-balance`: $Gx=uc$.
 
 # %%
-laws.show("model_is_closed")
+show(collapse.model_is_closed)
 
 # %% [markdown]
 # ## A decoder that does not move
@@ -307,10 +308,10 @@ glue("quartic-figure", Figure(fig, alt))
 # it.
 
 # %%
-laws.show("comparison")
+show(collapse.comparison)
 
 # %%
-laws.show("fixed_point")
+show(collapse.stationary_state)
 
 # %% [markdown]
 # ```{prf:corollary} Collapse with rotation, not with STE
@@ -364,7 +365,7 @@ laws.show("fixed_point")
 # ```
 
 # %%
-laws.show("stable")
+show(collapse.stable)
 
 # %% [markdown]
 # Whether *every* solution below the threshold ends at the stationary state we prove only for centroid codes (below).
@@ -483,7 +484,7 @@ glue("phase", Figure(fig, alt))
 # $\gamma^*_{\rm STE}$. The collapse is a fault of the objective, which the rotation obeys and STE does not.
 
 # %%
-laws.show("loss_descent")
+show(collapse.loss_descent)
 
 # %% [markdown]
 # ## In the network itself

@@ -52,8 +52,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from book.theory import laws
-from book.theory.bias import lattice_mean
+from book.statements import show
+from book.theory import bias
 from rotvq import ESTIMATORS
 from rotvq.page.figures import ARMS, INK, Figure, glue, style
 
@@ -104,13 +104,13 @@ def table(rows, precision=3):
 # So for a quadratic loss STE estimates $h(m-y)$, exactly the gradient of the autoencoder *without* quantiser.
 
 # %%
-laws.show("lattice_bias")
+show(bias.lattice_bias)
 
 # %%
 m = torch.linspace(0.55, 4.95, 400, dtype=torch.float64)
 target = torch.full_like(m, y)
 truth = torch.floor(m) + 0.5 - target
-curves = {name: lattice_mean(name, m, target, 1.0) for name in ("ste", "rotation")}
+curves = {name: bias.lattice_mean(name, m, target, 1.0) for name in ("ste", "rotation")}
 at = torch.linspace(0.63, 4.83, 15, dtype=torch.float64)
 dither = torch.rand(samples, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 0.5
 z = at + dither
@@ -118,12 +118,12 @@ q = z.round()
 draws = {n: ESTIMATORS[n].pull_back(z[..., None], q[..., None], (q - y)[..., None])[..., 0] for n in curves}
 scores = []
 for name, felt in draws.items():
-    exact, error = lattice_mean(name, at, torch.full_like(at, y), 1.0), felt.std(0) / samples**0.5
+    exact, error = bias.lattice_mean(name, at, torch.full_like(at, y), 1.0), felt.std(0) / samples**0.5
     scores.append(((felt.mean(0) - exact) / error).abs().max())
 assert max(scores) < 4.5  # 30 draws from about a normal law
 glue("score", float(max(scores)))
 
-linear = float(lattice_mean("rotation", torch.tensor([3.2]).double(), torch.tensor([-1e9]).double(), 1.0)[0]) / 1e9
+linear = float(bias.lattice_mean("rotation", torch.tensor([3.2]).double(), torch.tensor([-1e9]).double(), 1.0)[0]) / 1e9
 assert abs(linear - 1.00081) < 1e-4
 glue("linear", linear)
 
@@ -195,7 +195,7 @@ glue("lattice", Figure(fig, alt))
 # quantiser. The second term only makes the tangential gradient slightly larger.
 
 # %%
-laws.show("inward_bias")
+show(bias.inward_bias)
 
 # %%
 rows, generator = [], torch.Generator().manual_seed(seed)
@@ -253,7 +253,7 @@ table(rows, precision=5)
 # face, the codes can follow, and no estimator for fixed codes knows that.
 
 # %%
-laws.show("two_codes")
+show(bias.two_codes)
 
 # %% [markdown]
 # ## Which is less biased?

@@ -31,7 +31,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from book.theory import laws
+from book.statements import show
+from book.theory import convergence
 from rotvq import ESTIMATORS, nearest
 from rotvq.page.figures import ARMS, MUTED, Figure, glue
 from rotvq.page.figures import style as figure_style
@@ -99,10 +100,10 @@ torch.set_num_threads(1)
 # $|\mathbb E[J^\top(u-\nabla f)]|\le\mathbb E\big[\|J\|\,|u-\nabla f|\big]$ with the Jacobian $J$ of the encoder.
 
 # %%
-laws.show("biased_descent")
+show(convergence.biased_descent)
 
 # %%
-laws.show("relative_gradient_error")
+show(convergence.relative_gradient_error)
 
 # %% [markdown]
 # The floor is real. With codes at $0$ and $\Delta$ on the line and $f(z)=\frac12(z-y)^2$ for a small $y>0$, STE

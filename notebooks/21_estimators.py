@@ -32,7 +32,7 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
 
-from book.theory.rival_facts import FACTS, holds
+from book.theory.rival_facts import facts
 from rotvq import CLIPS, ESTIMATORS, Estimator, VectorQuantizer
 from rotvq.page.figures import ARMS, INK, MUTED, Figure, glue, style
 from rotvq.quantizers.registry import METHODS
@@ -291,7 +291,7 @@ display(Markdown("\n".join(rows)))
 # %% [markdown]
 # Some methods have parts that are not options: the estimator of `nsvq` is its point, and it has neither loss. Asking
 # for another is an error that says so. `exact` and `hessian` look at the loss itself, so their training calls take one
-# more argument, the function from latents to the loss: {class}`rotvq.quantizers.methods.second_pass.SecondPass`.
+# more argument, the function from latents to the loss: {mod}`rotvq.quantizers.methods.second_pass`.
 #
 # Is each what its source describes? One checkable fact of each is tried here, in `book.theory.rival_facts`; each also
 # fails for another quantiser, so it could have failed. Where there is a package, the tests compare with it, value and
@@ -299,8 +299,9 @@ display(Markdown("\n".join(rows)))
 # names. The formula of `dynamic` was checked against a summary of its paper, not against the paper.
 
 # %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
-assert FACTS.keys() == METHODS.keys() and all(map(holds, METHODS))
-display(Markdown("\n".join(f"`{name}`\n: {FACTS[name].__doc__}\n" for name in METHODS)))
+of_rival = facts()
+assert of_rival.keys() == METHODS.keys() and all(fact.require() for fact in of_rival.values())
+display(Markdown("\n".join(f"`{name}`\n: {of_rival[name].text}\n" for name in METHODS)))
 
 # %% [markdown]
 # All compile without a graph break (`torch.compile(..., fullgraph=True)`), but for `hessian` in training: it

@@ -42,10 +42,12 @@ import pandas as pd
 import torch
 from IPython.display import HTML, display
 
-from book.ledger import claims, links
-from book.ledger.evidence import EVIDENCE
+from book.algebra import polar, pull_back, rotation
+from book.ledger import claims
 from book.ledger.evidence import collapse as model
-from book.ledger.evidence.base import polar, pull_back, turn
+from book.ledger.mentions import chapter_pages, find_mentions
+from book.ledger.page import rows_as_html
+from book.statements import find
 from rotvq.page.figures import ARMS, INK, Figure, glue, style
 from rotvq.runs.grids import stores_folder
 
@@ -56,7 +58,7 @@ folder = Path(records) if records else stores_folder()
 chosen = [claim for claim in claims.load() if claim.id.startswith(tuple(rows))]
 if not chosen:
     raise ValueError(f"rows = {rows!r}: no id begins so; ids are like A-001, P-001 and B-001")
-outcomes = list(claims.run(chosen, folder))
+outcomes = list(claims.check_all(chosen, folder))
 wrong = [o.claim.id for o in outcomes if o.status == "disagrees"]
 assert not wrong, f"verdict and evidence disagree: {wrong}"
 own = sum(o.claim.source == "book" for o in outcomes)
@@ -85,7 +87,7 @@ glue("claims-waiting", waiting)
 
 # %% tags=["hide-input"]
 finding = {
-    name: EVIDENCE[name]()
+    name: find(name).check()
     for name in (
         "authors_equation",
         "alternative_formula",
@@ -103,7 +105,8 @@ finding = {
         "centroid_codes",
     )
 }
-finding |= {"angle": EVIDENCE["gradient_angle"]("any"), "jump": EVIDENCE["crosses_smoothly"]("rotation is gradual")}
+finding["angle"] = find("gradient_angle").check("any")
+finding["jump"] = find("crosses_smoothly").check("rotation is gradual")
 for key, (name, number) in {
     "r2": ("authors_equation", "ratio"),
     "length": ("alternative_formula", "image_length"),
@@ -150,7 +153,7 @@ a, b = polar(0), polar(60)
 other = torch.eye(2) + torch.outer(b - a, a) + torch.outer(b, b - a)
 circle = torch.stack([polar(t) for t in range(361)], 1)
 figs = []
-for title, matrix, arm in (("rotation", turn(a, b), "rotation"), ("the alternative", other, "reflection")):
+for title, matrix, arm in (("rotation", rotation(a, b), "rotation"), ("the alternative", other, "reflection")):
     fig, ax = plt.subplots(figsize=(3, 2.9))
     ax.plot(*circle, ":", color="#7f7e7d", lw=1)
     ax.plot(*(matrix @ circle), color=ARMS[arm].color, linestyle=ARMS[arm].linestyle)
@@ -344,6 +347,6 @@ glue(
 # Open a row for the reason, the statement that holds, and the numbers. Its id is a link to it.
 
 # %% tags=["hide-input"]
-pages = claims.pages(claims.LEDGER.with_name("_toc.yml").read_text("utf-8"))
-places = links.places(pages, claims.LEDGER.parents[1] / "notebooks")
-display(HTML(f'<div class="rv-claims">{claims.listing(outcomes, pages, places)}</div>'))
+pages = chapter_pages(claims.LEDGER.with_name("_toc.yml").read_text("utf-8"))
+mentions = find_mentions(pages, claims.LEDGER.parents[1] / "notebooks")
+display(HTML(rows_as_html(outcomes, pages, mentions)))

@@ -1,1 +1,1 @@
-"""The ledger of claims: rows, their evidence, and where the chapters name them. `python -m book.ledger --help`."""
+"""The ledger of claims: rows, their evidence, the page, and the command. `python -m book.ledger --help`."""

@@ -1,1 +1,1 @@
-"""The theory chapters as code: every statement of theirs as a law that can be checked."""
+"""The theory as code: a file for each chapter, named as its notebook, with its laws and what they need."""

@@ -1,4 +1,4 @@
-r"""Laws of chapters 7 and 8: the bias of an estimator, and what can be proved about convergence.
+"""Laws of chapter 7: the bias of an estimator.
 
 They draw lattices and losses of their own and ask nothing of the pairs (z, q), so they run on one kind of pair.
 """
@@ -11,11 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from book.theory.laws import AtMost, dot, law, norm, pull_back, unit
-
-ONE = ("generic",)
-
-# 7  bias
+from book.algebra import dot, norm, pull_back, unit
+from book.statements import law
+from book.theory.inputs import GENERIC
 
 
 def lattice_mean(kind: str, m: Tensor, y: Tensor, spacing: float) -> Tensor:
@@ -32,7 +30,7 @@ def lattice_mean(kind: str, m: Tensor, y: Tensor, spacing: float) -> Tensor:
     return out
 
 
-@law(chapter=7, kinds=ONE, dims=(1,), tolerance=1e-10)
+@law(chapter=7, kinds=GENERIC, dims=(1,), tolerance=1e-10)
 def lattice_bias(draw, t, n):
     "Uniform dither on a lattice, L = (q - y)^2/2: STE gives m - y; the truth is the slope of a chord, (k + 1/2)D - y."
     m, y, D = draw(n).double().abs() + 2, draw(n).double(), 0.5 + t
@@ -50,7 +48,7 @@ def lattice_bias(draw, t, n):
     }
 
 
-@law(chapter=7, kinds=ONE, dims=(2, 3, 8, 64), tolerance=0.02)
+@law(chapter=7, kinds=GENERIC, dims=(2, 3, 8, 64), tolerance=0.02)
 def inward_bias(d, draw):
     "Isotropic error e: the rotation's mean is g + hD z/|z|^2 + (d-2)/(2d) D/|z|^2 P g for L = h|q - y|^2/2, to O(D)."
     z, y, h, size = 1 + 0.5 * draw(1, d).double(), draw(1, d).double(), 1.7, 1e-3
@@ -63,7 +61,7 @@ def inward_bias(d, draw):
     return felt, h * D * z / norm(z) ** 2 + (d - 2) / (2 * d) * D / norm(z) ** 2 * P, size**2 * (norm(g) + h * norm(z))
 
 
-@law(chapter=7, kinds=ONE, tolerance=1e-7)
+@law(chapter=7, kinds=GENERIC, tolerance=1e-7)
 def two_codes(draw, d, t):
     "Two codes, normal dither: grad E[L] = (gap phi(tau/sigma)/sigma) n <n, (g1 + g2)/2> for a quadratic L."
     q1, q2, y, noise = draw(4, d).double()
@@ -79,33 +77,3 @@ def two_codes(draw, d, t):
     tau = (m - (q1 + q2) / 2) @ n
     density = torch.exp(-((tau / t) ** 2) / 2) / math.sqrt(2 * math.pi)
     return exact, gap * density / t * n * (n @ (g1 + g2) / 2), gap / t * (g1 + g2).norm()
-
-
-# 8  convergence
-
-
-@law(chapter=8, kinds=ONE, members=("ste", "rotation"))
-def gradient_error(member, draw, n, d):
-    "|G^T grad f(q) - grad f(z)| <= (S + |grad f(q)|/|z|)|q - z| for an S-smooth f, and S|q - z| for STE."
-    z, q, f = draw(n, d).double(), draw(n, d).double(), lambda v: torch.sin(v)  # gradient of -sum(cos), so S = 1
-    error = norm(pull_back(member, z, q, f(q)) - f(z))
-    slope = norm(f(q)) / norm(z) if member == "rotation" else 0
-    return AtMost(error, (1 + slope) * norm(q - z), 1 + norm(q) / norm(z))
-
-
-@law(chapter=8, kinds=ONE)
-def relative_gradient_error(draw, n, d):
-    "|G^T grad f(q) - grad f(z)| <= S r |q - z| + |grad f(z)| |q - z|/|z|: the second part is relative."
-    z, q, f = draw(n, d).double(), draw(n, d).double(), lambda v: torch.sin(v)
-    error = norm(pull_back("rotation", z, q, f(q)) - f(z))
-    r = norm(q) / norm(z)
-    return AtMost(error, r * norm(q - z) + norm(f(z)) * norm(q - z) / norm(z), 1 + r)
-
-
-@law(chapter=8, kinds=ONE)
-def biased_descent(draw, n, d, t):
-    "f(z - eta u) <= f(z) - eta/2 |grad f(z)|^2 + eta/2 |u - grad f(z)|^2 for eta <= 1/S and any u."
-    z, u = draw(n, d).double(), draw(n, d).double()
-    f = lambda v: -v.cos().sum(-1, keepdim=True)  # noqa: E731
-    right = f(z) - t / 2 * norm(z.sin()) ** 2 + t / 2 * norm(u - z.sin()) ** 2
-    return AtMost(f(z - t * u), right, d)

@@ -26,6 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from book.algebra import pull_back
+from book.statements import AtMost, law
+from book.theory.inputs import GENERIC
 from rotvq.quantizers.estimators import ESTIMATORS, Estimator, estimator
 from rotvq.quantizers.lookup import nearest
 
@@ -186,3 +189,80 @@ def descend(
         (loss + nu * E.square().sum() + mu * W.square().sum()).backward()
         optim.step()
     return np.array(states).T
+
+
+# laws of chapter 6: they draw cells of their own, so they run on one kind of pair
+
+COMPARED = ("ste", "rotation", "rotation_only", "scale_only")
+
+
+def cells_of(t: float) -> Cells:
+    """Some averages that cells could have: rho from t, the others between rho and 1."""
+    return Cells(t, (1 + t) / 2, t**0.75, t)
+
+
+@law(chapter=6, kinds=GENERIC, dims=(1, 2), members=tuple(PUSH), tolerance=1e-12)
+def model_is_closed(member, d, t):
+    "In the symmetric model E[G^T g x^T] is a multiple of I: -2w(A(u) - wt B(u)) I. So E stays s I."
+    x, codes = line() if d == 1 else circle(5)
+    c, s, w = codes[nearest(x, codes)], 0.7, 1.3
+    felt = pull_back(member, s * x, t * c, 2 * w * (w * t * c - x))
+    A, B = PUSH[member](Cells.of(x, c), t / s)
+    return felt.T @ x / len(x), -2 * w * (A - w * t * B) * torch.eye(d, dtype=torch.float64), 1.0
+
+
+@law(chapter=6, kinds=GENERIC, dims=(1,), members=COMPARED, tolerance=1e-10)
+def stationary_state(member, t, draw):
+    "Below the threshold there is a positive stationary state, and it is where the formula says; above, there is none."
+    cells, mu = cells_of(t), float(draw(1).exp())
+    edge = threshold(PUSH[member](cells, 1.0)[0], cells.rho, mu)
+    state = fixed_point(member, cells, 0.8 * edge, mu)
+    moves = rates(member, state, cells, 0.8 * edge, mu)
+    beyond = fixed_point(member, cells, 1.01 * edge, mu)
+    zero = torch.zeros(3, dtype=torch.float64)
+    return {"rates": (torch.from_numpy(moves), zero, 1 + edge), "beyond": (0.0 if beyond is None else 1.0, 0.0, 1.0)}
+
+
+@law(chapter=6, kinds=GENERIC, dims=(1,), members=COMPARED, tolerance=0.0)
+def comparison(member, t, draw):
+    "On either side of the threshold the linear part F of the flow has a v > 0 with F(v) < 0, or with F(v) > 0."
+    cells, mu, beta = cells_of(t), *draw(2).exp().tolist()
+    edge, out = threshold(PUSH[member](cells, 1.0)[0], cells.rho, mu), {}
+    for side, sign in (("above", 1), ("below", -1)):
+        v = np.array([1.0, 1 + sign * 1e-3, (1 + sign * 2e-3) * cells.rho / mu])
+        F = rates(member, 1e-9 * v, cells, (1 + sign * 0.05) * edge, mu, beta) / 1e-9
+        out[side] = AtMost(torch.from_numpy(sign * F), torch.zeros(3), 1.0)
+    return out
+
+
+@law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-10)
+def no_way_back(t, draw):
+    "No decay: with a = gamma(2 - rho)/beta, (s^2 + a t^2 - w^2)' = -4 gamma((s - t)^2 + (1 - rho)t^2) under rotation."
+    cells, (s, u, w, gamma, beta) = cells_of(t), draw(5).exp().tolist()
+    ds, dt, dw = rates("rotation", (s, u, w), cells, gamma, 0.0, beta)
+    left = 2 * (s * ds + gamma * (2 - t) / beta * u * dt - w * dw)
+    right = -4 * gamma * ((s - u) ** 2 + (1 - t) * u**2)
+    return *torch.tensor([left, right], dtype=torch.float64), abs(s * ds) + abs(w * dw) + gamma * (s + u) ** 2
+
+
+@law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-10)
+def loss_descent(t, draw):
+    "With centroid codes (t = s) the rotation's flow is -grad of rho(1 - ws)^2 + gamma(1 - rho)s^2 + mu w^2, the loss."
+    cells, (s, w, gamma, mu) = cells_of(t), draw(4).exp()
+    v = torch.stack([s, w]).requires_grad_()
+    loss = t * (1 - v[0] * v[1]) ** 2 + gamma * (1 - t) * v[0] ** 2 + mu * v[1] ** 2
+    (grad,) = torch.autograd.grad(loss, v)
+    found = rates("rotation", (float(s), float(s), float(w)), cells, float(gamma), float(mu))
+    return torch.from_numpy(found[[0, 2]]), -grad
+
+
+@law(chapter=6, kinds=GENERIC, dims=(1,), members=("ste", "rotation"), tolerance=1e-9)
+def stable(member, t, draw):
+    "At the positive stationary state every eigenvalue of the linearised flow has a negative real part."
+    cells, (mu, beta) = cells_of(t), draw(2).exp().tolist()
+    edge = threshold(PUSH[member](cells, 1.0)[0], cells.rho, mu)
+    state = fixed_point(member, cells, 0.7 * edge, mu)
+    h = 1e-5 * state[:, None] * np.eye(3)
+    move = lambda x: rates(member, x, cells, 0.7 * edge, mu, beta)  # noqa: E731
+    J = (move(state[:, None] + h) - move(state[:, None] - h)) / (2 * h.sum(0))
+    return AtMost(torch.tensor(np.linalg.eigvals(J).real), torch.zeros(3), 1.0)

@@ -5,11 +5,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from book.theory.laws import AtMost, angle, apply, dot, jacobian, law, norm, outer, pull_back, unit
+from book.algebra import (
+    angle,
+    apply,
+    dot,
+    frobenius_norm,
+    identity,
+    jacobian,
+    norm,
+    outer,
+    projector,
+    pull_back,
+    side,
+    spectral_norm,
+    unit,
+)
+from book.statements import AtMost, law
 from book.theory.one_equation import conditioning
-from book.theory.rotation import PLANE, frobenius, identity, plane, spectral
+from book.theory.rotation import FROM_TWO
 
-ROUND = ("generic", "close", "opposite", "parallel")
+NOT_LOPSIDED = ("generic", "close", "opposite", "parallel")
 
 
 def derivative(z: Tensor, q: Tensor, g: Tensor, step: float = 1e-5) -> Tensor:
@@ -27,15 +42,15 @@ def derivative(z: Tensor, q: Tensor, g: Tensor, step: float = 1e-5) -> Tensor:
 def distance(z, q):
     "|G - I|_2 = |q - z|/|z|: the distance from the straight-through estimator is the relative quantisation error."
     r = norm(q) / norm(z)
-    return spectral(jacobian("rotation", z, q) - identity(z)), (norm(q - z) / norm(z)).squeeze(-1), (1 + r).squeeze(-1)
+    return spectral_norm(jacobian("rotation", z, q) - identity(z)), norm(q - z) / norm(z), 1 + r
 
 
-@law(chapter=4, dims=PLANE)
+@law(chapter=4, dims=FROM_TWO)
 def distance_frobenius(z, q):
     "|G - I|_F^2 = 2 |q - z|^2/|z|^2 + (d - 2)(r - 1)^2."
-    r, d = (norm(q) / norm(z)).squeeze(-1), z.shape[-1]
-    left = frobenius(jacobian("rotation", z, q) - identity(z)) ** 2
-    return left, 2 * (norm(q - z) / norm(z)).squeeze(-1) ** 2 + (d - 2) * (r - 1) ** 2, d * (1 + r) ** 2
+    r, d = norm(q) / norm(z), z.shape[-1]
+    left = frobenius_norm(jacobian("rotation", z, q) - identity(z)) ** 2
+    return left, 2 * (norm(q - z) / norm(z)) ** 2 + (d - 2) * (r - 1) ** 2, d * (1 + r) ** 2
 
 
 @law(chapter=4)
@@ -51,13 +66,13 @@ def sine_bound(z, q):
     return AtMost(angle(z, q).sin(), norm(q - z) / torch.maximum(norm(z), norm(q)), 1.0)
 
 
-@law(chapter=4, dims=PLANE)
+@law(chapter=4, dims=FROM_TWO)
 def expansion(z, q):
     """G = (<z,q> I + q z^T - z q^T)/|z|^2 + r (1 - cos theta) P', exactly, P' the projector off span(z, q).
 
     The last factor is the part that is not linear in q: r (1 - cos theta) <= |q - z|^2/(2 |z|^2).
     """
-    r, rest, c = norm(q) / norm(z), identity(z) - plane(z, q), angle(z, q).cos()
+    r, rest, c = norm(q) / norm(z), identity(z) - projector(z, q), angle(z, q).cos()
     linear = (dot(z, q).unsqueeze(-1) * identity(z) + outer(q, z) - outer(z, q)) / norm(z).unsqueeze(-1) ** 2
     bend = (r * (1 - c)).unsqueeze(-1)
     return {
@@ -69,14 +84,14 @@ def expansion(z, q):
 # inside a cell
 
 
-@law(chapter=4, dims=(2,), kinds=ROUND)
+@law(chapter=4, dims=(2,), kinds=NOT_LOPSIDED)
 def complex_quotient(z, q, g):
     "In the plane, with vectors as complex numbers, G^T g = g conj(q/z)."
     zc, qc, gc = (torch.view_as_complex(x.double().contiguous()) for x in (z, q, g))
     return pull_back("rotation", z, q, g), torch.view_as_real(gc * (qc / zc).conj()), norm(g) * norm(q) / norm(z)
 
 
-@law(chapter=4, dims=(2,), kinds=ROUND)
+@law(chapter=4, dims=(2,), kinds=NOT_LOPSIDED)
 def difference(z, q, g, draw):
     "In the plane |F(z) - F(z')| = |g| |q| |z - z'|/(|z| |z'|) for two points of a cell."
     other = z + draw(*z.shape) * norm(z).to(z.dtype)
@@ -85,7 +100,7 @@ def difference(z, q, g, draw):
     return left, lengths * norm(z - other) / norm(z) / norm(other), lengths * (1 / norm(z) + 1 / norm(other))
 
 
-@law(chapter=4, dims=(2,), kinds=ROUND, tolerance=1e-6)
+@law(chapter=4, dims=(2,), kinds=NOT_LOPSIDED, tolerance=1e-6)
 def plane_field(z, q, g):
     "In the plane the field has neither divergence nor curl."
     J, scale = derivative(z, q, g), (norm(g) * norm(q) / norm(z) ** 2).squeeze(-1)
@@ -99,15 +114,15 @@ def plane_field(z, q, g):
 def derivative_at_code(q, g):
     "At z = q, J = (<g,b>(P - bb^T) - g'b^T - bg'^T)/|q|, P = I - bb^T, g' = P g: symmetric, of trace (d-2)<g,b>/|q|."
     b, s = unit(q), dot(g, unit(q))
-    side, bb = g - s * b, outer(b, b)
+    across, bb = g - s * b, outer(b, b)
     J, size = derivative(q, q, g), norm(q).unsqueeze(-1)
-    right = (s.unsqueeze(-1) * (identity(q) - 2 * bb) - outer(side, b) - outer(b, side)) / size
+    right = (s.unsqueeze(-1) * (identity(q) - 2 * bb) - outer(across, b) - outer(b, across)) / size
     scale = (norm(g) / norm(q)).unsqueeze(-1)
     trace = J.diagonal(0, -2, -1).sum(-1, keepdim=True)
     return {"J": (J, right, scale), "trace": (trace, (q.shape[-1] - 2) * s / norm(q), q.shape[-1] * norm(g) / norm(q))}
 
 
-@law(chapter=4, dims=PLANE, kinds=("generic",), tolerance=1e-6)
+@law(chapter=4, dims=FROM_TWO, kinds=("generic",), tolerance=1e-6)
 def divergence_and_curl(z, q, g):
     """div F = (d-2) <F, m>/(|z| cos(theta/2)), and J - J^T = r tan(theta/2)/|z| (pu^T - up^T).
 
@@ -115,7 +130,7 @@ def divergence_and_curl(z, q, g):
     differences are inaccurate near a half turn, where J grows as 1/cos(theta/2)^2.
     """
     a, b, half, r = unit(z), unit(q), angle(z, q) / 2, norm(q) / norm(z)
-    p, u = g - apply(plane(z, q), g), unit(b - dot(a, b) * a)
+    p, u = g - apply(projector(z, q), g), side(z, q)
     J, size = derivative(z, q, g), norm(g) * r / norm(z) / half.cos() ** 3
     along = dot(pull_back("rotation", z, q, g), unit(a + b)) / norm(z) / half.cos()
     curl = (r * half.tan() / norm(z)).unsqueeze(-1) * (outer(p, u) - outer(u, p))
@@ -125,7 +140,7 @@ def divergence_and_curl(z, q, g):
     }
 
 
-@law(chapter=4, kinds=ROUND, tolerance=1e-6)
+@law(chapter=4, kinds=NOT_LOPSIDED, tolerance=1e-6)
 def homogeneous(z, q, g, t):
     "F(t z) = F(z)/t: along a ray the direction stays and the length falls as 1/|z|."
     return pull_back("rotation", t * z, q, g), pull_back("rotation", z, q, g) / t
@@ -159,7 +174,7 @@ def centred(z, q, g, mu, draw):
     "About a centre mu: <G^T g, z - mu> = <g, q - mu> and |G - I|_2 = |q - z|/|z - mu|; a shift of all changes nothing."
     found, shift = pull_back("rotation", z, q, g, centre=mu), draw(z.shape[-1])
     moved = pull_back("rotation", z + shift, q + shift, g, centre=mu + shift)
-    gap = spectral(jacobian("rotation", z, q, centre=mu) - identity(z)).unsqueeze(-1)
+    gap = spectral_norm(jacobian("rotation", z, q, centre=mu) - identity(z))
     return {
         "product": (dot(found, z - mu), dot(g, q - mu), norm(g) * norm(q - mu)),
         "shift": (found, moved),
@@ -167,13 +182,11 @@ def centred(z, q, g, mu, draw):
     }
 
 
-@law(chapter=4, dims=PLANE, kinds=("generic",))
+@law(chapter=4, dims=FROM_TWO, kinds=("generic",))
 def bisecting_centre(z, q, g, draw):
     "About a centre as far from z as from q the gradient keeps its length."
-    e = unit(q - z)
-    side = draw(*z.shape).double()
-    mu = (z.double() + q.double()) / 2 + side - dot(side, e) * e
-    found = torch.stack(
-        [pull_back("rotation", *(x[None].double() for x in (a, b, v)), centre=m)[0] for a, b, v, m in zip(z, q, g, mu)]
-    )
-    return norm(found), norm(g), norm(g) * (1 + (norm(z) + norm(q)) / norm(z - mu))
+    e, away = unit(q - z), draw(*z.shape).double()
+    z, q, g = z.double(), q.double(), g.double()
+    mu = (z + q) / 2 + away - dot(away, e) * e
+    each = [pull_back("rotation", z[i], q[i], g[i], centre=mu[i]) for i in range(len(z))]
+    return norm(torch.stack(each)), norm(g), norm(g) * (1 + (norm(z) + norm(q)) / norm(z - mu))

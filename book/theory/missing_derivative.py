@@ -1,23 +1,19 @@
-r"""Laws of chapter 1: cells, the losses and whom they reach, straight-through in a cell and on average, EMA."""
+"""Laws of chapter 1: cells, the losses and whom they reach, straight-through in a cell and on average, EMA."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from book.theory.laws import AtMost, law, norm
+from book.algebra import distances, norm
+from book.statements import AtMost, law
+from book.theory.inputs import GENERIC
 from book.theory.one_equation import gradients
 from rotvq.quantizers.estimators import straight_through
 from rotvq.quantizers.lookup import nearest
 from rotvq.quantizers.updates import ema_codes
 
-ANY = ("generic",)
 CODES = 8
-
-
-def distances(z: Tensor, codes: Tensor) -> Tensor:
-    """All ``|z - e_k|``, (n, K)."""
-    return norm(z[:, None] - codes).squeeze(-1)
 
 
 def margin(z: Tensor, codes: Tensor) -> Tensor:
@@ -31,7 +27,7 @@ def margin(z: Tensor, codes: Tensor) -> Tensor:
 # cells
 
 
-@law(chapter=1, kinds=ANY)
+@law(chapter=1, kinds=GENERIC)
 def half_spaces(z, draw):
     "z has the code e_k where <z, e_j - e_k> <= (|e_j|^2 - |e_k|^2)/2 for all j: a cell is half-spaces intersected."
     codes = draw(CODES, z.shape[-1])
@@ -41,7 +37,7 @@ def half_spaces(z, draw):
     return AtMost(side, (squares - squares[k][:, None]) / 2, norm(codes).max() * (norm(z) + norm(codes).max()))
 
 
-@law(chapter=1, kinds=ANY)
+@law(chapter=1, kinds=GENERIC)
 def convex(z, draw, t):
     "On the segment between two points of a cell every point is in that cell."
     codes = draw(CODES, z.shape[-1])
@@ -53,7 +49,7 @@ def convex(z, draw, t):
     return AtMost(mine * same, best * same, mine + 1)
 
 
-@law(chapter=1, kinds=ANY, roundings=0)
+@law(chapter=1, kinds=GENERIC, roundings=0)
 def locally_constant(z, draw):
     "A step shorter than the distance to the nearest face changes nothing: off the faces the derivative is 0."
     z, codes, step = z.double(), draw(CODES, z.shape[-1]).double(), draw(*z.shape).double()
@@ -75,7 +71,7 @@ def who_gets_what(z, q, g):
     return {"to z": (to_z, g + 2 * (z - q), scale), "to q": (to_q, 2 * (q - z), scale)}
 
 
-@law(chapter=1, kinds=ANY)
+@law(chapter=1, kinds=GENERIC)
 def ema_is_sgd(z, draw, t):
     """An EMA step is a gradient step on the codebook loss with the step size (1 - decay)/(2 c_k).
 
@@ -100,7 +96,7 @@ def ema_is_sgd(z, draw, t):
 # straight-through on average: codes k D, z = m + u with u uniform on (-D/2, D/2), L(q) = h (q - y)^2/2, m = (k + p) D
 
 
-@law(chapter=1, dims=(1,), kinds=ANY)
+@law(chapter=1, dims=(1,), kinds=GENERIC)
 def dithered(n, t, draw):
     """The expected loss has the slope h((k + 1/2)D - y); straight-through is h(m - y) on average.
 

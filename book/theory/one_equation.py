@@ -5,30 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from book.theory.laws import apply, dot, law, norm, outer, pull_back, reflection, rotation, unit
+from book.algebra import apply, dot, identity, norm, outer, pull_back, reflection, rotation, unit
+from book.statements import law
 from rotvq.quantizers.estimators import ESTIMATORS
 
 
 def definition(name: str, z: Tensor, q: Tensor) -> Tensor:
-    """``G`` (n, d, d) of a member of the family, written out from its definition."""
-    eye = torch.eye(z.shape[-1], dtype=torch.float64)
-    r = (norm(q) / norm(z)).unsqueeze(-1)
-    R, H, P = rotation(z, q), reflection(z, q), eye - outer(unit(z), unit(z))
-    return {
-        "ste": eye,
-        "rotation": r * R,
-        "rotation_only": R,
-        "scale_only": r * eye,
-        "clipped": r.clamp(0.5, 2) * R,
-        "interpolated": 0.5 * eye + 0.5 * r * R,
-        "reflection": r * H,
-        "radial_free": r * R @ P,
-        "radial_free_scale": r * P,
-        "mean_rotation": r.mean() * R,
-        "mean_scale": r.mean() * eye,
-        "constant": 0.5 * eye,
-        "zero": 0 * eye,
-    }[name].expand(*z.shape, -1)
+    r"""The dense ``G`` of a member, put together from the definitions of its parts and not from the package's formulas.
+
+    .. math:: G = (1-t)\,I + t\,\mathrm{clip}(r)\,T P, \qquad T \in \{I, R, H\},\ P \in \{I,\ I - aa^\top\}
+
+    Args:
+        name: A member of the family; the fields of its row say which T, clip, P and t, and whether r is pooled.
+        z: Latents (n, d).
+        q: Their codes (n, d).
+
+    Returns:
+        One matrix per pair, float64, (n, d, d).
+    """
+    member, eye, a = ESTIMATORS[name], identity(z), unit(z)
+    turns = {"identity": lambda: eye, "rotation": lambda: rotation(z, q), "reflection": lambda: reflection(z, q)}
+    r = norm(q) / norm(z)
+    scale = (r.mean() if member.pooled else r).clamp(*member.clip)
+    projection = eye if member.radial else eye - outer(a, a)
+    G = scale[..., None] * turns[member.turn]() @ projection
+    return ((1 - member.mix) * eye + member.mix * G).expand(*z.shape, -1)
 
 
 def gradients(z_q: Tensor, *wrt: Tensor, g: Tensor) -> list[Tensor]:

@@ -7,45 +7,32 @@ import math
 import torch
 from torch import Tensor
 
-from book.theory.laws import (
-    AtMost,
+from book.algebra import (
     angle,
     apply,
     dot,
+    frobenius_norm,
+    identity,
     jacobian,
-    law,
+    mirror,
     norm,
     outer,
+    projector,
     pull_back,
     reflection,
     rotation,
+    spectral_norm,
     unit,
 )
+from book.statements import AtMost, law
 from book.theory.one_equation import conditioning
 
-PLANE = (2, 3, 8, 64)  # from dimension 2 on
+FROM_TWO = (2, 3, 8, 64)  # dimensions: on a line there is no plane of z and q
 
 
-def mirror(u: Tensor) -> Tensor:
-    """``H_u = I - 2uu^T`` for a unit vector u."""
-    return torch.eye(u.shape[-1], dtype=torch.float64) - 2 * outer(u, u)
-
-
-def spectral(matrix: Tensor) -> Tensor:
-    return torch.linalg.matrix_norm(matrix, 2)
-
-
-def frobenius(matrix: Tensor) -> Tensor:
-    return torch.linalg.matrix_norm(matrix)
-
-
-def identity(z: Tensor) -> Tensor:
-    return torch.eye(z.shape[-1], dtype=torch.float64)
-
-
-def bend(z: Tensor, q: Tensor) -> Tensor:
-    """``2/|a + b|``: how far rounding is magnified near antiparallel vectors."""
-    return conditioning("rotation", z, q).squeeze(-1)
+def magnified(z: Tensor, q: Tensor) -> Tensor:
+    """How far R magnifies rounding, which grows near antiparallel vectors: ``2/|a + b|``, shape (n, 1)."""
+    return conditioning("rotation", z, q)
 
 
 # what R is
@@ -55,7 +42,7 @@ def bend(z: Tensor, q: Tensor) -> Tensor:
 def two_reflections(z, q):
     "R = H_m H_a = H_b H_m, with m the unit bisector of a and b."
     a, b = unit(z), unit(q)
-    R, m, scale = rotation(z, q), unit(a + b), bend(z, q)[:, None, None]
+    R, m, scale = rotation(z, q), unit(a + b), magnified(z, q).unsqueeze(-1)
     if z.shape[-1] == 1:  # on the line b = -a has no bisector, and R = H_a
         m = torch.where(norm(a + b) == 0, 0.0, m)
     return {"H_m H_a": (R, mirror(m) @ mirror(a), scale), "H_b H_m": (R, mirror(b) @ mirror(m), scale)}
@@ -73,48 +60,39 @@ def orthogonal(z, q):
     }
 
 
-@law(chapter=3, dims=PLANE)
+@law(chapter=3, dims=FROM_TWO)
 def spectrum(z, q, g):
     "det R = 1, tr R = d - 2 + 2 cos(theta), and R w = w for every w orthogonal to z and q."
-    R, a, b = jacobian("rotation_only", z, q), unit(z), unit(q)
-    d, scale = z.shape[-1], bend(z, q)
-    w = g - apply(plane(z, q), g)
+    R, a, b, d = jacobian("rotation_only", z, q), unit(z), unit(q), z.shape[-1]
+    w = g - apply(projector(z, q), g)
     return {
         "det": (torch.linalg.det(R), torch.ones(len(z)), d),
         "trace": (R.diagonal(0, -2, -1).sum(-1), d - 2 + 2 * dot(a, b).squeeze(-1), d),
-        "fixed": (apply(R, w), w, norm(g) * scale[:, None]),
+        "fixed": (apply(R, w), w, norm(g) * magnified(z, q)),
     }
 
 
-def plane(z: Tensor, q: Tensor) -> Tensor:
-    """The projector on S = span(z, q)."""
-    a = unit(z)
-    u = unit(q) - dot(a, unit(q)) * a
-    u = unit(u - dot(a, u) * a)
-    return outer(a, a) + outer(u, u)
-
-
-@law(chapter=3, dims=PLANE, kinds=("generic", "close", "parallel", "lopsided"))
+@law(chapter=3, dims=FROM_TWO, kinds=("generic", "close", "parallel", "lopsided"))
 def textbook_form(z, q):
     "R = I + K + K^2/(1 + cos(theta)) with K = ba^T - ab^T, and R = I + 2ba^T - (a+b)(a+b)^T/(1 + cos(theta))."
     a, b = unit(z), unit(q)
     K, c = outer(b, a) - outer(a, b), dot(a, b).unsqueeze(-1)
-    R, scale = rotation(z, q), bend(z, q)[:, None, None] ** 2
+    R, scale = rotation(z, q), magnified(z, q).unsqueeze(-1) ** 2
     return {
         "K": (R, identity(z) + K + K @ K / (1 + c), scale),
         "2ba^T": (R, identity(z) + 2 * outer(b, a) - outer(a + b, a + b) / (1 + c), scale),
     }
 
 
-@law(chapter=3, dims=PLANE, kinds=("generic", "close", "parallel", "lopsided"))
+@law(chapter=3, dims=FROM_TWO, kinds=("generic", "close", "parallel", "lopsided"))
 def five_inner_products(z, q, g):
     "R^T g = g + (2<b,g> - s) a - s b with s = <a + b, g>/(1 + cos(theta)): norms and three products are enough."
     a, b = unit(z), unit(q)
     s = dot(a + b, g) / (1 + dot(a, b))
-    return apply(rotation(z, q).mT, g), g + (2 * dot(b, g) - s) * a - s * b, norm(g) * bend(z, q)[:, None] ** 2
+    return apply(rotation(z, q).mT, g), g + (2 * dot(b, g) - s) * a - s * b, norm(g) * magnified(z, q) ** 2
 
 
-@law(chapter=3, dims=PLANE)
+@law(chapter=3, dims=FROM_TWO)
 def article_form(z, q):
     """M = I + (b-a)a^T + b(b-a)^T is I - aa^T + bb^T: it takes a to cos(theta) b, and det M = cos(theta)^2.
 
@@ -143,49 +121,49 @@ def fixing(a: Tensor, turn: Tensor) -> Tensor:
     return basis @ block @ basis.mT
 
 
-@law(chapter=3, dims=PLANE)
+@law(chapter=3, dims=FROM_TWO)
 def smallest(z, q, draw):
     "Every rotation Q with Q a = b has |Q - I|_2 >= 2 sin(theta/2) and |Q - I|_F^2 >= 8 sin^2(theta/2); R attains both."
-    a, s = unit(z), (angle(z, q) / 2).sin().squeeze(-1)
+    a, s = unit(z), (angle(z, q) / 2).sin()
     X = draw(len(z), z.shape[-1] - 1, z.shape[-1] - 1).double() * 10 ** draw(len(z), 1, 1).double()
     R = rotation(z, q)
     Q = R @ fixing(a, torch.linalg.matrix_exp((X - X.mT).clamp(-3, 3)))
-    far, mine, scale = Q - identity(z), R - identity(z), bend(z, q)
+    far, mine, scale = Q - identity(z), R - identity(z), magnified(z, q)
     return {
         "Q a": (apply(Q, a), unit(q), 1.0),
-        "spectral of R": (spectral(mine), 2 * s, scale),
-        "Frobenius of R": (frobenius(mine), 8**0.5 * s, scale),
-        "spectral": AtMost(2 * s, spectral(far), scale),
-        "Frobenius": AtMost(8**0.5 * s, frobenius(far), scale),
+        "spectral of R": (spectral_norm(mine), 2 * s, scale),
+        "Frobenius of R": (frobenius_norm(mine), 8**0.5 * s, scale),
+        "spectral": AtMost(2 * s, spectral_norm(far), scale),
+        "Frobenius": AtMost(8**0.5 * s, frobenius_norm(far), scale),
     }
 
 
 @law(chapter=3, dims=(4, 8, 64))
 def not_unique(z, q, draw, t):
     "From d = 4 on, R times a turn by t theta in the complement of S has the same |. - I|_2, and a larger |. - I|_F."
-    theta = angle(z, q).unsqueeze(-1)
-    v, w = (unit(x - apply(plane(z, q), x)) for x in draw(2, *z.shape).double())
+    theta = angle(z, q)
+    v, w = (unit(x - apply(projector(z, q), x)) for x in draw(2, *z.shape).double())
     w = unit(w - dot(v, w) * v)
-    extra = identity(z) + (t * theta).sin() * (outer(w, v) - outer(v, w))
-    extra = extra + ((t * theta).cos() - 1) * (outer(v, v) + outer(w, w))
-    Q, s, scale = rotation(z, q) @ extra, (theta / 2).sin().flatten(), bend(z, q)
-    both = 8 * s**2 + 8 * (t * theta / 2).sin().flatten() ** 2
+    turned = (t * theta).unsqueeze(-1)
+    extra = turned.sin() * (outer(w, v) - outer(v, w)) + (turned.cos() - 1) * (outer(v, v) + outer(w, w))
+    Q, s, scale = rotation(z, q) @ (identity(z) + extra), (theta / 2).sin(), magnified(z, q)
+    both = 8 * s**2 + 8 * (t * theta / 2).sin() ** 2
     return {
-        "Q a": (apply(Q, unit(z)), unit(q), scale[:, None]),
-        "spectral": (spectral(Q - identity(z)), 2 * s, scale),
-        "Frobenius": (frobenius(Q - identity(z)) ** 2, both, 16 * scale),
+        "Q a": (apply(Q, unit(z)), unit(q), scale),
+        "spectral": (spectral_norm(Q - identity(z)), 2 * s, scale),
+        "Frobenius": (frobenius_norm(Q - identity(z)) ** 2, both, 16 * scale),
     }
 
 
-@law(chapter=3, dims=PLANE, kinds=("generic", "lopsided", "opposite"))
+@law(chapter=3, dims=FROM_TWO, kinds=("generic", "lopsided", "opposite"))
 def mirror_is_nearer(z, q):
     "The reflection H takes a to b, too, and |H - I|_F = 2: past 90 degrees |R - I|_F is larger."
-    H, theta = reflection(z, q), angle(z, q).squeeze(-1)
-    mine = frobenius(rotation(z, q) - identity(z))
+    H, theta = reflection(z, q), angle(z, q)
+    mine = frobenius_norm(rotation(z, q) - identity(z))
     past, before = theta > math.pi / 2, theta < math.pi / 2
     return {
         "H a": (apply(H, unit(z)), unit(q), conditioning("reflection", z, q)),
-        "Frobenius": (frobenius(H - identity(z)), torch.tensor(2.0)),
+        "Frobenius": (frobenius_norm(H - identity(z)), torch.tensor(2.0)),
         "past 90": AtMost((2 - mine) * past, torch.zeros(()), 1.0),
         "before 90": AtMost((mine - 2) * before, torch.zeros(()), 1.0),
     }
@@ -232,7 +210,7 @@ def conformal(z, q, g, h, member):
 def equivariant(z, q, g, U):
     "Turning z, q and g by an orthogonal U turns G^T g by U."
     z, q, g, U = (x.double() for x in (z, q, g, U))
-    scale = norm(q) / norm(z) * norm(g) * conditioning("rotation", z, q)
+    scale = norm(q) / norm(z) * norm(g) * magnified(z, q)
     return pull_back("rotation", z @ U.mT, q @ U.mT, g @ U.mT), pull_back("rotation", z, q, g) @ U.mT, scale
 
 
@@ -243,10 +221,10 @@ def equivariant(z, q, g, U):
 def half_angle(z, q, g):
     "The angle phi between G^T g and g obeys sin(phi/2) = sin(theta/2) |Pg|/|g|, P the projector on span(z, q)."
     phi, theta = angle(pull_back("rotation", z, q, g), g), angle(z, q)
-    return (phi / 2).sin(), (theta / 2).sin() * norm(apply(plane(z, q), g)) / norm(g), conditioning("rotation", z, q)
+    return (phi / 2).sin(), (theta / 2).sin() * norm(apply(projector(z, q), g)) / norm(g), magnified(z, q)
 
 
-@law(chapter=3, dims=PLANE)
+@law(chapter=3, dims=FROM_TWO)
 def mean_cosine(z, q, U):
     "Over the d axes of any orthonormal frame the mean of cos(phi) is (d - 2 + 2 cos(theta))/d."
     turned = [pull_back("rotation", z, q, u.expand_as(z)) for u in U.mT]
@@ -258,7 +236,7 @@ def mean_cosine(z, q, U):
 # the ends of the range
 
 
-@law(chapter=3, dims=PLANE, tolerance=1e-5)
+@law(chapter=3, dims=FROM_TWO, tolerance=1e-5)
 def half_turn_limit(z, draw, t):
     "As b goes to -a along the direction u, R goes to I - 2aa^T - 2uu^T: the limit depends on u, so there is none."
     a, u, gap = unit(z), draw(*z.shape).double(), 1e-6
@@ -277,5 +255,5 @@ def zero_vectors(z, q, g):
 def composes_in_the_plane(z, q, draw):
     "In the plane the rotation from z to q followed by the one from q to w is the one from z to w; not so for d > 2."
     w = draw(*z.shape)
-    scale = (bend(z, q) + bend(q, w) + bend(z, w))[:, None, None]
+    scale = (magnified(z, q) + magnified(q, w) + magnified(z, w)).unsqueeze(-1)
     return rotation(q, w) @ rotation(z, q), rotation(z, w), scale

@@ -10,11 +10,11 @@ import pytest
 import torch
 from conftest import ROOT
 
+from book.all_statements import all_statements
 from book.bench import step as step_bench
 from book.bench.peers import floor, quantizers
 from book.bench.step import ARMS, StepCase
 from book.bench.timing import Ratio, interleave, peak_bytes, ratio, seconds
-from book.ledger.evidence import EVIDENCE
 from rotvq import ESTIMATORS, nearest
 
 COST = ROOT / "data" / "records" / "20_cost"
@@ -249,22 +249,22 @@ def timed(folder, kind, d, *ratios):
 )
 def test_a_share_of_training_time_is_inside_outside_or_undecided(ratios, claim, fix, tmp_path):
     words = ("256", "5", "10", "1", "5")
-    assert EVIDENCE["slows_training"](*words, records=tmp_path) is None  # nothing is timed yet
+    assert all_statements()["slows_training"].check(*words, records=tmp_path) is None  # nothing is timed yet
     timed(tmp_path, "training", 256, *ratios)
-    finding = EVIDENCE["slows_training"](*words, records=tmp_path)
+    finding = all_statements()["slows_training"].check(*words, records=tmp_path)
     assert (finding.claim, finding.fix) == (claim, fix)
     assert finding.numbers["percent_more"] == pytest.approx(100 * (ratios[1] - 1))
 
 
 def test_costs_are_read_from_the_records(tmp_path):
     calls = {"costs_more": (), "no_difference": ("32", "5"), "dearer_above": ("512",)}
-    assert all(EVIDENCE[name](*words, records=tmp_path) is None for name, words in calls.items())
+    assert all(all_statements()[name].check(*words, records=tmp_path) is None for name, words in calls.items())
     timed(tmp_path, "training", 32, 0.99, 1.0, 1.01)
     timed(tmp_path, "training", 1024, 1.1, 1.11, 1.12)
     timed(tmp_path, "estimator", 32, 3.0, 3.0, 3.0)
-    more, none, dearer = (EVIDENCE[name](*words, records=tmp_path) for name, words in calls.items())
+    more, none, dearer = (all_statements()[name].check(*words, records=tmp_path) for name, words in calls.items())
     assert more.claim and dearer.claim and (none.claim, none.fix) == (None, True)
     timed(tmp_path, "training", 64, 1.0, 1.08, 1.15)
     timed(tmp_path, "estimator", 64, 0.9, 1.0, 1.1)
-    more, none, dearer = (EVIDENCE[name](*words, records=tmp_path) for name, words in calls.items())
+    more, none, dearer = (all_statements()[name].check(*words, records=tmp_path) for name, words in calls.items())
     assert not more.claim and not dearer.claim and none.fix is False

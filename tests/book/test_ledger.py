@@ -9,9 +9,13 @@ from collections import Counter
 import pytest
 from test_play import BOOK, chromium  # noqa: F401  (the fixture)
 
-from book.ledger import claims, links
-from book.ledger.evidence import EVIDENCE, Finding
-from book.ledger.evidence.base import evidence, found
+from book import statements
+from book.all_statements import all_statements
+from book.ledger import __main__ as command
+from book.ledger import claims, mentions
+from book.ledger.grammar import parse_evidence
+from book.ledger.page import rows_as_html
+from book.statements import STATEMENTS, Evidence, Finding
 from rotvq.runs.grids import stores_folder
 
 ROWS = claims.load()
@@ -22,20 +26,21 @@ ROW = claims.Claim("A-001", "here", "q is near z", "theorem", "true", "so it is"
 def test_verdicts_agree_with_their_evidence(call, tmp_path):
     for row in ROWS:
         if row.evidence == call:
-            outcome = claims.judge(row, tmp_path)
+            outcome = claims.check(row, tmp_path)
             assert outcome.status != "disagrees", f"{row.id} says {row.verdict}, found {outcome.finding}"
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.on_records], ids=lambda row: row.id)
 def test_rows_that_rest_on_records_agree_with_those_that_are_committed(row):
-    outcome = claims.judge(row, stores_folder())
+    outcome = claims.check(row, stores_folder())
     assert outcome.status != "disagrees", f"{row.id} says {row.verdict}, found {outcome.finding}"
 
 
 def test_every_piece_of_evidence_is_used():
     """Evidence for no row would be dead code; what reads records is for rows that still await them."""
-    used = {name for row in ROWS for name, _ in row.calls}
-    assert {name for name in set(EVIDENCE) - used if not claims.reads_records(name)} == set()
+    used = {call.name for row in ROWS for call in row.calls}
+    spare = {name: one for name, one in all_statements().items() if one.kind == "evidence" and name not in used}
+    assert [name for name, one in spare.items() if not one.reads_records] == []
 
 
 def test_all_sources_are_covered():
@@ -62,16 +67,23 @@ BROKEN = {
     "chapter": {"chapter": "09"},
     "awaits": {"awaits": ("03",)},
     "corrected": {"verdict": "true with a fix"},
-    "no evidence function": {"evidence": "nonsense"},
+    "no such statement": {"evidence": "nonsense"},
     "has no evidence": {"evidence": "", "verdict": "true"},
     "without evidence": {"evidence": "", "verdict": "true", "awaits": ("10",)},
+    "not testable' and has evidence": {"verdict": "not testable"},
+    "evidence is a name": {"evidence": "value and (transpose)"},
 }
 
 
 @pytest.mark.parametrize("message, change", BROKEN.items(), ids=BROKEN)
 def test_broken_rows_are_refused(message, change):
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(ROW, **change).check()
+        dataclasses.replace(ROW, **change).validate()
+
+
+def test_chapters_and_experiments_are_those_of_the_book():
+    assert {"01", "08", "10", "20", "40"} <= set(claims.chapters()) and "09" not in claims.chapters()
+    assert {"10", "18"} <= set(claims.experiments()) <= set(claims.chapters()) and "03" not in claims.experiments()
 
 
 @pytest.mark.parametrize("ids", [("A-001", "A-003"), ("A-002",), ("A-001", "A-001")])
@@ -108,21 +120,24 @@ STANDS = [
 
 
 @pytest.mark.parametrize("claim, fix, verdict, stands", STANDS)
-def test_judge(claim, fix, verdict, stands, monkeypatch, tmp_path):
-    monkeypatch.setitem(EVIDENCE, "stub", lambda: Finding(claim, fix))
-    outcome = claims.judge(dataclasses.replace(ROW, evidence="stub", verdict=verdict, corrected="c"), tmp_path)
+def test_check(claim, fix, verdict, stands, monkeypatch, tmp_path):
+    monkeypatch.setitem(STATEMENTS, "stub", Evidence(lambda: Finding(claim, fix)))
+    outcome = claims.check(dataclasses.replace(ROW, evidence="stub", verdict=verdict, corrected="c"), tmp_path)
     assert outcome.status == ("agrees" if stands else "disagrees")
 
 
 def test_arguments_reach_the_evidence(monkeypatch, tmp_path):
-    monkeypatch.setitem(EVIDENCE, "stub", lambda a, b, records: found(True, a=a, b=b, records=str(records)))
-    outcome = claims.judge(dataclasses.replace(ROW, evidence="stub(q over z, 0.5)"), tmp_path)
+    def stub(a, b, records):
+        return Finding.of(True, a=a, b=b, records=str(records))
+
+    monkeypatch.setitem(STATEMENTS, "stub", Evidence(stub))
+    outcome = claims.check(dataclasses.replace(ROW, evidence="stub(q over z, 0.5)"), tmp_path)
     assert outcome.finding.numbers == {"a": "q over z", "b": "0.5", "records": str(tmp_path)}
 
 
 def test_missing_records_are_awaited(tmp_path):
     row = dataclasses.replace(ROW, evidence="lower(test_mse, rotation / ste)", verdict="undecided", awaits=("10",))
-    assert claims.judge(row, tmp_path).status == "awaits" and row.on_records
+    assert claims.check(row, tmp_path).status == "awaits" and row.on_records
 
 
 TRUE, FALSE, OPEN = (Finding(claim, claim, {"n": 1}) for claim in (True, False, None))
@@ -130,27 +145,46 @@ COMBINED = [([TRUE, TRUE], True), ([TRUE, FALSE], False), ([TRUE, OPEN], None), 
 
 
 @pytest.mark.parametrize("findings, claim", COMBINED)
-def test_combine(findings, claim):
-    both = claims.combine(findings)
+def test_join(findings, claim):
+    both = claims.join(findings)
     assert (both.claim, both.fix, list(both.numbers)) == (claim, claim, ["1_n", "2_n"])
-    assert claims.combine([]) is None and claims.combine([TRUE, None]) is None
+    assert claims.join([]) is None and claims.join([TRUE, None]) is None
 
 
 def test_evidence_joined_by_and_has_to_hold_together(tmp_path):
-    row = dataclasses.replace(ROW, evidence="cited(fifty2025rotation, Fifty, 2025) and law(value, transpose)")
-    assert row.calls == [("cited", ("fifty2025rotation", "Fifty", "2025")), ("law", ("value", "transpose"))]
-    assert claims.judge(row, tmp_path).status == "agrees" and not row.on_records
+    row = dataclasses.replace(ROW, evidence="cited(fifty2025rotation, Fifty, 2025) and value and sizes_of_the_table")
+    assert row.calls == [("cited", ("fifty2025rotation", "Fifty", "2025")), ("value", ()), ("sizes_of_the_table", ())]
+    outcome = claims.check(row, tmp_path)
+    assert outcome.status == "agrees" and not row.on_records
+    assert set(outcome.finding.numbers) >= {"1_year", "2_largest_error", "3_largest_error"}
+
+
+CALLS = {
+    "value": [("value", ())],
+    "ste_bias(comes from VQ(z) not z)": [("ste_bias", ("comes from VQ(z) not z",))],
+    "titled(key, Up and down) and value": [("titled", ("key", "Up and down")), ("value", ())],
+    "lower(test_mse, a / b, x=1 | y=2)": [("lower", ("test_mse", "a / b", "x=1 | y=2"))],
+}
+
+
+@pytest.mark.parametrize("text", CALLS)
+def test_evidence_is_parsed(text):
+    assert parse_evidence(text) == CALLS[text]
+
+
+@pytest.mark.parametrize("text", ["value()", "value and (transpose)", "value, transpose", "value(a", "value) and (b"])
+def test_evidence_that_is_written_otherwise_is_refused(text):
     with pytest.raises(ValueError, match="evidence is a name"):
-        dataclasses.replace(ROW, evidence="law(value) and (transpose)").check()
+        parse_evidence(text)
 
 
 def test_names_of_evidence_are_taken_once():
     with pytest.raises(ValueError, match="nearest_code"):
-        evidence(EVIDENCE["nearest_code"])
+        statements.evidence(statements.find("nearest_code").function)
 
 
 def test_command(capsys):
-    assert claims.main(["A-001", "A-003"]) == 0
+    assert command.main(["A-001", "A-003"]) == 0
     out = capsys.readouterr().out
     assert "A-001  agrees" in out and "1 agrees; 0 disagrees; 0 awaits; 1 untestable; 2 rows" in out
 
@@ -158,20 +192,20 @@ def test_command(capsys):
 def test_command_fails_on_disagreement(capsys, monkeypatch):
     wrong = dataclasses.replace(ROWS[0], evidence="cited(fifty2025rotation, Bai, 2024)")
     monkeypatch.setattr(claims, "load", lambda: (wrong,))
-    assert claims.main(["--quiet"]) == 1
+    assert command.main(["--quiet"]) == 1
     assert "A-001  disagrees" in capsys.readouterr().out
 
 
 def test_command_lists_what_awaits_an_experiment(capsys, monkeypatch):
     waits = dataclasses.replace(ROW, evidence="", verdict="undecided", awaits=("10", "13"))
     monkeypatch.setattr(claims, "load", lambda: (ROW, waits))
-    assert claims.main([]) == 0
+    assert command.main([]) == 0
     assert re.search("awaits experiment 10: A-001\nawaits experiment 13: A-001\n", capsys.readouterr().out)
 
 
 def test_unknown_rows_are_refused(capsys):
     with pytest.raises(SystemExit):
-        claims.main(["Z"])
+        command.main(["Z"])
     assert "no row begins with Z" in capsys.readouterr().err
 
 
@@ -180,14 +214,14 @@ def test_unknown_rows_are_refused(capsys):
     [("gain_at_r_0_1", "gain at r 0.1"), ("pi_minus_1e_3", "pi minus 1e-3"), ("angle_in_d_256", "angle in d 256")],
 )
 def test_words(name, shown):
-    assert claims.words(name) == shown
+    assert statements.name_in_words(name) == shown
 
 
 # the page
 
 
 NOTEBOOKS = BOOK.parent / "notebooks"
-THEORY = {path.name[:2]: list(links.passages(path.read_text("utf-8"))) for path in NOTEBOOKS.glob("0[1-8]_*.py")}
+THEORY = {path.name[:2]: list(mentions.page_blocks(path.read_text("utf-8"))) for path in NOTEBOOKS.glob("0[1-8]_*.py")}
 MATHEMATICS = ("theorem", "definition", "proof", "numeric")
 
 
@@ -203,7 +237,7 @@ def test_rows_that_pages_name_exist():
 @pytest.mark.parametrize("chapter", sorted(THEORY))
 def test_every_theorem_names_a_row_of_its_chapter(chapter):
     mine = {row.id for row in ROWS if row.chapter == chapter}
-    stated = [block for block in THEORY[chapter] if block.states]
+    stated = [block for block in THEORY[chapter] if block.is_theorem]
     assert len(stated) >= 5
     assert [block.anchor for block in stated if not mine & set(block.claims)] == []
 
@@ -223,7 +257,7 @@ def test_every_row_of_mathematics_is_named_in_its_chapter(chapter):
 
 def test_rows_of_the_book_are_its_theorems():
     """The place of such a row is the title of the theorem that names it."""
-    named = ((chapter, block) for chapter, found in THEORY.items() for block in found if block.states)
+    named = ((chapter, block) for chapter, found in THEORY.items() for block in found if block.is_theorem)
     titles = {(chapter, block.title, row) for chapter, block in named for row in block.claims}
     own = [row for row in ROWS if row.source == "book"]
     assert [row.id for row in own if (row.chapter, row.place, row.id) not in titles] == []
@@ -258,6 +292,7 @@ x = 1  # claim:P-001
 # ```
 # After it.
 #
+#
 # ### What sg[G] does
 #
 # The end.
@@ -265,34 +300,34 @@ x = 1  # claim:P-001
 
 
 def test_blocks():
-    found = [b for b in links.passages(SOURCE) if b.text.strip()]
+    found = [block for block in mentions.page_blocks(SOURCE) if block.text.strip()]
     top, text, theorem, proof, code, figure, after, _, end = found
     assert (top.kind, top.anchor, top.title) == ("text", "top", "A *title*")
     assert (text.anchor, text.claims) == ("top", ("A-001",))
-    assert (theorem.states, theorem.anchor, theorem.title) == (True, "thm-x", "Its name")
+    assert (theorem.is_theorem, theorem.anchor, theorem.title) == (True, "thm-x", "Its name")
     assert theorem.claims == ("A-002", "B-001") and "1 = 1" in theorem.text
-    assert (proof.states, proof.anchor) == (False, "thm-x")
+    assert (proof.is_theorem, proof.anchor) == (False, "thm-x")
     assert (code.kind, code.anchor, code.claims) == ("code", "thm-x", ("P-001",))
     assert (figure.kind, figure.anchor, figure.title) == ("figure", "fig-x", "figure: Its name")
     assert (after.anchor, after.title) == ("thm-x", "Its name")
     assert (end.anchor, end.title) == ("what-sg-g-does", "What sg[G] does")
 
 
-def test_places(tmp_path):
+def test_mentions(tmp_path):
     (tmp_path / "03_y.py").write_text(SOURCE)
-    found = links.places({"03": "03_y.html", "04": "04_z.html"}, tmp_path)
+    found = mentions.find_mentions({"03": "03_y.html", "04": "04_z.html"}, tmp_path)
     assert found["B-001"] == [("03", "03_y.html#thm-x", "Its name")]
     assert found["A-001"] == [("03", "03_y.html#top", "A *title*")]
 
 
 def test_pages_of_chapters():
     contents = "root: index\n- file: play\n- file: notebooks/06_collapse\n  - file: 20_cost\n- file: 1_not\n"
-    assert claims.pages(contents) == {"06": "06_collapse.html", "20": "../20_cost.html"}
+    assert mentions.chapter_pages(contents) == {"06": "06_collapse.html", "20": "../20_cost.html"}
 
 
 def test_listing(tmp_path):
     row = dataclasses.replace(ROW, claim="|z| < 1 & so on.", corrected="c.", awaits=("10",), also=("there",))
-    (out,) = claims.listing([claims.judge(row, tmp_path)], {"01": "01_x.html"}).splitlines()
+    out = rows_as_html([claims.check(row, tmp_path)], {"01": "01_x.html"})
     parts = [
         'id="A-001"',
         'data-verdict="true"',
@@ -304,8 +339,8 @@ def test_listing(tmp_path):
         "awaits experiment 10",
     ]
     assert [part for part in parts if part not in out] == []
-    place = links.Place("01", "01_x.html#thm", "A & B")
-    out = claims.listing([claims.judge(row, tmp_path)], {"01": "01_x.html"}, {"A-001": [place]})
+    mention = mentions.Mention("01", "01_x.html#thm", "A & B")
+    out = rows_as_html([claims.check(row, tmp_path)], {"01": "01_x.html"}, {"A-001": [mention]})
     assert '<a href="01_x.html#thm">chapter 01, A &amp; B</a>' in out and '"01_x.html"' not in out
     assert out.count("<details") == out.count("</details>") == 1
 
@@ -313,9 +348,9 @@ def test_listing(tmp_path):
 def test_listing_in_a_browser(chromium, tmp_path):  # noqa: F811
     """Search and filters hide rows, the count follows, a link opens its row even if it is hidden."""
     rows = [ROWS[0], ROWS[1], next(r for r in ROWS if r.source == "paper")]
-    body = claims.listing([claims.judge(row, tmp_path) for row in rows], {})
+    body = rows_as_html([claims.check(row, tmp_path) for row in rows], {})
     script = (BOOK / "assets" / "claims.js").as_uri()
-    page = f'<!doctype html><meta charset="utf-8"><div class="rv-claims">{body}</div><script defer src="{script}">'
+    page = f'<!doctype html><meta charset="utf-8">{body}<script defer src="{script}">'
     (tmp_path / "page.html").write_text(page + "</script>", "utf-8")
     tab = chromium.new_page()
     errors = []

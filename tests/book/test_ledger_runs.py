@@ -2,8 +2,8 @@
 
 import pytest
 
+from book.all_statements import all_statements
 from book.ledger import claims
-from book.ledger.evidence import EVIDENCE
 from rotvq.runs.records import Records
 from rotvq.training.config import Config
 
@@ -28,8 +28,8 @@ def put(tmp_path):
 
 def find(call, folder):
     row = claims.Claim("A-001", "p", "c.", "empirical", "undecided", "r.", "10", evidence=call)
-    row.check()
-    return claims.judge(row, folder).finding
+    row.validate()
+    return claims.check(row, folder).finding
 
 
 def claim(call, folder):
@@ -147,5 +147,5 @@ def test_the_examples_of_the_ledger_can_be_read(tmp_path):
     """Those at the top of claims.yml name fields and estimators that exist."""
     lines = [line.strip("#").strip() for line in claims.LEDGER.read_text("utf-8").splitlines() if line[:1] == "#"]
     calls = [line for line in lines if line.split("(")[0] in ("lower", "higher", "close")]
-    assert {call.split("(")[0] for call in calls} == {"lower", "higher", "close"} <= set(EVIDENCE)
+    assert {call.split("(")[0] for call in calls} == {"lower", "higher", "close"} <= set(all_statements())
     assert [find(call, tmp_path) for call in calls] == [None] * len(calls)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from book.algebra import close, gradient_map, nearest, norm, normal, pull_back, vector
+from book.ledger.evidence.samples import triples
+from book.statements import Finding, evidence
 from rotvq.quantizers.estimators import ESTIMATORS
-
-from .base import close, evidence, found, gradient_map, nearest, norm, normal, pull_back, triples, vector
 
 
 def _backward(z, q, value):
@@ -27,7 +28,7 @@ def straight_through():
     for z, q, _ in triples(2, 8):
         g, dz, _ = _backward(z, q, lambda z, q: z + (q - z).detach())
         worst = max(worst, norm(dz - g))
-    return found(worst == 0, largest_difference=worst)
+    return Finding.of(worst == 0, largest_difference=worst)
 
 
 @evidence
@@ -37,14 +38,14 @@ def codebook_gets_nothing_from_reconstruction():
     for z, q, _ in triples(2, 8):
         for rule in (lambda z, q: z + (q - z).detach(), _general(gradient_map(z, q)), ESTIMATORS["rotation"]):
             most = max(most, norm(_backward(z, q, rule)[2]))
-    return found(most == 0, most == 0, largest_gradient_to_a_code=most)
+    return Finding.of(most == 0, most == 0, largest_gradient_to_a_code=most)
 
 
 @evidence
 def reconstruction_reaches_codebook():
     """Proposition 8.2 wants sum dL_rec/dq for a code; autograd gives 0."""
     f = codebook_gets_nothing_from_reconstruction()
-    return found(not f.claim, f.claim, **f.numbers)
+    return Finding.of(not f.claim, f.claim, **f.numbers)
 
 
 @evidence
@@ -60,7 +61,7 @@ def only_the_backward_pass_changes():
         loss = (x - z_q @ W).square().sum() + (q - z.detach()).square().sum() + 0.25 * (z - q.detach()).square().sum()
         results[name] = (loss.detach(), *torch.autograd.grad(loss, (W, codes, E)))
     same = [close(u, v) for u, v in zip(*results.values(), strict=True)]
-    return found(
+    return Finding.of(
         same == [True, True, True, False],
         same_value=same[0],
         same_decoder_gradient=same[1],
@@ -77,7 +78,7 @@ def total_gradient():
     loss = (z_q - 1).square().sum() + 0.25 * (z - q).square().sum()
     (grad,) = torch.autograd.grad(loss, z)
     g = 2 * (q - 1)
-    return found(
+    return Finding.of(
         close(grad, g),
         close(grad, g + 0.5 * (z.detach() - q)),
         length_of_the_total=norm(grad),
@@ -93,7 +94,7 @@ def loss_gradients():
     loss = beta * (q - z.detach()).square().sum() + gamma * (z - q.detach()).square().sum()
     dz, dq = torch.autograd.grad(loss, (z, q))
     e = (q - z).detach()
-    return found(close(dz, -2 * gamma * e) and close(dq, 2 * beta * e), beta=beta, gamma=gamma)
+    return Finding.of(close(dz, -2 * gamma * e) and close(dq, 2 * beta * e), beta=beta, gamma=gamma)
 
 
 @evidence
@@ -114,7 +115,7 @@ def general_estimator(which):
         "jacobian": (jacobian == 0, None),
         "order of the sides": (authors < 1e-10, gradient < 1e-12),
     }[which]
-    return found(claim, fix, error_of_value=value, error_of_GTg=gradient, error_of_g_equals_G_dz=authors)
+    return Finding.of(claim, fix, error_of_value=value, error_of_GTg=gradient, error_of_g_equals_G_dz=authors)
 
 
 @evidence
@@ -124,7 +125,7 @@ def authors_equation():
     G = gradient_map(z, q)
     autograd, authors = G.T @ g, torch.linalg.solve(G, g)
     r2 = float((norm(q) / norm(z)) ** 2)
-    return found(
+    return Finding.of(
         close(autograd, authors), close(autograd, r2 * authors), r_squared=r2, ratio=norm(autograd) / norm(authors)
     )
 
@@ -135,7 +136,7 @@ def chain_rule():
     A, z, g = normal(3, 3, seed=1), normal(3, seed=2).requires_grad_(), normal(3, seed=3)
     (dz,) = torch.autograd.grad((g * torch.tanh(A @ z)).sum(), z)
     J = torch.autograd.functional.jacobian(lambda z: torch.tanh(A @ z), z.detach())
-    return found(close(dz, J @ g), close(dz, J.T @ g), error_without_transpose=norm(dz - J @ g))
+    return Finding.of(close(dz, J @ g), close(dz, J.T @ g), error_without_transpose=norm(dz - J @ g))
 
 
 @evidence
@@ -151,7 +152,7 @@ def encoder_gradient():
         u = pull_back(name, z.detach(), q, g) + (z - q).detach()
         gap = max(gap, norm(J.T @ u - grad.flatten()))
         wrong = float(J.shape[0] != J.shape[1])
-    return found(wrong == 0, gap < 1e-12, largest_error_of_the_transposed_form=gap)
+    return Finding.of(wrong == 0, gap < 1e-12, largest_error_of_the_transposed_form=gap)
 
 
 @evidence
@@ -160,7 +161,7 @@ def detach_needed():
     z, q, g = normal(3, 6, seed=8).unbind()
     z, q = z.requires_grad_(), q.requires_grad_()
     dz, dq = torch.autograd.grad((g * (gradient_map(z, q) @ z)).sum(), (z, q))
-    return found(norm(dz) < 1e-12 and close(dq, g), gradient_to_z=norm(dz), gradient_to_q_minus_g=norm(dq - g))
+    return Finding.of(norm(dz) < 1e-12 and close(dq, g), gradient_to_z=norm(dz), gradient_to_q_minus_g=norm(dq - g))
 
 
 @evidence
@@ -169,7 +170,7 @@ def value_without_gradient():
     _, dz, dq = _backward(*normal(2, 6, seed=8).unbind(), lambda z, q: q + 0 * z.detach())
     z, q = normal(2, 6, seed=8).unbind()
     g, attached, _ = _backward(z, q, ESTIMATORS["rotation"])
-    return found(
+    return Finding.of(
         norm(dz) > 0,
         close(attached, gradient_map(z, q).T @ g),
         gradient_to_z=norm(dz),
@@ -185,7 +186,9 @@ def parameter_in_sg():
     t = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     G = t * gradient_map(z.detach(), q) + (1 - t) * torch.eye(6)
     grad = torch.autograd.grad((g * (G.detach() @ z + (q - G @ z).detach())).sum(), (z, t), allow_unused=True)[1]
-    return found(grad is not None and grad != 0, grad is None, gradient_of_the_parameter=0.0 if grad is None else grad)
+    return Finding.of(
+        grad is not None and grad != 0, grad is None, gradient_of_the_parameter=0.0 if grad is None else grad
+    )
 
 
 @evidence
@@ -195,7 +198,7 @@ def any_direction():
     G = torch.outer(g, u) / (g @ g)
     members = {0.0: torch.zeros(5, 5), 1.0: torch.eye(5), 2.5: 2.5 * torch.eye(5)}
     scaled = all(close(M.double().T @ g, c * g) for c, M in members.items())
-    return found(close(G.T @ g, u) and scaled, error=norm(G.T @ g - u))
+    return Finding.of(close(G.T @ g, u) and scaled, error=norm(G.T @ g - u))
 
 
 @evidence
@@ -211,7 +214,7 @@ def ste_cost():
         )
         for d in (4, 64)
     }
-    return found(
+    return Finding.of(
         ranks[4] == ranks[64], ranks == {4: 4, 64: 64}, numbers_moved_d_4=ranks[4], numbers_moved_d_64=ranks[64]
     )
 
@@ -225,7 +228,7 @@ def finite_objective():
         return (x[:, None] - codes[nearest(s * x[:, None], codes)]).square().sum(1)
 
     moved = (loss(0.9 + 1e-7) != loss(0.9)).double().mean()
-    return found(
+    return Finding.of(
         loss(0.9).isfinite().all() and moved < 1e-3, loss=loss(0.9).mean(), share_with_a_nonzero_difference=moved
     )
 
@@ -234,7 +237,7 @@ def finite_objective():
 def printed_ste():
     """e - (q - e) has the value 2 e - q."""
     z, q = normal(2, 4, seed=1)
-    return found(close(z - (q - z), q), close(z + (q - z), q), error_as_printed=norm(z - (q - z) - q))
+    return Finding.of(close(z - (q - z), q), close(z + (q - z), q), error_as_printed=norm(z - (q - z) - q))
 
 
 @evidence
@@ -242,7 +245,7 @@ def product_rule():
     """Inside a cell the full derivative of f(e) e exists and is 0, so f'(e) e = -f(e)."""
     z, q = normal(2, 4, seed=5)
     J = torch.autograd.functional.jacobian(lambda z: gradient_map(z, q) @ z, z)
-    return found(
+    return Finding.of(
         not J.isfinite().all(),
         J.abs().max() < 1e-12,
         largest_entry_of_the_full_derivative=J.abs().max(),
@@ -263,7 +266,7 @@ def hessian_step():
 
     H = torch.autograd.functional.hessian(loss, q)
     rests = [float(norm(slope(q + t * h) - slope(q) - t * H @ h)) for t in (1e-2, 1e-3)]
-    return found(abs(rests[0] / rests[1] / 100 - 1) < 0.1, remainder_at_0_01=rests[0], remainder_at_0_001=rests[1])
+    return Finding.of(abs(rests[0] / rests[1] / 100 - 1) < 0.1, remainder_at_0_01=rests[0], remainder_at_0_001=rests[1])
 
 
 @evidence
@@ -273,4 +276,4 @@ def inverse_square_scale():
     pulled = norm(
         ESTIMATORS["rotation_only"].pull_back(vector(1.0, 0), vector(1.0, 0.001), vector(0, 1.0), gain=vector(gains[1]))
     )
-    return found(max(gains) < 10, pulled > 1e5, gain_at_distance_0_1=gains[0], gain_at_distance_0_001=gains[1])
+    return Finding.of(max(gains) < 10, pulled > 1e5, gain_at_distance_0_1=gains[0], gain_at_distance_0_001=gains[1])

@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from .base import evidence, found, norm, normal, pull_back, vector
+from book.algebra import norm, normal, pull_back, vector
+from book.statements import Finding, evidence
 
 GRID = 20_001
 
@@ -38,7 +39,7 @@ def true_gradient():
     for m in (3.2 + step, 3.2 - step):
         p = m - math.floor(m)
         values.append((1 - p) * 3.0**2 / 2 + p * 4.0**2 / 2)
-    return found(
+    return Finding.of(
         None, abs((values[0] - values[1]) / (2 * step) - true) < 1e-6, pointwise=0.0, gradient_of_the_expected_loss=true
     )
 
@@ -61,7 +62,7 @@ def ste_bias(which):
         # the true gradient itself is the same for all m between two codes
         "comes from constancy in a cell": (abs(spread) > 1e-9, law < 1e-3),
     }[which]
-    return found(claim, fix, bias_for_linear_loss=linear, largest_bias_for_curvature_1=worst, mean_bias=mean)
+    return Finding.of(claim, fix, bias_for_linear_loss=linear, largest_bias_for_curvature_1=worst, mean_bias=mean)
 
 
 @evidence
@@ -69,14 +70,16 @@ def rotation_bias():
     """Rotation is biased even for a linear loss: E[q/z] = 1.00081 at m = 3.2 against STE's exact 1."""
     true, ste, rot = _estimates(3.2, 0.0, 0.0, linear=1.0)
     law = 3 * math.log(3.5 / 2.7) + 4 * math.log(3.7 / 3.5)
-    return found(abs(rot - true) > 1e-4 and abs(rot - law) < 1e-5, true=true, rotation=rot, closed_form=law, STE=ste)
+    return Finding.of(
+        abs(rot - true) > 1e-4 and abs(rot - law) < 1e-5, true=true, rotation=rot, closed_form=law, STE=ste
+    )
 
 
 @evidence
 def bias_definition():
     """Definition 2.3 compares with the derivative 0, so G = 0 has no bias at all and STE's bias is E|g|."""
     g = normal(1000, 3, seed=1).norm(dim=1).mean()
-    return found(None, g > 0, bias_of_G_0=0.0, bias_of_STE=g)
+    return Finding.of(None, g > 0, bias_of_G_0=0.0, bias_of_STE=g)
 
 
 @evidence
@@ -94,7 +97,7 @@ def close_to_ste():
             z, q, g = normal(3, d, seed=seed)
             worst = max(worst, norm(pull_back("rotation", z, q, g) - g) * norm(z) / (norm(g) * norm(q - z)))
     z, q, g = vector(1e-3, 0), vector(0, 1e-3), vector(1.0, 0)
-    return found(
+    return Finding.of(
         norm(pull_back("rotation", z, q, g) - g) < 0.1,
         worst <= 1 + 1e-12,
         largest_share_of_the_bound=worst,
@@ -113,11 +116,13 @@ def norm_bias(which):
         "finite": (cut[1] < 1.2 * cut[0], cut[1] > 1.5 * cut[0]),
         "very large for short codes": (short > 1, 0.9 < short < 1),
     }[which]
-    return found(claim, fix, bias_at_codes_a_thousandth=short, mean_of_1_over_z_cut_at_1e_2=cut[0], cut_at_1e_4=cut[1])
+    return Finding.of(
+        claim, fix, bias_at_codes_a_thousandth=short, mean_of_1_over_z_cut_at_1e_2=cut[0], cut_at_1e_4=cut[1]
+    )
 
 
 @evidence
 def unreasonable_gradient():
     """For a linear loss under dither STE's gradient is exact, at the boundary as elsewhere."""
     f = ste_bias("always biased")
-    return found(None, f.fix, **f.numbers)
+    return Finding.of(None, f.fix, **f.numbers)

@@ -7,30 +7,32 @@ from functools import cache
 
 import torch
 
-from .base import angle, cells, evidence, found, nearest, normal, vector
+from book.algebra import angle_in_degrees, nearest, normal, vector
+from book.ledger.evidence.samples import quantised
+from book.statements import Finding, evidence
 
 
 @evidence
 def codebook_loss_centres():
     """With the assignments held, the codebook loss is least at the mean of the latents of each cell."""
-    codes, z, _ = cells()
+    codes, z, _ = quantised()
     k, worst = nearest(z, codes), 0.0
     for i in range(len(codes)):
         code = codes[i].clone().requires_grad_()
         mean = z[k == i].mean(0)
         (grad,) = torch.autograd.grad((code - z[k == i]).square().sum(1).mean(), code)
         worst = max(worst, (grad - 2 * (codes[i] - mean)).abs().max())
-    return found(worst < 1e-10, largest_error_of_gradient=worst)
+    return Finding.of(worst < 1e-10, largest_error_of_gradient=worst)
 
 
 @evidence
 def commitment_pulls():
     """The commitment term alone moves z straight towards its code."""
-    codes, z, q = cells()
+    codes, z, q = quantised()
     z = z.requires_grad_()
     (grad,) = torch.autograd.grad((z - q).square().sum(), z)
-    turned = angle(-grad, q - z.detach()).max()
-    return found(turned < 1e-5, largest_angle_to_the_code_in_degrees=turned)
+    turned = angle_in_degrees(-grad, q - z.detach()).max()
+    return Finding.of(turned < 1e-5, largest_angle_to_the_code_in_degrees=turned)
 
 
 @evidence
@@ -48,10 +50,10 @@ def centroid_codes():
         q = codes[k]
         r2 = q.square().sum() / z.square().sum()
         gap = abs(r2 + (z - q).square().sum() / z.square().sum() - 1)
-        return math.sqrt(r2), float(gap), float(angle(z, q).mean())
+        return math.sqrt(r2), float(gap), float(angle_in_degrees(z, q).mean())
 
     (low, gap, narrow), (high, _, wide) = fit(2, 64), fit(256, 64)
-    return found(
+    return Finding.of(
         abs(high - 1) < 0.1,
         gap < 1e-10 and high < low < 1,
         r_in_d_2=low,
@@ -66,7 +68,7 @@ def centroid_codes():
 def codes_are_close_in_angle():
     """Codes fitted to isotropic latents are far from them in angle once d is large."""
     low, high = (centroid_codes().numbers[f"angle_in_d_{d}"] for d in (2, 256))
-    return found(high < 45, low < 20, mean_angle_in_d_2=low, mean_angle_in_d_256=high)
+    return Finding.of(high < 45, low < 20, mean_angle_in_d_2=low, mean_angle_in_d_256=high)
 
 
 @evidence
@@ -78,7 +80,7 @@ def ema_form():
         N, m = beta * N + (1 - beta) * n, beta * m + (1 - beta) * n * x
         mean_form = beta * mean_form + (1 - beta) * x
     gap = float(mean_form - m / N)
-    return found(
+    return Finding.of(
         abs(gap) < 0.05,
         abs(float(m / N) - 1.2) < 0.2,
         code_of_the_published_form=m / N,
@@ -88,28 +90,28 @@ def ema_form():
 
 
 @evidence
-def ema_is_sgd():
+def ema_step_is_a_gradient_step():
     """e <- beta e + (1 - beta) mean is one SGD step on sum |q - sg z|^2 with step (1 - beta) / (2 n) for the code."""
-    codes, z, _ = cells()
+    codes, z, _ = quantised()
     k, beta, worst = nearest(z, codes), 0.9, 0.0
     for i in range(len(codes)):
         mine, code = z[k == i], codes[i].clone().requires_grad_()
         (grad,) = torch.autograd.grad((code - mine).square().sum(), code)
         step = codes[i] - (1 - beta) / (2 * len(mine)) * grad
         worst = max(worst, (step - beta * codes[i] - (1 - beta) * mine.mean(0)).abs().max())
-    return found(worst < 1e-10, largest_difference=worst)
+    return Finding.of(worst < 1e-10, largest_difference=worst)
 
 
 @evidence
 def finer_codebooks():
     """A further code never raises the error of fixed latents; but halving the latents quarters it at no gain at all."""
-    codes, z, q = cells()
+    codes, z, q = quantised()
     more = torch.cat([codes, normal(5, 3, seed=9)])
     finer = (z - more[nearest(z, more)]).square().sum(1).mean()
     error = (z - q).square().sum(1).mean()
     half = (z / 2 - q / 2).square().sum(1).mean()
     relative = half / (z / 2).square().sum(1).mean() - error / z.square().sum(1).mean()
-    return found(
+    return Finding.of(
         finer <= error,
         finer <= error and abs(half / error - 0.25) < 1e-12 and abs(relative) < 1e-12,
         error=error,
@@ -123,7 +125,7 @@ def less_error_more_information():
     """Shrinking z, q and scaling the decoder up lowers |z - q|^2 without any change of the reconstruction."""
     f = finer_codebooks()
     unchanged = abs(f.numbers["error_after_halving_the_scale"] / f.numbers["error"] - 0.25) < 1e-12
-    return found(not unchanged, f.fix, **f.numbers)
+    return Finding.of(not unchanged, f.fix, **f.numbers)
 
 
 @evidence

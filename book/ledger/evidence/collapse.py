@@ -10,9 +10,9 @@ from functools import cache
 
 import numpy as np
 
+from book.algebra import normal
+from book.statements import Finding, evidence
 from book.theory import collapse as model
-
-from .base import evidence, found, normal
 
 RHO = 2 / math.pi  # E|c|^2 / E|x|^2 for two codes
 CELLS = model.Cells(rho=RHO, kappa=1.0, sigma=RHO, tau=RHO)
@@ -59,7 +59,7 @@ def sufficient_conditions():
     meets = collapses(gamma=2.0, beta=1000.0, r0=0.01)
     breaks = collapses(gamma=3.0, beta=0.02, r0=0.01)  # here gamma < 1/beta
     at_one = collapses(gamma=3.0, beta=0.02, r0=1.0)  # here r0 = 1 as well
-    return found(
+    return Finding.of(
         meets,
         not meets and breaks and at_one and thresholds_hold(),
         threshold=threshold("rotation"),
@@ -72,7 +72,7 @@ def sufficient_conditions():
 def gamma_below_one_over_beta():
     """The remedy gamma < 1/beta: gamma = 3, beta = 0.02 obeys it and collapses; gamma = 2, beta = 1000 does not."""
     f = sufficient_conditions()
-    return found(not f.fix, f.fix, **f.numbers)
+    return Finding.of(not f.fix, f.fix, **f.numbers)
 
 
 @evidence
@@ -80,7 +80,7 @@ def initial_ratio():
     """Whether the norms collapse does not depend on r0, on either side of the threshold."""
     ends = {(f, r0): collapses(gamma=f * threshold("rotation"), r0=r0) for f in (0.8, 1.25) for r0 in (1e-3, 0.1, 1.0)}
     unmoved = all(len({v for k, v in ends.items() if k[0] == f}) == 1 for f in (0.8, 1.25))
-    return found(
+    return Finding.of(
         not unmoved,
         unmoved and ends[1.25, 1.0],
         collapse_at_0_8_of_threshold=int(ends[0.8, 1e-3]),
@@ -92,7 +92,7 @@ def initial_ratio():
 def matched_start():
     """k-means codes put r0 near 1; above the threshold the norms collapse from there as from anywhere."""
     f = initial_ratio()
-    return found(not f.fix, f.fix, **f.numbers)
+    return Finding.of(not f.fix, f.fix, **f.numbers)
 
 
 @evidence
@@ -100,7 +100,7 @@ def norm_penalty():
     """An L2 penalty nu on the encoder lowers the threshold; a constraint that fixes the norm removes collapse."""
     gamma = 0.9 * threshold("rotation")
     without, with_penalty = collapses(gamma=gamma), collapses(gamma=gamma, nu=0.2)
-    return found(
+    return Finding.of(
         not with_penalty,
         with_penalty and not without,
         gamma=gamma,
@@ -116,7 +116,7 @@ def clip_barely_helps():
     p = np.sqrt(2 / math.pi) * np.exp(-x * x / 2)
     kappa = np.trapezoid(np.clip(math.sqrt(RHO) / x, 0.5, 1.5) * x * x * p, x)
     gain = kappa / RHO - 1
-    return found(gain > 0.5, gain < 0.1, threshold_raised_by=gain)
+    return Finding.of(gain > 0.5, gain < 0.1, threshold_raised_by=gain)
 
 
 @evidence
@@ -124,7 +124,7 @@ def smaller_gamma_helps():
     """Below its threshold the rotation has a positive equilibrium: lowering gamma does prevent norm collapse."""
     high, low = (collapses(gamma=f * threshold("rotation"), r0=0.01) for f in (1.25, 0.5))
     end = run(gamma=0.5 * threshold("rotation"), r0=0.01)[0, -1]
-    return found(high and not low, final_s_at_half_the_threshold=end)
+    return Finding.of(high and not low, final_s_at_half_the_threshold=end)
 
 
 @evidence
@@ -134,7 +134,7 @@ def gamma_and_the_ratio():
     for gamma in (0.3, 1.0):
         s, t, _ = run(gamma=gamma)[:, -1]
         ratios.append(math.sqrt(RHO) * t / s)
-    return found(
+    return Finding.of(
         abs(ratios[0] - 1) < 0.02,
         abs(ratios[0] - ratios[1]) < 1e-3 and ratios[0] < 0.9,
         rms_ratio_at_gamma_0_3=ratios[0],
@@ -153,7 +153,7 @@ def auxiliary_terms_alone():
     for _ in range(10_000):  # codes +-code, encoder z = s x: d/ds and d/dcode of the two terms
         e = np.abs(x) * s - code
         s, code = s - 0.01 * 2 * gamma * np.mean(e * np.abs(x)), code + 0.01 * 2 * beta * np.mean(e)
-    return found(
+    return Finding.of(
         abs(z) < 1e-3,
         abs(z - goal) < 1e-9 and abs(s) < 1e-3 and abs(code) < 1e-3,
         free_embeddings_meet_at=z,
@@ -167,7 +167,7 @@ def authors_symptom():
     """Equilibria of STE and rotation at one gamma: higher reconstruction loss, lower |q - z|^2 under rotation."""
     gamma = 0.8 * threshold("rotation", mu=0.5)
     ste, rot = (losses(*run(estimator=e, gamma=gamma, mu=0.5)[:, -1]) for e in ("ste", "rotation"))
-    return found(
+    return Finding.of(
         rot[0] > ste[0] and rot[1] < ste[1],
         gamma=gamma,
         reconstruction_STE=ste[0],
@@ -187,7 +187,7 @@ def authors_explanation():
 
     (rot_min, rot_end), (ste_min, _), (_, matched_end) = dip("rotation", 1e-3), dip("ste", 1e-3), dip("rotation", 1.0)
     persists = rot_end < 0.9 * matched_end
-    return found(
+    return Finding.of(
         persists,
         rot_min < ste_min and not persists,
         dip_under_rotation=rot_min,
@@ -202,4 +202,100 @@ def retune_gamma():
     """A gamma between the two thresholds is fine under STE and collapses under rotation: gamma has to be retuned."""
     gamma = math.sqrt(threshold("rotation") * threshold("ste"))
     ste, rot = collapses(estimator="ste", gamma=gamma), collapses(gamma=gamma)
-    return found(rot and not ste, gamma=gamma, threshold_rotation=threshold("rotation"), threshold_STE=threshold("ste"))
+    return Finding.of(
+        rot and not ste, gamma=gamma, threshold_rotation=threshold("rotation"), threshold_STE=threshold("ste")
+    )
+
+
+# the book's own theorems about the model
+
+
+@evidence
+def stationary_balance():
+    """gamma E|z - q|^2 = mu |W|^2 under the rotation, and half of E<g, q - z> more under STE, where the model rests."""
+    gaps = {}
+    for name in ("rotation", "ste"):
+        s, t, w = model.fixed_point(name, CELLS, gamma := 0.5 * threshold("rotation"), MU)
+        error = s * s - 2 * RHO * s * t + RHO * t * t
+        radial = 2 * w * (w * t * RHO * t - w * t * RHO * s - RHO * t + s)  # E<g, q - z> with g = 2 w (w t c - x)
+        gaps[name] = gamma * error - MU * w * w - (radial / 2 if name == "ste" else 0)
+    return Finding.of(max(map(abs, gaps.values())) < 1e-12, gap_rotation=gaps["rotation"], gap_STE=gaps["ste"])
+
+
+@evidence
+def error_or_decoder():
+    """Without decay, centroid codes (large beta): the integral of the error is half the growth of |W|^2 - |E|^2."""
+    beta, gamma, times = 1e3, 1.0, np.linspace(0, 40, 40_001)
+    s, t, w = model.flow("rotation", (1.0, 1.0, 1.0), times, CELLS, gamma=gamma, beta=beta)
+    error = s * s - 2 * RHO * s * t + RHO * t * t
+    integral = float(np.trapezoid(error, times))
+    growth = float(w[-1] ** 2 - s[-1] ** 2 - w[0] ** 2 + s[0] ** 2) / (4 * gamma)
+    return Finding.of(
+        abs(integral / growth - 1) < 0.01 and w[-1] > 2 * w[0] and error[-1] < error[0] / 10,
+        integral=integral,
+        growth=growth,
+        decoder_grew_by=w[-1] / w[0],
+        error_fell_to=error[-1] / error[0],
+    )
+
+
+@evidence
+def frozen_decoder():
+    """s = w / (w^2 rho + gamma (1 - rho)) under STE, rho times that under the rotation; only STE can pass 1/w."""
+    worst, sides = 0.0, []
+    for w, gamma in ((1.0, 0.5), (1.0, 2.0), (0.5, 0.1), (2.0, 3.0)):
+        ends = {
+            name: model.flow(name, (1.0, 0.3, w), [200.0], CELLS, gamma=gamma, frozen=True)[0, -1]
+            for name in ("ste", "rotation")
+        }
+        formula = w / (w * w * RHO + gamma * (1 - RHO))
+        worst = max(worst, abs(ends["ste"] / formula - 1), abs(ends["rotation"] / (RHO * formula) - 1))
+        sides.append((ends["ste"] > 1 / w) == (gamma < w * w) and ends["rotation"] < 1 / w)
+    return Finding.of(worst < 1e-5 and all(sides), largest_relative_error=worst)
+
+
+@evidence
+def fourth_root():
+    """Without decay s falls as (8 gamma (1 - rho) T)^(-1/4) under the rotation; STE stays at gamma^(-1/2)."""
+    gamma, times = 2.0, np.geomspace(1e-2, 1e5, 50)
+    path = model.flow("rotation", (1.0, 1.0, 1.0), times, CELLS, gamma=gamma, beta=1e3)
+    formula, rests = (8 * gamma * (1 - RHO) * times[-1]) ** -0.25, []
+    for r0 in (0.01, 1.0):
+        rests.append(model.flow("ste", (1.0, r0, 1.0), times, CELLS, gamma=gamma)[0, -1])
+    return Finding.of(
+        abs(path[0, -1] / formula - 1) < 1e-3 and max(abs(s * math.sqrt(gamma) - 1) for s in rests) < 1e-6,
+        s_over_the_formula=path[0, -1] / formula,
+        product_w_s=path[0, -1] * path[2, -1],
+        s_under_STE=rests[0],
+    )
+
+
+@evidence
+def window():
+    """Three percent inside its ends the window has a collapse under the rotation and none under STE; outside not so."""
+    ends = {
+        f: (
+            collapses(gamma=f * threshold("rotation"), time=3e3),
+            collapses(estimator="ste", gamma=f * threshold("rotation"), time=3e3),
+        )
+        for f in (0.97, 1.03, 0.97 / RHO, 1.03 / RHO)
+    }
+    wanted = [(False, False), (True, False), (True, False), (True, True)]
+    return Finding.of(
+        list(ends.values()) == wanted,
+        lower_end=threshold("rotation"),
+        upper_end=threshold("ste"),
+        quotient=threshold("ste") / threshold("rotation"),
+    )
+
+
+@evidence
+def dip():
+    """The least s on the way: sqrt(w rho (r0 + beta/gamma) / gamma) under the rotation, min(1, w/gamma) under STE."""
+    small, gamma = 1e-4, 3.0
+    times = np.concatenate([[0.0], np.geomspace(1e-3, 30 / small, 600)])
+    weights = {"gamma": gamma, "beta": small, "frozen": True}
+    least = {n: model.flow(n, (1.0, small, 1.0), times, CELLS, **weights)[0].min() for n in ("rotation", "ste")}
+    estimate = math.sqrt(RHO * (small + small / gamma) / gamma)
+    near = abs(least["rotation"] / estimate - 1) < 0.02 and abs(least["ste"] * gamma - 1) < 0.01
+    return Finding.of(near, least_s_rotation=least["rotation"], estimate=estimate, least_s_STE=least["ste"])

@@ -8,9 +8,9 @@ from functools import lru_cache
 
 import torch
 
+from book.algebra import norm, normal, polar, pull_back, vector
+from book.statements import Finding, evidence
 from rotvq.quantizers.estimators import ESTIMATORS
-
-from .base import evidence, found, norm, normal, polar, pull_back, vector
 
 
 @evidence
@@ -21,7 +21,7 @@ def ste_rate():
         g = 1.0 if z >= 0 else -1.0  # the slope of q^2/2 at the nearest code
         squares, z = squares + g * g / T, z - eta * g
     bound = 2 * (0.5 - 0.5) / (eta * T) + eta * 1.0
-    return found(squares <= bound, abs(z) <= eta, mean_squared_gradient=squares, bound=bound)
+    return Finding.of(squares <= bound, abs(z) <= eta, mean_squared_gradient=squares, bound=bound)
 
 
 @lru_cache(maxsize=1)
@@ -45,7 +45,7 @@ def rotation_rate():
     eta, steps = 1e-3, 8000
     squares, low, high, turned = _orbit(eta, steps)
     bound = 0.0 / (eta * steps * low**2) + eta * high**2  # there is one code, so the loss is constant: L_0 = L*
-    return found(
+    return Finding.of(
         squares <= bound,
         low > 0.98 and high < 1.02 and abs(turned) > 6.28,
         mean_squared_gradient=squares,
@@ -60,7 +60,7 @@ def rotation_rate():
 def no_proof():
     """The convergence theorems offered for STE and rotation both fail on examples of one or two codes."""
     ste, rotation = ste_rate(), rotation_rate()
-    return found(
+    return Finding.of(
         not ste.claim and not rotation.claim,
         STE=ste.numbers["mean_squared_gradient"],
         bound_for_STE=ste.numbers["bound"],
@@ -77,7 +77,7 @@ def rate_at_ratio_one():
     g = q  # gradient of |x|^2 / 2 at q, while at z it is z
     climbs = -float(pull_back("rotation", z, q, g - 1.5 * polar(60)) @ (z - 1.5 * polar(60)))
     ste = -float(pull_back("ste", z, q, g - 1.5 * polar(60)) @ (z - 1.5 * polar(60)))
-    return found(
+    return Finding.of(
         f.claim, f.fix, first_order_change_of_loss_rotation=climbs, first_order_change_of_loss_STE=ste, **f.numbers
     )
 
@@ -92,7 +92,7 @@ def constant_ratio():
             x, n = x - eta * r * h * x, n + 1
         return n if abs(x) <= 1e-6 else float("inf")
 
-    return found(
+    return Finding.of(
         steps(0.5) > steps(1.0) and steps(25.0) == float("inf"),
         steps_at_r_1=steps(1.0),
         steps_at_r_0_5=steps(0.5),
@@ -104,7 +104,7 @@ def constant_ratio():
 def mean_ratio_one():
     """E r = 1 is neither enough (r = 1 at every step, no convergence) nor needed (r = 0.5 throughout converges)."""
     orbit, half = rotation_rate(), constant_ratio()
-    return found(
+    return Finding.of(
         orbit.claim,
         orbit.fix and half.numbers["steps_at_r_0_5"] < 1000,
         gradient_at_ratio_1=orbit.numbers["mean_squared_gradient"],
@@ -124,7 +124,7 @@ def effective_rate(which):
         "all of it": (abs(whole - r) < 1e-9, abs(part - r) < 1e-12),
         "differs between samples": (abs(other - part) > 0.1, None),
     }[which]
-    return found(claim, fix, r=r, gain_of_the_reconstruction_part=part, gain_of_the_whole_gradient=whole)
+    return Finding.of(claim, fix, r=r, gain_of_the_reconstruction_part=part, gain_of_the_whole_gradient=whole)
 
 
 @evidence
@@ -133,7 +133,7 @@ def varying_ratio():
     x = 1.0
     for u in normal(2000, seed=3):
         x -= 0.1 * (1.9 if u > 0 else 0.1) * x
-    return found(abs(x) > 1e-3, abs(x) < 1e-6, variance_of_r=0.81, distance_after_2000_steps=abs(x))
+    return Finding.of(abs(x) > 1e-3, abs(x) < 1e-6, variance_of_r=0.81, distance_after_2000_steps=abs(x))
 
 
 @evidence
@@ -141,7 +141,7 @@ def lipschitz():
     """A loss of q jumps where q does: codes -1, 1 and L(q) = q have slope 2 / (2 delta) across the boundary."""
     delta = 1e-6
     slope = (1.0 - -1.0) / (2 * delta)
-    return found(slope < 1e3, None, difference_quotient_across_the_boundary=slope)
+    return Finding.of(slope < 1e3, None, difference_quotient_across_the_boundary=slope)
 
 
 @evidence
@@ -149,7 +149,7 @@ def bounded_norms():
     """Upper bounds on the norms do not bound G: z of length 1e-6 with |q| = 1 has gain 1e6."""
     z, q, g = vector(1e-6, 0), vector(1.0, 0), vector(0, 1.0)
     gain = norm(pull_back("rotation", z, q, g))
-    return found(gain < 1e3, abs(gain - 1e6) < 1, gain=gain)
+    return Finding.of(gain < 1e3, abs(gain - 1e6) < 1, gain=gain)
 
 
 @evidence
@@ -168,7 +168,7 @@ def online_kmeans():
         k = (data[:, None] - poor).abs().argmin(1)
         poor = torch.stack([data[k == i].mean() for i in range(3)])
     stuck = (data - poor[(data[:, None] - poor).abs().argmin(1)]).square().mean()
-    return found(
+    return Finding.of(
         ema < 1e-3,
         abs(ema / law - 1) < 0.2 and abs(running[0] - 1) < 0.2 and abs(running[1] - 1) < 0.2 and stuck > 5,
         ema_squared_error=ema,
@@ -186,7 +186,7 @@ def minibatch_kmeans():
     for t in range(1, 2001):
         x = t / 2000
         running, ema = running + (x - running) / t, 0.99 * ema + 0.01 * x
-    return found(
+    return Finding.of(
         abs(running - ema) < 0.01,
         abs(ema - 1) < 0.06 and abs(running - 0.5) < 0.01,
         mean_of_the_latents_now=1.0,
@@ -195,22 +195,29 @@ def minibatch_kmeans():
     )
 
 
-def _himmelblau(name, K, starts=20, points=128):
-    """Distortion and objective after 100 updates of all starts at once: step 1e-3, EMA 0.8, codes from the points."""
+def _himmelblau(name, K, starts=20, points=128, steps=100):
+    """Distortion and objective after the updates of all starts at once: step 1e-3, EMA 0.8, codes from the points."""
     z = 10 * torch.rand(starts, points, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 5
     codes = z[:, :K].clone()
     counts, sums = torch.ones(starts, K, dtype=z.dtype), codes.clone()
-    for step in range(101):
+
+    def quantise():
+        """The index of the nearest code, the code, and the two terms of which the objective is the sum of squares."""
         k = torch.cdist(z, codes).argmin(-1)
         q = codes.gather(1, k[..., None].expand(-1, -1, 2))
         x, y = q[..., :1], q[..., 1:]
-        u, v = x * x + y - 11, x + y * y - 7
-        if step == 100:
-            return (z - q).square().sum(-1).mean(1), (u * u + v * v).mean((1, 2))
-        z = z - 1e-3 * ESTIMATORS[name].pull_back(z, q, torch.cat([4 * x * u + 2 * v, 2 * u + 4 * y * v], -1))
+        return k, q, x * x + y - 11, x + y * y - 7
+
+    for _ in range(steps):
+        k, q, u, v = quantise()
+        x, y = q[..., :1], q[..., 1:]
+        g = torch.cat([4 * x * u + 2 * v, 2 * u + 4 * y * v], -1)
+        z = z - 1e-3 * pull_back(name, z, q, g)
         counts = 0.8 * counts + 0.2 * torch.zeros_like(counts).scatter_add_(1, k, torch.ones_like(z[..., 0]))
         sums = 0.8 * sums + 0.2 * torch.zeros_like(sums).scatter_add_(1, k[..., None].expand(-1, -1, 2), z)
         codes = sums / counts[..., None]
+    _, q, u, v = quantise()
+    return (z - q).square().sum(-1).mean(1), (u * u + v * v).mean((1, 2))
 
 
 @evidence
@@ -221,4 +228,4 @@ def himmelblau():
         ste, rotation = (_himmelblau(name, K) for name in ("ste", "rotation"))
         numbers[f"lower_distortion_in_20_K_{K}"] = int((rotation[0] < ste[0]).sum())
         numbers[f"lower_objective_in_20_K_{K}"] = int((rotation[1] < ste[1]).sum())
-    return found(min(numbers.values()) >= 15, None, **numbers)
+    return Finding.of(min(numbers.values()) >= 15, None, **numbers)

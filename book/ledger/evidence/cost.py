@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 from torch.overrides import TorchFunctionMode
 
+from book.algebra import gradient_map, norm, normal, pull_back, unit
 from book.bench.timing import Ratio, ratio
-
-from .base import evidence, found, gradient_map, norm, normal, pull_back, triples
+from book.ledger.evidence.rotation import textbook
+from book.ledger.evidence.samples import triples
+from book.statements import Finding, evidence
 
 
 class _Written(TorchFunctionMode):
@@ -46,9 +48,9 @@ def linear_cost():
     d = 256
     z, q, g = normal(3, d, seed=1).unbind()
     gap = norm(pull_back("rotation", z, q, g) - gradient_map(z, q).T @ g) / norm(g)
-    dense = _written(lambda: gradient_map(z, q).T @ g) / d
+    dense = _written(lambda: (norm(q) / norm(z) * textbook(z, q)).T @ g) / d
     few, many = _per_entry(64), _per_entry(1024)
-    return found(
+    return Finding.of(
         gap < 1e-12 and many < 1.1 * few < dense,
         None,
         relative_gap=gap,
@@ -64,7 +66,7 @@ def overhead(which):
     few, many = _per_entry(512), _per_entry(4096)
     right = linear_cost()
     claims = {"is quadratic": many > 2 * few, "grows with d": many > 1.1 * few, "needs the matrix": many > 4096}
-    return found(claims[which], right.claim, written_per_entry_d_512=few, written_per_entry_d_4096=many)
+    return Finding.of(claims[which], right.claim, written_per_entry_d_512=few, written_per_entry_d_4096=many)
 
 
 @evidence
@@ -72,23 +74,22 @@ def algorithm_5_1():
     """The listing is right away from theta = pi and loses the norm near it in float32; two reflections keep it."""
 
     def listing(z, q):
-        a, b = z / norm(z), q / norm(q)
+        a, b = unit(z), unit(q)
         v = a + b
         return norm(q) / norm(z) * (z + 2 * b * (a @ z) - v * (v @ z) / (1 + a @ b))
 
     far = max(norm(listing(z, q) - q) / norm(q) for z, q, _ in triples(2, 8, 64))
     t, lost, kept = math.pi - 1e-3, 0.0, 0.0
     for seed in range(20):
-        z, u, g = (x / norm(x) for x in normal(3, 8, seed=seed))
-        u = u - (u @ z) * z
-        u = u / norm(u)
+        z, u, g = unit(normal(3, 8, seed=seed))
+        u = unit(u - (u @ z) * z)
         z, q, g = (x.float() for x in (z, math.cos(t) * z + math.sin(t) * u, g))
-        a, b = z / norm(z), q / norm(q)
+        a, b = z / z.norm(), q / q.norm()  # in float32, as the listing is run
         v = a + b
         textbook = g + 2 * a * (b @ g) - v * (v @ g) / (1 + a @ b)
         lost = max(lost, abs(norm(textbook) - 1))
         kept = max(kept, abs(norm(pull_back("rotation", z, q, g)) - 1))
-    return found(
+    return Finding.of(
         far < 1e-12 and lost < 1e-5,
         far < 1e-12 and kept < 1e-6,
         error_far_from_pi=far,
@@ -102,11 +103,11 @@ def same_trick_backward():
     """G^T g has the closed form of G z with the two unit vectors exchanged."""
     worst = 0.0
     for z, q, g in triples(2, 8, 64):
-        a, b = z / norm(z), q / norm(q)
+        a, b = unit(z), unit(q)
         v = a + b
         swapped = norm(q) / norm(z) * (g + 2 * a * (b @ g) - v * (v @ g) / (1 + a @ b))
         worst = max(worst, norm(swapped - gradient_map(z, q).T @ g) / norm(g))
-    return found(worst < 1e-10, largest_relative_error=worst)
+    return Finding.of(worst < 1e-10, largest_relative_error=worst)
 
 
 # from the records of the page "What it costs": rotation over straight-through, both ours, median and quartiles
@@ -134,7 +135,7 @@ def slows_training(d, low, high, least, most, records: Path):
         return None
     median, first, third = (100 * (x - 1) for x in timed)
     inside, outside = float(low) <= first <= third <= float(high), third < float(low) or first > float(high)
-    return found(
+    return Finding.of(
         inside if inside or outside else None,
         float(least) <= first <= third <= float(most),
         percent_more=median,
@@ -149,7 +150,7 @@ def costs_more(records: Path):
     alone, step = _timed(records, "estimator"), _timed(records, "training")
     if not alone or not step:
         return None
-    return found(
+    return Finding.of(
         all(r.low > 1 for r in alone.values()),
         None,
         alone_least=min(r.median for r in alone.values()),
@@ -166,7 +167,7 @@ def dearer_above(d, records: Path):
     if not below or not above:
         return None
     worst = max(below, key=lambda r: r.median)
-    return found(any(r.low > worst.high for r in above), None, **_shares(step))
+    return Finding.of(any(r.low > worst.high for r in above), None, **_shares(step))
 
 
 @evidence
@@ -176,7 +177,7 @@ def no_difference(small, percent, records: Path):
     if not step:
         return None
     none, some = ([r for d, r in step.items() if (d > int(small)) is side] for side in (False, True))
-    return found(
+    return Finding.of(
         None,
         all(r.low <= 1 <= r.high for r in none) and all(r.low > 1 + float(percent) / 100 for r in some),
         **_shares(step),

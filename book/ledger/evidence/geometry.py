@@ -6,9 +6,22 @@ import math
 
 import torch
 
+from book.algebra import (
+    angle_in_degrees,
+    gradient_map,
+    nearest,
+    norm,
+    normal,
+    polar,
+    pull_back,
+    reflection,
+    rotation,
+    unit,
+    vector,
+)
+from book.ledger.evidence.samples import distance_to_identity
+from book.statements import Finding, evidence
 from rotvq.quantizers.estimators import ESTIMATORS
-
-from .base import angle, evidence, found, gradient_map, nearest, norm, normal, polar, pull_back, spectral, turn, vector
 
 
 @evidence
@@ -17,7 +30,7 @@ def equivariant_under_rotations():
     z, q = normal(2, 5, seed=1)
     Q = torch.linalg.qr(normal(5, 5, seed=2))[0]
     gap = (gradient_map(Q @ z, Q @ q) - Q @ gradient_map(z, q) @ Q.T).abs().max()
-    return found(gap < 1e-10, largest_gap=gap)
+    return Finding.of(gap < 1e-10, largest_gap=gap)
 
 
 @evidence
@@ -27,7 +40,7 @@ def origin(which):
     moved = bool((nearest(z + v, codes + v) == nearest(z, codes)).all())
     p, q = vector(1.0, 0.2), vector(0.7, 0.8)
     change = (gradient_map(p + 3, q + 3) - gradient_map(p, q)).abs().max()
-    far = [spectral(p + t, q + t) for t in (0.0, 10.0, 1000.0)]
+    far = [distance_to_identity(p + t, q + t) for t in (0.0, 10.0, 1000.0)]
     about = ESTIMATORS["rotation"].pull_back(p + 5, q + 5, p, centre=vector(5.0, 5)) - pull_back("rotation", p, q, p)
     claim, fix = {
         "lookup is translation equivariant": (moved, None),
@@ -36,7 +49,7 @@ def origin(which):
         "fails off centre": (far[-1] > far[0], far[-1] < 1e-3 and norm(about) < 1e-12),
         "becomes STE": (far[0] > far[1] > far[2] and far[2] < 1e-3, None),
     }[which]
-    return found(
+    return Finding.of(
         claim,
         fix,
         change_of_G_under_a_shift=change,
@@ -52,11 +65,11 @@ def cosine_lookup():
     codes, z = normal(7, 3, seed=1), normal(500, 3, seed=2)
 
     def pick(z, codes):
-        return ((z / norm(z)[:, None]) @ (codes / norm(codes)[:, None]).T).argmax(1)
+        return (unit(z) @ unit(codes).T).argmax(1)
 
     scaled = (pick(5 * z, codes) == pick(z, codes)).all()
     shifted = (pick(z + 2, codes + 2) != pick(z, codes)).double().mean()
-    return found(scaled and shifted > 0, share_of_indices_changed_by_a_shift=shifted)
+    return Finding.of(scaled and shifted > 0, share_of_indices_changed_by_a_shift=shifted)
 
 
 @evidence
@@ -74,7 +87,7 @@ def push_pull(which):
         "gradient along q pushes apart": (a > 0, a < 0 < b and d < 0 < c),
         "gradient against q pulls together": (c < 0, a < 0 < b and d < 0 < c),
     }[which]
-    return found(
+    return Finding.of(
         claim,
         fix,
         tangential_for_g_along_q=a,
@@ -91,7 +104,7 @@ def ste_keeps_distances():
     z = [vector(2.1, 0.2), vector(1.8, -0.1)]
     moved = [p - 0.1 * pull_back("ste", p, q, g) for p in z]
     gap = abs(norm(moved[0] - moved[1]) - norm(z[0] - z[1]))
-    return found(gap < 1e-12, change_of_distance=gap)
+    return Finding.of(gap < 1e-12, change_of_distance=gap)
 
 
 @evidence
@@ -102,14 +115,14 @@ def obtuse_angles(which):
     needed = min(
         float(norm(p - c) / torch.maximum(norm(p), norm(c)))
         for p, c in (normal(2, 4, seed=s) for s in range(400))
-        if angle(p, c) >= 90
+        if angle_in_degrees(p, c) >= 90
     )
     z3, q3, off = vector(1.0, 0, 0), vector(*polar(110).tolist(), 0), vector(0, 0, 1.0)
     kept = pull_back("rotation", z3, q3, off) @ off
     claim, fix = {"points away": (inner < 0 and kept < 0, inner < 0 < kept), "needs small norms": (needed >= 1, None)}[
         which
     ]
-    return found(
+    return Finding.of(
         claim,
         fix,
         inner_product_in_the_plane=inner,
@@ -123,7 +136,7 @@ def radial_motion():
     """The change of |z|^2 under the update is -2 eta <g, q>: a gain r > 1 scales it up outward or inward alike."""
     z, q = polar(0, 0.1), polar(30)
     moves = [float(-(pull_back("rotation", z, q, s * q) @ z)) for s in (1, -1)]
-    return found(
+    return Finding.of(
         min(moves) > 0,
         min(moves) < 0 < max(moves),
         radial_motion_for_g_along_q=moves[0],
@@ -132,20 +145,19 @@ def radial_motion():
 
 
 @evidence
-def reflection(which):
+def reflection_against_rotation(which):
     """The reflection agrees with the rotation on q and flips one direction only: that of z - q."""
     d = 8
     z, q = normal(2, d, seed=3)
     parallel = norm(pull_back("reflection", z, q, q) - pull_back("rotation", z, q, q)) / norm(q)
-    a, b = z / norm(z), q / norm(q)
-    u = (a - b) / norm(a - b)
-    H = torch.eye(d) - 2 * torch.outer(u, u)
-    flipped = int((torch.linalg.svdvals(H - turn(z, q).T) > 1e-9).sum())
+    flipped = int((torch.linalg.svdvals(reflection(z, q) - rotation(z, q).T) > 1e-9).sum())
     claim, fix = {
         "same on q": (parallel < 1e-12, None),
         "reverses the orthogonal part": (flipped == d - 1, flipped == 1),
     }[which]
-    return found(claim, fix, difference_on_q=parallel, directions_orthogonal_to_q=d - 1, directions_reversed=flipped)
+    return Finding.of(
+        claim, fix, difference_on_q=parallel, directions_orthogonal_to_q=d - 1, directions_reversed=flipped
+    )
 
 
 @evidence
@@ -154,10 +166,10 @@ def close_pairs():
     q = vector(0, 1e-3)
     z = vector(1e-3, 0)
     g = vector(1.0, 0.2)
-    rotated = angle(pull_back("rotation", z, q, g), g)
+    rotated = angle_in_degrees(pull_back("rotation", z, q, g), g)
     H = torch.diag(vector(2.0, -3))  # an indefinite Hessian
-    exact = angle(g + H @ (z - q), g)
-    return found(
+    exact = angle_in_degrees(g + H @ (z - q), g)
+    return Finding.of(
         rotated < exact,
         exact < 1 < rotated,
         angle_of_the_exact_gradient=exact,
@@ -173,15 +185,17 @@ def transport():
     In the plane the whole trick is the transport of g in the flat metric |dz|^2/|z|^2: g conj(z) stays constant.
     """
     u, v, w = torch.eye(3, dtype=torch.float64)
-    gap = torch.linalg.matrix_norm(turn(v, w) @ turn(u, v) - turn(u, w))
-    plane = torch.linalg.matrix_norm(turn(polar(40), polar(80)) @ turn(polar(0), polar(40)) - turn(polar(0), polar(80)))
+    gap = torch.linalg.matrix_norm(rotation(v, w) @ rotation(u, v) - rotation(u, w))
+    plane = torch.linalg.matrix_norm(
+        rotation(polar(40), polar(80)) @ rotation(polar(0), polar(40)) - rotation(polar(0), polar(80))
+    )
     z, q, g = polar(20, 0.7), polar(75, 1.6), polar(-30)
     products = [
         complex(*x.tolist()) * complex(*y.tolist()).conjugate()
         for x, y in ((pull_back("rotation", z, q, g), z), (g, q))
     ]
     constant = abs(products[0] - products[1])
-    return found(
+    return Finding.of(
         gap < 1e-9,
         plane < 1e-12 and gap > 1 and constant < 1e-12,
         gap_in_d_3=gap,
@@ -194,9 +208,9 @@ def transport():
 def printed_rotation():
     """|q|/|e| [I - 2 r r^T + 2 q e^T] with unnormalised q, e and r along e + q does not take e to q."""
     z, q = vector(2.0, 0), vector(1.5, 1.5)
-    r = (z + q) / norm(z + q)
+    r = unit(z + q)
     printed = norm(q) / norm(z) * (torch.eye(2) - 2 * torch.outer(r, r) + 2 * torch.outer(q, z))
-    return found(
+    return Finding.of(
         norm(printed @ z - q) < 1e-9,
         norm(gradient_map(z, q) @ z - q) < 1e-12,
         error_as_printed=norm(printed @ z - q),
@@ -213,12 +227,12 @@ def hyperspherical_frame():
         return torch.tensor([[c, -s, 0], [s * C, c * C, -S], [s * S, c * S, C]], dtype=torch.float64)
 
     J, K = frame(1.0, 0.8), frame(0.6, -0.5)
-    from_pole = (J - turn(vector(1.0, 0, 0), J[:, 0])).abs().max()
-    between = (K @ J.T - turn(J[:, 0], K[:, 0])).abs().max()
+    from_pole = (J - rotation(vector(1.0, 0, 0), J[:, 0])).abs().max()
+    between = (K @ J.T - rotation(J[:, 0], K[:, 0])).abs().max()
     plane = max(
-        float((torch.stack([polar(t), polar(t + 90)], 1) - turn(polar(0), polar(t))).abs().max()) for t in (20, 100)
+        float((torch.stack([polar(t), polar(t + 90)], 1) - rotation(polar(0), polar(t))).abs().max()) for t in (20, 100)
     )
-    return found(
+    return Finding.of(
         max(from_pole, between) < 1e-9,
         plane < 1e-12,
         gap_from_the_pole_in_d_3=from_pole,

@@ -5,7 +5,7 @@ Figures: Fifty et al., ICLR 2025 (arXiv 2410.06424v2), Tables 1 to 7. No seeds o
 
 from __future__ import annotations
 
-from .base import evidence, found
+from book.statements import Finding, evidence
 
 # STE and rotation: usage in percent, quantisation error, validation loss, r-FID (r-FVD for video), r-IS
 TABLES = {
@@ -55,7 +55,7 @@ def tables_improve(metric, where=""):
     """In how many settings of Tables 1 to 5 (of those whose name starts with ``where``) rotation is the better."""
     signs = [gain for name, gain, *_ in _pairs(metric) if name.startswith(where)]
     better, equal = sum(s > 0 for s in signs), sum(s == 0 for s in signs)
-    return found(
+    return Finding.of(
         better == len(signs),
         better > len(signs) / 2,
         settings=len(signs),
@@ -70,14 +70,14 @@ def tables_improve_everything():
     """Every metric better in every setting? Table 1, Euclid, K = 1024 has lower usage and higher losses."""
     worse = [f"{name} {metric}" for metric in METRICS for name, gain, *_ in _pairs(metric) if gain < 0]
     worse += [f"{name} train" for name, (ste, rot) in TRAIN.items() if rot > ste]
-    return found(not worse, 0 < len(worse) < 10, cells_that_are_worse=len(worse), which="; ".join(worse))
+    return Finding.of(not worse, 0 < len(worse) < 10, cells_that_are_worse=len(worse), which="; ".join(worse))
 
 
 @evidence
 def tables_improve_all_losses():
     """Better in all settings by r-FID; by usage, error and validation loss in most."""
     counts = {m: tables_improve(m).numbers["better"] for m in ("fid", "usage", "error", "validation")}
-    return found(
+    return Finding.of(
         all(n == len(TABLES) for n in counts.values()),
         counts["fid"] == 11 and min(counts.values()) == 9,
         **{f"better_{m}": n for m, n in counts.items()},
@@ -88,7 +88,7 @@ def tables_improve_all_losses():
 def error_unchanged(setting):
     """The quantisation error of a setting, within 10 percent."""
     ste, rot = TABLES[setting]
-    return found(abs(rot[1] / ste[1] - 1) < 0.1, True, ratio=rot[1] / ste[1])
+    return Finding.of(abs(rot[1] / ste[1] - 1) < 0.1, True, ratio=rot[1] / ste[1])
 
 
 @evidence
@@ -96,12 +96,13 @@ def table_cell(setting, metric, ste, rotation):
     """One row of a table: the two figures are as quoted."""
     column, _ = METRICS[metric]
     a, b = (row[column] for row in TABLES[setting])
-    return found((a, b) == (float(ste), float(rotation)), ste=a, rotation=b)
+    return Finding.of((a, b) == (float(ste), float(rotation)), ste=a, rotation=b)
 
 
 @evidence
 def number_of_settings():
-    return found(len(TABLES) == 11, settings=len(TABLES))
+    """Tables 1 to 5 compare the two estimators in 11 settings."""
+    return Finding.of(len(TABLES) == 11, settings=len(TABLES))
 
 
 @evidence
@@ -109,7 +110,7 @@ def low_usage_is_common():
     """STE's usage in the paper's own runs."""
     usage = [ste[0] for ste, _ in TABLES.values()]
     low = sum(u < 50 for u in usage)
-    return found(low > len(usage) / 2, settings_below_50_percent=low, lowest=min(usage), highest=max(usage))
+    return Finding.of(low > len(usage) / 2, settings_below_50_percent=low, lowest=min(usage), highest=max(usage))
 
 
 @evidence
@@ -117,21 +118,21 @@ def usage_from_80_to_95():
     """No pair of usages in Tables 1 to 5 is near 80 and 95 percent; the nearest is 75 and 91."""
     gaps = {name: abs(ste[0] - 80) + abs(rot[0] - 95) for name, (ste, rot) in TABLES.items()}
     name = min(gaps, key=gaps.get)
-    return found(gaps[name] < 4, None, nearest_setting=name, ste=TABLES[name][0][0], rotation=TABLES[name][1][0])
+    return Finding.of(gaps[name] < 4, None, nearest_setting=name, ste=TABLES[name][0][0], rotation=TABLES[name][1][0])
 
 
 @evidence
 def usage_bound():
     """K / (1 + exp(-x)) >= K/2 for every x >= 0, but the rotation's usage is 2.2 percent in Table 4."""
     below = {name: rot[0] for name, (_, rot) in TABLES.items() if rot[0] < 50}
-    return found(None, len(below) > 0, settings_below_half=len(below), lowest_usage=min(below.values()))
+    return Finding.of(None, len(below) > 0, settings_below_half=len(below), lowest_usage=min(below.values()))
 
 
 @evidence
 def usage_always_rises():
     """A positive lower bound on the rise of usage would forbid the two settings in which it fell."""
     fell = [name for name, gain, *_ in _pairs("usage") if gain < 0]
-    return found(not fell, None, settings_in_which_usage_fell=len(fell), which="; ".join(fell))
+    return Finding.of(not fell, None, settings_in_which_usage_fell=len(fell), which="; ".join(fell))
 
 
 @evidence
@@ -139,13 +140,14 @@ def error_factor(setting, at_least):
     """By how much the quantisation error fell in one setting."""
     ste, rot = TABLES[setting]
     factor = ste[1] / rot[1]
-    return found(factor >= float(at_least) * (1 - 1e-9), factor > 10, factor=factor)
+    return Finding.of(factor >= float(at_least) * (1 - 1e-9), factor > 10, factor=factor)
 
 
 @evidence
 def usage_factor(setting, factor):
+    """By how much the usage rose in one setting."""
     ste, rot = TABLES[setting]
-    return found(abs(rot[0] / ste[0] - float(factor)) < 1e-9, factor=rot[0] / ste[0])
+    return Finding.of(abs(rot[0] / ste[0] - float(factor)) < 1e-9, factor=rot[0] / ste[0])
 
 
 @evidence
@@ -153,7 +155,7 @@ def error_and_free_norms():
     """The error falls by 7 to 116 where the norm of z is free, by 0.8 to 1.3 where it is fixed (images)."""
     factors = {name: ste[1] / rot[1] for name, (ste, rot) in TABLES.items() if not name.startswith("5")}
     free, fixed = ([f for n, f in factors.items() if (n in FREE) == x] for x in (True, False))
-    return found(
+    return Finding.of(
         min(free) > 5 and max(fixed) < 1.5,
         None,
         smallest_factor_free=min(free),
@@ -168,7 +170,7 @@ def usage_and_error_go_together():
     """More codes in use need not mean less error: UCF and ViT raise both."""
     against = [n for n, (s, r) in TABLES.items() if (r[0] - s[0]) * (r[1] - s[1]) > 0]
     lowest_error = OTHERS["Euclid"][1][0] < OTHERS["Euclid"][0][0] and OTHERS["Euclid"][1][1] > OTHERS["Euclid"][0][1]
-    return found(
+    return Finding.of(
         not against,
         lowest_error,
         settings_against=len(against),
@@ -184,13 +186,14 @@ def other_gradients(which):
     loss = all(x[1] > rows[0][1] for rows in OTHERS.values() for x in rows[1:])
     claim, fix = {"r-FID": (fid, None), "both": (fid and loss, fid and not loss)}[which]
     ste, _, exact = OTHERS["cosine"]
-    return found(claim, fix, cosine_validation_STE=ste[1], cosine_validation_exact=exact[1])
+    return Finding.of(claim, fix, cosine_validation_STE=ste[1], cosine_validation_exact=exact[1])
 
 
 @evidence
 def against_gumbel():
+    """Rotation has the higher usage and the lower r-FID than Gumbel-softmax in every setting that compares them."""
     ok = all(rot > g for g, rot in GUMBEL["usage"]) and all(rot < g for g, rot in GUMBEL["fid"])
-    return found(ok, settings=3)
+    return Finding.of(ok, settings=3)
 
 
 @evidence
@@ -206,7 +209,7 @@ def ablation(which):
     ]
     factor = without[1] / with_[1]
     claim = {"VQ-VAE": abs(factor - 1) < 0.1, "64x64x3": all(better), "32x32x4": all(better)}[which]
-    return found(
+    return Finding.of(
         claim,
         {"VQ-VAE": with_[2] == without[2], "32x32x4": better == [True, True, False, False, True]}.get(which),
         error_without_over_with=factor,

@@ -6,7 +6,9 @@ import math
 
 import torch
 
-from .base import cells, close, evidence, found, nearest, norm, normal, turn, vector
+from book.algebra import close, distances, nearest, norm, normal, rotation, unit, vector
+from book.ledger.evidence.samples import quantised
+from book.statements import Finding, evidence
 
 CODES = vector(-1.0, 1.0)[:, None]  # two codes on a line; the boundary is at 0
 
@@ -14,48 +16,48 @@ CODES = vector(-1.0, 1.0)[:, None]  # two codes on a line; the boundary is at 0
 @evidence
 def nearest_code():
     """q is the nearest of the K codes, so z_q takes at most K values and can be stored as its index."""
-    codes, z, q = cells()
-    beaten = (norm(z[:, None] - codes) < norm(z - q)[:, None] - 1e-12).any()
+    codes, z, q = quantised()
+    beaten = (distances(z, codes) < norm(z - q) - 1e-12).any()
     values = len(torch.unique(q, dim=0))
-    return found(not beaten and values <= len(codes), values_taken=values, codes=len(codes))
+    return Finding.of(not beaten and values <= len(codes), values_taken=values, codes=len(codes))
 
 
 @evidence
 def ties():
     """On a face two codes are nearest: the closed cells overlap and the lookup has to pick one."""
-    distances = (vector(0.0) - CODES[:, 0]).abs()
+    first, second = distances(vector(0.0), CODES)
     picked = float(CODES[nearest(vector(0.0), CODES), 0])
-    return found(distances[0] != distances[1], picked == -1.0, distance_to_each_code=distances[0], code_picked=picked)
+    return Finding.of(first != second, picked == -1.0, distance_to_each_code=first, code_picked=picked)
 
 
 @evidence
 def quantisation_error():
     """The distance to q is the smallest distance, at least 0, and 0 exactly at a code."""
-    codes, z, q = cells()
+    codes, z, q = quantised()
     error = norm(z - q)
     at_codes = norm(codes - codes[nearest(codes, codes)]).max()
-    ok = torch.equal(error, norm(z[:, None] - codes).min(1).values) and (error > 0).all() and at_codes == 0
-    return found(ok, smallest_error_off_the_codes=error.min(), error_at_the_codes=at_codes)
+    ok = torch.equal(error, distances(z, codes).min(1, keepdim=True).values) and (error > 0).all() and at_codes == 0
+    return Finding.of(ok, smallest_error_off_the_codes=error.min(), error_at_the_codes=at_codes)
 
 
 @evidence
 def cells_cover():
     """Every point has a nearest code, so the closed cells cover the space."""
-    codes, z, q = cells()
-    inside = (norm(z - q)[:, None] <= norm(z[:, None] - codes) + 1e-12).all()
-    return found(inside, points=len(z))
+    codes, z, q = quantised()
+    inside = (norm(z - q) <= distances(z, codes) + 1e-12).all()
+    return Finding.of(inside, points=len(z))
 
 
 @evidence
 def cells_disjoint():
     """Interiors are disjoint if the codes are distinct; two equal codes share their whole cell."""
-    codes, z, _ = cells()
-    distances = norm(z[:, None] - codes).sort(1).values
-    twice = norm(z[:, None] - torch.cat([codes, codes[:1]]))
+    codes, z, _ = quantised()
+    nearest_first = distances(z, codes).sort(1).values
+    twice = distances(z, torch.cat([codes, codes[:1]]))
     shared = (twice[:, 0] == twice[:, -1]).all()
-    return found(
+    return Finding.of(
         not shared,
-        (distances[:, 1] > distances[:, 0]).all(),
+        (nearest_first[:, 1] > nearest_first[:, 0]).all(),
         points_on_a_face_of_distinct_codes=0,
         points_shared_by_two_equal_codes=len(z),
     )
@@ -64,7 +66,7 @@ def cells_disjoint():
 @evidence
 def cells_are_convex():
     """Mixtures of points of a cell stay in it: a cell is an intersection of half-spaces."""
-    codes, z, _ = cells()
+    codes, z, _ = quantised()
     k = nearest(z, codes)
     out = 0
     for i in range(len(codes)):
@@ -72,7 +74,7 @@ def cells_are_convex():
         half = mine[: len(mine) // 2 * 2].reshape(2, -1, z.shape[1])
         t = torch.linspace(0, 1, 11, dtype=z.dtype)[:, None, None]
         out += int((nearest(t * half[0] + (1 - t) * half[1], codes) != i).sum())
-    return found(out == 0, mixtures_that_left_their_cell=out)
+    return Finding.of(out == 0, mixtures_that_left_their_cell=out)
 
 
 @evidence
@@ -85,14 +87,13 @@ def convexity_proof():
     mid = (z1 + z2) / 2
     bound = (norm(z1 - ej) + norm(z2 - ej)) / 2
     misled = norm(mid - ei) <= bound and norm(mid - ej) < norm(mid - ei)
-    codes, z, _ = cells()  # the right proof: |z - e_i|^2 - |z - e_j|^2 is affine in z
-    f = (z[:, None] - codes).square().sum(-1)
-    gap = (f - f[:, :1])[:2000] * 0.3 + (f - f[:, :1])[2000:] * 0.7
-    mixed = 0.3 * z[:2000] + 0.7 * z[2000:]
-    g = (mixed[:, None] - codes).square().sum(-1)
-    return found(
+    codes, z, _ = quantised()  # the right proof: |z - e_i|^2 - |z - e_j|^2 is affine in z
+    squares = distances(z, codes) ** 2
+    gaps = squares - squares[:, :1]
+    mixed_squares = distances(0.3 * z[:2000] + 0.7 * z[2000:], codes) ** 2
+    return Finding.of(
         not misled,
-        close(gap, g - g[:, :1]),
+        close(0.3 * gaps[:2000] + 0.7 * gaps[2000:], mixed_squares - mixed_squares[:, :1]),
         distance_to_own_code=norm(mid - ei),
         bound_used=bound,
         distance_to_the_other_code=norm(mid - ej),
@@ -102,7 +103,7 @@ def convexity_proof():
 @evidence
 def vq_derivative(which):
     """VQ is piecewise constant: differentiable with derivative 0 inside cells, discontinuous on the faces between."""
-    codes, z, q = cells()
+    codes, z, q = quantised()
     step = 1e-6 * normal(len(z), 3, seed=3)
     moved = (codes[nearest(z + step, codes)] != q).any(1).double().mean()
     jump = 2.0 * float(CODES[nearest(vector(1e-12), CODES), 0] == 1 and CODES[nearest(vector(-1e-12), CODES), 0] == -1)
@@ -114,7 +115,9 @@ def vq_derivative(which):
         "not differentiable almost everywhere": (not zero_inside, zero_inside),
         "not differentiable": (not zero_inside, zero_inside),
     }[which]
-    return found(claim, fix, share_of_points_with_a_difference_quotient_other_than_0=moved, jump_at_the_boundary=jump)
+    return Finding.of(
+        claim, fix, share_of_points_with_a_difference_quotient_other_than_0=moved, jump_at_the_boundary=jump
+    )
 
 
 @evidence
@@ -126,7 +129,7 @@ def ste_value():
         x, y = normal(2, 1000, seed=seed).float()
         drift = max(drift, (x + (y - x) - y).abs().max())
     exact = z.double() + (q.double() - z.double())
-    return found(z + (q - z) == q, exact == q, value_for_z_1e8_and_q_1=z + (q - z), drift_for_normal_vectors=drift)
+    return Finding.of(z + (q - z) == q, exact == q, value_for_z_1e8_and_q_1=z + (q - z), drift_for_normal_vectors=drift)
 
 
 @evidence
@@ -134,16 +137,16 @@ def kl_is_constant():
     """The KL term of a one-hot posterior against the uniform prior is log K for every code: not 0, but no gradient."""
     K = 1024
     values = {math.log(1.0 / (1.0 / K)) for _ in range(K)}
-    return found(min(values) == 0, len(values) == 1, K=K, KL=min(values))
+    return Finding.of(min(values) == 0, len(values) == 1, K=K, KL=min(values))
 
 
 @evidence
 def soft_assignment(which):
     """The formula has no Gumbel noise: it is a softmax assignment; as tau falls it tends to q off the faces."""
-    codes, z, q = cells()
+    codes, z, q = quantised()
     logits = -(z[:, None] - codes).square().sum(-1)
-    inside = norm(z[:, None] - codes).sort(1).values
-    clear = (inside[:, 1] - inside[:, 0]) > 0.1
+    nearest_first = distances(z, codes).sort(1).values
+    clear = (nearest_first[:, 1] - nearest_first[:, 0]) > 0.1  # latents that are not near a face
     limit = norm(torch.softmax(logits / 1e-3, 1) @ codes - q)[clear].max()
     uniform = torch.rand(logits.shape, generator=torch.Generator().manual_seed(1), dtype=z.dtype)
     noisy = torch.softmax(logits - torch.log(-torch.log(uniform)), 1) @ codes
@@ -153,20 +156,20 @@ def soft_assignment(which):
         "is Gumbel-softmax": (noise < 1e-9, noise > 0.1),
         "limit": (limit < 1e-9 and tie.abs() == 1, limit < 1e-9 and tie == 0),
     }[which]
-    return found(claim, fix, largest_gap_at_tau_1e_3=limit, mean_effect_of_the_noise=noise, value_on_the_face=tie)
+    return Finding.of(claim, fix, largest_gap_at_tau_1e_3=limit, mean_effect_of_the_noise=noise, value_on_the_face=tie)
 
 
 @evidence
 def soft_is_smooth():
     """The soft assignment has a derivative in z; its distance from q depends on tau."""
-    codes, z, q = cells()
+    codes, z, q = quantised()
 
     def soft(x, tau):
         return torch.softmax(-(x[:, None] - codes).square().sum(-1) / tau, 1) @ codes
 
     ok = torch.autograd.gradcheck(lambda x: soft(x, 0.5), z[:5].clone().requires_grad_())
     gaps = [norm(soft(z, tau) - q).mean() for tau in (1.0, 0.1, 0.01)]
-    return found(
+    return Finding.of(
         ok and gaps[0] > gaps[1] > gaps[2], gap_at_tau_1=gaps[0], gap_at_tau_0_1=gaps[1], gap_at_tau_0_01=gaps[2]
     )
 
@@ -175,51 +178,54 @@ def soft_is_smooth():
 def lookup_example(which):
     """z = e_x, e1 = (0.9, 0.1), e2 = (2, 0): lengths, distances and cosines, with e1 as printed and normalised."""
     z, e1, e2 = vector(1.0, 0), vector(0.9, 0.1), vector(2.0, 0)
-    unit = e1 / norm(e1)
-    near = max(norm(z - e1), norm(z - unit)) < norm(z - e2)
-    cosine = max(e1 @ z / norm(e1), unit @ z) < e2 @ z / norm(e2)
-    turned = turn(z, e1 if near else e2) @ z
-    numbers = dict(
-        length_of_e1=norm(e1),
-        distance_to_e1=norm(z - e1),
-        distance_to_e1_normalised=norm(z - unit),
-        distance_to_e2=norm(z - e2),
-        cosine_to_e1=e1 @ z / norm(e1),
-        cosine_to_e2=1.0,
-    )
+    on_circle = unit(e1)
+    near = max(norm(z - e1), norm(z - on_circle)) < norm(z - e2)
+    cosine = on_circle @ z < unit(e2) @ z
+    turned = rotation(z, e1 if near else e2) @ z
     claim, fix = {
-        "normalised": (abs(norm(e1) - 1) < 1e-9, abs(norm(unit) - 1) < 1e-12),
+        "normalised": (abs(norm(e1) - 1) < 1e-9, abs(norm(on_circle) - 1) < 1e-12),
         "distance": (near, None),
         "cosine": (cosine, None),
-        "prefers e2": (norm(turned - e2 / norm(e2)) < 1e-9, norm(turned - unit) < 1e-12),
+        "prefers e2": (norm(turned - unit(e2)) < 1e-9, norm(turned - on_circle) < 1e-12),
     }[which]
-    return found(claim, fix, **numbers)
+    return Finding.of(
+        claim,
+        fix,
+        length_of_e1=norm(e1),
+        distance_to_e1=norm(z - e1),
+        distance_to_e1_normalised=norm(z - on_circle),
+        distance_to_e2=norm(z - e2),
+        cosine_to_e1=on_circle @ z,
+        cosine_to_e2=unit(e2) @ z,
+    )
 
 
 @evidence
 def faces_are_equidistant():
     """A point just inside a face has its second code almost as near as its first."""
-    codes, z, _ = cells()
-    two = norm(z[:, None] - codes).sort(1).values[:, :2]
+    codes, z, _ = quantised()
+    two = distances(z, codes).sort(1).values[:, :2]
     near = two[:, 1] - two[:, 0] < 0.05
     beyond = (two[near, 1] / two[near, 0]).max()
-    return found(near.any() and beyond < 1.1, latents_near_a_face=int(near.sum()), largest_ratio_of_distances=beyond)
+    return Finding.of(
+        near.any() and beyond < 1.1, latents_near_a_face=int(near.sum()), largest_ratio_of_distances=beyond
+    )
 
 
 @evidence
 def nothing_to_sample_from():
     """The KL term is the same for every code, so training does not fit the use of the codes to any prior."""
-    return found(kl_is_constant().fix, **kl_is_constant().numbers)
+    return Finding.of(kl_is_constant().fix, **kl_is_constant().numbers)
 
 
 @evidence
 def soft_uses_every_code():
     """A soft assignment has a gradient at all K codes, a hard one at the chosen code only."""
-    codes, z, _ = cells()
+    codes, z, _ = quantised()
     codes = codes.requires_grad_()
     soft = torch.softmax(-(z[0] - codes).square().sum(1), 0) @ codes
     reached = int((torch.autograd.grad(soft.sum(), codes)[0].abs().sum(1) > 0).sum())
-    return found(reached == len(codes), codes=len(codes), codes_reached_by_one_latent=reached)
+    return Finding.of(reached == len(codes), codes=len(codes), codes_reached_by_one_latent=reached)
 
 
 @evidence
@@ -229,11 +235,11 @@ def reconstruction_is_not_generation():
     errors = sum(abs(a - b) for x in data for a, b in zip(x, x, strict=True))
     samples = [(i, j) for i in (0, 1) for j in (0, 1)]
     wrong = sum(s not in data for s in samples) / len(samples)
-    return found(errors == 0 and wrong == 0, errors == 0, reconstruction_error=errors, share_of_bad_samples=wrong)
+    return Finding.of(errors == 0 and wrong == 0, errors == 0, reconstruction_error=errors, share_of_bad_samples=wrong)
 
 
 @evidence
 def reconstruction_and_generation():
     """The disclaimer is needed: perfect reconstruction goes with bad samples."""
     f = reconstruction_is_not_generation()
-    return found(not f.claim, **f.numbers)
+    return Finding.of(not f.claim, **f.numbers)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from pathlib import Path
 
-from .base import evidence, found
+from book.statements import Finding, evidence
+from rotvq.training.files import CHECKOUT
 
-REFERENCES = Path(__file__).parents[2] / "book" / "references.bib"
+REFERENCES = CHECKOUT / "book" / "references.bib"
 
 
 @cache
@@ -26,25 +26,25 @@ def cited(key, author, year):
     """First author and year as the bibliography has them."""
     entry = bibliography()[key]
     first = entry["author"].split(" and ")[0].split(",")[0].strip("{}")
-    return found((first, entry["year"]) == (author, year), bool(first), first_author=first, year=entry["year"])
+    return Finding.of((first, entry["year"]) == (author, year), bool(first), first_author=first, year=entry["year"])
 
 
 @evidence
 def titled(key, title):
     """The title as the bibliography has it, braces aside."""
     real = bibliography()[key]["title"].replace("{", "").replace("}", "")
-    return found(real == title, bool(real), title=real)
+    return Finding.of(real == title, bool(real), title=real)
 
 
 @evidence
 def earlier(first, second):
     """One work is older than another."""
     a, b = (int(bibliography()[k]["year"]) for k in (first, second))
-    return found(a > b, a <= b, year_of_the_older=a, year_of_the_later=b)
+    return Finding.of(a > b, a <= b, year_of_the_older=a, year_of_the_later=b)
 
 
 @evidence
 def about(key, claimed, real):
     """A word that the title would have if it were about what is claimed, and one that it has."""
     title = bibliography()[key]["title"]
-    return found(claimed.lower() in title.lower(), real.lower() in title.lower(), title=title)
+    return Finding.of(claimed.lower() in title.lower(), real.lower() in title.lower(), title=title)

@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from .base import evidence, found, normal, polar, turn, vector
+from book.algebra import normal, polar, rotation, vector
+from book.statements import Finding, evidence
 
 
 @evidence
@@ -23,7 +24,9 @@ def rope():
     x, y = normal(2, 4, seed=3)
     shift = abs((R(3) @ x) @ (R(5) @ y) - (R(10) @ x) @ (R(12) @ y))
     group = (R(2) @ R(3) - R(5)).abs().max()
-    return found(shift < 1e-12 and group < 1e-12, change_of_score_under_a_shift=shift, defect_of_the_group_law=group)
+    return Finding.of(
+        shift < 1e-12 and group < 1e-12, change_of_score_under_a_shift=shift, defect_of_the_group_law=group
+    )
 
 
 @evidence
@@ -31,30 +34,30 @@ def turned_planes():
     """RoPE turns every plane of a fixed splitting; R turns one plane and fixes the other d - 2 directions."""
     d = 8
     z, q = normal(2, d, seed=4)
-    fixed = int((torch.linalg.svdvals(turn(z, q) - torch.eye(d)) < 1e-10).sum())
-    return found(fixed == 0, fixed == d - 2, d=d, directions_fixed_by_R=fixed, directions_fixed_by_RoPE=0)
+    fixed = int((torch.linalg.svdvals(rotation(z, q) - torch.eye(d)) < 1e-10).sum())
+    return Finding.of(fixed == 0, fixed == d - 2, d=d, directions_fixed_by_R=fixed, directions_fixed_by_RoPE=0)
 
 
 @evidence
 def depends_on_content():
     """RoPE's matrix is the same for every vector at a position; R is not the same for two latents of one cell."""
     q = vector(1.0, 0)
-    gap = (turn(vector(1.0, 0.2), q) - turn(vector(1.0, -0.2), q)).abs().max()
-    return found(gap > 0.1, change_of_R_between_two_latents=gap)
+    gap = (rotation(vector(1.0, 0.2), q) - rotation(vector(1.0, -0.2), q)).abs().max()
+    return Finding.of(gap > 0.1, change_of_R_between_two_latents=gap)
 
 
 @evidence
 def no_group_law():
     """R_vw R_uv = R_uw, which a position code needs, fails from d = 3 on: the octant's holonomy is 90 degrees."""
     u, v, w = torch.eye(3, dtype=torch.float64)
-    loop = turn(w, u) @ turn(v, w) @ turn(u, v)
+    loop = rotation(w, u) @ rotation(v, w) @ rotation(u, v)
     holonomy = torch.rad2deg(torch.arccos((torch.trace(loop) - 1) / 2))
-    plane = turn(polar(50), polar(90)) @ turn(polar(0), polar(50)) - turn(polar(0), polar(90))
-    return found(holonomy < 1e-6, plane.abs().max() < 1e-12, turn_after_an_octant_loop=holonomy)
+    plane = rotation(polar(50), polar(90)) @ rotation(polar(0), polar(50)) - rotation(polar(0), polar(90))
+    return Finding.of(holonomy < 1e-6, plane.abs().max() < 1e-12, turn_after_an_octant_loop=holonomy)
 
 
 @evidence
 def one_rotation_for_all():
     """Two latents have two rotations: nothing is shared."""
     f = depends_on_content()
-    return found(not f.claim, **f.numbers)
+    return Finding.of(not f.claim, **f.numbers)

@@ -1,131 +1,131 @@
-"""Claims that rest on records of runs: the comparison is computed anew from whatever records there are.
+"""Claims that rest on records of runs: two arms are compared anew from whatever records there are.
 
-A comparison names a metric, two arms and a cell, ``lower(test_mse, rotation / ste, init=uniform)``. Settings are
-``field=value``, joined by `` + ``; a bare name is an estimator. Every field that neither arm nor cell names stays at
-its default of :class:`.Config`, but for the seed, by which runs are paired. A record is looked for in the folder of
-every chapter.
-
-What is compared is the ratio of the two arms with its 95 percent t interval, on the seeds that confirm (from 100 on)
-where there are 10 pairs of them, else on those that explore where there are 5. A claim is settled where the interval
-says so. It is open with fewer pairs, where the interval holds 1, and where a run diverged.
+:mod:`book.ledger.grammar` says how a row writes a comparison. What is compared is the ratio of the two arms, paired by
+seed, with its 95 percent t interval: on the seeds that confirm where there are enough pairs of them, else on those
+that explore. A claim is settled where the interval says so. It is open with fewer pairs, where the interval holds 1,
+and where a run diverged. A record is looked for in the folder of every chapter.
 """
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from book.ledger.grammar import Comparison, parse_comparison
+from book.statements import Finding, any_holds, evidence
+from rotvq.analysis import wording
 from rotvq.analysis.stats import Paired, ratio
-from rotvq.analysis.wording import close as within
-from rotvq.analysis.wording import seed_ranges, separated
+from rotvq.runs.grids import CONFIRM, EXPLORE, FRESH
 from rotvq.runs.records import Records, status
 from rotvq.training.config import Config
 
-from .base import Finding, evidence, found
-
-PHASES = ((range(100, 200), 10), (range(100), 5))  # seeds, and how many pairs settle a claim: confirm, explore
-KINDS = {field.name: field.type for field in fields(Config)}
+# the seeds of each phase, and how many pairs of them settle a claim
+PHASES = ((range(FRESH, 2 * FRESH), len(CONFIRM)), (range(FRESH), len(EXPLORE)))
 
 
 @evidence
-def lower(metric, arms, *where, records: Path):
-    """Of arms a / b, a has the lower metric; with alternatives `` | `` in the cell, in at least one of the cells."""
-    return _settle(metric, arms, where, records, lambda pair: {"lower": True, "higher": False}.get(separated(pair)))
+def lower(metric, arms, *conditions, records: Path):
+    """Of the arms a / b, a has the lower metric, in at least one of the cells."""
+    return _settle(parse_comparison(metric, arms, conditions), wording.lower, records)
 
 
 @evidence
-def higher(metric, arms, *where, records: Path):
-    """Of arms a / b, a has the higher metric; with alternatives `` | `` in the cell, in at least one of the cells."""
-    return _settle(metric, arms, where, records, lambda pair: {"higher": True, "lower": False}.get(separated(pair)))
+def higher(metric, arms, *conditions, records: Path):
+    """Of the arms a / b, a has the higher metric, in at least one of the cells."""
+    return _settle(parse_comparison(metric, arms, conditions), wording.higher, records)
 
 
 @evidence
-def close(metric, arms, share, *where, records: Path):
-    """The ratio of arms a / b lies within ``share`` of 1, up or down by that factor; false where it lies outside."""
-    bound = float(share)
-    return _settle(metric, arms, where, records, lambda pair: {"yes": True, "no": False}.get(within(pair, bound)))
+def close(metric, arms, share, *conditions, records: Path):
+    """The ratio of the arms a / b is within ``share`` of 1, up or down by that factor, in at least one of the cells."""
+    return _settle(parse_comparison(metric, arms, conditions), wording.within(float(share)), records)
 
 
-def _settle(metric, arms, where, records, judge) -> Finding | None:
-    """A claim about at least one of the cells. Its intervals are wider where there are several (Bonferroni)."""
-    at = next((int(part.removeprefix("at=")) for part in where if part.startswith("at=")), None)
-    choices = [part.split(" | ") for part in where if not part.startswith("at=")]
-    cells = [" + ".join(parts) for parts in itertools.product(*choices)]
-    level = 1 - 0.05 / len(cells)
-    pairs = {cell: _pair(metric, *arms.split(" / "), cell, at, records, level) for cell in cells}
-    pairs = {cell: pair for cell, pair in pairs.items() if pair}
-    if not pairs:
+@dataclass(frozen=True)
+class _Measured:
+    """The ratio of two arms in a cell, the seeds of its pairs, and whether they are enough to settle a claim."""
+
+    pair: Paired
+    seeds: list[int]
+    enough: bool
+
+    def says(self, rule: wording.Rule) -> bool | None:
+        """Whether the ratio is as the rule says; None where that is open."""
+        return rule(self.pair) if self.enough else None
+
+
+def _settle(comparison: Comparison, rule: wording.Rule, records: Path) -> Finding | None:
+    """Whether a ratio is as the rule says in at least one of the cells; None where no cell has a pair of records.
+
+    The intervals are wider where there are several cells (Bonferroni).
+    """
+    level = 1 - 0.05 / len(comparison.cells)
+    measured = {cell: _measure(comparison, cell, records, level) for cell in comparison.cells}
+    run = {cell: one for cell, one in measured.items() if one}
+    if not run:
         return None
-    said = {cell: judge(pair) if enough and not pair.diverged else None for cell, (pair, enough, _) in pairs.items()}
-    claim = True if True in said.values() else False if [*said.values()] == [False] * len(cells) else None
-    shown = next((cell for cell, one in said.items() if one == claim), next(iter(pairs)))
-    pair, _, seeds = pairs[shown]
-    extra = {"cells": len(cells), "cell": shown} if len(cells) > 1 else {}
-    return found(
+    said = {cell: one.says(rule) if one else None for cell, one in measured.items()}
+    claim = any_holds(list(said.values()))
+    deciding = [cell for cell in run if said[cell] is claim] or list(run)
+    shown, pair = run[deciding[0]], run[deciding[0]].pair
+    which = {"cells": len(said), "cell": deciding[0]} if len(said) > 1 else {}
+    return Finding.of(
         claim,
-        None,
-        **extra,
+        **which,
         ratio=pair.mean,
         low=pair.low,
         high=pair.high,
         pairs=pair.n,
-        seeds=seed_ranges(seeds),
+        seeds=wording.seed_ranges(shown.seeds),
         diverged=pair.diverged,
     )
 
 
-def _pair(metric, a, b, cell, at, records, level) -> tuple[Paired, bool, list[int]] | None:
-    """The ratio a / b in a cell, whether it has pairs enough, and their seeds; None where there is no pair."""
-    first, *others = sorted(path for path in records.glob("*") if path.is_dir()) or [records]
-    store, arms = Records(first, neighbours=others), [_config(cell, arm) for arm in (a, b)]
-    phases = []
+def _measure(comparison: Comparison, cell: str, records: Path, level: float) -> _Measured | None:
+    """The ratio of the arms on the first phase that has pairs enough, else on the last that has any; None without."""
+    folders = sorted(path for path in records.glob("*") if path.is_dir()) or [records]
+    store = Records(folders[0], neighbours=folders[1:])
+    arms, latest = comparison.configs(cell), None
     for seeds, least in PHASES:
         values = {}
         for seed in seeds:
-            both = [_value(store, replace(arm, seed=seed), metric, at) for arm in arms]
-            if () not in both:
-                values[seed] = both
+            rows = [_row(store, replace(arm, seed=seed), comparison) for arm in arms]
+            if None not in rows:
+                values[seed] = [row.get(comparison.metric) for row in rows]
         if values:
-            phases.append((ratio(*zip(*values.values(), strict=True), level=level), len(values) >= least, [*values]))
-    return next((one for one in phases if one[1]), phases[-1] if phases else None)
+            pair = ratio(*zip(*values.values(), strict=True), level=level)
+            latest = _Measured(pair, list(values), len(values) >= least)
+            if latest.enough:
+                break
+    return latest
 
 
-def _value(store: Records, config: Config, metric: str, at: int | None):
-    """A metric of a run, at its last stop or at step ``at``; None where it diverged before, () without a record."""
+def _row(store: Records, config: Config, comparison: Comparison) -> dict | None:
+    """The row of a run that is compared; empty where the run diverged before it, None where there is no such run.
+
+    Raises:
+        ValueError: The record has no such metric or stop.
+    """
     path = store.path(config)
-    if not path.exists() or not (rows := _rows(path.parent, config, path.stat().st_mtime_ns)):
-        return ()
-    final, stops = rows
-    row = final if at is None else next((stop for stop in stops if stop["step"] == at), {})
-    if metric not in row and final.get("diverged_at") is None:
-        raise ValueError(f"record {config.id} has no {metric!r}" + (f" at step {at}" if at is not None else ""))
-    return row.get(metric)
+    found = _rows(path.parent, config, path.stat().st_mtime_ns) if path.exists() else None
+    if found is None:
+        return None
+    final, stops = found
+    row = final
+    if comparison.at is not None:
+        row = next((stop for stop in stops if stop["step"] == comparison.at), {})
+    if comparison.metric not in row and final.get("diverged_at") is None:
+        when = "" if comparison.at is None else f" at step {comparison.at}"
+        raise ValueError(f"record {config.id} has no {comparison.metric!r}{when}")
+    return row
 
 
 @lru_cache(maxsize=4096)
 def _rows(folder: Path, config: Config, _changed: int) -> tuple[dict, list[dict]] | None:
     """The final row and the stops of a record; None for one that today's code does not reproduce."""
     record = Records(folder).get(config)
-    result = record["result"]
-    return None if status(record) == "stale" else (result["final"], result.get("curve", {}).get("stops", []))
-
-
-def _config(cell: str, arm: str) -> Config:
-    """Settings of a cell, then those of an arm."""
-    settings = {}
-    for setting in filter(None, f"{cell} + {arm}".split(" + ")):
-        name, equals, value = setting.partition("=")
-        name, value = (name, value) if equals else ("estimator", name)
-        settings[name] = _read(KINDS.get(name, "str"), value)
-    return Config.from_dict(settings).check()
-
-
-def _read(kind: str, text: str):
-    """``0.5..2`` as a pair, ``none`` as None where a field may be None, numbers as numbers."""
-    if kind.endswith("None") and text == "none":
+    if status(record) == "stale":
         return None
-    if kind.startswith("tuple"):
-        return tuple(map(float, text.split("..")))
-    return text if kind == "str" else float(text)
+    result = record["result"]
+    return result["final"], result.get("curve", {}).get("stops", [])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
+from book.algebra import angle, angle_in_degrees, close, gradient_map, norm, normal, polar, pull_back, vector
+from book.ledger.evidence.samples import triples
+from book.statements import Finding, evidence
 from rotvq.quantizers.estimators import ESTIMATORS, estimator
-
-from .base import angle, close, evidence, found, gradient_map, norm, normal, polar, pull_back, triples, vector
 
 
 @evidence
@@ -18,15 +21,15 @@ def gradient_angle(where):
         P = torch.linalg.qr(torch.stack([z, q], 1))[0]
         phi, theta = angle(pull_back("rotation", z, q, g), g), angle(z, q)
         share = norm(P.T @ g) / norm(g)
-        law = max(law, abs(torch.sin(torch.deg2rad(phi) / 2) - torch.sin(torch.deg2rad(theta) / 2) * share))
-        gaps.append(float(abs(phi - theta)))
+        law = max(law, abs((phi / 2).sin() - (theta / 2).sin() * share))
+        gaps.append(math.degrees(abs(phi - theta)))
     z, q, g = vector(1.0, 0, 0), vector(0.5, 0.75**0.5, 0), vector(0, 0, 1.0)
-    orthogonal = angle(pull_back("rotation", z, q, g), g)
+    orthogonal = angle_in_degrees(pull_back("rotation", z, q, g), g)
     random = normal(20_000, 64, seed=9)
     z, q = torch.eye(64, dtype=z.dtype)[0], torch.cat([q[:2], torch.zeros(62, dtype=z.dtype)])
-    mean = angle(pull_back("rotation", z.expand_as(random), q.expand_as(random), random), random).mean()
+    mean = angle_in_degrees(pull_back("rotation", z.expand_as(random), q.expand_as(random), random), random).mean()
     claim = max(gaps) < 1e-6 and (d == 2 or orthogonal > 1)
-    return found(
+    return Finding.of(
         claim,
         law < 1e-8,
         largest_gap_in_degrees=max(gaps),
@@ -41,36 +44,38 @@ def proof_of_gradient_angle():
     """The proof takes R^T to turn every vector by theta; in d = 8 it fixes 6 directions."""
     z, q = normal(2, 8, seed=4).unbind()
     fixed = int((torch.linalg.svdvals(gradient_map(z, q) * norm(z) / norm(q) - torch.eye(8)) < 1e-10).sum())
-    return found(fixed == 0, fixed == 6, directions_fixed_in_d_8=fixed)
+    return Finding.of(fixed == 0, fixed == 6, directions_fixed_in_d_8=fixed)
 
 
 @evidence
-def norm_ratio(which):
+def gain_of_the_pull_back(which):
     """|G^T g| / |g| = |q| / |z|: the inverse of the ratio by which z and q themselves change from q to z."""
     forward = inverse = 0.0
     for z, q, g in triples(2, 8, 64):
         ratio, r = norm(pull_back("rotation", z, q, g)) / norm(g), norm(q) / norm(z)
         forward, inverse = max(forward, abs(ratio - r)), max(inverse, abs(ratio - 1 / r))
     claim, fix = {"q over z": (forward < 1e-10, None), "z over q": (inverse < 1e-10, forward < 1e-10)}[which]
-    return found(claim, fix, error_with_q_over_z=forward, error_with_z_over_q=inverse)
+    return Finding.of(claim, fix, error_with_q_over_z=forward, error_with_z_over_q=inverse)
 
 
 @evidence
 def inner_products():
-    """<G^T g, z> = <g, q>, hence angle(G^T g, z) = angle(g, q), in every dimension."""
+    """<G^T g, z> = <g, q>, hence angle_in_degrees(G^T g, z) = angle_in_degrees(g, q), in every dimension."""
     inner = turned = 0.0
     for z, q, g in triples(2, 8, 64):
         u = pull_back("rotation", z, q, g)
         inner = max(inner, abs(u @ z - g @ q))
-        turned = max(turned, abs(angle(u, z) - angle(g, q)))
-    return found(inner < 1e-10 and turned < 1e-6, error_of_inner_product=inner, error_of_angle_in_degrees=turned)
+        turned = max(turned, abs(angle_in_degrees(u, z) - angle_in_degrees(g, q)))
+    return Finding.of(inner < 1e-10 and turned < 1e-6, error_of_inner_product=inner, error_of_angle_in_degrees=turned)
 
 
 @evidence
 def kept_relations():
     """The angle with g is not kept in general; the inner product with z and the ratio r are."""
     turned, kept = gradient_angle("any"), inner_products()
-    return found(turned.claim, kept.claim and norm_ratio("q over z").claim, **turned.numbers, **kept.numbers)
+    return Finding.of(
+        turned.claim, kept.claim and gain_of_the_pull_back("q over z").claim, **turned.numbers, **kept.numbers
+    )
 
 
 @evidence
@@ -79,12 +84,12 @@ def pull_back_is_inverse_turn():
     z, q = polar(0, 2.0), polar(50, 3.0)
     u = pull_back("rotation", z, q, q)
     same = gradient_map(z, q) @ q
-    return found(
+    return Finding.of(
         close(u, same),
         close(u, 1.5 * 3 * polar(0)),
-        angle_from_q_to_GTq=angle(u, q),
-        angle_from_q_to_Gq=angle(same, q),
-        angle_between_them=angle(u, same),
+        angle_from_q_to_GTq=angle_in_degrees(u, q),
+        angle_from_q_to_Gq=angle_in_degrees(same, q),
+        angle_between_them=angle_in_degrees(u, same),
     )
 
 
@@ -97,7 +102,9 @@ def metric():
         worst = max(worst, (G.T @ G / r2 - torch.eye(len(z))).abs().max())
     narrow, wide = (gradient_map(polar(0), polar(t, 2.0)) for t in (20, 80))
     gap = (narrow.T @ narrow - wide.T @ wide).abs().max()
-    return found(gap > 1e-6, worst < 1e-10, largest_relative_error_of_r2_I=worst, gap_between_20_and_80_degrees=gap)
+    return Finding.of(
+        gap > 1e-6, worst < 1e-10, largest_relative_error_of_r2_I=worst, gap_between_20_and_80_degrees=gap
+    )
 
 
 @evidence
@@ -106,7 +113,7 @@ def singular_values():
     z, q = normal(2, 8, seed=1).unbind()
     s = torch.linalg.svdvals(gradient_map(z, q))
     r = norm(q) / norm(z)
-    return found((s - r).abs().max() < 1e-12, r=r, smallest=s.min(), largest=s.max())
+    return Finding.of((s - r).abs().max() < 1e-12, r=r, smallest=s.min(), largest=s.max())
 
 
 @evidence
@@ -123,7 +130,7 @@ def variants(which):
     ok = {"norm": kept < 1e-12, "ends": ends < 1e-12, "clip": min(gains) >= 0.5 - 1e-12 and max(gains) <= 1.5 + 1e-12}[
         which
     ]
-    return found(
+    return Finding.of(
         ok, error_of_norm_for_R=kept, error_at_the_ends=ends, smallest_gain=min(gains), largest_gain=max(gains)
     )
 
@@ -135,7 +142,7 @@ def small_codes():
     q = 0.01 * norm(z) / norm(g) * g
     part = norm(pull_back("rotation", z, q, g)) / norm(g)
     pull = 2 * 0.25 * norm(z - q)
-    return found(
+    return Finding.of(
         abs(part - 0.01) < 1e-12 and pull > 10 * part * norm(g),
         gain=part,
         commitment_over_reconstruction_gradient=pull / (part * norm(g)),
@@ -147,7 +154,7 @@ def small_codes():
 def commitment_shrinks():
     """With |q| < |z| the commitment gradient shrinks |z|: <z, z - q> >= |z| (|z| - |q|) > 0."""
     smallest = min(float(z @ (z - 0.5 * norm(z) / norm(q) * q)) for z, q, _ in triples(2, 8))
-    return found(smallest > 0, smallest_inner_product=smallest)
+    return Finding.of(smallest > 0, smallest_inner_product=smallest)
 
 
 @evidence
@@ -166,7 +173,7 @@ def learning_rate_example(which):
         "r = 5": (abs(large - 5) < 1e-12, None),
         "factor 50": (abs(adam - 50) < 1, abs(large / small - 50) < 1e-9 and abs(adam - 1) < 1e-6),
     }[which]
-    return found(
+    return Finding.of(
         claim,
         fix,
         gain_at_r_0_1=small,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from book.algebra import angle, angle_in_degrees, nearest, norm, normal, polar, pull_back, rotation, vector
+from book.ledger.evidence.samples import distance_to_identity
+from book.statements import Finding, evidence
 from rotvq.quantizers.estimators import ESTIMATORS
-
-from .base import angle, evidence, found, nearest, norm, normal, polar, pull_back, spectral, turn, vector
 
 
 @evidence
@@ -16,26 +17,26 @@ def distance_from_identity():
     for d in (2, 3, 8):
         for seed in range(20):
             z, q = normal(2, d, seed=seed)
-            law = max(law, abs(spectral(z, q) - norm(q - z) / norm(z)))
+            law = max(law, abs(distance_to_identity(z, q) - norm(q - z) / norm(z)))
     z, q = vector(1e-3, 0), vector(0, 1e-3)
-    return found(
-        spectral(z, q) < 0.1,
+    return Finding.of(
+        distance_to_identity(z, q) < 0.1,
         law < 1e-10,
         error_of_the_law=law,
         close_pair_error=norm(q - z),
-        close_pair_distance_from_I=spectral(z, q),
+        close_pair_distance_from_I=distance_to_identity(z, q),
     )
 
 
 @evidence
 def boundary_has_no_say():
     """A boundary point with G almost I, one with R = I, and a point far from every boundary at 90 degrees."""
-    near = spectral(vector(10.0, 0), vector(10.0, 0.1))  # codes (10, +-0.1), boundary y = 0
-    radial = torch.linalg.matrix_norm(turn(vector(2.0, 0), vector(1.0, 0)) - torch.eye(2))  # codes (1, 0), (3, 0)
+    near = distance_to_identity(vector(10.0, 0), vector(10.0, 0.1))  # codes (10, +-0.1), boundary y = 0
+    radial = torch.linalg.matrix_norm(rotation(vector(2.0, 0), vector(1.0, 0)) - torch.eye(2))  # codes (1, 0), (3, 0)
     z, q, other = vector(0, 1.0), vector(0.1, 0), vector(100.0, 0)
-    theta = angle(z, q)
+    theta = angle_in_degrees(z, q)
     to_boundary = (norm(z - other) ** 2 - norm(z - q) ** 2) / (2 * norm(q - other))
-    return found(
+    return Finding.of(
         near > 0.5 and theta < 45,
         None,
         boundary_point_distance_from_I=near,
@@ -49,7 +50,7 @@ def boundary_has_no_say():
 def explanation_is_not_solid():
     """The paper's reading ties |G - I| to cell boundaries; the counterexamples show that they are unrelated."""
     f = boundary_has_no_say()
-    return found(not f.claim, **f.numbers)
+    return Finding.of(not f.claim, **f.numbers)
 
 
 @evidence
@@ -60,7 +61,7 @@ def depends_on_position():
     ste, rot = (norm(pull_back(n, z[0], q, g) - pull_back(n, z[1], q, g)) for n in ("ste", "rotation"))
     inner, outer = (pull_back("rotation_only", vector(x, 0), q, g) for x in (0.5, 2.0))
     same_line = norm(inner - outer)
-    return found(
+    return Finding.of(
         ste == 0 and rot > 0.1,
         difference_under_STE=ste,
         difference_under_rotation=rot,
@@ -80,7 +81,7 @@ def same_cell_same_gradient():
         grads.append(g[0])
     gap = norm(grads[0] - grads[1])
     f = depends_on_position()
-    return found(
+    return Finding.of(
         gap == 0,
         gap > 0 and f.claim,
         gap_between_images=gap,
@@ -93,7 +94,7 @@ def ste_variance():
     """Within a cell the STE gradient varies with the image: its variance is that of g, not 0."""
     f = same_cell_same_gradient()
     gap = f.numbers["gap_between_images"]
-    return found(gap == 0, gap > 0, variance_of_two_samples=(gap / 2) ** 2)
+    return Finding.of(gap == 0, gap > 0, variance_of_two_samples=(gap / 2) ** 2)
 
 
 @evidence
@@ -105,7 +106,7 @@ def field_difference():
         gap = norm(pull_back("rotation", z1, q, g) - pull_back("rotation", z2, q, g))
         law = max(law, abs(gap - norm(g) * norm(q) * norm(z1 - z2) / (norm(z1) * norm(z2))))
         factors.append(float(gap / norm(z1 - z2)))
-    return found(
+    return Finding.of(
         abs(factors[0] - factors[1]) < 1e-6,
         law < 1e-12,
         factor_near_the_origin=factors[0],
@@ -120,7 +121,7 @@ def boundary_push():
     z, g = vector(2.0, 0), vector(1.0, 0)
     low, high = (norm(pull_back("rotation", z, vector(x, 0), g)) for x in (1.0, 3.0))
     rate_code, rate_boundary = 1 / 1.0**2, 1 / 2.0**2  # |g||q|/|z|^2 at z = q and at z = (2, 0), for q = (1, 0)
-    return found(
+    return Finding.of(
         low > 1 and rate_boundary > rate_code,
         None,
         gain_on_the_inner_side=low,
@@ -142,7 +143,7 @@ def crosses_smoothly(which):
         "rotation is gradual": (jumps["rotation"] < 1e-9, abs(jumps["rotation"] - 1) < 1e-12),
         "STE jumps": (jumps["ste"] > 0, jumps["ste"] == 0),
     }[which]
-    return found(claim, fix, jump_of_STE=jumps["ste"], jump_of_rotation=jumps["rotation"])
+    return Finding.of(claim, fix, jump_of_STE=jumps["ste"], jump_of_rotation=jumps["rotation"])
 
 
 @evidence
@@ -151,7 +152,7 @@ def field_inside_a_cell():
     q, g = vector(1.0, 0, 0), vector(0.2, -1, 0.4)
     z = vector(0.9, 0.3, -0.2)
     gaps = [float(norm(pull_back("rotation", z + h, q, g) - pull_back("rotation", z, q, g))) for h in (1e-3, 1e-6)]
-    return found(gaps[1] < 1e-5 < gaps[0], change_for_a_step_of_1e_3=gaps[0], change_for_a_step_of_1e_6=gaps[1])
+    return Finding.of(gaps[1] < 1e-5 < gaps[0], change_for_a_step_of_1e_3=gaps[0], change_for_a_step_of_1e_6=gaps[1])
 
 
 @evidence
@@ -170,7 +171,7 @@ def field_is_a_gradient():
             1,
         )
         curls[len(z)] = float((J - J.T).abs().max())
-    return found(curls[3] < 1e-6, curls[2] < 1e-6 and curls[3] > 1e-2, curl_in_d_2=curls[2], curl_in_d_3=curls[3])
+    return Finding.of(curls[3] < 1e-6, curls[2] < 1e-6 and curls[3] > 1e-2, curl_in_d_2=curls[2], curl_in_d_3=curls[3])
 
 
 @evidence
@@ -188,8 +189,8 @@ def isotropic_crossings():
         leaves(g[: n // 2]),
         leaves(ESTIMATORS["rotation_only"].pull_back(z.expand(n // 2, 2), q.expand(n // 2, 2), g[n // 2 :])),
     )
-    factor = 1 + torch.linalg.matrix_norm(turn(z, q) - torch.eye(2))
-    return found(
+    factor = 1 + torch.linalg.matrix_norm(rotation(z, q) - torch.eye(2))
+    return Finding.of(
         abs(rot / ste - factor) < 0.1,
         abs(rot / ste - 1) < 0.02,
         chance_under_STE=ste,
@@ -204,7 +205,7 @@ def jump_probability():
     """exp(-|z - e|/sigma) is largest at the code itself; the chance to leave the cell is least there."""
     codes, g = vector(0.0, 2.0)[:, None], normal(100_000, 1, seed=1)
     chances = [float((nearest(vector(x) + 0.4 * g, codes) == 1).double().mean()) for x in (0.0, 0.5, 0.9)]
-    return found(
+    return Finding.of(
         chances[0] > chances[1] > chances[2],
         chances[0] < chances[1] < chances[2],
         chance_at_the_code=chances[0],
@@ -214,15 +215,15 @@ def jump_probability():
 
 
 @evidence
-def outward_push():
+def outward_push_beside_the_code():
     """Locally quadratic loss: the outward push r cos(theta) |z - q|^2 is weaker on the outer side of q."""
     q, out = vector(2.0, 0.5), []
     for z in (vector(2.5, 0.7), vector(1.5, 0.3)):
         e = z - q
         gains = float((pull_back("rotation", z, q, e) @ e) / (e @ e))
-        law = float(norm(q) / norm(z) * torch.cos(torch.deg2rad(angle(z, q))))
+        law = float(norm(q) / norm(z) * angle(z, q).cos())
         out.append((gains, law))
-    return found(
+    return Finding.of(
         min(g for g, _ in out) > 1,
         out[0][0] < 1 < out[1][0] and all(abs(g - w) < 1e-9 for g, w in out),
         gain_on_the_outer_side=out[0][0],
@@ -235,18 +236,16 @@ def aims_at_the_target():
     """Alignment with the gradient at z itself, z - y for a quadratic loss: turning g does not improve it."""
     codes, z, y = 0.7 * normal(16, 2, seed=1), normal(4000, 2, seed=2), normal(4000, 2, seed=3)
     q = codes[nearest(z, codes)]
-    ste, rot = (
-        float(torch.cos(torch.deg2rad(angle(pull_back(n, z, q, q - y), z - y))).mean()) for n in ("ste", "rotation")
-    )
-    return found(rot > ste, None, mean_cosine_STE=ste, mean_cosine_rotation=rot)
+    ste, rot = (float(angle(pull_back(name, z, q, q - y), z - y).cos().mean()) for name in ("ste", "rotation"))
+    return Finding.of(rot > ste, None, mean_cosine_STE=ste, mean_cosine_rotation=rot)
 
 
 @evidence
 def figure_alignment():
     """The pulled-back gradient is not aligned with q - z: turn g and it turns with it."""
     z, q = vector(1.0, 0), vector(1.0, 1.0)
-    angles = [float(angle(pull_back("rotation", z, q, polar(t)), q - z)) for t in (0, 60, 120, 180)]
-    return found(
+    angles = [float(angle_in_degrees(pull_back("rotation", z, q, polar(t)), q - z)) for t in (0, 60, 120, 180)]
+    return Finding.of(
         max(angles) < 10, max(angles) - min(angles) > 90, smallest_angle=min(angles), largest_angle=max(angles)
     )
 
@@ -256,4 +255,4 @@ def desiderata_conflict():
     """At theta = 120 degrees 'keep the direction of g' and 'mirror the move from z to q' exclude each other."""
     z, q, g = polar(0), polar(120), polar(120)
     u = pull_back("rotation", z, q, g)
-    return found(None, u @ g < 0, cosine_between_GTg_and_g=u @ g, cosine_under_STE=1.0)
+    return Finding.of(None, u @ g < 0, cosine_between_GTg_and_g=u @ g, cosine_under_STE=1.0)

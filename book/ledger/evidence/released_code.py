@@ -6,20 +6,22 @@ import math
 
 import torch
 
-from .base import close, evidence, found, norm, normal, pull_back, turn
+from book.algebra import close, norm, normal, pull_back, rotation
+from book.statements import Finding, evidence
 
 
 @evidence
 def latent_shape(resolution, blocks, claimed):
     """An encoder with n levels halves the image n - 1 times."""
     side = int(resolution) // 2 ** (int(blocks) - 1)
-    return found(side == int(claimed), True, side=side)
+    return Finding.of(side == int(claimed), True, side=side)
 
 
 @evidence
 def patch_grid(resolution, patch, claimed):
+    """A transformer has as many tokens a side as patches fit into the image."""
     side = int(resolution) // int(patch)
-    return found(side == int(claimed), True, side=side)
+    return Finding.of(side == int(claimed), True, side=side)
 
 
 @evidence
@@ -30,7 +32,7 @@ def official_initialisation():
     codes = torch.nn.init.kaiming_uniform_(torch.empty(1, K, d), generator=generator)[0]
     size = float(codes.square().sum(1).mean().sqrt())
     r0 = size / math.sqrt(d)
-    return found(
+    return Finding.of(
         r0 > 0.3,
         abs(size / math.sqrt(2 / K) - 1) < 0.05,
         rms_norm_of_a_code=size,
@@ -42,12 +44,12 @@ def official_initialisation():
 def _released(z, q, g, scaled=True):
     """The VQGAN file's rule: a detached R applied to an undetached z/|z|, times a detached |q| where ``scaled``."""
     z = z.clone().requires_grad_()
-    out = turn(z.detach(), q) @ (z / norm(z)) * (norm(q) if scaled else 1.0)
+    out = rotation(z.detach(), q) @ (z / norm(z)) * (norm(q) if scaled else 1.0)
     return torch.autograd.grad((g * out).sum(), z)[0]
 
 
 @evidence
-def released_code(which):
+def released_backward(which):
     """Backward passes of the released files: the radial part of the gradient is removed where z/|z| is not detached."""
     z, q, g = normal(3, 6, seed=4).unbind()
     P = torch.eye(6) - torch.outer(z, z) / (z @ z)
@@ -62,7 +64,7 @@ def released_code(which):
             close(_released(z, q / norm(q), g), P @ plain / norm(z)),
         ),
     }[which]
-    return found(
+    return Finding.of(
         claim,
         fix,
         gap_from_r_R=norm(vqgan - full),
@@ -77,7 +79,7 @@ def released_code_degenerate():
     z, g = normal(2, 5, seed=1).unbind()
     s = z / (norm(z) + 1e-6) + -z / (norm(z) + 1e-6)
     ours = pull_back("rotation", z, -z, g)
-    return found(
+    return Finding.of(
         bool((s / norm(s)).isfinite().all()),
         bool(ours.isfinite().all()) and abs(norm(ours) - norm(g)) < 1e-9,
         our_norm_over_g=norm(ours) / norm(g),
@@ -88,4 +90,4 @@ def released_code_degenerate():
 def released_fid_cast():
     """A pixel of value 1.02 becomes 260 and, cast to eight bits without clipping, 4."""
     value = int(1.02 * 255)
-    return found(value % 256 == value, min(value, 255) == 255, before=value, after=value % 256)
+    return Finding.of(value % 256 == value, min(value, 255) == 255, before=value, after=value % 256)
