@@ -66,10 +66,8 @@ def product(codes: Tensor, z: Tensor) -> None:
 
 def convolution(codes: Tensor, z: Tensor) -> None:
     """The same as 1 x 1 convolutions, which torch gives to another library, in the tiles of :mod:`.lookup`."""
-    d = z.shape[1]
-    width = min(max(lookup.WIDTH[0], (1 << 16) // d), lookup.WIDTH[1], len(codes))
-    rows = (lookup.TILE << (d in lookup.DOUBLE)) // (z.element_size() * width)
+    rows, width, _ = lookup.tile_sizes(z, codes)
     for piece in z.split(rows):
-        images = piece.view(lookup.IMAGES, -1, 1, d).permute(0, 3, 1, 2)
+        images = piece.view(lookup.IMAGES, -1, 1, z.shape[1]).permute(0, 3, 1, 2)
         for part in codes.split(width):
             F.conv2d(images, part[:, :, None, None])
