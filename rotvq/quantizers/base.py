@@ -1,31 +1,48 @@
-"""The call that every quantiser answers: shapes, masks, checks, the two losses, and the answer."""
+"""The call that every quantiser answers: shapes, masks, checks, what the losses are divided by, and the answer."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rotvq.quantizers.blockwise import blocks, scaled
-from rotvq.quantizers.geometry import geometry
+from rotvq.quantizers.geometry import geometry, unit
+from rotvq.quantizers.losses import weighted_losses
 
-#: what the sum of squares is divided by, by name, from the numbers of tokens, dimensions and samples
-CONVENTIONS = {
-    "mean": lambda tokens, dim, samples: tokens * dim,
-    "token": lambda tokens, dim, samples: tokens,
-    "image": lambda tokens, dim, samples: samples,  # the sum over all that belongs to one sample
-}
+
+def _per_number(tokens, dim: int, samples: int):
+    return tokens * dim
+
+
+def _per_token(tokens, dim: int, samples: int):
+    return tokens
+
+
+def _per_sample(tokens, dim: int, samples: int):
+    return samples
+
+
+#: what the sums of squares are divided by, by name: the count of all numbers, of tokens, or of samples in the batch
+CONVENTIONS = {"mean": _per_number, "token": _per_token, "image": _per_sample}
 
 
 class Quantized(NamedTuple):
-    """``z_q, indices, loss``: quantised latents, shaped as the input; int64 indices; the weighted loss, a scalar.
+    """What a call returns.
 
-    >>> from rotvq import VectorQuantizer
-    >>> z_q, indices, loss = VectorQuantizer(dim=8, codebook_size=16)(torch.zeros(2, 5, 8))
-    >>> z_q.shape, indices.shape, loss.shape
-    (torch.Size([2, 5, 8]), torch.Size([2, 5]), torch.Size([]))
+    Attributes:
+        z_q: quantised latents, shaped as the input.
+        indices: of the codes, int64, one a token, with one more axis for several heads; -1 where masked.
+        loss: the weighted loss, a scalar.
+
+    Example:
+        >>> from rotvq import VectorQuantizer
+        >>> z_q, indices, loss = VectorQuantizer(dim=8, codebook_size=16)(torch.zeros(2, 5, 8))
+        >>> z_q.shape, indices.shape, loss.shape
+        (torch.Size([2, 5, 8]), torch.Size([2, 5]), torch.Size([]))
     """
 
     z_q: Tensor
@@ -34,15 +51,22 @@ class Quantized(NamedTuple):
 
 
 class Details(NamedTuple):
-    """Everything a call computed. z, q: (..., dim); ``r = |q|/|z|`` and theta, the angle in radians: (tokens,).
+    """What a call returns with ``details=True``: everything that it computed.
 
-    codebook_loss, commitment_loss: both squares, before their weights. usage: the share of the codes that this batch
-    chose; perplexity: the exponential of the entropy of their shares in it.
+    Attributes:
+        z_q, indices, loss: as in :class:`Quantized`.
+        z, q: the latents that were compared with the codes and the codes chosen, (..., dim).
+        codebook_loss, commitment_loss: before their weights, scalars.
+        r: ``|q|/|z|``, (tokens,).
+        theta: the angle between z and q in radians, (tokens,).
+        usage: the share of the codes that this batch chose.
+        perplexity: the exponential of the entropy of their shares in it.
 
-    >>> from rotvq import VectorQuantizer
-    >>> details = VectorQuantizer(dim=2, codebook_size=4, init=torch.ones(4, 2))(torch.ones(6, 2), details=True)
-    >>> details.usage, details.perplexity
-    (tensor(0.2500), tensor(1.))
+    Example:
+        >>> from rotvq import VectorQuantizer
+        >>> details = VectorQuantizer(dim=2, codebook_size=4, init=torch.ones(4, 2))(torch.ones(6, 2), details=True)
+        >>> details.usage, details.perplexity
+        (tensor(0.2500), tensor(1.))
     """
 
     z_q: Tensor
@@ -58,70 +82,56 @@ class Details(NamedTuple):
     perplexity: Tensor
 
 
-def one_of(name: str, value, allowed) -> None:
-    if value not in allowed:
-        raise ValueError(f"unknown {name} {value!r}: one of {', '.join(map(str, allowed))}")
-
-
 class Assigned(NamedTuple):
-    """What :meth:`Quantizer.quantise` finds. z_q, q: (..., dim); indices: (...). extra: what the loss contains beside
-    the two squares. total: ``beta |q - sg z|^2 + gamma |z - sg q|^2``, summed, or None: then the caller forms it.
+    """What :meth:`Quantizer.quantise` returns.
 
-    >>> from rotvq import VectorQuantizer
-    >>> found = VectorQuantizer(dim=2, codebook_size=4).quantise(torch.zeros(5, 2), None)
-    >>> found.z_q.shape, found.indices.shape, found.extra
-    (torch.Size([5, 2]), torch.Size([5]), 0)
+    Attributes:
+        z_q, q: what the decoder sees, and the code; (..., dim).
+        indices: (...).
+        loss_sum: ``beta |q - sg z|^2 + gamma |z - sg q|^2``, summed over the tokens.
+        extra_loss: what the loss contains beside, added as it is.
+
+    Example:
+        >>> from rotvq import VectorQuantizer
+        >>> assigned = VectorQuantizer(dim=2, codebook_size=4).quantise(torch.zeros(5, 2), None)
+        >>> assigned.z_q.shape, assigned.indices.shape, assigned.extra_loss
+        (torch.Size([5, 2]), torch.Size([5]), 0)
     """
 
     z_q: Tensor
     q: Tensor
     indices: Tensor
-    extra: Tensor | float = 0.0
-    total: Tensor | None = None
+    loss_sum: Tensor
+    extra_loss: Tensor | float = 0.0
 
 
-def masked_difference(z: Tensor, q: Tensor, keep: Tensor | None = None) -> Tensor:
-    """``z - q``; 0 where ``keep`` (..., 1) is False."""
-    return z - q if keep is None else torch.where(keep, z - q, 0.0)
+Objective = Callable[[Tensor], Tensor]  # latents, shaped as the input, to the reconstruction loss, a scalar
 
 
-def sum_of_squares(z: Tensor, q: Tensor, keep: Tensor | None = None) -> Tensor:
-    """The sum of the squares of :func:`apart`, at least in float32."""
-    wide = torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32)
-    return sum(torch.linalg.vector_norm(masked_difference(*part), dtype=wide).square() for part in blocks(z, q, keep))
+def one_of(name: str, value, allowed) -> None:
+    """Raise ValueError unless ``value``, of the option ``name``, is among those allowed."""
+    if value not in allowed:
+        raise ValueError(f"unknown {name} {value!r}: one of {', '.join(map(str, allowed))}")
 
 
-class _Distance(torch.autograd.Function):
-    """``beta |q - sg z|^2 + gamma |z - sg q|^2``, summed: both terms have one value, so it is computed once."""
+class Quantizer(nn.Module, ABC):
+    """A module called as ``quantizer(x) -> Quantized``. A subclass gives ``codes``, ``quantise`` and ``assign``.
 
-    generate_vmap_rule = True
+    Args:
+        dim: of a latent.
+        codebook_size: number of codes.
+        beta: weight of the codebook loss.
+        gamma: weight of the commitment loss.
+        convention: what the sums of squares are divided by, a key of :data:`CONVENTIONS`; without latents losses are 0.
+        heads: latents a token, quantised one by one; they share one codebook.
+        channel_first: whether the input is (B, heads * dim, ...) instead of (..., heads * dim).
+        check: refuse NaN and inf in the input (skipped while compiling or exporting).
+        normalise: put latents on the unit sphere first.
+        second_pass: a function of x, z_q and the objective whose value is added to the loss in training, see
+            :mod:`.second_pass`; None: nothing is.
 
-    @staticmethod
-    def forward(z, q, beta, gamma):
-        return (beta + gamma) * sum_of_squares(z, q)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        z, q, ctx.beta, ctx.gamma = inputs
-        ctx.save_for_backward(z, q)
-
-    @staticmethod
-    def backward(ctx, g):
-        z, q = ctx.saved_tensors
-        grad_z = scaled(z - q, 2 * ctx.gamma * g).to(z.dtype) if ctx.needs_input_grad[0] else None
-        grad_q = scaled(q - z, 2 * ctx.beta * g).to(q.dtype) if ctx.needs_input_grad[1] else None
-        return grad_z, grad_q, None, None
-
-
-class Quantizer(nn.Module):
-    """A module called as ``quantizer(x) -> Quantized``; a subclass says what happens between z and z_q.
-
-    Input (..., heads * dim), or (B, heads * dim, ...) with ``channel_first``. beta, gamma: weights of the codebook loss
-    and of the commitment loss. convention: what the sums of squares are divided by, see :data:`CONVENTIONS`; without
-    latents the losses are 0. check: refuse NaN and inf in the input (skipped while compiling or exporting).
-
-    A subclass defines :meth:`quantise`, :meth:`assign` and ``codes`` (codebook_size, dim), and may define
-    :meth:`prepare`, which comes before all of them.
+    Raises:
+        ValueError: on an unknown convention and on numbers out of range.
     """
 
     _version = 1
@@ -133,10 +143,12 @@ class Quantizer(nn.Module):
         *,
         beta: float = 0.0,
         gamma: float = 0.0,
-        convention="mean",
+        convention: str = "mean",
         heads: int = 1,
         channel_first: bool = False,
         check: bool = True,
+        normalise: bool = False,
+        second_pass: Callable[[Tensor, Tensor, Objective], Tensor] | None = None,
     ):
         super().__init__()
         one_of("convention", convention, CONVENTIONS)
@@ -146,59 +158,65 @@ class Quantizer(nn.Module):
             raise ValueError(f"dim is {dim}, codebook_size {codebook_size}, heads {heads}: all must be at least 1")
         self.dim, self.codebook_size, self.heads = dim, codebook_size, heads
         self.beta, self.gamma, self.convention = beta, gamma, convention
-        self.channel_first, self.check = channel_first, check
+        self.channel_first, self.check, self.normalise, self.second_pass = channel_first, check, normalise, second_pass
 
-    def prepare(self, z: Tensor) -> Tensor:
-        """The latents (..., dim) as they are compared with the codes: here, as they are."""
-        return z
+    @property
+    @abstractmethod
+    def codes(self) -> Tensor:
+        """What a latent can become, (codebook_size, dim)."""
 
-    def quantise(self, z: Tensor, keep: Tensor | None) -> Assigned:
-        """The codes of z (..., dim); ``keep`` (...) is False where a token does not count."""
-        raise NotImplementedError
+    @abstractmethod
+    def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
+        """Quantise latents z (..., dim); ``mask``, bool, (...), is False where a token does not count."""
 
+    @abstractmethod
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
-        """Indices of z (..., dim)."""
-        raise NotImplementedError
+        """Indices, (...), of latents z (..., dim) among ``codes``."""
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, details: bool = False) -> Quantized | Details:
-        """Quantise ``x``; with ``details``, say everything that was computed.
+    @final
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, details: bool = False, objective: Objective | None = None
+    ) -> Quantized | Details:
+        """Quantise ``x``.
 
-        x: (..., heads * dim), or (B, heads * dim, ...) with ``channel_first``. mask: bool, a token each, True where the
-        token is real; elsewhere z_q is x and the index -1. indices: a token each, with one more axis for several heads.
-        Raises ValueError on a wrong number of channels, on a mask of another shape or type, and on NaN or inf.
+        Args:
+            x: latents, (..., heads * dim), or (B, heads * dim, ...) with ``channel_first``.
+            mask: bool, one a token, True where the token is real; elsewhere z_q is x and the index -1.
+            details: return everything that was computed.
+            objective: latents, shaped as x, to the reconstruction loss that is being minimised; every training call of
+                a quantiser with a second pass needs it, others leave it alone.
+
+        Raises:
+            ValueError: on a wrong number of channels, a mask of another shape or type, NaN or inf among the latents,
+                and a missing objective.
         """
-        rows, given = self._split(x)
-        keep, z = None, given
+        x_rows, given = self._split(x)
+        z = given
         if mask is not None:
-            if mask.dtype != torch.bool or mask.shape != rows.shape[:-1]:
-                raise ValueError(f"the mask is {mask.dtype} {tuple(mask.shape)}, not bool {tuple(rows.shape[:-1])}")
-            keep = mask if self.heads == 1 else mask.unsqueeze(-1).expand(given.shape[:-1])
-            z = torch.where(keep.unsqueeze(-1), given, 0.0)
-        if self.check and not torch.compiler.is_compiling() and not z.detach().sum().isfinite():
-            if not z.isfinite().all():
-                raise ValueError("the latents contain NaN or inf: mask padding out, or pass check=False to go on")
-        z = self.prepare(z)
-        z_q, q, indices, extra, total = self.quantise(z, keep)
-        if keep is not None:
-            z_q, indices = torch.where(keep.unsqueeze(-1), z_q, given), torch.where(keep, indices, -1)
-            q = torch.where(keep.unsqueeze(-1), q, z.detach())
-        if total is None:
-            total = _Distance.apply(z, q, self.beta, self.gamma)
-        count = self._count(z, keep, len(x))
-        out = Quantized(self._join(z_q), indices, total / count + extra)
-        if not details:
-            return out
-        codebook_loss, commitment_loss = (_Distance.apply(z, q, *weights) / count for weights in ((1, 0), (0, 1)))
-        r, theta = geometry(z.detach().flatten(0, -2), q.detach().flatten(0, -2))
-        counts = torch.bincount(indices[indices >= 0].flatten(), minlength=self.codebook_size)
-        share = counts / counts.sum().clamp_min(1)
-        usage, perplexity = (share > 0).float().mean(), torch.special.entr(share).sum().exp()
-        return Details(*out, z, q, codebook_loss, commitment_loss, r, theta, usage, perplexity)
+            mask = self._mask_of_latents(mask, x_rows, given)
+            z = torch.where(mask.unsqueeze(-1), given, 0.0)
+        self._refuse_non_finite(z)
+        z = unit(z) if self.normalise else z
+        z_q, q, indices, loss_sum, extra_loss = self.quantise(z, mask)
+        if mask is not None:
+            z_q, indices = torch.where(mask.unsqueeze(-1), z_q, given), torch.where(mask, indices, -1)
+            q = torch.where(mask.unsqueeze(-1), q, z.detach())
+        count = self._count(z, mask, samples=len(x))
+        z_q, loss = self._join(z_q), loss_sum / count + extra_loss
+        if self.second_pass is not None and self.training:
+            if objective is None:
+                raise ValueError("in training this quantiser needs the objective: module(x, objective=latents -> loss)")
+            loss = loss + self.second_pass(x, z_q, objective)
+        out = Quantized(z_q, indices, loss)
+        return self._details(out, z, q, count) if details else out
 
+    @final
     def encode(self, x: Tensor) -> Tensor:
-        """Indices alone."""
-        return self.assign(self.prepare(self._split(x.detach())[1]), self.codes)
+        """Indices alone, without gradient, for x as in :meth:`forward`."""
+        _, z = self._split(x.detach())
+        return self.assign(unit(z) if self.normalise else z, self.codes)
 
+    @final
     def decode(self, indices: Tensor) -> Tensor:
         """The latents that indices stand for, shaped as the input that gave them; -1 stands for a zero vector."""
         q = F.embedding(indices.clamp_min(0), self.codes)
@@ -206,20 +224,47 @@ class Quantizer(nn.Module):
 
     indices_to_codes = decode
 
+    @final
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The input with channels last, and its latents (..., dim), one more axis with several heads."""
+        """The input with channels last, and its latents (..., dim), with one more axis for several heads."""
         rows = x.movedim(1, -1) if self.channel_first else x
         if rows.shape[-1] != self.heads * self.dim:
             raise ValueError(f"the input has {rows.shape[-1]} channels, not heads * dim = {self.heads * self.dim}")
         return rows, rows if self.heads == 1 else rows.unflatten(-1, (self.heads, self.dim))
 
+    @final
     def _join(self, z: Tensor) -> Tensor:
         """The inverse of :meth:`_split`."""
         rows = z if self.heads == 1 else z.flatten(-2)
         return rows.movedim(-1, 1).contiguous() if self.channel_first else rows
 
-    def _count(self, z: Tensor, keep: Tensor | None, samples: int) -> Tensor | int:
+    @final
+    def _mask_of_latents(self, mask: Tensor, x_rows: Tensor, z: Tensor) -> Tensor:
+        """The mask of tokens as one of latents z (..., dim)."""
+        if mask.dtype != torch.bool or mask.shape != x_rows.shape[:-1]:
+            raise ValueError(f"the mask is {mask.dtype} {tuple(mask.shape)}, not bool {tuple(x_rows.shape[:-1])}")
+        return mask if self.heads == 1 else mask.unsqueeze(-1).expand(z.shape[:-1])
+
+    @final
+    def _refuse_non_finite(self, z: Tensor) -> None:
+        if not self.check or torch.compiler.is_compiling() or z.detach().sum().isfinite():
+            return
+        if not z.isfinite().all():  # the sum of large latents may overflow
+            raise ValueError("the latents contain NaN or inf: mask padding out, or pass check=False to go on")
+
+    @final
+    def _count(self, z: Tensor, mask: Tensor | None, samples: int) -> Tensor | int:
         """What the sums of squares are divided by."""
-        tokens = z.numel() // self.dim if keep is None else keep.sum()
+        tokens = z.numel() // self.dim if mask is None else mask.sum()
         count = CONVENTIONS[self.convention](tokens, self.dim, samples)
         return count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1)
+
+    @final
+    def _details(self, out: Quantized, z: Tensor, q: Tensor, count: Tensor | int) -> Details:
+        codebook_loss = weighted_losses(z, q, beta=1, gamma=0) / count
+        commitment_loss = weighted_losses(z, q, beta=0, gamma=1) / count
+        r, theta = geometry(z.detach().flatten(0, -2), q.detach().flatten(0, -2))
+        counts = torch.bincount(out.indices[out.indices >= 0].flatten(), minlength=self.codebook_size)
+        share = counts / counts.sum().clamp_min(1)
+        usage, perplexity = (share > 0).float().mean(), torch.special.entr(share).sum().exp()
+        return Details(*out, z, q, codebook_loss, commitment_loss, r, theta, usage, perplexity)

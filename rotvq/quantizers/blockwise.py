@@ -1,4 +1,4 @@
-"""Some rows at a time: on a CPU what lies between two passes over them then stays in the cache."""
+"""Work on a few rows at a time, so that intermediates stay in the processor's cache."""
 
 from __future__ import annotations
 
@@ -11,28 +11,22 @@ from torch import Tensor
 BLOCK = 1 << 17  # numbers at a time
 
 
-def recorded() -> bool:
-    """Whether a graph is recorded: then nothing is written in place."""
-    return torch.is_grad_enabled() or torch.compiler.is_compiling()
-
-
-def scaled(fresh: Tensor, factor: Tensor) -> Tensor:
-    """``fresh * factor`` of a tensor that nobody else holds, in its memory."""
-    if recorded():
-        return fresh * factor
-    try:
-        return fresh.mul_(factor)
-    except RuntimeError:  # several factors at once, under vmap
-        return fresh * factor
-
-
 def is_one_block(x: Tensor) -> bool:
-    """Whether to take all rows at once: few, on another device, or while a graph is recorded."""
-    return recorded() or x.device.type != "cpu" or x.numel() <= BLOCK
+    """Whether to take all rows at once: they are few, or on another device, or autograd or a compiler records them."""
+    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return recorded or x.device.type != "cpu" or x.numel() <= BLOCK
 
 
 def blocks(first: Tensor, *others: Tensor | None) -> Iterator[tuple[Tensor | None, ...]]:
-    """The rows of tensors (..., any), the same of each; None stays None."""
+    """Split tensors (..., any) into blocks of the same rows.
+
+    Args:
+        first: decides how many rows make a block.
+        others: tensors with as many rows as ``first``, or None.
+
+    Yields:
+        A block of each, (rows, any), views where the tensors are contiguous; None for None.
+    """
     if is_one_block(first):
         yield first, *others
         return
@@ -41,10 +35,10 @@ def blocks(first: Tensor, *others: Tensor | None) -> Iterator[tuple[Tensor | Non
 
 
 def map_rows(function: Callable[..., Tensor], first: Tensor, *others: Tensor | None) -> Tensor:
-    """``function(first, *others)``, which takes each row by itself; shape and dtype are those of ``first``."""
+    """``function(first, *others)`` of a function that takes each row by itself, in the shape and dtype of ``first``."""
     if is_one_block(first):
         return function(first, *others).to(first.dtype)
     out = first.new_empty(first.shape)
-    for rows, *rest in blocks(out, first, *others):
-        rows.copy_(function(*rest))
+    for out_rows, *rows in blocks(out, first, *others):
+        out_rows.copy_(function(*rows))
     return out

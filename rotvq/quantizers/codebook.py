@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 from rotvq.quantizers.distributed import broadcast, gather_rows, world
-from rotvq.quantizers.lookup import unit
+from rotvq.quantizers.geometry import unit
 
 
 def _uniform(codes: Tensor, latents: Tensor | None, generator) -> Tensor:
@@ -24,7 +25,8 @@ def _normal(codes: Tensor, latents: Tensor | None, generator) -> Tensor:
 def _latents(codes: Tensor, latents: Tensor, generator) -> Tensor:
     """Distinct latents, drawn at random (with repetition only where there are fewer than K)."""
     order = torch.randperm(len(latents), generator=generator)
-    return latents[order.repeat(-(-len(codes) // len(order)))[: len(codes)]]
+    repeats = math.ceil(len(codes) / len(order))
+    return latents[order.repeat(repeats)[: len(codes)]]
 
 
 def _kmeans(codes: Tensor, latents: Tensor, generator) -> Tensor:
@@ -40,13 +42,25 @@ INITS = {"uniform": _uniform, "normal": _normal, "latents": _latents, "kmeans": 
 FROM_LATENTS = {"latents": 1, "kmeans": math.inf}  # inits that wait for latents; they need min(this, K) of them
 
 
-class Free(nn.Module):
-    """Every code is its own parameter."""
+class Form(nn.Module, ABC):
+    """Base of the parametrisations: ``codes = form(weight)``, both (codebook_size, dim)."""
 
-    learned = True
+    learns_weight = True  # whether the weight itself is learned
 
     def __init__(self, dim: int):
         super().__init__()
+
+    @abstractmethod
+    def reset_parameters(self) -> None:
+        """Make the form the identity, or as near to it as it comes."""
+
+    @abstractmethod
+    def forward(self, weight: Tensor) -> Tensor:
+        """The codes."""
+
+
+class Free(Form):
+    """Every code is its own parameter: ``e = w``."""
 
     def reset_parameters(self) -> None: ...
 
@@ -54,14 +68,16 @@ class Free(nn.Module):
         return weight
 
 
-class Sphere(Free):
+class Sphere(Form):
     """Codes of norm 1: ``e = w / |w|``."""
+
+    def reset_parameters(self) -> None: ...
 
     def forward(self, weight: Tensor) -> Tensor:
         return unit(weight)
 
 
-class Affine(Free):
+class Affine(Form):
     """``e = s * w + t`` with s and t, both (dim,), shared by all codes: they follow latents that move as a whole.
 
     Huh et al., "Straightening Out the Straight-Through Estimator", ICML 2023 (arXiv 2305.08842), section 4.1.
@@ -79,14 +95,10 @@ class Affine(Free):
         return weight * self.scale + self.shift
 
 
-class Linear(Free):
-    """``e = W w`` with w fixed and W (dim, dim) learned: a gradient to one code moves all of them.
+class Linear(Form):
+    """``e = W w`` with w fixed and W (dim, dim) learned, from the identity on: see :mod:`.simvq`."""
 
-    SimVQ: Zhu et al., "Addressing Representation Collapse in Vector Quantized Models with One Linear Layer", ICCV 2025
-    (arXiv 2411.02038). Here W starts at the identity, so that the codes start as ``init`` says.
-    """
-
-    learned = False
+    learns_weight = False
 
     def __init__(self, dim: int):
         super().__init__(dim)
@@ -115,20 +127,36 @@ def _norm(codes: Tensor) -> Tensor:
     return codes.square().sum(-1).mean()
 
 
-PENALTIES = {"orthogonal": _orthogonal, "norm": _norm}  #: terms for the loss, by name
+PENALTIES = {"orthogonal": _orthogonal, "norm": _norm}  #: terms for the loss, by name, from the codes
 
 
 class Codebook(nn.Module):
-    """``codes``, of shape (codebook_size, dim): :data:`FORMS` of the parameter ``weight``, for form "free" itself.
+    """The codes of a quantiser, a :class:`Form` of the parameter ``weight``.
 
-    init: a key of :data:`INITS` or the vectors themselves. init_scale: a factor on their norms. "latents" and "kmeans"
-    start when :meth:`start` is given latents; under torch.distributed rank 0 decides and the others receive. With
-    ``learned=False`` nothing here receives a gradient. Raises ValueError on sizes, names and shapes that cannot be.
+    "latents" and "kmeans" start when :meth:`start` is given latents; under torch.distributed rank 0 decides and the
+    others receive.
 
-    >>> book = Codebook(codebook_size=2, dim=3, init="latents")
-    >>> book.start(torch.tensor([[1.0, 2.0, 3.0]]))
-    >>> book.codes.tolist()
-    [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]
+    Args:
+        codebook_size: number of codes, K.
+        dim: of each.
+        init: a key of :data:`INITS`, or the vectors themselves, (codebook_size, dim).
+        init_scale: a factor on the norms of the first codes, positive.
+        learned: False: nothing here receives a gradient.
+        form: a key of :data:`FORMS`.
+        generator: of the first codes; None: torch's global one.
+
+    Attributes:
+        weight: the parameter, (codebook_size, dim).
+        ready: whether the codes have started.
+
+    Raises:
+        ValueError: on sizes, names and shapes that cannot be.
+
+    Example:
+        >>> book = Codebook(codebook_size=2, dim=3, init="latents")
+        >>> book.start(torch.tensor([[1.0, 2.0, 3.0]]))
+        >>> book.codes.tolist()
+        [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]
     """
 
     def __init__(
@@ -156,7 +184,7 @@ class Codebook(nn.Module):
         self.weight = nn.Parameter(torch.zeros(codebook_size, dim))
         self.form = FORMS[form](dim)
         self.requires_grad_(learned)
-        self.weight.requires_grad_(learned and self.form.learned)
+        self.weight.requires_grad_(learned and self.form.learns_weight)
         self.register_buffer("started", torch.tensor(False))
         self.ready = False  # the buffer as a Python bool: read in every call, also while compiling
         self.register_load_state_dict_post_hook(lambda module, keys: setattr(module, "ready", bool(module.started)))
@@ -165,24 +193,40 @@ class Codebook(nn.Module):
 
     @property
     def codes(self) -> Tensor:
+        """(codebook_size, dim)."""
         return self.form(self.weight)
 
     @torch.no_grad()
     def start(self, latents: Tensor | None) -> None:
-        """Set the codes by ``init`` from latents (N, dim), gathered from every rank where there are several."""
+        """Set the codes by ``init``.
+
+        Args:
+            latents: (N, dim), of this rank; gathered from every rank. None will do where ``init`` needs none.
+
+        Raises:
+            ValueError: where ``init`` needs more latents.
+        """
         self.form.reset_parameters()
-        codes, size = self.init, len(self.weight)
-        if not isinstance(codes, Tensor):
-            if latents is not None:
-                latents = gather_rows(self.form(latents.detach().to(torch.promote_types(latents.dtype, torch.float32))))
-            needed, found = min(FROM_LATENTS.get(self.init, 0), size), 0 if latents is None else len(latents)
-            if found < needed:
-                raise ValueError(f"init {self.init!r} of {size} codes needs {needed} latents or more, not {found}")
-            codes = INITS[self.init](self.weight, latents, self.generator) if world()[0] == 0 else self.weight
+        codes = self.init if isinstance(self.init, Tensor) else self._first_codes(latents)
         self.weight.copy_(codes.to(self.weight) * self.init_scale)
         broadcast(self.weight)
         self.started.fill_(True)
         self.ready = True
+
+    def start_once(self, latents: Tensor, mask: Tensor | None) -> None:
+        """:meth:`start` with the latents (..., dim) that ``mask`` (...) keeps, unless the codes have started."""
+        if not self.ready:
+            self.start(latents.reshape(-1, latents.shape[-1]) if mask is None else latents[mask])
+
+    def _first_codes(self, latents: Tensor | None) -> Tensor:
+        if latents is not None:
+            latents = gather_rows(self.form(latents.detach().to(torch.promote_types(latents.dtype, torch.float32))))
+        size, available = len(self.weight), 0 if latents is None else len(latents)
+        needed = min(FROM_LATENTS.get(self.init, 0), size)
+        if available < needed:
+            raise ValueError(f"init {self.init!r} of {size} codes needs {needed} latents or more, not {available}")
+        rank, _ = world()
+        return INITS[self.init](self.weight, latents, self.generator) if rank == 0 else self.weight
 
     def extra_repr(self) -> str:
         init = self.init if isinstance(self.init, str) else "given"

@@ -25,6 +25,11 @@ def sum_over_ranks(x: Tensor) -> Tensor:
     return x
 
 
+def mean_over_ranks(x: Tensor) -> Tensor:
+    """The mean of ``x`` over ranks."""
+    return sum_over_ranks(x.detach().clone()) / world()[1]
+
+
 def sum_before_rank(count: Tensor) -> tuple[Tensor, Tensor]:
     """Of a 0-d count that each rank has: its sum over the ranks before this one, and over all."""
     rank, size = world()
@@ -36,16 +41,6 @@ def sum_before_rank(count: Tensor) -> tuple[Tensor, Tensor]:
     return counts[:rank].sum(), counts.sum()
 
 
-def gather_rows(x: Tensor) -> Tensor:
-    """The rows of every rank, in rank order, on the CPU; ranks may hold different numbers of rows."""
-    size = world()[1]
-    if size == 1:
-        return x.cpu()
-    parts = [None] * size
-    distributed.all_gather_object(parts, x.cpu())
-    return torch.cat(parts)
-
-
 def broadcast(x: Tensor) -> Tensor:
     """``x`` as rank 0 has it, in place."""
     if world()[1] > 1:
@@ -53,18 +48,18 @@ def broadcast(x: Tensor) -> Tensor:
     return x
 
 
-def mean_over_ranks(x: Tensor) -> Tensor:
-    """The mean of ``x`` over ranks."""
-    return sum_over_ranks(x.detach().clone()) / world()[1]
-
-
 def gather_objects(value: Any) -> list:
     """What each rank has, in rank order."""
-    rank, size = world()
+    size = world()[1]
     parts = [value] * size
     if size > 1:
         distributed.all_gather_object(parts, value)
     return parts
+
+
+def gather_rows(x: Tensor) -> Tensor:
+    """The rows of every rank, in rank order, on the CPU; ranks may hold different numbers of rows."""
+    return torch.cat(gather_objects(x.cpu()))
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
@@ -72,14 +67,21 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     if world()[1] == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = mean_over_ranks(torch.cat([gradient.flatten() for gradient in gradients]))
-    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
-        gradient.copy_(part.view_as(gradient))
+    means = mean_over_ranks(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, mean in zip(gradients, means.split([gradient.numel() for gradient in gradients])):
+        gradient.copy_(mean.view_as(gradient))
 
 
 @contextmanager
 def join_process_group(device: str) -> Iterator[str]:
-    """Join the ranks that ``torchrun`` started and give this rank's device; started otherwise, one rank is all."""
+    """Join the ranks that ``torchrun`` started; started otherwise, this process is the only rank.
+
+    Args:
+        device: "cpu" or "cuda".
+
+    Yields:
+        The device of this rank.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield device
         return

@@ -5,9 +5,9 @@ Every estimator here is ``z_q = sg[G] z + sg[q - G z]``. Its value is ``q``, wha
 .. math:: \frac{\partial L}{\partial z} = G^\top g, \qquad g = \frac{\partial L}{\partial z_q}.
 
 So an estimator *is* its pull-back :math:`g \mapsto G^\top g`. With :math:`a = z/|z|`, :math:`b = q/|q|` and
-:math:`r = |q|/|z|` the whole family is one composition of a turn, a scale, a projection and a mix:
+:math:`r = |q|/|z|` the whole family is one composition of a turn, a scale, a projection, a gain and a mix:
 
-.. math:: G^\top g = (1-t)\,g + t\,\mathrm{clip}(r)\,P\,T^\top g, \qquad T \in \{I, R, H\},\ P \in \{I,\ I - aa^\top\}.
+.. math:: G^\top g = (1-t)\,g + t\,s\,P\,\mathrm{clip}(r)\,T^\top g, \quad T \in \{I, R, H\},\ P \in \{I, I - aa^\top\}.
 
 ``R`` is the smallest rotation and ``H`` the reflection that take ``a`` to ``b``. The cost is O(d) a vector; no
 d x d matrix is ever formed. The rotation is from Fifty et al., "Restructuring Vector Quantization with the Rotation
@@ -25,7 +25,9 @@ from torch import Tensor
 from rotvq.quantizers.blockwise import map_rows
 from rotvq.quantizers.geometry import TURNS, directions, dot, norm
 
-ORDINARY = 2.0**-20, 2.0**20  # norms from and to that a product of three of them keeps finite and exact in float32
+CLIPS = {"conservative": (0.8, 1.2), "medium": (0.5, 2.0), "aggressive": (0.1, 10.0)}  #: ranges by name
+ANY_SCALE, UNIT_SCALE = (0.0, float("inf")), (1.0, 1.0)
+SMALLEST, LARGEST = 2.0**-20, 2.0**20  # norms between these: products of three stay finite and exact in float32
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,25 @@ class Estimator:
     G is a constant of the graph: whatever stands inside it (a mix, a gain, a centre, the codes) gets no gradient from
     the loss, not even a zero one. A scale cannot be learned this way; :mod:`.learned_gain` has one that can.
 
-    turn: ``T``, a key of :data:`.TURNS`. clip: bounds ``(lo, hi)`` on ``r``; equal bounds make a constant scale.
-    radial: False removes the part of the gradient along z (``P = I - aa^T``). pooled: ``r`` is replaced by its mean
-    over all vectors of the call. mix: ``t``, the share of the member against the straight-through estimator.
+    Args:
+        turn: ``T``, a key of :data:`.TURNS`.
+        clip: bounds ``(lo, hi)`` on ``r``; equal bounds make a constant scale.
+        radial: False removes the part of the gradient along z (``P = I - aa^T``).
+        pooled: True replaces ``r`` by its mean over all vectors of the call.
+        mix: ``t`` in [0, 1], the share of this member against the straight-through estimator.
+        formula: ``G^T g`` in LaTeX, for tables.
+        source: its key in the bibliography, or "control".
 
-    >>> Estimator("rotation", mix=0.5).pull_back(torch.tensor([3.0, 4.0]), torch.tensor([0.0, 2.0]), torch.ones(2))
-    tensor([0.7800, 0.5400])
+    Raises:
+        ValueError: on an unknown turn, and on a clip or mix out of range.
+
+    Example:
+        >>> Estimator("rotation", mix=0.5).pull_back(torch.tensor([3.0, 4.0]), torch.tensor([0.0, 2.0]), torch.ones(2))
+        tensor([0.7800, 0.5400])
     """
 
     turn: str
-    clip: tuple[float, float] = (0.0, float("inf"))
+    clip: tuple[float, float] = ANY_SCALE
     radial: bool = True
     pooled: bool = False
     mix: float = 1.0
@@ -60,93 +71,115 @@ class Estimator:
             raise ValueError(f"mix is {self.mix}: it needs 0 <= mix <= 1")
 
     @property
-    def constant(self) -> bool:
-        """True where G = alpha I, which needs neither z nor q."""
+    def is_constant(self) -> bool:
+        """Whether G = alpha I, which needs neither z nor q."""
         return self.turn == "identity" and self.radial and self.clip[0] == self.clip[1]
 
     @property
-    def combined(self) -> bool:
-        """Whether the pull-back has the short form of :meth:`_combine`."""
+    def has_short_form(self) -> bool:
+        """Whether :meth:`_short_form` is the pull-back too."""
         return self.turn == "rotation" and not self.pooled
 
     @property
     def cost(self) -> int:
         """Inner products of d numbers that a pull-back takes per vector, norms among them."""
-        if self.constant or self.combined:
-            return 0 if self.constant else 5
+        if self.is_constant:
+            return 0
+        if self.has_short_form:
+            return 5
         return 2 + {"identity": 0, "rotation": 4, "reflection": 3}[self.turn] + (not self.radial)
 
     def __call__(self, z: Tensor, q: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
         """``sg[G] z + sg[q - G z]``: the value of q, bit for bit and in its dtype; ``G^T g`` to z, nothing to q.
 
-        z, q: floating point, shape (..., d). centre: G turns and scales about this point, shape (d,), not about 0.
-        mix: overrides ``t``, a number or a 0-d tensor. gain: a further factor on the scale, shape (..., 1), for
-        instance one a code. Raises ValueError where the shapes of z and q differ.
+        Args:
+            z: latents, floating point, (..., d).
+            q: their codes, of the same shape.
+            centre: the point about which G turns and scales, (d,); None: the origin.
+            mix: overrides ``t``, a number or a 0-d tensor.
+            gain: the further factor ``s``, (..., 1), for instance one a code; None: 1.
+
+        Returns:
+            z_q, (..., d).
+
+        Raises:
+            ValueError: where the shapes of z and q differ.
         """
         if z.shape != q.shape:
             raise ValueError(f"z has shape {tuple(z.shape)}, q has {tuple(q.shape)}: they must be equal")
-        return _Quantise.apply(z, q.detach(), centre, mix if mix is None else torch.as_tensor(mix), gain, self)
+        return _Estimate.apply(z, q.detach(), centre, mix if mix is None else torch.as_tensor(mix), gain, self)
 
     def pull_back(self, z: Tensor, q: Tensor, g: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
-        """``G^T g`` in g's dtype; half precision is computed in float32. Differentiable in g only: G is a constant."""
-        if torch.compiler.is_compiling() and self.combined and g.device.type == "cpu" and not g.requires_grad:
-            return _pulled_back(g, z, q, centre, mix, gain, *self.clip, self.radial, self.mix)
-        t = self.mix if mix is None else mix
-        if self.pooled:
-            return self._pull_back(g, z, q, gain, centre, t).to(g.dtype)
-        return map_rows(partial(self._pull_back, centre=centre, t=t), g, z, q, gain)
+        """``G^T g`` in the shape and dtype of g; half precision is computed in float32.
+
+        Differentiable in g only: G is a constant. The other arguments are those of :meth:`__call__`.
+        """
+        if torch.compiler.is_compiling() and self.has_short_form and g.device.type == "cpu" and not g.requires_grad:
+            return _compiled_pull_back(g, z, q, centre, mix, gain, *self.clip, self.radial, self.mix)
+        pull_back = partial(self._pull_back, centre=centre, t=self.mix if mix is None else mix)
+        if self.pooled and not self.is_constant:  # r is a mean over all rows, so they cannot be taken in blocks
+            return pull_back(g, z, q, gain).to(g.dtype)
+        return map_rows(pull_back, g, z, q, gain)
 
     def _pull_back(self, g: Tensor, z: Tensor, q: Tensor, gain: Tensor | None, centre: Tensor | None, t) -> Tensor:
         g = g.to(torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32))
-        gain = gain if gain is None else gain.detach()
-        if self.constant:
-            out = g * self.clip[0] if self.clip[0] != 1 else g
-            out = out if gain is None else out * gain
-            return out if isinstance(t, float) and t == 1 else g + t * (out - g)
+        gain = None if gain is None else gain.detach()
+        if self.is_constant:
+            return _gain_and_mix(g, g if self.clip[0] == 1 else g * self.clip[0], gain, t)
         z, q = (x.detach().to(g.dtype).contiguous() for x in (z, q))
         g = g.contiguous()  # channels first in memory, all that follows is three times as slow
         if centre is not None:
             z, q = z - centre.detach(), q - centre.detach()
-        short = self.combined and g.device.type == "cpu" and not torch.compiler.is_compiling()
-        return (self._combine if short else self._compose)(g, z, q, gain, t)
+        if self.has_short_form and g.device.type == "cpu" and not torch.compiler.is_compiling():
+            return self._short_form(g, z, q, gain, t)
+        return self._composition(g, z, q, gain, t)
 
-    def _compose(self, g: Tensor, z: Tensor, q: Tensor, gain: Tensor | None, t) -> Tensor:
-        """The equation as it stands: right for every row."""
+    def _composition(self, g: Tensor, z: Tensor, q: Tensor, gain: Tensor | None, t) -> Tensor:
+        """The equation as it stands: right for every member, z and q."""
         a, b, r = directions(z, q)
-        out = (r.mean() if self.pooled else r).clamp(*self.clip) * TURNS[self.turn](a, b, g)
-        out = out if self.radial else out - dot(a, out) * a
-        out = out if gain is None else out * gain
-        return out if isinstance(t, float) and t == 1 else g + t * (out - g)
+        r = r.mean() if self.pooled else r
+        pulled = r.clamp(*self.clip) * TURNS[self.turn](a, b, g)
+        if not self.radial:
+            pulled = pulled - dot(a, pulled) * a
+        return _gain_and_mix(g, pulled, gain, t)
 
-    def _combine(self, g: Tensor, z: Tensor, q: Tensor, gain: Tensor | None, t) -> Tensor:
+    def _short_form(self, g: Tensor, z: Tensor, q: Tensor, gain: Tensor | None, t) -> Tensor:
         r"""The same for the rotation in half the passes over memory: G^T g lies in the span of g, z and q.
 
         .. math:: R^\top g = g + \Big(2\langle b, g\rangle - \sigma\Big) a - \sigma b,
                   \qquad \sigma = \frac{\langle a, g\rangle + \langle b, g\rangle}{1 + \langle a, b\rangle}
 
-        and ``<a, R^T g> = <b, g>``: five inner products. Angles above 120 degrees, where the quotient loses digits, and
-        norms out of the ordinary are left to :meth:`_compose`.
+        Five inner products. Angles above 120 degrees, where the quotient loses digits, and norms out of the ordinary
+        are left to :meth:`_composition`.
         """
         norm_z, norm_q = norm(z), norm(q)
-        on_a, on_b, one_plus = dot(z, g) / norm_z, dot(q, g) / norm_q, 1 + dot(z, q) / (norm_z * norm_q)
-        fine = (one_plus > 0.5) & (norm_z.minimum(norm_q) > ORDINARY[0]) & (norm_z.maximum(norm_q) < ORDINARY[1])
+        a_g, b_g, one_plus_a_b = dot(z, g) / norm_z, dot(q, g) / norm_q, 1 + dot(z, q) / (norm_z * norm_q)
+        fine = (one_plus_a_b > 0.5) & (norm_z.minimum(norm_q) > SMALLEST) & (norm_z.maximum(norm_q) < LARGEST)
         try:
-            every = bool(fine.all())
+            all_fine = bool(fine.all())
         except RuntimeError:  # under vmap no value can be looked at
-            return self._compose(g, z, q, gain, t)
+            return self._composition(g, z, q, gain, t)
+        sigma = (a_g + b_g) / one_plus_a_b
+        # <a, R^T g> = <R a, g> = <b, g>, so the projection P R^T g = R^T g - <b, g> a takes one <b, g> away
+        along_a = (2 * b_g if self.radial else b_g) - sigma
         scale = (norm_q / norm_z).clamp(*self.clip)
         scale = t * (scale if gain is None else scale * gain)
-        sigma = (on_a + on_b) / one_plus
-        out = (g * (scale + (1 - t))).addcmul_(z, scale / norm_z * ((1 + self.radial) * on_b - sigma))
-        out = out.addcmul_(q, scale / norm_q * -sigma)
-        if not every:
-            odd = ~fine.squeeze(-1)
-            out[odd] = self._compose(g[odd], z[odd], q[odd], gain if gain is None else gain[odd], t)
-        return out
+        pulled = (g * (scale + (1 - t))).addcmul_(z, scale / norm_z * along_a)
+        pulled = pulled.addcmul_(q, scale / norm_q * -sigma)
+        if not all_fine:
+            rest = ~fine.squeeze(-1)
+            pulled[rest] = self._composition(g[rest], z[rest], q[rest], None if gain is None else gain[rest], t)
+        return pulled
+
+
+def _gain_and_mix(g: Tensor, pulled: Tensor, gain: Tensor | None, t: float | Tensor) -> Tensor:
+    """``(1 - t) g + t s pulled`` with the gain s."""
+    pulled = pulled if gain is None else pulled * gain
+    return pulled if isinstance(t, float) and t == 1 else g + t * (pulled - g)
 
 
 @torch.library.custom_op("rotvq::pulled_back", mutates_args=())
-def _pulled_back(
+def _compiled_pull_back(
     g: Tensor,
     z: Tensor,
     q: Tensor,
@@ -162,12 +195,12 @@ def _pulled_back(
     return Estimator("rotation", (lo, hi), radial, mix=t).pull_back(z, q, g, centre=centre, mix=mix, gain=gain)
 
 
-@_pulled_back.register_fake
+@_compiled_pull_back.register_fake
 def _(g, z, q, centre, mix, gain, lo, hi, radial, t):
     return torch.empty_like(g, memory_format=torch.contiguous_format)
 
 
-class _Quantise(torch.autograd.Function):
+class _Estimate(torch.autograd.Function):
     """Value q, gradient ``G^T g``: the one place where the forward and the backward pass disagree on purpose."""
 
     generate_vmap_rule = True
@@ -185,36 +218,46 @@ class _Quantise(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         z, q, centre, mix, gain = ctx.saved_tensors
-        out = ctx.estimator.pull_back(z, q, g, centre=centre, mix=mix, gain=gain)
-        return out.to(ctx.dtype), None, None, None, None, None
+        to_z = ctx.estimator.pull_back(z, q, g, centre=centre, mix=mix, gain=gain)
+        return to_z.to(ctx.dtype), None, None, None, None, None
 
 
-CLIPS = {"conservative": (0.8, 1.2), "medium": (0.5, 2.0), "aggressive": (0.1, 10.0)}  #: ranges by name
-_ANY, _ONE = (0.0, float("inf")), (1.0, 1.0)
-_FIFTY, _BENGIO, _ARTICLE = "fifty2025rotation", "bengio2013estimating", "su2024rotation"
+_FIFTY, _BENGIO, _SU = "fifty2025rotation", "bengio2013estimating", "su2024rotation"
 
+#: The family by name. One row is all that a new estimator costs: its formula, source and everything else follow it.
 ESTIMATORS: dict[str, Estimator] = {
-    "ste": Estimator("identity", _ONE, formula=r"g", source=_BENGIO),
-    "rotation": Estimator("rotation", _ANY, formula=r"r R^\top g", source=_FIFTY),
-    "rotation_only": Estimator("rotation", _ONE, formula=r"R^\top g", source=_FIFTY),
-    "scale_only": Estimator("identity", _ANY, formula=r"r g", source="control"),
-    "clipped": Estimator("rotation", CLIPS["medium"], formula=r"\mathrm{clip}(r) R^\top g", source=_ARTICLE),
-    "interpolated": Estimator("rotation", _ANY, mix=0.5, formula=r"(1-t)g + t r R^\top g", source=_ARTICLE),
-    "reflection": Estimator("reflection", _ANY, formula=r"r H g", source=_FIFTY),
-    "radial_free": Estimator("rotation", _ANY, radial=False, formula=r"r P R^\top g", source=_FIFTY),
-    "radial_free_scale": Estimator("identity", _ANY, radial=False, formula=r"r P g", source="control"),
-    "mean_rotation": Estimator("rotation", _ANY, pooled=True, formula=r"\bar r R^\top g", source="control"),
-    "mean_scale": Estimator("identity", _ANY, pooled=True, formula=r"\bar r g", source="control"),
-    "constant": Estimator("identity", (0.5, 0.5), formula=r"\alpha g", source=_ARTICLE),
-    "zero": Estimator("identity", (0.0, 0.0), formula=r"0", source=_ARTICLE),
-}  #: the family by name, each with its formula and the key of its source in the bibliography
+    "ste": Estimator("identity", UNIT_SCALE, formula=r"g", source=_BENGIO),
+    "rotation": Estimator("rotation", formula=r"r R^\top g", source=_FIFTY),
+    "rotation_only": Estimator("rotation", UNIT_SCALE, formula=r"R^\top g", source=_FIFTY),
+    "scale_only": Estimator("identity", formula=r"r g", source="control"),
+    "clipped": Estimator("rotation", CLIPS["medium"], formula=r"\mathrm{clip}(r) R^\top g", source=_SU),
+    "interpolated": Estimator("rotation", mix=0.5, formula=r"(1-t)g + t r R^\top g", source=_SU),
+    "reflection": Estimator("reflection", formula=r"r H g", source=_FIFTY),
+    "radial_free": Estimator("rotation", radial=False, formula=r"r P R^\top g", source=_FIFTY),
+    "radial_free_scale": Estimator("identity", radial=False, formula=r"r P g", source="control"),
+    "mean_rotation": Estimator("rotation", pooled=True, formula=r"\bar r R^\top g", source="control"),
+    "mean_scale": Estimator("identity", pooled=True, formula=r"\bar r g", source="control"),
+    "constant": Estimator("identity", (0.5, 0.5), formula=r"\alpha g", source=_SU),
+    "zero": Estimator("identity", (0.0, 0.0), formula=r"0", source=_SU),
+}
 
 
-def estimator(name: str | Estimator, clip: str | tuple[float, float] | None = None, mix: float | None = None):
-    """The Estimator called ``name``, with its clip (a range, or a key of :data:`CLIPS`) or its mix replaced.
+def estimator(
+    name: str | Estimator, clip: str | tuple[float, float] | None = None, mix: float | None = None
+) -> Estimator:
+    """The estimator called ``name``, with its clip or its mix replaced.
 
-    >>> estimator("clipped", clip="aggressive").clip
-    (0.1, 10.0)
+    Args:
+        name: a key of :data:`ESTIMATORS`, or an :class:`Estimator`.
+        clip: a range ``(lo, hi)`` or a key of :data:`CLIPS`; None keeps that of the estimator.
+        mix: in [0, 1]; None keeps that of the estimator.
+
+    Raises:
+        ValueError: on an unknown name or clip, and on a clip or mix out of range.
+
+    Example:
+        >>> estimator("clipped", clip="aggressive").clip
+        (0.1, 10.0)
     """
     if not isinstance(name, Estimator) and name not in ESTIMATORS:
         raise ValueError(f"unknown estimator {name!r}: one of {', '.join(ESTIMATORS)}")
@@ -223,25 +266,36 @@ def estimator(name: str | Estimator, clip: str | tuple[float, float] | None = No
         if clip not in CLIPS:
             raise ValueError(f"unknown clip {clip!r}: a pair (lo, hi) or one of {', '.join(CLIPS)}")
         clip = CLIPS[clip]
-    member = member if clip is None else replace(member, clip=tuple(map(float, clip)))
+    if clip is not None:
+        member = replace(member, clip=tuple(map(float, clip)))
     return member if mix is None else replace(member, mix=float(mix))
 
 
 def straight_through(z: Tensor, q: Tensor) -> Tensor:
     """The straight-through estimator (Bengio et al. 2013): value q, gradient g.
 
-    >>> z = torch.tensor([3.0, 4.0], requires_grad=True)
-    >>> torch.autograd.grad(straight_through(z, torch.tensor([0.0, 2.0])).sum(), z)
-    (tensor([1., 1.]),)
+    Args:
+        z: latents, (..., d).
+        q: their codes, of the same shape.
+
+    Example:
+        >>> z = torch.tensor([3.0, 4.0], requires_grad=True)
+        >>> torch.autograd.grad(straight_through(z, torch.tensor([0.0, 2.0])).sum(), z)
+        (tensor([1., 1.]),)
     """
     return ESTIMATORS["ste"](z, q)
 
 
 def rotate(z: Tensor, q: Tensor) -> Tensor:
-    r"""The rotation trick (Fifty et al. 2025): value q, gradient :math:`r R^\top g`, for z and q of shape (..., d).
+    r"""The rotation trick (Fifty et al. 2025, section 4): value q, gradient :math:`r R^\top g`.
 
-    >>> z = torch.tensor([3.0, 4.0], requires_grad=True)
-    >>> torch.autograd.grad(rotate(z, torch.tensor([0.0, 2.0])).sum(), z)
-    (tensor([0.5600, 0.0800]),)
+    Args:
+        z: latents, (..., d).
+        q: their codes, of the same shape.
+
+    Example:
+        >>> z = torch.tensor([3.0, 4.0], requires_grad=True)
+        >>> torch.autograd.grad(rotate(z, torch.tensor([0.0, 2.0])).sum(), z)
+        (tensor([0.5600, 0.0800]),)
     """
     return ESTIMATORS["rotation"](z, q)

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 
 
 class LearnedGain(nn.Module):
-    """A gain, one for all codes, from running sums of slopes and predictions.
+    """A gain, one for all codes, from running sums of slopes and predictions. It is 1 until the first :meth:`observe`.
 
-    sigma: the smoothing, in units of the latents. decay: of the running sums; 1 sums everything. The gain is 1 until
-    the first :meth:`observe` and is kept in [0, limit].
+    Args:
+        sigma: the smoothing, in units of the latents, positive.
+        decay: of the running sums, in (0, 1]; 1 sums everything.
+        limit: the gain is kept in [0, limit].
 
     >>> gain = LearnedGain(sigma=0.1)
     >>> p = torch.ones(4, 2)
@@ -43,8 +45,11 @@ class LearnedGain(nn.Module):
     def observe(self, loss: Callable[[Tensor], Tensor], z: Tensor, pull: Tensor, directions: Tensor) -> None:
         """Take in one batch: ``2 * len(directions)`` evaluations of the loss.
 
-        loss: latents ``(m, *z.shape)`` -> (m,), the quantiser inside, in evaluation mode. z: latents. pull: ``G^T g``
-        at z with gain 1, for the same loss. directions: standard normal, ``(m, *z.shape)``.
+        Args:
+            loss: latents (m, \\*z.shape) to losses (m,), the quantiser inside, in evaluation mode.
+            z: latents.
+            pull: p, the pull-back ``G^T g`` at z with gain 1, for the same loss; shaped as z.
+            directions: u, standard normal, (m, \\*z.shape).
         """
         step = self.sigma * directions
         slope = (loss(z + step) - loss(z - step)) / (2 * self.sigma)

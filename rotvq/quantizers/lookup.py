@@ -8,62 +8,61 @@ by a power of two, so that squares neither overflow nor vanish. Neither changes 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-BLOCKS = 64  # torch's argmax over a long row is slow on a CPU: maxima of so many blocks first, then inside the winner
-TILE = 4 << 20  # bytes of scores at a time on a CPU: they stay in the cache
-DOUBLE = range(16, 128)  # dimensions at which two such tiles at a time were found to be faster
-WIDTH = 1024, 4096  # codes at a time, from and to
+from rotvq.quantizers.geometry import unit
+
+MEMORY = 64 << 20  # bytes of working space by default
+TILE_BYTES = 4 << 20  # of scores at a time on a CPU: they stay in the cache
+DOUBLE_TILE_DIMS = range(16, 128)  # dimensions at which tiles of twice that were found to be faster
+TILE_CODES = 1024, 4096  # codes of a tile, from and to
+CODE_BLOCKS = 64  # torch's argmax over a long row is slow on a CPU: maxima of so many blocks first, then in the best
 IMAGES = 16  # torch leaves products of float32 on a CPU to MKL, but convolutions of so many images to oneDNN
 SAMPLE = 129  # latents whose median says where the latents are
 FAR = 2.0**60  # a latent this far beyond the codes sees only their directions: it is pulled in, so nothing overflows
 
-
-def unit(x: Tensor) -> Tensor:
-    """``x / |x|`` along the last dimension, right for norms of 1e-30 and 1e30; 0 stays 0 (and passes gradients).
-
-    What has no entry as large as the smallest normal number counts as 0: its gradient would be infinite.
-    """
-    top = x.detach().abs().amax(-1, keepdim=True)
-    x = x / torch.where(top >= torch.finfo(x.dtype).tiny, top, 1.0)
-    norm = torch.linalg.vector_norm(x, 2, -1, keepdim=True)
-    return x / torch.where(norm > 0, norm, 1.0)
+PrepareLatents = Callable[[Tensor], Tensor]  # latents as the products take them
+PrepareCodes = Callable[[Tensor], tuple[Tensor, Tensor]]  # codes as the products take them, and the bias of each
 
 
-def _euclidean(z: Tensor, codes: Tensor):
+def _euclidean(z: Tensor, codes: Tensor) -> tuple[PrepareLatents, PrepareCodes]:
     """Scores ``<z', e'> - |e'|^2 / 2`` of shifted and scaled vectors."""
 
-    def far(point: Tensor) -> Tensor:
+    def extents(point: Tensor) -> Tensor:
         """The largest entry of each code, seen from a point."""
-        return torch.cat([(part - point).abs().amax(-1) for part in codes.split(max(1, (TILE >> 4) // codes.shape[1]))])
+        parts = codes.split(max(1, (TILE_BYTES >> 4) // codes.shape[1]))
+        return torch.cat([(part - point).abs().amax(-1) for part in parts])
 
-    middle = z[:: -(-len(z) // SAMPLE)].median(0).values
-    centre = codes[far(middle).argmin()]  # a code: neither unused codes nor far latents spoil it
-    top = far(centre).amax()
+    middle = z[:: math.ceil(len(z) / SAMPLE)].median(0).values
+    centre = codes[extents(middle).argmin()]  # a code: neither unused codes nor far latents spoil it
+    top = extents(centre).amax()
     scale = torch.ldexp(torch.ones_like(top), -torch.frexp(top).exponent).clamp_max(1 / torch.finfo(top.dtype).tiny)
 
-    def latents(part: Tensor) -> Tensor:
+    def prepare_latents(part: Tensor) -> Tensor:
         part = part - centre
         return part.mul_(torch.minimum(scale, FAR / part.abs().amax(-1, keepdim=True)))
 
-    def prepare(part: Tensor) -> tuple[Tensor, Tensor]:
+    def prepare_codes(part: Tensor) -> tuple[Tensor, Tensor]:
         part = (part - centre).mul_(scale)
         return part, part.square().sum(-1) * -0.5
 
-    return latents, prepare
+    return prepare_latents, prepare_codes
 
 
-def _cosine(z: Tensor, codes: Tensor):
+def _cosine(z: Tensor, codes: Tensor) -> tuple[PrepareLatents, PrepareCodes]:
     """Scores are cosines; a zero vector has cosine 0 with everything."""
     return unit, lambda part: (unit(part), part.new_zeros(len(part)))
 
 
-LOOKUPS = {"euclidean": _euclidean, "cosine": _cosine}
+LOOKUPS = {"euclidean": _euclidean, "cosine": _cosine}  #: how to prepare latents and codes, by name
 
 
-def _convolved(z: Tensor) -> bool:
+def _use_convolution(z: Tensor) -> bool:
     """Whether to take products as a convolution of 1 x 1: where the processor has AVX-512 and is not Intel's, MKL
     leaves it unused and oneDNN does not, which halves the time.
     """
@@ -72,21 +71,21 @@ def _convolved(z: Tensor) -> bool:
 
 def _interleave(codes: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """The first code of each block, then the second of each, so that maxima of blocks are taken elementwise."""
-    spare = -len(codes) % BLOCKS
+    spare = -len(codes) % CODE_BLOCKS
     codes, bias = F.pad(codes, (0, 0, 0, spare)), F.pad(bias, (0, spare), value=-torch.inf)
-    codes, bias = (x.unflatten(0, (BLOCKS, -1)).transpose(0, 1).flatten(0, 1) for x in (codes, bias))
-    return codes[:, :, None, None] if _convolved(codes) else codes, bias
+    codes, bias = (x.unflatten(0, (CODE_BLOCKS, -1)).transpose(0, 1).flatten(0, 1) for x in (codes, bias))
+    return codes[:, :, None, None] if _use_convolution(codes) else codes, bias
 
 
-def _images(z: Tensor) -> Tensor:
+def _as_images(z: Tensor) -> Tensor:
     """Latents, a multiple of :data:`IMAGES`, as the products take them."""
-    return z.view(IMAGES, -1, 1, z.shape[1]).permute(0, 3, 1, 2) if _convolved(z) else z  # channels last
+    return z.view(IMAGES, -1, 1, z.shape[1]).permute(0, 3, 1, 2) if _use_convolution(z) else z  # channels last
 
 
 def _scores(z: Tensor, codes: Tensor, bias: Tensor) -> Tensor:
     """``<z, e> + bias`` of interleaved codes: (latents, codes of a block, blocks)."""
     scores = F.conv2d(z, codes, bias).permute(0, 2, 3, 1) if z.ndim == 4 else F.linear(z, codes, bias)
-    return scores.reshape(-1, len(codes) // BLOCKS, BLOCKS)
+    return scores.reshape(-1, len(codes) // CODE_BLOCKS, CODE_BLOCKS)
 
 
 def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,6 +96,18 @@ def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
     return top, inside.add_(block, alpha=size)
 
 
+def tile_sizes(z: Tensor, codes: Tensor, memory: int = MEMORY) -> tuple[int, int, int]:
+    """Latents of a tile, codes of a tile, and tiles of codes that are held prepared, within ``memory`` bytes."""
+    d, size = codes.shape[1], codes.dtype.itemsize
+    most_codes = max(CODE_BLOCKS, memory // (4 * size * d))
+    tile_codes = min(max(TILE_CODES[0], (1 << 16) // d), TILE_CODES[1], most_codes, len(codes))
+    tile_bytes = memory // 4
+    if z.device.type == "cpu":
+        tile_bytes = min(2 * TILE_BYTES if d in DOUBLE_TILE_DIMS else TILE_BYTES, tile_bytes)
+    tile_latents = tile_bytes // (size * tile_codes) // IMAGES * IMAGES
+    return max(IMAGES, tile_latents), tile_codes, most_codes // tile_codes
+
+
 @torch.library.custom_op("rotvq::nearest", mutates_args=())
 def _nearest(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
     indices = torch.zeros(len(z), dtype=torch.int64, device=z.device)
@@ -105,25 +116,22 @@ def _nearest(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
     with torch.autocast(z.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(z.dtype, codes.dtype), torch.float32)
         z, codes = z.to(dtype), codes.to(dtype)
-        latents, prepare = LOOKUPS[metric](z, codes)
-        d = codes.shape[1]
-        most = max(BLOCKS, memory // (4 * dtype.itemsize * d))  # codes that are held prepared
-        width = min(max(WIDTH[0], (1 << 16) // d), WIDTH[1], most, len(codes))
-        tile = min(TILE << (d in DOUBLE), memory // 4) if z.device.type == "cpu" else memory // 4
-        rows = max(IMAGES, tile // (dtype.itemsize * width) // IMAGES * IMAGES)
+        prepare_latents, prepare_codes = LOOKUPS[metric](z, codes)
+        tile_latents, tile_codes, held = tile_sizes(z, codes, memory)
         best = torch.full((len(z),), -torch.inf, dtype=dtype, device=z.device)
-        room = z.new_zeros(min(rows, len(z) + IMAGES), d)
-        starts, held = range(0, len(codes), width), most // width
-        for group in (starts[i : i + held] for i in range(0, len(starts), held)):
-            panels = [(start, *_interleave(*prepare(codes[start : start + width]))) for start in group]
-            for some, highest, chosen in zip(z.split(rows), best.split(rows), indices.split(rows)):
-                room[: len(some)] = latents(some)
-                images = _images(room[: -(-len(some) // IMAGES) * IMAGES])
-                for start, part, bias in panels:
-                    top, index = _best(_scores(images, part, bias)[: len(some)])
-                    better = top > highest
-                    torch.where(better, top, highest, out=highest)
-                    torch.where(better, index.add_(start), chosen, out=chosen)
+        buffer = z.new_zeros(min(tile_latents, len(z) + IMAGES), codes.shape[1])
+        starts = range(0, len(codes), tile_codes)
+        for first in range(0, len(starts), held):
+            group = starts[first : first + held]
+            prepared = [_interleave(*prepare_codes(codes[start : start + tile_codes])) for start in group]
+            for z_part, best_part, indices_part in zip(*(x.split(tile_latents) for x in (z, best, indices))):
+                buffer[: len(z_part)] = prepare_latents(z_part)
+                images = _as_images(buffer[: math.ceil(len(z_part) / IMAGES) * IMAGES])
+                for start, (tile, bias) in zip(group, prepared):
+                    score, index = _best(_scores(images, tile, bias)[: len(z_part)])
+                    better = score > best_part
+                    torch.where(better, score, best_part, out=best_part)
+                    torch.where(better, index.add_(start), indices_part, out=indices_part)
     return indices
 
 
@@ -132,12 +140,20 @@ def _(z, codes, metric, memory):
     return z.new_empty(z.shape[0], dtype=torch.int64)
 
 
-def nearest(z: Tensor, codes: Tensor, metric: str = "euclidean", memory: int = 64 << 20) -> Tensor:
-    """Index of the nearest of ``codes`` (K, d) for every vector of ``z`` (..., d): int64, shape (...).
+def nearest(z: Tensor, codes: Tensor, metric: str = "euclidean", memory: int = MEMORY) -> Tensor:
+    """Index of the nearest code of every latent. Half precision is ranked in float32; ties go to the lowest index.
 
-    metric: "euclidean" or "cosine". memory: bytes of working space, beyond the copy of z that half precision and
-    strides need. Half precision is ranked in float32. Ties go to the lowest index. Raises ValueError on an unknown
-    metric or shapes that do not match.
+    Args:
+        z: latents, (..., d).
+        codes: (K, d).
+        metric: "euclidean" or "cosine".
+        memory: bytes of working space, beyond the copy of z that half precision and strides need.
+
+    Returns:
+        Indices, int64, (...).
+
+    Raises:
+        ValueError: on an unknown metric, and on shapes that do not match.
 
     >>> nearest(torch.tensor([[0.9, 0.1]]), torch.eye(2))
     tensor([0])

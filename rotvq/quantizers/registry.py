@@ -1,52 +1,42 @@
-r"""Rivals and baselines behind the call of :class:`.VectorQuantizer`: ``module(x) -> Quantized(z_q, indices, loss)``.
+"""Every quantiser by name, behind one call: ``METHODS[name](dim, codebook_size, **options)(x) -> Quantized``.
 
-Some replace the estimator (NSVQ, DiVeQ), one the gain (dynamic STE), one the form of the codebook (SimVQ), two look at
-the loss itself (exact, Hessian); the others are quantisers of their own, in :mod:`rotvq.quantizers.alternatives`.
-:data:`METHODS` names them all.
+"vq" is the VectorQuantizer itself. Others put something else in the place of a part of it: of the estimator (NSVQ,
+DiVeQ, exact, Hessian), of its gain (dynamic STE), of the form of the codebook (SimVQ), or of all of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
-from torch import nn
-
+from rotvq.quantizers.base import Quantizer
 from rotvq.quantizers.methods.diveq import DiVeQ
-from rotvq.quantizers.methods.dynamic_ste import DynamicGain
+from rotvq.quantizers.methods.dynamic_ste import dynamic_ste
 from rotvq.quantizers.methods.fsq import FSQ
 from rotvq.quantizers.methods.gumbel import GumbelSoftmax
+from rotvq.quantizers.methods.noise import ErrorSubstitution
 from rotvq.quantizers.methods.nsvq import NSVQ
-from rotvq.quantizers.methods.second_pass import SecondPass, exact, hessian
+from rotvq.quantizers.methods.second_pass import exact, hessian
 from rotvq.quantizers.methods.sf_diveq import SFDiVeQ
 from rotvq.quantizers.methods.simvq import simvq
+from rotvq.quantizers.operators import seed_of
 from rotvq.quantizers.vector import VectorQuantizer
-
-
-def _seed(options: dict) -> int:
-    generator = options.get("generator")
-    return 0 if generator is None else generator.initial_seed()
-
-
-def _vector(estimator: Callable[[int], nn.Module]):
-    """A VectorQuantizer with a module for its estimator and without the two losses, from which it would learn twice."""
-    return lambda dim, size, **options: VectorQuantizer(
-        dim, size, estimator(_seed(options)), beta=0.0, gamma=0.0, **options
-    )
-
-
-_INSIDE = ("estimator", "clip", "mix", "warmup", "centre")
-_OWN = (*_INSIDE, "lookup", "update", "decay", "initial_count", "revival", "beta", "gamma")
 
 
 @dataclass(frozen=True)
 class Method:
-    """How to make a quantiser: ``rival(dim, codebook_size, **options)``. Options in ``fixed`` belong to the method.
+    """How to make a quantiser, and what a table says of it.
 
-    source: a key of the bibliography. replaces: the part of :class:`.VectorQuantizer` in whose place it stands. cost:
-    of a training step of N latents in d dimensions with K codes, to leading order. second_pass: training calls need an
-    ``objective``. Raises ValueError where an option is given that the method fixes.
+    Args:
+        make: called as ``make(dim, codebook_size, **options)``.
+        source: a key of the bibliography.
+        replaces: the part of :class:`.VectorQuantizer` in whose place it stands.
+        cost: of a training step of N latents in d dimensions with K codes, to leading order, in LaTeX.
+        fixed: options that belong to the method.
+        second_pass: whether training calls need an ``objective``.
 
+    >>> import torch
     >>> METHODS["nsvq"](4, 16)(torch.zeros(3, 4)).z_q.shape
     torch.Size([3, 4])
     >>> METHODS["nsvq"](4, 16, gamma=0.25)
@@ -55,43 +45,56 @@ class Method:
     ValueError: gamma is part of this method: leave out estimator, clip, mix, warmup, centre, beta, gamma, update
     """
 
-    make: Callable[..., nn.Module]
+    make: Callable[..., Quantizer]
     source: str
     replaces: str
     cost: str
-    fixed: tuple[str, ...] = field(default=())
+    fixed: tuple[str, ...] = ()
     second_pass: bool = False
 
-    def __call__(self, dim: int, codebook_size: int, **options) -> nn.Module:
-        if given := [name for name in options if name in self.fixed]:
-            raise ValueError(f"{given[0]} is part of this method: leave out {', '.join(self.fixed)}")
+    def __call__(self, dim: int, codebook_size: int, **options) -> Quantizer:
+        """The quantiser; ValueError where an option is given that the method fixes."""
+        for name in options:
+            if name in self.fixed:
+                raise ValueError(f"{name} is part of this method: leave out {', '.join(self.fixed)}")
         return self.make(dim, codebook_size, **options)
 
+
+def _with_noise(
+    estimator: Callable[[int], ErrorSubstitution], dim: int, codebook_size: int, generator=None, **options
+) -> VectorQuantizer:
+    """A VectorQuantizer without the two losses, since its codes learn through the estimator."""
+    member = estimator(seed_of(generator))
+    return VectorQuantizer(dim, codebook_size, member, beta=0.0, gamma=0.0, generator=generator, **options)
+
+
+_ESTIMATOR = ("estimator", "clip", "mix", "warmup")
+_SECOND_PASS = (*_ESTIMATOR, "second_pass")
+_NOISE = (*_ESTIMATOR, "centre", "beta", "gamma", "update")
+_ALL = (*_ESTIMATOR, "centre", "lookup", "update", "decay", "initial_count", "revival", "beta", "gamma")
 
 #: every quantiser by name; :mod:`book.theory.rival_facts` has one checkable fact of each
 METHODS: dict[str, Method] = {
     "vq": Method(VectorQuantizer, "vandenoord2017vqvae", "nothing", "$NKd$"),
-    "simvq": Method(simvq, "zhu2025simvq",
-                   "the codes, by one learned map of fixed ones", "$NKd + Kd^2$",
-                   ("form", "update", "decay", "initial_count", "revival")),
-    "dynamic": Method(lambda d, k, **o: VectorQuantizer(d, k, "ste", gain=DynamicGain(k), **o), "tang2026stablevq",
-                     "the gain of STE", "$NKd$", ("estimator", "gain", "clip", "mix", "warmup")),
-    "nsvq": Method(_vector(NSVQ), "vali2022nsvq", "estimator and losses", "$NKd$, $Nd$ normal numbers",
-                  (*_INSIDE, "beta", "gamma", "update")),
-    "diveq": Method(_vector(DiVeQ), "vali2026diveq", "estimator and losses", "$NKd$, $Nd$ normal numbers",
-                   (*_INSIDE, "beta", "gamma", "update")),
-    "diveq_detach": Method(_vector(lambda seed: DiVeQ(seed, 0.0)), "vali2026diveq", "estimator and losses",
-                          "$NKd$", (*_INSIDE, "beta", "gamma", "update")),
-    "sf_diveq": Method(SFDiVeQ, "vali2026diveq", "lookup, estimator and losses", "$NKd$, $2Nd$ normal numbers", _OWN),
+    "simvq": Method(simvq, "zhu2025simvq", "the codes, by one learned map of fixed ones", "$NKd + Kd^2$",
+                    ("form", "update", "decay", "initial_count", "revival")),
+    "dynamic": Method(dynamic_ste, "tang2026stablevq", "the gain of STE", "$NKd$", (*_ESTIMATOR, "gain")),
+    "nsvq": Method(partial(_with_noise, NSVQ), "vali2022nsvq",
+                   "estimator and losses", "$NKd$, $Nd$ normal numbers", _NOISE),
+    "diveq": Method(partial(_with_noise, DiVeQ), "vali2026diveq",
+                    "estimator and losses", "$NKd$, $Nd$ normal numbers", _NOISE),
+    "diveq_detach": Method(partial(_with_noise, partial(DiVeQ, deviation=0.0)), "vali2026diveq",
+                           "estimator and losses", "$NKd$", _NOISE),
+    "sf_diveq": Method(SFDiVeQ, "vali2026diveq",
+                       "lookup, estimator and losses", "$NKd$, $2Nd$ normal numbers", _ALL),
     "gumbel": Method(GumbelSoftmax, "jang2017categorical", "lookup, estimator and losses",
-                    "$2NKd$, $NK$ uniform numbers, the whole matrix", _OWN),
-    "gumbel_soft": Method(lambda d, k, **o: GumbelSoftmax(d, k, hard=False, **o), "jang2017categorical",
-                         "lookup, estimator and losses", "$2NKd$, $NK$ uniform numbers, the whole matrix",
-                         (*_OWN, "hard")),
+                     "$2NKd$, $NK$ uniform numbers, the whole matrix", _ALL),
+    "gumbel_soft": Method(partial(GumbelSoftmax, hard=False), "jang2017categorical", "lookup, estimator and losses",
+                          "$2NKd$, $NK$ uniform numbers, the whole matrix", (*_ALL, "hard")),
     "fsq": Method(FSQ, "mentzer2024fsq", "codebook, lookup, estimator and losses", "$Nd\\log K$",
-                 (*_OWN, "init", "init_scale", "generator")),
-    "exact": Method(lambda d, k, **o: SecondPass(VectorQuantizer(d, k, "zero", **o), exact), "fifty2025rotation",
-                   "the estimator", "$NKd$, the decoder twice", _INSIDE[:4], True),
-    "hessian": Method(lambda d, k, **o: SecondPass(VectorQuantizer(d, k, "ste", **o), hessian), "fifty2025rotation",
-                     "the estimator", "$NKd$, the decoder twice, a Hessian-vector product", _INSIDE[:4], True),
+                  (*_ALL, "init", "init_scale", "generator")),
+    "exact": Method(partial(VectorQuantizer, estimator="zero", second_pass=exact), "fifty2025rotation",
+                    "the estimator", "$NKd$, the decoder twice", _SECOND_PASS, True),
+    "hessian": Method(partial(VectorQuantizer, estimator="ste", second_pass=hessian), "fifty2025rotation",
+                      "the estimator", "$NKd$, the decoder twice, a Hessian-vector product", _SECOND_PASS, True),
 }  # fmt: skip

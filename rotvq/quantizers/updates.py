@@ -18,87 +18,109 @@ import torch
 from torch import Tensor, nn
 
 from rotvq.quantizers.distributed import broadcast, sum_before_rank, sum_over_ranks
+from rotvq.quantizers.operators import uniform, write
 
 UPDATES = ("gradient", "ema")
 PATIENCE = 100  # training calls without use after which revival "unused" replaces a code
 SHARE = 0.01  # of the mean running count, under which revival "threshold" replaces a code
 
+
+def _never(running: Tensor, idle: Tensor) -> Tensor:
+    return torch.zeros_like(idle, dtype=torch.bool)
+
+
+def _long_unused(running: Tensor, idle: Tensor) -> Tensor:
+    return idle >= PATIENCE
+
+
+def _rarely_used(running: Tensor, idle: Tensor) -> Tensor:
+    return running < SHARE * running.mean()
+
+
 #: which codes are dead, by name, from running counts (K,) and training calls since the last use (K,)
-REVIVALS = {
-    "none": lambda running, idle: torch.zeros_like(idle, dtype=torch.bool),
-    "unused": lambda running, idle: idle >= PATIENCE,
-    "threshold": lambda running, idle: running < SHARE * running.mean(),
-}
+REVIVALS = {"none": _never, "unused": _long_unused, "threshold": _rarely_used}
 
 
-@torch.library.custom_op("rotvq::uniform", mutates_args=())
-def uniform(like: Tensor, seed: int, call: Tensor) -> Tensor:
-    """Numbers of [0, 1) in the shape of ``like``; they depend on the seed and the 0-d integer ``call`` alone."""
-    source = torch.Generator().manual_seed((seed * 1_000_003 + int(call)) % 2**32)
-    return torch.rand(like.shape, generator=source).to(like.device)
+def counts_per_code(indices: Tensor, codebook_size: int, dtype: torch.dtype, mask: Tensor | None = None) -> Tensor:
+    """How many latents chose each code, over all ranks: (codebook_size,).
 
-
-@uniform.register_fake
-def _(like, seed, call):
-    return torch.empty_like(like, dtype=torch.float32)
-
-
-@torch.library.custom_op("rotvq::keep", mutates_args=())
-def _keep(value: Tensor) -> Tensor:
-    return value.clone()
-
-
-@_keep.register_fake
-def _(value):
-    return torch.empty_like(value)
-
-
-def write(state: Tensor, value: Tensor) -> None:
-    """``state`` becomes ``value``, in place.
-
-    A compiled backward pass may compute again what it needs of the forward pass, also from state that has been written
-    since (torch 2.13 does, and is wrong by one step). It cannot look into an operator of ours: the value is kept.
+    Args:
+        indices: int64, (N,).
+        codebook_size: K.
+        mask: bool, (N,): False leaves a latent out; None: all count.
+        dtype: of the counts.
     """
-    state.copy_(_keep(value) if torch.compiler.is_compiling() else value)
+    counted = torch.ones_like(indices, dtype=dtype) if mask is None else mask.to(dtype)
+    return sum_over_ranks(counted.new_zeros(codebook_size).index_add_(0, indices, counted))
 
 
-def batch_statistics(z: Tensor, indices: Tensor, codebook_size: int, weight: Tensor | None = None):
-    """The (weighted) number of latents that chose each code, (K,), and their sum, (K, d); over all ranks."""
-    ones = z.new_ones(len(z)) if weight is None else weight.to(z.dtype)
-    counts = sum_over_ranks(z.new_zeros(codebook_size).index_add_(0, indices, ones))
-    z = z if weight is None else z * ones[:, None]
-    return counts, sum_over_ranks(z.new_zeros(codebook_size, z.shape[1]).index_add_(0, indices, z))
+def sums_per_code(z: Tensor, indices: Tensor, codebook_size: int, mask: Tensor | None = None) -> Tensor:
+    """The sum of the latents z (N, d) that chose each code, over all ranks: (codebook_size, d)."""
+    counted = z if mask is None else z * mask.to(z.dtype)[:, None]
+    return sum_over_ranks(z.new_zeros(codebook_size, z.shape[1]).index_add_(0, indices, counted))
 
 
 def ema_codes(codes: Tensor, running: Tensor, counts: Tensor, sums: Tensor, decay: float) -> Tensor:
-    """The codes after one step; ``running`` already contains this batch."""
+    """The codes (K, d) after one EMA step.
+
+    Args:
+        codes: before it, (K, d).
+        running: running counts c_k, this batch included, (K,).
+        counts: n_k of this batch, (K,).
+        sums: n_k m_k of this batch, (K, d).
+        decay: d.
+    """
     rate = (1 - decay) / running.clamp_min(torch.finfo(running.dtype).tiny)
     return codes + torch.where(counts > 0, rate, 0.0)[:, None] * (sums - counts[:, None] * codes)
 
 
-def fresh_codes(dead: Tensor, latents: Tensor, weight: Tensor | None, draw: Tensor) -> tuple[Tensor, Tensor]:
-    """``dead`` (K,), and for each dead code a latent of the joint batch of all ranks, (K, d).
+def fresh_codes(dead: Tensor, latents: Tensor, mask: Tensor | None, draw: Tensor) -> tuple[Tensor, Tensor]:
+    """A latent of the joint batch of all ranks for each dead code.
 
-    The i-th of D dead codes takes a latent at random (``draw``, (K,), in [0, 1)) from the i-th of D equal shares of the
-    batch: all are distinct where there are enough. Only latents of weight > 0 count; without any, no code is dead.
+    The i-th of D dead codes takes a latent at random from the i-th of D equal shares of the batch: all are distinct
+    where there are enough. Only latents that ``mask`` keeps count; without any, no code is dead.
+
+    Args:
+        dead: bool, (K,).
+        latents: of this rank, (N, d).
+        mask: bool, (N,), or None.
+        draw: numbers in [0, 1), the same on every rank, (K,).
+
+    Returns:
+        ``dead`` (K,), and the latents (K, d), 0 for codes that are not dead.
     """
-    kept = torch.arange(1, len(latents) + 1, device=latents.device) if weight is None else (weight > 0).cumsum(0)
-    count = kept.new_tensor(len(latents)) if weight is None else (weight > 0).sum()
-    start, joint = sum_before_rank(count)
-    nth = ((dead.cumsum(0) - 1) * joint + (draw * joint).long().clamp_max(joint - 1)) // dead.sum().clamp_min(1)
-    here = dead & (nth >= start) & (nth < start + count)
+    counted = latents.new_ones(len(latents), dtype=torch.bool) if mask is None else mask
+    rank_in_batch, count = counted.cumsum(0), counted.sum()
+    first, total = sum_before_rank(count)
+    rank_among_dead = dead.cumsum(0) - 1
+    offset_in_share = (draw * total).long().clamp_max(total - 1)
+    target = (rank_among_dead * total + offset_in_share) // dead.sum().clamp_min(1)  # in the joint batch
+    is_here = dead & (target >= first) & (target < first + count)
     fresh = latents.new_zeros(len(dead), latents.shape[1])
     if len(latents) > 0:
-        row = torch.searchsorted(kept, nth - start, right=True).clamp_max(len(latents) - 1)
-        fresh = torch.where(here[:, None], latents[row], 0.0)
-    return dead & (joint > 0), sum_over_ranks(fresh)
+        row = torch.searchsorted(rank_in_batch, target - first, right=True).clamp_max(len(latents) - 1)
+        fresh = torch.where(is_here[:, None], latents[row], 0.0)
+    return dead & (total > 0), sum_over_ranks(fresh)
 
 
 class Statistics(nn.Module):
-    """What a quantiser remembers of its batches, and the step of the codes that the last one left due.
+    """What a quantiser remembers of its batches, and the update of the codes that the last batch left pending.
 
-    calls: training calls so far. running: running counts (K,). idle: calls since the last use (K,). latent_mean: the
-    running mean latent (d,). counts, sums: of the last batch, for an EMA step not yet taken.
+    Args:
+        codebook_size: K.
+        dim: d.
+        update: one of :data:`UPDATES`.
+        decay: of running counts, codes and mean latent, in [0, 1).
+        initial_count: what running counts start at.
+        revival: a key of :data:`REVIVALS`.
+        centred: whether to keep the running mean latent.
+
+    Attributes:
+        calls: training calls so far, 0-d.
+        running: running counts, (K,).
+        idle: training calls since the last use, (K,).
+        latent_mean: the running mean latent, (d,), or None.
+        counts, sums: of the last batch, (K,) and (K, d), for an EMA step not yet taken, or None.
     """
 
     def __init__(
@@ -122,8 +144,15 @@ class Statistics(nn.Module):
         self.register_buffer("sums", torch.zeros(codebook_size, dim) if ema else None)
 
     @torch.no_grad()
-    def settle(self, codes: Tensor, latents: Tensor, weight: Tensor | None, seed: int) -> None:
-        """Take the step that is due; then replace dead codes by latents of this batch. ``codes`` change in place."""
+    def apply_pending_update(self, codes: Tensor, latents: Tensor, mask: Tensor | None, seed: int) -> None:
+        """Take the EMA step of the last batch, then replace dead codes by latents of this one.
+
+        Args:
+            codes: (K, d), changed in place.
+            latents: of this batch, (N, d).
+            mask: bool, (N,), or None.
+            seed: of the draw of latents.
+        """
         if self.update == "ema":
             write(codes, ema_codes(codes, self.running, self.counts, self.sums, self.decay))
             self.counts.zero_()
@@ -131,26 +160,25 @@ class Statistics(nn.Module):
         if self.revival != "none":
             dead = REVIVALS[self.revival](self.running, self.idle)
             draw = broadcast(uniform(self.running, seed, self.calls))
-            dead, fresh = fresh_codes(dead, latents, weight, draw)
+            dead, fresh = fresh_codes(dead, latents, mask, draw)
             write(codes, torch.where(dead[:, None], fresh, codes))
             self.idle.masked_fill_(dead, 0)
             self.running.copy_(torch.where(dead, self.running.mean(), self.running))
 
     @torch.no_grad()
-    def observe(self, latents: Tensor, indices: Tensor, weight: Tensor | None) -> None:
-        """Count this batch."""
+    def count_batch(self, latents: Tensor, indices: Tensor, mask: Tensor | None) -> None:
+        """Count this batch: latents (N, d), indices (N,), mask (N,) or None."""
         latents = latents.to(self.running.dtype)
-        if self.sums is None and self.latent_mean is None:
-            counts, _ = batch_statistics(latents[:, :0], indices, len(self.running), weight)
-        else:
-            counts, sums = batch_statistics(latents, indices, len(self.running), weight)
+        counts = counts_per_code(indices, len(self.running), latents.dtype, mask)
+        if self.sums is not None or self.latent_mean is not None:
+            sums = sums_per_code(latents, indices, len(self.running), mask)
         if self.sums is not None:
             self.counts.copy_(counts)
             self.sums.copy_(sums)
         if self.latent_mean is not None:
             mean = sums.sum(0) / counts.sum().clamp_min(1)
-            step = torch.where(self.calls > 0, 1 - self.decay, 1.0) * (counts.sum() > 0)
-            write(self.latent_mean, self.latent_mean + step * (mean - self.latent_mean))
+            rate = torch.where(self.calls > 0, 1 - self.decay, 1.0) * (counts.sum() > 0)
+            write(self.latent_mean, self.latent_mean + rate * (mean - self.latent_mean))
         self.running.mul_(self.decay).add_(counts, alpha=1 - self.decay)
         self.idle.add_(1).masked_fill_(counts > 0, 0)
         write(self.calls, self.calls + 1)

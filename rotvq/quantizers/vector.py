@@ -1,10 +1,4 @@
-r"""VectorQuantizer: the nearest code, an estimator for the gradient, and the two losses.
-
-.. math:: L = \beta\,|q - \mathrm{sg}[z]|^2 + \gamma\,|z - \mathrm{sg}[q]|^2
-
-beta weighs the codebook loss and gamma the commitment loss (the paper and most code call the latter beta). With the EMA
-update the codebook loss is not part of L.
-"""
+"""VectorQuantizer: the nearest code, an estimator for the gradient, and the two losses of :mod:`.losses`."""
 
 from __future__ import annotations
 
@@ -13,118 +7,66 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from rotvq.quantizers.base import (
-    CONVENTIONS,
-    Assigned,
-    Details,
-    Quantized,
-    Quantizer,
-    masked_difference,
-    one_of,
-    sum_of_squares,
-)
-from rotvq.quantizers.blockwise import blocks, is_one_block
+from rotvq.quantizers.base import Assigned, Quantizer, one_of
 from rotvq.quantizers.codebook import DIRECT, PENALTIES, Codebook
 from rotvq.quantizers.estimators import Estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
-from rotvq.quantizers.lookup import LOOKUPS, nearest, unit
+from rotvq.quantizers.lookup import LOOKUPS, nearest
+from rotvq.quantizers.losses import estimate_with_losses
+from rotvq.quantizers.operators import seed_of
 from rotvq.quantizers.updates import REVIVALS, UPDATES, Statistics
-
-__all__ = ["CENTRES", "CONVENTIONS", "METRICS", "Details", "Quantized", "VectorQuantizer"]
 
 CENTRES = ("origin", "codebook", "latents")
 METRICS = (*LOOKUPS, "normalised")  # normalised: latents and codes on the unit sphere, then Euclidean = cosine
 
-# Where other implementations keep the codes and their running counts: taming's and the first VQ-VAE's in an
-# Embedding, vector-quantize-pytorch's under _codebook with an axis for separate heads in front.
-LAYOUTS = {
-    "embedding.weight": ("codebook.weight", lambda x: x),
-    "_codebook.embed": ("codebook.weight", lambda x: x.squeeze(0)),
-    "_codebook.cluster_size": ("statistics.running", lambda x: x.squeeze(0)),
-}
-
-
-def _adopt(module: nn.Module, state: dict, prefix: str, *_) -> None:
-    """Before loading: bring another implementation's state into our layout; what it lacks stays as it is here."""
-    found = {key: state[prefix + key] for key in LAYOUTS if prefix + key in state}
-    if not found:
-        return
-    for key in [key for key in state if key.startswith((prefix + "_codebook.", prefix + "embedding."))]:
-        del state[key]
-    for key, value in module.state_dict().items():
-        state.setdefault(prefix + key, torch.ones_like(value) if key == "codebook.started" else value)
-    for key, value in found.items():
-        name, convert = LAYOUTS[key]
-        state[prefix + name] = convert(value)
-
-
-class _Step(torch.autograd.Function):
-    r"""z_q and ``beta |q - sg z|^2 + gamma |z - sg q|^2``, summed, with all that flows back through both:
-
-    .. math:: \frac{\partial L}{\partial z_i} = G_i^\top g_i + 2 \gamma c\,(z_i - q_i), \qquad
-              \frac{\partial L}{\partial e_k} = 2 \beta c \sum_{i : k_i = k} (q_i - z_i),
-
-    where c is the gradient of the sum and ``q = codes[indices]``. In one place, since gradients that are formed apart
-    need a copy of the latents each.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(z, codes, indices, q, keep, centre, mix, gain, estimator, beta, gamma):
-        return q.clone(), (beta + gamma) * sum_of_squares(z, q, keep)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        z, codes, *others, ctx.estimator, ctx.beta, ctx.gamma = inputs
-        ctx.codes, ctx.dtype = codes.shape, codes.dtype
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(z, *others)
-
-    @staticmethod
-    def backward(ctx, g, c):
-        z, indices, q, keep, centre, mix, gain = ctx.saved_tensors
-        to_z = to_codes = None
-        if g is not None:
-            to_z = ctx.estimator.pull_back(z, q, g, centre=centre, mix=mix, gain=gain).to(z.dtype)
-        if c is not None:
-            to_z = c.new_zeros(z.shape, dtype=z.dtype) if to_z is None else to_z
-            to_codes = c.new_zeros(ctx.codes, dtype=ctx.dtype) if ctx.needs_input_grad[1] else None
-            alone = is_one_block(z)  # else each part is added to what its rows hold
-            add, index_add = (Tensor.add, Tensor.index_add) if alone else (Tensor.add_, Tensor.index_add_)
-            for rows, chosen, *part in blocks(to_z, indices, z, q, keep):
-                gap = masked_difference(*part)
-                rows = add(rows, (gap * (2 * ctx.gamma * c)).to(z.dtype))
-                if to_codes is not None:
-                    gap = (gap * (-2 * ctx.beta * c)).to(ctx.dtype).reshape(-1, ctx.codes[1])
-                    to_codes = index_add(to_codes, 0, chosen.reshape(-1), gap)
-            to_z = rows if alone else to_z
-        return to_z, to_codes, *[None] * 9
-
 
 class VectorQuantizer(Quantizer):
-    """Replace each latent vector by its nearest code; the gradient passes by ``estimator``.
+    r"""Replace each latent vector by its nearest code; the gradient passes by ``estimator``.
 
-    Input (..., heads * dim), or (B, heads * dim, ...) with ``channel_first``; a boolean ``mask`` over the tokens leaves
-    tokens as they are and out of every loss and statistic. The heads share one codebook.
-
-    estimator, clip, mix: a name or an :class:`.Estimator`, with its clip or mix replaced, or a module called as
-    ``estimator(z, q)``. warmup: training calls over which mix grows from 0. centre: the point that G turns about: the
-    origin, the mean code, or the running mean latent. gain: a further factor on G, one a code (codebook_size,), or a
-    function of ``z, q, indices, keep``; a constant either way, see :class:`.Estimator`. lookup: "euclidean", "cosine",
-    or "normalised" (latents and codes on the unit sphere). init, init_scale, form: see :class:`.Codebook`. penalties:
-    weights of :data:`.PENALTIES` on the codes, by name. update, decay, initial_count, revival: see
-    :mod:`.updates`. memory: bytes the lookup may use. generator: of the first codes; its seed also that of
-    revival. beta, gamma, convention, heads, channel_first, check: see :class:`.Quantizer`.
+    .. math:: k_i = \arg\min_k |z_i - e_k|, \qquad z_q = \mathrm{sg}[G] z + \mathrm{sg}[e_k - G z], \qquad
+              L = \frac1n \sum_i \beta\,|e_{k_i} - \mathrm{sg}[z_i]|^2 + \gamma\,|z_i - \mathrm{sg}[e_{k_i}]|^2
 
     The EMA step and the revival of dead codes belong to the batch seen last and happen at the start of the next
     training call, so after every call ``codebook.codes[indices]`` is z_q. A state dict of taming's VectorQuantizer2 or
-    of vector-quantize-pytorch's VectorQuantize loads as it is.
+    of vector-quantize-pytorch's VectorQuantize loads as it is. Source: van den Oord et al. 2017 (arXiv 1711.00937).
 
-    >>> vq = VectorQuantizer(dim=2, codebook_size=4, init=torch.tensor([[1., 0.], [0., 1.], [-1., 0.], [0., -1.]]))
-    >>> z_q, indices, loss = vq(torch.tensor([[0.8, 0.3]]))
-    >>> z_q, indices
-    (tensor([[1., 0.]]), tensor([0]))
+    Args:
+        dim: of a latent.
+        codebook_size: number of codes, K.
+        estimator: a key of :data:`.ESTIMATORS`, an :class:`.Estimator`, or a module called as ``estimator(z, q)``.
+        clip: replaces the estimator's clip: a range ``(lo, hi)`` or a key of :data:`.CLIPS`.
+        mix: replaces the estimator's mix, in [0, 1].
+        warmup: training calls over which mix grows from 0 to its value.
+        centre: the point that G turns about: "origin", "codebook" (the mean code) or "latents" (their running mean).
+        gain: a further factor on G: one a code, (codebook_size,), or a function of ``z, q, indices, mask`` with values
+            (..., 1). Constant either way, see :class:`.Estimator`.
+        lookup: "euclidean", "cosine", or "normalised" (latents and codes on the unit sphere).
+        init: the first codes: a key of :data:`.INITS`, or the vectors themselves, (codebook_size, dim).
+        init_scale: a factor on their norms, positive.
+        form: how codes are parametrised, a key of :data:`.FORMS`.
+        penalties: weights of terms of the loss on the codes, by the keys of :data:`.PENALTIES`.
+        update: "gradient", or "ema", with which beta counts as 0: see :mod:`.updates`.
+        decay: of running counts, EMA codes and mean latent, in [0, 1).
+        initial_count: the weight that the first codes have in the EMA.
+        revival: which codes are dead and replaced by latents, a key of :data:`.REVIVALS`.
+        beta: weight of the codebook loss.
+        gamma: weight of the commitment loss (the paper's beta).
+        convention: n, what the sum is divided by, a key of :data:`.CONVENTIONS`.
+        heads: latents a token; they share one codebook.
+        channel_first: whether the input is (B, heads * dim, ...) instead of (..., heads * dim).
+        check: refuse NaN and inf in the input.
+        memory: bytes that the lookup may use.
+        second_pass: a term of the loss that looks at the objective, see :mod:`.second_pass`.
+        generator: of the first codes; its seed is also that of revival. None: torch's global one, and seed 0.
+
+    Raises:
+        ValueError: on unknown names, numbers out of range, and options that exclude each other.
+
+    Example:
+        >>> vq = VectorQuantizer(dim=2, codebook_size=4, init=torch.tensor([[1., 0.], [0., 1.], [-1., 0.], [0., -1.]]))
+        >>> z_q, indices, loss = vq(torch.tensor([[0.8, 0.3]]))
+        >>> z_q, indices
+        (tensor([[1., 0.]]), tensor([0]))
     """
 
     def __init__(
@@ -133,8 +75,8 @@ class VectorQuantizer(Quantizer):
         codebook_size: int,
         estimator: str | Estimator | nn.Module = "rotation",
         *,
-        clip=None,
-        mix=None,
+        clip: str | tuple[float, float] | None = None,
+        mix: float | None = None,
         warmup: int = 0,
         centre: str = "origin",
         gain: Tensor | Callable | None = None,
@@ -154,6 +96,7 @@ class VectorQuantizer(Quantizer):
         channel_first: bool = False,
         check: bool = True,
         memory: int = 64 << 20,
+        second_pass: Callable | None = None,
         generator: torch.Generator | None = None,
     ):
         super().__init__(
@@ -165,6 +108,8 @@ class VectorQuantizer(Quantizer):
             heads=heads,
             channel_first=channel_first,
             check=check,
+            normalise=lookup == "normalised",
+            second_pass=second_pass,
         )
         one_of("centre", centre, CENTRES)
         one_of("lookup", lookup, METRICS)
@@ -182,19 +127,20 @@ class VectorQuantizer(Quantizer):
             raise ValueError(
                 "gain needs shape (codebook_size,) and no grad: inside sg[G] it gets none; see learned_gain"
             )
-        own = isinstance(estimator, nn.Module)
-        if own and (clip, mix, gain, warmup, centre) != (None, None, None, 0, "origin"):
-            raise ValueError("clip, mix, warmup, centre and gain go with an Estimator, not with a module")
-        self.estimator = estimator if own else find_estimator(estimator, clip, mix)
+        if isinstance(estimator, nn.Module):
+            if (clip, mix, gain, warmup, centre) != (None, None, None, 0, "origin"):
+                raise ValueError("clip, mix, warmup, centre and gain go with an Estimator, not with a module")
+            self.estimator = estimator
+        else:
+            self.estimator = find_estimator(estimator, clip, mix)
         form = "sphere" if lookup == "normalised" else form
         self.codebook = Codebook(codebook_size, dim, init, init_scale, update == "gradient", form, generator)
         self.statistics = Statistics(codebook_size, dim, update, decay, initial_count, revival, centre == "latents")
         self.warmup, self.centre, self.lookup, self.memory = warmup, centre, lookup, memory
-        self.penalties = dict(penalties or {})
-        self.seed = 0 if generator is None else generator.initial_seed()
-        self.weigh = gain if callable(gain) else None
+        self.penalties, self.seed = dict(penalties or {}), seed_of(generator)
+        self.gain_fn = gain if callable(gain) else None
         self.register_buffer("gain", None if callable(gain) else gain)
-        self.register_load_state_dict_pre_hook(_adopt)
+        self.register_load_state_dict_pre_hook(_adopt_foreign_state)
 
     @property
     def codes(self) -> Tensor:
@@ -203,43 +149,41 @@ class VectorQuantizer(Quantizer):
             raise RuntimeError(f"init {self.codebook.init!r} awaits latents: call codebook.start, or train, first")
         return self.codebook.codes
 
-    def prepare(self, z: Tensor) -> Tensor:
-        return unit(z) if self.lookup == "normalised" else z
-
-    def quantise(self, z: Tensor, keep: Tensor | None) -> Assigned:
-        latents, weight = z.detach().reshape(-1, self.dim), None if keep is None else keep.reshape(-1)
-        if self.training and not self.codebook.ready:
-            self.codebook.start(latents if weight is None else latents[weight])
+    def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
+        latents, latent_mask = z.detach().reshape(-1, self.dim), None if mask is None else mask.reshape(-1)
         if self.training:
-            self.statistics.settle(self.codebook.weight, latents, weight, self.seed)
+            self.codebook.start_once(latents, latent_mask)
+            self.statistics.apply_pending_update(self.codebook.weight, latents, latent_mask, self.seed)
         codes = self.codes
         indices = self.assign(latents, codes)
         q = codes.index_select(0, indices).reshape(z.shape)
         if self.training:
-            self.statistics.observe(latents, indices, weight)
-        extra = sum(weight * PENALTIES[name](codes) for name, weight in self.penalties.items())
+            self.statistics.count_batch(latents, indices, latent_mask)
         indices = indices.reshape(z.shape[:-1])
-        if isinstance(self.estimator, nn.Module):  # it may send a gradient to the codes
-            return Assigned(self.estimator(z, q), q, indices, extra)
-        context = self._context(z, q.detach(), indices, keep, codes)
-        keep = keep if keep is None else keep.unsqueeze(-1)
-        z_q, total = _Step.apply(
-            z, codes, indices.unsqueeze(-1), q, keep, *context, self.estimator, self.beta, self.gamma
-        )
-        return Assigned(z_q if z.requires_grad else z_q.detach(), q, indices, extra, total)
+        penalty = sum(weight * PENALTIES[name](codes) for name, weight in self.penalties.items())
+
+        member, context = None, (None, None, None)
+        if isinstance(self.estimator, Estimator):
+            member, context = self.estimator, self._context(z, q.detach(), indices, mask, codes)
+        z_q, loss_sum = estimate_with_losses(member, z, q, codes, indices, mask, context, self.beta, self.gamma)
+        if member is None:
+            z_q = self.estimator(z, q)  # a module, which may also send a gradient to the codes
+        return Assigned(z_q, q, indices, loss_sum, penalty)
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
         return nearest(z, codes, "euclidean" if self.lookup == "normalised" else self.lookup, self.memory)
 
-    def _context(self, z: Tensor, q: Tensor, indices: Tensor, keep: Tensor | None, codes: Tensor) -> tuple:
+    def _context(self, z: Tensor, q: Tensor, indices: Tensor, mask: Tensor | None, codes: Tensor) -> tuple:
         """What the estimator is told beside z and q: centre, mix and gain."""
         centre = mix = gain = None
-        if self.centre != "origin":
-            centre = self.statistics.latent_mean.clone() if self.centre == "latents" else codes.detach().mean(0)
+        if self.centre == "latents":
+            centre = self.statistics.latent_mean.clone()
+        if self.centre == "codebook":
+            centre = codes.detach().mean(0)
         if self.warmup:
             mix = self.estimator.mix * ((self.statistics.calls - 1) / self.warmup).clamp(0, 1)
-        if self.weigh is not None:
-            gain = self.weigh(z.detach(), q, indices, keep)
+        if self.gain_fn is not None:
+            gain = self.gain_fn(z.detach(), q, indices, mask)
         if self.gain is not None:
             gain = self.gain[indices].unsqueeze(-1)
         return centre, mix, gain
@@ -247,3 +191,25 @@ class VectorQuantizer(Quantizer):
     def extra_repr(self) -> str:
         update = self.statistics.update
         return f"lookup={self.lookup}, update={update}, beta={self.beta}, gamma={self.gamma}"
+
+
+# Where other implementations keep the codes and their running counts: taming's and the first VQ-VAE's in an
+# Embedding, vector-quantize-pytorch's under _codebook with an axis for separate heads in front.
+FOREIGN_KEYS = {
+    "embedding.weight": "codebook.weight",
+    "_codebook.embed": "codebook.weight",
+    "_codebook.cluster_size": "statistics.running",
+}
+
+
+def _adopt_foreign_state(module: nn.Module, state: dict, prefix: str, *_) -> None:
+    """Before loading: bring another implementation's state into our layout; what it lacks stays as it is here."""
+    foreign = {key: state[prefix + key] for key in FOREIGN_KEYS if prefix + key in state}
+    if not foreign:
+        return
+    for key in [key for key in state if key.startswith((prefix + "_codebook.", prefix + "embedding."))]:
+        del state[key]
+    for key, value in module.state_dict().items():
+        state.setdefault(prefix + key, torch.ones_like(value) if key == "codebook.started" else value)
+    for key, value in foreign.items():
+        state[prefix + FOREIGN_KEYS[key]] = value.squeeze(0) if key.startswith("_codebook.") else value

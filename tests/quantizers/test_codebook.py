@@ -5,7 +5,7 @@ import torch
 
 from rotvq import Codebook
 from rotvq.quantizers.codebook import FORMS, FROM_LATENTS, INITS, PENALTIES
-from rotvq.quantizers.lookup import unit
+from rotvq.quantizers.geometry import unit
 
 
 def generator(seed=0):

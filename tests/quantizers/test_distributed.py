@@ -19,7 +19,7 @@ SHARES = (30, 20)  # tokens of rank 0 and of rank 1, of which the mask keeps som
 SCRIPT = """
 import sys, torch
 sys.path.insert(0, {tests!r})
-from test_ranks import run
+from test_distributed import run
 rank = int(sys.argv[1])
 torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
 torch.save(run(rank), sys.argv[3])

@@ -183,7 +183,7 @@ def test_nothing_inside_the_stop_gradient_gets_a_gradient():
 
 
 MEMBERS = {
-    **{name: member for name, member in ESTIMATORS.items() if member.combined},
+    **{name: member for name, member in ESTIMATORS.items() if member.has_short_form},
     "all of it": Estimator("rotation", (0.5, 2.0), radial=False, mix=0.3),
 }
 
@@ -199,9 +199,9 @@ def test_short_form_is_the_equation(name, gained):
     size = 10.0 ** torch.linspace(-9, 9, 19, dtype=torch.float64).repeat(22)[:400, None]
     z, q = z * size, (angle.cos() * z + angle.sin() * u) * size.flip(0)
     member, gain = MEMBERS[name], torch.rand(400, 1, dtype=torch.float64) if gained else None
-    short = member._combine(g, z, q, gain, member.mix)
-    want = member._compose(g, z, q, gain, member.mix)
-    assert member.combined and (short != want).any()  # it is another computation
+    short = member._short_form(g, z, q, gain, member.mix)
+    want = member._composition(g, z, q, gain, member.mix)
+    assert member.has_short_form and (short != want).any()  # it is another computation
     assert ((short - want).norm(dim=-1) <= 1e-14 * (want.norm(dim=-1) + g.norm(dim=-1))).all()
     odd = ((angle > 2.1) | (size < 9e-7) | (size > 1.1e6) | (size.flip(0) < 9e-7) | (size.flip(0) > 1.1e6))[:, 0]
     assert torch.equal(short[odd], want[odd])

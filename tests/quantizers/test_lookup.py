@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rotvq import nearest
-from rotvq.quantizers.lookup import unit
+from rotvq.quantizers.geometry import unit
 
 
 def oracle(z, codes):

@@ -7,16 +7,15 @@ import torch
 from conftest import ROOT
 from torch import nn
 
-from book.theory.rival_facts import FACTS, holds
+from book.theory.rival_facts import facts
 from rotvq.quantizers.estimators import ESTIMATORS
-from rotvq.quantizers.lookup import unit
+from rotvq.quantizers.geometry import unit
 from rotvq.quantizers.methods.diveq import DiVeQ
 from rotvq.quantizers.methods.dynamic_ste import DynamicGain
 from rotvq.quantizers.methods.fsq import FSQ, RECOMMENDED, Lattice, levels
 from rotvq.quantizers.methods.gumbel import GumbelSoftmax
 from rotvq.quantizers.methods.noise import Noise
 from rotvq.quantizers.methods.nsvq import NSVQ
-from rotvq.quantizers.methods.second_pass import SecondPass
 from rotvq.quantizers.methods.sf_diveq import SFDiVeQ
 from rotvq.quantizers.registry import METHODS
 
@@ -78,8 +77,8 @@ def test_masked_padding_reaches_nothing(name):
     mask = torch.tensor([[True] * 4 + [False] * 2] * 2)
     x[~mask] = torch.nan
     x.requires_grad_()
-    inner = vq.quantizer if isinstance(vq, SecondPass) else vq
-    out = inner(x, mask)  # a second pass takes the objective of the whole input
+    vq.second_pass = None  # it takes the objective of the whole input
+    out = vq(x, mask)
     (out.z_q[mask].sum() + out.loss).backward()
     assert out.loss.isfinite() and (out.indices[~mask] == -1).all()
     assert x.grad[mask].isfinite().all() and x.grad[~mask].eq(0).all()
@@ -109,7 +108,7 @@ def test_registry_cites_and_refuses(name):
 def test_registry_says_what_is_replaced_and_what_it_costs(name):
     rival = METHODS[name]
     assert rival.replaces and "|" not in rival.replaces + rival.cost and rival.cost.count("$") % 2 == 0
-    assert FACTS[name].__doc__.endswith(".")
+    assert facts()[name].text.endswith(".")
 
 
 OTHERS = {"vq": "nsvq", "gumbel": "gumbel_soft", "gumbel_soft": "gumbel"}  # of which the fact is not true; else "vq"
@@ -117,7 +116,8 @@ OTHERS = {"vq": "nsvq", "gumbel": "gumbel_soft", "gumbel_soft": "gumbel"}  # of 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_fact_holds_for_its_rival_and_not_for_another(name):
-    assert holds(name) and not holds(name, METHODS[OTHERS.get(name, "vq")])
+    fact, other = facts()[name], METHODS[OTHERS.get(name, "vq")]
+    assert fact.check().claim and not fact.check(make=other).claim
 
 
 def a_step(name, vq, run, x):
@@ -218,8 +218,8 @@ def test_dynamic_weights_by_hand():
     indices = torch.tensor([0, 0, 1, 1, 2])
     weight = DynamicGain(4)(z, q, indices, None)
     assert weight.flatten().tolist() == [1.0, 0.25, 1.0, 0.0, 1.0]
-    keep = torch.tensor([False, True, True, True, True])
-    assert DynamicGain(4)(z, q, indices, keep).flatten()[1] == 1.0  # padding is nobody's best
+    mask = torch.tensor([False, True, True, True, True])
+    assert DynamicGain(4)(z, q, indices, mask).flatten()[1] == 1.0  # padding is nobody's best
     vq, x = build("dynamic"), latents(30, 4).requires_grad_()
     out = vq(x, details=True)
     out.z_q.sum().backward()
@@ -276,7 +276,7 @@ def test_fsq_indices_and_grid_are_a_bijection():
     assert len(points.unique(dim=0)) == 60 and points.abs().max() == 1
     vq = FSQ(3, 60, sizes=(5, 4, 3))
     level = (points * torch.tensor([2.0, 2.0, 1.0])).round()
-    assert torch.equal(vq._index(level), torch.arange(60))
+    assert torch.equal(vq.codebook.indices(level), torch.arange(60))
     z = latents(4000, 3) * 4
     assert set(vq.encode(z).tolist()) <= set(range(60))
 

@@ -96,7 +96,7 @@ def test_ema(vqp, decay):
         indices = ours(x).indices
         assert torch.equal(indices, other(x)[1])
         always &= torch.bincount(indices.flatten(), minlength=SIZE) > 0
-    ours.statistics.settle(ours.codebook.weight, x.reshape(-1, DIM), None, 0)
+    ours.statistics.apply_pending_update(ours.codebook.weight, x.reshape(-1, DIM), None, 0)
     assert always.sum() > SIZE / 2
     torch.testing.assert_close(ours.codes[always], other.codebook[always], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(ours.statistics.running, other._codebook.cluster_size[0])
@@ -206,7 +206,7 @@ def test_noise_of_the_authors_packages(name, monkeypatch):
     package, kind, options, make = AUTHORS[name]
     other, substitute = authors(package, kind, **options), make()
     ours = VectorQuantizer(DIM, SIZE, make(), init=CODES, beta=0.0, gamma=0.0)
-    noise = substitute.normal(torch.empty(60, DIM))
+    noise = substitute.noise.normal(torch.empty(60, DIM))
     monkeypatch.setattr(torch.distributions.Normal, "sample", lambda self, shape: self.scale * noise)
     grads = []
     for module, codes in ((ours, ours.codebook.weight), (other, other.codebook)):

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rotvq.quantizers.methods.nsvq import NSVQ
+from rotvq.quantizers.methods.noise import ErrorSubstitution
 
 
-class DiVeQ(NSVQ):
-    """DiVeQ: ``z + |q - z| sg[v/|v|]`` with ``v = q - z + s n`` and n ~ N(0, I): the same, towards the code.
+class DiVeQ(ErrorSubstitution):
+    """``z_q = z + |q - z| sg[v/|v|]`` with ``v = q - z + s n`` and n ~ N(0, I): an error towards the code, but for s.
 
-    Vali et al., ICLR 2026 (arXiv 2509.26469); s is ``deviation``. For s = 0 (their DiVeQ-detach) the value is q and,
-    with w the direction from z to q, ``dL/dz = (I - w w^T) g`` and ``dL/dq = w w^T g``.
+    Vali, Bäckström and Solin, "DiVeQ: Differentiable Vector Quantization Using the Reparameterization Trick", ICLR 2026
+    (arXiv 2509.26469). For s = 0, their DiVeQ-detach, the value is q and, with w the direction from z to q,
+    ``dL/dz = (I - w w^T) g`` and ``dL/dq = w w^T g``.
 
+    Args:
+        seed: of the noise.
+        deviation: s.
+
+    >>> import torch
     >>> z, q = torch.zeros(1, 2, requires_grad=True), torch.tensor([[2.0, 0.0]])
-    >>> Directional(deviation=0.0)(z, q).sum().backward()                       # g = (1, 1), w = (1, 0)
+    >>> DiVeQ(deviation=0.0)(z, q).sum().backward()                             # g = (1, 1), w = (1, 0)
     >>> z.grad
     tensor([[0., 1.]])
     """
@@ -23,5 +29,5 @@ class DiVeQ(NSVQ):
         super().__init__(seed)
         self.deviation = deviation
 
-    def direction(self, gap: Tensor) -> Tensor:
-        return gap + self.deviation * self.normal(gap) if self.deviation else gap
+    def direction(self, error: Tensor) -> Tensor:
+        return error + self.deviation * self.noise.normal(error) if self.deviation else error

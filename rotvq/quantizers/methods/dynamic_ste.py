@@ -1,21 +1,26 @@
-"""Dynamic STE: a gain by distance (Tang et al. 2026)."""
+"""Dynamic STE: a gain that falls with the distance to the code (Tang et al. 2026)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from rotvq.quantizers.vector import VectorQuantizer
+
 
 class DynamicGain(nn.Module):
-    r"""Dynamic STE as a gain: :math:`d^*_k / |z - e_k|^2`, d*_k the least squared distance of a latent to its code.
+    r"""The gain :math:`w = d^*_k / |z - e_k|^2`, d*_k the least squared distance of a latent to its code k.
 
     Tang et al., "StableVQ", 2026 (arXiv 2609.26774), eq. 4. The best latent of each code keeps its gradient, the others
     lose theirs with their distance. The least is taken over the latents of the batch that chose the code; read to the
     letter, the minimum of eq. 4 is over all latents of the batch. A latent that is its code has weight 1 (the paper
     names no guard there).
 
+    Args:
+        codebook_size: number of codes.
+
     >>> z, q = torch.tensor([[1.0], [2.0]]), torch.zeros(2, 1)
-    >>> Dynamic(codebook_size=1)(z, q, torch.tensor([0, 0]), None)
+    >>> DynamicGain(codebook_size=1)(z, q, torch.tensor([0, 0]), None)
     tensor([[1.0000],
             [0.2500]])
     """
@@ -24,10 +29,17 @@ class DynamicGain(nn.Module):
         super().__init__()
         self.codebook_size = codebook_size
 
-    def forward(self, z: Tensor, q: Tensor, indices: Tensor, keep: Tensor | None) -> Tensor:
-        squares = (z - q).to(torch.promote_types(z.dtype, torch.float32)).square().sum(-1)
-        counted = squares if keep is None else torch.where(keep, squares, torch.inf)
-        least = squares.new_full((self.codebook_size,), torch.inf)
+    def forward(self, z: Tensor, q: Tensor, indices: Tensor, mask: Tensor | None) -> Tensor:
+        """The weights (..., 1) of latents z (..., d) with codes q and their indices (...); padding is nobody's best."""
+        distance = (z - q).to(torch.promote_types(z.dtype, torch.float32)).square().sum(-1)
+        counted = distance if mask is None else torch.where(mask, distance, torch.inf)
+        least = distance.new_full((self.codebook_size,), torch.inf)
         least = least.scatter_reduce(0, indices.flatten(), counted.flatten(), "amin")
-        weight = torch.where(squares > 0, least[indices] / squares.clamp_min(torch.finfo(squares.dtype).tiny), 1.0)
+        tiny = torch.finfo(distance.dtype).tiny
+        weight = torch.where(distance > 0, least[indices] / distance.clamp_min(tiny), 1.0)
         return weight.clamp_max(1).unsqueeze(-1)
+
+
+def dynamic_ste(dim: int, codebook_size: int, **options) -> VectorQuantizer:
+    """A VectorQuantizer with the straight-through estimator and :class:`DynamicGain`."""
+    return VectorQuantizer(dim, codebook_size, "ste", gain=DynamicGain(codebook_size), **options)

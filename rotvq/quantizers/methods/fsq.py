@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rotvq.quantizers.base import Assigned, Quantizer
+from rotvq.quantizers.losses import weighted_losses
 
 # Mentzer et al. 2024, table 1: levels recommended for 2^8 ... 2^16 codes
 RECOMMENDED = {
@@ -38,7 +39,10 @@ def levels(codebook_size: int) -> tuple[int, ...]:
 class Lattice(nn.Module):
     """The points of a product of levels, each axis in [-1, 1]; point k has the digits of k, first axis fastest.
 
-    >>> Grid((3, 2)).points(torch.arange(6)).tolist()
+    Args:
+        sizes: levels of each axis.
+
+    >>> Lattice((3, 2)).points(torch.arange(6)).tolist()
     [[-1.0, -1.0], [0.0, -1.0], [1.0, -1.0], [-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
     """
 
@@ -51,28 +55,38 @@ class Lattice(nn.Module):
         self.register_buffer("basis", basis, persistent=False)
 
     def points(self, indices: Tensor) -> Tensor:
-        half = (self.sizes // 2).clamp_min(1)
-        return (indices.unsqueeze(-1) // self.basis % self.sizes - self.sizes // 2) / half
+        """(..., axes) of indices (...)."""
+        level = indices.unsqueeze(-1) // self.basis % self.sizes - self.sizes // 2
+        return level / (self.sizes // 2).clamp_min(1)
+
+    def indices(self, level: Tensor) -> Tensor:
+        """(...) of levels (..., axes), whole numbers from -(L//2)."""
+        return ((level.long() + self.sizes // 2) * self.basis).sum(-1)
 
 
 class FSQ(Quantizer):
-    r"""Finite scalar quantisation: round each of a few bounded coordinates; the codes are a fixed grid.
+    r"""Finite scalar quantisation: round each of a few bounded coordinates; the codes are a fixed lattice.
 
-    Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple", ICLR 2024 (arXiv 2309.15505). A linear map takes
-    z to one coordinate per level count L, ``(L-1)(1+eps)/2 tanh(y + s) - o`` with o = 1/2 for even L and s such that 0
-    goes to 0; its rounding passes the gradient straight through; a second linear map takes it back. There is no
-    loss. The shift is artanh(o/h); the listing in the paper has tan, which bounds but does not centre.
+    Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple", ICLR 2024 (arXiv 2309.15505), section 3. A linear
+    map takes z to one coordinate y per level count L, bounded to ``(L-1)(1+eps)/2 tanh(y + s) - o`` with o = 1/2 for
+    even L and s such that 0 goes to 0; its rounding passes the gradient straight through; a second linear map takes it
+    back. There is no loss. The shift is artanh(o/h); the paper's listing has tan, which bounds but does not centre.
+
+    Args:
+        dim: of a latent.
+        codebook_size: K, which :func:`levels` matches.
+        sizes: levels of each coordinate, in place of those that match K.
+        options: those of :class:`.Quantizer`.
 
     >>> FSQ(dim=4, codebook_size=512).sizes
     (8, 8, 8)
     """
 
-    def __init__(self, dim: int, codebook_size: int, *, sizes: tuple[int, ...] | None = None, **shape):
+    def __init__(self, dim: int, codebook_size: int, *, sizes: tuple[int, ...] | None = None, **options):
         sizes = tuple(sizes or levels(codebook_size))
-        super().__init__(dim, math.prod(sizes), **shape)
-        self.sizes = sizes
-        self.codebook = Lattice(self.sizes)
-        self.project_in, self.project_out = nn.Linear(dim, len(self.sizes)), nn.Linear(len(self.sizes), dim)
+        super().__init__(dim, math.prod(sizes), **options)
+        self.sizes, self.codebook = sizes, Lattice(sizes)
+        self.project_in, self.project_out = nn.Linear(dim, len(sizes)), nn.Linear(len(sizes), dim)
 
     @property
     def codes(self) -> Tensor:
@@ -80,20 +94,18 @@ class FSQ(Quantizer):
         return self.project_out(points.to(self.project_out.weight))
 
     def round(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The bounded coordinates of z and the levels nearest to them, whole numbers from -(L//2)."""
+        """The bounded coordinates of z and the levels nearest to them, whole numbers from -(L//2), (..., axes) each."""
         count = self.codebook.sizes
         half, offset = (count - 1) * (1 + 1e-3) / 2, torch.where(count % 2 == 0, 0.5, 0.0)
         bounded = torch.tanh(self.project_in(z) + torch.atanh(offset / half.clamp_min(0.5))) * half - offset
         return bounded, bounded.detach().round()
 
-    def quantise(self, z: Tensor, keep: Tensor | None) -> Assigned:
+    def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
         bounded, level = self.round(z)
         point = (level + (bounded - bounded.detach())) / (self.codebook.sizes // 2).clamp_min(1)
         z_q = self.project_out(point)
-        return Assigned(z_q, z_q, self._index(level))
+        loss_sum = weighted_losses(z, z_q, self.beta, self.gamma, mask)
+        return Assigned(z_q, z_q, self.codebook.indices(level), loss_sum)
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
-        return self._index(self.round(z)[1])
-
-    def _index(self, level: Tensor) -> Tensor:
-        return ((level.long() + self.codebook.sizes // 2) * self.codebook.basis).sum(-1)
+        return self.codebook.indices(self.round(z)[1])

@@ -10,19 +10,31 @@ from torch.nn import functional as F
 
 from rotvq.quantizers.base import Assigned, Quantizer
 from rotvq.quantizers.codebook import Codebook
+from rotvq.quantizers.losses import weighted_losses
 from rotvq.quantizers.methods.noise import Noise
+from rotvq.quantizers.operators import seed_of
 
 
 class GumbelSoftmax(Quantizer):
     r"""A code drawn from ``softmax(W z + b)``, made differentiable by the Gumbel-softmax.
 
-    Jang et al., ICLR 2017 (arXiv 1611.01144), in the form of VQGAN's GumbelQuantize: with Gumbel noise n and
-    ``y = softmax((Wz + b + n) / tau)`` the value is the code of the largest y and the gradient that of ``y``
-    (``hard``), or value and gradient are those of the mixture ``sum_k y_k e_k``. The loss is
-    ``kl_weight KL(softmax(Wz + b) | uniform)``; tau falls from 1 to 1/16 over ``anneal`` training calls, as a cosine.
+    .. math:: y = \mathrm{softmax}\big((W z + b + g) / \tau\big), \qquad g_k = -\log(-\log u_k)
+
+    Jang et al., ICLR 2017 (arXiv 1611.01144), eq. 2, in the form of VQGAN's GumbelQuantize. The loss is
+    ``kl_weight KL(softmax(W z + b) | uniform)``; tau falls from 1 to 1/16 over ``anneal`` training calls, as a cosine.
     Needs the whole N x K matrix. Evaluation takes the likeliest code.
 
-    >>> gumbel = Gumbel(dim=2, codebook_size=4)
+    Args:
+        dim: of a latent.
+        codebook_size: number of codes, K.
+        hard: the value is the code of the largest y and the gradient that of the mixture ``sum_k y_k e_k``; False: the
+            value is the mixture too.
+        kl_weight: of the divergence in the loss.
+        anneal: training calls until tau is 1/16; 0: from the start.
+        init, init_scale, generator: of the codes, as in :class:`.VectorQuantizer`.
+        options: those of :class:`.Quantizer`.
+
+    >>> gumbel = GumbelSoftmax(dim=2, codebook_size=4)
     >>> z_q, indices, loss = gumbel(torch.ones(3, 2))
     >>> torch.equal(z_q, gumbel.codes[indices]), gumbel.temperature
     (True, tensor(1.0000))
@@ -36,16 +48,16 @@ class GumbelSoftmax(Quantizer):
         hard: bool = True,
         kl_weight: float = 5e-4,
         anneal: int = 2000,
-        init="uniform",
+        init: str | Tensor = "uniform",
         init_scale: float = 1.0,
-        generator=None,
-        **shape,
+        generator: torch.Generator | None = None,
+        **options,
     ):
-        super().__init__(dim, codebook_size, **shape)
+        super().__init__(dim, codebook_size, **options)
         self.hard, self.kl_weight, self.anneal = hard, kl_weight, anneal
         self.logits = nn.Linear(dim, codebook_size)
         self.codebook = Codebook(codebook_size, dim, init, init_scale, generator=generator)
-        self.noise = Noise(0 if generator is None else generator.initial_seed())
+        self.noise = Noise(seed_of(generator))
 
     @property
     def codes(self) -> Tensor:
@@ -53,27 +65,38 @@ class GumbelSoftmax(Quantizer):
 
     @property
     def temperature(self) -> Tensor:
+        """tau, 0-d."""
         share = (self.noise.calls / self.anneal).clamp_max(1) if self.anneal else torch.ones(())
         return 1 / 16 + (1 - 1 / 16) * (1 + torch.cos(math.pi * share)) / 2
 
-    def quantise(self, z: Tensor, keep: Tensor | None) -> Assigned:
-        if self.training and not self.codebook.ready:
-            self.codebook.start(z.detach().reshape(-1, self.dim) if keep is None else z.detach()[keep])
+    def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
+        if self.training:
+            self.codebook.start_once(z.detach(), mask)
         codes, logits = self.codes, self.logits(z)
-        share = logits.log_softmax(-1)
-        divergence = (share.exp() * (share + math.log(self.codebook_size))).sum(-1)
-        kept = divergence.numel() if keep is None else keep.sum().clamp_min(1)
-        loss = self.kl_weight * (divergence if keep is None else divergence * keep).sum() / max(kept, 1)
-        if not self.training:
-            q = F.embedding(indices := logits.argmax(-1), codes)
-            return Assigned(q, q, indices, loss)
-        tau = self.temperature
-        y = ((logits - (-self.noise.uniform(logits).log()).log()) / tau).softmax(-1)
-        q = F.embedding(indices := y.argmax(-1), codes)
-        if not self.hard:
-            return Assigned(y.to(codes.dtype) @ codes, q, indices, loss)
-        soft = y.to(codes.dtype) @ codes.detach()
-        return Assigned(q + (soft - soft.detach()), q, indices, loss)
+        y = self._sample(logits) if self.training else None
+        indices = (logits if y is None else y).argmax(-1)
+        z_q = q = F.embedding(indices, codes)
+        if y is not None and self.hard:
+            mixture = y.to(codes.dtype) @ codes.detach()
+            z_q = q + (mixture - mixture.detach())
+        elif y is not None:
+            z_q = y.to(codes.dtype) @ codes
+        loss_sum = weighted_losses(z, q, self.beta, self.gamma, mask)
+        return Assigned(z_q, q, indices, loss_sum, self._divergence_loss(logits, mask))
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
         return self.logits(z).argmax(-1)
+
+    def _sample(self, logits: Tensor) -> Tensor:
+        """y, (..., K), with fresh noise."""
+        tau = self.temperature  # before the noise counts this call
+        gumbel = -(-self.noise.uniform(logits).log()).log()
+        return ((logits + gumbel) / tau).softmax(-1)
+
+    def _divergence_loss(self, logits: Tensor, mask: Tensor | None) -> Tensor:
+        """``kl_weight KL(softmax(logits) | uniform)``, the mean over the tokens that count."""
+        log_share = logits.log_softmax(-1)
+        divergence = (log_share.exp() * (log_share + math.log(self.codebook_size))).sum(-1)
+        if mask is None:
+            return self.kl_weight * divergence.sum() / max(divergence.numel(), 1)
+        return self.kl_weight * (divergence * mask).sum() / mask.sum().clamp_min(1)

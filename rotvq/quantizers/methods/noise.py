@@ -1,12 +1,16 @@
-"""Random numbers of a quantiser, from its own seed."""
+"""Random numbers of a quantiser from its own seed, and the estimators that put noise in the place of the error."""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from rotvq.quantizers.distributed import world
-from rotvq.quantizers.updates import uniform, write
+from rotvq.quantizers.geometry import norm, unit
+from rotvq.quantizers.operators import uniform, write
 
 
 class Noise(nn.Module):
@@ -23,10 +27,30 @@ class Noise(nn.Module):
         self.register_buffer("calls", torch.tensor(0))
 
     def uniform(self, like: Tensor) -> Tensor:
-        """U(0, 1), neither end included, in the shape of ``like``; at least float32."""
+        """U(0, 1), neither end included, float32, in the shape of ``like``."""
         u = uniform(like.detach(), self.seed + 7919 * world()[0], self.calls)
         write(self.calls, self.calls + 1)
         return u.clamp(2.0**-25, 1 - 2.0**-24)
 
     def normal(self, like: Tensor) -> Tensor:
+        """N(0, 1), float32, in the shape of ``like``."""
         return torch.special.ndtri(self.uniform(like))
+
+
+class ErrorSubstitution(nn.Module, ABC):
+    """Base of the estimators ``z_q = z + |q - z| sg[v/|v|]``, called as ``estimator(z, q)``; evaluation gives q."""
+
+    def __init__(self, seed: int = 0):
+        super().__init__()
+        self.noise = Noise(seed)
+
+    @abstractmethod
+    def direction(self, error: Tensor) -> Tensor:
+        """``v``, in the shape of the error ``q - z``, (..., d)."""
+
+    @final
+    def forward(self, z: Tensor, q: Tensor) -> Tensor:
+        if not self.training:
+            return q
+        error = q - z
+        return z + norm(error) * unit(self.direction(error.detach())).to(error.dtype)

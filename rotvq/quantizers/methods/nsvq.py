@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from rotvq.quantizers.lookup import unit
-from rotvq.quantizers.methods.noise import Noise
+from rotvq.quantizers.methods.noise import ErrorSubstitution
 
 
-class NSVQ(Noise):
-    """NSVQ: ``z + |q - z| sg[n/|n|]`` with n ~ N(0, I): the error of quantisation, in a random direction.
+class NSVQ(ErrorSubstitution):
+    """``z_q = z + |q - z| n/|n|`` with n ~ N(0, I): the error of quantisation, in a random direction.
 
-    Vali and Bäckström, "NSVQ: Noise Substitution in Vector Quantization for Machine Learning", IEEE Access 2022. The
-    codes learn from the reconstruction, through the norm. Evaluation gives q.
+    Vali and Bäckström, "NSVQ: Noise Substitution in Vector Quantization for Machine Learning", IEEE Access 2022, eq. 4.
+    The codes learn from the reconstruction, through the norm. Evaluation gives q.
 
+    Args:
+        seed: of the noise.
+
+    >>> import torch
     >>> z, q = torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])
-    >>> NoiseSubstitution(seed=0)(z, q).norm().round(), NoiseSubstitution().eval()(z, q)
+    >>> NSVQ(seed=0)(z, q).norm().round(), NSVQ().eval()(z, q)
     (tensor(5.), tensor([[3., 4.]]))
     """
 
-    def direction(self, gap: Tensor) -> Tensor:
-        return self.normal(gap)
-
-    def forward(self, z: Tensor, q: Tensor) -> Tensor:
-        if not self.training:
-            return q
-        gap = q - z
-        away = unit(self.direction(gap.detach())).to(gap.dtype)
-        return z + torch.linalg.vector_norm(gap, dim=-1, keepdim=True) * away
+    def direction(self, error: Tensor) -> Tensor:
+        return self.noise.normal(error)
