@@ -21,9 +21,8 @@ Sums are taken in float64, batch by batch in a fixed order. No number is infinit
 error below the smallest normal float32 number counts as that number where it is divided by.
 """
 
-from __future__ import annotations
-
 import math
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -50,9 +49,10 @@ class TokenSums:
     def add(self, details: Details) -> None:
         """Take in one batch. Its tokens count in the order in which they lie in memory."""
         z, q = (x.detach().flatten(0, -2).double() for x in (details.z, details.q))
-        codebook_size = len(self.code_counts)
         left_to_count = USAGE_TOKENS // world()[1] - int(self.code_counts.sum())
         counted = details.indices.flatten()[:left_to_count].cpu()
+        batch = TokenSums(len(self.code_counts))
+        batch.code_counts += torch.bincount(counted, minlength=len(self.code_counts))
         sums = {
             "quantisation_error": (z - q).square().sum(),
             "z_squared": z.square().sum(),
@@ -61,18 +61,13 @@ class TokenSums:
             "r": details.r.double().sum(),
             "theta_deg": details.theta.double().rad2deg().sum(),
         }
-        batch = TokenSums(codebook_size)
         batch.sums = {name: value.item() for name, value in sums.items()}
         batch.count, batch.mean = len(z), z.mean(0).cpu()
         batch.scatter = (z - z.mean(0)).square().sum(0).cpu()
-        batch.code_counts = torch.bincount(counted, minlength=codebook_size)
         self.merge(batch)
 
-    def merge(self, other: TokenSums) -> None:
-        """Take in what another has seen.
-
-        Means and scatters merge as in Chan, Golub and LeVeque, which does not cancel as E z^2 - (E z)^2 does.
-        """
+    def merge(self, other: Self) -> None:
+        """Take in what another has seen. Chan, Golub and LeVeque's formula does not cancel as E z^2 - (E z)^2 does."""
         count = self.count + other.count
         shift = other.mean - self.mean
         self.scatter = self.scatter + other.scatter + shift.square() * (self.count * other.count / count)
@@ -81,7 +76,7 @@ class TokenSums:
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in other.sums.items()}
         self.code_counts += other.code_counts
 
-    def over_ranks(self) -> TokenSums:
+    def over_ranks(self) -> Self:
         """The sums over the tokens of every rank."""
         total = TokenSums(len(self.code_counts))
         for part in gather_objects(self):
@@ -93,8 +88,7 @@ class TokenSums:
         means = {name: value / self.count for name, value in self.sums.items()}
         variance = self.scatter.sum().item() / self.count
         share = self.code_counts.double() / self.code_counts.sum()
-        return {
-            **means,
+        return means | {
             "z_variance": variance,
             "relative_error": means["quantisation_error"] / max(variance, TINY),
             "usage": (self.code_counts > 0).double().mean().item(),
@@ -110,7 +104,7 @@ def evaluate(model: nn.Module, images: Tensor, data: Images, batch: int = 500) -
     Args:
         model: has ``encode``, ``decode`` and ``quantizer``; it is left in the mode in which it was found.
         images: uint8 (N, C, H, W).
-        data: the set that they are from, which normalises them.
+        data: the set that they belong to, for its mean and std.
         batch: images at a time.
     """
     device = next(model.parameters()).device
@@ -170,13 +164,7 @@ def trace_row(model: nn.Module, details: Details, reconstruction: Tensor, z: Ten
 
     within_share: :func:`within_cell_share` of the reconstruction gradient at z. z_product, q_product: the sums of
     ``<dL_rec/dz, z>`` and ``<dL_rec/dz_q, q>``, which the balance law compares. encoder_squared, decoder_squared: the
-    squared norms of the linear maps beside the quantiser.
-
-    Args:
-        model: has ``quantizer`` and ``ends``.
-        details: of the batch.
-        reconstruction: the reconstruction loss; the graph is kept.
-        z: the encoder's output.
+    squared norms of the linear maps beside the quantiser. The graph of the ``reconstruction`` loss is kept.
     """
     quantizer = model.quantizer
     commitment = quantizer.gamma * details.commitment_loss
