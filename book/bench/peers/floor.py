@@ -20,7 +20,7 @@ from rotvq.quantizers import lookup
 SOURCE = pathlib.Path(__file__).with_name("floor.cpp")
 WIDE = 32  # codes of a panel, as in the source
 FLAGS = ["-O3", "-march=native", "-ffast-math", "-fno-finite-math-only"]
-TILE = 4 << 20  # bytes of scores that the bare product writes at a time
+TILE_BYTES = 4 << 20  # of scores that the bare product writes at a time
 
 
 @functools.cache
@@ -43,7 +43,17 @@ def kernel():
 
 
 def floor(codes: Tensor, z: Tensor, g: Tensor, threads: int = 1) -> tuple[Tensor, Tensor, Tensor]:
-    """``z_q, indices, grad_z`` (the gradient is a copy of g) of float32 tensors on the CPU."""
+    """The least that a step does; its gradient is a copy of g.
+
+    Args:
+        codes: (K, d), like all tensors here contiguous, float32 and on the CPU.
+        z: latents, (n, d).
+        g: the gradient of what z becomes, (n, d).
+        threads: of the kernel.
+
+    Returns:
+        z_q (n, d), indices (n), int64, and the gradient of z (n, d).
+    """
     n, d, k = *z.shape, len(codes)
     z_q, grad, indices = torch.empty_like(z), torch.empty_like(z), torch.empty(n, dtype=torch.int64)
     panels = torch.empty(math.ceil(k / WIDE) * WIDE * (d + 1))
@@ -56,18 +66,18 @@ def floor(codes: Tensor, z: Tensor, g: Tensor, threads: int = 1) -> tuple[Tensor
 
 def product(codes: Tensor, z: Tensor) -> None:
     """The scores alone, tile by tile into one buffer."""
-    width = min(len(codes), 8192)
-    rows = max(1, TILE // (width * z.element_size())) if z.device.type == "cpu" else len(z)
-    room = z.new_empty(min(rows, len(z)), width + 64)  # rows 2^k apart would be slow
-    for part in codes.split(width):
-        for piece in z.split(rows):
-            torch.mm(piece, part.t(), out=room[: len(piece), : len(part)])
+    tile_codes = min(len(codes), 8192)
+    tile_latents = max(1, TILE_BYTES // (tile_codes * z.element_size())) if z.device.type == "cpu" else len(z)
+    buffer = z.new_empty(min(tile_latents, len(z)), tile_codes + 64)  # rows 2^k apart would be slow
+    for part in codes.split(tile_codes):
+        for piece in z.split(tile_latents):
+            torch.mm(piece, part.t(), out=buffer[: len(piece), : len(part)])
 
 
 def convolution(codes: Tensor, z: Tensor) -> None:
     """The same as 1 x 1 convolutions, which torch gives to another library, in the tiles of :mod:`.lookup`."""
-    rows, width, _ = lookup.tile_sizes(z, codes)
-    for piece in z.split(rows):
+    tile_latents, tile_codes, _ = lookup.tile_sizes(z, codes)
+    for piece in z.split(tile_latents):
         images = piece.view(lookup.IMAGES, -1, 1, z.shape[1]).permute(0, 3, 1, 2)
-        for part in codes.split(width):
+        for part in codes.split(tile_codes):
             F.conv2d(images, part[:, :, None, None])
