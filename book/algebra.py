@@ -155,6 +155,11 @@ def nearest(z: Tensor, codes: Tensor) -> Tensor:
     return (z.unsqueeze(-2) - codes).square().sum(-1).argmin(-1)
 
 
+def largest(*numbers: float | Tensor) -> float:
+    """The largest of some numbers, and nan where one is nan; Python's max may lose it."""
+    return float(torch.stack([torch.as_tensor(number).double().reshape(()) for number in numbers]).max())
+
+
 def close(x: Tensor, y: Tensor, tolerance: float = 1e-10) -> bool:
     """Whether x is y up to ``tolerance`` times the largest entry; the default is some 1e5 roundings of float64."""
     return bool((x - y).abs().max() <= tolerance * max(1.0, float(y.abs().max())))

@@ -5,6 +5,8 @@ They draw small networks of their own and ask nothing of the pairs (z, q), so th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -16,37 +18,54 @@ from rotvq.quantizers.lookup import nearest
 
 
 def total(x: Tensor, y: Tensor) -> Tensor:
+    """The sum of the products of all entries: ``<x, y>`` of parameters, and its sum over latents."""
     return (x.double() * y.double()).sum()
 
 
 class Network:
-    """A linear map (E, b), a quantiser, a linear map W and anything after it; a sum of squares is the loss."""
+    """A linear map (E, b), a quantiser, a linear map W and a layer after it; the loss is a sum of squares.
 
-    def __init__(self, member: str, draw, n: int, d: int, normalised: bool = False):
-        self.h, codes, V, y, c = draw(n, d + 2), draw(9, d), draw(4, 5), draw(n, 4), draw(5)
+    z = E h + b for random h, and q is the nearest of nine random codes. Its gradients are computed at once: ``dE``,
+    ``db`` and ``dW`` of the parameters, and ``g`` of what the decoder sees.
+
+    Args:
+        member: The estimator.
+        draw: Gives normal numbers of a shape.
+        n: The number of latents.
+        d: Their dimension.
+        normalised: Whether z is divided by its length.
+    """
+
+    def __init__(self, member: str, draw: Callable[..., Tensor], n: int, d: int, normalised: bool = False):
+        h, codes = draw(n, d + 2), draw(9, d)
+        self.V, self.y, self.c = draw(4, 5), draw(n, 4), draw(5)
         self.E, self.b, self.W = (draw(*shape).requires_grad_() for shape in ((d, d + 2), (d,), (5, d)))
-        self.z = self.h @ self.E.T + self.b
-        self.z = self.z / self.z.norm(dim=-1, keepdim=True) if normalised else self.z
+        self.z = h @ self.E.T + self.b
+        if normalised:
+            self.z = self.z / self.z.norm(dim=-1, keepdim=True)
         self.q = codes[nearest(self.z, codes)]
         z_q = ESTIMATORS[member](self.z, self.q)
-        self.tail = lambda W, z_q: (torch.tanh(z_q @ W.T + c) @ V.T - y).square().sum()
-        self.loss = self.tail(self.W, z_q)
-        wanted = [self.E, self.b, self.W, z_q]
-        self.dE, self.db, self.dW, self.g = torch.autograd.grad(self.loss, wanted, retain_graph=True)
+        self.dE, self.db, self.dW, self.g = torch.autograd.grad(
+            self.loss(self.W, z_q), [self.E, self.b, self.W, z_q], retain_graph=True
+        )
+
+    def loss(self, W: Tensor, z_q: Tensor) -> Tensor:
+        """The loss where the decoder begins with W and sees z_q."""
+        return (torch.tanh(z_q @ W.T + self.c) @ self.V.T - self.y).square().sum()
 
     @property
     def encoder(self) -> Tensor:
-        "<(E, b), dL>"
+        """<(E, b), dL>."""
         return total(self.E, self.dE) + total(self.b, self.db)
 
     @property
     def decoder(self) -> Tensor:
-        "<W, dL>"
+        """<W, dL>."""
         return total(self.W, self.dW)
 
     @property
     def size(self) -> Tensor:
-        "What rounding is measured against."
+        """What rounding is measured against."""
         return (norm(self.g) * (norm(self.z) + norm(self.q)) * (1 + norm(self.q) / norm(self.z))).sum()
 
 
@@ -63,7 +82,7 @@ def scaling_derivative(draw, n, d):
     "The rotation's <(E, b), dL> is the exact derivative of L when latents and codes grow together."
     net = Network("rotation", draw, n, d)
     grow = torch.ones((), dtype=net.q.dtype, requires_grad=True)
-    (exact,) = torch.autograd.grad(net.tail(net.W, grow * net.q), grow)
+    (exact,) = torch.autograd.grad(net.loss(net.W, grow * net.q), grow)
     return net.encoder, exact, net.size
 
 
@@ -73,7 +92,7 @@ def scaling_symmetry(draw, n, d, t):
     net = Network("rotation", draw, n, d)
     z, q, g = net.z.detach(), net.q, net.g
     return {
-        "loss": (net.tail(net.W / t, t * q), net.tail(net.W, q)),
+        "loss": (net.loss(net.W / t, t * q), net.loss(net.W, q)),
         "G": (pull_back("rotation", t * z, t * q, g), pull_back("rotation", z, q, g)),
     }
 

@@ -16,18 +16,32 @@ from book.statements import law
 from book.theory.inputs import GENERIC
 
 
-def lattice_mean(kind: str, m: Tensor, y: Tensor, spacing: float) -> Tensor:
-    """E[G^T g] for q the nearest multiple of ``spacing`` to z = m + dither, g = q - y, by Gauss-Legendre quadrature."""
+def lattice_mean(name: str, m: Tensor, y: Tensor, spacing: float) -> Tensor:
+    """E[G^T g] in d = 1 for z = m + dither, q the nearest multiple of ``spacing``, and the loss (q - y)^2/2.
+
+    The dither is uniform on one spacing, so z meets two codes. The integral is taken by Gauss-Legendre quadrature, on
+    either side of the face between them.
+
+    Args:
+        name: The estimator.
+        m: The means of z, shape (n,).
+        y: The targets, shape (n,).
+        spacing: The distance of two codes.
+
+    Returns:
+        One mean per entry of m.
+    """
     nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(40))
-    k = torch.floor(m / spacing)
+    k = torch.floor(m / spacing)  # the codes are k and k + 1 times the spacing
     edges = torch.stack([m - spacing / 2, (k + 0.5) * spacing, m + spacing / 2])
-    out = 0.0
+    mean = torch.zeros_like(m)
     for i in range(2):
         half = (edges[i + 1] - edges[i])[..., None] / 2
         z, q = edges[i][..., None] + half * (1 + nodes), ((k + i) * spacing)[..., None].expand(-1, 40)
-        felt = pull_back(kind, z[..., None], q[..., None], (q - y[..., None])[..., None])[..., 0]
-        out = out + (felt * weights * half).sum(-1) / spacing
-    return out
+        g = q - y[..., None]
+        pulled = pull_back(name, z[..., None], q[..., None], g[..., None]).squeeze(-1)
+        mean = mean + (pulled * weights * half).sum(-1) / spacing
+    return mean
 
 
 @law(chapter=7, kinds=GENERIC, dims=(1,), tolerance=1e-10)

@@ -1,4 +1,4 @@
-r"""When the latents vanish: a model of a VQ-VAE that is small enough to solve.
+r"""Chapter 6, when the latents vanish: a model of a VQ-VAE that is small enough to solve, and its laws.
 
 Data x in R^d with E xx^T = I, a linear encoder and decoder, and a codebook c_1, ..., c_K of centroids of their own
 cells that a group of symmetries permutes (:func:`line`, :func:`circle`). Gradient flow of
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from book.algebra import pull_back
+from book.algebra import dot, norm, pull_back
 from book.statements import AtMost, law
 from book.theory.inputs import GENERIC
 from rotvq.quantizers.estimators import ESTIMATORS, Estimator, estimator
@@ -34,9 +34,13 @@ from rotvq.quantizers.lookup import nearest
 
 
 class Cells(NamedTuple):
-    """What the model keeps of the data and the cells, in units of d = E|x|^2; b = c/|c|.
+    """The averages that the model keeps of the data and the cells, over d = E|x|^2; all lie in (0, 1].
 
-    rho = E|c|^2 = E<x, c>; kappa = E|x|<x, b>; sigma = E|x||c|; tau = E<x, c>|c|/|x|. All lie in (0, 1].
+    Attributes:
+        rho: E|c|^2 = E<x, c>.
+        kappa: E|x|<x, b> with b = c/|c|.
+        sigma: E|x||c|.
+        tau: E<x, c>|c|/|x|.
     """
 
     rho: float
@@ -47,13 +51,13 @@ class Cells(NamedTuple):
     @classmethod
     def of(cls, x: Tensor, c: Tensor) -> Cells:
         """The averages over data x (N, d) whose centroids are c (N, d)."""
-        x, c, d = x.double(), c.double(), x.shape[-1]
-        norm_x, norm_c, inner = x.norm(dim=-1), c.norm(dim=-1), (x * c).sum(-1)
-        means = [norm_c**2, norm_x * inner / norm_c, norm_x * norm_c, inner * norm_c / norm_x]
-        return cls(*(float(m.mean()) / d for m in means))
+        norm_x, norm_c, inner = norm(x), norm(c), dot(x, c)
+        averaged = [norm_c**2, norm_x * inner / norm_c, norm_x * norm_c, inner * norm_c / norm_x]
+        return cls(*(float(values.mean()) / x.shape[-1] for values in averaged))
 
 
-PUSH: dict[str, Callable] = {  # (A(u), B(u)) in closed form
+#: (A(u), B(u)) of an estimator in closed form, from the averages and u
+PUSH: dict[str, Callable] = {
     "ste": lambda k, u: (1.0 + 0 * u, k.rho + 0 * u),
     "rotation": lambda k, u: (k.rho * u, k.rho * u),
     "reflection": lambda k, u: (k.rho * u, k.rho * u),
@@ -67,13 +71,31 @@ PUSH: dict[str, Callable] = {  # (A(u), B(u)) in closed form
 
 
 def push(name: str | Estimator, x: Tensor, c: Tensor, u: float = 1.0) -> tuple[float, float]:
-    """(A(u), B(u)) of any estimator, averaged over the data; A(1) is the kappa_G of the threshold."""
-    Gx_x, Gx_c = (estimator(name).pull_back(x, u * c, y) for y in (x, c))  # <y, Gx> = <G^T y, x>
-    return tuple(float((y * x).sum(-1).mean()) / x.shape[-1] for y in (Gx_x, Gx_c))
+    """(A(u), B(u)) of any estimator, averaged over data x (N, d) with centroids c (N, d).
+
+    A(1) is the kappa_G of the threshold.
+    """
+    pulled = [estimator(name).pull_back(x, u * c, y) for y in (x, c)]  # <y, Gx> = <G^T y, x>
+    A, B = (float(dot(y, x).mean()) / x.shape[-1] for y in pulled)
+    return A, B
 
 
 def rates(name: str, state, cells: Cells, gamma, mu=0.0, beta=1.0, nu=0.0, frozen: bool = False) -> np.ndarray:
-    """(s', t', w'); ``frozen`` keeps the decoder as it is."""
+    """The velocities (s', t', w') of the flow.
+
+    Args:
+        name: An estimator in :data:`PUSH`.
+        state: (s, t, w), each a number or an array.
+        cells: The averages.
+        gamma: The commitment weight.
+        mu: The decay of the decoder.
+        beta: The rate of the codes.
+        nu: The decay of the encoder.
+        frozen: Whether the decoder stays as it is.
+
+    Returns:
+        An array with a row for each of the three.
+    """
     s, t, w = state
     A, B = PUSH[name](cells, t / s)
     ds = 2 * w * (A - w * t * B) - 2 * gamma * (s - cells.rho * t) - 2 * nu * s
@@ -87,9 +109,10 @@ def threshold(kappa: float, rho: float, mu: float, nu: float = 0.0) -> float:
 
 
 def fixed_point(name: str, cells: Cells, gamma: float, mu: float = 0.0, nu: float = 0.0) -> np.ndarray | None:
-    """The one state s = t > 0, w > 0 where nothing moves, or None where there is none.
+    """The one state s = t > 0, w > 0 where nothing moves, shape (3,), or None where there is none.
 
     With y = ws it is the root of (1 - y)(A - yB) = C with A, B taken at u = 1 and C = mu(gamma(1 - rho) + nu)/rho.
+    The arguments are those of :func:`rates`.
     """
     A, B = PUSH[name](cells, 1.0)
     pull = gamma * (1 - cells.rho) + nu
@@ -105,19 +128,28 @@ def fixed_point(name: str, cells: Cells, gamma: float, mu: float = 0.0, nu: floa
 
 
 def flow(name: str, start, times, cells: Cells, **weights) -> np.ndarray:
-    """The states (3, len(times)) from ``start`` at time 0; nan once s falls to 0, taken as t/s > 1e4.
+    """The states at some times, integrated in logarithms, so that a decay to 0 keeps its relative accuracy.
 
-    Integrated in logarithms, so that a decay to 0 is followed at full relative accuracy.
+    Args:
+        name: An estimator in :data:`PUSH`.
+        start: The state (s, t, w) at time 0.
+        times: Increasing times.
+        cells: The averages.
+        weights: gamma, and the other arguments of :func:`rates`.
+
+    Returns:
+        An array (3, len(times)); nan once s has fallen to 0, taken as t/s > 1e4.
     """
     from scipy.integrate import solve_ivp
 
-    def right(_, logs):
+    def log_rates(_, logs):
         state = np.exp(logs)
-        over = logs[1] - logs[0] > math.log(1e4)  # the model ends here: stand still
-        return 0 * logs if over else rates(name, state, cells, **weights) / state
+        if logs[1] - logs[0] > math.log(1e4):  # the model ends here: stand still
+            return 0 * logs
+        return rates(name, state, cells, **weights) / state
 
-    found = solve_ivp(right, (0, times[-1]), np.log(start), "LSODA", times, rtol=1e-9, atol=1e-9)
-    states = np.exp(found.y)
+    solution = solve_ivp(log_rates, (0, times[-1]), np.log(start), "LSODA", times, rtol=1e-9, atol=1e-9)
+    states = np.exp(solution.y)
     return np.where(states[1] > 0.99e4 * states[0], np.nan, states)
 
 
@@ -162,11 +194,26 @@ def descend(
     nu: float = 0.0,
     optimizer: str = "sgd",
 ) -> np.ndarray:
-    """Train the network itself, in matrices, by autograd, every code looked up anew. States (3, steps + 1).
+    """Train the network that is modelled, in matrices, by autograd, and look the codes up anew in each step.
 
-    s and w are read off as mean diagonal entries, t as the mean length of a code over its first one. ``optimizer``:
-    "sgd", "adam" (the penalties are part of the loss) or "adamw" (mu decays the decoder apart from the gradient). The
-    codebook loss is weighted by K beta, so that a code of share 1/K moves at the rate beta.
+    The codebook loss is weighted by K beta, so that a code of share 1/K moves at the rate beta.
+
+    Args:
+        name: An estimator.
+        x: Data (N, d).
+        codes: The codes (K, d) of which the first ones are t times.
+        start: The first state (s, t, w).
+        steps: The number of steps.
+        lr: The learning rate.
+        gamma: The commitment weight.
+        mu: The decay of the decoder.
+        beta: The rate of the codes.
+        nu: The decay of the encoder.
+        optimizer: "sgd", "adam" (the penalties are part of the loss) or "adamw" (mu decays the decoder apart from the
+            gradient).
+
+    Returns:
+        The states (3, steps + 1): s and w are mean diagonal entries, t the mean length of a code over its first one.
     """
     s, t, w = start
     eye = torch.eye(x.shape[-1], dtype=x.dtype)

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 
 import pytest
+import torch
 from test_play import BOOK, chromium  # noqa: F401  (the fixture)
 
 from book import statements
@@ -16,6 +17,7 @@ from book.ledger import claims, mentions
 from book.ledger.grammar import parse_evidence
 from book.ledger.page import rows_as_html
 from book.statements import STATEMENTS, Evidence, Finding
+from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.runs.grids import stores_folder
 
 ROWS = claims.load()
@@ -41,6 +43,21 @@ def test_every_piece_of_evidence_is_used():
     used = {call.name for row in ROWS for call in row.calls}
     spare = {name: one for name, one in all_statements().items() if one.kind == "evidence" and name not in used}
     assert [name for name, one in spare.items() if not one.reads_records] == []
+
+
+NAN = [("gain_of_the_pull_back", "q over z"), ("inner_products",), ("gradient_angle", "plane"), ("kept_relations",)]
+
+
+@pytest.mark.parametrize("name, words", [(name, words) for name, *words in NAN], ids=[name for name, *_ in NAN])
+def test_a_pull_back_of_nan_proves_nothing(name, words, monkeypatch):
+    """Python's max loses a nan that comes second."""
+    statement, nan = all_statements()[name], torch.full((), torch.nan)
+    sound = statement.check(*words)
+    assert sound.claim or sound.fix
+    broken = type("Broken", (), {"pull_back": lambda self, z, q, g, **options: g * nan})()
+    monkeypatch.setitem(ESTIMATORS, "rotation", broken)
+    finding = statement.check(*words)
+    assert not finding.claim and not finding.fix
 
 
 def test_all_sources_are_covered():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from book.algebra import close, gradient_map, nearest, norm, normal, pull_back, vector
+from book.algebra import close, gradient_map, largest, nearest, norm, normal, pull_back, vector
 from book.ledger.evidence.samples import triples
 from book.statements import Finding, evidence
 from rotvq.quantizers.estimators import ESTIMATORS
@@ -27,7 +27,7 @@ def straight_through():
     worst = 0.0
     for z, q, _ in triples(2, 8):
         g, dz, _ = _backward(z, q, lambda z, q: z + (q - z).detach())
-        worst = max(worst, norm(dz - g))
+        worst = largest(worst, norm(dz - g))
     return Finding.of(worst == 0, largest_difference=worst)
 
 
@@ -37,7 +37,7 @@ def codebook_gets_nothing_from_reconstruction():
     most = 0.0
     for z, q, _ in triples(2, 8):
         for rule in (lambda z, q: z + (q - z).detach(), _general(gradient_map(z, q)), ESTIMATORS["rotation"]):
-            most = max(most, norm(_backward(z, q, rule)[2]))
+            most = largest(most, norm(_backward(z, q, rule)[2]))
     return Finding.of(most == 0, most == 0, largest_gradient_to_a_code=most)
 
 
@@ -104,11 +104,11 @@ def general_estimator(which):
     for z, q, h in triples(2, 8):
         G = normal(len(z), len(z), seed=5) + torch.outer(h, h)
         g, dz, _ = _backward(z, q, _general(G))
-        value = max(value, norm(_general(G)(z, q) - q))
-        gradient = max(gradient, norm(dz - G.T @ g) / norm(G.T @ g))
+        value = largest(value, norm(_general(G)(z, q) - q))
+        gradient = largest(gradient, norm(dz - G.T @ g) / norm(G.T @ g))
         J = torch.autograd.functional.jacobian(lambda z, q=q, G=G: _general(G)(z, q), z)
-        jacobian = max(jacobian, (J - G).abs().max())
-        authors = max(authors, norm(G @ dz - g) / norm(g))
+        jacobian = largest(jacobian, (J - G).abs().max())
+        authors = largest(authors, norm(G @ dz - g) / norm(g))
     claim, fix = {
         "value": (value < 1e-10, None),
         "gradient": (gradient < 1e-12, None),
@@ -150,7 +150,7 @@ def encoder_gradient():
         (grad,) = torch.autograd.grad(loss, theta)
         J = torch.autograd.functional.jacobian(lambda t, x=x: torch.tanh(t @ x), theta.detach()).reshape(3, -1)
         u = pull_back(name, z.detach(), q, g) + (z - q).detach()
-        gap = max(gap, norm(J.T @ u - grad.flatten()))
+        gap = largest(gap, norm(J.T @ u - grad.flatten()))
         wrong = float(J.shape[0] != J.shape[1])
     return Finding.of(wrong == 0, gap < 1e-12, largest_error_of_the_transposed_form=gap)
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from book.algebra import norm, normal, pull_back, vector
+from book.algebra import largest, norm, normal, pull_back, vector
 from book.statements import Finding, evidence
 
 GRID = 20_001
@@ -95,7 +95,7 @@ def close_to_ste():
     for d in (2, 8):
         for seed in range(50):
             z, q, g = normal(3, d, seed=seed)
-            worst = max(worst, norm(pull_back("rotation", z, q, g) - g) * norm(z) / (norm(g) * norm(q - z)))
+            worst = largest(worst, norm(pull_back("rotation", z, q, g) - g) * norm(z) / (norm(g) * norm(q - z)))
     z, q, g = vector(1e-3, 0), vector(0, 1e-3), vector(1.0, 0)
     return Finding.of(
         norm(pull_back("rotation", z, q, g) - g) < 0.1,

@@ -7,7 +7,7 @@ from functools import cache
 
 import torch
 
-from book.algebra import angle_in_degrees, nearest, normal, vector
+from book.algebra import angle_in_degrees, largest, nearest, normal, vector
 from book.ledger.evidence.samples import quantised
 from book.statements import Finding, evidence
 
@@ -21,7 +21,7 @@ def codebook_loss_centres():
         code = codes[i].clone().requires_grad_()
         mean = z[k == i].mean(0)
         (grad,) = torch.autograd.grad((code - z[k == i]).square().sum(1).mean(), code)
-        worst = max(worst, (grad - 2 * (codes[i] - mean)).abs().max())
+        worst = largest(worst, (grad - 2 * (codes[i] - mean)).abs().max())
     return Finding.of(worst < 1e-10, largest_error_of_gradient=worst)
 
 
@@ -98,7 +98,7 @@ def ema_step_is_a_gradient_step():
         mine, code = z[k == i], codes[i].clone().requires_grad_()
         (grad,) = torch.autograd.grad((code - mine).square().sum(), code)
         step = codes[i] - (1 - beta) / (2 * len(mine)) * grad
-        worst = max(worst, (step - beta * codes[i] - (1 - beta) * mine.mean(0)).abs().max())
+        worst = largest(worst, (step - beta * codes[i] - (1 - beta) * mine.mean(0)).abs().max())
     return Finding.of(worst < 1e-10, largest_difference=worst)
 
 

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from book.algebra import normal
+from book.algebra import largest, normal
 from book.statements import Finding, evidence
 from book.theory import collapse as model
 
@@ -249,7 +249,7 @@ def frozen_decoder():
             for name in ("ste", "rotation")
         }
         formula = w / (w * w * RHO + gamma * (1 - RHO))
-        worst = max(worst, abs(ends["ste"] / formula - 1), abs(ends["rotation"] / (RHO * formula) - 1))
+        worst = largest(worst, abs(ends["ste"] / formula - 1), abs(ends["rotation"] / (RHO * formula) - 1))
         sides.append((ends["ste"] > 1 / w) == (gamma < w * w) and ends["rotation"] < 1 / w)
     return Finding.of(worst < 1e-5 and all(sides), largest_relative_error=worst)
 

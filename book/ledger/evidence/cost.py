@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch.overrides import TorchFunctionMode
 
-from book.algebra import gradient_map, norm, normal, pull_back, unit
+from book.algebra import gradient_map, largest, norm, normal, pull_back, unit
 from book.bench.timing import Ratio, ratio
 from book.ledger.evidence.rotation import textbook
 from book.ledger.evidence.samples import triples
@@ -78,7 +78,7 @@ def algorithm_5_1():
         v = a + b
         return norm(q) / norm(z) * (z + 2 * b * (a @ z) - v * (v @ z) / (1 + a @ b))
 
-    far = max(norm(listing(z, q) - q) / norm(q) for z, q, _ in triples(2, 8, 64))
+    far = largest(*(norm(listing(z, q) - q) / norm(q) for z, q, _ in triples(2, 8, 64)))
     t, lost, kept = math.pi - 1e-3, 0.0, 0.0
     for seed in range(20):
         z, u, g = unit(normal(3, 8, seed=seed))
@@ -87,8 +87,8 @@ def algorithm_5_1():
         a, b = z / z.norm(), q / q.norm()  # in float32, as the listing is run
         v = a + b
         textbook = g + 2 * a * (b @ g) - v * (v @ g) / (1 + a @ b)
-        lost = max(lost, abs(norm(textbook) - 1))
-        kept = max(kept, abs(norm(pull_back("rotation", z, q, g)) - 1))
+        lost = largest(lost, abs(norm(textbook) - 1))
+        kept = largest(kept, abs(norm(pull_back("rotation", z, q, g)) - 1))
     return Finding.of(
         far < 1e-12 and lost < 1e-5,
         far < 1e-12 and kept < 1e-6,
@@ -106,7 +106,7 @@ def same_trick_backward():
         a, b = unit(z), unit(q)
         v = a + b
         swapped = norm(q) / norm(z) * (g + 2 * a * (b @ g) - v * (v @ g) / (1 + a @ b))
-        worst = max(worst, norm(swapped - gradient_map(z, q).T @ g) / norm(g))
+        worst = largest(worst, norm(swapped - gradient_map(z, q).T @ g) / norm(g))
     return Finding.of(worst < 1e-10, largest_relative_error=worst)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from book.algebra import angle, angle_in_degrees, nearest, norm, normal, polar, pull_back, rotation, vector
+from book.algebra import angle, angle_in_degrees, largest, nearest, norm, normal, polar, pull_back, rotation, vector
 from book.ledger.evidence.samples import distance_to_identity
 from book.statements import Finding, evidence
 from rotvq.quantizers.estimators import ESTIMATORS
@@ -17,7 +17,7 @@ def distance_from_identity():
     for d in (2, 3, 8):
         for seed in range(20):
             z, q = normal(2, d, seed=seed)
-            law = max(law, abs(distance_to_identity(z, q) - norm(q - z) / norm(z)))
+            law = largest(law, abs(distance_to_identity(z, q) - norm(q - z) / norm(z)))
     z, q = vector(1e-3, 0), vector(0, 1e-3)
     return Finding.of(
         distance_to_identity(z, q) < 0.1,
@@ -104,7 +104,7 @@ def field_difference():
     for scale in (0.6, 1.4):
         z1, z2 = scale * polar(5), scale * polar(25)
         gap = norm(pull_back("rotation", z1, q, g) - pull_back("rotation", z2, q, g))
-        law = max(law, abs(gap - norm(g) * norm(q) * norm(z1 - z2) / (norm(z1) * norm(z2))))
+        law = largest(law, abs(gap - norm(g) * norm(q) * norm(z1 - z2) / (norm(z1) * norm(z2))))
         factors.append(float(gap / norm(z1 - z2)))
     return Finding.of(
         abs(factors[0] - factors[1]) < 1e-6,

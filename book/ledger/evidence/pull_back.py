@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from book.algebra import angle, angle_in_degrees, close, gradient_map, norm, normal, polar, pull_back, vector
+from book.algebra import angle, angle_in_degrees, close, gradient_map, largest, norm, normal, polar, pull_back, vector
 from book.ledger.evidence.samples import triples
 from book.statements import Finding, evidence
 from rotvq.quantizers.estimators import ESTIMATORS, estimator
@@ -21,18 +21,18 @@ def gradient_angle(where):
         P = torch.linalg.qr(torch.stack([z, q], 1))[0]
         phi, theta = angle(pull_back("rotation", z, q, g), g), angle(z, q)
         share = norm(P.T @ g) / norm(g)
-        law = max(law, abs((phi / 2).sin() - (theta / 2).sin() * share))
+        law = largest(law, abs((phi / 2).sin() - (theta / 2).sin() * share))
         gaps.append(math.degrees(abs(phi - theta)))
     z, q, g = vector(1.0, 0, 0), vector(0.5, 0.75**0.5, 0), vector(0, 0, 1.0)
     orthogonal = angle_in_degrees(pull_back("rotation", z, q, g), g)
     random = normal(20_000, 64, seed=9)
     z, q = torch.eye(64, dtype=z.dtype)[0], torch.cat([q[:2], torch.zeros(62, dtype=z.dtype)])
     mean = angle_in_degrees(pull_back("rotation", z.expand_as(random), q.expand_as(random), random), random).mean()
-    claim = max(gaps) < 1e-6 and (d == 2 or orthogonal > 1)
+    claim = largest(*gaps) < 1e-6 and (d == 2 or orthogonal > 1)
     return Finding.of(
         claim,
         law < 1e-8,
-        largest_gap_in_degrees=max(gaps),
+        largest_gap_in_degrees=largest(*gaps),
         error_of_the_sine_law=law,
         angle_for_theta_60_and_g_off_the_plane=orthogonal,
         mean_for_theta_60_in_d_64=mean,
@@ -53,7 +53,7 @@ def gain_of_the_pull_back(which):
     forward = inverse = 0.0
     for z, q, g in triples(2, 8, 64):
         ratio, r = norm(pull_back("rotation", z, q, g)) / norm(g), norm(q) / norm(z)
-        forward, inverse = max(forward, abs(ratio - r)), max(inverse, abs(ratio - 1 / r))
+        forward, inverse = largest(forward, abs(ratio - r)), largest(inverse, abs(ratio - 1 / r))
     claim, fix = {"q over z": (forward < 1e-10, None), "z over q": (inverse < 1e-10, forward < 1e-10)}[which]
     return Finding.of(claim, fix, error_with_q_over_z=forward, error_with_z_over_q=inverse)
 
@@ -64,8 +64,8 @@ def inner_products():
     inner = turned = 0.0
     for z, q, g in triples(2, 8, 64):
         u = pull_back("rotation", z, q, g)
-        inner = max(inner, abs(u @ z - g @ q))
-        turned = max(turned, abs(angle_in_degrees(u, z) - angle_in_degrees(g, q)))
+        inner = largest(inner, abs(u @ z - g @ q))
+        turned = largest(turned, abs(angle_in_degrees(u, z) - angle_in_degrees(g, q)))
     return Finding.of(inner < 1e-10 and turned < 1e-6, error_of_inner_product=inner, error_of_angle_in_degrees=turned)
 
 
@@ -99,7 +99,7 @@ def metric():
     worst = 0.0
     for z, q, _ in triples(2, 8):
         G, r2 = gradient_map(z, q), (norm(q) / norm(z)) ** 2
-        worst = max(worst, (G.T @ G / r2 - torch.eye(len(z))).abs().max())
+        worst = largest(worst, (G.T @ G / r2 - torch.eye(len(z))).abs().max())
     narrow, wide = (gradient_map(polar(0), polar(t, 2.0)) for t in (20, 80))
     gap = (narrow.T @ narrow - wide.T @ wide).abs().max()
     return Finding.of(
@@ -123,9 +123,9 @@ def variants(which):
     gains, clipped = [], estimator("clipped", clip=(0.5, 1.5))
     for z, q, g in triples(2, 8):
         z = z * 20 ** normal(1, seed=int(1e6 * abs(z[0])))
-        kept = max(kept, abs(norm(pull_back("rotation_only", z, q, g)) / norm(g) - 1))
+        kept = largest(kept, abs(norm(pull_back("rotation_only", z, q, g)) / norm(g) - 1))
         mixed = ESTIMATORS["rotation"].pull_back
-        ends = max(ends, norm(mixed(z, q, g, mix=0.0) - g), norm(mixed(z, q, g, mix=1.0) - mixed(z, q, g)))
+        ends = largest(ends, norm(mixed(z, q, g, mix=0.0) - g), norm(mixed(z, q, g, mix=1.0) - mixed(z, q, g)))
         gains.append(float(norm(clipped.pull_back(z, q, g)) / norm(g)))
     ok = {"norm": kept < 1e-12, "ends": ends < 1e-12, "clip": min(gains) >= 0.5 - 1e-12 and max(gains) <= 1.5 + 1e-12}[
         which

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from book.algebra import close, distances, nearest, norm, normal, rotation, unit, vector
+from book.algebra import close, distances, largest, nearest, norm, normal, rotation, unit, vector
 from book.ledger.evidence.samples import quantised
 from book.statements import Finding, evidence
 
@@ -127,7 +127,7 @@ def ste_value():
     drift = 0.0
     for seed in range(5):
         x, y = normal(2, 1000, seed=seed).float()
-        drift = max(drift, (x + (y - x) - y).abs().max())
+        drift = largest(drift, (x + (y - x) - y).abs().max())
     exact = z.double() + (q.double() - z.double())
     return Finding.of(z + (q - z) == q, exact == q, value_for_z_1e8_and_q_1=z + (q - z), drift_for_normal_vectors=drift)
 

@@ -11,6 +11,7 @@ from book.algebra import (
     close,
     gradient_map,
     identity,
+    largest,
     mirror,
     norm,
     normal,
@@ -44,8 +45,8 @@ def rotation_formula():
     moves = orthogonal = 0.0
     for z, q in pairs(2, 3, 8, 64):
         R = textbook(z, q)
-        moves = max(moves, norm(R @ unit(z) - unit(q)))
-        orthogonal = max(orthogonal, (R.T @ R - identity(z)).abs().max())
+        moves = largest(moves, norm(R @ unit(z) - unit(q)))
+        orthogonal = largest(orthogonal, (R.T @ R - identity(z)).abs().max())
     return Finding.of(moves < 1e-10 and orthogonal < 1e-10, error_of_Ra=moves, error_of_RtR=orthogonal)
 
 
@@ -69,7 +70,7 @@ def two_forms():
         a, b = unit(z), unit(q)
         m = unit(a + b)
         with_bisector = identity(a) + 2 * outer(b, a) - 2 * outer(m, m)
-        worst = max(worst, (textbook(z, q) - with_bisector).abs().max())
+        worst = largest(worst, (textbook(z, q) - with_bisector).abs().max())
     return Finding.of(worst < 1e-10, largest_difference=worst)
 
 
@@ -113,7 +114,7 @@ def rotation_as_reflections():
         a, b = unit(z), unit(q)
         Ha, Hb, Hm = (mirror(u) for u in (a, b, unit(a + b)))
         R = rotation(z, q)
-        worst = max(worst, (R - Hm @ Ha).abs().max(), (R - Hb @ Hm).abs().max())
+        worst = largest(worst, (R - Hm @ Ha).abs().max(), (R - Hb @ Hm).abs().max())
     return Finding.of(False, worst < 1e-10, largest_difference=worst)
 
 
@@ -131,7 +132,7 @@ def product_of_reflections_turns_twice():
         a, b = unit(z), unit(q)
         b = unit(a + 0.3 * b)  # an angle below 90 degrees, so that its double is below 180
         twice = 2 * (a @ b) * b - a  # a turned to b and as far again
-        worst = max(worst, (mirror(b) @ mirror(a) - rotation(a, twice)).abs().max())
+        worst = largest(worst, (mirror(b) @ mirror(a) - rotation(a, twice)).abs().max())
     return Finding.of(worst < 1e-8, largest_difference=worst)
 
 
@@ -141,7 +142,7 @@ def rotation_properties(which):
     worst = 0.0
     for z, q in pairs(2, 3, 8, 64):
         R, v = rotation(z, q), normal(len(z), seed=99)
-        worst = max(
+        worst = largest(
             worst,
             {
                 "orthogonal": max((R.T @ R - identity(z)).abs().max(), (R @ R.T - identity(z)).abs().max()),
@@ -195,14 +196,14 @@ def frobenius_distance():
     worst = 0.0
     for z, q in pairs(2, 3, 8, 64):
         size = torch.linalg.matrix_norm(rotation(z, q) - identity(z))
-        worst = max(worst, abs(size - math.sqrt(8) * (angle(z, q) / 2).sin()))
+        worst = largest(worst, abs(size - math.sqrt(8) * (angle(z, q) / 2).sin()))
     return Finding.of(worst < 1e-10, largest_error=worst)
 
 
 @evidence
 def forward_value():
     """G z = q."""
-    worst = max(norm(gradient_map(z, q) @ z - q) / norm(q) for z, q in pairs(2, 3, 8, 64))
+    worst = largest(*(norm(gradient_map(z, q) @ z - q) / norm(q) for z, q in pairs(2, 3, 8, 64)))
     return Finding.of(worst < 1e-12, largest_relative_error=worst)
 
 
@@ -210,7 +211,7 @@ def forward_value():
 def unit_vectors():
     """z/|z| and q/|q| have length 1, and <a, b> lies in [-1, 1]."""
     cosines = [float(unit(z) @ unit(q)) for z, q in pairs(2, 8, 64)]
-    length = max(abs(norm(unit(z)) - 1) for z, _ in pairs(2, 8, 64))
+    length = largest(*(abs(norm(unit(z)) - 1) for z, _ in pairs(2, 8, 64)))
     return Finding.of(
         max(map(abs, cosines)) <= 1 and length < 1e-14, largest_cosine=max(cosines), smallest=min(cosines)
     )
