@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 
 from book.press import paths
@@ -34,17 +33,20 @@ def files_used_by(script: Path) -> set[Path]:
 
 
 def modules_used_by(script: Path) -> dict[str, Path]:
-    """The modules of this repository that a script imports, directly or through others: their files by their names."""
+    """The modules of this repository that a script imports, directly or through others: their files by their names.
+
+    A package is one of them where a name is taken from it, and not where it only lies on the way to a module.
+    """
     found: dict[str, Path] = {}
-    names = list(_imported(script.read_text("utf-8"), package=""))
+    names = [_module_of(name) for name in _imported(script.read_text("utf-8"), package="")]
     while names:
         name = names.pop()
-        path = _file_of(name)
-        if path and name not in found:
-            found[name] = path
-            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-            names += _imported(path.read_text("utf-8"), package)
-            names += [_name_of(module) for module in _matching(LOADS.get(name, []))]
+        if name is None or name in found:
+            continue
+        path = found[name] = _file_of(name)
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        names += [_module_of(imported) for imported in _imported(path.read_text("utf-8"), package)]
+        names += [_name_of(module) for module in _matching(LOADS.get(name, []))]
     return found
 
 
@@ -55,6 +57,11 @@ def _matching(patterns: list[str]) -> list[Path]:
 def _name_of(path: Path) -> str:
     """The name of a module, from its file."""
     return ".".join(path.relative_to(paths.ROOT).with_suffix("").parts)
+
+
+def _module_of(name: str) -> str | None:
+    """The module of this repository that has this name or defines it; None for any other name."""
+    return next((module for module in (name, name.rpartition(".")[0]) if _file_of(module)), None)
 
 
 def _file_of(name: str) -> Path | None:
@@ -69,34 +76,25 @@ def _file_of(name: str) -> Path | None:
 
 @functools.cache
 def _imported(source: str, package: str) -> frozenset[str]:
-    """All names that may be modules in the imports of a source; relative ones start from `package`."""
+    """The full names of all that a source imports, wherever in it; relative ones start from `package`."""
     try:
-        tree = ast.parse(source)
+        nodes = list(ast.walk(ast.parse(source)))
     except SyntaxError:  # the notebook says so when it is executed
         return frozenset()
-    return frozenset(prefix for name in _imports(tree, package) for prefix in _with_parents(name))
-
-
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = _base(node, package)
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    members = [
+        f"{_base(node, package)}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+    return frozenset(modules + members)
 
 
 def _base(node: ast.ImportFrom, package: str) -> str:
-    """The absolute name of what a `from ... import` imports from."""
+    """The full name of what a `from ... import` imports from."""
     if not node.level:
         return node.module
     parents = package.split(".")
     above = parents[: len(parents) - (node.level - 1)]  # one dot is the package itself
     return ".".join([*above, node.module] if node.module else above)
-
-
-def _with_parents(name: str) -> list[str]:
-    """`a.b.c` imports `a`, `a.b` and `a.b.c`."""
-    parts = name.split(".")
-    return [".".join(parts[:size]) for size in range(1, len(parts) + 1)]

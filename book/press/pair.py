@@ -22,7 +22,7 @@ SETUP = """\
 # {line}"""
 SETUP_LINE = (
     'import os, sys; os.system(f"git clone -q {address} rotvq'
-    ' && {{sys.executable}} -m pip install -q -e rotvq[experiments]"); sys.path.insert(0, "rotvq")'
+    ' && {{sys.executable}} -m pip install -q -e rotvq[notebooks]"); sys.path.insert(0, "rotvq")'
 )
 PLACEHOLDER = "REPOSITORY"  # stands for the address until _config.yml has it
 

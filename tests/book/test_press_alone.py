@@ -4,18 +4,24 @@ The line is run as it stands, with the address of this checkout, by a Python tha
 and nothing of this repository. It fetches what is committed, so the notebook is taken from there, too.
 """
 
+import ast
 import importlib.util
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 
 import nbformat
 import pytest
 from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from book.press import pair
+from book.press.dependencies import modules_used_by
 from rotvq.page.figures import USED
 
 SCRIPTS = {script.stem: script for script in pair.scripts()}
@@ -74,6 +80,32 @@ def test_a_stranger_has_neither_module_before_the_line(python, tmp_path):
     found = "import importlib.util; print([name for name in ('rotvq', 'book') if importlib.util.find_spec(name)])"
     ran = subprocess.run([python, "-c", found], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+PRESENT = {"IPython", "PIL", "requests"}  # a kernel has the first; the others come with matplotlib and pooch
+PROVIDERS = metadata.packages_distributions()
+CHOSEN = {"ray"}  # an engine that a reader may ask for
+
+
+def imported_packages(path: pathlib.Path) -> set[str]:
+    """The first part of each name in a file's imports, wherever they stand."""
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_line_installs_what_the_page_imports(name):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert "rotvq[notebooks]" in pair.SETUP_LINE and "rotvq[experiments]" in extras["notebooks"]
+    lines = project["dependencies"] + extras["experiments"] + extras["notebooks"]
+    wanted = {canonicalize_name(Requirement(line).name) for line in lines}
+    files = [SCRIPTS[name], *modules_used_by(SCRIPTS[name]).values()]
+    packages = set().union(*map(imported_packages, files)) - set(sys.stdlib_module_names) - {"rotvq", "book"}
+    missing = {package for package in packages if not wanted & set(map(canonicalize_name, PROVIDERS[package]))}
+    assert missing <= PRESENT | CHOSEN
 
 
 @pytest.mark.parametrize("name, count", [("03_rotation", 4), ("10_ste_vs_rotation", 6)])

@@ -19,6 +19,7 @@ SCRIPT = """\
 n: int = 2
 
 # %% tags=["hide-input"]
+from rotvq import nearest
 from rotvq.page import parameters
 
 parameters.check(globals(), n=(0, 10))
@@ -131,7 +132,7 @@ UNRELATED = {
 INPUTS = {
     "notebooks/00_page.py": SCRIPT + "\n1 + 1\n",
     "rotvq/page/figures.py": (ROOT / "rotvq" / "page" / "figures.py").read_text() + "\nx = 2\n",
-    "rotvq/quantizers/lookup.py": "x = 2  # imported by rotvq itself\n",
+    "rotvq/quantizers/lookup.py": "x = 2  # rotvq itself imports it, and the page takes a name from rotvq\n",
     "book/report.py": "from book.arithmetic import double\n\nx = 2\n",
     "book/arithmetic.py": "def double(x):\n    return x + x\n",
     "data/records/10_chapter/ABC.json": json.dumps({"id": "ABC"}),
