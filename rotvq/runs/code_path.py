@@ -198,13 +198,19 @@ def _is_string(node: ast.AST | None) -> bool:
 
 
 def _is_inert(node: ast.AST) -> bool:
-    """A docstring or another statement that is only a constant; an import; a declaration without a value."""
+    """A docstring or another statement that is only a constant; an import; a declaration without a value; pass."""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant)
-    return isinstance(node, ast.Import | ast.ImportFrom) or (isinstance(node, ast.AnnAssign) and node.value is None)
+    declared = isinstance(node, ast.AnnAssign) and node.value is None
+    return declared or isinstance(node, ast.Import | ast.ImportFrom | ast.Pass)
 
 
 @cache
 def today() -> Sources:
     """The sources of this package, as they are at the first call in a process."""
     return Sources()
+
+
+def digest(config: Config) -> str:
+    """The digest of the code that the run of ``config`` executes today, 16 hex digits."""
+    return today().digest(config)

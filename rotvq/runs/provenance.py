@@ -40,7 +40,7 @@ def code(config: Config = Config()) -> dict[str, str | None]:  # noqa: B008  (fr
 
     Both tell the code as it is at the first call in a process: call this when a process starts to train.
     """
-    return {"digest": code_path.today().digest(config), **commit()}
+    return {"digest": code_path.digest(config), **commit()}
 
 
 @cache

@@ -130,7 +130,7 @@ def recheck_unverified(
                 records.restamp(config, stale=f"{trained}: {verdict.differences[0]}")
             else:
                 settled = f"{trained}: {verdict.rule}"
-                records.restamp(config, digest=code_path.today().digest(config), settled=settled)
+                records.restamp(config, digest=code_path.digest(config), settled=settled)
         yield origin, verdict
 
 
@@ -138,7 +138,7 @@ def sample(stores: Iterable[Records], n: int) -> list[Place]:
     """``n`` records that are not stale, drawn at random; the draw changes with the code and not from call to call."""
     places = [(records, config) for records in stores for config in records.all()]
     places = [(records, config) for records, config in places if records.status(config) != "stale"]
-    return random.Random(code_path.today().digest(Config())).sample(places, min(n, len(places)))
+    return random.Random(code_path.digest(Config())).sample(places, min(n, len(places)))
 
 
 def summary(stores: Iterable[Records]) -> str:

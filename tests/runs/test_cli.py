@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -9,8 +10,8 @@ import sys
 import pytest
 
 from rotvq import __main__ as cli
-from rotvq.runs import engines, grids
-from rotvq.runs.grids import CHAPTERS, PROFILES, Block, Chapter
+from rotvq.runs import engines, grids, scheduler
+from rotvq.runs.grids import CHAPTERS, CONFIRM, EXPLORE, FEW, FRESH, PROFILES, Block, Chapter, vary
 from rotvq.runs.records import Records
 from rotvq.training.config import FIELDS, Config
 
@@ -26,7 +27,7 @@ def fake(config: Config, *, device: str = "cpu", threads: int = 1, progress: boo
 def call(capsys, monkeypatch):
     """Run a command with a training that takes no time; its status, output and errors."""
     monkeypatch.setattr(cli, "train_one", fake)
-    monkeypatch.setattr(cli.grids.run, "__kwdefaults__", {**cli.grids.run.__kwdefaults__, "fn": fake})
+    monkeypatch.setattr(scheduler.run, "__kwdefaults__", {**scheduler.run.__kwdefaults__, "fn": fake})
 
     def run(*words):
         try:
@@ -107,7 +108,7 @@ def test_train_prints_and_records_once(call, tmp_path):
 )
 def test_what_each_rank_would_see_otherwise_is_refused(call, monkeypatch, words):
     assert call("train", *words)[0] == 0
-    monkeypatch.setattr(cli.ranks, "world", lambda: (0, 2))
+    monkeypatch.setattr(cli.distributed, "world", lambda: (0, 2))
     status, out, err = call("train", *words)
     assert status == 2 and out == "" and "train it in one process" in err
     assert call("train")[0] == 0  # what reduces over ranks is shared
@@ -162,7 +163,7 @@ def test_a_failed_run_is_reported(call, tmp_path, monkeypatch, caplog):
             raise ArithmeticError("too much")
         return fake(config)
 
-    monkeypatch.setattr(cli.grids.run, "__kwdefaults__", {**cli.grids.run.__kwdefaults__, "fn": failing})
+    monkeypatch.setattr(scheduler.run, "__kwdefaults__", {**scheduler.run.__kwdefaults__, "fn": failing})
     words = ("grid", NAME, "--profile", "smoke", "--records", tmp_path)
     status, out, err = call(*words)
     assert status == 1 and caplog.text.count("failed: ArithmeticError: too much") == 7
@@ -179,7 +180,7 @@ def test_sbatch_script_covers_the_grid(call, tmp_path):
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
     name = script.split('--engine "')[1].split('"')[0].replace("$SLURM_ARRAY_TASK_ID", "15")
     assert name == "shard:15/16:processes:4"
-    with engines.engine(name) as engine:
+    with engines.find_engine(name) as engine:
         assert engine.workers == 4
     status, script, _ = call("grid", NAME, "--device", "cuda", "--sbatch", 2)  # where it is printed needs no GPU
     assert status == 0 and "--gpus-per-task=1\n" in script and "--device cuda" in script
@@ -189,14 +190,16 @@ def test_verify(call, tmp_path):
     folder = tmp_path / NAME
     call("grid", NAME, "--profile", "smoke", "--records", folder)
     status, out, _ = call("verify", "--sample", 2, "--records", tmp_path)
-    assert status == 0 and out.count(": identical\n") == 2 and "records: 14 verified" in out
+    assert status == 0 and out.count(": identical\n") == 2
+    assert out.endswith("records: 14 verified\nverified: 14 as trained\n")
     store = Records(folder)
     for config in store.all():
         store.restamp(config, digest="older")
     status, out, _ = call("verify", "--sample", 1, "--records", folder)
     assert status == 0 and "records: 14 unverified" in out
     status, out, _ = call("verify", "--records", tmp_path)
-    assert status == 0 and out.count(": identical\n") == 4 and "records: 14 verified" in out
+    assert status == 0 and out.count(": identical\n") == 4
+    assert out.endswith("records: 14 verified\nverified: 14 identical\n")
     config = store.all()[0]
     store.put(config, {**fake(config), "final": {"test_mse": 77.0}}, {**store.get(config)["provenance"]})
     status, out, _ = call("verify", "--sample", 14, "--records", tmp_path)
@@ -207,21 +210,19 @@ def test_ctrl_c_says_what_to_do(call, tmp_path, monkeypatch):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.grids, "run", stopped)
+    monkeypatch.setattr(cli.scheduler, "run", stopped)
     status, _, err = call("grid", NAME, "--profile", "smoke", "--records", tmp_path)
     assert status == 130 and "the same command trains the rest" in err
 
 
-def test_book_and_claims_have_their_own_parser(call, monkeypatch):
-    seen = []
-
-    class Module:
-        def __init__(self, name):
-            self.main = lambda words: seen.append((name, words))
-
-    monkeypatch.setattr("importlib.import_module", Module)
-    assert call("book", "run", "--help")[0] == call("claims")[0] == 0
-    assert seen == [("book.press.build", ["run", "--help"]), ("book.ledger.claims", [])]
+@pytest.mark.parametrize(
+    "words, now", [(["book", "run", "--help"], "python -m book.press"), (["claims"], "python -m book.ledger")]
+)
+def test_commands_that_moved_are_named(call, words, now):
+    status, out, err = call(*words)
+    assert (status, out) == (2, "") and now in err and err.startswith("error: ") and err.count("\n") == 1
+    module = now.split()[-1]
+    assert importlib.util.find_spec(f"{module}.__main__")
 
 
 def test_the_real_command_trains(tmp_path):
@@ -251,6 +252,18 @@ def test_chapter_10_is_the_protocols():
     cells = {(c.init, c.init_scale, c.pretrain_steps) for c in explore}
     assert cells == {("uniform", 1.0, 0), ("kmeans", 1.0, 500), *(("kmeans", s, 0) for s in (0.01, 0.1, 1.0, 10.0))}
     assert {c.seed for c in confirm} == set(range(100, 110)) and {c.steps for c in long} == {8000}
+
+
+def test_seeds_are_the_protocols():
+    assert (list(EXPLORE), list(FEW), FRESH, list(CONFIRM)) == ([0, 1, 2, 3, 4], [0, 1, 2], 100, [*range(100, 110)])
+    seeds = {c.seed for chapter in CHAPTERS.values() for c in chapter.configs()}
+    assert seeds == {*EXPLORE, *CONFIRM}
+
+
+def test_vary_names_arms_by_the_values_in_order():
+    arms = vary({"a": {"estimator": "ste"}, "b": {}}, "{}: {} and {:g}", dim=[2, 4], lr=0.5, clip=(0.5, 2.0))
+    assert list(arms) == ["a: 2 and 0.5", "b: 2 and 0.5", "a: 4 and 0.5", "b: 4 and 0.5"]
+    assert arms["b: 4 and 0.5"] == {"dim": 4, "lr": 0.5, "clip": (0.5, 2.0)}
 
 
 def test_a_chapter_is_blocks_of_arms_and_cells():

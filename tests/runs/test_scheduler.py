@@ -133,9 +133,9 @@ def test_leaving_early_ends_the_workers(store, tmp_path):
 DRIVER = """
 import signal, sys
 from functools import partial
-from test_grid import CONFIGS, fake
-from rotvq.grid import run
-from rotvq.records import Records
+from test_scheduler import CONFIGS, fake
+from rotvq.runs.scheduler import run
+from rotvq.runs.records import Records
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
@@ -167,9 +167,9 @@ def test_a_killed_driver_loses_at_most_the_runs_in_flight(store, tmp_path, how):
 RAY = """
 import sys
 from functools import partial
-from test_grid import CONFIGS, killing
-from rotvq.grid import run
-from rotvq.records import Records
+from test_scheduler import CONFIGS, killing
+from rotvq.runs.scheduler import run
+from rotvq.runs.records import Records
 
 fn = partial(killing, folder=sys.argv[2], always=-1, once=3)
 print([type(outcome).__name__ for _, outcome in run(CONFIGS[1:], Records(sys.argv[1]), "ray:0", fn=fn)])

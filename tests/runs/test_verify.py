@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rotvq.runs import provenance, scheduler
+from rotvq.runs import code_path, scheduler
 from rotvq.runs.records import Records
-from rotvq.runs.verify import code_path, compare, recheck_unverified, retrain, sample, spread
+from rotvq.runs.verify import compare, path_key, recheck_unverified, retrain, sample, spread, summary
 from rotvq.training.config import Config
 
 ARM = [Config(seed=seed) for seed in range(3)]
@@ -73,13 +73,20 @@ TOLERANCE = [  # what changes in the new result, whether it still agrees; the sp
 
 
 @pytest.mark.parametrize("final, curve, agrees", TOLERANCE)
-@pytest.mark.parametrize("entry, value", [("device", "other CPU"), ("torch", "9.9"), ("threads", 2)])
-def test_elsewhere_first_losses_and_the_spread_of_seeds_decide(store, entry, value, final, curve, agrees):
+@pytest.mark.parametrize(
+    "entry, value, words",
+    [
+        ("device", "other CPU", "processor"),
+        ("torch", "9.9", "version of torch"),
+        ("threads", 2, "number of threads"),
+    ],
+)
+def test_elsewhere_first_losses_and_the_spread_of_seeds_decide(store, entry, value, words, final, curve, agrees):
     old = store.get(ARM[0])
     result = {"final": {**old["result"]["final"], **final}, "curve": {**old["result"]["curve"], **curve}}
     new = {**old, "result": result, "provenance": {**old["provenance"], entry: value}}
     verdict = compare(old, new, spread(ARM[0], store))
-    assert verdict.rule == "within tolerance" and (verdict.differences == []) is agrees
+    assert verdict.rule == f"within tolerance on another {words}" and (verdict.differences == []) is agrees
 
 
 def test_diverging_elsewhere_at_another_step_is_no_difference(store):
@@ -111,13 +118,32 @@ def test_one_run_speaks_for_its_code_path_in_every_chapter(store, tmp_path):
         assert store.status(config) == ("stale" if config.estimator == "ste" else "verified")
     assert other.status(Config(gamma=9.0)) == "verified"
     stamp = store.get(ARM[2])["provenance"]
-    assert stamp["digest"] == provenance.digest() and stamp["settled"] == verdicts["rotation"].config.id
+    assert stamp["digest"] == code_path.digest(ARM[2])
+    assert stamp["settled"] == f"{verdicts['rotation'].config.id}: identical"
     assert "test_mse was" in store.get(Config(estimator="ste"))["provenance"]["stale"]
     assert list(recheck_unverified([store, other], fn=counted)) == []
+    assert summary([store, other]) == "records: 4 verified, 2 stale\nverified: 4 identical"
+
+
+def test_a_record_says_that_it_was_settled_on_another_machine(store):
+    for config in ARM[:2]:
+        store.restamp(config, device="other CPU", digest="of older code")
+    store.restamp(ARM[0], torch="9.9")
+    ((_, verdict),) = recheck_unverified([store], fn=fake)
+    assert not verdict.differences and verdict.config in ARM[:2]
+    others = "processor and version of torch" if verdict.config == ARM[0] else "processor"
+    rule = f"within tolerance on another {others}"
+    assert verdict.rule == rule
+    for config in ARM[:2]:
+        assert store.status(config) == "verified"
+        assert store.get(config)["provenance"]["settled"] == f"{verdict.config.id}: {rule}"
+    assert summary([store]) == f"records: 5 verified\nverified: 3 as trained, 2 {rule}" or (
+        summary([store]) == f"records: 5 verified\nverified: 2 {rule}, 3 as trained"
+    )
 
 
 def test_code_paths_differ_by_names_and_options_only():
-    assert len({code_path(c) for c in (Config(), Config(seed=1), Config(gamma=2), Config(steps=1), Config(lr=1))}) == 1
+    assert len({path_key(c) for c in (Config(), Config(seed=1), Config(gamma=2), Config(steps=1), Config(lr=1))}) == 1
     paths = [
         {},
         {"estimator": "ste"},
@@ -130,7 +156,7 @@ def test_code_paths_differ_by_names_and_options_only():
         {"update": "ema"},
         {"optimizer": "sgd"},
     ]
-    assert len({code_path(Config(**p)) for p in paths}) == len(paths)
+    assert len({path_key(Config(**p)) for p in paths}) == len(paths)
 
 
 def test_samples_are_of_the_given_size_without_stale_ones(store, tmp_path):
