@@ -1,11 +1,13 @@
-"""What several test files share: where the built book is, and what is said when it is not there."""
+"""What several test files share: where the built book is, a browser, and what is said where one of them is missing."""
 
 import os
 import pathlib
+import shutil
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
+BOOK = ROOT / "book"
 HTML = ROOT / "_build" / "html"
 RENDERED = sorted(
     str(p.relative_to(HTML)) for p in HTML.rglob("*.html") if "_static" not in p.parts and p.name != "search.html"
@@ -13,9 +15,26 @@ RENDERED = sorted(
 CODE_PAGES = [name for name in RENDERED if name.startswith("code/")]  # the code of each chapter, on a page of its own
 PAGES = [name for name in RENDERED if name not in CODE_PAGES]
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
 
 def built() -> None:
     """Skip, or in continuous integration fail, where the book was not built."""
     if not PAGES:
         missing = "no built book: run `make book`"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser, or a skipped test; in continuous integration, a failed one."""
+    if not CHROMIUM:
+        missing = "no browser here: install Chromium (Debian: apt-get install chromium) to test the figures that move"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()

@@ -73,7 +73,7 @@ def test_rotvq_commands(command, tmp_path):
 @pytest.mark.parametrize("command", PAPERMILL)
 def test_papermill_commands(command, tmp_path):
     """The notebook is there and knows the parameters, with those types. test_press_execute.py runs papermill on it."""
-    from cells import check_cell
+    from notebook_cells import check_cell
 
     words = shlex.split(command)
     notebook, given = words[1], yaml.safe_load(words[words.index("-y") + 1])

@@ -2,41 +2,14 @@
 
 import math
 
-import numpy as np
 import pytest
+from samples import ARMS, CELLS, CONFIGS, error, store
 
 from rotvq.analysis import stats, wording
 from rotvq.analysis.study import Runs, Study
 from rotvq.runs.grids import Block, expand
 from rotvq.runs.records import Records
 from rotvq.training.config import Config
-
-ARMS = {"STE": {"estimator": "ste"}, "rotation": {"estimator": "rotation"}}
-CELLS = {"uniform": {"init": "uniform"}, "k-means": {"init": "kmeans"}}
-EFFECT = {"uniform": 0.5, "kmeans": 1.25}
-CONFIGS = expand(
-    {"init": ["uniform", "kmeans"], "seed": range(5)},
-    {"init": "kmeans", "seed": range(100, 110)},
-    estimator=["ste", "rotation"],
-)
-
-
-def error(config, step) -> float:
-    """A test MSE: the effect of the rotation depends on the start, and on nothing else but a little noise."""
-    noise = np.random.default_rng(config.seed + 1000 * (config.estimator == "ste")).normal()
-    return EFFECT[config.init] ** (config.estimator == "rotation") * (1 + 0.01 * noise) * 1000 / step
-
-
-def store(folder, configs=CONFIGS, diverged=()):
-    records = Records(folder)
-    for config in configs:
-        lost = config in diverged
-        steps = [500] if lost else [500, 1000, 2000]
-        stops = [{"step": step, "test_mse": error(config, step)} for step in steps]
-        trace = [{"step": step, "r": 1 + step / 1000, "usage": 0.5} for step in (1, *steps)]
-        final = {"diverged_at": 700 if lost else None} | ({} if lost else stops[-1])
-        records.put(config, {"final": final, "curve": {"stops": stops, "trace": trace}}, {"seconds": 3600.0})
-    return records
 
 
 @pytest.fixture

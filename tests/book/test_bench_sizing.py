@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 import torch
-from test_vqgan import PROJECTIONS, PUBLISHED
+from samples import PROJECTIONS, PUBLISHED
 from torch.utils.flop_counter import FlopCounterMode
 
 from book.bench import paper_runs, sizing

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 import torch
-from test_play import BOOK, chromium  # noqa: F401  (the fixture)
+from conftest import BOOK, ROOT
 
 from book import statements
 from book.all_statements import all_statements
@@ -237,7 +237,7 @@ def test_words(name, shown):
 # the page
 
 
-NOTEBOOKS = BOOK.parent / "notebooks"
+NOTEBOOKS = ROOT / "notebooks"
 THEORY = {path.name[:2]: list(mentions.page_blocks(path.read_text("utf-8"))) for path in NOTEBOOKS.glob("0[1-8]_*.py")}
 MATHEMATICS = ("theorem", "definition", "proof", "numeric")
 
@@ -362,7 +362,7 @@ def test_listing(tmp_path):
     assert out.count("<details") == out.count("</details>") == 1
 
 
-def test_listing_in_a_browser(chromium, tmp_path):  # noqa: F811
+def test_listing_in_a_browser(chromium, tmp_path):
     """Search and filters hide rows, the count follows, a link opens its row even if it is hidden."""
     rows = [ROWS[0], ROWS[1], next(r for r in ROWS if r.source == "paper")]
     body = rows_as_html([claims.check(row, tmp_path) for row in rows], {})

@@ -8,17 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import HTML, built
+from conftest import BOOK, HTML, ROOT, built
 
 from rotvq.page.figures import ARMS
 from rotvq.quantizers.estimators import ESTIMATORS, rotate, straight_through
 
-ROOT = Path(__file__).parents[2]
-BOOK = ROOT / "book"
 NAMES = ["codebook", "field", "collapse", "angle"]
 DRAWN = ["ste", "rotation", "rotation_only", "scale_only", "clipped", "reflection", "radial_free", "radial_free_scale"]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 PAGE = """<!doctype html><html data-theme="light"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
@@ -44,19 +40,6 @@ def test_mathematics_without_a_browser():
     command = [node(), "--test", "--test-reporter=spec", *files]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"})
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if not CHROMIUM:
-        missing = "no browser here: install Chromium (Debian: apt-get install chromium) to test the figures that move"
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 import yaml
-from cells import SCRIPTS, check_cell, code_of, parameters_of, tags
 from conftest import ROOT
+from notebook_cells import SCRIPTS, check_cell, code_of, parameters_of, tags
 
 from book.press import pair
 from rotvq.page.parameters import SHOWN

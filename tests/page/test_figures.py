@@ -10,34 +10,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from samples import contrast, drawn
 
-from rotvq.page import figures, plots
+from rotvq.page import figures
 from rotvq.page.figures import ARMS, CSS, Figure
 from rotvq.quantizers.estimators import ESTIMATORS
 
 matplotlib.use("agg")
-
-
-def luminance(color):
-    def linear(c):
-        return c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
-
-    r, g, b = map(linear, matplotlib.colors.to_rgb(color))
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b
-
-
-def contrast(a, b):
-    low, high = sorted([luminance(a), luminance(b)])
-    return (high + 0.05) / (low + 0.05)
-
-
-def drawn(**kwargs):
-    with plt.rc_context(figures.style()):
-        fig, ax = plt.subplots()
-        plots.seeds(ax, [1, 2, 3], [[1.0, 2.0, 3.0], [2.0, 2.0, float("nan")]], "ste", **kwargs)
-        ax.set_xlabel("step")
-        ax.legend()
-    return fig
 
 
 def test_every_estimator_has_an_arm():

@@ -3,9 +3,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from test_figures import contrast, drawn
-from test_study import ARMS as TWO
-from test_study import CELLS, CONFIGS, store
+from samples import ARMS as TWO
+from samples import CELLS, CONFIGS, contrast, drawn, store
 
 from rotvq.analysis import stats
 from rotvq.analysis.study import Runs, Study

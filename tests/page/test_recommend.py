@@ -3,7 +3,7 @@
 import html.parser
 
 import pytest
-from test_study import ARMS, CELLS, CONFIGS, store
+from samples import ARMS, CELLS, CONFIGS, store
 
 from rotvq.analysis import stats
 from rotvq.analysis.study import Runs, Study

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from samples import PROJECTIONS, PUBLISHED
 
 from rotvq import VectorQuantizer
 from rotvq.training import vqgan
@@ -11,14 +12,6 @@ from rotvq.training.config import Config
 from rotvq.training.models import MODELS
 from rotvq.training.train import build_model, train
 
-#: Parameters of (encoder, decoder), counted by running the authors' own classes: Encoder and Decoder of
-#: CompVis/taming-transformers at 3ba01b2 (taming/modules/diffusionmodules/model.py), with the arguments that
-#: cfifty/rotation_trick at 9910492 (src/models/vq_vae.py, src/models/model_utils.py) gives them: resolution 256,
-#: ch 128, num_res_blocks 2, double_z False and, for f = 16, z_channels 256, ch_mult 1 1 2 2 4, attn_resolutions [16];
-#: for f = 4, z_channels 3, ch_mult 1 2 4, attn_resolutions [].
-PUBLISHED = {"f16": (29_298_176, 42_449_795), "f4": (22_337_411, 32_960_771)}
-#: The maps between z_channels and embed_dim there (nn.Linear), absent where the two are equal.
-PROJECTIONS = {"f16": (256 * 32 + 32, 32 * 256 + 256), "f4": (0, 0)}
 DIM, SIDE = {"f16": 32, "f4": 3}, {"f16": 16, "f4": 64}
 
 
