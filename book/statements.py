@@ -268,7 +268,11 @@ class Law(Statement):
 
 def law(chapter: int, **where: Any) -> Callable[[Callable], Callable]:
     """Register a function as a law of a chapter; ``where`` are fields of :class:`Law`."""
-    return lambda function: register(Law(function, chapter, **where))
+
+    def decorate(function: Callable) -> Callable:
+        return register(Law(function, chapter, **where))
+
+    return decorate
 
 
 def _error(left: Tensor, right: Tensor, scale: Tensor | float | None = None, bound: bool = False) -> float:
@@ -350,7 +354,11 @@ class Fact(Statement):
 
 def fact(rival: str) -> Callable[[Callable], Callable]:
     """Register a function as the fact of a rival."""
-    return lambda function: register(Fact(function, rival))
+
+    def decorate(function: Callable) -> Callable:
+        return register(Fact(function, rival))
+
+    return decorate
 
 
 # evidence

@@ -299,8 +299,8 @@ def loss_descent(t, draw):
     v = torch.stack([s, w]).requires_grad_()
     loss = t * (1 - v[0] * v[1]) ** 2 + gamma * (1 - t) * v[0] ** 2 + mu * v[1] ** 2
     (grad,) = torch.autograd.grad(loss, v)
-    found = rates("rotation", (float(s), float(s), float(w)), cells, float(gamma), float(mu))
-    return torch.from_numpy(found[[0, 2]]), -grad
+    velocity = rates("rotation", (float(s), float(s), float(w)), cells, float(gamma), float(mu))
+    return torch.from_numpy(velocity[[0, 2]]), -grad
 
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), members=("ste", "rotation"), tolerance=1e-9)

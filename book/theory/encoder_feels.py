@@ -172,12 +172,12 @@ def jump(z, q, g, draw):
 @law(chapter=4, kinds=("generic",), tolerance=1e-8)
 def centred(z, q, g, mu, draw):
     "About a centre mu: <G^T g, z - mu> = <g, q - mu> and |G - I|_2 = |q - z|/|z - mu|; a shift of all changes nothing."
-    found, shift = pull_back("rotation", z, q, g, centre=mu), draw(z.shape[-1])
+    pulled, shift = pull_back("rotation", z, q, g, centre=mu), draw(z.shape[-1])
     moved = pull_back("rotation", z + shift, q + shift, g, centre=mu + shift)
     gap = spectral_norm(jacobian("rotation", z, q, centre=mu) - identity(z))
     return {
-        "product": (dot(found, z - mu), dot(g, q - mu), norm(g) * norm(q - mu)),
-        "shift": (found, moved),
+        "product": (dot(pulled, z - mu), dot(g, q - mu), norm(g) * norm(q - mu)),
+        "shift": (pulled, moved),
         "distance": (gap, norm(q - z) / norm(z - mu)),
     }
 

@@ -84,12 +84,12 @@ def ema_is_sgd(z, draw, t):
     chosen = torch.nn.functional.one_hot(k, CODES).to(z.dtype)
     counts, sums = chosen.sum(0), chosen.T @ z
     running = t * old + (1 - t) * counts
-    found = ema_codes(codes, running, counts, sums, t)
+    moved = ema_codes(codes, running, counts, sums, t)
     ratio = (t * old[:, None] * codes + (1 - t) * sums) / running[:, None]
     scale = norm(codes) + norm(z).max()
     return {
-        "step": (found, codes - (1 - t) / (2 * running[:, None]) * gradient, scale),
-        "ratio": (found, torch.where(counts[:, None] > 0, ratio, codes), scale),
+        "step": (moved, codes - (1 - t) / (2 * running[:, None]) * gradient, scale),
+        "ratio": (moved, torch.where(counts[:, None] > 0, ratio, codes), scale),
     }
 
 

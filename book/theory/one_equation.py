@@ -34,8 +34,8 @@ def definition(name: str, z: Tensor, q: Tensor) -> Tensor:
 
 def gradients(z_q: Tensor, *wrt: Tensor, g: Tensor) -> list[Tensor]:
     """What arrives at each of ``wrt`` when g arrives at z_q; 0 where there is no path."""
-    found = torch.autograd.grad(z_q, wrt, g, allow_unused=True)
-    return [torch.zeros_like(x) if y is None else y for x, y in zip(wrt, found)]
+    received = torch.autograd.grad(z_q, wrt, g, allow_unused=True)
+    return [torch.zeros_like(x) if y is None else y for x, y in zip(wrt, received)]
 
 
 @law(chapter=2, roundings=0)
@@ -54,19 +54,19 @@ def conditioning(name: str, z: Tensor, q: Tensor) -> Tensor:
 def transpose(z, q, g, member):
     "Backpropagation through a member gives G^T g, the transpose of its G."
     z = z.clone().requires_grad_()
-    (found,) = gradients(ESTIMATORS[member](z, q), z, g=g)
+    (received,) = gradients(ESTIMATORS[member](z, q), z, g=g)
     z = z.detach()
     size = (norm(q) / norm(z)).clamp_min(1)
     size = size.max() if ESTIMATORS[member].pooled else size
-    return found, apply(definition(member, z, q).mT, g), size * norm(g) * conditioning(member, z, q)
+    return received, apply(definition(member, z, q).mT, g), size * norm(g) * conditioning(member, z, q)
 
 
 @law(chapter=2, roundings=0)
 def codes_untouched(z, q, g, member):
     "No gradient reaches q through a member: all that a code learns, it learns from the codebook loss."
     q = q.clone().requires_grad_()
-    (found,) = gradients(ESTIMATORS[member](z.requires_grad_(), q), q, g=g)
-    return found, torch.zeros_like(q)
+    (received,) = gradients(ESTIMATORS[member](z.requires_grad_(), q), q, g=g)
+    return received, torch.zeros_like(q)
 
 
 @law(chapter=2, roundings=0)
@@ -89,9 +89,9 @@ def stop_gradient_matters(z, q, g):
 @law(chapter=2)
 def inverse_is_not_transpose(z, q, g):
     "G (G^T g) = r^2 g: solving g = G x for x, in place of x = G^T g, is wrong by the factor r^2."
-    found = pull_back("rotation", z, q, g)
+    pulled = pull_back("rotation", z, q, g)
     r = norm(q) / norm(z)
-    return apply(r.unsqueeze(-1) * rotation(z, q), found), r**2 * g, r**2 * norm(g) * conditioning("rotation", z, q)
+    return apply(r.unsqueeze(-1) * rotation(z, q), pulled), r**2 * g, r**2 * norm(g) * conditioning("rotation", z, q)
 
 
 @law(chapter=2)
@@ -106,9 +106,9 @@ def released_code(z, q, g):
     "sg[|q| R] applied to an undetached z/|z| pulls back to r P R^T g with P = I - aa^T: the radial part is lost."
     z = z.double().requires_grad_()
     z_q = norm(q) * apply(rotation(z, q).detach(), z / norm(z))
-    (found,) = gradients(z_q, z, g=g.double())
+    (received,) = gradients(z_q, z, g=g.double())
     ours = pull_back("radial_free", z, q.double(), g.double())
-    return found, ours, (norm(q) / norm(z) * norm(g) * conditioning("rotation", z, q)).detach()
+    return received, ours, (norm(q) / norm(z) * norm(g) * conditioning("rotation", z, q)).detach()
 
 
 @law(chapter=2, members=("radial_free", "radial_free_scale"))

@@ -115,13 +115,13 @@ def same_trick_backward():
 
 def _timed(records: Path, kind: str) -> dict[int, Ratio]:
     """The ratio at each dimension; empty where nothing was timed on a CPU in float32."""
-    found = {}
+    timed = {}
     for path in sorted((records / "20_cost").glob("*.json")):
         record = json.loads(path.read_text("utf-8"))
         cell = record["config"]
         if (cell["kind"], cell["device"], cell["dtype"]) == (kind, "cpu", "float32"):
-            found[cell["d"]] = ratio(record["result"]["seconds"], "rotvq", "ste")
-    return dict(sorted(found.items()))
+            timed[cell["d"]] = ratio(record["result"]["seconds"], "rotvq", "ste")
+    return dict(sorted(timed.items()))
 
 
 @evidence

@@ -108,10 +108,10 @@ def _row(store: Records, config: Config, comparison: Comparison) -> dict | None:
         ValueError: The record has no such metric or stop.
     """
     path = store.path(config)
-    found = _rows(path.parent, config, path.stat().st_mtime_ns) if path.exists() else None
-    if found is None:
+    rows = _rows(path.parent, config, path.stat().st_mtime_ns) if path.exists() else None
+    if rows is None:
         return None
-    final, stops = found
+    final, stops = rows
     row = final
     if comparison.at is not None:
         row = next((stop for stop in stops if stop["step"] == comparison.at), {})
