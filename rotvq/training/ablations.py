@@ -9,8 +9,6 @@ r"""Ablations: arms that no user needs and that tell explanations apart. Each is
 =================  ====================================================================================================
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -28,14 +26,7 @@ SMOOTHING = 0.5  # its sigma, in root mean squares of a coordinate of z - q
 
 
 class ShiftedCentre(nn.Module):
-    """``estimator`` about a point off the origin, on the diagonal, ``offset`` root-mean-square norms of z away.
-
-    >>> from rotvq import ESTIMATORS
-    >>> z, q = torch.tensor([[3.0, 4.0]], requires_grad=True), torch.tensor([[0.0, 2.0]])
-    >>> z_q = ShiftedCentre(ESTIMATORS["rotation"], offset=1e6)(z, q)  # about a point far away: straight through
-    >>> torch.autograd.grad(z_q.sum(), z)[0].round(decimals=3)
-    tensor([[1., 1.]])
-    """
+    """``estimator`` about a point off the origin, on the diagonal, ``offset`` root-mean-square norms of z away."""
 
     def __init__(self, estimator: Estimator, offset: float):
         super().__init__()
@@ -65,22 +56,15 @@ def loss_with_gamma_over_r(quantizer: nn.Module, details: Details) -> Tensor:
 
 
 class GainLearner:
-    """Keeps the gain of a VectorQuantizer at what :class:`.LearnedGain` finds. seed: of the directions it looks in."""
+    """Keeps the gain of a VectorQuantizer at what LearnedGain finds along directions that ``seed`` draws."""
 
     def __init__(self, quantizer: nn.Module, seed: int):
         self.quantizer, self.seed = quantizer, seed
         self.learned: LearnedGain | None = None  # until the first batch, which says how much to smooth
 
-    def is_due(self, step: int) -> bool:
-        return step % GAIN_PERIOD == 1
-
     @torch.no_grad()
     def observe(self, objective: Callable[[Tensor], Tensor], details: Details, at_z_q: Tensor, step: int) -> None:
-        """Take in the batch of a step, at the cost of two evaluations of the loss.
-
-        objective: z_q -> the reconstruction loss. at_z_q: its gradient at z_q of the batch, whose other numbers are in
-        ``details``.
-        """
+        """Take in the batch of a step; ``objective`` gives the loss of any z_q, ``at_z_q`` is its gradient there."""
         z, q = details.z.detach(), details.q.detach()
         if self.learned is None:
             error = (z - q).square().mean().sqrt()

@@ -1,7 +1,5 @@
 """What the fields of a Config may hold: their types, names and ranges, and which values go together."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping
 from numbers import Real
@@ -60,7 +58,6 @@ def check(values: Mapping[str, Any], changed: Collection[str]) -> None:
     for name, (rule, holds) in RANGES.items():
         if not holds(values[name]):
             raise ValueError(f"{name} is {values[name]}: it must be {rule}")
-    estimators.estimator(values["estimator"], values["clip"], values["mix"])
     _check_method(values, changed)
     offset, scale, init, latents = (values[name] for name in ("centre_offset", "latent_scale", "init", "init_latents"))
     if offset and (values["centre"], values["warmup"], values["gain"]) != ("origin", 0, "none"):
@@ -69,6 +66,7 @@ def check(values: Mapping[str, Any], changed: Collection[str]) -> None:
         raise ValueError(f"latent_scale is {scale}: norm 'latent' would undo it")
     if init in codebook.FROM_LATENTS and latents < values["codebook_size"]:
         raise ValueError(f"init_latents is {latents}: {init!r} needs at least codebook_size")
+    estimators.estimator(values["estimator"], values["clip"], values["mix"])
 
 
 def _check_method(values: Mapping[str, Any], changed: Collection[str]) -> None:
@@ -87,19 +85,16 @@ def read(name: str, annotation: str, value: Any) -> Any:
     annotation: of the field called ``name``, a key of :data:`TYPES`, alone or with "| None".
     """
     kind, _, optional = annotation.partition(" | ")
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if optional and value is None:
         return None
     if kind == "str" and isinstance(value, str):
         return str(value)
-    if kind == "int" and _is_number(value) and value == int(value):
+    if kind == "int" and is_number and value == int(value):
         return int(value)
-    if kind == "float" and _is_number(value):
+    if kind == "float" and is_number:
         return float(str(value)) + 0.0  # by its digits: float32(0.1) means 0.1; -0.0 becomes 0.0
     if kind == "tuple[float, float]" and isinstance(value, list | tuple | np.ndarray) and len(value) == 2:
         return read(name, "float", value[0]), read(name, "float", value[1])
     or_none = " or None" if optional else ""
     raise ValueError(f"{name} is {value!r}: it must be {TYPES[kind]}{or_none}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

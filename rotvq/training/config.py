@@ -61,7 +61,7 @@ class Config:
     centre_offset: float = 0.0  #: distance of the centre from the origin, in root-mean-square norms of z
     gamma_rule: str = "constant"  #: "over_r" divides gamma by the mean of r
     gain: str = "none"  #: a further factor on G
-    seed: int = 0  #: of the random generators, one for each purpose: see `rotvq.training.seeds`
+    seed: int = 0  #: of the random generators of `rotvq.training.seeds`, one for each purpose
 
     def __post_init__(self):
         for f in fields(self):

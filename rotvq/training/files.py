@@ -1,11 +1,8 @@
-"""Files: those behind an image set, found or fetched and checked before a byte is used; and how a file is written.
+"""Files: those of an image set are found or fetched, and checked before a byte is used; and how a file is written.
 
 A file is looked for in the folder named by ROTVQ_DATA, then in the checkout's data/, and is else fetched into a cache.
-Wherever it is found its contents must have the sha256 of the table, so the place makes no difference. A file that is
-missing, truncated or altered raises `DataError`, which names it and says what to do.
+Its contents must have the sha256 of the table. If they do not, or it is missing, `DataError` says what to do.
 """
-
-from __future__ import annotations
 
 import gzip
 import hashlib
@@ -113,6 +110,7 @@ def _fetch(name: str) -> Path:
     file = Path(name).name
     url = address + file
     missing = f"{name} is in none of the data folders ({', '.join(map(str, folders()))})"
+    remedy = "put it there, set ROTVQ_DATA to a folder that has it, or"
     try:
         import pooch
 
@@ -120,14 +118,10 @@ def _fetch(name: str) -> Path:
         downloader = partial(_resume_download, part=cache / f"{file}.part")
         return Path(pooch.retrieve(url, f"md5:{md5}", fname=file, path=cache, downloader=downloader))
     except ModuleNotFoundError as error:
-        raise DataError(
-            f"{missing}: put it there, set ROTVQ_DATA to a folder that has it, or install pooch, which fetches it."
-        ) from error
+        raise DataError(f"{missing}: {remedy} install pooch, which fetches it.") from error
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{missing} and could not be fetched from {url} ({error}): put it there, set ROTVQ_DATA to a folder that "
-            f"has it, or load again with a connection, which resumes the download."
-        ) from error
+        resumed = "load again with a connection, which resumes the download"
+        raise DataError(f"{missing} and could not be fetched from {url} ({error}): {remedy} {resumed}.") from error
 
 
 def _resume_download(url: str, output: str, _: object, *, part: Path) -> None:
@@ -150,8 +144,7 @@ def _resume_download(url: str, output: str, _: object, *, part: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; what is written there replaces ``path`` when the block ends.
 
-    A killed process, or an exception in the block, leaves the file at ``path`` as it was. The folder is made if it does
-    not exist.
+    If the process is killed, or the block raises, ``path`` stays as it was. Its folder is made where it is missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

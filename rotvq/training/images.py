@@ -13,8 +13,6 @@ imagefolder:<path>   19/20    1/20    val/  3 x 256 x 256; validation: every 20t
 A set is read and checked whole before anything is returned (see `files`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import math
@@ -75,34 +73,27 @@ class Images:
 
 
 def load(name: str, seed: int = 0) -> Images:
-    """The set called ``name``; of the seed only 'photographs' depends: seed mod 5 chooses the test photographs.
+    """The set called ``name``; the seed matters to 'photographs' alone, where seed mod 5 chooses those of the test.
 
-    Raises:
-        ValueError: for a name that is not a set.
-        DataError: for a source that is missing or not intact.
+    A name that is no set raises ValueError, a source that is missing or not intact DataError.
 
     >>> images = load("fashion-mnist-mini")
     >>> images.train.shape, images.normalise(images.test).dtype
     (torch.Size([2000, 1, 28, 28]), torch.float32)
     """
     check(name)
-    fold = seed % len(FOLDS) if name == "photographs" else 0
-    return _load(name, fold)
+    return _load(name, fold=seed % len(FOLDS) if name == "photographs" else 0)
 
 
 def check(name: str) -> None:
-    """Raise ValueError unless ``name`` is one of :data:`SETS` or 'imagefolder:<path>'. Reads nothing."""
+    """Raise ValueError unless ``name`` is one of :data:`SETS` or 'imagefolder:<path>'; nothing is read."""
     kind, _, path = name.partition(":")
     if name not in SETS and not (kind == "imagefolder" and path):
         raise ValueError(f"data must be one of {', '.join(SETS)} or imagefolder:<path>, not {name!r}")
 
 
 def batches(count: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
-    """Indices of ``size`` of ``count`` images, without end: epochs in random order, without a short last batch.
-
-    >>> [len(batch) for batch, _ in zip(batches(10, 4, torch.Generator()), range(3))]
-    [4, 4, 4]
-    """
+    """Indices of ``size`` of ``count`` images, without end: epochs in random order, without a short last batch."""
     if size > count:
         raise ValueError(f"batch is {size}: the training split has {count} images")
     while True:
@@ -168,16 +159,13 @@ def _cifar10(_: int) -> Splits:
 
 
 def _photographs(fold: int) -> Splits:
-    """32 x 32 colour crops of the ten photographs of scikit-image and scikit-learn, the test pair left out.
+    """32 x 32 colour crops of the ten photographs of scikit-image and scikit-learn, on an even grid.
 
     Fold k tests on the pair FOLDS[k]: 16 x 24 crops of each. The other eight train and validate: 32 x 48 crops of the
-    upper four fifths of each photograph train, 4 x 24 crops of the lower fifth validate. Crops of one split overlap;
-    no pixel is in two splits. The two motorcycles are the two views of one rectified stereo pair, so they share a fold,
-    and since a point lies on the same row of both, the split by rows parts the scene as well. Hubble's deep field and
-    the retina are larger and are reduced by 2 and by 3 (box average) first. Positions are an even grid, the same in
-    every run, and successive crops come from different photographs.
-
-    Intervals over seeds cover seeds and these photographs, not images at large.
+    upper four fifths of each photograph train, 4 x 24 crops of the lower fifth validate. Crops of one split overlap,
+    no pixel is in two splits, and successive crops come from different photographs. The two motorcycles are the views
+    of one rectified stereo pair, so they share a fold; a point lies on the same row of both, so the split by rows parts
+    the scene as well. Hubble's deep field and the retina are larger and are reduced by 2 and by 3 (box average) first.
     """
     tested = FOLDS[fold]
     others = [photograph for pair in FOLDS if pair != tested for photograph in pair]
@@ -212,15 +200,13 @@ def _imagefolder(path: str) -> Splits:
     """train/<class>/<file> and val/<class>/<file> below ``path``; val/ is the test set. Shorter side 256, centre crop.
 
     A relative path is also looked for in the data folders, so that the name of a set need not hold a user's path. A
-    split of more than `IN_MEMORY` bytes (ImageNet's take 234 GiB) is decoded to a file in ``path`` that later loads
-    share.
+    split of more than `IN_MEMORY` bytes (ImageNet's take 234 GiB) is decoded to a file there, which later loads share.
     """
     places = [folder / path for folder in files.folders()]
     root = next((place for place in places if place.is_dir()), Path(path))
-    train, test = _image_files(root / "train"), _image_files(root / "val")
-    validation = train[::20]
-    train = [file for i, file in enumerate(train) if i % 20]
-    splits = {"train": train, "validation": validation, "test": test}
+    seen, test = _image_files(root / "train"), _image_files(root / "val")
+    train = [file for i, file in enumerate(seen) if i % 20]
+    splits = {"train": train, "validation": seen[::20], "test": test}
     return tuple(_pixels(paths, root / f"rotvq-{name}.u8") for name, paths in splits.items())
 
 
@@ -237,16 +223,13 @@ def _pixels(paths: list[Path], mapped: Path) -> Tensor:
     size = math.prod(shape)
     if size <= IN_MEMORY:
         return _decode(paths, torch.empty(shape, dtype=torch.uint8))
+    options = {"shared": True, "size": size, "dtype": torch.uint8}
     if not (mapped.exists() and mapped.stat().st_size == size):
         if world()[1] > 1:
             raise DataError(f"{mapped} is not there yet: load the images once in one process, which decodes them.")
         with files.replacing(mapped) as temporary:
-            _decode(paths, _map(temporary, size).view(shape))
-    return _map(mapped, size).view(shape)
-
-
-def _map(file: Path, size: int) -> Tensor:
-    return torch.from_file(str(file), shared=True, size=size, dtype=torch.uint8)
+            _decode(paths, torch.from_file(str(temporary), **options).view(shape))
+    return torch.from_file(str(mapped), **options).view(shape)
 
 
 def _decode(paths: list[Path], pixels: Tensor) -> Tensor:

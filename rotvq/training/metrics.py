@@ -1,16 +1,16 @@
 """Metrics: what a model does to images, and what its quantiser does to latents.
 
-Notation: x pixels in [0, 1], y their reconstruction, z a latent and q its code, both in R^d, r = |q|/|z|, theta the
-angle between z and q. A token is one latent; means are over tokens.
+Notation: x pixels in [0, 1], y their reconstruction, z a latent and q its code, both in R^d, ``r = |q|/|z|``, theta
+the angle between z and q. A token is one latent; means are over tokens.
 
 ==================  ================================================================================================
 mse                 mean of (y - x)^2 over images, channels and pixels, on the scale [0, 1], without clamping y
 psnr                10 log10(1 / mse) in dB, from the mean error, not a mean over images
-quantisation_error  mean |z - q|^2, summed over the d coordinates
+quantisation_error  mean ``|z - q|^2``, summed over the d coordinates
 relative_error      quantisation_error / z_variance
 z_variance          total variance of z: the variance over tokens, summed over coordinates
-z_squared           mean |z|^2
-z_norm, q_norm      mean |z|, mean |q|
+z_squared           mean ``|z|^2``
+z_norm, q_norm      mean ``|z|``, mean ``|q|``
 r, theta_deg        mean r; mean theta in degrees. Where z or q is 0: as in `rotvq.quantizers.geometry`
 usage               share of the codes that some token chose, among the first `usage_tokens` tokens
 perplexity          exp of the entropy of the codes' shares, among the same tokens

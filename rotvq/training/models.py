@@ -1,7 +1,5 @@
 """VQ-VAEs. The encoder ends in a linear map and the decoder begins with one, as the balance law asks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 
@@ -22,11 +20,7 @@ NORMS = {
 def convolutional(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Sequential, nn.Sequential]:
     """Two strided convolutions down, two transposed ones up: (B, channels, H, W) to (B, dim, H/4, W/4) and back.
 
-    Args:
-        channels: of an image.
-        dim: of a latent.
-        width: channels after the first convolution; twice as many after the second.
-        norm: a key of :data:`NORMS`.
+    There are ``width`` channels at the finer of the two grids between and twice as many at the coarser.
 
     >>> import torch
     >>> encoder, decoder = convolutional(1, 8, 16, "none")
@@ -34,22 +28,15 @@ def convolutional(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Se
     >>> z.shape, decoder(z).shape
     (torch.Size([2, 8, 7, 7]), torch.Size([2, 1, 28, 28]))
     """
+    between = NORMS[norm]
     encoder = nn.Sequential(
-        nn.Conv2d(channels, width, 4, 2, 1),
-        NORMS[norm](width),
-        nn.ReLU(),
-        nn.Conv2d(width, 2 * width, 4, 2, 1),
-        NORMS[norm](2 * width),
-        nn.ReLU(),
+        *(nn.Conv2d(channels, width, 4, 2, 1), between(width), nn.ReLU()),
+        *(nn.Conv2d(width, 2 * width, 4, 2, 1), between(2 * width), nn.ReLU()),
         nn.Conv2d(2 * width, dim, 1),
     )
     decoder = nn.Sequential(
-        nn.Conv2d(dim, 2 * width, 1),
-        NORMS[norm](2 * width),
-        nn.ReLU(),
-        nn.ConvTranspose2d(2 * width, width, 4, 2, 1),
-        NORMS[norm](width),
-        nn.ReLU(),
+        *(nn.Conv2d(dim, 2 * width, 1), between(2 * width), nn.ReLU()),
+        *(nn.ConvTranspose2d(2 * width, width, 4, 2, 1), between(width), nn.ReLU()),
         nn.ConvTranspose2d(width, channels, 4, 2, 1),
     )
     return encoder, decoder
@@ -60,10 +47,9 @@ class VQVAE(nn.Module):
 
     Args:
         channels: of an image.
-        quantizer: takes latents (B, h, w, dim).
-        width: channels of the networks after their first convolution.
-        norm: a key of :data:`NORMS`: layers between the convolutions, or "latent", which fixes the norm of z to
-            sqrt(dim).
+        quantizer: of latents (B, h, w, dim).
+        width: of the networks, in channels.
+        norm: a key of :data:`NORMS`; "latent" fixes the norm of z to sqrt(dim).
         networks: makes encoder and decoder from (channels, dim, width, norm). With :func:`convolutional` and dim = 32
             they have about 21 thousand parameters, and 28 x 28 images become a 7 x 7 grid of latents.
 
@@ -93,7 +79,7 @@ class VQVAE(nn.Module):
 
     @property
     def ends(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor]]:
-        """The linear maps beside the quantiser: the encoder's last (weight, bias) and the decoder's first (weight,)."""
+        """The linear maps beside the quantiser, the encoder's last (weight, bias) and the decoder's first (weight,)."""
         last, first = self.encoder[-1], self.decoder[0]
         return (last.weight, last.bias), (first.weight,)
 

@@ -1,7 +1,5 @@
 """The optimisers by name, and which weights they decay."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -1,7 +1,5 @@
 """The random generators of a run, one for each purpose."""
 
-from __future__ import annotations
-
 import hashlib
 
 import torch
@@ -18,7 +16,7 @@ def derived_seed(seed: int, purpose: str) -> int:
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
-    """A CPU generator for one purpose of a run, seeded by :func:`derived_seed`.
+    """A CPU generator for one purpose of a run, seeded from the sha256 of (seed, purpose).
 
     Arms that draw differently for one purpose still draw the same for every other, so paired runs see the same batches.
 

@@ -1,15 +1,14 @@
 """Train one Config; deterministic on a given machine. Nothing is written but a resume point.
 
-:func:`fit` is the story of a run, and :class:`Run` its parts and its steps in the order in which they happen.
+:func:`fit` is the story of a run, and ``Run`` its parts and its steps in the order in which they happen.
 """
-
-from __future__ import annotations
 
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +46,8 @@ def fit(
     """Train the model of ``config``; return it with its result.
 
     Args:
-        config: all that determines the result.
-        device: where: "cpu", "cuda", "cuda:1", ...
+        config: all that determines the result. One that :meth:`.Config.check` refuses raises ValueError at once.
+        device: "cpu", "cuda", "cuda:1", ...
         threads: of torch, in this process.
         progress: whether to show a bar.
         resume: a file from which a run that was killed goes on, written about once a minute. The result is that of the
@@ -60,9 +59,6 @@ def fit(
         40 training batches, the first among them; ``curve.first`` the first 20 losses. Where a loss or metric becomes
         NaN or inf training ends, and ``final`` holds only ``diverged_at``, the step at which that was seen.
 
-    Raises:
-        ValueError: for a config that :meth:`.Config.check` refuses, before any work.
-
     >>> model, result = fit(Config(data="fashion-mnist-mini", codebook_size=16, steps=3))
     >>> model.quantizer.codes.shape, len(result["curve"]["first"])
     (torch.Size([16, 32]), 3)
@@ -70,8 +66,8 @@ def fit(
     config.check()
     torch.set_num_threads(threads)
     run = Run.from_config(config, device, resume)
-    total = config.pretrain_steps + config.steps
-    with tqdm(total=total, initial=run.batches_drawn, unit="step", disable=not progress, leave=False) as bar:
+    total, done = config.pretrain_steps + config.steps, config.pretrain_steps + run.step
+    with tqdm(total=total, initial=done, unit="step", disable=not progress, leave=False) as bar:
         while run.step < 0:
             run.pretrain_step()
             run.save_if_due()
@@ -120,11 +116,8 @@ class Run:
     saved_at: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def from_config(cls, config: Config, device: str = "cpu", resume: Path | None = None) -> Run:
-        """Resolve the parts of a run, and go on from its resume point where there is one.
-
-        Raises ValueError if ranks cannot share the run, or if the resume point is another run's.
-        """
+    def from_config(cls, config: Config, device: str = "cpu", resume: Path | None = None) -> Self:
+        """Resolve the parts of a run, and go on from its resume point where there is one."""
         ranks = distributed.world()[1]
         if config.batch % ranks:
             raise ValueError(f"batch is {config.batch}: {ranks} ranks cannot share it equally")
@@ -143,10 +136,6 @@ class Run:
         if resume is not None and resume.exists():
             run.load(resume)
         return run
-
-    @property
-    def batches_drawn(self) -> int:
-        return self.config.pretrain_steps + self.step
 
     def next_batch(self) -> Tensor:
         """This rank's share of the next batch: normalised images, (batch / ranks, C, H, W)."""
@@ -201,7 +190,7 @@ class Run:
         """One step, with what is noted of it; a loss or metric that is NaN or inf sets ``diverged_at``."""
         config, step = self.config, self.step + 1
         is_traced = step == 1 or step % max(1, config.steps // TRACE_POINTS) == 0
-        learns_gain = self.gain_learner is not None and self.gain_learner.is_due(step)
+        learns_gain = self.gain_learner is not None and step % ablations.GAIN_PERIOD == 1
         gamma_over_r = config.gamma_rule == "over_r"
         x = self.next_batch()
         z = self.model.encode(x)
@@ -275,7 +264,7 @@ class Run:
             self.gain_learner.load_state_dict(state["gain"])
         for name, value in state["noted"].items():
             setattr(self, name, value)
-        for _ in range(self.batches_drawn):  # they follow from the seed
+        for _ in range(self.config.pretrain_steps + self.step):
             next(self.batches)
 
 
@@ -284,7 +273,7 @@ def build_model(config: Config, channels: int) -> VQVAE:
 
     Its weights depend on the seed and the architecture, never on the estimator.
     """
-    method = METHODS[config.quantizer]
+    weights, revival = derived_seed(config.seed, "weights"), derived_seed(config.seed, "revival")
     options = {name: getattr(config, name) for name in QUANTIZER_FIELDS}
     options |= {"check": False, "generator": generator(config.seed, "codebook")}
     if config.centre_offset:
@@ -293,13 +282,14 @@ def build_model(config: Config, channels: int) -> VQVAE:
         options |= {"estimator": shifted, "clip": None, "mix": None}
     if config.gain == "learned":
         options["gain"] = torch.ones(config.codebook_size)
+    method = METHODS[config.quantizer]
     for name in method.fixed:
         options.pop(name, None)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(config.seed, "weights"))
+        torch.manual_seed(weights)
         quantizer = method(config.dim, config.codebook_size, **options)
         model = MODELS[config.model](channels, quantizer, norm=config.norm)
-    quantizer.seed = derived_seed(config.seed, "revival")
+    quantizer.seed = revival
     if config.latent_scale != 1:
         ablations.scale_latent_space(model, config.latent_scale)
     return model.to(memory_format=torch.channels_last)

@@ -5,8 +5,6 @@ memory and change no value: attention never holds its matrix of weights where th
 swish are computed again on the way back, and without gradients the networks take a few images at a time.
 """
 
-from __future__ import annotations
-
 import math
 from functools import partial
 from itertools import pairwise
@@ -35,11 +33,7 @@ class NormSwish(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """``skip(x) + branch(x)``: skip is a 1 x 1 convolution where the width changes.
-
-    >>> ResidualBlock(8, 16)(torch.zeros(2, 8, 5, 5)).shape
-    torch.Size([2, 16, 5, 5])
-    """
+    """``skip(x) + branch(x)`` of (B, channels, H, W), with a 1 x 1 convolution for skip where the width changes."""
 
     def __init__(self, channels: int, out: int):
         super().__init__()
@@ -56,11 +50,7 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """``x + attention(x)``: every position looks at every other one, with one head as wide as x.
-
-    >>> AttentionBlock(8)(torch.zeros(2, 8, 5, 5)).shape
-    torch.Size([2, 8, 5, 5])
-    """
+    """``x + attention(x)``: every position looks at every other one, with one head as wide as x."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -108,14 +98,11 @@ def networks(
         channels: of an image.
         dim: of a latent.
         width: channels of a level, over its multiplier.
-        norm: "none" or "latent": the networks have their own GroupNorm.
+        norm: "none" or "latent": the networks have their own GroupNorm. Another one raises ValueError.
         multipliers: two or more.
         attend: attention after each block of the coarsest level, besides the one that is always in the middle.
         between: two 1 x 1 convolutions map ``between * width`` channels to dim and back. With None the encoder's last
             and the decoder's first 3 x 3 convolution have dim channels themselves.
-
-    Raises:
-        ValueError: for another norm.
 
     >>> encoder, decoder = networks(3, 8, 16, "none", multipliers=(1, 2, 4), attend=False, between=None)
     >>> z = encoder(torch.zeros(2, 3, 32, 48))
