@@ -1,7 +1,5 @@
 """The call that every quantiser answers: shapes, masks, checks, what the losses are divided by, and the answer."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple, final
@@ -13,96 +11,54 @@ from torch.nn import functional as F
 from rotvq.quantizers.geometry import geometry, unit
 from rotvq.quantizers.losses import weighted_losses
 
-
-def _per_number(tokens, dim: int, samples: int):
-    return tokens * dim
-
-
-def _per_token(tokens, dim: int, samples: int):
-    return tokens
-
-
-def _per_sample(tokens, dim: int, samples: int):
-    return samples
-
-
-#: what the sums of squares are divided by, by name: the count of all numbers, of tokens, or of samples in the batch
-CONVENTIONS = {"mean": _per_number, "token": _per_token, "image": _per_sample}
+#: what the sum of squares is divided by, by name: how many numbers, tokens or samples there are in the batch
+CONVENTIONS = {"mean": "numbers", "token": "tokens", "image": "samples"}
 
 
 class Quantized(NamedTuple):
     """What a call returns.
 
-    Attributes:
-        z_q: quantised latents, shaped as the input.
-        indices: of the codes, int64, one a token, with one more axis for several heads; -1 where masked.
-        loss: the weighted loss, a scalar.
-
-    Example:
-        >>> from rotvq import VectorQuantizer
-        >>> z_q, indices, loss = VectorQuantizer(dim=8, codebook_size=16)(torch.zeros(2, 5, 8))
-        >>> z_q.shape, indices.shape, loss.shape
-        (torch.Size([2, 5, 8]), torch.Size([2, 5]), torch.Size([]))
+    >>> from rotvq import VectorQuantizer
+    >>> z_q, indices, loss = VectorQuantizer(dim=8, codebook_size=16)(torch.zeros(2, 5, 8))
+    >>> z_q.shape, indices.shape, loss.shape
+    (torch.Size([2, 5, 8]), torch.Size([2, 5]), torch.Size([]))
     """
 
-    z_q: Tensor
-    indices: Tensor
-    loss: Tensor
+    z_q: Tensor  #: quantised latents, shaped as the input
+    indices: Tensor  #: of the codes, int64, one a token, with one more axis for several heads; -1 where masked
+    loss: Tensor  #: the weighted loss, a scalar
 
 
 class Details(NamedTuple):
     """What a call returns with ``details=True``: everything that it computed.
 
-    Attributes:
-        z_q, indices, loss: as in :class:`Quantized`.
-        z, q: the latents that were compared with the codes and the codes chosen, (..., dim).
-        codebook_loss, commitment_loss: before their weights, scalars.
-        r: ``|q|/|z|``, (tokens,).
-        theta: the angle between z and q in radians, (tokens,).
-        usage: the share of the codes that this batch chose.
-        perplexity: the exponential of the entropy of their shares in it.
-
-    Example:
-        >>> from rotvq import VectorQuantizer
-        >>> details = VectorQuantizer(dim=2, codebook_size=4, init=torch.ones(4, 2))(torch.ones(6, 2), details=True)
-        >>> details.usage, details.perplexity
-        (tensor(0.2500), tensor(1.))
+    >>> from rotvq import VectorQuantizer
+    >>> details = VectorQuantizer(dim=2, codebook_size=4, init=torch.ones(4, 2))(torch.ones(6, 2), details=True)
+    >>> details.usage, details.perplexity
+    (tensor(0.2500), tensor(1.))
     """
 
-    z_q: Tensor
-    indices: Tensor
-    loss: Tensor
-    z: Tensor
-    q: Tensor
-    codebook_loss: Tensor
-    commitment_loss: Tensor
-    r: Tensor
-    theta: Tensor
-    usage: Tensor
-    perplexity: Tensor
+    z_q: Tensor  #: as in :class:`Quantized`
+    indices: Tensor  #: as in :class:`Quantized`
+    loss: Tensor  #: as in :class:`Quantized`
+    z: Tensor  #: the latents that were compared with the codes, (..., dim)
+    q: Tensor  #: the codes chosen, (..., dim)
+    codebook_loss: Tensor  #: before its weight, a scalar
+    commitment_loss: Tensor  #: before its weight, a scalar
+    r: Tensor  #: ``|q|/|z|``, (tokens,)
+    theta: Tensor  #: the angle between z and q in radians, (tokens,)
+    usage: Tensor  #: the share of the codes that this batch chose
+    perplexity: Tensor  #: the exponential of the entropy of their shares in it
 
 
 class Assigned(NamedTuple):
-    """What :meth:`Quantizer.quantise` returns.
+    """What :meth:`Quantizer.quantise` returns."""
 
-    Attributes:
-        z_q, q: what the decoder sees, and the code; (..., dim).
-        indices: (...).
-        loss_sum: ``beta |q - sg z|^2 + gamma |z - sg q|^2``, summed over the tokens.
-        extra_loss: what the loss contains beside, added as it is.
-
-    Example:
-        >>> from rotvq import VectorQuantizer
-        >>> assigned = VectorQuantizer(dim=2, codebook_size=4).quantise(torch.zeros(5, 2), None)
-        >>> assigned.z_q.shape, assigned.indices.shape, assigned.extra_loss
-        (torch.Size([5, 2]), torch.Size([5]), 0)
-    """
-
-    z_q: Tensor
-    q: Tensor
-    indices: Tensor
-    loss_sum: Tensor
-    extra_loss: Tensor | float = 0.0
+    z_q: Tensor  # what the decoder sees, (..., dim)
+    q: Tensor  # the codes, (..., dim)
+    indices: Tensor  # (...)
+    loss_sum: Tensor  # the weighted losses, summed over the tokens
+    extra_loss: Tensor | float = 0.0  # what the loss contains beside, added as it is
 
 
 Objective = Callable[[Tensor], Tensor]  # latents, shaped as the input, to the reconstruction loss, a scalar
@@ -122,16 +78,12 @@ class Quantizer(nn.Module, ABC):
         codebook_size: number of codes.
         beta: weight of the codebook loss.
         gamma: weight of the commitment loss.
-        convention: what the sums of squares are divided by, a key of :data:`CONVENTIONS`; without latents losses are 0.
+        convention: what the sum of squares is divided by, a key of :data:`CONVENTIONS`; ValueError on another.
         heads: latents a token, quantised one by one; they share one codebook.
         channel_first: whether the input is (B, heads * dim, ...) instead of (..., heads * dim).
         check: refuse NaN and inf in the input (skipped while compiling or exporting).
         normalise: put latents on the unit sphere first.
-        second_pass: a function of x, z_q and the objective whose value is added to the loss in training, see
-            :mod:`.second_pass`; None: nothing is.
-
-    Raises:
-        ValueError: on an unknown convention and on numbers out of range.
+        second_pass: a function of x, z_q and the objective, added to the loss in training: see :mod:`.second_pass`.
     """
 
     _version = 1
@@ -140,10 +92,10 @@ class Quantizer(nn.Module, ABC):
         self,
         dim: int,
         codebook_size: int,
-        *,
         beta: float = 0.0,
         gamma: float = 0.0,
         convention: str = "mean",
+        *,
         heads: int = 1,
         channel_first: bool = False,
         check: bool = True,
@@ -190,17 +142,15 @@ class Quantizer(nn.Module, ABC):
             ValueError: on a wrong number of channels, a mask of another shape or type, NaN or inf among the latents,
                 and a missing objective.
         """
-        x_rows, given = self._split(x)
-        z = given
+        z = given = self._split(x)
         if mask is not None:
-            mask = self._mask_of_latents(mask, x_rows, given)
+            mask = self._mask_of_latents(mask, given)
             z = torch.where(mask.unsqueeze(-1), given, 0.0)
         self._refuse_non_finite(z)
         z = unit(z) if self.normalise else z
         z_q, q, indices, loss_sum, extra_loss = self.quantise(z, mask)
         if mask is not None:
             z_q, indices = torch.where(mask.unsqueeze(-1), z_q, given), torch.where(mask, indices, -1)
-            q = torch.where(mask.unsqueeze(-1), q, z.detach())
         count = self._count(z, mask, samples=len(x))
         z_q, loss = self._join(z_q), loss_sum / count + extra_loss
         if self.second_pass is not None and self.training:
@@ -208,12 +158,12 @@ class Quantizer(nn.Module, ABC):
                 raise ValueError("in training this quantiser needs the objective: module(x, objective=latents -> loss)")
             loss = loss + self.second_pass(x, z_q, objective)
         out = Quantized(z_q, indices, loss)
-        return self._details(out, z, q, count) if details else out
+        return self._details(out, z, q, mask, count) if details else out
 
     @final
     def encode(self, x: Tensor) -> Tensor:
         """Indices alone, without gradient, for x as in :meth:`forward`."""
-        _, z = self._split(x.detach())
+        z = self._split(x.detach())
         return self.assign(unit(z) if self.normalise else z, self.codes)
 
     @final
@@ -224,43 +174,40 @@ class Quantizer(nn.Module, ABC):
 
     indices_to_codes = decode
 
-    @final
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The input with channels last, and its latents (..., dim), with one more axis for several heads."""
+    def _split(self, x: Tensor) -> Tensor:
+        """The latents (..., dim) of an input, with one more axis for several heads."""
         rows = x.movedim(1, -1) if self.channel_first else x
         if rows.shape[-1] != self.heads * self.dim:
             raise ValueError(f"the input has {rows.shape[-1]} channels, not heads * dim = {self.heads * self.dim}")
-        return rows, rows if self.heads == 1 else rows.unflatten(-1, (self.heads, self.dim))
+        return rows if self.heads == 1 else rows.unflatten(-1, (self.heads, self.dim))
 
-    @final
     def _join(self, z: Tensor) -> Tensor:
         """The inverse of :meth:`_split`."""
         rows = z if self.heads == 1 else z.flatten(-2)
         return rows.movedim(-1, 1).contiguous() if self.channel_first else rows
 
-    @final
-    def _mask_of_latents(self, mask: Tensor, x_rows: Tensor, z: Tensor) -> Tensor:
+    def _mask_of_latents(self, mask: Tensor, z: Tensor) -> Tensor:
         """The mask of tokens as one of latents z (..., dim)."""
-        if mask.dtype != torch.bool or mask.shape != x_rows.shape[:-1]:
-            raise ValueError(f"the mask is {mask.dtype} {tuple(mask.shape)}, not bool {tuple(x_rows.shape[:-1])}")
+        tokens = z.shape[:-1] if self.heads == 1 else z.shape[:-2]
+        if mask.dtype != torch.bool or mask.shape != tokens:
+            raise ValueError(f"the mask is {mask.dtype} {tuple(mask.shape)}, not bool {tuple(tokens)}")
         return mask if self.heads == 1 else mask.unsqueeze(-1).expand(z.shape[:-1])
 
-    @final
     def _refuse_non_finite(self, z: Tensor) -> None:
         if not self.check or torch.compiler.is_compiling() or z.detach().sum().isfinite():
             return
         if not z.isfinite().all():  # the sum of large latents may overflow
             raise ValueError("the latents contain NaN or inf: mask padding out, or pass check=False to go on")
 
-    @final
     def _count(self, z: Tensor, mask: Tensor | None, samples: int) -> Tensor | int:
         """What the sums of squares are divided by."""
         tokens = z.numel() // self.dim if mask is None else mask.sum()
-        count = CONVENTIONS[self.convention](tokens, self.dim, samples)
+        counts = {"numbers": tokens * self.dim, "tokens": tokens, "samples": samples}
+        count = counts[CONVENTIONS[self.convention]]
         return count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1)
 
-    @final
-    def _details(self, out: Quantized, z: Tensor, q: Tensor, count: Tensor | int) -> Details:
+    def _details(self, out: Quantized, z: Tensor, q: Tensor, mask: Tensor | None, count: Tensor | int) -> Details:
+        q = q if mask is None else torch.where(mask.unsqueeze(-1), q, z.detach())
         codebook_loss = weighted_losses(z, q, beta=1, gamma=0) / count
         commitment_loss = weighted_losses(z, q, beta=0, gamma=1) / count
         r, theta = geometry(z.detach().flatten(0, -2), q.detach().flatten(0, -2))

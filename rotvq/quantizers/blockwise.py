@@ -1,7 +1,5 @@
 """Work on a few rows at a time, so that intermediates stay in the processor's cache."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from itertools import repeat
 
@@ -18,20 +16,13 @@ def is_one_block(x: Tensor) -> bool:
 
 
 def blocks(first: Tensor, *others: Tensor | None) -> Iterator[tuple[Tensor | None, ...]]:
-    """Split tensors (..., any) into blocks of the same rows.
-
-    Args:
-        first: decides how many rows make a block.
-        others: tensors with as many rows as ``first``, or None.
-
-    Yields:
-        A block of each, (rows, any), views where the tensors are contiguous; None for None.
-    """
+    """Blocks of the same rows of tensors (..., any) or (...), views where these are contiguous; None stays None."""
     if is_one_block(first):
         yield first, *others
         return
-    size = max(1, BLOCK // first.shape[-1])
-    yield from zip(*(repeat(None) if x is None else x.reshape(-1, x.shape[-1]).split(size) for x in (first, *others)))
+    size, axis = max(1, BLOCK // first.shape[-1]), first.ndim - 1
+    flat = (None if x is None else x.reshape(-1, *x.shape[axis:]) for x in (first, *others))
+    yield from zip(*(repeat(None) if x is None else x.split(size) for x in flat))
 
 
 def map_rows(function: Callable[..., Tensor], first: Tensor, *others: Tensor | None) -> Tensor:

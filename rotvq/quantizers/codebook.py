@@ -1,7 +1,5 @@
 """The codes: how they start, how they are parametrised, and what can be asked of them in the loss."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 
@@ -51,18 +49,12 @@ class Form(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def reset_parameters(self) -> None:
-        """Make the form the identity, or as near to it as it comes."""
-
-    @abstractmethod
     def forward(self, weight: Tensor) -> Tensor:
-        """The codes."""
+        """The codes; those of a new form are the weight itself, where it can be."""
 
 
 class Free(Form):
     """Every code is its own parameter: ``e = w``."""
-
-    def reset_parameters(self) -> None: ...
 
     def forward(self, weight: Tensor) -> Tensor:
         return weight
@@ -70,8 +62,6 @@ class Free(Form):
 
 class Sphere(Form):
     """Codes of norm 1: ``e = w / |w|``."""
-
-    def reset_parameters(self) -> None: ...
 
     def forward(self, weight: Tensor) -> Tensor:
         return unit(weight)
@@ -87,10 +77,6 @@ class Affine(Form):
         super().__init__(dim)
         self.scale, self.shift = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
 
-    def reset_parameters(self) -> None:
-        nn.init.ones_(self.scale)
-        nn.init.zeros_(self.shift)
-
     def forward(self, weight: Tensor) -> Tensor:
         return weight * self.scale + self.shift
 
@@ -103,9 +89,6 @@ class Linear(Form):
     def __init__(self, dim: int):
         super().__init__(dim)
         self.map = nn.Parameter(torch.eye(dim))
-
-    def reset_parameters(self) -> None:
-        nn.init.eye_(self.map)
 
     def forward(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):
@@ -131,10 +114,10 @@ PENALTIES = {"orthogonal": _orthogonal, "norm": _norm}  #: terms for the loss, b
 
 
 class Codebook(nn.Module):
-    """The codes of a quantiser, a :class:`Form` of the parameter ``weight``.
+    """``codes`` (codebook_size, dim), a :class:`Form` of the parameter ``weight``; ``ready`` once they have started.
 
     "latents" and "kmeans" start when :meth:`start` is given latents; under torch.distributed rank 0 decides and the
-    others receive.
+    others receive. Raises ValueError on sizes, names and shapes that cannot be.
 
     Args:
         codebook_size: number of codes, K.
@@ -145,18 +128,10 @@ class Codebook(nn.Module):
         form: a key of :data:`FORMS`.
         generator: of the first codes; None: torch's global one.
 
-    Attributes:
-        weight: the parameter, (codebook_size, dim).
-        ready: whether the codes have started.
-
-    Raises:
-        ValueError: on sizes, names and shapes that cannot be.
-
-    Example:
-        >>> book = Codebook(codebook_size=2, dim=3, init="latents")
-        >>> book.start(torch.tensor([[1.0, 2.0, 3.0]]))
-        >>> book.codes.tolist()
-        [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]
+    >>> book = Codebook(codebook_size=2, dim=3, init="latents")
+    >>> book.start(torch.tensor([[1.0, 2.0, 3.0]]))
+    >>> book.codes.tolist()
+    [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]
     """
 
     def __init__(
@@ -193,20 +168,13 @@ class Codebook(nn.Module):
 
     @property
     def codes(self) -> Tensor:
-        """(codebook_size, dim)."""
         return self.form(self.weight)
 
     @torch.no_grad()
     def start(self, latents: Tensor | None) -> None:
-        """Set the codes by ``init``.
-
-        Args:
-            latents: (N, dim), of this rank; gathered from every rank. None will do where ``init`` needs none.
-
-        Raises:
-            ValueError: where ``init`` needs more latents.
-        """
-        self.form.reset_parameters()
+        """Set the codes by ``init`` from the latents (N, dim) of every rank; ValueError where these are too few."""
+        new_form = type(self.form)(self.weight.shape[1])
+        self.form.load_state_dict(new_form.state_dict())
         codes = self.init if isinstance(self.init, Tensor) else self._first_codes(latents)
         self.weight.copy_(codes.to(self.weight) * self.init_scale)
         broadcast(self.weight)
@@ -225,8 +193,7 @@ class Codebook(nn.Module):
         needed = min(FROM_LATENTS.get(self.init, 0), size)
         if available < needed:
             raise ValueError(f"init {self.init!r} of {size} codes needs {needed} latents or more, not {available}")
-        rank, _ = world()
-        return INITS[self.init](self.weight, latents, self.generator) if rank == 0 else self.weight
+        return INITS[self.init](self.weight, latents, self.generator) if world()[0] == 0 else self.weight
 
     def extra_repr(self) -> str:
         init = self.init if isinstance(self.init, str) else "given"

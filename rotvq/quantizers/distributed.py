@@ -1,7 +1,5 @@
 """Reductions over the ranks of torch.distributed; without it, one rank holds everything."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -74,14 +72,7 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 
 @contextmanager
 def join_process_group(device: str) -> Iterator[str]:
-    """Join the ranks that ``torchrun`` started; started otherwise, this process is the only rank.
-
-    Args:
-        device: "cpu" or "cuda".
-
-    Yields:
-        The device of this rank.
-    """
+    """Join the ranks that ``torchrun`` started and give this rank's device; started otherwise, one rank is all."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield device
         return

@@ -14,8 +14,6 @@ d x d matrix is ever formed. The rotation is from Fifty et al., "Restructuring V
 Trick", ICLR 2025 (arXiv 2410.06424); the straight-through estimator from Bengio et al., 2013 (arXiv 1308.3432).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -23,11 +21,13 @@ import torch
 from torch import Tensor
 
 from rotvq.quantizers.blockwise import map_rows
-from rotvq.quantizers.geometry import TURNS, directions, dot, norm
+from rotvq.quantizers.geometry import TURN_COSTS, TURNS, directions, dot, norm
 
 CLIPS = {"conservative": (0.8, 1.2), "medium": (0.5, 2.0), "aggressive": (0.1, 10.0)}  #: ranges by name
 ANY_SCALE, UNIT_SCALE = (0.0, float("inf")), (1.0, 1.0)
 SMALLEST, LARGEST = 2.0**-20, 2.0**20  # norms between these: products of three stay finite and exact in float32
+Clip = str | tuple[float, float]  # a key of CLIPS or a range
+Maybe = Tensor | None
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Estimator:
     """One member of the family; call it for the value, :meth:`pull_back` for the gradient alone.
 
     G is a constant of the graph: whatever stands inside it (a mix, a gain, a centre, the codes) gets no gradient from
-    the loss, not even a zero one. A scale cannot be learned this way; :mod:`.learned_gain` has one that can.
+    the loss, not even a zero one. A scale cannot be learned this way; :mod:`.learned_gain` has one that can. Raises
+    ValueError on an unknown turn, and on a clip or mix out of range.
 
     Args:
         turn: ``T``, a key of :data:`.TURNS`.
@@ -46,12 +47,8 @@ class Estimator:
         formula: ``G^T g`` in LaTeX, for tables.
         source: its key in the bibliography, or "control".
 
-    Raises:
-        ValueError: on an unknown turn, and on a clip or mix out of range.
-
-    Example:
-        >>> Estimator("rotation", mix=0.5).pull_back(torch.tensor([3.0, 4.0]), torch.tensor([0.0, 2.0]), torch.ones(2))
-        tensor([0.7800, 0.5400])
+    >>> Estimator("rotation", mix=0.5).pull_back(torch.tensor([3.0, 4.0]), torch.tensor([0.0, 2.0]), torch.ones(2))
+    tensor([0.7800, 0.5400])
     """
 
     turn: str
@@ -72,12 +69,12 @@ class Estimator:
 
     @property
     def is_constant(self) -> bool:
-        """Whether G = alpha I, which needs neither z nor q."""
+        """G is alpha I, which needs neither z nor q."""
         return self.turn == "identity" and self.radial and self.clip[0] == self.clip[1]
 
     @property
     def has_short_form(self) -> bool:
-        """Whether :meth:`_short_form` is the pull-back too."""
+        """:meth:`_short_form` is the pull-back too."""
         return self.turn == "rotation" and not self.pooled
 
     @property
@@ -87,23 +84,17 @@ class Estimator:
             return 0
         if self.has_short_form:
             return 5
-        return 2 + {"identity": 0, "rotation": 4, "reflection": 3}[self.turn] + (not self.radial)
+        return 2 + TURN_COSTS[self.turn] + (not self.radial)
 
     def __call__(self, z: Tensor, q: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
         """``sg[G] z + sg[q - G z]``: the value of q, bit for bit and in its dtype; ``G^T g`` to z, nothing to q.
 
         Args:
             z: latents, floating point, (..., d).
-            q: their codes, of the same shape.
+            q: their codes, of the same shape; ValueError if it is another.
             centre: the point about which G turns and scales, (d,); None: the origin.
             mix: overrides ``t``, a number or a 0-d tensor.
             gain: the further factor ``s``, (..., 1), for instance one a code; None: 1.
-
-        Returns:
-            z_q, (..., d).
-
-        Raises:
-            ValueError: where the shapes of z and q differ.
         """
         if z.shape != q.shape:
             raise ValueError(f"z has shape {tuple(z.shape)}, q has {tuple(q.shape)}: they must be equal")
@@ -112,10 +103,10 @@ class Estimator:
     def pull_back(self, z: Tensor, q: Tensor, g: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
         """``G^T g`` in the shape and dtype of g; half precision is computed in float32.
 
-        Differentiable in g only: G is a constant. The other arguments are those of :meth:`__call__`.
+        Differentiable in g only: G is a constant. The arguments are those of :meth:`__call__` and g, (..., d).
         """
         if torch.compiler.is_compiling() and self.has_short_form and g.device.type == "cpu" and not g.requires_grad:
-            return _compiled_pull_back(g, z, q, centre, mix, gain, *self.clip, self.radial, self.mix)
+            return _compiled_pull_back(g, z, q, centre, mix, gain, list(self.clip), self.radial, self.mix)
         pull_back = partial(self._pull_back, centre=centre, t=self.mix if mix is None else mix)
         if self.pooled and not self.is_constant:  # r is a mean over all rows, so they cannot be taken in blocks
             return pull_back(g, z, q, gain).to(g.dtype)
@@ -180,23 +171,14 @@ def _gain_and_mix(g: Tensor, pulled: Tensor, gain: Tensor | None, t: float | Ten
 
 @torch.library.custom_op("rotvq::pulled_back", mutates_args=())
 def _compiled_pull_back(
-    g: Tensor,
-    z: Tensor,
-    q: Tensor,
-    centre: Tensor | None,
-    mix: Tensor | None,
-    gain: Tensor | None,
-    lo: float,
-    hi: float,
-    radial: bool,
-    t: float,
+    g: Tensor, z: Tensor, q: Tensor, centre: Maybe, mix: Maybe, gain: Maybe, clip: list[float], radial: bool, t: float
 ) -> Tensor:
     """The rotation's pull-back as one node of a compiled graph: it looks at values, which a graph cannot."""
-    return Estimator("rotation", (lo, hi), radial, mix=t).pull_back(z, q, g, centre=centre, mix=mix, gain=gain)
+    return Estimator("rotation", tuple(clip), radial, mix=t).pull_back(z, q, g, centre=centre, mix=mix, gain=gain)
 
 
 @_compiled_pull_back.register_fake
-def _(g, z, q, centre, mix, gain, lo, hi, radial, t):
+def _(g, *others):
     return torch.empty_like(g, memory_format=torch.contiguous_format)
 
 
@@ -242,22 +224,16 @@ ESTIMATORS: dict[str, Estimator] = {
 }
 
 
-def estimator(
-    name: str | Estimator, clip: str | tuple[float, float] | None = None, mix: float | None = None
-) -> Estimator:
-    """The estimator called ``name``, with its clip or its mix replaced.
+def estimator(name: str | Estimator, clip: Clip | None = None, mix: float | None = None) -> Estimator:
+    """The estimator called ``name``, with its clip or its mix replaced; ValueError on what does not exist.
 
     Args:
         name: a key of :data:`ESTIMATORS`, or an :class:`Estimator`.
         clip: a range ``(lo, hi)`` or a key of :data:`CLIPS`; None keeps that of the estimator.
         mix: in [0, 1]; None keeps that of the estimator.
 
-    Raises:
-        ValueError: on an unknown name or clip, and on a clip or mix out of range.
-
-    Example:
-        >>> estimator("clipped", clip="aggressive").clip
-        (0.1, 10.0)
+    >>> estimator("clipped", clip="aggressive").clip
+    (0.1, 10.0)
     """
     if not isinstance(name, Estimator) and name not in ESTIMATORS:
         raise ValueError(f"unknown estimator {name!r}: one of {', '.join(ESTIMATORS)}")
@@ -272,30 +248,20 @@ def estimator(
 
 
 def straight_through(z: Tensor, q: Tensor) -> Tensor:
-    """The straight-through estimator (Bengio et al. 2013): value q, gradient g.
+    """The straight-through estimator (Bengio et al. 2013): value q, gradient g, for z and q of shape (..., d).
 
-    Args:
-        z: latents, (..., d).
-        q: their codes, of the same shape.
-
-    Example:
-        >>> z = torch.tensor([3.0, 4.0], requires_grad=True)
-        >>> torch.autograd.grad(straight_through(z, torch.tensor([0.0, 2.0])).sum(), z)
-        (tensor([1., 1.]),)
+    >>> z = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> torch.autograd.grad(straight_through(z, torch.tensor([0.0, 2.0])).sum(), z)
+    (tensor([1., 1.]),)
     """
     return ESTIMATORS["ste"](z, q)
 
 
 def rotate(z: Tensor, q: Tensor) -> Tensor:
-    r"""The rotation trick (Fifty et al. 2025, section 4): value q, gradient :math:`r R^\top g`.
+    r"""The rotation trick (Fifty et al. 2025): value q, gradient :math:`r R^\top g`, for z and q of shape (..., d).
 
-    Args:
-        z: latents, (..., d).
-        q: their codes, of the same shape.
-
-    Example:
-        >>> z = torch.tensor([3.0, 4.0], requires_grad=True)
-        >>> torch.autograd.grad(rotate(z, torch.tensor([0.0, 2.0])).sum(), z)
-        (tensor([0.5600, 0.0800]),)
+    >>> z = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> torch.autograd.grad(rotate(z, torch.tensor([0.0, 2.0])).sum(), z)
+    (tensor([0.5600, 0.0800]),)
     """
     return ESTIMATORS["rotation"](z, q)

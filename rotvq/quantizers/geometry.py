@@ -5,8 +5,6 @@ With ``a = z/|z|`` and ``b = q/|q|``, ``R`` is the smallest rotation with ``R a 
 turns and at norms of 1e-30 or 1e30.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -56,10 +54,6 @@ def geometry(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
     return r.squeeze(-1), 2 * torch.atan2(norm(a - b), norm(a + b)).squeeze(-1)
 
 
-def _identity(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
-    return g
-
-
 def _rotation(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
     """``R^T g = H_a H_m g``: two successive reflections, m along the bisector a + b.
 
@@ -92,7 +86,8 @@ def _orthogonal(x: Tensor, y: Tensor) -> Tensor:
 
 
 TURNS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "identity": _identity,
+    "identity": lambda a, b, g: g,
     "rotation": _rotation,
     "reflection": _reflection,
 }  #: ``T^T g`` from unit vectors a and b and from g, all (..., d)
+TURN_COSTS = {"identity": 0, "rotation": 4, "reflection": 3}  # inner products of d numbers that each takes

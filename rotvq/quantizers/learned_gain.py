@@ -7,11 +7,8 @@ on G is how well the gradient tells what the loss does. Smooth the loss, :math:`
 .. math:: s = \frac{L(Q(z + \sigma u)) - L(Q(z - \sigma u))}{2\sigma}, \qquad E[s\,u] = \nabla F(z),
 
 while the estimator with gain a predicts :math:`a \langle p, u\rangle`, p its pull-back. The gain that predicts best,
-:math:`\min_a E (s - a \langle p, u\rangle)^2`, is :math:`a = E\langle \nabla F, p\rangle / E|p|^2`, the projection of
-the true slope on what the estimator says: a least-squares problem, here solved from running sums.
+:math:`\min_a E (s - a \langle p, u\rangle)^2`, is :math:`a = E\langle \nabla F, p\rangle / E|p|^2`, here of sums.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 
@@ -20,12 +17,12 @@ from torch import Tensor, nn
 
 
 class LearnedGain(nn.Module):
-    """A gain, one for all codes, from running sums of slopes and predictions. It is 1 until the first :meth:`observe`.
+    """A gain, one for all codes, from running sums of slopes and predictions; 1 until the first :meth:`observe`.
 
     Args:
         sigma: the smoothing, in units of the latents, positive.
         decay: of the running sums, in (0, 1]; 1 sums everything.
-        limit: the gain is kept in [0, limit].
+        limit: the largest gain; the least is 0.
 
     >>> gain = LearnedGain(sigma=0.1)
     >>> p = torch.ones(4, 2)
@@ -43,13 +40,13 @@ class LearnedGain(nn.Module):
 
     @torch.no_grad()
     def observe(self, loss: Callable[[Tensor], Tensor], z: Tensor, pull: Tensor, directions: Tensor) -> None:
-        """Take in one batch: ``2 * len(directions)`` evaluations of the loss.
+        """Take in one batch: two evaluations of the loss a direction.
 
         Args:
-            loss: latents (m, \\*z.shape) to losses (m,), the quantiser inside, in evaluation mode.
-            z: latents.
-            pull: p, the pull-back ``G^T g`` at z with gain 1, for the same loss; shaped as z.
-            directions: u, standard normal, (m, \\*z.shape).
+            loss: latents (m, ...) to losses (m,), the quantiser inside, in evaluation mode.
+            z: latents, (...).
+            pull: p, the pull-back ``G^T g`` at z with gain 1, for the same loss; (...).
+            directions: u, standard normal, (m, ...).
         """
         step = self.sigma * directions
         slope = (loss(z + step) - loss(z - step)) / (2 * self.sigma)

@@ -6,8 +6,6 @@ amid the latents, since a common offset of 100 standard deviations eats all digi
 by a power of two, so that squares neither overflow nor vanish. Neither changes the answer.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 
@@ -26,11 +24,8 @@ IMAGES = 16  # torch leaves products of float32 on a CPU to MKL, but convolution
 SAMPLE = 129  # latents whose median says where the latents are
 FAR = 2.0**60  # a latent this far beyond the codes sees only their directions: it is pulled in, so nothing overflows
 
-PrepareLatents = Callable[[Tensor], Tensor]  # latents as the products take them
-PrepareCodes = Callable[[Tensor], tuple[Tensor, Tensor]]  # codes as the products take them, and the bias of each
 
-
-def _euclidean(z: Tensor, codes: Tensor) -> tuple[PrepareLatents, PrepareCodes]:
+def _euclidean(z: Tensor, codes: Tensor) -> tuple[Callable, Callable]:
     """Scores ``<z', e'> - |e'|^2 / 2`` of shifted and scaled vectors."""
 
     def extents(point: Tensor) -> Tensor:
@@ -54,18 +49,16 @@ def _euclidean(z: Tensor, codes: Tensor) -> tuple[PrepareLatents, PrepareCodes]:
     return prepare_latents, prepare_codes
 
 
-def _cosine(z: Tensor, codes: Tensor) -> tuple[PrepareLatents, PrepareCodes]:
+def _cosine(z: Tensor, codes: Tensor) -> tuple[Callable, Callable]:
     """Scores are cosines; a zero vector has cosine 0 with everything."""
     return unit, lambda part: (unit(part), part.new_zeros(len(part)))
 
 
-LOOKUPS = {"euclidean": _euclidean, "cosine": _cosine}  #: how to prepare latents and codes, by name
+LOOKUPS = {"euclidean": _euclidean, "cosine": _cosine}  #: latents, and codes with their biases, as products take them
 
 
 def _use_convolution(z: Tensor) -> bool:
-    """Whether to take products as a convolution of 1 x 1: where the processor has AVX-512 and is not Intel's, MKL
-    leaves it unused and oneDNN does not, which halves the time.
-    """
+    # where the processor has AVX-512 and is not Intel's, MKL leaves it unused and oneDNN does not: half the time
     return z.device.type == "cpu" and z.dtype == torch.float32 and torch.backends.mkldnn.is_available()
 
 
@@ -141,19 +134,15 @@ def _(z, codes, metric, memory):
 
 
 def nearest(z: Tensor, codes: Tensor, metric: str = "euclidean", memory: int = MEMORY) -> Tensor:
-    """Index of the nearest code of every latent. Half precision is ranked in float32; ties go to the lowest index.
+    """Index of the nearest code of every latent: int64, (...). Ties go to the lowest index.
+
+    Raises ValueError on an unknown metric, and on shapes that do not match.
 
     Args:
-        z: latents, (..., d).
+        z: latents, (..., d); half precision is ranked in float32.
         codes: (K, d).
         metric: "euclidean" or "cosine".
         memory: bytes of working space, beyond the copy of z that half precision and strides need.
-
-    Returns:
-        Indices, int64, (...).
-
-    Raises:
-        ValueError: on an unknown metric, and on shapes that do not match.
 
     >>> nearest(torch.tensor([[0.9, 0.1]]), torch.eye(2))
     tensor([0])
@@ -161,7 +150,5 @@ def nearest(z: Tensor, codes: Tensor, metric: str = "euclidean", memory: int = M
     if metric not in LOOKUPS:
         raise ValueError(f"unknown lookup {metric!r}: one of {', '.join(LOOKUPS)}")
     if codes.ndim != 2 or z.shape[-1] != codes.shape[1] or len(codes) == 0:
-        raise ValueError(
-            f"codes have shape {tuple(codes.shape)}, z has {tuple(z.shape)}: needed are (K, d) and (..., d)"
-        )
+        raise ValueError(f"codes are {tuple(codes.shape)}, z is {tuple(z.shape)}: needed are (K, d) and (..., d)")
     return _nearest(z.detach().reshape(-1, z.shape[-1]), codes.detach(), metric, memory).reshape(z.shape[:-1])

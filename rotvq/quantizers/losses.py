@@ -6,13 +6,10 @@ beta weighs the codebook loss and gamma the commitment loss (the paper and most 
 et al. 2017 (arXiv 1711.00937), eq. 3. Both terms have one value, so it is computed once.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
 from rotvq.quantizers.blockwise import blocks, is_one_block
-from rotvq.quantizers.estimators import Estimator
 
 
 def weighted_losses(z: Tensor, q: Tensor, beta: float, gamma: float, mask: Tensor | None = None) -> Tensor:
@@ -25,48 +22,18 @@ def weighted_losses(z: Tensor, q: Tensor, beta: float, gamma: float, mask: Tenso
         gamma: weight of the commitment loss, whose gradient goes to z.
         mask: bool, (...): False leaves a token out; None: all count.
     """
-    mask = None if mask is None else mask.unsqueeze(-1)
-    return _Step.apply(z, q, None, None, mask, None, None, None, None, beta, gamma)[1]
+    return Step.apply(z, q, None, None, mask, None, None, None, None, beta, gamma)[1]
 
 
-def estimate_with_losses(
-    estimator: Estimator | None,
-    z: Tensor,
-    q: Tensor,
-    codes: Tensor,
-    indices: Tensor,
-    mask: Tensor | None,
-    context: tuple[Tensor | None, Tensor | None, Tensor | None],
-    beta: float,
-    gamma: float,
-) -> tuple[Tensor | None, Tensor]:
-    """z_q by an estimator and :func:`weighted_losses`, with one backward pass for both.
-
-    Args:
-        estimator: makes z_q and says what it sends back to z; None: there is no z_q.
-        z, q, mask, beta, gamma: as in :func:`weighted_losses`, with ``q = codes[indices]``.
-        codes: (codebook_size, dim), which receive the gradient of the codebook loss in the place of q.
-        indices: (...).
-        context: centre, mix and gain of :meth:`.Estimator.pull_back`.
-
-    Returns:
-        z_q, (..., dim), and the sum of the losses.
-    """
-    mask = None if mask is None else mask.unsqueeze(-1)
-    z_q, loss_sum = _Step.apply(z, q, codes, indices.unsqueeze(-1), mask, *context, estimator, beta, gamma)
-    if z_q is not None and not z.requires_grad:
-        z_q = z_q.detach()
-    return z_q, loss_sum
-
-
-class _Step(torch.autograd.Function):
-    r"""z_q and the sum of the losses, with all that flows back through both:
+class Step(torch.autograd.Function):
+    r"""z_q by an estimator and :func:`weighted_losses`, with all that flows back through both:
 
     .. math:: \frac{\partial L}{\partial z_i} = G_i^\top g_i + 2 \gamma c\,(z_i - q_i), \qquad
               \frac{\partial L}{\partial e_k} = 2 \beta c \sum_{i : k_i = k} (q_i - z_i),
 
-    where g arrives at z_q, c arrives at the sum, and ``q = codes[indices]``; without codes the latter goes to q. In one
-    place, since gradients that are formed apart and added later need a copy of the latents each.
+    where g arrives at z_q, c arrives at the sum of the losses, and ``q = codes[indices]``. Gradients that were formed
+    apart and added later would need a copy of the latents each. Without an estimator there is no z_q, and without codes
+    the second gradient goes to q.
     """
 
     generate_vmap_rule = True
@@ -122,12 +89,12 @@ def _add_loss_gradients_in_place(to_z, to_codes, indices, z, q, mask, z_weight, 
         difference = masked_difference(*rows)
         to_z_rows.add_((difference * z_weight).to(z.dtype))
         if to_codes is not None:
-            to_codes.index_add_(0, index_rows.reshape(-1), (difference * q_weight).to(q.dtype))
+            to_codes.index_add_(0, index_rows, (difference * q_weight).to(q.dtype))
 
 
 def masked_difference(z: Tensor, q: Tensor, mask: Tensor | None = None) -> Tensor:
-    """``z - q``, (..., dim); 0 where ``mask`` (..., 1) is False."""
-    return z - q if mask is None else torch.where(mask, z - q, 0.0)
+    """``z - q``, (..., dim); 0 where ``mask`` (...) is False."""
+    return z - q if mask is None else torch.where(mask.unsqueeze(-1), z - q, 0.0)
 
 
 def sum_of_squares(z: Tensor, q: Tensor, mask: Tensor | None = None) -> Tensor:

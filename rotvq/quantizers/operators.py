@@ -1,7 +1,5 @@
 """Random numbers and writes to state that are the same in eager and in compiled code: torch does not look into them."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -28,9 +26,7 @@ def _copy_of(value: Tensor) -> Tensor:
     return value.clone()
 
 
-@_copy_of.register_fake
-def _(value):
-    return torch.empty_like(value)
+_copy_of.register_fake(torch.empty_like)
 
 
 def write(state: Tensor, value: Tensor) -> None:

@@ -4,15 +4,13 @@
 DiVeQ, exact, Hessian), of its gain (dynamic STE), of the form of the codebook (SimVQ), or of all of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from rotvq.quantizers.base import Quantizer
 from rotvq.quantizers.methods.diveq import DiVeQ
-from rotvq.quantizers.methods.dynamic_ste import dynamic_ste
+from rotvq.quantizers.methods.dynamic_ste import DynamicGain
 from rotvq.quantizers.methods.fsq import FSQ
 from rotvq.quantizers.methods.gumbel import GumbelSoftmax
 from rotvq.quantizers.methods.noise import ErrorSubstitution
@@ -60,33 +58,36 @@ class Method:
         return self.make(dim, codebook_size, **options)
 
 
-def _with_noise(
-    estimator: Callable[[int], ErrorSubstitution], dim: int, codebook_size: int, generator=None, **options
-) -> VectorQuantizer:
-    """A VectorQuantizer without the two losses, since its codes learn through the estimator."""
-    member = estimator(seed_of(generator))
-    return VectorQuantizer(dim, codebook_size, member, beta=0.0, gamma=0.0, generator=generator, **options)
+def _with_dynamic_gain(dim: int, codebook_size: int, **options) -> VectorQuantizer:
+    return VectorQuantizer(dim, codebook_size, "ste", gain=DynamicGain(codebook_size), **options)
+
+
+def _noisy(estimator: Callable[[int], ErrorSubstitution]) -> Callable[..., VectorQuantizer]:
+    """Makes a VectorQuantizer without the two losses, since its codes learn through the estimator."""
+
+    def make(dim: int, codebook_size: int, generator=None, **options) -> VectorQuantizer:
+        member = estimator(seed_of(generator))
+        return VectorQuantizer(dim, codebook_size, member, beta=0.0, gamma=0.0, generator=generator, **options)
+
+    return make
 
 
 _ESTIMATOR = ("estimator", "clip", "mix", "warmup")
 _SECOND_PASS = (*_ESTIMATOR, "second_pass")
-_NOISE = (*_ESTIMATOR, "centre", "beta", "gamma", "update")
+_NOISY = (*_ESTIMATOR, "centre", "beta", "gamma", "update")
 _ALL = (*_ESTIMATOR, "centre", "lookup", "update", "decay", "initial_count", "revival", "beta", "gamma")
 
-#: every quantiser by name; :mod:`book.theory.rival_facts` has one checkable fact of each
+#: every quantiser by name
 METHODS: dict[str, Method] = {
     "vq": Method(VectorQuantizer, "vandenoord2017vqvae", "nothing", "$NKd$"),
     "simvq": Method(simvq, "zhu2025simvq", "the codes, by one learned map of fixed ones", "$NKd + Kd^2$",
                     ("form", "update", "decay", "initial_count", "revival")),
-    "dynamic": Method(dynamic_ste, "tang2026stablevq", "the gain of STE", "$NKd$", (*_ESTIMATOR, "gain")),
-    "nsvq": Method(partial(_with_noise, NSVQ), "vali2022nsvq",
-                   "estimator and losses", "$NKd$, $Nd$ normal numbers", _NOISE),
-    "diveq": Method(partial(_with_noise, DiVeQ), "vali2026diveq",
-                    "estimator and losses", "$NKd$, $Nd$ normal numbers", _NOISE),
-    "diveq_detach": Method(partial(_with_noise, partial(DiVeQ, deviation=0.0)), "vali2026diveq",
-                           "estimator and losses", "$NKd$", _NOISE),
-    "sf_diveq": Method(SFDiVeQ, "vali2026diveq",
-                       "lookup, estimator and losses", "$NKd$, $2Nd$ normal numbers", _ALL),
+    "dynamic": Method(_with_dynamic_gain, "tang2026stablevq", "the gain of STE", "$NKd$", (*_ESTIMATOR, "gain")),
+    "nsvq": Method(_noisy(NSVQ), "vali2022nsvq", "estimator and losses", "$NKd$, $Nd$ normal numbers", _NOISY),
+    "diveq": Method(_noisy(DiVeQ), "vali2026diveq", "estimator and losses", "$NKd$, $Nd$ normal numbers", _NOISY),
+    "diveq_detach": Method(_noisy(partial(DiVeQ, deviation=0.0)), "vali2026diveq",
+                           "estimator and losses", "$NKd$", _NOISY),
+    "sf_diveq": Method(SFDiVeQ, "vali2026diveq", "lookup, estimator and losses", "$NKd$, $2Nd$ normal numbers", _ALL),
     "gumbel": Method(GumbelSoftmax, "jang2017categorical", "lookup, estimator and losses",
                      "$2NKd$, $NK$ uniform numbers, the whole matrix", _ALL),
     "gumbel_soft": Method(partial(GumbelSoftmax, hard=False), "jang2017categorical", "lookup, estimator and losses",

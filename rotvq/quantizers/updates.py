@@ -12,8 +12,6 @@ ema
 Counts are kept for either. Statistics are summed over the ranks of torch.distributed.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -24,70 +22,37 @@ UPDATES = ("gradient", "ema")
 PATIENCE = 100  # training calls without use after which revival "unused" replaces a code
 SHARE = 0.01  # of the mean running count, under which revival "threshold" replaces a code
 
-
-def _never(running: Tensor, idle: Tensor) -> Tensor:
-    return torch.zeros_like(idle, dtype=torch.bool)
-
-
-def _long_unused(running: Tensor, idle: Tensor) -> Tensor:
-    return idle >= PATIENCE
-
-
-def _rarely_used(running: Tensor, idle: Tensor) -> Tensor:
-    return running < SHARE * running.mean()
-
-
 #: which codes are dead, by name, from running counts (K,) and training calls since the last use (K,)
-REVIVALS = {"none": _never, "unused": _long_unused, "threshold": _rarely_used}
+REVIVALS = {
+    "none": lambda running, idle: torch.zeros_like(idle, dtype=torch.bool),
+    "unused": lambda running, idle: idle >= PATIENCE,
+    "threshold": lambda running, idle: running < SHARE * running.mean(),
+}
 
 
 def counts_per_code(indices: Tensor, codebook_size: int, dtype: torch.dtype, mask: Tensor | None = None) -> Tensor:
-    """How many latents chose each code, over all ranks: (codebook_size,).
-
-    Args:
-        indices: int64, (N,).
-        codebook_size: K.
-        mask: bool, (N,): False leaves a latent out; None: all count.
-        dtype: of the counts.
-    """
+    """How many of the indices (N,), of those that ``mask`` (N,) keeps, are each code, over all ranks: (K,)."""
     counted = torch.ones_like(indices, dtype=dtype) if mask is None else mask.to(dtype)
     return sum_over_ranks(counted.new_zeros(codebook_size).index_add_(0, indices, counted))
 
 
 def sums_per_code(z: Tensor, indices: Tensor, codebook_size: int, mask: Tensor | None = None) -> Tensor:
-    """The sum of the latents z (N, d) that chose each code, over all ranks: (codebook_size, d)."""
+    """The sum of the latents z (N, d), of those that ``mask`` (N,) keeps, with each code, over all ranks: (K, d)."""
     counted = z if mask is None else z * mask.to(z.dtype)[:, None]
     return sum_over_ranks(z.new_zeros(codebook_size, z.shape[1]).index_add_(0, indices, counted))
 
 
 def ema_codes(codes: Tensor, running: Tensor, counts: Tensor, sums: Tensor, decay: float) -> Tensor:
-    """The codes (K, d) after one EMA step.
-
-    Args:
-        codes: before it, (K, d).
-        running: running counts c_k, this batch included, (K,).
-        counts: n_k of this batch, (K,).
-        sums: n_k m_k of this batch, (K, d).
-        decay: d.
-    """
+    """The codes (K, d) after a step of the EMA, from c_k, this batch included, n_k, both (K,), and n_k m_k, (K, d)."""
     rate = (1 - decay) / running.clamp_min(torch.finfo(running.dtype).tiny)
     return codes + torch.where(counts > 0, rate, 0.0)[:, None] * (sums - counts[:, None] * codes)
 
 
 def fresh_codes(dead: Tensor, latents: Tensor, mask: Tensor | None, draw: Tensor) -> tuple[Tensor, Tensor]:
-    """A latent of the joint batch of all ranks for each dead code.
+    """``dead`` (K,), and for each dead code a latent of the joint batch of all ranks, (K, d).
 
-    The i-th of D dead codes takes a latent at random from the i-th of D equal shares of the batch: all are distinct
-    where there are enough. Only latents that ``mask`` keeps count; without any, no code is dead.
-
-    Args:
-        dead: bool, (K,).
-        latents: of this rank, (N, d).
-        mask: bool, (N,), or None.
-        draw: numbers in [0, 1), the same on every rank, (K,).
-
-    Returns:
-        ``dead`` (K,), and the latents (K, d), 0 for codes that are not dead.
+    The i-th of D dead codes takes a latent at random (``draw``, (K,), in [0, 1)) from the i-th of D equal shares of the
+    batch: all are distinct where there are enough. Only latents that ``mask`` keeps count; without any, none is dead.
     """
     counted = latents.new_ones(len(latents), dtype=torch.bool) if mask is None else mask
     rank_in_batch, count = counted.cumsum(0), counted.sum()
@@ -106,32 +71,12 @@ def fresh_codes(dead: Tensor, latents: Tensor, mask: Tensor | None, draw: Tensor
 class Statistics(nn.Module):
     """What a quantiser remembers of its batches, and the update of the codes that the last batch left pending.
 
-    Args:
-        codebook_size: K.
-        dim: d.
-        update: one of :data:`UPDATES`.
-        decay: of running counts, codes and mean latent, in [0, 1).
-        initial_count: what running counts start at.
-        revival: a key of :data:`REVIVALS`.
-        centred: whether to keep the running mean latent.
-
-    Attributes:
-        calls: training calls so far, 0-d.
-        running: running counts, (K,).
-        idle: training calls since the last use, (K,).
-        latent_mean: the running mean latent, (d,), or None.
-        counts, sums: of the last batch, (K,) and (K, d), for an EMA step not yet taken, or None.
+    calls: training calls so far. running: running counts (K,). idle: calls since the last use (K,). latent_mean: the
+    running mean latent (d,). counts, sums: of the last batch, for an EMA step not yet taken.
     """
 
     def __init__(
-        self,
-        codebook_size: int,
-        dim: int,
-        update: str = "gradient",
-        decay: float = 0.99,
-        initial_count: float = 1.0,
-        revival: str = "none",
-        centred: bool = False,
+        self, codebook_size: int, dim: int, update: str, decay: float, initial_count: float, revival: str, centred: bool
     ):
         super().__init__()
         self.update, self.decay, self.revival = update, decay, revival
@@ -145,14 +90,7 @@ class Statistics(nn.Module):
 
     @torch.no_grad()
     def apply_pending_update(self, codes: Tensor, latents: Tensor, mask: Tensor | None, seed: int) -> None:
-        """Take the EMA step of the last batch, then replace dead codes by latents of this one.
-
-        Args:
-            codes: (K, d), changed in place.
-            latents: of this batch, (N, d).
-            mask: bool, (N,), or None.
-            seed: of the draw of latents.
-        """
+        """Take the EMA step of the last batch; then replace dead codes by latents of this one. Both in place."""
         if self.update == "ema":
             write(codes, ema_codes(codes, self.running, self.counts, self.sums, self.decay))
             self.counts.zero_()

@@ -1,7 +1,5 @@
 """VectorQuantizer: the nearest code, an estimator for the gradient, and the two losses of :mod:`.losses`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import torch
@@ -9,10 +7,10 @@ from torch import Tensor, nn
 
 from rotvq.quantizers.base import Assigned, Quantizer, one_of
 from rotvq.quantizers.codebook import DIRECT, PENALTIES, Codebook
-from rotvq.quantizers.estimators import Estimator
+from rotvq.quantizers.estimators import Clip, Estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
-from rotvq.quantizers.lookup import LOOKUPS, nearest
-from rotvq.quantizers.losses import estimate_with_losses
+from rotvq.quantizers.lookup import LOOKUPS, MEMORY, nearest
+from rotvq.quantizers.losses import Step, weighted_losses
 from rotvq.quantizers.operators import seed_of
 from rotvq.quantizers.updates import REVIVALS, UPDATES, Statistics
 
@@ -62,11 +60,10 @@ class VectorQuantizer(Quantizer):
     Raises:
         ValueError: on unknown names, numbers out of range, and options that exclude each other.
 
-    Example:
-        >>> vq = VectorQuantizer(dim=2, codebook_size=4, init=torch.tensor([[1., 0.], [0., 1.], [-1., 0.], [0., -1.]]))
-        >>> z_q, indices, loss = vq(torch.tensor([[0.8, 0.3]]))
-        >>> z_q, indices
-        (tensor([[1., 0.]]), tensor([0]))
+    >>> vq = VectorQuantizer(dim=2, codebook_size=4, init=torch.tensor([[1., 0.], [0., 1.], [-1., 0.], [0., -1.]]))
+    >>> z_q, indices, loss = vq(torch.tensor([[0.8, 0.3]]))
+    >>> z_q, indices
+    (tensor([[1., 0.]]), tensor([0]))
     """
 
     def __init__(
@@ -75,7 +72,7 @@ class VectorQuantizer(Quantizer):
         codebook_size: int,
         estimator: str | Estimator | nn.Module = "rotation",
         *,
-        clip: str | tuple[float, float] | None = None,
+        clip: Clip | None = None,
         mix: float | None = None,
         warmup: int = 0,
         centre: str = "origin",
@@ -95,22 +92,13 @@ class VectorQuantizer(Quantizer):
         heads: int = 1,
         channel_first: bool = False,
         check: bool = True,
-        memory: int = 64 << 20,
+        memory: int = MEMORY,
         second_pass: Callable | None = None,
         generator: torch.Generator | None = None,
     ):
-        super().__init__(
-            dim,
-            codebook_size,
-            beta=beta if update == "gradient" else 0.0,
-            gamma=gamma,
-            convention=convention,
-            heads=heads,
-            channel_first=channel_first,
-            check=check,
-            normalise=lookup == "normalised",
-            second_pass=second_pass,
-        )
+        beta, normalise = beta if update == "gradient" else 0.0, lookup == "normalised"
+        shape = {"heads": heads, "channel_first": channel_first, "check": check, "normalise": normalise}
+        super().__init__(dim, codebook_size, beta, gamma, convention, second_pass=second_pass, **shape)
         one_of("centre", centre, CENTRES)
         one_of("lookup", lookup, METRICS)
         one_of("update", update, UPDATES)
@@ -121,19 +109,17 @@ class VectorQuantizer(Quantizer):
             raise ValueError(f"decay is {decay}: it must be in [0, 1)")
         if initial_count < 0 or warmup < 0:
             raise ValueError(f"initial_count is {initial_count}, warmup {warmup}: neither may be negative")
-        if form not in DIRECT and (update == "ema" or revival != "none" or lookup == "normalised"):
+        if form not in DIRECT and (update == "ema" or revival != "none" or normalise):
             raise ValueError(f"form {form!r} needs update 'gradient', revival 'none' and a lookup in {list(LOOKUPS)}")
         if isinstance(gain, Tensor) and (gain.requires_grad or gain.shape != (codebook_size,)):
-            raise ValueError(
-                "gain needs shape (codebook_size,) and no grad: inside sg[G] it gets none; see learned_gain"
-            )
+            raise ValueError("gain must be (codebook_size,) without grad: inside sg[G] it gets none; see learned_gain")
         if isinstance(estimator, nn.Module):
             if (clip, mix, gain, warmup, centre) != (None, None, None, 0, "origin"):
                 raise ValueError("clip, mix, warmup, centre and gain go with an Estimator, not with a module")
             self.estimator = estimator
         else:
             self.estimator = find_estimator(estimator, clip, mix)
-        form = "sphere" if lookup == "normalised" else form
+        form = "sphere" if normalise else form
         self.codebook = Codebook(codebook_size, dim, init, init_scale, update == "gradient", form, generator)
         self.statistics = Statistics(codebook_size, dim, update, decay, initial_count, revival, centre == "latents")
         self.warmup, self.centre, self.lookup, self.memory = warmup, centre, lookup, memory
@@ -161,17 +147,16 @@ class VectorQuantizer(Quantizer):
             self.statistics.count_batch(latents, indices, latent_mask)
         indices = indices.reshape(z.shape[:-1])
         penalty = sum(weight * PENALTIES[name](codes) for name, weight in self.penalties.items())
-
-        member, context = None, (None, None, None)
-        if isinstance(self.estimator, Estimator):
-            member, context = self.estimator, self._context(z, q.detach(), indices, mask, codes)
-        z_q, loss_sum = estimate_with_losses(member, z, q, codes, indices, mask, context, self.beta, self.gamma)
-        if member is None:
-            z_q = self.estimator(z, q)  # a module, which may also send a gradient to the codes
+        if isinstance(self.estimator, nn.Module):  # it may also send a gradient to the codes, through q
+            z_q, loss_sum = self.estimator(z, q), weighted_losses(z, q, self.beta, self.gamma, mask)
+        else:
+            context = self._context(z, q.detach(), indices, mask, codes)
+            z_q, loss_sum = Step.apply(z, q, codes, indices, mask, *context, self.estimator, self.beta, self.gamma)
+            z_q = z_q if z.requires_grad else z_q.detach()
         return Assigned(z_q, q, indices, loss_sum, penalty)
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
-        return nearest(z, codes, "euclidean" if self.lookup == "normalised" else self.lookup, self.memory)
+        return nearest(z, codes, "euclidean" if self.normalise else self.lookup, self.memory)
 
     def _context(self, z: Tensor, q: Tensor, indices: Tensor, mask: Tensor | None, codes: Tensor) -> tuple:
         """What the estimator is told beside z and q: centre, mix and gain."""

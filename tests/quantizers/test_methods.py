@@ -12,7 +12,7 @@ from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.quantizers.geometry import unit
 from rotvq.quantizers.methods.diveq import DiVeQ
 from rotvq.quantizers.methods.dynamic_ste import DynamicGain
-from rotvq.quantizers.methods.fsq import FSQ, RECOMMENDED, Lattice, levels
+from rotvq.quantizers.methods.fsq import FSQ, TABLE_1, Lattice, levels
 from rotvq.quantizers.methods.gumbel import GumbelSoftmax
 from rotvq.quantizers.methods.noise import Noise
 from rotvq.quantizers.methods.nsvq import NSVQ
@@ -263,7 +263,7 @@ TABLE = {256: 240, 1024: 1000, 4096: 4375, 16384: 15360, 65536: 64000}  # FSQ, t
 
 
 def test_fsq_levels():
-    assert {size: math.prod(levels(size)) for size in RECOMMENDED} == TABLE
+    assert {size: math.prod(levels(size)) for size in TABLE_1} == TABLE
     assert levels(512) == (8, 8, 8) and levels(2) == (2,) and levels(1) == (1,)
     for size in (9, 60, 100, 777, 2000, 8192):
         found = levels(size)

@@ -1,7 +1,5 @@
 """DiVeQ: noise towards the code (Vali et al. 2026)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from rotvq.quantizers.methods.noise import ErrorSubstitution

@@ -1,11 +1,7 @@
 """Dynamic STE: a gain that falls with the distance to the code (Tang et al. 2026)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
-
-from rotvq.quantizers.vector import VectorQuantizer
 
 
 class DynamicGain(nn.Module):
@@ -15,9 +11,6 @@ class DynamicGain(nn.Module):
     lose theirs with their distance. The least is taken over the latents of the batch that chose the code; read to the
     letter, the minimum of eq. 4 is over all latents of the batch. A latent that is its code has weight 1 (the paper
     names no guard there).
-
-    Args:
-        codebook_size: number of codes.
 
     >>> z, q = torch.tensor([[1.0], [2.0]]), torch.zeros(2, 1)
     >>> DynamicGain(codebook_size=1)(z, q, torch.tensor([0, 0]), None)
@@ -38,8 +31,3 @@ class DynamicGain(nn.Module):
         tiny = torch.finfo(distance.dtype).tiny
         weight = torch.where(distance > 0, least[indices] / distance.clamp_min(tiny), 1.0)
         return weight.clamp_max(1).unsqueeze(-1)
-
-
-def dynamic_ste(dim: int, codebook_size: int, **options) -> VectorQuantizer:
-    """A VectorQuantizer with the straight-through estimator and :class:`DynamicGain`."""
-    return VectorQuantizer(dim, codebook_size, "ste", gain=DynamicGain(codebook_size), **options)

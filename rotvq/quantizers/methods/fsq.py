@@ -1,7 +1,5 @@
 """FSQ: finite scalar quantisation (Mentzer et al. 2024)."""
 
-from __future__ import annotations
-
 import itertools
 import math
 
@@ -12,13 +10,7 @@ from rotvq.quantizers.base import Assigned, Quantizer
 from rotvq.quantizers.losses import weighted_losses
 
 # Mentzer et al. 2024, table 1: levels recommended for 2^8 ... 2^16 codes
-RECOMMENDED = {
-    256: (8, 6, 5),
-    1024: (8, 5, 5, 5),
-    4096: (7, 5, 5, 5, 5),
-    16384: (8, 8, 8, 6, 5),
-    65536: (8, 8, 8, 5, 5, 5),
-}
+TABLE_1 = {256: (8, 6, 5), 1024: (8, 5, 5, 5), 4096: (7, 5, 5, 5, 5), 16384: (8, 8, 8, 6, 5), 65536: (8, 8, 8, 5, 5, 5)}
 
 
 def levels(codebook_size: int) -> tuple[int, ...]:
@@ -27,8 +19,8 @@ def levels(codebook_size: int) -> tuple[int, ...]:
     >>> levels(512), levels(1024)
     ((8, 8, 8), (8, 5, 5, 5))
     """
-    if codebook_size in RECOMMENDED:
-        return RECOMMENDED[codebook_size]
+    if codebook_size in TABLE_1:
+        return TABLE_1[codebook_size]
     if codebook_size < 9:
         return (codebook_size,)
     most = max(1, round(math.log(codebook_size, 5)))
@@ -38,9 +30,6 @@ def levels(codebook_size: int) -> tuple[int, ...]:
 
 class Lattice(nn.Module):
     """The points of a product of levels, each axis in [-1, 1]; point k has the digits of k, first axis fastest.
-
-    Args:
-        sizes: levels of each axis.
 
     >>> Lattice((3, 2)).points(torch.arange(6)).tolist()
     [[-1.0, -1.0], [0.0, -1.0], [1.0, -1.0], [-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]

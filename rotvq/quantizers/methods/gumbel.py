@@ -1,21 +1,17 @@
 """Gumbel-softmax: a code drawn, and differentiated by its relaxation (Jang et al. 2017)."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rotvq.quantizers.base import Assigned, Quantizer
-from rotvq.quantizers.codebook import Codebook
+from rotvq.quantizers.base import Assigned
 from rotvq.quantizers.losses import weighted_losses
-from rotvq.quantizers.methods.noise import Noise
-from rotvq.quantizers.operators import seed_of
+from rotvq.quantizers.methods.noise import RandomQuantizer
 
 
-class GumbelSoftmax(Quantizer):
+class GumbelSoftmax(RandomQuantizer):
     r"""A code drawn from ``softmax(W z + b)``, made differentiable by the Gumbel-softmax.
 
     .. math:: y = \mathrm{softmax}\big((W z + b + g) / \tau\big), \qquad g_k = -\log(-\log u_k)
@@ -25,14 +21,12 @@ class GumbelSoftmax(Quantizer):
     Needs the whole N x K matrix. Evaluation takes the likeliest code.
 
     Args:
-        dim: of a latent.
-        codebook_size: number of codes, K.
+        dim, codebook_size: of :class:`.Quantizer`.
         hard: the value is the code of the largest y and the gradient that of the mixture ``sum_k y_k e_k``; False: the
             value is the mixture too.
         kl_weight: of the divergence in the loss.
         anneal: training calls until tau is 1/16; 0: from the start.
-        init, init_scale, generator: of the codes, as in :class:`.VectorQuantizer`.
-        options: those of :class:`.Quantizer`.
+        options: init, init_scale and generator of the codes, and those of :class:`.Quantizer`.
 
     >>> gumbel = GumbelSoftmax(dim=2, codebook_size=4)
     >>> z_q, indices, loss = gumbel(torch.ones(3, 2))
@@ -41,27 +35,11 @@ class GumbelSoftmax(Quantizer):
     """
 
     def __init__(
-        self,
-        dim: int,
-        codebook_size: int,
-        *,
-        hard: bool = True,
-        kl_weight: float = 5e-4,
-        anneal: int = 2000,
-        init: str | Tensor = "uniform",
-        init_scale: float = 1.0,
-        generator: torch.Generator | None = None,
-        **options,
+        self, dim: int, codebook_size: int, *, hard: bool = True, kl_weight: float = 5e-4, anneal: int = 2000, **options
     ):
         super().__init__(dim, codebook_size, **options)
         self.hard, self.kl_weight, self.anneal = hard, kl_weight, anneal
         self.logits = nn.Linear(dim, codebook_size)
-        self.codebook = Codebook(codebook_size, dim, init, init_scale, generator=generator)
-        self.noise = Noise(seed_of(generator))
-
-    @property
-    def codes(self) -> Tensor:
-        return self.codebook.codes
 
     @property
     def temperature(self) -> Tensor:
@@ -73,13 +51,13 @@ class GumbelSoftmax(Quantizer):
         if self.training:
             self.codebook.start_once(z.detach(), mask)
         codes, logits = self.codes, self.logits(z)
-        y = self._sample(logits) if self.training else None
-        indices = (logits if y is None else y).argmax(-1)
+        y = self._sample(logits) if self.training else logits
+        indices = y.argmax(-1)
         z_q = q = F.embedding(indices, codes)
-        if y is not None and self.hard:
+        if self.training and self.hard:
             mixture = y.to(codes.dtype) @ codes.detach()
             z_q = q + (mixture - mixture.detach())
-        elif y is not None:
+        elif self.training:
             z_q = y.to(codes.dtype) @ codes
         loss_sum = weighted_losses(z, q, self.beta, self.gamma, mask)
         return Assigned(z_q, q, indices, loss_sum, self._divergence_loss(logits, mask))

@@ -1,6 +1,4 @@
-"""Random numbers of a quantiser from its own seed, and the estimators that put noise in the place of the error."""
-
-from __future__ import annotations
+"""Random numbers of a quantiser from its own seed, and the two bases of methods that draw them."""
 
 from abc import ABC, abstractmethod
 from typing import final
@@ -8,9 +6,11 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from rotvq.quantizers.base import Quantizer
+from rotvq.quantizers.codebook import Codebook
 from rotvq.quantizers.distributed import world
 from rotvq.quantizers.geometry import norm, unit
-from rotvq.quantizers.operators import uniform, write
+from rotvq.quantizers.operators import seed_of, uniform, write
 
 
 class Noise(nn.Module):
@@ -54,3 +54,16 @@ class ErrorSubstitution(nn.Module, ABC):
             return q
         error = q - z
         return z + norm(error) * unit(self.direction(error.detach())).to(error.dtype)
+
+
+class RandomQuantizer(Quantizer):
+    """Base of the quantisers with a learned codebook and noise; init, init_scale, generator: see :class:`.Codebook`."""
+
+    def __init__(self, dim: int, codebook_size: int, init="uniform", init_scale=1.0, generator=None, **options):
+        super().__init__(dim, codebook_size, **options)
+        self.codebook = Codebook(codebook_size, dim, init, init_scale, generator=generator)
+        self.noise = Noise(seed_of(generator))
+
+    @property
+    def codes(self) -> Tensor:
+        return self.codebook.codes

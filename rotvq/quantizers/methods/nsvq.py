@@ -1,7 +1,5 @@
 """NSVQ: noise of the length of the error (Vali and Bäckström 2022)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from rotvq.quantizers.methods.noise import ErrorSubstitution
@@ -12,9 +10,6 @@ class NSVQ(ErrorSubstitution):
 
     Vali and Bäckström, "NSVQ: Noise Substitution in Vector Quantization for Machine Learning", IEEE Access 2022, eq. 4.
     The codes learn from the reconstruction, through the norm. Evaluation gives q.
-
-    Args:
-        seed: of the noise.
 
     >>> import torch
     >>> z, q = torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])

@@ -1,12 +1,10 @@
 """Exact and Hessian gradients: terms of the loss that look at the objective again (Fifty et al. 2025, section 5).
 
 ``VectorQuantizer(dim, codebook_size, "zero", second_pass=exact)`` adds :func:`exact` to its loss in training; it is
-called as ``quantizer(x, objective=f)`` with f from latents, shaped as x, to the reconstruction loss that is being
+called as ``quantizer(x, objective=L)`` with L from latents, shaped as x, to the reconstruction loss that is being
 minimised. A decoder with batch statistics sees both passes. :func:`hessian` differentiates inside the call, which
 ``torch.compile`` does not take; everything else compiles without a graph break.
 """
-
-from __future__ import annotations
 
 import torch
 from torch import Tensor
@@ -15,13 +13,7 @@ from rotvq.quantizers.base import Objective
 
 
 def exact(x: Tensor, z_q: Tensor, objective: Objective, weight: float = 1e-6) -> Tensor:
-    """``weight * L(x)`` with its gradient in x multiplied by 1/weight: dL/dz at z itself, decoders hardly moved.
-
-    Args:
-        x: latents, in any shape that the objective takes.
-        z_q: not used.
-        objective: L.
-        weight: lambda of the paper.
+    """``weight * L(x)`` with its gradient in x over weight: dL/dz at z itself, while decoders hardly move.
 
     >>> z = torch.tensor([1.0, 2.0], requires_grad=True)
     >>> exact(z, torch.zeros(2), lambda z: z.square().sum()).backward()
@@ -33,12 +25,7 @@ def exact(x: Tensor, z_q: Tensor, objective: Objective, weight: float = 1e-6) ->
 
 
 def hessian(x: Tensor, z_q: Tensor, objective: Objective) -> Tensor:
-    """0 with gradient ``H (z - q)`` in z: with g from the straight-through estimator, dL/dz to second order.
-
-    Args:
-        x: latents z, in any shape that the objective takes.
-        z_q: their codes, of the same shape.
-        objective: L, whose Hessian at z_q is H.
+    """0 with gradient ``H (z - q)``, H the Hessian of L at q: with g from STE, dL/dz to second order.
 
     >>> z = torch.tensor([1.0, 2.0], requires_grad=True)
     >>> hessian(z, torch.zeros(2), lambda z: (z**3).sum() + z.square().sum()).backward()    # H = 2 at q = 0

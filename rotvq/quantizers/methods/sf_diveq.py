@@ -1,21 +1,17 @@
 """SF-DiVeQ: the curve through the codes in place of the codes (Vali et al. 2026)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rotvq.quantizers.base import Assigned, Quantizer
-from rotvq.quantizers.codebook import Codebook
+from rotvq.quantizers.base import Assigned
 from rotvq.quantizers.geometry import dot, norm, unit
-from rotvq.quantizers.lookup import nearest
+from rotvq.quantizers.lookup import MEMORY, nearest
 from rotvq.quantizers.losses import weighted_losses
-from rotvq.quantizers.methods.noise import Noise
-from rotvq.quantizers.operators import seed_of
+from rotvq.quantizers.methods.noise import RandomQuantizer
 
 
-class SFDiVeQ(Quantizer):
+class SFDiVeQ(RandomQuantizer):
     r"""SF-DiVeQ: quantise to the curve of segments ``e_1 e_2, e_2 e_3, ...`` instead of to the codes.
 
     Vali, Bäckström and Solin, "DiVeQ: Differentiable Vector Quantization Using the Reparameterization Trick", ICLR 2026
@@ -29,38 +25,20 @@ class SFDiVeQ(Quantizer):
     code, so ``codes[indices]`` is not z_q.
 
     Args:
-        dim: of a latent.
-        codebook_size: number of codes, at least 2.
+        dim, codebook_size: of :class:`.Quantizer`; at least 2 codes.
         deviation: of the noise in the directions.
-        init, init_scale, memory, generator: as in :class:`.VectorQuantizer`.
-        options: those of :class:`.Quantizer`.
+        memory: bytes that the lookup may use.
+        options: init, init_scale and generator of the codes, and those of :class:`.Quantizer`.
 
     >>> SFDiVeQ(2, 2, init=torch.tensor([[0.0, 0.0], [2.0, 0.0]])).eval()(torch.tensor([[0.5, 3.0]])).z_q
     tensor([[0.5000, 0.0000]], grad_fn=...)
     """
 
-    def __init__(
-        self,
-        dim: int,
-        codebook_size: int,
-        *,
-        deviation: float = 1e-3,
-        init: str | Tensor = "uniform",
-        init_scale: float = 1.0,
-        memory: int = 64 << 20,
-        generator: torch.Generator | None = None,
-        **options,
-    ):
+    def __init__(self, dim: int, codebook_size: int, *, deviation: float = 1e-3, memory: int = MEMORY, **options):
         super().__init__(dim, codebook_size, **options)
         if codebook_size < 2:
             raise ValueError(f"codebook_size is {codebook_size}: a segment needs 2 codes")
         self.deviation, self.memory = deviation, memory
-        self.codebook = Codebook(codebook_size, dim, init, init_scale, generator=generator)
-        self.noise = Noise(seed_of(generator))
-
-    @property
-    def codes(self) -> Tensor:
-        return self.codebook.codes
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
         return nearest(z, codes, memory=self.memory)

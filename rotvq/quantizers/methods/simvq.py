@@ -1,7 +1,5 @@
 """SimVQ: fixed codes behind one learned map (Zhu et al. 2025)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from rotvq.quantizers.vector import VectorQuantizer
@@ -11,13 +9,10 @@ def simvq(dim: int, codebook_size: int, init: str | Tensor = "normal", **options
     """A VectorQuantizer with the codes ``C W``: C (codebook_size, dim) fixed, W (dim, dim) learned.
 
     Zhu et al., "Addressing Representation Collapse in Vector Quantized Models with One Linear Layer", ICCV 2025
-    (arXiv 2411.02038). A gradient to one code moves all of them. Here W is :class:`.Linear`, which starts at the
-    identity, so the first codes are those of ``init``; it goes with any estimator.
+    (arXiv 2411.02038). A gradient to one code moves all of them. W is :class:`.Linear`: here it starts at the identity,
+    so the first codes are C, which ``init`` gives. It goes with any estimator, and with all options but ``form``.
 
-    Args:
-        dim: of a latent.
-        codebook_size: number of codes.
-        init: C, as in :class:`.VectorQuantizer`.
-        options: any other of its options but ``form``.
+    >>> simvq(dim=2, codebook_size=4).codebook.form
+    Linear()
     """
     return VectorQuantizer(dim, codebook_size, init=init, form="linear", **options)
