@@ -1,7 +1,5 @@
 """Train runs, fill the grid of a chapter, verify records: ``python -m rotvq COMMAND --help``."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math

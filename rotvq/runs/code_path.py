@@ -15,8 +15,6 @@ that is found by a name put together at run time, in a registry that a function 
 function which iterates over it; ``tests/runs/test_code_path.py`` traces runs to see that there is none.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from functools import cache
@@ -115,12 +113,9 @@ class Module:
                 raise ValueError(f"{self.name}, line {node.lineno}: it takes 'from rotvq.room import name'")
 
     def _define(self, node: ast.stmt) -> None:
-        """File a statement under the names that it defines, and a definition also under what decorates it."""
-        names = set()
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names = {node.name} | (_names(node.decorator_list, ast.Load) & self.statements.keys())
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            names = _names(node.targets if isinstance(node, ast.Assign) else [node.target], ast.Store)
+        """File a statement under the names that it defines, and under those defined before that it alters or calls."""
+        leaves = [leaf for head in _heads(node) for leaf in ast.walk(head) if isinstance(leaf, ast.Name)]
+        names = {leaf.id for leaf in leaves if isinstance(leaf.ctx, ast.Store) or leaf.id in self.statements}
         if not names:
             raise ValueError(f"{self.name}, line {node.lineno}: what this does to a run cannot be followed")
         for name in names:
@@ -128,9 +123,9 @@ class Module:
 
     def find(self, name: str) -> Name | str | None:
         """What a name means here: a definition in `ROOMS`, the path of an import from elsewhere, or nothing."""
+        path = self.imported.get(name)
         if name in self.statements:
             return self.name, name
-        path = self.imported.get(name)
         if path is None or path in self.sources.modules:
             return None
         home, _, original = path.rpartition(".")
@@ -147,9 +142,8 @@ class Module:
     def parts(self, name: str) -> dict[str | None, Part]:
         """The entries of a registry by key, in the order of the keys; any other definition whole, under None."""
         entries = self.registry(name)
-        if not entries:
-            return {None: self._part(self.statements[name])}
-        return {key: self._part([entries[key]]) for key in sorted(entries)}
+        nodes = {key: [entries[key]] for key in sorted(entries)} or {None: self.statements[name]}
+        return {key: self._part(nodes[key]) for key in nodes}
 
     def registry(self, name: str) -> dict[str, ast.expr]:
         """The entries of a registry by key; none where ``name`` is something else."""
@@ -188,9 +182,15 @@ class Module:
         return (type(node).__name__, *read)
 
 
-def _names(nodes: list[ast.expr], context: type[ast.expr_context]) -> set[str]:
-    leaves = (leaf for node in nodes for leaf in ast.walk(node))
-    return {leaf.id for leaf in leaves if isinstance(leaf, ast.Name) and isinstance(leaf.ctx, context)}
+def _heads(node: ast.stmt) -> list[ast.expr]:
+    """The parts of a statement at module level that name what it defines, alters or calls."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [ast.Name(node.name, ast.Store()), *node.decorator_list]
+    if isinstance(node, ast.Assign):
+        return node.targets
+    if isinstance(node, ast.AnnAssign | ast.AugAssign):
+        return [node.target]
+    return [node.value] if isinstance(node, ast.Expr) else []
 
 
 def _is_string(node: ast.AST | None) -> bool:

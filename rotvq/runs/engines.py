@@ -1,7 +1,5 @@
 """Where runs run: context managers that give an `Engine`. The results of a config are the same in all of them."""
 
-from __future__ import annotations
-
 import math
 import multiprocessing
 import os

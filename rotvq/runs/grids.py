@@ -5,8 +5,6 @@ and cells have a name and set fields of :class:`.Config`. Where chapters share t
 looked for in the folder of every chapter.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,15 +31,11 @@ Fields = Mapping[str, Any]  # of Config; the value is a list where a field takes
 
 
 def expand(*parts: Fields, **common: Any) -> list[Config]:
-    """Every combination of the values of some fields, the last field varying fastest.
+    """Every combination of the values of some fields, the last field varying fastest; each Config once, and checked.
 
     Args:
-        parts: combinations of each part are formed apart, and listed one after the other.
-        common: fields of every part, unless the part sets them itself. A list, range or array holds several values; all
-            else, a tuple too, is one value.
-
-    Returns:
-        Configs that have been checked; one that occurs twice stands at its first place only.
+        parts: fields of which combinations are formed apart, and listed one after the other.
+        common: fields of every part that does not set them. A list, range or array is several values, a tuple is one.
 
     >>> [(c.init_scale, c.seed) for c in expand({"init_scale": [0.1, 0.3]}, {"init": "normal"}, seed=[0, 1])]
     [(0.1, 0), (0.1, 1), (0.3, 0), (0.3, 1), (1.0, 0), (1.0, 1)]
@@ -91,15 +85,9 @@ class Chapter:
     blocks: Mapping[str, Block]
 
     def configs(self, profile: str = "standard", **changes: Any) -> list[Config]:
-        """The grid of the chapter.
+        """The grid of the chapter; ``changes`` replace fields. ValueError for what is unknown or refused.
 
-        Args:
-            profile: "standard"; "smoke", every arm and every cell once, which takes seconds; or "full", ten seeds at
-                30,000 steps of 128 images.
-            changes: fields that replace those of the grid.
-
-        Raises:
-            ValueError: the profile is unknown, or a Config is refused.
+        profile: "standard"; "smoke", every arm and every cell once, in seconds; or "full", ten seeds, 30,000 steps.
         """
         if profile not in PROFILES:
             raise ValueError(f"unknown profile {profile!r}: one of {', '.join(PROFILES)}")

@@ -1,7 +1,5 @@
 """Where a result came from: the code, the versions, the machine and what the run cost; no host, no user's path."""
 
-from __future__ import annotations
-
 import hashlib
 import platform
 import resource
@@ -36,9 +34,9 @@ def _git(*arguments: str) -> bytes:
 
 
 def code(config: Config = Config()) -> dict[str, str | None]:  # noqa: B008  (frozen)
-    """The digest of the code that the run of ``config`` executes, with :func:`commit`.
+    """The digest of the code that ``config`` runs, with :func:`commit`: both as at the first call in a process.
 
-    Both tell the code as it is at the first call in a process: call this when a process starts to train.
+    Call this when a process starts to train, so that it tells the code that the process has read.
     """
     return {"digest": code_path.digest(config), **commit()}
 
@@ -64,14 +62,7 @@ def peak_bytes(device: str) -> int:
 
 
 def describe(config: Config, *, device: str, threads: int, **seconds: float) -> dict:
-    """The provenance of the run of ``config``, which has just ended in this process.
-
-    Args:
-        config: the run.
-        device: where it ran, such as cpu or cuda:0.
-        threads: how many threads it used.
-        seconds: what it took, by the name under which that is recorded.
-    """
+    """The provenance of the run of ``config``, which has just ended in this process. seconds: what it took, by name."""
     return {
         **code(config),
         "python": platform.python_version(),

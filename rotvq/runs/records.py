@@ -7,8 +7,6 @@ A record is *verified* while the digest of the code that its run executes is unc
 *unverified* once that code has changed, and *stale* once a new training was compared with it and differed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import time

@@ -4,8 +4,6 @@ A run is finished when its record is in the store. Whatever kills a grid costs t
 the rest.
 """
 
-from __future__ import annotations
-
 import logging
 import statistics
 import sys
@@ -52,18 +50,18 @@ def run(
 
     Args:
         configs: the runs.
-        records: where their records are.
-        engine: where they run, an engine or its name for `rotvq.runs.engines.find_engine`.
-        device: of each run.
+        records: the store of their records.
+        engine: where they run: an engine or its name, see `rotvq.runs.engines.find_engine`.
+        device: the device of each.
         cap: core-hours above which nothing is started.
-        progress: whether to show a bar, in a terminal.
-        fn: trains one run, called as `rotvq.training.train.train` is.
+        progress: whether to show a bar in a terminal.
+        fn: what trains one run.
 
     Yields:
-        Each of them with its record or its `Failure`, as it ends.
+        Each run with its record or its `Failure`, as it ends.
 
     Raises:
-        ValueError: a config or the device is refused, or the cost is above the cap; nothing has run then.
+        ValueError: a config, engine or device is refused, or the cost is above the cap; nothing has run then.
 
     >>> import tempfile
     >>> runs = [Config(data="fashion-mnist-mini", codebook_size=16, steps=3, seed=seed) for seed in (0, 1)]

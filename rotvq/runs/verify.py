@@ -9,8 +9,6 @@ After a change of the code, one run of each code path speaks for all records of 
 provenance then holds ``settled``: the id of that run, and by which of the two rules it agreed.
 """
 
-from __future__ import annotations
-
 import math
 import random
 import tempfile
@@ -32,10 +30,7 @@ Place = tuple[Records, Config]  # a record: its store and its config
 
 
 class Verdict(NamedTuple):
-    """How a run compares with its record.
-
-    rule: 'identical', or 'within tolerance on another ...'. differences: what broke that rule; none if it held.
-    """
+    """rule: 'identical', or 'within tolerance on another ...'. differences: what broke that rule; none if it held."""
 
     config: Config
     rule: str
@@ -57,13 +52,7 @@ def retrain(
 
 
 def compare(old: dict, new: dict, spread: dict[str, float]) -> Verdict:
-    """Compare two records of one Config by the rule that applies to their machines.
-
-    Args:
-        old: the record.
-        new: the record of the new training.
-        spread: tolerance of each final metric on another machine, see :func:`spread`.
-    """
+    """Compare two records of one Config, by the rule for their machines. spread: see the function of that name."""
     config = Config.from_dict(old["config"])
     others = [words for key, words in MACHINE.items() if old["provenance"][key] != new["provenance"][key]]
     if others:
@@ -112,11 +101,7 @@ def path_key(config: Config) -> tuple:
 def recheck_unverified(
     stores: Iterable[Records], engine: str | AbstractContextManager[Engine] = "serial", **options: Any
 ) -> Iterator[tuple[Records, Verdict]]:
-    """Decide every unverified record: retrain the cheapest of each code path, and restamp its path or mark it stale.
-
-    Yields:
-        For each code path the store of the run that was trained, and its verdict, which is that of the path.
-    """
+    """Decide every unverified record: per code path retrain the cheapest, then restamp that path or mark it stale."""
     paths: dict[tuple, list[Place]] = {}
     for records in stores:
         for config in records.all():
