@@ -126,13 +126,6 @@ def evaluate(model: nn.Module, images: Tensor, data: Images, batch: int = 500) -
     return {"mse": mse, "psnr": -10 * math.log10(max(mse, TINY)), **tokens.over_ranks().metrics()}
 
 
-def token_metrics(details: Details, codebook_size: int) -> dict[str, float]:
-    """The metrics of the tokens of one batch; usage and perplexity are those of the batch."""
-    tokens = TokenSums(codebook_size)
-    tokens.add(details)
-    return tokens.over_ranks().metrics()
-
-
 def gradient_norms(reconstruction: Tensor, commitment: Tensor) -> dict[str, float]:
     """Norms of the two gradients that reach z, (..., d), over the whole batch; the ratio of the first to the second."""
     squares = [mean_over_ranks(gradient.double().square().sum()) for gradient in (reconstruction, commitment)]
@@ -160,20 +153,21 @@ def within_cell_share(gradient: Tensor, indices: Tensor, codebook_size: int) -> 
 
 
 def trace_row(model: nn.Module, details: Details, reconstruction: Tensor, z: Tensor) -> dict[str, float]:
-    """Statistics of one training batch: :func:`token_metrics`, :func:`gradient_norms` at z, and five more.
+    """Statistics of one training batch: the metrics of its tokens, :func:`gradient_norms` at z, and five more.
 
     within_share: :func:`within_cell_share` of the reconstruction gradient at z. z_product, q_product: the sums of
     ``<dL_rec/dz, z>`` and ``<dL_rec/dz_q, q>``, which the balance law compares. encoder_squared, decoder_squared: the
     squared norms of the linear maps beside the quantiser. The graph of the ``reconstruction`` loss is kept.
     """
-    quantizer = model.quantizer
+    quantizer, tokens = model.quantizer, TokenSums(model.quantizer.codebook_size)
+    tokens.add(details)
     commitment = quantizer.gamma * details.commitment_loss
     options = {"retain_graph": True, "materialize_grads": True}
     at_z, at_z_q = torch.autograd.grad(reconstruction, (z, details.z_q), allow_unused=True, **options)
     (commitment_at_z,) = torch.autograd.grad(commitment, z, **options)
     encoder, decoder = (sum(w.detach().double().square().sum().item() for w in end) for end in model.ends)
     return {
-        **token_metrics(details, quantizer.codebook_size),
+        **tokens.over_ranks().metrics(),
         **gradient_norms(at_z, commitment_at_z),
         "within_share": within_cell_share(at_z, details.indices, quantizer.codebook_size),
         "z_product": mean_over_ranks((at_z * z).double().sum()).item(),

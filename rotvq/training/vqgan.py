@@ -38,10 +38,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, out: int):
         super().__init__()
         self.branch = nn.Sequential(
-            NormSwish(channels),
-            nn.Conv2d(channels, out, 3, padding=1),
-            NormSwish(out),
-            nn.Conv2d(out, out, 3, padding=1),
+            *(NormSwish(channels), nn.Conv2d(channels, out, 3, padding=1)),
+            *(NormSwish(out), nn.Conv2d(out, out, 3, padding=1)),
         )
         self.skip = nn.Identity() if out == channels else nn.Conv2d(channels, out, 1)
 
@@ -92,17 +90,10 @@ def networks(
     """Encoder and decoder with a level for each multiplier: (B, channels, H, W) to (B, dim, H/f, W/f) and back.
 
     Level i has ``width * multipliers[i]`` channels and half the side of level i - 1, so f = 2^(levels - 1), which must
-    divide H and W. The encoder has two residual blocks a level, the decoder three.
-
-    Args:
-        channels: of an image.
-        dim: of a latent.
-        width: channels of a level, over its multiplier.
-        norm: "none" or "latent": the networks have their own GroupNorm. Another one raises ValueError.
-        multipliers: two or more.
-        attend: attention after each block of the coarsest level, besides the one that is always in the middle.
-        between: two 1 x 1 convolutions map ``between * width`` channels to dim and back. With None the encoder's last
-            and the decoder's first 3 x 3 convolution have dim channels themselves.
+    divide H and W. The encoder has two residual blocks a level, the decoder three. With ``attend`` each of them at the
+    coarsest level is followed by attention, as the middle always is. Two 1 x 1 convolutions map ``between`` times
+    ``width`` channels to dim and back; where ``between`` is None the 3 x 3 convolutions there have dim channels. The
+    networks have their own GroupNorm: a norm other than "none" and "latent" raises ValueError.
 
     >>> encoder, decoder = networks(3, 8, 16, "none", multipliers=(1, 2, 4), attend=False, between=None)
     >>> z = encoder(torch.zeros(2, 3, 32, 48))

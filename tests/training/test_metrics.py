@@ -137,6 +137,12 @@ def details(z, q, indices):
     return Details(q, indices, zero, z, q, zero, zero, r, theta, zero, zero)
 
 
+def token_metrics(details):
+    tokens = metrics.TokenSums(K)
+    tokens.add(details)
+    return tokens.metrics()
+
+
 # z, q, expected: vectors whose r and theta can be read off.
 KNOWN = {
     "right angle": ([[2.0, 0.0]], [[0.0, 1.0]], {"r": 0.5, "theta_deg": 90, "quantisation_error": 5, "z_squared": 4}),
@@ -157,7 +163,7 @@ KNOWN = {
 @pytest.mark.parametrize("z, q, expected", KNOWN.values(), ids=KNOWN)
 def test_known_geometry(z, q, expected):
     z, q = torch.tensor(z), torch.tensor(q)
-    found = metrics.token_metrics(details(z, q, torch.zeros(len(z), dtype=torch.int64)), K)
+    found = token_metrics(details(z, q, torch.zeros(len(z), dtype=torch.int64)))
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-6)
     assert all(math.isfinite(value) for value in found.values())
 
@@ -173,7 +179,7 @@ def test_known_geometry(z, q, expected):
 )
 def test_usage_and_perplexity_of_known_counts(indices, usage, perplexity):
     z = torch.ones(len(indices), D)
-    found = metrics.token_metrics(details(z, z, torch.tensor(indices)), K)
+    found = token_metrics(details(z, z, torch.tensor(indices)))
     assert found["usage"] == usage and found["perplexity"] == pytest.approx(perplexity, rel=1e-12)
 
 

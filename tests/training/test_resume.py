@@ -52,6 +52,14 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(fields, after, tmp_p
         fit(Config(**TINY, seed=1), resume=path)
 
 
+def test_a_run_that_had_diverged_stays_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+    config, path = Config(**TINY | {"steps": 500, "optimizer": "sgd", "lr": 1e12}), tmp_path / "run.resume"
+    _, result = fit(config, resume=path)
+    assert result["final"]["diverged_at"] is not None and path.exists()
+    assert fit(config, resume=path)[1] == result
+
+
 DIES = """
 import os, rotvq.training.train as t, rotvq.__main__ as m
 t.SAVE_SECONDS, die_at, train_step = {save}, {die_at}, t.Run.train_step
