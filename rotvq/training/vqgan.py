@@ -90,10 +90,10 @@ def networks(
     """Encoder and decoder with a level for each multiplier: (B, channels, H, W) to (B, dim, H/f, W/f) and back.
 
     Level i has ``width * multipliers[i]`` channels and half the side of level i - 1, so f = 2^(levels - 1), which must
-    divide H and W. The encoder has two residual blocks a level, the decoder three. With ``attend`` each of them at the
-    coarsest level is followed by attention, as the middle always is. Two 1 x 1 convolutions map ``between`` times
-    ``width`` channels to dim and back; where ``between`` is None the 3 x 3 convolutions there have dim channels. The
-    networks have their own GroupNorm: a norm other than "none" and "latent" raises ValueError.
+    divide H and W. The encoder has two residual blocks a level, the decoder three. There is attention between the
+    coarsest level and the latents and, with ``attend``, after each block of that level. Two 1 x 1 convolutions map
+    ``between`` times ``width`` channels to dim and back; where ``between`` is None the 3 x 3 convolutions there have
+    dim channels. As the networks have their own GroupNorm, a norm but "none" and "latent" raises ValueError.
 
     >>> encoder, decoder = networks(3, 8, 16, "none", multipliers=(1, 2, 4), attend=False, between=None)
     >>> z = encoder(torch.zeros(2, 3, 32, 48))
