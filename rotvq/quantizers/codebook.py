@@ -114,7 +114,7 @@ PENALTIES = {"orthogonal": _orthogonal, "norm": _norm}  #: terms for the loss, b
 
 
 class Codebook(nn.Module):
-    """``codes`` (codebook_size, dim), a :class:`Form` of the parameter ``weight``; ``ready`` once they have started.
+    """``codes`` (codebook_size, dim), a form of the parameter ``weight``; ``ready`` once they have started.
 
     "latents" and "kmeans" start when :meth:`start` is given latents; under torch.distributed rank 0 decides and the
     others receive. Raises ValueError on sizes, names and shapes that cannot be.
