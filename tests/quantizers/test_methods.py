@@ -8,13 +8,15 @@ from conftest import ROOT
 from torch import nn
 
 from book.theory.rival_facts import facts
+from rotvq.quantizers.base import Quantizer
+from rotvq.quantizers.codebook import Form
 from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.quantizers.geometry import unit
 from rotvq.quantizers.methods.diveq import DiVeQ
 from rotvq.quantizers.methods.dynamic_ste import DynamicGain
 from rotvq.quantizers.methods.fsq import FSQ, TABLE_1, Lattice, levels
 from rotvq.quantizers.methods.gumbel import GumbelSoftmax
-from rotvq.quantizers.methods.noise import Noise
+from rotvq.quantizers.methods.noise import ErrorSubstitution, Noise, RandomQuantizer
 from rotvq.quantizers.methods.nsvq import NSVQ
 from rotvq.quantizers.methods.sf_diveq import SFDiVeQ
 from rotvq.quantizers.registry import METHODS
@@ -35,22 +37,39 @@ def build(name, dim=4, size=12, **options):
     return METHODS[name](dim, size, **options)
 
 
-def call(name, vq, x, *rest, **more):
-    if METHODS[name].second_pass:
-        more["objective"] = lambda z: z.sin().sum()
-    return vq(x, *rest, **more)
+def call(vq, x, *rest, **more):
+    """Quantisers without a second pass leave the objective alone."""
+    return vq(x, *rest, objective=lambda z: z.sin().sum(), **more)
+
+
+def subclasses(base):
+    return {below for one in base.__subclasses__() for below in {one, *subclasses(one)}}
+
+
+@pytest.mark.parametrize("base", (Quantizer, RandomQuantizer, ErrorSubstitution, Form))
+def test_a_base_class_is_abstract_and_no_method_of_it_is_overridden(base):
+    with pytest.raises(TypeError, match="abstract"):
+        base(4, 12) if issubclass(base, Quantizer) else base(4)
+    final = {
+        name
+        for name, value in vars(base).items()
+        if (callable(value) or isinstance(value, property))
+        and not name.startswith("__")
+        and not getattr(value, "__isabstractmethod__", False)
+    }
+    assert subclasses(base) and not {(one, name) for one in subclasses(base) for name in final & vars(one).keys()}
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_rival_answers_the_same_call(name):
     vq, x = build(name, channel_first=True), latents(3, 4, 5, 6).requires_grad_()
-    out = call(name, vq, x)
+    out = call(vq, x)
     assert out.z_q.shape == x.shape and out.indices.shape == (3, 5, 6) and out.loss.shape == ()
     assert out.indices.min() >= 0 and out.indices.max() < vq.codebook_size
     (out.z_q.sin().sum() + out.loss).backward()
     assert x.grad.isfinite().all()
     assert x.grad.abs().sum() > 0 and any(p.grad is not None and p.grad.abs().sum() > 0 for p in vq.parameters())
-    details = call(name, vq, x, details=True)
+    details = call(vq, x, details=True)
     assert details.z.shape == (3, 5, 6, 4) and details.r.shape == (90,) and details.usage.isfinite()
     torch.autograd.grad(details.commitment_loss, x, materialize_grads=True)  # what the trace of a run asks for
     assert vq.codebook.ready and vq.gamma >= 0 and vq.codes.shape == (vq.codebook_size, 4)
@@ -89,9 +108,9 @@ def test_masked_padding_reaches_nothing(name):
 def test_a_run_continues_from_its_state_dict(name):
     first, second = build(name), build(name)
     for seed in range(2):
-        call(name, first, latents(9, 4, seed=seed))
+        call(first, latents(9, 4, seed=seed))
     second.load_state_dict(first.state_dict())
-    a, b = (call(name, vq, latents(9, 4, seed=7)) for vq in (first, second))
+    a, b = (call(vq, latents(9, 4, seed=7)) for vq in (first, second))
     assert torch.equal(a.z_q, b.z_q) and torch.equal(a.loss, b.loss)
 
 
@@ -120,9 +139,9 @@ def test_a_fact_holds_for_its_rival_and_not_for_another(name):
     assert fact.check().claim and not fact.check(make=other).claim
 
 
-def a_step(name, vq, run, x):
+def a_step(vq, run, x):
     x = x.clone().requires_grad_()
-    out = call(name, run, x)
+    out = call(run, x)
     (out.z_q.sin().sum() + out.loss).backward()
     felt = [p.grad for p in vq.parameters() if p.grad is not None]
     return out.indices, out.z_q.detach(), out.loss.detach(), x.grad, felt
@@ -140,7 +159,7 @@ def test_a_rival_compiles_without_a_graph_break(name):
     compiled = torch.compile(other, fullgraph=True, backend="aot_eager")
     for seed in range(3):
         x = latents(9, 4, seed=seed)
-        torch.testing.assert_close(a_step(name, other, compiled, x), a_step(name, eager, eager, x))
+        torch.testing.assert_close(a_step(other, compiled, x), a_step(eager, eager, x))
     for (key, value), there in zip(eager.state_dict().items(), other.state_dict().values()):
         torch.testing.assert_close(value, there, msg=key)
 
@@ -151,7 +170,7 @@ def test_the_hessian_correction_does_not_compile():
     torch.compiler.reset()
     vq = build("hessian")
     with pytest.raises(torch._dynamo.exc.Unsupported, match="autograd.grad"):
-        call("hessian", torch.compile(vq, fullgraph=True, backend="aot_eager"), latents(9, 4))
+        call(torch.compile(vq, fullgraph=True, backend="aot_eager"), latents(9, 4))
     assert torch.compile(vq.eval(), fullgraph=True, backend="aot_eager")(latents(9, 4)).z_q.shape == (9, 4)
 
 
@@ -323,6 +342,18 @@ def test_exact_moves_a_decoder_by_one_part_in_a_million():
     (at_z,) = torch.autograd.grad(objective(z), decoder.weight)
     torch.testing.assert_close(second, 1e-6 * at_z)
     assert second.abs().max() < 1e-5 * first.abs().max()
+
+
+def test_a_second_pass_keeps_what_is_set_on_the_quantiser():
+    """The seed of revival, which a run sets after building, is that of the quantiser itself."""
+    chosen = []
+    for seed in (1, 1, 2):
+        vq = build("exact", size=30, revival="threshold", initial_count=0.0)
+        vq.seed = seed
+        for call_ in range(2):
+            call(vq, latents(64, 4, seed=call_))
+        chosen.append(vq.codes.detach().clone())
+    assert torch.equal(chosen[0], chosen[1]) and not torch.equal(chosen[0], chosen[2])
 
 
 def test_hessian_adds_nothing_to_the_loss_and_needs_no_curvature():

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from rotvq import ESTIMATORS, VectorQuantizer
+from rotvq import ESTIMATORS, Estimator, VectorQuantizer
+from rotvq.quantizers.blockwise import BLOCK
 from rotvq.quantizers.codebook import PENALTIES
 from rotvq.quantizers.losses import weighted_losses
 from rotvq.quantizers.updates import PATIENCE
@@ -287,6 +288,18 @@ def test_two_calls_before_one_backward_pass(update):
         (out.z_q.sum() + out.loss).backward()
         apart.append(latent.grad)
     torch.testing.assert_close(z.grad, sum(apart))
+
+
+@pytest.mark.parametrize("pooled", (False, True))
+def test_the_gradient_that_arrives_is_left_as_it_is(pooled):
+    """Also where a member returns it as its own pull-back, and the losses are added in place, block by block."""
+    vq = quantizer(dim=16, estimator=Estimator("identity", (1.0, 1.0), pooled=pooled))
+    z, g = latents(3 * BLOCK // 16, 16).requires_grad_(), latents(3 * BLOCK // 16, 16, seed=1)
+    out, before = vq(z), g.clone()
+    torch.autograd.backward([out.z_q, out.loss], [g, None])
+    assert torch.equal(g, before)
+    q = vq.codes.detach()[out.indices]
+    torch.testing.assert_close(z.grad, g + 2 * 0.25 * (z.detach() - q) / z.numel())
 
 
 def test_three_conventions_are_one_run():
