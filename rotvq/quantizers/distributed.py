@@ -48,9 +48,8 @@ def broadcast(x: Tensor) -> Tensor:
 
 def gather_objects(value: Any) -> list:
     """What each rank has, in rank order."""
-    size = world()[1]
-    parts = [value] * size
-    if size > 1:
+    parts = [value] * world()[1]
+    if len(parts) > 1:
         distributed.all_gather_object(parts, value)
     return parts
 

@@ -6,8 +6,9 @@ on G is how well the gradient tells what the loss does. Smooth the loss, :math:`
 
 .. math:: s = \frac{L(Q(z + \sigma u)) - L(Q(z - \sigma u))}{2\sigma}, \qquad E[s\,u] = \nabla F(z),
 
-while the estimator with gain a predicts :math:`a \langle p, u\rangle`, p its pull-back. The gain that predicts best,
-:math:`\min_a E (s - a \langle p, u\rangle)^2`, is :math:`a = E\langle \nabla F, p\rangle / E|p|^2`, here of sums.
+while the estimator with gain a predicts :math:`a \langle p, u\rangle`, p its pull-back. The best prediction, that of
+:math:`\min_a E (s - a \langle p, u\rangle)^2`, has :math:`a = E\langle \nabla F, p\rangle / E|p|^2`. Both means are
+estimated by running sums.
 """
 
 from collections.abc import Callable

@@ -31,19 +31,19 @@ REVIVALS = {
 
 
 def counts_per_code(indices: Tensor, codebook_size: int, dtype: torch.dtype, mask: Tensor | None = None) -> Tensor:
-    """How many of the indices (N,), of those that ``mask`` (N,) keeps, are each code, over all ranks: (K,)."""
+    """How many latents chose each code, over all ranks: (K,). indices: (N,). mask: bool, (N,), or None: all count."""
     counted = torch.ones_like(indices, dtype=dtype) if mask is None else mask.to(dtype)
     return sum_over_ranks(counted.new_zeros(codebook_size).index_add_(0, indices, counted))
 
 
 def sums_per_code(z: Tensor, indices: Tensor, codebook_size: int, mask: Tensor | None = None) -> Tensor:
-    """The sum of the latents z (N, d), of those that ``mask`` (N,) keeps, with each code, over all ranks: (K, d)."""
+    """The sum of the latents z (N, d) that chose each code, over all ranks: (K, d). indices, mask: (N,)."""
     counted = z if mask is None else z * mask.to(z.dtype)[:, None]
     return sum_over_ranks(z.new_zeros(codebook_size, z.shape[1]).index_add_(0, indices, counted))
 
 
 def ema_codes(codes: Tensor, running: Tensor, counts: Tensor, sums: Tensor, decay: float) -> Tensor:
-    """The codes (K, d) after a step of the EMA, from c_k, this batch included, n_k, both (K,), and n_k m_k, (K, d)."""
+    """The codes (K, d) after an EMA step. running: c_k with this batch, (K,). counts: n_k, (K,). sums: n_k m_k, (K, d)."""
     rate = (1 - decay) / running.clamp_min(torch.finfo(running.dtype).tiny)
     return codes + torch.where(counts > 0, rate, 0.0)[:, None] * (sums - counts[:, None] * codes)
 

@@ -285,8 +285,8 @@ def test_fsq_levels():
     assert {size: math.prod(levels(size)) for size in TABLE_1} == TABLE
     assert levels(512) == (8, 8, 8) and levels(2) == (2,) and levels(1) == (1,)
     for size in (9, 60, 100, 777, 2000, 8192):
-        found = levels(size)
-        assert size * 0.5 < math.prod(found) <= size and all(5 <= n <= 8 for n in found)
+        sizes = levels(size)
+        assert size * 0.5 < math.prod(sizes) <= size and all(5 <= n <= 8 for n in sizes)
 
 
 def test_fsq_indices_and_grid_are_a_bijection():
@@ -307,8 +307,8 @@ def test_fsq_bounds(sizes):
     vq.project_in = nn.Identity()
     wide = torch.linspace(-20, 20, 2001)[:, None].expand(-1, len(sizes))
     for axis, size in enumerate(sizes):
-        found = vq.round(wide)[1][:, axis].unique().tolist()
-        assert found == list(range(-(size // 2), size - size // 2))
+        reached = vq.round(wide)[1][:, axis].unique().tolist()
+        assert reached == list(range(-(size // 2), size - size // 2))
     bounded = vq.round(torch.zeros(1, len(sizes)))[0]
     assert bounded.abs().max() < 1e-6
 

@@ -33,13 +33,13 @@ CODES = latents(SIZE, DIM, seed=50)
 
 def both(ours, theirs, x, *rest):
     """Outputs and gradients in the input of two modules, for the same loss of z_q alone."""
-    found = []
+    results = []
     for module in (ours, theirs):
         x = x.detach().clone().requires_grad_()
         out = module(x, *rest)
         out[0].sin().sum().backward()
-        found.append((out, x.grad))
-    return found
+        results.append((out, x.grad))
+    return results
 
 
 def theirs(vqp, **options):
@@ -107,10 +107,10 @@ def test_cosine(vqp):
     other = vqp.VectorQuantize(dim=DIM, codebook_size=SIZE, use_cosine_sim=True, rotation_trick=True)
     codes = other._codebook.embed[0].clone()
     other.freeze_codebook = True
-    mine, found = both(VectorQuantizer(DIM, SIZE, init=codes, lookup="normalised"), other, latents(3, 40, DIM))
-    assert torch.equal(mine[0][1], found[0][1])
-    torch.testing.assert_close(mine[0][0], found[0][0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(mine[1], found[1], rtol=1e-4, atol=1e-5)
+    mine, their = both(VectorQuantizer(DIM, SIZE, init=codes, lookup="normalised"), other, latents(3, 40, DIM))
+    assert torch.equal(mine[0][1], their[0][1])
+    torch.testing.assert_close(mine[0][0], their[0][0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(mine[1], their[1], rtol=1e-4, atol=1e-5)
 
 
 def test_mask(vqp):
@@ -120,9 +120,9 @@ def test_mask(vqp):
     other._codebook.embed.data.copy_(CODES)
     other._codebook.embed_avg.copy_(CODES)
     x = latents(3, 40, DIM)
-    mine, found = ours(x, mask), other(x, mask=mask)
-    assert torch.equal(mine.indices, found[1])
-    assert mine.loss.item() == pytest.approx(found[2].item(), rel=1e-5)
+    mine, their = ours(x, mask), other(x, mask=mask)
+    assert torch.equal(mine.indices, their[1])
+    assert mine.loss.item() == pytest.approx(their[2].item(), rel=1e-5)
     other(x, mask=mask), ours(x, mask)
     torch.testing.assert_close(ours.statistics.running, other._codebook.cluster_size[0])
 
@@ -130,18 +130,18 @@ def test_mask(vqp):
 def test_heads(vqp):
     other = vqp.VectorQuantize(dim=2 * DIM, codebook_dim=DIM, codebook_size=SIZE, heads=2, freeze_codebook=True)
     other._codebook.embed.data.copy_(CODES)
-    mine, found = both(VectorQuantizer(DIM, SIZE, init=CODES, heads=2), other, latents(3, 40, 2 * DIM))
-    assert torch.equal(mine[0][1], found[0][1])
-    torch.testing.assert_close(mine[0][0], found[0][0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(mine[1], found[1], rtol=1e-4, atol=1e-5)
+    mine, their = both(VectorQuantizer(DIM, SIZE, init=CODES, heads=2), other, latents(3, 40, 2 * DIM))
+    assert torch.equal(mine[0][1], their[0][1])
+    torch.testing.assert_close(mine[0][0], their[0][0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(mine[1], their[1], rtol=1e-4, atol=1e-5)
 
 
 def test_images(vqp):
     other = theirs(vqp, accept_image_fmap=True)
-    mine, found = both(VectorQuantizer(DIM, SIZE, init=CODES, channel_first=True), other, latents(2, DIM, 5, 6))
-    assert torch.equal(mine[0][1], found[0][1])
-    torch.testing.assert_close(mine[0][0], found[0][0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(mine[1], found[1], rtol=1e-4, atol=1e-5)
+    mine, their = both(VectorQuantizer(DIM, SIZE, init=CODES, channel_first=True), other, latents(2, DIM, 5, 6))
+    assert torch.equal(mine[0][1], their[0][1])
+    torch.testing.assert_close(mine[0][0], their[0][0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(mine[1], their[1], rtol=1e-4, atol=1e-5)
 
 
 def test_orthogonal_penalty(vqp):
@@ -248,6 +248,6 @@ def test_state_dict_of_theirs_loads_and_gives_the_same_forward(vqp):
     ours = VectorQuantizer(DIM, SIZE, init="kmeans")
     ours.load_state_dict(other.state_dict())
     x = latents(3, 40, DIM)
-    mine, found = ours.eval()(x), other(x)
-    assert torch.equal(mine.indices, found[1]) and torch.equal(mine.z_q, found[0])
+    mine, their = ours.eval()(x), other(x)
+    assert torch.equal(mine.indices, their[1]) and torch.equal(mine.z_q, their[0])
     assert nn.Module.state_dict(ours).keys() == VectorQuantizer(DIM, SIZE).state_dict().keys()

@@ -13,7 +13,7 @@ from rotvq.quantizers.base import Objective
 
 
 def exact(x: Tensor, z_q: Tensor, objective: Objective, weight: float = 1e-6) -> Tensor:
-    """``weight * L(x)`` with its gradient in x over weight: dL/dz at z itself, while decoders hardly move.
+    """``weight * L(x)`` with its gradient in x over weight, the paper's lambda: dL/dz at z, and decoders hardly move.
 
     >>> z = torch.tensor([1.0, 2.0], requires_grad=True)
     >>> exact(z, torch.zeros(2), lambda z: z.square().sum()).backward()
