@@ -13,10 +13,10 @@ from pathlib import Path
 from book.press import paths
 
 PACKAGES = ("rotvq", "book")
-# What a module, or a page through it, reads; as patterns below the checkout.
+# What a module reads, or a page through it: patterns below the checkout.
 READS = {
     "rotvq.training.files": ["data/*.txt", "data/fashion-mnist/*"],
-    "rotvq.runs.grids": ["data/*.csv"],
+    "book.chapters.rounding": ["data/rounding.csv"],
     "book.ledger.claims": ["book/claims.yml"],
     "book.ledger.mentions": ["notebooks/*.py", "book/_toc.yml"],
     "book.ledger.evidence.references": ["book/references.bib"],
