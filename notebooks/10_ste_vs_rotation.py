@@ -34,35 +34,19 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq import ESTIMATORS
-from rotvq.page import parameters
-from rotvq.runs.grids import CHAPTERS, PROFILES
+from rotvq.page import Page
 
-parameters.check(
-    globals(),
-    profile=PROFILES,
-    estimators=ESTIMATORS,
-    steps=(1, None),
-    seeds=(2, None),
-    gamma=(0, None),
-    live_steps=(1, None),
-)
+page = Page("10_ste_vs_rotation", globals())
 
 # %% tags=["hide-input"]
-from dataclasses import replace
-
-import matplotlib.pyplot as plt
 import pandas as pd
-import torch
 
+from book.chapters.live import show_reconstructions
 from rotvq.analysis import stats
-from rotvq.analysis.study import Study
-from rotvq.analysis.wording import separated
-from rotvq.page import page, plots
-from rotvq.page.figures import ARMS, glue, style
-
-plt.rcParams.update(style())
-torch.set_num_threads(1)
+from rotvq.analysis.wording import higher, includes_one, lower
+from rotvq.page import plots
+from rotvq.page.figures import ARMS
+from rotvq.runs.grids import PAIR
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -100,29 +84,16 @@ torch.set_num_threads(1)
 # not one.
 
 # %%
-blocks = CHAPTERS["10_ste_vs_rotation"].blocks
 arms = {ARMS[name].label: {"estimator": name} for name in estimators}
-runs = page.load_or_train(
-    "10_ste_vs_rotation",
-    profile,
-    records=records,
-    engine=engine,
-    device=device,
-    estimator=None if arms == blocks["explore"].arms else estimators,
-    steps=steps,
-    seeds=seeds,
-    gamma=gamma,
-)
 base, arm = ARMS[estimators[0]].label, ARMS[estimators[-1]].label
-study = Study(runs, replace(blocks["explore"], arms=arms))
-delay = Study(runs, replace(blocks["long"], arms=arms))
-page.glue_cost(runs)
+runs = page.load(estimator=None if arms == PAIR else estimators, gamma=gamma)
+study = page.study(page.block("explore", arms=arms))
 study.plan()
 
 # %% [markdown]
 # This page shows {glue:text}`coverage`. The first batch says what each start means, before a step is taken:
 
-# %% tags=["hide-input"]
+# %%
 study.levels(["r", "theta_deg", "q_norm", "z_norm", "usage"], arms=[base], at=1)
 
 # %% [markdown]
@@ -130,28 +101,29 @@ study.levels(["r", "theta_deg", "q_norm", "z_norm", "usage"], arms=[base], at=1)
 #
 # Means over the seeds that explore, and ratios {glue:text}`pair` on both sets of seeds, at step {glue:text}`short`:
 
-# %% tags=["hide-input"]
+# %%
 explored = study.pairs(against=base)
+page.say("change", explored)
+study.table(against=base)
+
+# %% tags=["hide-input"]
+delay = page.study(page.block("long", arms=arms))
 early = study.pairs(against=base, at=study.steps[0])
 best = study.best()
-page.glue_all("change", explored)
-page.glue_all("early", early)
 start = {name: study.mean(base, "k-means after warm-up", name, at=1) for name in ("r", "theta_deg")}
 pull = {key: study.mean(*key, "gradient_ratio", at=1) for key in study.members}
 codes = {key: study.values(*key, "test_usage") * runs.planned[0].codebook_size for key in study.members}
-page.glue_all("warm", start)
-page.glue_all("pull", pull)
-page.glue_all("codes", {key: counts.mean() for key, counts in codes.items()})
 short_codes, collapsed = ["uniform 1/K", "k-means × 0.01", "k-means × 0.1"], ["k-means × 10", "k-means after warm-up"]
-glue("most-codes", max((codes[key].max() for key in codes if key[0] == arm and key[1] in collapsed), default=0))
-page.glue_all("best", {name: place for name, (_, place) in best.items()})
-page.glue_all("best-mse", {name: mean for name, (mean, _) in best.items()})
-page.glue_all(
-    "", {"pair": f"{arm} / {base}", "short": f"{study.last:,}", "long": f"{delay.last:,}", "live-steps": live_steps}
-)
-glue("fig-primary", plots.dots(study, against=base))
-glue("fig-stops", plots.curves(study))
-study.table(against=base)
+page.say("early", early)
+page.say("warm", start)
+page.say("pull", pull)
+page.say("codes", {key: counts.mean() for key, counts in codes.items()})
+page.say("most-codes", max((codes[key].max() for key in codes if key[0] == arm and key[1] in collapsed), default=0))
+page.say("best", {name: place for name, (_, place) in best.items()})
+page.say("best-mse", {name: mean for name, (mean, _) in best.items()})
+page.say("", {"pair": f"{arm} / {base}", "short": f"{study.last:,}", "long": f"{delay.last:,}"})
+page.show("fig-primary", plots.dots(study, against=base))
+page.show("fig-stops", plots.curves(study))
 
 # %% [markdown]
 # ```{glue:figure} fig-primary
@@ -196,20 +168,29 @@ study.table(against=base)
 # **The best of each.** The lowest mean error of STE in this grid is {glue:text}`best-mse-ste:.5f`, from
 # {glue:text}`best-ste`; that of the rotation is {glue:text}`best-mse-rotation:.5f`, from {glue:text}`best-rotation`.
 
+
 # %% tags=["hide-input"]
-if runs.published:
-    at = {cell: explored["rotation", cell] for cell in study.cells}
-    first = {cell: early["rotation", cell] for cell in study.cells}
-    assert all(separated(at[cell]) == "lower" for cell in short_codes)
-    assert all(max(at[cell].differences) < 0.8 for cell in short_codes)  # a wide margin: over 20 % in every pair
-    assert separated(at["k-means"]) == "higher"
-    assert all(min(at[cell].differences) > 4 for cell in collapsed)  # many times
-    assert all(separated(first[cell]) == "lower" and first[cell].mean < at[cell].mean < 1 for cell in short_codes)
-    assert separated(first["k-means"]) == "not separated" and first["k-means"].mean < at["k-means"].mean
+@page.holds
+def what_came_out():
+    at, first = ({cell: found["rotation", cell] for cell in study.cells} for found in (explored, early))
+    yield "From short codes the rotation wins.", all(lower(at[cell]) for cell in short_codes)
+    yield "By a wide margin: over 20 % in every pair.", all(max(at[cell].differences) < 0.8 for cell in short_codes)
+    yield "From codes fitted to the untrained encoder it loses.", higher(at["k-means"])
+    many = all(min(at[cell].differences) > 4 for cell in collapsed)
+    yield "From fitted codes ten times too long, and after a warm-up, its error is many times that of STE.", many
+    yield "From short codes the gap is there at step 500.", all(lower(first[cell]) for cell in short_codes)
+    narrower = all(first[cell].mean < at[cell].mean < 1 for cell in short_codes)
+    yield "In the mean it is a little narrower at the last stop.", narrower
+    yield "From k-means codes the two are not separated at step 500.", includes_one(first["k-means"])
+    yield "There the gap grows in the mean.", first["k-means"].mean < at["k-means"].mean
     angles = {cell: study.mean("STE", cell, "theta_deg", at=1) for cell in study.cells}
-    assert min(angles, key=angles.get) == "k-means after warm-up" and abs(start["r"] - 1) < 0.05
-    assert separated(first["k-means after warm-up"]) == "higher" and first["k-means after warm-up"].low > 2
-    assert pull["rotation", "k-means × 10"] > 5 * pull["STE", "k-means × 10"]
+    near = min(angles, key=angles.get) == "k-means after warm-up" and abs(start["r"] - 1) < 0.05
+    yield "After the warm-up r and the angle start the nearest to STE.", near
+    warm = first["k-means after warm-up"]
+    yield "Yet by step 500 the rotation is far behind there.", higher(warm) and warm.low > 2
+    long = pull["rotation", "k-means × 10"] > 5 * pull["STE", "k-means × 10"]
+    yield "Hypothesis 4 held: with long codes the reconstruction gradient weighs more under the rotation.", long
+
 
 # %% [markdown]
 # ### The confirmation
@@ -218,19 +199,26 @@ if runs.published:
 # run. The p-value is that of the exact sign-flip test; Holm's correction is over the three. In short:
 # {glue:text}`verdicts`.
 
-# %% tags=["hide-input"]
+# %%
 expected = {(arm, "uniform 1/K"): "lower", (arm, "k-means"): "higher", (arm, "k-means after warm-up"): "higher"}
-confirmed = study.pairs(against=base, fresh=True)
-page.glue_all("confirmed", confirmed)
-fresh = confirmed.get((arm, "k-means"))
-glue("spread", f"{min(fresh.differences):.2f} to {max(fresh.differences):.2f}" if fresh and fresh.n else "not run")
-glue("lost", f"{sum(x > 1 for x in fresh.differences)} of {fresh.n}" if fresh else "not run")
 verdicts = study.verdicts(expected, against=base)
-glue("verdicts", "; ".join(f"{cell}: {word}" for cell, word in verdicts.verdict.items()))
-if runs.published:
-    assert verdicts.verdict.tolist() == ["as expected"] * 3
-    assert explored["rotation", "k-means"].high < fresh.mean and sum(x > 1 for x in fresh.differences) > 7
 verdicts
+
+# %% tags=["hide-input"]
+confirmed = study.pairs(against=base, fresh=True)
+fresh = confirmed.get((arm, "k-means"))
+page.say("confirmed", confirmed)
+page.say("spread", f"{min(fresh.differences):.2f} to {max(fresh.differences):.2f}" if fresh and fresh.n else "not run")
+page.say("lost", f"{sum(x > 1 for x in fresh.differences)} of {fresh.n}" if fresh else "not run")
+page.say("verdicts", "; ".join(f"{cell}: {word}" for cell, word in verdicts.verdict.items()))
+
+
+@page.holds
+def the_confirmation():
+    yield "All three came out as expected.", verdicts.verdict.tolist() == ["as expected"] * 3
+    yield "From k-means codes the mean lies above the interval.", explored["rotation", "k-means"].high < fresh.mean
+    yield "There the rotation is worse in most pairs.", sum(x > 1 for x in fresh.differences) > 7
+
 
 # %% [markdown]
 # **All three came out as expected.** After {glue:text}`short` steps the rotation changes test MSE, against STE, by
@@ -246,19 +234,19 @@ verdicts
 #
 # Three seeds, {glue:text}`long` steps, two of the starts.
 
-# %% tags=["hide-input"]
+# %%
 late = {at: delay.pairs(against=base, at=at) for at in delay.steps}
 relative = {at: delay.pairs("test_relative_error", against=base, at=at) for at in delay.steps}
-page.glue_all("first", late[delay.steps[0]])
-page.glue_all("late", late[delay.last])
-page.glue_all("relative-first", relative[delay.steps[0]])
-page.glue_all("relative-late", relative[delay.last])
-runs_at = [(base, delay.last), (arm, study.last)]
-both = pd.concat([delay.values(name, "uniform 1/K", "test_mse", at=at) for name, at in runs_at], axis=1).dropna()
-caught_up = stats.ratio(*both.to_numpy().T)
-page.glue_all("", {"caught-up": caught_up})
-glue("fig-delay", plots.effect_map(delay, against=base, rows="cell", columns="step", xlabel="step"))
 plots.curves(delay)
+
+# %% tags=["hide-input"]
+for name, found in {"": late, "relative-": relative}.items():
+    page.say(f"{name}first", found[delay.steps[0]])
+    page.say(f"{name}late", found[delay.last])
+ends = [delay.values(name, "uniform 1/K", "test_mse", at=at) for name, at in ((base, delay.last), (arm, study.last))]
+caught_up = stats.ratio(*pd.concat(ends, axis=1).dropna().to_numpy().T)
+page.say("caught-up", caught_up)
+page.show("fig-delay", plots.effect_map(delay, against=base, rows="cell", columns="step"))
 
 # %% [markdown]
 # ```{glue:figure} fig-delay
@@ -280,17 +268,22 @@ plots.curves(delay)
 # relative error does from uniform codes: {glue:text}`relative-first-rotation-uniform-1-k` at step 500,
 # {glue:text}`relative-late-rotation-uniform-1-k` at the end, where the test MSE of the rotation is still the lower.
 
+
 # %% tags=["hide-input"]
-if runs.published:
-    means = {cell: [late[at]["rotation", cell].mean for at in delay.steps] for cell in delay.cells}
-    assert all(means[cell] == sorted(means[cell]) for cell in delay.cells)
-    assert separated(late[delay.steps[0]]["rotation", "uniform 1/K"]) == "lower"
-    assert separated(late[delay.last]["rotation", "uniform 1/K"]) == "lower"
-    assert separated(caught_up) == "not separated" and abs(caught_up.mean - 1) < 0.05
-    assert separated(late[delay.steps[0]]["rotation", "k-means"]) == "not separated" and means["k-means"][0] > 1
-    assert separated(late[delay.last]["rotation", "k-means"]) == "higher"
-    assert separated(relative[delay.steps[0]]["rotation", "uniform 1/K"]) == "lower"
-    assert separated(relative[delay.last]["rotation", "uniform 1/K"]) == "higher"
+@page.holds
+def a_delay():
+    uniform, fitted = ([late[at]["rotation", cell] for at in delay.steps] for cell in ("uniform 1/K", "k-means"))
+    means = [[pair.mean for pair in found] for found in (uniform, fitted)]
+    yield "From uniform codes the gap narrows at every stop.", means[0] == sorted(means[0])
+    yield "It is not closed.", lower(uniform[0]) and lower(uniform[-1])
+    level = includes_one(caught_up) and abs(caught_up.mean - 1) < 0.05
+    yield "STE is at the end where the rotation was before.", level
+    yield "From k-means codes the two are not separated at step 500.", includes_one(fitted[0])
+    yield "There the rotation falls further behind at every stop.", means[1] == sorted(means[1]) and higher(fitted[-1])
+    yield "The sign of the mean effect on test MSE does not change.", max(means[0]) < 1 < min(means[1])
+    first, last = (relative[at]["rotation", "uniform 1/K"] for at in (delay.steps[0], delay.last))
+    yield "That of the effect on the relative error does, from uniform codes.", lower(first) and higher(last)
+
 
 # %% [markdown]
 # ## What happens inside
@@ -298,10 +291,10 @@ if runs.published:
 # Four numbers over training, averaged over each batch: the ratio $r = |q|/|z|$, the angle between $z$ and $q$, the
 # perplexity of the codes that one batch uses, and the relative error $|z-q|^2/\operatorname{Var} z$.
 
-# %% tags=["hide-input"]
+# %%
 inside = ["test_z_squared", "test_quantisation_error", "test_relative_error", "test_perplexity", "test_usage"]
 shown = ["uniform 1/K", "k-means", "k-means after warm-up"]
-glue("fig-inside", plots.curves(study, ["r", "theta_deg", "perplexity", "relative_error"], cells=shown))
+page.show("fig-inside", plots.curves(study, ["r", "theta_deg", "perplexity", "relative_error"], cells=shown))
 study.ratios(inside, against=base)
 
 # %% [markdown]
@@ -332,20 +325,23 @@ study.ratios(inside, against=base)
 # - *A feedback.* Latents that shrink raise $r$, and a larger $r$ amplifies the gradient that moves them. Untested: the
 #   trace shows $r$ and $|z|$ over time, which is a correlation.
 
+
 # %% tags=["hide-input"]
-if runs.published:
-    ratio = {
-        name: study.pairs(f"test_{name}", against="STE")
-        for name in ("z_squared", "quantisation_error", "relative_error")
-    }
-    cell_of = {name: {cell: separated(pair) for (_, cell), pair in pairs.items()} for name, pairs in ratio.items()}
-    assert set(cell_of["z_squared"].values()) == {"lower"}
-    assert all(pair.mean < 1 for pair in ratio["quantisation_error"].values())
-    assert {cell for cell, word in cell_of["quantisation_error"].items() if word == "not separated"} == set(collapsed)
-    assert all(ratio["relative_error"]["rotation", cell].mean < 1 for cell in short_codes)
-    assert all(ratio["relative_error"]["rotation", cell].high > 0.95 for cell in short_codes)
-    assert all(cell_of["relative_error"][cell] == "higher" for cell in study.cells if cell not in short_codes)
-    assert pull["rotation", "uniform 1/K"] < 0.1 and pull["STE", "uniform 1/K"] > 1
+@page.holds
+def inside_the_quantiser():
+    lengths, absolute, relative = (study.pairs(metric, against="STE") for metric in inside[:3])
+    yield "The rotation ends with shorter latents from every start.", all(map(lower, lengths.values()))
+    yield "Its absolute error is lower in the mean from every start.", all(p.mean < 1 for p in absolute.values())
+    open_ones = [cell for (_, cell), pair in absolute.items() if includes_one(pair)]
+    yield "The intervals of the two collapses hold 1, the others do not.", sorted(open_ones) == sorted(collapsed)
+    short = [relative["rotation", cell] for cell in short_codes]
+    touch = all(pair.mean < 1 and pair.high > 0.95 for pair in short)
+    yield "The relative error is lower in the mean from short codes, with intervals that touch 1 or hold it.", touch
+    rest = all(higher(pair) for (_, cell), pair in relative.items() if cell not in short_codes)
+    yield "It is higher from the other starts.", rest
+    rules = pull["rotation", "uniform 1/K"] < 0.1 and pull["STE", "uniform 1/K"] > 1
+    yield "In the first batch from uniform codes commitment rules under the rotation.", rules
+
 
 # %% [markdown]
 # ## A look at images
@@ -355,7 +351,8 @@ if runs.published:
 
 # %% tags=["hide-input"]
 pulled = {} if gamma is None else {"gamma": gamma}
-glue("fig-images", page.show_reconstructions(arms, steps=live_steps, device=device, init="kmeans", **pulled))
+page.say("live-steps", live_steps)
+page.show("fig-images", show_reconstructions(arms, steps=live_steps, device=device, init="kmeans", **pulled))
 
 # %% [markdown]
 # ```{glue:figure} fig-images
@@ -366,11 +363,8 @@ glue("fig-images", page.show_reconstructions(arms, steps=live_steps, device=devi
 #
 # ## What it cost, and what it does not show
 #
-# The page shows {glue:text}`coverage`. They took {glue:text}`core-hours:.2f` core-hours of one CPU thread each,
-# {glue:text}`seconds-per-run:.0f` seconds of processor time a run; {glue:text}`diverged` of them diverged. Their
-# records are {glue:text}`status`; an unverified one was made before the code last changed.
+# The page shows {glue:text}`cost`
 #
-# They show a network of some 20 thousand weights on 28 × 28 grey images, at one learning rate that was not tuned for
-# either arm, with one commitment weight and a codebook moved by the gradient. They say nothing about EMA codebooks,
-# other optimisers, large networks or perceptual metrics. The intervals cover seeds, not data sets. The `full` profile,
-# ten seeds and 30,000 steps at batch 128 on a GPU, is the same notebook with `profile: full`; it has not been run.
+# The runs show a network of some 20 thousand weights on 28 × 28 grey images, at one learning rate that was not tuned
+# for either arm, with one commitment weight and a codebook moved by the gradient. They say nothing about EMA codebooks,
+# other optimisers, large networks or perceptual metrics. The intervals cover seeds, not data sets. {glue:text}`full`

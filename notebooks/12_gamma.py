@@ -28,18 +28,16 @@ from rotvq.page import Page
 page = Page("12_gamma", globals())
 
 # %% tags=["hide-input"]
-import itertools
 import math
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.ticker import NullLocator
 
+from book.chapters import drawings
+from book.chapters.settings import SWEEPS, sweep
 from rotvq.analysis.stats import ratio
 from rotvq.analysis.study import Study
 from rotvq.analysis.wording import higher, includes_one, judge, lower, nearer, outcome, ratio_with_n, separated, within
 from rotvq.page import plots
-from rotvq.page.figures import arms
 from rotvq.runs.grids import CONFIRM, MAIN, PAIR, Block
 
 # %% [markdown]
@@ -81,16 +79,8 @@ from rotvq.runs.grids import CONFIRM, MAIN, PAIR, Block
 # %%
 tenth = Block(PAIR, MAIN, CONFIRM)  # chapter 10's confirmation, at γ = 0.25
 runs = page.load(also=[tenth])
-GRIDS = {  # what is varied: its field, the values, what is set beside it
-    "γ": ("gamma", (0.002, 0.01, 0.05, 0.25, 1.0, 5.0, 25.0, 125.0), {}),
-    "rate": ("lr", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), {}),
-    "SGD rate": ("lr", (0.1, 0.3, 1.0), {"optimizer": "sgd"}),
-}
 COMMON = {"γ": "γ = 0.25", "rate": "rate = 0.001"}  # the values of chapter 10
-sweeps = {}
-for (name, (field, values, beside)), (start, fields) in itertools.product(GRIDS.items(), MAIN.items()):
-    sweep = Block(PAIR, {f"{name} = {x:g}": {field: x} for x in values}, base=fields | beside)
-    sweeps[name, start] = page.study(sweep).on_common_seeds()
+sweeps = {(name, start): sweep(page, name, start) for name in SWEEPS for start in MAIN}
 pd.concat({place: study.plan().loc["cell"] for place, study in sweeps.items()})
 
 # %% [markdown]
@@ -211,43 +201,17 @@ def at_equal(name: str, metric: str = "test_mse") -> dict:
     return {
         (start, x): sweeps[name, start].pair("rotation", f"{name} = {x:g}", metric, against="STE")
         for start in MAIN
-        for x in GRIDS[name][1]
+        for x in SWEEPS[name][1]
     }
 
 
 by_gamma = at_equal("γ")
 page.say("at", by_gamma)
 
-
 # %% tags=["hide-input"]
-def drawn_against(name: str) -> list[plt.Figure]:
-    """Test MSE against what is varied, a panel a start; a ring where validation chose."""
-    figs, (_, values, _) = [], GRIDS[name]
-    for start in MAIN:
-        study, (fig, ax) = sweeps[name, start], plt.subplots(figsize=plots.PANEL)
-        for arm, drawn in arms(PAIR).items():
-            found = pd.DataFrame({x: study.values(arm, f"{name} = {x:g}", "test_mse") for x in values}).dropna(
-                how="all"
-            )
-            plots.seeds(ax, values, found if len(found) else [[math.nan] * len(values)], drawn)
-            if len(found):
-                ax.set_yscale("log")
-                plots.log_ticks(ax.yaxis)
-            if best := taken[name, start].get(arm):
-                mse = study.mean(arm, best, "test_mse")
-                ax.plot(float(best.split(" = ")[1]), mse, "o", ms=11, mfc="none", color=drawn.color)
-        ax.set(xscale="log", xlabel=name, title=f"{start}: test MSE" + ", not run" * (ax.get_yscale() != "log"))
-        ax.set_xticks(values, [f"{x:g}" for x in values], size=7.5 if len(values) > 3 else None)
-        ax.xaxis.set_minor_locator(NullLocator())
-        figs.append(fig)
-    figs[0].axes[0].legend()
-    return figs
-
-
-ALT = "test MSE against {} from uniform 1/K and from k-means, for STE and the rotation."
-by_start = {start: sweeps["γ", start] for start in MAIN}
-page.show("fig-gamma", drawn_against("γ"), ALT.format("γ"))
-page.show("fig-gamma-stops", plots.effect_map(by_start, against="STE", rows="cell", columns="step"))
+by_start = {name: {start: sweeps[name, start] for start in MAIN} for name in SWEEPS}
+page.show("fig-gamma", drawings.sweep(by_start["γ"], "γ", SWEEPS["γ"][1]))
+page.show("fig-gamma-stops", plots.effect_map(by_start["γ"], against="STE", rows="cell", columns="step"))
 flat = [sweeps["γ", "uniform 1/K"].mean("rotation", f"γ = {x:g}", "test_mse") for x in (0.01, 0.05, 0.25, 1.0, 5.0)]
 page.say("flat", 100 * (max(flat) / min(flat) - 1))
 
@@ -287,7 +251,7 @@ pd.concat({start: sweeps["γ", start].ratios(inside, against="STE") for start in
 # %% tags=["hide-input"]
 @page.holds
 def the_commitment_weight():
-    values = GRIDS["γ"][1]
+    values = SWEEPS["γ"][1]
     yield "From uniform codes the rotation is lower at every γ.", all(lower(by_gamma["uniform 1/K", x]) for x in values)
     won, lost = ([x for x in values if holds(by_gamma["k-means", x])] for holds in (lower, higher))
     yield "From k-means codes it is lower at 0.002, 0.01 and 0.05, and higher from 0.25 on.", won + lost == list(values)
@@ -307,10 +271,8 @@ def the_commitment_weight():
     yield "It is better again at 25.", bent[6] < min(bent[4:6])
     retuned = sweeps["γ", "k-means"].pair("rotation", "γ = 0.01", against=("rotation", "γ = 0.25"))
     yield "From k-means codes the rotation gains at 0.01 (chapter 14 refers to it).", lower(retuned)
-    yield (
-        "The rotation ends with shorter latents at every γ.",
-        all(map(lower, at_equal("γ", "test_z_squared").values())),
-    )
+    lengths = at_equal("γ", "test_z_squared").values()
+    yield "The rotation ends with shorter latents at every γ.", *map(lower, lengths)
 
 
 # %% [markdown]
@@ -335,10 +297,9 @@ suited = {arm: cell for arm, (_, cell) in across.best("validation_mse").items()}
 fastest = across.pair("rotation", suited.get("rotation", ""), against=("STE", suited.get("STE", "")))
 page.say("suited", {"rates": fastest, **suited})
 page.say("ran", {place: study.coverage for place, study in sweeps.items()})
-by_start = {start: sweeps["rate", start] for start in MAIN}
-page.show("fig-rate", drawn_against("rate"), ALT.format("rate"))
-page.show("fig-rate-stops", plots.effect_map(by_start, against="STE", rows="cell", columns="step"))
-page.show("fig-sgd", drawn_against("SGD rate"), ALT.format("SGD rate"))
+page.show("fig-rate", drawings.sweep(by_start["rate"], "rate", SWEEPS["rate"][1]))
+page.show("fig-rate-stops", plots.effect_map(by_start["rate"], against="STE", rows="cell", columns="step"))
+page.show("fig-sgd", drawings.sweep(by_start["SGD rate"], "SGD rate", SWEEPS["SGD rate"][1]))
 
 # %% [markdown]
 # ```{glue:figure} fig-rate
@@ -379,7 +340,7 @@ page.show("fig-sgd", drawn_against("SGD rate"), ALT.format("SGD rate"))
 # %% tags=["hide-input"]
 @page.holds
 def the_learning_rate():
-    values = GRIDS["rate"][1]
+    values = SWEEPS["rate"][1]
     uniform, fitted = ([by_rate[start, x] for x in values] for start in MAIN)
     yield "From uniform the rotation is lower up to 0.003.", all(map(lower, uniform[:4]))
     yield "At 0.01 the interval holds 1.", includes_one(uniform[4])
@@ -432,7 +393,7 @@ def without_adam():
         (arm, start, x): sweeps["SGD rate", start].values(arm, f"SGD rate = {x:g}", "test_mse")
         for arm in PAIR
         for start in MAIN
-        for x in GRIDS["SGD rate"][1]
+        for x in SWEEPS["SGD rate"][1]
     }
     lost = [(arm, x) for (arm, _, x), found in runs_at.items() for mse in found if math.isnan(mse)]
     yield "One run of the rotation diverged, at rate 1.", lost == [("rotation", 1.0)]

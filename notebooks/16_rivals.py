@@ -23,22 +23,16 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq.page import parameters
-from rotvq.runs.grids import PROFILES
+from rotvq.page import Page
 
-parameters.check(globals(), profile=PROFILES, steps=(1, None), seeds=(2, None))
+page = Page("16_rivals", globals())
 
 # %% tags=["hide-input"]
-import matplotlib.pyplot as plt
-import pandas as pd
-
-from rotvq.analysis.study import FRESH, Runs, Study
-from rotvq.analysis.wording import expects, outcome, ratio_text, ratio_with_n, separated, within
-from rotvq.page import page, plots
-from rotvq.page.figures import SPARE, WIDTH, Figure, glue, style
-from rotvq.runs.grids import CHAPTERS, MAIN, PAIR, WARM, Block
-
-plt.rcParams.update(style())
+from book.chapters import drawings
+from rotvq.analysis.study import Runs, Study
+from rotvq.analysis.wording import above, higher, includes_one, judge, lower, outcome, ratio_text, within
+from rotvq.page import plots
+from rotvq.runs.grids import FRESH, MAIN, PAIR, WARM, Block
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -72,24 +66,13 @@ plt.rcParams.update(style())
 
 # %%
 PARTS = {"STE, EMA": {"estimator": "ste", "update": "ema"}, "STE, revival": {"estimator": "ste", "revival": "unused"}}
-runs = page.load_or_train(
-    "16_rivals",
-    profile,
-    records=records,
-    engine=engine,
-    device=device,
-    steps=steps,
-    seeds=seeds,
-    also=[Block(PAIR | PARTS, MAIN | WARM)],
-)
-blocks = CHAPTERS["16_rivals"].blocks
-rivals = blocks["rivals"].arms
+runs = page.load(also=[Block(PAIR | PARTS, MAIN | WARM)])
+rivals = page.block("rivals").arms
 own = {arm: rivals[arm] for arm in ("FSQ", "SimVQ, STE", "SimVQ, rotation")}
 started = PAIR | {arm: fields for arm, fields in rivals.items() if arm not in own}
 remedy = ("STE, EMA, revival", "k-means")
-study = Study(runs, Block(started, MAIN), Block(own, {"own start": {}}))
-page.glue_cost(runs)
-glue("own-coverage", study.coverage)
+study = page.study(Block(started, MAIN), Block(own, {"own start": {}}))
+page.say("own-coverage", study.coverage)
 study.plan()
 
 # %% [markdown]
@@ -109,24 +92,24 @@ study.plan()
 # correction is over these two, and a comparison is judged when all ten pairs were run. In short:
 # {glue:text}`verdicts`.
 
-# %% tags=["hide-input"]
-with_remedy = Study(runs, blocks["confirm"])
+# %%
+with_remedy = page.study("confirm")
 confirming = {("rotation, EMA, revival", start): "higher" for start in ("k-means", "uniform 1/K")}
 confirmed = with_remedy.pairs(against=remedy[0], fresh=True)
-page.glue_all("confirmed", confirmed)
+judgement = with_remedy.verdicts(confirming, against=remedy[0])
+judgement
+
+# %% tags=["hide-input"]
 growing = {step: with_remedy.pairs(against=remedy[0], at=step, fresh=True) for step in with_remedy.steps}
 for step, found in growing.items():
-    page.glue_all(f"at-{step}", found)
+    page.say(f"at-{step}", found)
 for name in ("z_norm", "theta_deg", "relative_error"):
-    page.glue_all(
-        f"fresh-{name}",
-        {key: with_remedy.mean(*key, f"test_{name}", fresh=True) for key in confirming}
-        | {remedy: with_remedy.mean(*remedy, f"test_{name}", fresh=True)},
+    page.say(
+        f"fresh-{name}", {key: with_remedy.mean(*key, f"test_{name}", fresh=True) for key in (*confirming, remedy)}
     )
-judgement = with_remedy.verdicts(confirming, against=remedy[0])
-glue("verdicts", "; ".join(f"{cell}: {word}" for cell, word in judgement.verdict.items()))
-glue("fig-confirm", plots.dots(with_remedy, against=remedy[0]))
-judgement
+page.say("confirmed", confirmed)
+page.say("verdicts", "; ".join(f"{cell}: {word}" for cell, word in judgement.verdict.items()))
+page.show("fig-confirm", plots.dots(with_remedy, against=remedy[0]))
 
 # %% [markdown]
 # ```{glue:figure} fig-confirm
@@ -155,63 +138,41 @@ judgement
 # {glue:text}`fresh-relative_error-ste-ema-revival-k-means:.3f`. It is alike from uniform codes. Which of these is the
 # cause, and whether the scale or the turn brings it about, no arm here tells apart.
 
+
 # %% tags=["hide-input"]
-if runs.published:
-    assert judgement.verdict.tolist() == ["as expected"] * 2
-    assert min(min(pair.differences) for pair in confirmed.values()) > 1
+@page.holds
+def the_confirmation():
+    yield "Both came out as expected.", judgement.verdict.tolist() == ["as expected"] * 2
+    yield "It is higher in each of the twenty pairs.", *(min(pair.differences) > 1 for pair in confirmed.values())
     for key, pair in with_remedy.pairs(against=remedy[0]).items():
-        assert abs(pair.mean / confirmed[key].mean - 1) < 0.03
-        assert separated(growing[500][key]) == "not separated" and growing[500][key].mean < growing[1000][key].low
-        assert growing[1000][key].high < confirmed[key].low
-        inside = {
-            name: separated(with_remedy.pair(*key, f"test_{name}", against=remedy[0], fresh=True))
-            for name in ("perplexity", "z_norm", "theta_deg", "relative_error")
-        }
-        assert list(inside.values()) == ["not separated", "lower", "higher", "higher"]
-    assert min(with_remedy.values(*key, "test_usage", fresh=True).min() for key in with_remedy.members) > 0.99
+        early, late = growing[500][key], growing[1000][key]
+        yield "The exploration had found the same sizes.", abs(pair.mean / confirmed[key].mean - 1) < 0.03
+        yield "The gap opens late: at step 500 neither start separates the two.", includes_one(early)
+        yield "It grows at every stop.", early.mean < late.low, late.high < confirmed[key].low
+        names = ("perplexity", "z_norm", "theta_deg", "relative_error")
+        found = [with_remedy.pair(*key, f"test_{name}", against=remedy[0], fresh=True) for name in names]
+        yield "The perplexities are not separated.", includes_one(found[0])
+        yield "The latents are shorter, at a larger angle and error.", lower(found[1]), *map(higher, found[2:])
+    least = [with_remedy.values(*key, "test_usage", fresh=True).min() for key in with_remedy.members]
+    yield "Every run uses every code.", min(least) > 0.99
+
 
 # %% [markdown]
 # ## Quality, usage and cost
 #
 # From here on the seeds are those that explore.
 
-# %% tags=["hide-input"]
+# %%
 against = study.pairs(against=remedy)
-order = sorted(study.best().items(), key=lambda item: item[1])
-marks = dict(zip(study.cells, zip("osD", SPARE["colors"])))
-
-
-def panel(metric: str, label: str) -> plt.Figure:
-    """A row an arm, the lowest mean error on top: every run a point, a bar at their mean, by start."""
-    fig, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.34 * len(order)), layout="constrained")
-    for height, (arm, _) in enumerate(reversed(order)):
-        for cell, (marker, color) in marks.items():
-            if (arm, cell) in study.members:
-                values = study.values(arm, cell, metric)
-                shift = 0.16 * ((cell == "uniform 1/K") - (cell == "k-means"))
-                ax.plot(values, [height + shift] * len(values), marker, color=color, alpha=0.6)
-                ax.plot([values.mean()], [height + shift], "|", color=color, markersize=12, markeredgewidth=2)
-    for cell, (marker, color) in marks.items():
-        ax.plot([], [], marker, color=color, label=cell)
-    ax.set_xscale("log")
-    plots.log_ticks(ax.xaxis)
-    ax.set_yticks(range(len(order)), [arm for arm, _ in reversed(order)])
-    ax.grid(axis="y", visible=False)
-    ax.set_xlabel(label)
-    fig.legend(loc="outside upper right", ncols=3)
-    return fig
-
-
-said = "; ".join(f"{arm}: {mean:.4f} ({cell})" for arm, (mean, cell) in order)
-alt = f"Test MSE, perplexity and seconds of every run, by arm and start. Lowest mean test MSE: {said}."
-shown = {"test_mse": "test MSE", "test_perplexity": "test perplexity", "seconds": "seconds a run"}
-glue("fig-rivals", Figure([panel(metric, label) for metric, label in shown.items()], alt=alt))
-page.glue_all("vs", against)
-slower = {key: pair for key, pair in study.pairs("seconds", against=remedy).items() if key[0] not in PAIR}
-page.glue_all("slower", slower)
 table = study.levels(["test_mse", "test_usage", "test_perplexity", "seconds"])
 table["test MSE / the remedy's"] = [ratio_text(against.get((arm, cell))) for cell, arm in table.index]
 table
+
+# %% tags=["hide-input"]
+page.show("fig-rivals", drawings.every_run(study, ["test_mse", "test_perplexity", "seconds"]))
+slower = {key: pair for key, pair in study.pairs("seconds", against=remedy).items() if key[0] not in PAIR}
+page.say("vs", against)
+page.say("slower", slower)
 
 # %% [markdown]
 # ```{glue:figure} fig-rivals
@@ -248,22 +209,28 @@ table
 # from either start; from uniform codes less than a fiftieth of the codes is left in use. Why is not tested here.
 
 # %% tags=["hide-input"]
-if runs.published:
-    means = {key: study.mean(*key, "test_mse") for key in study.members}
+means = {key: study.mean(*key, "test_mse") for key in study.members}
+
+
+@page.holds
+def what_came_out():
     ranked = sorted(means, key=means.get)
+    second = against[remedy[0], "uniform 1/K"]
+    yield "The plain remedy has the lowest mean error.", ranked[:2] == [remedy, (remedy[0], "uniform 1/K")]
+    yield "It uses every code.", study.values(*remedy, "test_usage").min() > 0.99
+    yield "Its start hardly matters.", includes_one(second), abs(second.mean - 1) < 0.05
+    fitted = [arm for arm, cell in ranked if cell == "k-means"]
+    yield "The next are the rotation with the same remedy and NSVQ.", fitted[1:3] == ["rotation, EMA, revival", "NSVQ"]
     bare = [key for key in ranked if key[1] != "k-means" and "EMA" not in key[0]]
-    assert ranked[:2] == [remedy, (remedy[0], "uniform 1/K")] and study.values(*remedy, "test_usage").min() > 0.99
-    assert separated(against[ranked[1]]) == "not separated" and abs(against[ranked[1]].mean - 1) < 0.05
-    assert [key for key in ranked if key[1] == "k-means"][1:3] == [
-        ("rotation, EMA, revival", "k-means"),
-        ("NSVQ", "k-means"),
-    ]
-    assert bare[0] == ("rotation", "uniform 1/K")
-    times_of = {key: pair.mean for key, pair in slower.items()}
-    assert min(times_of, key=times_of.get)[0] == "FSQ" and max(times_of, key=times_of.get)[0] == "Gumbel-softmax"
-    for start in MAIN:
-        assert {arm for arm, cell in [key for key in ranked if key[1] == start][-2:]} == {"exact", "Hessian"}
-    assert max(study.mean(arm, "uniform 1/K", "test_usage") for arm in ("exact", "Hessian")) < 1 / 50
+    yield "From default settings the rotation is the best choice.", bare[0] == ("rotation", "uniform 1/K")
+    by_time = sorted(slower, key=lambda key: slower[key].mean)
+    cheapest, dearest = by_time[0][0], by_time[-1][0]
+    yield "FSQ is the cheapest, Gumbel-softmax the dearest.", (cheapest, dearest) == ("FSQ", "Gumbel-softmax")
+    worst = [{arm for arm, cell in [key for key in ranked if key[1] == start][-2:]} for start in MAIN]
+    yield "A truer gradient is the worst of all.", worst == [{"exact", "Hessian"}] * 2
+    left = [study.mean(arm, "uniform 1/K", "test_usage") < 1 / 50 for arm in ("exact", "Hessian")]
+    yield "From uniform codes less than a fiftieth of the codes is left.", *left
+
 
 # %% [markdown]
 # ## The six primary comparisons
@@ -273,22 +240,11 @@ if runs.published:
 # test, so there is no verdict. The last column asks whether the whole interval lies on one side of the bound of 5 %
 # that the hypotheses name.
 
+# %%
+primary = [("FSQ", "own start"), ("SimVQ, STE", "own start")]
+primary += [(arm, "k-means") for arm in ("NSVQ", "DiVeQ", "Gumbel-softmax", "rotation, EMA, revival")]
+
 # %% tags=["hide-input"]
-primary = [
-    ("FSQ", "own start"),
-    ("SimVQ, STE", "own start"),
-    ("NSVQ", "k-means"),
-    ("DiVeQ", "k-means"),
-    ("Gumbel-softmax", "k-means"),
-    ("rotation, EMA, revival", "k-means"),
-]
-
-
-def above(bound: float):
-    """Whether a ratio is above ``bound``; None where its interval holds it, or where a pair diverged."""
-    return lambda pair: None if pair.diverged else True if pair.low > bound else False if pair.high < bound else None
-
-
 explore = Runs([c for c in runs.planned if c.seed < FRESH], runs.records, runs.published, runs.expand)
 explored = Study(explore, Block(started, MAIN), Block(own, {"own start": {}}))
 verdicts = explored.verdicts(dict.fromkeys(primary, "higher"), against=remedy).drop(columns=["expected", "verdict"])
@@ -301,10 +257,10 @@ verdicts
 #
 # The same ratios as training goes on, for the arms from k-means and those with a start of their own:
 
-# %% tags=["hide-input"]
+# %%
 flat = {arm: MAIN["k-means"] | fields for arm, fields in started.items()} | own
-late = Study(runs, Block(flat, {"": {}}))
-glue("fig-stops", plots.effect_map(late, against=remedy[0], rows="arm", columns="step", xlabel="step"))
+late = page.study(Block(flat, {"": {}}))
+page.show("fig-stops", plots.effect_map(late, against=remedy[0], rows="arm", columns="step"))
 
 # %% [markdown]
 # ```{glue:figure} fig-stops
@@ -317,12 +273,12 @@ glue("fig-stops", plots.effect_map(late, against=remedy[0], rows="arm", columns=
 #
 # The two parts of it alone, from runs of {doc}`15_codebook` and {doc}`11_initialisation`, against STE with neither:
 
-# %% tags=["hide-input"]
-parts = Study(runs, Block({"STE": started["STE"]} | PARTS | {remedy[0]: rivals[remedy[0]]}, MAIN | WARM))
-page.glue_all("part", parts.pairs(against="STE"))
+# %%
+parts = page.study(Block({"STE": started["STE"]} | PARTS | {remedy[0]: rivals[remedy[0]]}, MAIN | WARM))
 warm = {arm: parts.mean(arm, "k-means after warm-up", "test_mse") for arm in ("STE", "STE, EMA")}
-page.glue_all("warm", warm)
-glue("remedy-mse", parts.mean(*remedy, "test_mse"))
+page.say("part", parts.pairs(against="STE"))
+page.say("warm", warm)
+page.say("remedy-mse", parts.mean(*remedy, "test_mse"))
 parts.table(against="STE")
 
 # %% [markdown]
@@ -332,19 +288,22 @@ parts.table(against="STE")
 # the gradient and at {glue:text}`warm-ste-ema:.5f` with EMA, against {glue:text}`remedy-mse:.5f` of the remedy. The
 # warm-up costs 500 steps more.
 
-# %% tags=["hide-input"]
-if runs.published:
-    assert abs(warm["STE"] / means[remedy] - 1) < 0.02 and warm["STE, EMA"] < means[remedy]
-    for start in MAIN:
-        alone, whole = (parts.pair(arm, start, against="STE").mean for arm in ("STE, EMA", remedy[0]))
-        assert whole < alone < 1
-    revived = [separated(parts.pair("STE, revival", start, against="STE")) for start in MAIN]
-    assert revived == ["higher", "not separated"]
 
 # %% tags=["hide-input"]
+@page.holds
+def what_the_remedy_does():
+    for start in MAIN:
+        alone, whole = (parts.pair(arm, start, against="STE").mean for arm in ("STE, EMA", remedy[0]))
+        yield f"EMA alone gives a part of the gain from {start}.", whole < alone < 1
+    uniform, fitted = (parts.pair("STE, revival", start, against="STE") for start in MAIN)
+    yield "Revival alone makes STE worse from uniform, and not from k-means.", higher(uniform), includes_one(fitted)
+    alike = abs(warm["STE"] / means[remedy] - 1) < 0.02
+    yield "A better start gives as much as the whole remedy.", alike, warm["STE, EMA"] < means[remedy]
+
+
 watched = ["STE", "rotation", "STE, EMA, revival", "rotation, EMA, revival"]
 inside = ["test_mse", "perplexity", "r", "theta_deg", "relative_error"]
-glue("fig-inside", plots.curves(study, inside, cells=list(MAIN), arms_shown=watched))
+page.show("fig-inside", plots.curves(study, inside, cells=MAIN, arms_shown=watched))
 
 # %% [markdown]
 # ```{glue:figure} fig-inside
@@ -362,42 +321,31 @@ glue("fig-inside", plots.curves(study, inside, cells=list(MAIN), arms_shown=watc
 # %% tags=["hide-input"]
 others = {key: pair for key, pair in against.items() if key[0] in rivals and "EMA" not in key[0]}
 lowest = min((pair.mean, *key) for key, pair in others.items() if pair) if any(others.values()) else ()
-named = [against.get(key) for key in primary[:-1]]
 beside = study.pair(*primary[-1], against=remedy)
 default = study.pair("FSQ", "own start", against=("STE", "uniform 1/K"))
 simvq = study.pair("SimVQ, rotation", "own start", against="SimVQ, STE")
 truer = {arm: study.pair(arm, "k-means", against="STE") for arm in ("exact", "Hessian")}
 used = {arm: study.pair(arm, "uniform 1/K", "test_usage", against="STE") for arm in ("DiVeQ", "NSVQ")}
-
-
-def listed(pairs) -> str:
-    return "; ".join(f"{name} {ratio_text(pair)}" for name, pair in pairs.items() if pair)
-
-
-judged = {
-    "1. the five named rivals: not lower than the remedy by more than 5 %": (
-        listed({key[0]: against.get(key) for key in primary[:-1]}),
-        outcome(named, above(0.95)),
-    ),
+page.say("", {"beside": beside, "default": default, "simvq": simvq})
+page.say("truer", truer)
+page.say("used", used)
+page.say("end-r", {key: study.mean(*key, "test_r") for key in study.members})
+page.say("start-r", {key: study.mean(*key, "r", at=1) for key in study.members})
+named = {arm: against.get((arm, cell)) for arm, cell in primary[:-1]}
+rows = {
+    "1. the five named rivals: not lower than the remedy by more than 5 %": judge(named, above(0.95)),
     "1. every rival, every start": (
         "lowest: {1}, {2}, {0:.3g}".format(*lowest) if lowest else "",
         outcome(others.values(), above(0.95)),
     ),
-    "2. the rotation with EMA, revival and k-means: within 5 % of the remedy": (
-        ratio_with_n(beside),
-        outcome([beside], within(0.05)),
-    ),
-    "3. FSQ lower than STE from uniform": (ratio_with_n(default), outcome([default], expects("lower"))),
-    "4. SimVQ with and without the rotation: within 10 %": (ratio_with_n(simvq), outcome([simvq], within(0.10))),
-    "5. exact and Hessian not lower than STE, k-means": (listed(truer), outcome(truer.values(), expects("higher"))),
-    "6. uniform: more than twice the usage of STE": (listed(used), outcome(used.values(), above(2.0))),
+    "2. the rotation with EMA, revival and k-means: within 5 % of the remedy": judge(beside, within(0.05)),
+    "3. FSQ lower than STE from uniform": judge(default, lower),
+    "4. SimVQ with and without the rotation: within 10 %": judge(simvq, within(0.10)),
+    "5. exact and Hessian not lower than STE, k-means": judge(truer, higher),
+    "6. uniform: more than twice the usage of STE": judge(used, above(2.0)),
 }
-page.glue_all("", {"beside": beside, "default": default, "simvq": simvq})
-page.glue_all("truer", truer)
-page.glue_all("used", used)
-page.glue_all("end-r", {key: study.mean(*key, "test_r") for key in study.members})
-page.glue_all("start-r", {key: study.mean(*key, "r", at=1) for key in study.members})
-pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
+judged = page.hypotheses(rows)
+judged
 
 # %% [markdown]
 # **Hypothesis 1 held**, for the five that were named and over all arms and starts.
@@ -424,23 +372,21 @@ pd.DataFrame.from_dict(judged, "index", columns=["measured", "outcome"])
 # by Adam steps of one size, which nobody tuned; that 2,000 steps reward speed; and that the temperature of
 # Gumbel-softmax falls over all of them. All true.
 
+
 # %% tags=["hide-input"]
-if runs.published:
-    verdict = {row: word for row, (_, word) in judged.items()}
-    assert list(verdict.values()) == ["held", "held", "wrong", "held", "wrong", "held", "wrong"]
-    assert beside.low > 1.05
-    assert simvq.low > 1
-    assert all(pair.high < 2 for pair in used.values())
+@page.holds
+def the_hypotheses():
+    words = ["held", "held", "wrong", "held", "wrong", "held", "wrong"]
+    yield "1, 3 and 5 held; 2, 4 and 6 are wrong.", judged.outcome.tolist() == words
+    yield "The rotation makes the remedy worse, SimVQ is better off with STE.", beside.low > 1.05, simvq.low > 1
+    yield "Both intervals of usage lie below a factor of 2.", *(pair.high < 2 for pair in used.values())
+
 
 # %% [markdown]
 # ## What it cost, and what it does not show
 #
-# The page shows {glue:text}`coverage`, those of other chapters that it compares with included. They took
-# {glue:text}`core-hours:.2f` core-hours of one CPU thread each, {glue:text}`seconds-per-run:.0f` seconds a run;
-# {glue:text}`diverged` of them diverged. Their records are {glue:text}`status`; an unverified one was made before the
-# code last changed.
+# The page shows {glue:text}`cost` The runs of other chapters that it compares with are among them.
 #
-# A network of some 20 thousand weights, 28 × 28 grey images, 512 codes, 2,000 steps and five seeds do not rank
-# methods at large. The arms differ in parameters, too: FSQ adds two small linear maps, SimVQ one of $d \times d$,
-# Gumbel-softmax one of $d \times K$. The `full` profile, ten seeds and 30,000 steps at batch 128 on a GPU, is the same
-# notebook with `profile: full`; it has not been run.
+# A network of some 20 thousand weights, 28 × 28 grey images, 512 codes, 2,000 steps and five seeds do not rank methods
+# at large. The arms differ in parameters, too: FSQ adds two small linear maps, SimVQ one of $d \times d$,
+# Gumbel-softmax one of $d \times K$. {glue:text}`full`

@@ -10,19 +10,16 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from torch import Tensor, nn
 
 from rotvq import ESTIMATORS
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import FRESH, Runs, Study
 from rotvq.analysis.wording import ratio_sentence, seed_ranges
-from rotvq.page import parameters, plots
+from rotvq.page import parameters
 from rotvq.page.figures import Figure, glue, style, used
 from rotvq.runs import scheduler
 from rotvq.runs.grids import CHAPTERS, FULL, PROFILES, Block, Chapter, store
-from rotvq.training import images
 from rotvq.training.config import Config
-from rotvq.training.train import fit
 
 SHARED = {  # parameters that several notebooks have, and what they may be where a notebook says nothing else
     "profile": PROFILES,
@@ -99,22 +96,29 @@ class Page:
         """Glue a figure; of one that matplotlib drew ``alt`` says what it shows."""
         glue(name, figure if isinstance(figure, Figure) else Figure(figure, alt))
 
-    def holds(self, sentences: Callable[[], Iterator[tuple[str, object]]]) -> None:
+    def holds(self, sentences: Callable[[], Iterator[tuple]]) -> None:
         """Hold sentences of the text to what they rest on, where the page shows the published grid.
 
-        It decorates a function that yields each sentence with its condition. The function is called at once, and on
-        any other grid, of which the text does not speak, not at all::
+        It decorates a function that yields each sentence with one condition or more. The function is called at once;
+        on any other grid, of which the text does not speak, it is not called::
 
             @page.holds
             def the_sign():
-                yield "From uniform codes the rotation wins.", lower(change["uniform 1/K"])
+                yield "From uniform codes the rotation wins, from k-means it loses.", lower(uniform), higher(fitted)
 
         Raises:
-            AssertionError: Names the sentences whose condition is not true.
+            AssertionError: Names every sentence of which a condition is not true.
+            ValueError: A sentence has no condition.
         """
         if not self.runs.published:
             return
-        if wrong := [sentence for sentence, condition in sentences() if not condition]:
+        wrong = []
+        for sentence, *conditions in sentences():
+            if not conditions:
+                raise ValueError(f"nothing is said to hold up: {sentence}")
+            if not all(conditions):
+                wrong.append(sentence)
+        if wrong:
             raise AssertionError("the records say otherwise: " + " | ".join(wrong))
 
     def hypotheses(self, rows: Mapping[str, tuple[str | None, str]]) -> pd.DataFrame:
@@ -217,40 +221,3 @@ def load_or_train(
     used(runs.shown)
     pd.set_option("display.max_colwidth", None)  # the tables of a page show their cells whole
     return runs
-
-
-def show_reconstructions(
-    arms: Mapping[str, Mapping[str, Any]],
-    *,
-    steps: int,
-    device: str = "cpu",
-    source: str = "fashion-mnist-mini",
-    **base: Any,
-) -> Figure:
-    """Eight test images and what comes back of them from each arm, trained now.
-
-    Args:
-        arms: By label the fields of :class:`.Config` that an arm sets.
-        steps: Of each training.
-        device: Of each training.
-        source: The name of an image set.
-        base: Fields of all arms.
-    """
-    data = images.load(source)
-    sample = data.test[torch.linspace(0, len(data.test) - 1, 8).long()]
-    rows = {"test images": sample.float() / 255}
-    for label, fields in arms.items():
-        config = Config(**{"data": data.name, "init_latents": 2048, "steps": steps, **base, **fields})
-        model, result = fit(config, device=device)
-        error = result["final"].get("test_mse")
-        title = f"{label}, test MSE {error:.4f}" if error else f"{label}, diverged"
-        rows[title] = reconstruct(model, data, sample, device)
-    alt = f"Eight test images and what comes back after {steps} steps with {', '.join(arms)}."
-    return plots.strips(rows, alt)
-
-
-def reconstruct(model: nn.Module, data: images.Images, sample: Tensor, device: str = "cpu") -> Tensor:
-    """What a trained model makes of images: uint8 of shape (n, channels, side, side) in, floats in [0, 1] out."""
-    with torch.no_grad():
-        seen = model.eval()(data.normalise(sample).to(device))[0].cpu()
-    return data.denormalise(seen).clamp(0, 1)

@@ -26,6 +26,7 @@ from rotvq.page.figures import ARMS, MUTED, WIDTH, Arm, Figure, arms
 LINEAR = ("usage", "perplexity", "theta_deg", "psnr", "within_share", "z_product", "q_product")
 PANEL = (3.0, 2.2)  # inches
 STRONG = 3.0
+Row = tuple[str, Paired, Arm]  # a label, the ratio, how it is drawn
 Ratios = Mapping[str, Mapping[str, Paired | None]]  # row label -> column label -> ratio
 EFFECT = LinearSegmentedColormap.from_list("effect", ["#1d5fa8", "#8d8f92", "#a8480a"])  # lower, equal, higher
 
@@ -53,7 +54,7 @@ def seeds(ax, x: Sequence[float], ys, arm: Arm | str, label: str | None = None) 
     ax.plot(x, mean, label=label or arm.label, **marked)
 
 
-def paired_ratios(ax, rows: Sequence[tuple[str, Paired, Arm]]) -> None:
+def paired_ratios(ax, rows: Sequence[Row]) -> None:
     """Paired ratios on a logarithmic axis, a row each, the first on top, with a line at 1.
 
     Every pair is a point in the marker of its arm, their geometric mean a diamond, their interval a bar. Pairs that
@@ -149,13 +150,29 @@ def dots(study: Study, metric: str = "test_mse", *, against: str | Key) -> Figur
             if pairs.get(key):
                 label = f"{name}, seeds {seed_ranges(study.seeds(True))}" if fresh else name
                 rows.append((label, pairs[key], styles[key[0]]))
-    if not rows:
-        return _not_run()
-    fig, ax = plt.subplots(figsize=(WIDTH, 0.7 + 0.42 * len(rows)), layout="constrained")
-    paired_ratios(ax, rows)
-    ax.set_xlabel(f"{title(metric)}, ratio to {against if isinstance(against, str) else ', '.join(against)}")
-    words = f"{title(metric)} relative to {against}: a dot a pair of runs, their geometric mean and its 95 % interval. "
-    return Figure(fig, words + "; ".join(f"{name}: {pair.mean:.3g}" for name, pair, _ in rows) + ".")
+    xlabel = f"{title(metric)}, ratio to {against if isinstance(against, str) else ', '.join(against)}"
+    words = f"{title(metric)} relative to {against}: a dot a pair of runs, their geometric mean and its 95 % interval"
+    return ratios({"": rows}, words, xlabel)
+
+
+def ratios(panels: Mapping[str, Sequence[Row]], words: str, xlabel: str) -> Figure:
+    """`paired_ratios` a panel.
+
+    Args:
+        panels: By their titles.
+        words: What the ratios are; the description of the figure goes on with all of them.
+        xlabel: What stands below each panel.
+    """
+    figs, said = [], []
+    for name, rows in panels.items():
+        if not rows:
+            continue
+        fig, ax = plt.subplots(figsize=(WIDTH, 0.7 + 0.42 * len(rows)), layout="constrained")
+        paired_ratios(ax, rows)
+        ax.set(xlabel=xlabel, title=name)
+        figs.append(fig)
+        said += [f"{', '.join(filter(None, (name, label)))}: {pair.mean:.3g}" for label, pair, _ in rows]
+    return Figure(figs, f"{words}. {'; '.join(said)}.") if figs else _not_run()
 
 
 def curves(
@@ -237,11 +254,11 @@ def effect_map(
         ValueError: The third of them has more than one value.
     """
     panels = {"": study} if isinstance(study, Study) else study
-    ratios = {name: _ratios(one, against, rows, columns) for name, one in panels.items()}
-    return maps(ratios, f"Test MSE relative to {against}", xlabel or columns)
+    found = {name: _ratios_of(one, against, rows, columns) for name, one in panels.items()}
+    return maps(found, f"Test MSE relative to {against}", xlabel or columns)
 
 
-def _ratios(study: Study, against: str | Key, rows: str, columns: str) -> Ratios:
+def _ratios_of(study: Study, against: str | Key, rows: str, columns: str) -> Ratios:
     labels = {
         "arm": list(dict.fromkeys(arm for arm, _ in study.members if arm != against)),
         "cell": list(dict.fromkeys(cell for _, cell in study.members)),
@@ -267,14 +284,14 @@ def maps(panels: Mapping[str, Ratios], words: str, xlabel: str) -> Figure:
         xlabel: What stands below the columns.
     """
     figs, said = [], []
-    for name, ratios in panels.items():
-        shown = {(row, column): pair for row, found in ratios.items() for column, pair in found.items() if pair}
+    for name, rows in panels.items():
+        shown = {(row, column): pair for row, found in rows.items() for column, pair in found.items() if pair}
         if not shown:
             continue
-        height = 0.8 + 0.34 * len(ratios) + _turned(list(dict.fromkeys(column for _, column in shown)))
+        height = 0.8 + 0.34 * len(rows) + _turned(list(dict.fromkeys(column for _, column in shown)))
         width = WIDTH if len(panels) == 1 else PANEL[0] + 1
         fig, ax = plt.subplots(figsize=(width, height), layout="constrained")
-        heatmap(ax, ratios)
+        heatmap(ax, rows)
         ax.set(xlabel=xlabel, title=name)
         figs.append(fig)
         said += [f"{', '.join(filter(None, (name, *place)))}: {pair.mean:.2f}" for place, pair in shown.items()]

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-from test_study import store
+from samples import store
 
 from rotvq.analysis import stats
 from rotvq.analysis.study import Study
@@ -209,11 +209,22 @@ def test_holds_names_every_sentence_that_does_not_hold(committed, said):
 
         @one.holds
         def false():
-            yield "One is one.", [1]
-            yield "Two is three.", False
+            yield "One is one.", [1], True
+            yield "Two is three.", True, False
             yield "What is open is no support.", None
 
     assert "One is one." not in str(raised.value)
+
+
+def test_a_sentence_needs_a_condition(committed, said):
+    store(committed[0], GRID.configs())
+    one = made()
+    one.load()
+    with pytest.raises(ValueError, match="hold up: It is so."):
+
+        @one.holds
+        def nothing():
+            yield ("It is so.",)
 
 
 def test_sentences_are_about_the_published_grid_alone(committed, said):
@@ -246,18 +257,6 @@ def test_cost_says_what_is_shown(committed, said):
     assert (found["explored"], found["confirmed"], found["steps"]) == ("0–1", "100", "3")
     for words in ("3 of 5 planned runs", "3.00 core-hours", " 3600 seconds", "3 unverified;", "1 diverged."):
         assert words in found["cost"], words
-
-
-def test_reconstructions_trains_every_arm(said):
-    figure = page.show_reconstructions(
-        {"STE": {"estimator": "ste"}, "zero": {"estimator": "zero"}}, steps=1, codebook_size=16
-    )
-    assert figure._repr_mimebundle_()["text/html"].count("<svg") == 3
-
-
-def test_reconstructions_takes_images_in_colour(said):
-    figure = page.show_reconstructions(ONE, steps=1, codebook_size=16, source="photographs")
-    assert figure._repr_mimebundle_()["text/html"].count("<svg") == 2
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

@@ -5,10 +5,10 @@ import html.parser
 import pytest
 from samples import ARMS, CELLS, CONFIGS, store
 
+from book.chapters import recommend
+from book.chapters.recommend import EITHER, OPEN, ROTATION, STE, Entry, Table
 from rotvq.analysis import stats
 from rotvq.analysis.study import Runs, Study
-from rotvq.page import recommend
-from rotvq.page.recommend import EITHER, OPEN, ROTATION, STE, Entry, Table
 from rotvq.runs.grids import Block
 
 
@@ -103,8 +103,8 @@ def test_a_table_says_word_ratio_n_and_seeds_of_every_entry(study):
 
 
 def test_only_advice_is_coloured():
-    assert "background" in Entry(ratio(0.8, 0.82, 0.84)).html()
-    assert not any("background" in Entry(pair).html() for pair in (ratio(0.7, 1.4), ratio(1.0, 1.001), None))
+    assert "background" in Entry(ratio(0.8, 0.82, 0.84)).cell()
+    assert not any("background" in Entry(pair).cell() for pair in (ratio(0.7, 1.4), ratio(1.0, 1.001), None))
 
 
 def test_named_are_the_comparisons_that_were_run(study):

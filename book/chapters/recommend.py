@@ -5,7 +5,6 @@ A comparison here is the ratio rotation / STE of an error, so that below 1 the r
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,9 +14,10 @@ from rotvq.analysis import stats
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import FRESH, Study
 from rotvq.analysis.wording import ratio_with_n, separated, within
+from rotvq.page.html import Html, tag
 from rotvq.page.plots import shade
 
-SHARE = 0.05  # a difference that is none
+SHARE = 0.05  # within ±5 %: no difference
 ROTATION, STE, EITHER, OPEN, ABSENT = "use the rotation", "use STE", "no difference seen", "not settled", "not run"
 
 
@@ -25,7 +25,7 @@ def advice(pair: Paired | None, share: float = SHARE) -> str:
     """What the ratio rotation / STE of an error advises, from its interval and nothing else.
 
     'no difference seen' where the whole interval is within ``share`` of 1; else 'use the rotation' where all of it is
-    below 1, 'use STE' where all of it is above, 'not settled' where it holds 1. An interval leaves out pairs that
+    below 1, 'use STE' where all of it is above, 'not settled' where it contains 1. An interval leaves out pairs that
     diverged: with such pairs one is advised only if it was better in every pair, a diverged run counted as the worst.
 
     >>> advice(stats.ratio([0.5, 0.52, 0.54], [1.0, 1.0, 1.0])), advice(stats.ratio([0.5, 2.0], [1.0, 1.0]))
@@ -33,12 +33,12 @@ def advice(pair: Paired | None, share: float = SHARE) -> str:
     """
     if pair is None:
         return ABSENT
-    if pair.diverged:
-        wins, losses = pair.signs.wins, pair.signs.losses
-        return ROTATION if wins and not losses else STE if losses and not wins else OPEN
-    if within(share)(pair):
-        return EITHER
-    return {"lower": ROTATION, "higher": STE}.get(separated(pair), OPEN)
+    if not pair.diverged:
+        said = {"lower": ROTATION, "higher": STE, "not separated": OPEN}[separated(pair)]
+        return EITHER if within(share)(pair) else said
+    if pair.signs.wins and not pair.signs.losses:
+        return ROTATION
+    return STE if pair.signs.losses and not pair.signs.wins else OPEN
 
 
 def widened(pair: Paired, comparisons: int) -> Paired:
@@ -69,16 +69,17 @@ class Entry:
     def __str__(self) -> str:
         return self.word if self.pair is None else f"{self.word}: {ratio_with_n(self.pair)}, {self.seeds}"
 
-    def html(self) -> str:
+    def cell(self) -> Html:
         """A cell of a table, in the colour of its ratio where it advises one of the two."""
         if self.pair is None:
-            return f"<td>{self.word}</td>"
-        style = ""
+            return tag("td", self.word)
+        style = None
         if self.word in (ROTATION, STE) and self.pair.n:
             color, ink = shade(self.pair.mean)
-            style = f' style="background: {to_hex(color)}; color: {ink}"'
-        lines = ratio_with_n(self.pair).replace(", n", "<br>n")
-        return f"<td{style}><strong>{self.word}</strong><br><small>{lines}, {self.seeds}</small></td>"
+            style = f"background: {to_hex(color)}; color: {ink}"
+        ratio, _, rest = ratio_with_n(self.pair).partition(", n")
+        small = tag("small", ratio, tag("br"), f"n{rest}, {self.seeds}")
+        return tag("td", tag("strong", self.word), tag("br"), small, style=style)
 
 
 def known(
@@ -95,10 +96,15 @@ def known(
     if not all(planned):
         return Entry(None)
     explored, fresh = (study.pair(arm, cell, metric, against=against, at=at, fresh=fresh) for fresh in (False, True))
-    if fresh is None or explored is not None and fresh.n + fresh.diverged < explored.n + explored.diverged:
+    if _pairs(fresh) == 0 or _pairs(fresh) < _pairs(explored):
         return Entry(explored)
     asked = set.intersection(*({config.seed for config in configs if config.seed >= FRESH} for configs in planned))
     return Entry(fresh, len(asked))
+
+
+def _pairs(pair: Paired | None) -> int:
+    """How many were run, with those that diverged."""
+    return pair.n + pair.diverged if pair else 0
 
 
 class Table:
@@ -116,15 +122,15 @@ class Table:
         return {key: value for key, value in found.items() if isinstance(value, Entry) and value.pair is not None}
 
     def _repr_mimebundle_(self, **_) -> dict[str, str]:
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *self.columns))
+        head = tag("tr", *(tag("th", name) for name in ("", *self.columns)))
         body = []
         for label, row in self.rows.items():
-            link = f'<th><a href="{self.links[label]}.html">{html.escape(label)}</a></th>'
-            body.append(f"<tr>{link}{''.join(_cell(row.get(column, '')) for column in self.columns)}</tr>")
-        inside = f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
+            link = tag("th", tag("a", label, href=f"{self.links[label]}.html"))
+            body.append(tag("tr", link, *(_cell(row.get(column, "")) for column in self.columns)))
+        table = tag("table", tag("thead", head), tag("tbody", *body), class_="dataframe")
         plain = [f"{label}, {column}: {value}" for label, row in self.rows.items() for column, value in row.items()]
-        return {"text/html": f'<table class="dataframe">{inside}</table>', "text/plain": "\n".join(plain)}
+        return {"text/html": table, "text/plain": "\n".join(plain)}
 
 
-def _cell(value: Entry | str) -> str:
-    return value.html() if isinstance(value, Entry) else f"<td>{html.escape(value)}</td>"
+def _cell(value: Entry | str) -> Html:
+    return value.cell() if isinstance(value, Entry) else tag("td", value)

@@ -1,0 +1,195 @@
+"""Figures that one experiment page draws, from a :class:`.Study`; what several draw is in :mod:`rotvq.page.plots`.
+
+All of them show every run. Starts, arms and cells are those of the page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import NullLocator
+
+from rotvq.analysis.study import Study
+from rotvq.analysis.wording import title
+from rotvq.page import plots
+from rotvq.page.figures import ARMS, MUTED, SPARE, WIDTH, Arm, Figure, arms
+
+NAMES_AT = {  # chapter 11: where the name of a start stands beside its points, in points
+    "uniform 1/K": (2, 15),
+    "k-means × 0.01": (38, -16),
+    "k-means × 0.1": (-4, 17),
+    "k-means × 0.3": (-6, -30),
+    "k-means": (-34, 14),
+    "normal": (34, 0),
+    "k-means × 3": (42, 0),
+    "k-means × 10": (-10, -34),
+    "k-means after warm-up": (-62, -10),
+}
+
+
+def ratio_against_r0(study: Study, kinds: Mapping[str, tuple[Iterable[str], Arm]]) -> Figure:
+    """Chapter 11: test MSE, rotation / STE, against r0 of the first batch.
+
+    Args:
+        study: STE and the rotation.
+        kinds: By label the cells and how they are drawn.
+    """
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
+    ax.axhline(1, color=MUTED, linewidth=1)
+    said = []
+    for kind, (cells, arm) in kinds.items():
+        ax.plot([], [], arm.marker, color=arm.color, alpha=0.6, label=kind)
+        for cell in cells:
+            ratio = study.values("rotation", cell, "test_mse") / study.values("STE", cell, "test_mse")
+            found = pd.DataFrame({"r0": study.values("STE", cell, "r", at=1), "ratio": ratio}).dropna()
+            if found.empty:
+                continue
+            ax.plot(found.r0, found.ratio, arm.marker, color=arm.color, alpha=0.6)
+            middle = np.exp(np.log(found).mean())
+            said.append(f"{cell}: r0 {middle.r0:.2g}, ratio {middle.ratio:.2f}")
+            if cell in NAMES_AT:
+                place = {"xytext": NAMES_AT[cell], "textcoords": "offset points", "ha": "center", "va": "center"}
+                ax.annotate(cell, (middle.r0, middle.ratio), size=8, **place)
+    ax.set(xscale="log", yscale="log", xlabel="$r_0$ of the first batch", ylabel="test MSE, rotation / STE")
+    ax.margins(x=0.12, y=0.1)
+    plots.log_ticks(ax.xaxis)
+    plots.log_ticks(ax.yaxis)
+    ax.legend(loc="upper left")
+    return Figure(fig, "The ratio of test MSE against r0, a point a seed. " + "; ".join(said) + ".")
+
+
+def sweep(studies: Mapping[str, Study], name: str, values: Sequence[float]) -> Figure:
+    """Chapter 12: test MSE against what is varied, a panel a start; a ring where validation chose.
+
+    Args:
+        studies: By start; their cells are called "name = value".
+        name: What is varied.
+        values: Its values.
+    """
+    figs = []
+    for start, study in studies.items():
+        fig, ax = plt.subplots(figsize=plots.PANEL)
+        taken, heading = study.choice(), f"{start}: test MSE, not run"
+        for arm, drawn in arms(study.arms).items():
+            cells = {x: study.values(arm, f"{name} = {x:g}", "test_mse") for x in values}
+            found = pd.DataFrame(cells).dropna(how="all")
+            plots.seeds(ax, values, found if len(found) else [[math.nan] * len(values)], drawn)
+            if len(found):
+                heading = f"{start}: test MSE"
+                ax.set_yscale("log")
+                plots.log_ticks(ax.yaxis)
+            if arm in taken:
+                x, mse = float(taken[arm].split(" = ")[1]), study.mean(arm, taken[arm], "test_mse")
+                ax.plot(x, mse, "o", markersize=11, markerfacecolor="none", color=drawn.color)
+        ax.set(xscale="log", xlabel=name, title=heading)
+        ax.set_xticks(values, [f"{x:g}" for x in values], size=7.5 if len(values) > 3 else None)
+        ax.xaxis.set_minor_locator(NullLocator())
+        figs.append(fig)
+    figs[0].axes[0].legend()
+    return Figure(figs, f"test MSE against {name} from {' and from '.join(studies)}, for STE and the rotation.")
+
+
+def between(study: Study, starts: Iterable[str], names: Sequence[str], xlabel: str, what: str) -> Figure:
+    """Chapter 14: test MSE along arms that lead from STE to the rotation, a panel a start.
+
+    Args:
+        study: The arms.
+        starts: Its cells that are shown.
+        names: The arms in their order.
+        xlabel: What varies between them.
+        what: Those in the middle, in words.
+    """
+    figs = []
+    for start in starts:
+        fig, ax = plt.subplots(figsize=plots.PANEL)
+        values = pd.DataFrame({arm: study.values(arm, start, "test_mse") for arm in names})
+        ax.plot(range(len(names)), values.T, color=MUTED, linewidth=0.7)
+        for place, arm in enumerate(names):
+            drawn = ARMS.get(arm.lower(), ARMS["interpolated"])
+            ax.plot([place] * len(values), values[arm], drawn.marker, color=drawn.color, alpha=0.6)
+        ax.set(yscale="log", xlabel=xlabel, title=f"{start}: test MSE")
+        plots.log_ticks(ax.yaxis)
+        labels = [arm.removeprefix("clip ").removeprefix("t = ") for arm in names]
+        ax.set_xticks(range(len(names)), labels, rotation=30, ha="right", rotation_mode="anchor")
+        figs.append(fig)
+    words = f"Test MSE from STE over {what} to the rotation, from uniform and from k-means codes; a line a seed."
+    return Figure(figs, words)
+
+
+def every_run(study: Study, metrics: Sequence[str]) -> Figure:
+    """Chapter 16: a row an arm, the lowest mean error on top; every run a point, a bar at their mean, by start."""
+    order = sorted(study.best().items(), key=lambda item: item[1])
+    names = [arm for arm, _ in reversed(order)]
+    marks = dict(zip(study.cells, zip("osD", SPARE["colors"])))
+    figs = []
+    for metric in metrics:
+        fig, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.34 * len(names)), layout="constrained")
+        for cell, (marker, color) in marks.items():
+            ax.plot([], [], marker, color=color, label=cell)
+            shift = {"uniform 1/K": 0.16, "k-means": -0.16}.get(cell, 0.0)
+            for height, arm in enumerate(names):
+                values = study.values(arm, cell, metric)
+                ax.plot(values, [height + shift] * len(values), marker, color=color, alpha=0.6)
+                ax.plot([values.mean()], [height + shift], "|", color=color, markersize=12, markeredgewidth=2)
+        ax.set_xscale("log")
+        plots.log_ticks(ax.xaxis)
+        ax.set_yticks(range(len(names)), names)
+        ax.grid(axis="y", visible=False)
+        ax.set_xlabel("seconds a run" if metric == "seconds" else title(metric))
+        fig.legend(loc="outside upper right", ncols=3)
+        figs.append(fig)
+    said = "; ".join(f"{arm}: {mean:.4f} ({cell})" for arm, (mean, cell) in order)
+    words = "Test MSE, perplexity and seconds of every run, by arm and start. Lowest mean test MSE: "
+    return Figure(figs, f"{words}{said}.")
+
+
+def batch_differences(gaps: Mapping[tuple[str, str], pd.DataFrame], study: Study) -> Figure:
+    """Chapter 17: the relative difference of the two sums in every traced batch, a panel a weight decay."""
+    figs = []
+    for cell in study.cells:
+        fig, ax = plt.subplots(figsize=plots.PANEL)
+        heading = f"{cell}: relative difference, not run"
+        for arm, drawn in arms(study.arms).items():
+            ax.plot([], [], drawn.marker, color=drawn.color, label=arm)
+            if (arm, cell) in gaps:
+                heading, found = f"{cell}: relative difference", gaps[arm, cell]
+                shown = found.T.clip(lower=1e-7).to_numpy()
+                ax.plot(found.columns, shown, drawn.marker, color=drawn.color, markersize=3, alpha=0.6)
+        ax.axhline(1e-3, color=MUTED, linewidth=1)
+        ax.set(yscale="log", xlabel="step", title=heading)
+        figs.append(fig)
+    figs[0].axes[0].legend()
+    words = "The relative difference of the two sums in every traced batch, for STE and the rotation, a panel a weight"
+    return Figure(figs, f"{words} decay.")
+
+
+def fold_by_fold(mse: Mapping[str, pd.DataFrame], pictures: Sequence[str], words: str) -> Figure:
+    """Chapter 18: test MSE of every run by the photographs it is tested on, a panel a start; a line joins a seed.
+
+    Args:
+        mse: By start a row a seed, a column an arm, STE before the rotation.
+        pictures: The photographs of each fold.
+        words: The description of the figure.
+    """
+    styles, figs = [ARMS["ste"], ARMS["rotation"]], []
+    for start, found in mse.items():
+        fig, ax = plt.subplots(figsize=(4.0, 2.8))
+        for seed, row in found.iterrows():
+            x = seed % 5 + 0.22 * (((seed >= 100) + (seed >= 105)) - 1)
+            ax.plot([x - 0.05, x + 0.05], row, color=MUTED, linewidth=1)
+            for place, value, arm in zip((x - 0.05, x + 0.05), row, styles):
+                ax.plot([place], [value], arm.marker, color=arm.color)
+        for arm in styles:
+            ax.plot([], [], arm.marker, color=arm.color, label=arm.label)
+        ax.set_yscale("log")
+        plots.log_ticks(ax.yaxis)
+        labels = [picture.replace(" and ", "\n") for picture in pictures]
+        ax.set_xticks(range(5), labels, rotation=35, ha="right", size=8)
+        ax.set(title=f"{start}: test MSE", xlim=(-0.5, 4.5))
+        ax.legend()
+        figs.append(fig)
+    return Figure(figs, words)

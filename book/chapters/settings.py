@@ -1,0 +1,58 @@
+"""The settings that the chapters compare the rotation and STE in, by the names of the synthesis page."""
+
+from __future__ import annotations
+
+from rotvq.analysis.study import Study
+from rotvq.page import Page
+from rotvq.runs.grids import CHAPTERS, MAIN, PAIR, WARM, Block, kmeans
+
+HOME = "10_ste_vs_rotation"
+SWEEPS = {  # what chapter 12 varies: its field, the values, what is set beside it
+    "γ": ("gamma", (0.002, 0.01, 0.05, 0.25, 1.0, 5.0, 25.0, 125.0), {}),
+    "rate": ("lr", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), {}),
+    "SGD rate": ("lr", (0.1, 0.3, 1.0), {"optimizer": "sgd"}),
+}
+PLAIN = "gradient, Adam"
+REVIVAL = {"revival": "unused"}
+EMA = {
+    f"EMA {decay:g}, counts from {count:g}": {"update": "ema", "decay": decay, "initial_count": count}
+    for decay, count in ((0.99, 1.0), (0.99, 0.0), (0.8, 0.0))
+}
+SETTINGS = {  # what else is set: the fields, the chapter that ran them
+    PLAIN: ({}, HOME),
+    "revival of unused codes": (REVIVAL, "11_initialisation"),
+    **{name: (fields, "15_codebook") for name, fields in EMA.items()},
+    "EMA and revival": ({"update": "ema"} | REVIVAL, "16_rivals"),
+    "normalised latents and codes": ({"lookup": "normalised"}, "15_codebook"),
+    "cosine lookup": ({"lookup": "cosine"}, "14_mixtures"),
+    "|z| fixed by a LayerNorm": ({"norm": "latent"}, "13_which_part"),
+    "K = 64": ({"codebook_size": 64}, "15_codebook"),
+    "K = 2048": ({"codebook_size": 2048}, "15_codebook"),
+    "d = 8": ({"dim": 8}, "15_codebook"),
+    "8,000 steps": ({"steps": 8000}, HOME),
+    "EMA, weight decay 0.001, 4,000 steps": ({"update": "ema", "weight_decay": 1e-3, "steps": 4000}, "17_balance_law"),
+    "colour photographs": ({"data": "photographs"}, "18_photographs"),
+}
+COLUMNS = MAIN | WARM  # the starts that SETTINGS are crossed with
+STARTS = {  # how the codes start: the fields, the chapter
+    **{name: (fields, HOME) for name, fields in (COLUMNS | kmeans(0.01, 0.1, 10)).items()},
+    **{
+        name: (fields, "11_initialisation")
+        for name, fields in ({"normal": {"init": "normal"}} | kmeans(0.3, 3)).items()
+    },
+    "k-means × 10, revival": (kmeans(10)["k-means × 10"] | REVIVAL, "11_initialisation"),
+    "SimVQ, its own start": ({"quantizer": "simvq", "init": "normal"}, "16_rivals"),
+}
+SCALED = CHAPTERS["11_initialisation"].blocks["scale"].cells
+CELLS = {
+    **{name: fields for name, (fields, _) in STARTS.items()},
+    **SCALED,
+    **{f"{what}, {start}": COLUMNS[start] | fields for what, (fields, _) in SETTINGS.items() for start in COLUMNS},
+}
+
+
+def sweep(page: Page, name: str, start: str) -> Study:
+    """STE and the rotation at each value of a sweep, called "name = value", on the seeds at which all were planned."""
+    field, values, beside = SWEEPS[name]
+    cells = {f"{name} = {x:g}": {field: x} for x in values}
+    return page.study(Block(PAIR, cells, base=MAIN[start] | beside)).on_common_seeds()
