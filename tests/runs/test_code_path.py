@@ -21,21 +21,39 @@ from rotvq.training.train import train
 
 NAMES = {**allowed_names(), "data": images.SETS}
 CONFIGS = {f"{field} {value}": Config(**{field: value}) for field, values in NAMES.items() for value in values}
-TODAY = {name: code_path.digest(config) for name, config in CONFIGS.items()}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    """A copy of the package."""
+    folder = tmp_path_factory.mktemp("package")
+    for room in ROOMS:
+        shutil.copytree(PACKAGE / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digests(original) -> dict[str, str]:
+    """The digest of each of CONFIGS."""
+    sources = Sources(original)
+    return {name: sources.digest(config) for name, config in CONFIGS.items()}
 
 
 @pytest.fixture
-def copy(tmp_path):
+def copy(tmp_path, original) -> Path:
     """A copy of the package that may be edited."""
-    for room in ROOMS:
-        shutil.copytree(PACKAGE / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path
+    return Path(shutil.copytree(original, tmp_path / "rotvq"))
 
 
-def changed(folder: Path) -> set[str]:
-    """Those of CONFIGS whose digest differs in an edited copy."""
-    sources = Sources(folder)
-    return {name for name, config in CONFIGS.items() if sources.digest(config) != TODAY[name]}
+@pytest.fixture
+def changed(copy, digests) -> Callable[[], set[str]]:
+    """Those of CONFIGS whose digest the edits of ``copy`` have changed."""
+
+    def names() -> set[str]:
+        sources = Sources(copy)
+        return {name for name, config in CONFIGS.items() if sources.digest(config) != digests[name]}
+
+    return names
 
 
 def edit(path: Path, function: Callable[[str], str]) -> None:
@@ -51,12 +69,12 @@ def insert(path: Path, after: str, text: str) -> None:
     edit(path, lambda whole: whole.replace(line, line + text))
 
 
-def test_digests_of_code_paths_differ():
+def test_digests_of_code_paths_differ(original, digests):
     """Names that some code always names, such as defaults, count for every run; all others for those that set them."""
     for field in ("quantizer", "model", "norm", "data", "optimizer", "init", "estimator"):
-        shared = len(NAMES[field]) - len({TODAY[f"{field} {name}"] for name in NAMES[field]})
+        shared = len(NAMES[field]) - len({digests[f"{field} {name}"] for name in NAMES[field]})
         assert shared <= 2, field
-    assert code_path.digest(Config(gamma=3.0, seed=9, steps=7)) == TODAY["estimator rotation"]
+    assert Sources(original).digest(Config(gamma=3.0, seed=9, steps=7)) == digests["estimator rotation"]
 
 
 # What is added or written otherwise changes no digest
@@ -130,17 +148,17 @@ def say_more(folder: Path) -> None:
     [add_estimator, add_method, add_model, add_image_set, add_field, write_plainly, say_more],
     ids=lambda change: change.__name__,
 )
-def test_no_digest_changes(copy, change):
+def test_no_digest_changes(copy, changed, change):
     change(copy)
-    assert changed(copy) == set()
+    assert changed() == set()
 
 
-def test_a_field_with_a_name_that_no_registry_holds_changes_no_digest():
+def test_a_field_with_a_name_that_no_registry_holds_changes_no_digest(original, digests):
     class Extended(Config):
         def as_dict(self):
             return {**super().as_dict(), "colour": "red"}
 
-    assert code_path.digest(Extended()) == TODAY["estimator rotation"]
+    assert Sources(original).digest(Extended()) == digests["estimator rotation"]
 
 
 def move(folder: Path, path: Path) -> bool:
@@ -151,7 +169,7 @@ def move(folder: Path, path: Path) -> bool:
     if not functions:
         return False
     function = functions[0]
-    defined = Sources(folder).modules[module].statements.keys() - {function.name}
+    defined = code_path.Module(module, text, None).statements.keys() - {function.name}
     used = sorted({leaf.id for leaf in ast.walk(function) if isinstance(leaf, ast.Name)} & defined)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     lines = [*map(ast.unparse, imports), *(f"from {module} import {name}" for name in used), ast.unparse(function)]
@@ -162,10 +180,10 @@ def move(folder: Path, path: Path) -> bool:
     return True
 
 
-def test_functions_can_move_to_other_modules(copy):
+def test_functions_can_move_to_other_modules(copy, changed):
     moved = [move(copy, path) for path in sorted(copy.rglob("*.py"))]
     assert sum(moved) > 12
-    assert changed(copy) == set()
+    assert changed() == set()
 
 
 # What is executed changes the digests of the runs that execute it
@@ -214,9 +232,9 @@ REACHES = {
 
 
 @pytest.mark.parametrize("place", REACHES)
-def test_a_statement_changes_the_digests_of_the_runs_that_reach_it(copy, place):
+def test_a_statement_changes_the_digests_of_the_runs_that_reach_it(copy, changed, place):
     touch(copy, place)
-    assert changed(copy) == {name for name, config in CONFIGS.items() if REACHES[place](config)}
+    assert changed() == {name for name, config in CONFIGS.items() if REACHES[place](config)}
 
 
 # How names are followed, in a package of a few lines
@@ -297,15 +315,15 @@ def package(folder: Path, train: str = TRAIN, tools: str = TOOLS) -> Sources:
     return Sources(folder)
 
 
-def digests(sources: Sources) -> list[str]:
+def both(sources: Sources) -> list[str]:
     return [sources.digest(Config(data=data)) for data in ("a", "b")]
 
 
 @pytest.mark.parametrize("old, new, a, b", CHANGES)
 def test_what_counts(tmp_path, old, new, a, b):
     assert old in TOOLS
-    before = digests(package(tmp_path))
-    after = digests(package(tmp_path, tools=TOOLS.replace(old, new)))
+    before = both(package(tmp_path))
+    after = both(package(tmp_path, tools=TOOLS.replace(old, new)))
     assert [x != y for x, y in zip(before, after)] == [a, b]
 
 
@@ -313,12 +331,12 @@ def test_what_counts(tmp_path, old, new, a, b):
 def test_a_registry_that_is_used_whole_counts_whole(tmp_path, use):
     tools = "def x(): return 1\ndef y(): return 2\nREG = {'x': x, 'y': y}\ndef helper(): return " + use
     train = "from rotvq.quantizers.tools import helper\ndef train(config): return helper()"
-    before = digests(package(tmp_path, train, tools))
-    assert digests(package(tmp_path, train, tools.replace("return 2", "return 3"))) != before
+    before = both(package(tmp_path, train, tools))
+    assert both(package(tmp_path, train, tools.replace("return 2", "return 3"))) != before
     looked_up = tools.replace(use, "REG['x'] if 'y' == key else REG.get('x')")
-    before = digests(package(tmp_path, train, looked_up))
-    assert digests(package(tmp_path, train, looked_up.replace("return 2", "return 3"))) == before
-    assert digests(package(tmp_path, train, looked_up.replace("return 1", "return 3"))) != before
+    before = both(package(tmp_path, train, looked_up))
+    assert both(package(tmp_path, train, looked_up.replace("return 2", "return 3"))) == before
+    assert both(package(tmp_path, train, looked_up.replace("return 1", "return 3"))) != before
 
 
 def test_one_of_two_functions_with_the_same_name_is_told_from_the_other(tmp_path):
@@ -329,8 +347,8 @@ def test_one_of_two_functions_with_the_same_name_is_told_from_the_other(tmp_path
     )
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "more.py").write_text("def f(): return 2\n")
-    before = digests(package(tmp_path, train, one))
-    assert digests(package(tmp_path, train.replace("return f(), g(), f()", "return f(), g(), g()"), one)) != before
+    before = both(package(tmp_path, train, one))
+    assert both(package(tmp_path, train.replace("return f(), g(), f()", "return f(), g(), g()"), one)) != before
 
 
 CANNOT = [
@@ -359,13 +377,13 @@ def test_what_cannot_be_followed_is_refused(tmp_path, text):
 def test_names_that_are_not_found_are_refused(tmp_path, text):
     sources = package(tmp_path, train=f"{text}\ndef train(config): return x")
     with pytest.raises(ValueError, match="a run may execute x of rotvq"):
-        digests(sources)
+        both(sources)
 
 
-def test_later_edits_are_not_seen(copy):
+def test_later_edits_are_not_seen(copy, digests):
     sources = Sources(copy)
     touch(copy, "fit")
-    assert sources.digest(Config()) == TODAY["estimator rotation"]
+    assert sources.digest(Config()) == digests["estimator rotation"] != Sources(copy).digest(Config())
 
 
 def test_the_package_itself_does_nothing_when_it_is_imported():
