@@ -137,19 +137,22 @@ def holds(left, right):
     return "yes" if torch.allclose(left, right, rtol=1e-9, atol=1e-9) else ""
 
 
+def scale_of(member):
+    """The factor of the turn, as the table shows it."""
+    low, high = member.clip
+    if member.pooled:
+        return "mean r"
+    if low == high:
+        return f"{low:g}"
+    return "r" if high == math.inf else f"r in [{low:g}, {high:g}]"
+
+
 rows = {}
 for name, member in ESTIMATORS.items():
     G, found = algebra.jacobian(name, z, q), member.pull_back(z, q, g)
-    low, high = member.clip
     rows[name] = {
         "turn": {"identity": "I", "rotation": "R", "reflection": "H"}[member.turn],
-        "scale": "mean r"
-        if member.pooled
-        else f"{low:g}"
-        if low == high
-        else "r"
-        if high == math.inf
-        else f"r in [{low:g}, {high:g}]",
+        "scale": scale_of(member),
         "P": "" if member.radial else "I - aa'",
         "t": f"{member.mix:g}",
         "Gz = q": holds(algebra.apply(G, z), q),

@@ -74,7 +74,7 @@ class Study:
     """
 
     def __init__(self, runs: Runs, *blocks: Block):
-        self.runs, self.blocks = runs, blocks
+        self.runs = runs
         seeds, planned, shown = {c.seed for c in runs.planned}, set(runs.planned), set(runs.shown)
         self.arms = {arm: fields for block in blocks for arm, fields in block.arms.items()}
         self.cells = {cell: {**block.base, **fields} for block in blocks for cell, fields in block.cells.items()}
@@ -94,12 +94,6 @@ class Study:
         """How much of the study is shown, in words."""
         shown, planned = ({c for configs in found.values() for c in configs} for found in (self.members, self.planned))
         return coverage(len(shown), len(planned))
-
-    def on_common_seeds(self) -> Study:
-        """The same on the seeds at which the whole of it was planned."""
-        common = set.intersection(*({config.seed for config in found} for found in self.planned.values() if found))
-        kept = [config for config in self.runs.planned if config.seed in common]
-        return Study(Runs(kept, self.runs.records, self.runs.published, self.runs.expand), *self.blocks)
 
     @property
     def last(self) -> int:
@@ -124,7 +118,9 @@ class Study:
         """
         found = [c for c in self.members.get((arm, cell), []) if (c.seed >= FRESH) == fresh]
         evaluated = metric.startswith(("test_", "validation_")) or metric == "seconds"
-        frame = self.runs.final if evaluated and at is None else self.runs.stops if evaluated else self.runs.trace
+        frame = self.runs.stops if evaluated else self.runs.trace
+        if evaluated and at is None:
+            frame = self.runs.final
         frame = frame[frame.id.isin({c.id for c in found})]
         if not evaluated or at is not None:
             frame = frame[frame.step == (frame.step.max() if at is None else at)]
@@ -169,11 +165,6 @@ class Study:
         keys = [key for key in planned if against not in (key, key[0])]
         return {key: self.pair(*key, metric, against=against, at=at, fresh=fresh) for key in keys}
 
-    def whole(self) -> list[str]:
-        """The cells in which every planned run of every arm has a record, and every arm was planned."""
-        done = {key for key, found in self.planned.items() if found and self.members.get(key) == found}
-        return [cell for cell in self.cells if all((arm, cell) in done for arm in self.arms)]
-
     def best(self, metric: str = "test_mse", cells: Iterable[str] | None = None) -> dict[str, tuple[float, str]]:
         """Of each arm its lowest mean and that cell, best arm first. A cell in which a run diverged is left out.
 
@@ -186,17 +177,6 @@ class Study:
         for mean, arm, cell in sorted(means):
             lowest.setdefault(arm, (mean, cell))
         return lowest
-
-    def choice(self, metric: str = "validation_mse") -> dict[str, str]:
-        """Of each arm the cell with its lowest mean, of those run whole; none where these are fewer than three."""
-        whole = self.whole()
-        best = self.best(metric, whole) if len(whole) > 2 else {}
-        return {arm: best[arm][1] for arm in self.arms if arm in best}
-
-    def at_own(self, arm: str, *, against: str, by: str = "validation_mse") -> Paired | None:
-        """The ratio of test MSE of two arms, each in the cell of its `choice`; None where one of them has none."""
-        cells = self.choice(by)
-        return self.pair(arm, cells[arm], against=(against, cells[against])) if {arm, against} <= set(cells) else None
 
     def plan(self) -> pd.DataFrame:
         """What was planned: a row an arm and a cell, the fields that it sets, the seeds, the runs with a record."""

@@ -207,8 +207,9 @@ def glue(name: str, value) -> None:
     """
     if getattr(value, "ndim", None) == 0:  # a number of numpy or torch
         value = value.item()
+    text = value if isinstance(value, str) and _is_prose(value) else repr(value)
     mime = getattr(value, "_repr_mimebundle_", None)
-    bundle = mime() if mime else {"text/plain": value if isinstance(value, str) and _is_prose(value) else repr(value)}
+    bundle = mime() if mime else {"text/plain": text}
     if hasattr(value, "to_html"):  # a pandas table
         bundle["text/html"] = value.to_html(border=0)
     prefix = "application/papermill.record/"

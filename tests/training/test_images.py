@@ -172,7 +172,8 @@ class _Source(BaseHTTPRequestHandler):
         if "Range" in self.headers:
             first = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
         self.server.asked.append(first)
-        self.send_response(416 if first >= len(contents) else 206 if first else 200)
+        status = 206 if first else 200
+        self.send_response(416 if first >= len(contents) else status)
         rest = contents[first:]
         self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
