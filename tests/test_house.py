@@ -45,10 +45,10 @@ def name(path: Path) -> str:
 
 MODULES = tracked("rotvq/*.py")
 CODE = tracked("*.py")
-TEXTS = [  # tests make up modules, and the change log names what was
+TEXTS = [  # tests and recipes make up modules, and the change log names what was
     path
     for path in tracked("*.py", "*.md", "*.yml", "*.toml", "Makefile")
-    if path.name != "CHANGELOG.md" and not path.is_relative_to(ROOT / "tests")
+    if path.name not in ("CHANGELOG.md", "CONTRIBUTING.md") and not path.is_relative_to(ROOT / "tests")
 ]
 
 
