@@ -43,7 +43,7 @@ def sums_per_code(z: Tensor, indices: Tensor, codebook_size: int, mask: Tensor |
 
 
 def ema_codes(codes: Tensor, running: Tensor, counts: Tensor, sums: Tensor, decay: float) -> Tensor:
-    """The codes (K, d) after an EMA step. running: c_k with this batch. counts: n_k; both (K,). sums: n_k m_k, (K, d)."""
+    """The codes (K, d) after an EMA step, from c_k with this batch and n_k, (K,), and the sums n_k m_k, (K, d)."""
     rate = (1 - decay) / running.clamp_min(torch.finfo(running.dtype).tiny)
     return codes + torch.where(counts > 0, rate, 0.0)[:, None] * (sums - counts[:, None] * codes)
 
