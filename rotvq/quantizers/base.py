@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from rotvq.quantizers.geometry import geometry, unit
 from rotvq.quantizers.losses import weighted_losses
 
-#: what the sum of squares is divided by, by name: how many numbers, tokens or samples there are in the batch
+#: what the sum of squares is divided by, by name (how many numbers, tokens or samples there are in the batch)
 CONVENTIONS = {"mean": "numbers", "token": "tokens", "image": "samples"}
 
 
@@ -54,11 +54,11 @@ class Details(NamedTuple):
 class Assigned(NamedTuple):
     """What :meth:`Quantizer.quantise` returns."""
 
-    z_q: Tensor  # what the decoder sees, (..., dim)
-    q: Tensor  # the codes, (..., dim)
-    indices: Tensor  # (...)
-    loss_sum: Tensor  # the weighted losses, summed over the tokens
-    extra_loss: Tensor | float = 0.0  # what the loss contains beside, added as it is
+    z_q: Tensor  #: what the decoder sees, (..., dim)
+    q: Tensor  #: the codes, (..., dim)
+    indices: Tensor  #: (...)
+    loss_sum: Tensor  #: the weighted losses, summed over the tokens
+    extra_loss: Tensor | float = 0.0  #: what the loss contains beside, added as it is
 
 
 Objective = Callable[[Tensor], Tensor]  # latents, shaped as the input, to the reconstruction loss, a scalar

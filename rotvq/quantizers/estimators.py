@@ -206,7 +206,7 @@ class _Estimate(torch.autograd.Function):
 
 _FIFTY, _BENGIO, _SU = "fifty2025rotation", "bengio2013estimating", "su2024rotation"
 
-#: The family by name. One row is all that a new estimator costs: its formula, source and everything else follow it.
+#: the family by name; a new estimator costs one row here, and its table, law and colour follow
 ESTIMATORS: dict[str, Estimator] = {
     "ste": Estimator("identity", UNIT_SCALE, formula=r"g", source=_BENGIO),
     "rotation": Estimator("rotation", formula=r"r R^\top g", source=_FIFTY),
