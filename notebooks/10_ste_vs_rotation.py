@@ -41,10 +41,10 @@ page = Page("10_ste_vs_rotation", globals())
 # %% tags=["hide-input"]
 import pandas as pd
 
+from book.chapters import drawings
 from book.chapters.live import show_reconstructions
 from rotvq.analysis import stats
 from rotvq.analysis.wording import higher, includes_one, lower
-from rotvq.page import plots
 from rotvq.page.figures import ARMS
 from rotvq.runs.grids import PAIR
 
@@ -122,8 +122,8 @@ page.say("most-codes", max((codes[key].max() for key in codes if key[0] == arm a
 page.say("best", {name: place for name, (_, place) in best.items()})
 page.say("best-mse", {name: mean for name, (mean, _) in best.items()})
 page.say("", {"pair": f"{arm} / {base}", "short": f"{study.last:,}", "long": f"{delay.last:,}"})
-page.show("fig-primary", plots.dots(study, against=base))
-page.show("fig-stops", plots.curves(study))
+page.show("fig-primary", drawings.dots(study, against=base))
+page.show("fig-stops", drawings.curves(study))
 
 # %% [markdown]
 # ```{glue:figure} fig-primary
@@ -237,7 +237,7 @@ def the_confirmation():
 # %%
 late = {at: delay.pairs(against=base, at=at) for at in delay.steps}
 relative = {at: delay.pairs("test_relative_error", against=base, at=at) for at in delay.steps}
-plots.curves(delay)
+drawings.curves(delay)
 
 # %% tags=["hide-input"]
 for name, found in {"": late, "relative-": relative}.items():
@@ -246,7 +246,7 @@ for name, found in {"": late, "relative-": relative}.items():
 ends = [delay.values(name, "uniform 1/K", "test_mse", at=at) for name, at in ((base, delay.last), (arm, study.last))]
 caught_up = stats.ratio(*pd.concat(ends, axis=1).dropna().to_numpy().T)
 page.say("caught-up", caught_up)
-page.show("fig-delay", plots.effect_map(delay, against=base, rows="cell", columns="step"))
+page.show("fig-delay", drawings.effect_map(delay, against=base, rows="cell", columns="step"))
 
 # %% [markdown]
 # ```{glue:figure} fig-delay
@@ -294,7 +294,7 @@ def a_delay():
 # %%
 inside = ["test_z_squared", "test_quantisation_error", "test_relative_error", "test_perplexity", "test_usage"]
 shown = ["uniform 1/K", "k-means", "k-means after warm-up"]
-page.show("fig-inside", plots.curves(study, ["r", "theta_deg", "perplexity", "relative_error"], cells=shown))
+page.show("fig-inside", drawings.curves(study, ["r", "theta_deg", "perplexity", "relative_error"], cells=shown))
 study.ratios(inside, against=base)
 
 # %% [markdown]

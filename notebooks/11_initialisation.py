@@ -32,7 +32,6 @@ import math
 
 from book.chapters import drawings
 from rotvq.analysis.wording import higher, includes_one, lower, within
-from rotvq.page import plots
 from rotvq.page.figures import ARMS
 from rotvq.runs.grids import PAIR, Block
 
@@ -159,7 +158,7 @@ def the_primary_comparisons():
     yield "All six intervals lie on the expected side of 1.", as_expected
 
 
-page.show("fig-stops", plots.effect_map(page.study(norms), against="STE", rows="cell", columns="step"))
+page.show("fig-stops", drawings.effect_map(page.study(norms), against="STE", rows="cell", columns="step"))
 
 # %% [markdown]
 # ### Several stops
@@ -179,7 +178,7 @@ page.show("fig-stops", plots.effect_map(page.study(norms), against="STE", rows="
 
 # %%
 page.say("about", about.pairs(against="STE"))
-plots.dots(about, against="STE")
+drawings.dots(about, against="STE")
 
 # %% tags=["hide-input"]
 apart = {
@@ -230,7 +229,7 @@ def about_another_point():
 # %%
 scaled = {"z and codes × 0.1": 0.1, "as they are": 1.0, "z and codes × 10": 10.0}
 together = page.study(Block(PAIR, {name: {"init": "kmeans", "latent_scale": by} for name, by in scaled.items()}))
-page.show("fig-scale", plots.curves(together, ["r", "perplexity"]))
+page.show("fig-scale", drawings.curves(together, ["r", "perplexity"]))
 together.levels(["test_mse", "test_relative_error", "test_perplexity", "test_r"])
 
 # %% [markdown]
@@ -269,7 +268,7 @@ reach = page.study(Block(PAIR | with_revival, page.block("revival").cells))
 gains = {("rotation", cell): reach.pair("rotation, revival", cell, against=("rotation", cell)) for cell in reach.cells}
 page.say("revived", reach.pairs(against="STE"))
 page.say("gain", gains)
-page.show("fig-revival", plots.dots(reach, against="STE"))
+page.show("fig-revival", drawings.dots(reach, against="STE"))
 reach.levels(["test_mse", "test_usage", "test_perplexity"])
 
 # %% [markdown]
@@ -316,7 +315,7 @@ def revival():
 
 # %%
 shown = ["k-means × 0.1", "k-means", "k-means × 3"]
-page.show("fig-inside", plots.curves(study, ["r", "theta_deg", "gradient_ratio", "perplexity"], cells=shown))
+page.show("fig-inside", drawings.curves(study, ["r", "theta_deg", "gradient_ratio", "perplexity"], cells=shown))
 
 # %% [markdown]
 # ```{glue:figure} fig-inside

@@ -33,11 +33,10 @@ import math
 import pandas as pd
 
 from book.chapters import drawings
-from book.chapters.settings import SWEEPS, sweep
+from book.chapters.settings import SWEEPS, at_own, choice, sweep, whole
 from rotvq.analysis.stats import ratio
 from rotvq.analysis.study import Study
 from rotvq.analysis.wording import higher, includes_one, judge, lower, nearer, outcome, ratio_with_n, separated, within
-from rotvq.page import plots
 from rotvq.runs.grids import CONFIRM, MAIN, PAIR, Block
 
 # %% [markdown]
@@ -94,8 +93,8 @@ pd.concat({place: study.plan().loc["cell"] for place, study in sweeps.items()})
 # arm at its own value, chosen on the 5,000 validation images.
 
 # %%
-taken = {place: study.choice("validation_mse") for place, study in sweeps.items()}
-own = {place: study.at_own("rotation", against="STE") for place, study in sweeps.items()}
+taken = {place: choice(study, "validation_mse") for place, study in sweeps.items()}
+own = {place: at_own(study, "validation_mse") for place, study in sweeps.items()}
 
 # %% tags=["hide-input"]
 common = {
@@ -104,16 +103,16 @@ common = {
 }
 rows, ends = {}, {}
 for place, study in sweeps.items():
-    best, whole = taken[place], study.whole()
+    best, run = taken[place], whole(study)
     rows[place] = {"at the common value": ratio_with_n(common[place])}
     if own[place]:
-        ends[place] = [arm for arm in PAIR if best[arm] in (whole[0], whole[-1])]
+        ends[place] = [arm for arm in PAIR if best[arm] in (run[0], run[-1])]
         rows[place] |= {
             "each at its own": ratio_with_n(own[place]),
             **{f"{arm}: value, test MSE": f"{best[arm]}: {study.mean(arm, best[arm], 'test_mse'):.5f}" for arm in PAIR},
             "at an end": " and ".join(ends[place]) or "neither",
         }
-    rows[place]["values run"] = f"{len(whole)} of {len(study.cells)}" + ": no choice" * (not own[place])
+    rows[place]["values run"] = f"{len(run)} of {len(study.cells)}" + ": no choice" * (not own[place])
 said = [f"{name}, {start}: {' and '.join(found)}" for (name, start), found in ends.items() if found]
 page.say("ends", "; ".join(said) or "nowhere")
 page.say("own", own)
@@ -150,7 +149,7 @@ page.say("confirmed", confirmed)
 page.say("before", before)
 page.say("verdicts", "; ".join(f"{start}: {word}" for (_, start), word in zip(expected, verdicts.verdict)))
 page.say("best-of-each", best_of_each)
-page.show("fig-confirm", plots.dots(final, against="STE"))
+page.show("fig-confirm", drawings.dots(final, against="STE"))
 
 # %% [markdown]
 # ```{glue:figure} fig-confirm
@@ -209,9 +208,11 @@ by_gamma = at_equal("γ")
 page.say("at", by_gamma)
 
 # %% tags=["hide-input"]
-by_start = {name: {start: sweeps[name, start] for start in MAIN} for name in SWEEPS}
-page.show("fig-gamma", drawings.sweep(by_start["γ"], "γ", SWEEPS["γ"][1]))
-page.show("fig-gamma-stops", plots.effect_map(by_start["γ"], against="STE", rows="cell", columns="step"))
+by_start, chosen = (
+    {name: {start: found[name, start] for start in MAIN} for name in SWEEPS} for found in (sweeps, taken)
+)
+page.show("fig-gamma", drawings.sweep(by_start["γ"], "γ", chosen["γ"]))
+page.show("fig-gamma-stops", drawings.effect_map(by_start["γ"], against="STE", rows="cell", columns="step"))
 flat = [sweeps["γ", "uniform 1/K"].mean("rotation", f"γ = {x:g}", "test_mse") for x in (0.01, 0.05, 0.25, 1.0, 5.0)]
 page.say("flat", 100 * (max(flat) / min(flat) - 1))
 
@@ -297,9 +298,9 @@ suited = {arm: cell for arm, (_, cell) in across.best("validation_mse").items()}
 fastest = across.pair("rotation", suited.get("rotation", ""), against=("STE", suited.get("STE", "")))
 page.say("suited", {"rates": fastest, **suited})
 page.say("ran", {place: study.coverage for place, study in sweeps.items()})
-page.show("fig-rate", drawings.sweep(by_start["rate"], "rate", SWEEPS["rate"][1]))
-page.show("fig-rate-stops", plots.effect_map(by_start["rate"], against="STE", rows="cell", columns="step"))
-page.show("fig-sgd", drawings.sweep(by_start["SGD rate"], "SGD rate", SWEEPS["SGD rate"][1]))
+page.show("fig-rate", drawings.sweep(by_start["rate"], "rate", chosen["rate"]))
+page.show("fig-rate-stops", drawings.effect_map(by_start["rate"], against="STE", rows="cell", columns="step"))
+page.show("fig-sgd", drawings.sweep(by_start["SGD rate"], "SGD rate", chosen["SGD rate"]))
 
 # %% [markdown]
 # ```{glue:figure} fig-rate
@@ -419,7 +420,7 @@ def inside(start: str) -> Study:
     return Study(study.runs, both) if best else study
 
 
-page.say("fig-inside", {start: plots.curves(inside(start), ["r", "z_norm", "perplexity"]) for start in MAIN})
+page.say("fig-inside", {start: drawings.curves(inside(start), ["r", "z_norm", "perplexity"]) for start in MAIN})
 
 # %% [markdown]
 # ```{glue:figure} fig-inside-uniform-1-k

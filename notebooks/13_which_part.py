@@ -32,9 +32,9 @@ import math
 
 import pandas as pd
 
+from book.chapters import drawings
 from rotvq.analysis import stats
 from rotvq.analysis.wording import higher, includes_one, lower, nearer, outcome, ratio_text, seed_ranges, within
-from rotvq.page import plots
 from rotvq.page.figures import ARMS
 from rotvq.runs.grids import MAIN, PAIR
 
@@ -98,12 +98,12 @@ study.levels(["r", "theta_deg", "z_norm", "q_norm", "usage"], arms=["STE"], at=1
 change, again = (study.pairs(against="STE", fresh=fresh) for fresh in (False, True))
 page.say("change", change)
 page.say("confirmed", again)
-plots.effect_map(study, against="STE", rows="arm", columns="cell", xlabel="start")
+drawings.effect_map(study, against="STE", rows="arm", columns="cell", xlabel="start")
 
 # %% tags=["hide-input"]
 for name in ("ladder", "warm"):
     for cell, fields in page.block(name).cells.items():
-        page.say("fig-dots", {cell: plots.dots(page.study(page.block(name, cells={cell: fields})), against="STE")})
+        page.say("fig-dots", {cell: drawings.dots(page.study(page.block(name, cells={cell: fields})), against="STE")})
 
 # %% [markdown]
 # The same with every pair of runs a point:
@@ -209,7 +209,7 @@ for cell in study.cells:
     seeds = seed_ranges(study.seeds(confirmed[BOTH, cell] is not None))
     rows = [(name, effects[name, cell], ARMS[arm]) for name, arm in DRAWN.items() if effects[name, cell]]
     panels[f"{cell}, seeds {seeds}"] = rows
-page.show("fig-effects", plots.ratios(panels, "Effects of gain and turn on test MSE", "test MSE, ratio"))
+page.show("fig-effects", drawings.ratios(panels, "Effects of gain and turn on test MSE", "test MSE, ratio"))
 index = pd.MultiIndex.from_tuples((cell, name) for cell in study.cells for name in DRAWN if effects[name, cell])
 columns = {
     seed_ranges(study.seeds(fresh)) or "that confirm": found for fresh, found in enumerate((explored, confirmed))
@@ -293,7 +293,7 @@ pulls = {(arm, cell): pull(arm, cell) for cell in MAIN for arm in SHAPES if (arm
 
 # %% tags=["hide-input"]
 lengths = {key: study.mean(*key, "test_z_norm") for key in pulls}
-page.show("fig-lengths", plots.curves(study, "z_norm", cells=MAIN, arms_shown=[*FOUR, "r P"]))
+page.show("fig-lengths", drawings.curves(study, "z_norm", cells=MAIN, arms_shown=[*FOUR, "r P"]))
 columns = {}
 for (arm, cell), found in pulls.items():
     said = f"{found.mean:.2g} ({found.low:.2g} to {found.high:.2g})"
@@ -427,8 +427,8 @@ def fixed_length():
 FIVE = [*FOUR, "STE, γ / mean(r)"]
 weighed = runs.trace.id.isin({config.id for config in runs.shown if config.gamma_rule == "over_r"})
 runs.trace.loc[weighed, "gradient_ratio"] *= runs.trace.loc[weighed, "r"]  # recorded at γ; what acts is γ / mean(r)
-page.show("fig-inside", plots.curves(study, ["r", "gradient_ratio", "perplexity"], cells=MAIN, arms_shown=FIVE))
-page.show("fig-stops", plots.curves(study, arms_shown=FIVE))
+page.show("fig-inside", drawings.curves(study, ["r", "gradient_ratio", "perplexity"], cells=MAIN, arms_shown=FIVE))
+page.show("fig-stops", drawings.curves(study, arms_shown=FIVE))
 study.levels(["test_perplexity", "test_usage", "test_relative_error", "test_r", "test_theta_deg"], arms=FIVE)
 
 # %% [markdown]

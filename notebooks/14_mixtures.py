@@ -45,7 +45,6 @@ from rotvq.analysis.wording import (
     title,
     within,
 )
-from rotvq.page import plots
 from rotvq.runs.grids import CHAPTERS, FEW, LADDER, MAIN, PAIR, WARM, Block
 
 # %% [markdown]
@@ -127,12 +126,14 @@ pd.DataFrame.from_dict(table, "index", columns=["ratio", "p"])
 # ## All variants
 
 # %% tags=["hide-input"]
-page.show("fig-map-rotation", plots.effect_map(study, against="rotation", rows="arm", columns="cell", xlabel="start"))
-page.show("fig-map-ste", plots.effect_map(study, against="STE", rows="arm", columns="cell", xlabel="start"))
+page.show(
+    "fig-map-rotation", drawings.effect_map(study, against="rotation", rows="arm", columns="cell", xlabel="start")
+)
+page.show("fig-map-ste", drawings.effect_map(study, against="STE", rows="arm", columns="cell", xlabel="start"))
 outlier = "about the mean latent"  # it would squeeze the others into a line
 near = {arm: fields for name in variants for arm, fields in page.block(name).arms.items() if arm != outlier}
 for start, fields in MAIN.items():
-    page.say("fig-dots", {start: plots.dots(page.study(Block(PAIR | near, {start: fields})), against="rotation")})
+    page.say("fig-dots", {start: drawings.dots(page.study(Block(PAIR | near, {start: fields})), against="rotation")})
 
 # %% [markdown]
 # ```{glue:figure} fig-map-rotation
@@ -216,7 +217,9 @@ to_tuned = {
 
 # %% tags=["hide-input"]
 panels = {start: {arm: row for arm, row in found.items() if arm not in OWN} for start, found in to_tuned.items()}
-page.show("fig-tuned", plots.maps(panels, "Test MSE of each variant relative to a parent at its own γ", "relative to"))
+page.show(
+    "fig-tuned", drawings.maps(panels, "Test MSE of each variant relative to a parent at its own γ", "relative to")
+)
 flat = {(arm, of, start): p for start, found in panels.items() for arm, row in found.items() for of, p in row.items()}
 page.say("tuned", flat)
 
@@ -323,8 +326,8 @@ risen.ratios(["test_mse", "test_usage", "test_perplexity", "test_relative_error"
 
 # %% tags=["hide-input"]
 page.say("first-stop", f"{study.steps[0]:,}")
-page.show("fig-warm", plots.curves(risen))
-page.show("fig-warm-inside", plots.curves(risen, ["r", "perplexity", "relative_error"], cells=WARM))
+page.show("fig-warm", drawings.curves(risen))
+page.show("fig-warm-inside", drawings.curves(risen, ["r", "perplexity", "relative_error"], cells=WARM))
 
 # %% [markdown]
 # ```{glue:figure} fig-warm

@@ -30,6 +30,7 @@ page = Page("15_codebook", globals())
 # %% tags=["hide-input"]
 import pandas as pd
 
+from book.chapters import drawings
 from rotvq.analysis import stats
 from rotvq.analysis.wording import (
     higher,
@@ -43,7 +44,6 @@ from rotvq.analysis.wording import (
     title,
     within,
 )
-from rotvq.page import plots
 from rotvq.runs.grids import MAIN, PAIR, WARM, Block
 
 # %% [markdown]
@@ -115,8 +115,8 @@ page.say("move", {cell: pair for (_, cell), pair in moved.items()})
 moves.table(against="STE")
 
 # %% tags=["hide-input"]
-page.show("fig-moves", plots.dots(moves, against="STE"))
-page.show("fig-stops", plots.effect_map(moves, against="STE", rows="cell", columns="step"))
+page.show("fig-moves", drawings.dots(moves, against="STE"))
+page.show("fig-stops", drawings.effect_map(moves, against="STE", rows="cell", columns="step"))
 
 # %% [markdown]
 # ```{glue:figure} fig-moves
@@ -175,7 +175,7 @@ def what_came_out():
 lines = page.study(Block(updates, crossed(PAIR, {uniform: MAIN[uniform]})))
 page.say("level", {key: f"{100 * lines.mean(*key, 'test_usage'):.0f} %" for key in lines.members})
 page.say("mse", {key: lines.mean(*key, "test_mse") for key in lines.members})
-page.show("fig-counts", plots.curves(lines, ["perplexity", "q_norm"]))
+page.show("fig-counts", drawings.curves(lines, ["perplexity", "q_norm"]))
 lines.levels(["test_mse", "test_usage", "test_perplexity"])
 
 # %% [markdown]
@@ -206,7 +206,7 @@ page.say("left", {way: 512 * fell.mean(way, "rotation", "test_usage") for way in
 
 # %% tags=["hide-input"]
 after = [f"{update}, {warmed}" for update in ("gradient", "EMA 0.99 from 1")]
-page.show("fig-after", plots.curves(moves, inside, cells=after))
+page.show("fig-after", drawings.curves(moves, inside, cells=after))
 levels = fell.levels(["test_mse", "test_usage", "test_perplexity"])
 for name in ("r", "theta_deg"):
     levels[f"most, {title(name)}"] = [f"{fell.curve(*key, name).mean().max():.3g}" for key in fell.members]
@@ -251,7 +251,7 @@ shaped = shapes.pairs(against="STE")
 page.say("shape", {cell: pair for (_, cell), pair in shaped.items()})
 
 # %% tags=["hide-input"]
-page.show("fig-shapes", plots.dots(shapes, against="STE"))
+page.show("fig-shapes", drawings.dots(shapes, against="STE"))
 sizes = shapes.levels(["test_mse", "test_usage", "test_perplexity"])
 sizes.insert(0, "|q| / |z| at the start", [f"{shapes.mean(*key, 'r', at=1):.3g}" for key in shapes.members])
 sizes["test MSE, rotation / STE"] = [ratio_with_n(shaped.get(key)) for key in shapes.members]

@@ -31,7 +31,6 @@ page = Page("16_rivals", globals())
 from book.chapters import drawings
 from rotvq.analysis.study import Runs, Study
 from rotvq.analysis.wording import above, higher, includes_one, judge, lower, outcome, ratio_text, within
-from rotvq.page import plots
 from rotvq.runs.grids import FRESH, MAIN, PAIR, WARM, Block
 
 # %% [markdown]
@@ -109,7 +108,7 @@ for name in ("z_norm", "theta_deg", "relative_error"):
     )
 page.say("confirmed", confirmed)
 page.say("verdicts", "; ".join(f"{cell}: {word}" for cell, word in judgement.verdict.items()))
-page.show("fig-confirm", plots.dots(with_remedy, against=remedy[0]))
+page.show("fig-confirm", drawings.dots(with_remedy, against=remedy[0]))
 
 # %% [markdown]
 # ```{glue:figure} fig-confirm
@@ -260,7 +259,7 @@ verdicts
 # %%
 flat = {arm: MAIN["k-means"] | fields for arm, fields in started.items()} | own
 late = page.study(Block(flat, {"": {}}))
-page.show("fig-stops", plots.effect_map(late, against=remedy[0], rows="arm", columns="step"))
+page.show("fig-stops", drawings.effect_map(late, against=remedy[0], rows="arm", columns="step"))
 
 # %% [markdown]
 # ```{glue:figure} fig-stops
@@ -303,7 +302,7 @@ def what_the_remedy_does():
 
 watched = ["STE", "rotation", "STE, EMA, revival", "rotation, EMA, revival"]
 inside = ["test_mse", "perplexity", "r", "theta_deg", "relative_error"]
-page.show("fig-inside", plots.curves(study, inside, cells=MAIN, arms_shown=watched))
+page.show("fig-inside", drawings.curves(study, inside, cells=MAIN, arms_shown=watched))
 
 # %% [markdown]
 # ```{glue:figure} fig-inside

@@ -35,7 +35,6 @@ from book.chapters import drawings
 from book.chapters.live import balance_factors
 from rotvq.analysis.stats import paired, ratio
 from rotvq.analysis.wording import above, higher, includes_one, judge, lower, outcome, ratio_with_n, title
-from rotvq.page import plots
 from rotvq.runs.grids import PAIR, Block
 
 # %% [markdown]
@@ -175,7 +174,7 @@ page.say("size", size)
 # %% tags=["hide-input"]
 shown = [cell for cell in study.cells if cell != "decay 0.0001"]
 traced = ["z_norm", "encoder_squared", "decoder_squared", "relative_error"]
-page.show("fig-norms", plots.curves(study, traced, cells=shown))
+page.show("fig-norms", drawings.curves(study, traced, cells=shown))
 rows = {}
 for arm, cell in study.members:
     encoder, decoder = (study.curve(arm, cell, name).mean() for name in ("encoder_squared", "decoder_squared"))
@@ -303,8 +302,8 @@ pd.DataFrame({"rotation / STE": primary})
 # and the reconstruction beside them:
 
 # %% tags=["hide-input"]
-page.show("fig-errors", plots.dots(study, "test_relative_error", against="STE"))
-page.show("fig-mse", plots.curves(study))
+page.show("fig-errors", drawings.dots(study, "test_relative_error", against="STE"))
+page.show("fig-mse", drawings.curves(study))
 study.ratios([*metrics, "test_z_squared", "test_perplexity"], against="STE")
 
 # %% [markdown]

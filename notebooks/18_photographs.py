@@ -38,7 +38,6 @@ from book.chapters.live import show_reconstructions
 from book.chapters.rounding import before_rounding_changed
 from rotvq.analysis import stats
 from rotvq.analysis.wording import higher, includes_one, listed, lower, outcome, ratio_text
-from rotvq.page import plots
 from rotvq.runs.grids import CONFIRM, MAIN, PAIR, WARM, Block
 from rotvq.training.images import FOLDS
 
@@ -88,7 +87,7 @@ pd.DataFrame({"tested on": pictures, "seeds": seeds}, index=pd.RangeIndex(5, nam
 explored, confirmed = (study.pairs(against="STE", fresh=fresh) for fresh in (False, True))
 page.say("explored", explored)
 page.say("confirmed", confirmed)
-page.show("fig-primary", plots.dots(study, against="STE"))
+page.show("fig-primary", drawings.dots(study, against="STE"))
 study.table(against="STE")
 
 # %% [markdown]
@@ -244,7 +243,7 @@ table
 
 # %%
 inside = ["test_z_squared", "test_quantisation_error", "test_relative_error", "test_usage", "test_perplexity"]
-page.show("fig-inside", plots.curves(study, ["test_mse", "r", "theta_deg", "perplexity", "relative_error"]))
+page.show("fig-inside", drawings.curves(study, ["test_mse", "r", "theta_deg", "perplexity", "relative_error"]))
 page.say("use", study.pairs("test_usage", against="STE"))
 study.ratios(inside, against="STE")
 

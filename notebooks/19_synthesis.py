@@ -31,13 +31,28 @@ from statistics import median
 
 import pandas as pd
 
+from book.chapters import drawings
 from book.chapters.recommend import Entry, Table, advice, known, widened
 from book.chapters.rounding import rounded
-from book.chapters.settings import CELLS, COLUMNS, EMA, HOME, PLAIN, REVIVAL, SCALED, SETTINGS, STARTS, SWEEPS, sweep
+from book.chapters.settings import (
+    CELLS,
+    COLUMNS,
+    EMA,
+    HOME,
+    PLAIN,
+    REVIVAL,
+    SCALED,
+    SETTINGS,
+    STARTS,
+    SWEEPS,
+    at_own,
+    choice,
+    sweep,
+    whole,
+)
 from book.ledger.evidence.paper import TABLES
 from rotvq.analysis import stats
 from rotvq.analysis.wording import higher, includes_one, lower, ratio_with_n, separated
-from rotvq.page import plots
 from rotvq.runs.grids import CHAPTERS, FEW, LADDER, MAIN, PAIR, Block, kmeans
 from rotvq.training.config import FIELDS, Config
 from rotvq.training.train import build_model
@@ -181,7 +196,7 @@ swept = (
     {(what, start): sweep(page, name, start) for what, name in OWN.items() for start in MAIN} if all_chapters else {}
 )
 tunings = {(what, start): None for what in OWN for start in MAIN}
-tunings |= {key: found.at_own("rotation", against="STE") for key, found in swept.items()}
+tunings |= {key: at_own(found) for key, found in swept.items()}
 table = {what: {start: known(study, f"{what}, {start}") for start in COLUMNS} for what in SETTINGS}
 table |= {what: {start: Entry(tunings[what, start]) for start in MAIN} for what in OWN}
 table["own γ"] |= {start: entry for start, entry in own_gamma.items() if entry.pair}
@@ -282,7 +297,7 @@ for name in sorted(plain, key=r0.get):
     time[f"{name}, r₀ = {r0[name]:.2g}"] = {f"{step:,}": pair for step, pair in row.items()}
 
 # %% tags=["hide-input"]
-page.show("fig-map", plots.maps({"": time}, "Test MSE, rotation / STE, by start, ordered by r0, and step", "step"))
+page.show("fig-map", drawings.maps({"": time}, "Test MSE, rotation / STE, by start, ordered by r0, and step", "step"))
 fitted = [name for name in ("k-means", "k-means after warm-up") if name in r0]
 page.say("angle", {name: study.mean("STE", name, "theta_deg", at=1) for name in fitted})
 page.say("r0", {name: f"{r0[name]:.2f}" for name in fitted})
@@ -531,7 +546,7 @@ def gain_of_pairing(name: str) -> float:
 
 
 pairing = [gain_of_pairing(name) for name, found in errors.items() if found[0].n > 2 and not found[0].diverged]
-by_test = {key: found.at_own("rotation", against="STE", by="test_mse") for key, found in swept.items() if tunings[key]}
+by_test = {key: at_own(found, by="test_mse") for key, found in swept.items() if tunings[key]}
 moved = [abs(math.log(pair.mean / tunings[key].mean)) for key, pair in by_test.items()]
 weights = sum(p.numel() for p in build_model(Config(), channels=1).parameters())
 page.say("weights", f"{weights:,}")
@@ -545,7 +560,7 @@ page.say("verified", f"{int((runs.final.status == 'verified').sum()):,}")
 page.say("", {"total": f"{len(runs.final):,}", "unrun": f"{len(runs.planned) - len(runs.shown):,}"})
 page.say("explored", {start: pairs[0] for start, pairs in twice.items()})
 page.say("tuned", tunings)
-ran = {what: [cell.split(" = ")[1] for cell in swept[what, "k-means"].whole()] if swept else [] for what in OWN}
+ran = {what: [cell.split(" = ")[1] for cell in whole(swept[what, "k-means"])] if swept else [] for what in OWN}
 page.say("ran", {what: ", ".join(values) or "none" for what, values in ran.items()})
 say_entries("late", {start: known(study, f"8,000 steps, {start}") for start in MAIN})
 counts = {"from 1": EMA["EMA 0.99, counts from 1"], "from 0": EMA["EMA 0.99, counts from 0"]}
@@ -582,9 +597,9 @@ page.say("remedy", remedy)
 # With five pairs no exact two-sided test can reach $p < 0.05$, so chapters with five seeds give no verdict.
 #
 # **6. The confirmation is not independent.** Its questions were committed before its records; a test compares the
-# commits (`tests/test_protocol.py`). Of {glue:text}`twice` starts with both, {glue:text}`inside` means of fresh seeds
-# lie in the interval of the exploration. From k-means the exploration gave {glue:text}`explored-k-means`, the fresh
-# seeds {glue:text}`main-k-means`: five seeds understate how much seeds differ.
+# commits (`tests/book/test_protocol.py`). Of {glue:text}`twice` starts with both, {glue:text}`inside` means of fresh
+# seeds lie in the interval of the exploration. From k-means the exploration gave {glue:text}`explored-k-means`, the
+# fresh seeds {glue:text}`main-k-means`: five seeds understate how much seeds differ.
 #
 # **7. Multiple comparisons.** The two tables above have {glue:text}`entries` comparisons; by chance alone
 # {glue:text}`by-chance:.1f` intervals would miss. With intervals widened for all of them (Bonferroni),
@@ -647,8 +662,8 @@ page.say("remedy", remedy)
 # ({doc}`15_codebook`).
 #
 # **22. The implementation is wrong.** Forward and backward are compared with vector-quantize-pytorch, estimator,
-# losses, EMA, cosine, SimVQ and FSQ (`tests/test_oracles.py`). Every pull-back is compared with the explicit matrix,
-# and each law that a chapter states is one that the tests run ({doc}`02_one_equation`).
+# losses, EMA, cosine, SimVQ and FSQ (`tests/quantizers/test_oracles.py`). Every pull-back is compared with the explicit
+# matrix, and each law that a chapter states is one that the tests run ({doc}`02_one_equation`).
 #
 # **23. Float32 on one kind of processor.** Admitted. {glue:text}`verified` of {glue:text}`total` records were made by
 # the code as it is; `python -m rotvq verify` trains a sample anew and compares ({doc}`../reproduce`). What another
@@ -679,7 +694,7 @@ def objections():
     yield "6. From k-means the fresh mean lies outside the interval.", "k-means" in twice, "k-means" not in inside
     yield "8. What pairing removes is little.", 0.8 < median(pairing) < 1.25
     largest = f"rate = {max(SWEEPS['rate'][1]):g}"
-    yield "9. STE takes the largest rate.", *(swept["own rate", start].choice()["STE"] == largest for start in MAIN)
+    yield "9. STE takes the largest rate.", *(choice(swept["own rate", start])["STE"] == largest for start in MAIN)
     narrowed = [own_gamma[uniform].pair, tunings["own rate", uniform]]
     lead = [main[uniform].pair.high < pair.low and lower(pair) for pair in narrowed]
     yield "9, 10. Each at its own the lead from uniform is narrower (the index page says so).", *lead

@@ -1,22 +1,175 @@
-"""Figures that one experiment page draws, from a :class:`.Study`; what several draw is in :mod:`rotvq.page.plots`.
+"""The figures of the experiment pages, from a :class:`.Study`: first those of several pages, then those of one.
 
-All of them show every run. Starts, arms and cells are those of the page.
+All of them show every run. Where no run of a figure has a record it says so.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from rotvq.analysis.study import Study
-from rotvq.analysis.wording import title
+from rotvq.analysis.stats import Paired
+from rotvq.analysis.study import Key, Study
+from rotvq.analysis.wording import seed_ranges, title
 from rotvq.page import plots
 from rotvq.page.figures import ARMS, MUTED, SPARE, WIDTH, Arm, Figure, arms
+
+LINEAR = ("usage", "perplexity", "theta_deg", "psnr", "within_share", "z_product", "q_product")  # no log axis
+
+# of several pages
+
+
+def dots(study: Study, metric: str = "test_mse", *, against: str | Key) -> Figure:
+    """The ratios of `Study.table`: each pair a point; fresh seeds have a row of their own below the others."""
+    phases = {fresh: study.pairs(metric, against=against, fresh=fresh) for fresh in (False, True)}
+    keys = [key for key in study.members if any(pairs.get(key) for pairs in phases.values())]
+    varied = [place for place in (1, 0) if len({key[place] for key in keys}) > 1] or [1 if keys and keys[0][1] else 0]
+    styles, rows = arms(study.arms), []
+    for key, (fresh, pairs) in itertools.product(keys, phases.items()):
+        if pairs.get(key):
+            name = ", ".join(key[place] for place in varied)
+            label = f"{name}, seeds {seed_ranges(study.seeds(True))}" if fresh else name
+            rows.append((label, pairs[key], styles[key[0]]))
+    xlabel = f"{title(metric)}, ratio to {against if isinstance(against, str) else ', '.join(against)}"
+    words = f"{title(metric)} relative to {against}: a dot a pair of runs, their geometric mean and its 95 % interval"
+    return ratios({"": rows}, words, xlabel)
+
+
+def ratios(panels: Mapping[str, Sequence[plots.Row]], words: str, xlabel: str) -> Figure:
+    """`paired_ratios`, a panel a title. ``words`` say what the ratios are; all of them follow in the description."""
+    figs, said = [], []
+    for name, rows in panels.items():
+        if rows:
+            fig, ax = plt.subplots(figsize=(WIDTH, 0.7 + 0.42 * len(rows)), layout="constrained")
+            plots.paired_ratios(ax, rows)
+            ax.set(xlabel=xlabel, title=name)
+            figs.append(fig)
+            said += [f"{', '.join(filter(None, (name, label)))}: {pair.mean:.3g}" for label, pair, _ in rows]
+    return _figure(figs, f"{words}. {'; '.join(said)}.")
+
+
+def curves(
+    study: Study,
+    metrics: str | Sequence[str] = "test_mse",
+    *,
+    cells: Iterable[str] | None = None,
+    arms_shown: Iterable[str] | None = None,
+) -> Figure:
+    """Metrics over training, a panel a cell and metric: a thin line a seed that explores, a thick one their mean.
+
+    ``test_`` metrics are drawn at the stops, the others from the trace of batches. A line ends where its run diverged.
+    """
+    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+    cells = [cell for cell in cells or study.cells if any(cell == key[1] for key in study.members)]
+    shown = [arm for arm in arms_shown or study.arms if any(arm == key[0] for key in study.members)]
+    styles, figs = arms(study.arms), []
+    for cell, metric in itertools.product(cells, metrics):
+        fig, ax = plt.subplots(figsize=plots.PANEL)
+        found = {arm: study.curve(arm, cell, metric) for arm in shown}
+        for arm, curve in found.items():
+            if curve.size:
+                plots.seeds(ax, curve.columns.tolist(), curve.to_numpy(), styles[arm])
+        _axes(ax, metric, sorted({step for curve in found.values() for step in curve.columns}))
+        ax.set_title("\n".join(textwrap.wrap(f"{cell}: {title(metric)}" if cell else title(metric), 38)))
+        figs.append(fig)
+    words = f"{', '.join(map(title, metrics))} over training for {', '.join(shown)}, in each of: {', '.join(cells)}. "
+    figs = _with_legend(figs, [styles[arm] for arm in shown]) if figs else []
+    return _figure(figs, words + "Thin lines are seeds, thick ones their means.")
+
+
+def _axes(ax, metric: str, steps: Sequence[int]) -> None:
+    split, _, rest = metric.partition("_")
+    evaluated = split in ("test", "validation")
+    ax.set(xlabel="step", ylabel="")
+    if evaluated and len(steps) > 1:
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(steps, [f"{step:,}" for step in steps])
+        ax.xaxis.set_minor_locator(NullLocator())
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    if (rest if evaluated else metric) not in LINEAR:
+        ax.set_yscale("log")
+        plots.log_ticks(ax.yaxis)
+
+
+def _with_legend(figs: list, styles: Sequence[Arm]) -> list:
+    """The legend in the first panel, or, of more than three arms, in a panel of its own before it."""
+    if len(styles) <= 3:
+        figs[0].axes[0].legend()
+        return figs
+    fig, ax = plt.subplots(figsize=(plots.PANEL[0], 0.3 + 0.21 * len(styles)))
+    for arm in styles:
+        ax.plot([], [], label=arm.label, **arm.line)
+    ax.legend(loc="upper left", borderaxespad=0)
+    ax.axis("off")
+    return [fig, *figs]
+
+
+def effect_map(
+    study: Study | Mapping[str, Study], *, against: str | Key, rows: str, columns: str, xlabel: str = ""
+) -> Figure:
+    """A map of the ratios of test MSE over two of 'arm', 'cell' and 'step', on the seeds that explore.
+
+    ``study`` is one, or several by the titles of their panels. ValueError where the third has more than one value.
+    """
+    panels = {"": study} if isinstance(study, Study) else study
+    found = {name: _ratios_over(one, against, rows, columns) for name, one in panels.items()}
+    return maps(found, f"Test MSE relative to {against}", xlabel or columns)
+
+
+def _ratios_over(study: Study, against: str | Key, rows: str, columns: str) -> plots.Ratios:
+    labels = {
+        "arm": list(dict.fromkeys(arm for arm, _ in study.members if arm != against)),
+        "cell": list(dict.fromkeys(cell for _, cell in study.members)),
+        "step": study.steps if "step" in (rows, columns) else [None],
+    }
+    (rest,) = set(labels) - {rows, columns}
+    if len(labels[rest]) > 1:
+        raise ValueError(f"a map over {rows} and {columns} needs one {rest}, not {', '.join(map(str, labels[rest]))}")
+    found: dict[str, dict[str, Paired | None]] = {}
+    for values in itertools.product(labels[rows], labels[columns], labels[rest]):
+        place = dict(zip((rows, columns, rest), values))
+        pair = study.pair(place["arm"], place["cell"], against=against, at=place["step"])
+        row, column, _ = (f"{value:,}" if isinstance(value, int) else value for value in values)
+        found.setdefault(row, {})[column] = pair
+    return found
+
+
+def maps(panels: Mapping[str, plots.Ratios], words: str, xlabel: str) -> Figure:
+    """`heatmap`, a panel a title. ``words`` say what the ratios are; all of them follow in the description."""
+    figs, said = [], []
+    for name, rows in panels.items():
+        shown = {(row, column): pair for row, found in rows.items() for column, pair in found.items() if pair}
+        if shown:
+            height = 0.8 + 0.34 * len(rows) + plots.turned_height(list(dict.fromkeys(column for _, column in shown)))
+            width = WIDTH if len(panels) == 1 else plots.PANEL[0] + 1
+            fig, ax = plt.subplots(figsize=(width, height), layout="constrained")
+            plots.heatmap(ax, rows)
+            ax.set(xlabel=xlabel, title=name)
+            figs.append(fig)
+            said += [f"{', '.join(filter(None, (name, *place)))}: {pair.mean:.2f}" for place, pair in shown.items()]
+    return _figure(figs, f"{words}. {'; '.join(said)}.")
+
+
+def _figure(figs: list, alt: str) -> Figure:
+    """These panels; in place of none, words that say so."""
+    if figs:
+        return Figure(figs, alt)
+    fig, ax = plt.subplots(figsize=(plots.PANEL[0], 0.3))
+    ax.text(0.5, 0.5, "not run", ha="center", va="center")
+    ax.axis("off")
+    return Figure(fig, "No run of this figure has a record.")
+
+
+# of one page
 
 NAMES_AT = {  # chapter 11: where the name of a start stands beside its points, in points
     "uniform 1/K": (2, 15),
@@ -62,29 +215,29 @@ def ratio_against_r0(study: Study, kinds: Mapping[str, tuple[Iterable[str], Arm]
     return Figure(fig, "The ratio of test MSE against r0, a point a seed. " + "; ".join(said) + ".")
 
 
-def sweep(studies: Mapping[str, Study], name: str, values: Sequence[float]) -> Figure:
+def sweep(studies: Mapping[str, Study], name: str, taken: Mapping[str, Mapping[str, str]]) -> Figure:
     """Chapter 12: test MSE against what is varied, a panel a start; a ring where validation chose.
 
     Args:
         studies: By start; their cells are called "name = value".
         name: What is varied.
-        values: Its values.
+        taken: By start the cell that each arm takes.
     """
     figs = []
     for start, study in studies.items():
         fig, ax = plt.subplots(figsize=plots.PANEL)
-        taken, heading = study.choice(), f"{start}: test MSE, not run"
+        values, heading = [float(cell.split(" = ")[1]) for cell in study.cells], f"{start}: test MSE, not run"
         for arm, drawn in arms(study.arms).items():
-            cells = {x: study.values(arm, f"{name} = {x:g}", "test_mse") for x in values}
+            cells = {cell: study.values(arm, cell, "test_mse") for cell in study.cells}
             found = pd.DataFrame(cells).dropna(how="all")
             plots.seeds(ax, values, found if len(found) else [[math.nan] * len(values)], drawn)
             if len(found):
                 heading = f"{start}: test MSE"
                 ax.set_yscale("log")
                 plots.log_ticks(ax.yaxis)
-            if arm in taken:
-                x, mse = float(taken[arm].split(" = ")[1]), study.mean(arm, taken[arm], "test_mse")
-                ax.plot(x, mse, "o", markersize=11, markerfacecolor="none", color=drawn.color)
+            if cell := taken[start].get(arm):
+                chosen = float(cell.split(" = ")[1]), study.mean(arm, cell, "test_mse")
+                ax.plot(*chosen, "o", markersize=11, markerfacecolor="none", color=drawn.color)
         ax.set(xscale="log", xlabel=name, title=heading)
         ax.set_xticks(values, [f"{x:g}" for x in values], size=7.5 if len(values) > 3 else None)
         ax.xaxis.set_minor_locator(NullLocator())

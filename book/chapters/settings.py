@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rotvq.analysis.study import Study
+from rotvq.analysis.stats import Paired
+from rotvq.analysis.study import Runs, Study
 from rotvq.page import Page
 from rotvq.runs.grids import CHAPTERS, MAIN, PAIR, WARM, Block, kmeans
 
@@ -54,5 +55,28 @@ CELLS = {
 def sweep(page: Page, name: str, start: str) -> Study:
     """STE and the rotation at each value of a sweep, called "name = value", on the seeds at which all were planned."""
     field, values, beside = SWEEPS[name]
-    cells = {f"{name} = {x:g}": {field: x} for x in values}
-    return page.study(Block(PAIR, cells, base=MAIN[start] | beside)).on_common_seeds()
+    block = Block(PAIR, {f"{name} = {x:g}": {field: x} for x in values}, base=MAIN[start] | beside)
+    planned = [{config.seed for config in found} for found in page.study(block).planned.values() if found]
+    kept = [config for config in page.runs.planned if config.seed in set.intersection(*planned)]
+    return Study(Runs(kept, page.runs.records, page.runs.published, page.runs.expand), block)
+
+
+def whole(study: Study) -> list[str]:
+    """The cells in which every arm was planned, and every planned run has a record."""
+    done = {key for key, found in study.planned.items() if found and study.members.get(key) == found}
+    return [cell for cell in study.cells if all((arm, cell) in done for arm in study.arms)]
+
+
+def choice(study: Study, by: str = "validation_mse") -> dict[str, str]:
+    """Of each arm the cell with its lowest mean, of those run whole; none where these are fewer than three."""
+    cells = whole(study)
+    best = study.best(by, cells) if len(cells) > 2 else {}
+    return {arm: best[arm][1] for arm in study.arms if arm in best}
+
+
+def at_own(study: Study, by: str = "validation_mse") -> Paired | None:
+    """Test MSE, rotation / STE, each in the cell of its `choice`; None where one of them has none."""
+    cells = choice(study, by)
+    if len(cells) < len(PAIR):
+        return None
+    return study.pair("rotation", cells["rotation"], against=("STE", cells["STE"]))

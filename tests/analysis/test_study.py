@@ -194,6 +194,14 @@ def test_best_is_the_lowest_mean_of_each_arm(study):
         assert mean == study.mean(arm, cell, "test_mse") == min(study.mean(arm, c, "test_mse") for c in CELLS)
 
 
+def test_best_of_some_cells(study):
+    assert {arm: cell for arm, (_, cell) in study.best(cells=["k-means"]).items()} == {
+        "rotation": "k-means",
+        "STE": "k-means",
+    }
+    assert study.best(cells=[]) == {}
+
+
 def test_levels_are_means_at_a_step(study):
     levels = study.levels(["r", "usage"], arms=["STE"], at=1)
     assert levels.to_numpy().tolist() == [["1", "0.5"]] * 2 and list(levels.index) == ["uniform", "k-means"]

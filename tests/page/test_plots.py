@@ -1,24 +1,17 @@
-"""Plots: every point is drawn, ticks can be read, numbers stand in the map, and missing runs do not break a page."""
+"""Plots: every point is drawn, ticks can be read, and numbers stand in the map."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from samples import ARMS as TWO
-from samples import CELLS, CONFIGS, contrast, drawn, store
+import torch
+from samples import contrast, drawn
 
 from rotvq.analysis import stats
-from rotvq.analysis.study import Runs, Study
 from rotvq.page import plots
 from rotvq.page.figures import ARMS
-from rotvq.runs.grids import Block
 
 ONE = stats.ratio([1.0, 2.0, 4.0], [1.0, 1.0, 1.0])
 LOWER, LOST = stats.ratio([0.5, 0.52], [1.0, 1.0]), stats.ratio([None, 2.0, 2.2], [1.0, 1.0, 1.0])
-
-
-@pytest.fixture
-def study(tmp_path):
-    return Study(Runs(CONFIGS, store(tmp_path)), Block(TWO, CELLS))
 
 
 @pytest.fixture
@@ -72,54 +65,6 @@ def test_a_number_in_a_map_can_be_read(ax, ratio):
     assert contrast(ax.texts[0].get_color(), ax.patches[0].get_facecolor()[:3]) >= 4.5
 
 
-def alt(figure):
-    return figure._repr_mimebundle_()["text/plain"]
-
-
-def test_dots_have_a_row_for_each_set_of_seeds(study):
-    words = alt(plots.dots(study, against="STE"))
-    assert words.count("uniform: ") == words.count("k-means: ") == words.count("k-means, seeds 100–109: ") == 1
-
-
-def test_curves_have_a_panel_for_each_cell_and_metric(study):
-    figure = plots.curves(study, ["test_mse", "r", "usage"])
-    assert figure._repr_mimebundle_()["text/html"].count("<svg") == 6
-    assert "uniform, k-means" in alt(figure)
-
-
-def test_many_arms_have_their_legend_in_a_panel_of_its_own(tmp_path):
-    from rotvq.runs.grids import expand
-
-    configs = expand(estimator=["ste", "rotation", "zero", "reflection"], seed=[0, 1])
-    study = Study(
-        Runs(configs, store(tmp_path, configs)), Block({name: {"estimator": name} for name in ARMS}, {"": {}})
-    )
-    assert plots.curves(study)._repr_mimebundle_()["text/html"].count("<svg") == 2
-
-
-@pytest.mark.parametrize("rows, columns, against", [("cell", "step", "STE"), ("arm", "cell", ("STE", "uniform"))])
-def test_effect_map_is_over_two_of_arm_cell_and_step(study, rows, columns, against):
-    assert "k-means" in alt(plots.effect_map(study, against=against, rows=rows, columns=columns))
-
-
-def test_a_map_has_room_for_long_labels(tmp_path):
-    """Where cells vanish the layout engine warns, and a warning is an error here."""
-    cells = {f"a start with a long name, {name}": fields for name, fields in CELLS.items()}
-    study = Study(Runs(CONFIGS, store(tmp_path)), Block(TWO, cells))
-    plots.effect_map(study, against="STE", rows="arm", columns="cell")
-
-
-def test_effect_map_refuses_to_choose(study):
-    with pytest.raises(ValueError, match="a map over arm and step needs one cell, not uniform, k-means"):
-        plots.effect_map(study, against="STE", rows="arm", columns="step")
-
-
-def test_without_a_record_a_figure_says_so(tmp_path):
-    study = Study(Runs(CONFIGS, store(tmp_path, [])), Block(TWO, CELLS))
-    for figure in (
-        plots.dots(study, against="STE"),
-        plots.curves(study),
-        plots.curves(study, "r"),
-        plots.effect_map(study, against="STE", rows="cell", columns="step"),
-    ):
-        assert alt(figure) == "No run of this figure has a record."
+def test_strips_are_a_panel_a_row():
+    rows = {"test images": torch.zeros(3, 1, 4, 4), "in colour": torch.ones(3, 3, 4, 4)}
+    assert plots.strips(rows, "Two rows.")._repr_mimebundle_()["text/html"].count("<svg") == 2
