@@ -40,6 +40,15 @@ def test_law(name, data):
     )
 
 
+@pytest.mark.parametrize("member", ESTIMATORS)
+def test_every_law_about_estimators_holds_of_each(member):
+    """Of a new one, too: each law that takes a member and names none."""
+    about_all = [one for one in LAWS.values() if "member" in one.arguments and one.members == tuple(ESTIMATORS)]
+    assert LAWS["transpose"] in about_all
+    for one in about_all:
+        dataclasses.replace(one, members=(member,)).require()
+
+
 FILES = sorted({(one.chapter, one.function.__module__.rpartition(".")[2]) for one in EVERY.values()})
 
 

@@ -6,10 +6,9 @@ import subprocess
 
 import pytest
 
-from rotvq.runs.grids import FRESH
+from rotvq.runs.grids import CHAPTERS, FRESH
 
 ROOT = pathlib.Path(__file__).parents[2]
-CHAPTERS = sorted(p.name for p in (ROOT / "data" / "records").glob("1[0-9]_*") if p.is_dir())
 
 
 def git(*arguments: str) -> str:
