@@ -23,24 +23,21 @@ seed: int = 0
 device: str = "cpu"
 
 # %% tags=["hide-input"]
-from rotvq import ESTIMATORS
-from rotvq.page import parameters
+from rotvq.page import Page
 from rotvq.quantizers.codebook import INITS
 
-parameters.check(globals(), estimators=ESTIMATORS, steps=(20, None), gamma=(0, None), init=INITS, seed=(0, None))
+page = Page("00_quickstart", globals(), steps=(20, None), init=INITS, seed=(0, None))
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import torch
 
 from rotvq import VectorQuantizer, nearest, rotate, straight_through
-from rotvq.page.figures import ARMS, Figure, glue, style
+from rotvq.page.figures import ARMS, strips
 from rotvq.training.config import Config
 from rotvq.training.images import load
 from rotvq.training.train import fit
 
-plt.rcParams.update(style())
-torch.set_num_threads(1)
 _ = torch.manual_seed(seed)
 
 # %% [markdown]
@@ -95,16 +92,11 @@ ax.annotate("$z$", z.tolist(), xytext=(-14, 2), textcoords="offset points")
 ax.annotate("$q$", q.tolist(), xytext=(-6, 8), textcoords="offset points")
 ax.set(xlim=(-2.4, 2.4), ylim=(-2.2, 2.6), aspect="equal")
 ax.legend(loc="lower left")
-glue(
-    "gradient",
-    Figure(
-        fig,
-        alt="Six codes in the plane, a latent z and its nearest code q; the gradient g at q, and what reaches z: under "
-        "the straight-through estimator a copy of g, under the rotation g turned and scaled.",
-    ),
-)
-glue("r", r)
-glue("turn", torch.rad2deg(torch.arccos(torch.cosine_similarity(felt["rotation"], g, dim=0))).item())
+alt = """Six codes in the plane, a latent z and its nearest code q; the gradient g at q, and what reaches z: under the
+straight-through estimator a copy of g, under the rotation g turned and scaled."""
+page.show("gradient", fig, alt)
+page.say("r", r)
+page.say("turn", torch.rad2deg(torch.arccos(torch.cosine_similarity(felt["rotation"], g, dim=0))).item())
 
 # %% [markdown]
 # ```{glue:figure} gradient
@@ -131,30 +123,17 @@ for name in estimators:
 
 # %% tags=["hide-input"]
 x = data.test[:8]
-rows = [x.float() / 255]
-for model in models.values():
-    model.eval()
+rows = {"test images": x.float() / 255}
+for name, model in models.items():
     with torch.no_grad():
-        rows.append(data.denormalise(model(data.normalise(x).to(device))[0].cpu()).clamp(0, 1))
-
-figs = []
-for title, row in zip(["test images", *(ARMS[name].label for name in estimators)], rows, strict=True):
-    fig, ax = plt.subplots(figsize=(4.6, 0.85))
-    ax.imshow(torch.cat(list(row[:, 0]), 1), vmin=0, vmax=1)
-    ax.set_title(title)
-    ax.axis("off")
-    figs.append(fig)
-glue(
-    "reconstructions",
-    Figure(
-        figs,
-        alt="Eight test images of clothes and, below them, their blurred reconstructions under each estimator.",
-    ),
-)
-glue("steps", steps)
-glue("first", results[estimators[0]]["final"]["test_mse"])
-glue("last", results[estimators[-1]]["final"]["test_mse"])
-glue("names", " and ".join(ARMS[name].label for name in estimators))
+        seen = model.eval()(data.normalise(x).to(device))[0].cpu()
+    rows[ARMS[name].label] = data.denormalise(seen).clamp(0, 1)
+alt = "Eight test images of clothes and, below them, their blurred reconstructions under each estimator."
+page.show("reconstructions", strips(rows, alt))
+page.say("steps", steps)
+page.say("first", results[estimators[0]]["final"]["test_mse"])
+page.say("last", results[estimators[-1]]["final"]["test_mse"])
+page.say("names", " and ".join(ARMS[name].label for name in estimators))
 
 # %% [markdown]
 # ```{glue:figure} reconstructions

@@ -42,9 +42,10 @@ page = Page("10_ste_vs_rotation", globals())
 import pandas as pd
 
 from book.chapters import drawings
+from book.chapters.hypotheses import higher, lower
 from book.chapters.live import show_reconstructions
 from rotvq.analysis import stats
-from rotvq.analysis.wording import higher, includes_one, lower
+from rotvq.analysis.wording import includes_one
 from rotvq.page.figures import ARMS
 from rotvq.runs.grids import PAIR
 

@@ -31,7 +31,8 @@ page = Page("11_initialisation", globals())
 import math
 
 from book.chapters import drawings
-from rotvq.analysis.wording import higher, includes_one, lower, within
+from book.chapters.hypotheses import higher, lower, within
+from rotvq.analysis.wording import includes_one
 from rotvq.page.figures import ARMS
 from rotvq.runs.grids import PAIR, Block
 

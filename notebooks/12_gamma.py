@@ -33,10 +33,11 @@ import math
 import pandas as pd
 
 from book.chapters import drawings
+from book.chapters.hypotheses import higher, judge, lower, nearer, outcome, within
 from book.chapters.settings import SWEEPS, at_own, choice, sweep, whole
 from rotvq.analysis.stats import ratio
 from rotvq.analysis.study import Study
-from rotvq.analysis.wording import higher, includes_one, judge, lower, nearer, outcome, ratio_with_n, separated, within
+from rotvq.analysis.wording import includes_one, ratio_with_n, separated
 from rotvq.runs.grids import CONFIRM, MAIN, PAIR, Block
 
 # %% [markdown]

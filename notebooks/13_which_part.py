@@ -33,8 +33,9 @@ import math
 import pandas as pd
 
 from book.chapters import drawings
+from book.chapters.hypotheses import higher, lower, nearer, outcome, within
 from rotvq.analysis import stats
-from rotvq.analysis.wording import higher, includes_one, lower, nearer, outcome, ratio_text, seed_ranges, within
+from rotvq.analysis.wording import includes_one, ratio_text, seed_ranges
 from rotvq.page.figures import ARMS
 from rotvq.runs.grids import MAIN, PAIR
 

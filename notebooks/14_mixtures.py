@@ -32,19 +32,9 @@ import math
 import pandas as pd
 
 from book.chapters import drawings
+from book.chapters.hypotheses import higher, judge, lower, nearer, outcome, within
 from rotvq.analysis.stats import Paired, ratio
-from rotvq.analysis.wording import (
-    higher,
-    includes_one,
-    judge,
-    lower,
-    nearer,
-    outcome,
-    ratio_text,
-    ratio_with_n,
-    title,
-    within,
-)
+from rotvq.analysis.wording import includes_one, ratio_text, ratio_with_n, title
 from rotvq.runs.grids import CHAPTERS, FEW, LADDER, MAIN, PAIR, WARM, Block
 
 # %% [markdown]

@@ -31,19 +31,9 @@ page = Page("15_codebook", globals())
 import pandas as pd
 
 from book.chapters import drawings
+from book.chapters.hypotheses import higher, judge, listed, lower, nearer, outcome, within
 from rotvq.analysis import stats
-from rotvq.analysis.wording import (
-    higher,
-    includes_one,
-    judge,
-    listed,
-    lower,
-    nearer,
-    outcome,
-    ratio_with_n,
-    title,
-    within,
-)
+from rotvq.analysis.wording import includes_one, ratio_with_n, title
 from rotvq.runs.grids import MAIN, PAIR, WARM, Block
 
 # %% [markdown]

@@ -29,8 +29,9 @@ page = Page("16_rivals", globals())
 
 # %% tags=["hide-input"]
 from book.chapters import drawings
+from book.chapters.hypotheses import above, higher, judge, lower, outcome, within
 from rotvq.analysis.study import Runs, Study
-from rotvq.analysis.wording import above, higher, includes_one, judge, lower, outcome, ratio_text, within
+from rotvq.analysis.wording import includes_one, ratio_text
 from rotvq.runs.grids import FRESH, MAIN, PAIR, WARM, Block
 
 # %% [markdown]

@@ -32,9 +32,10 @@ import numpy as np
 import pandas as pd
 
 from book.chapters import drawings
+from book.chapters.hypotheses import above, higher, judge, lower, outcome
 from book.chapters.live import balance_factors
 from rotvq.analysis.stats import paired, ratio
-from rotvq.analysis.wording import above, higher, includes_one, judge, lower, outcome, ratio_with_n, title
+from rotvq.analysis.wording import includes_one, ratio_with_n, title
 from rotvq.runs.grids import PAIR, Block
 
 # %% [markdown]

@@ -34,10 +34,11 @@ import numpy as np
 import pandas as pd
 
 from book.chapters import drawings
+from book.chapters.hypotheses import higher, listed, lower, outcome
 from book.chapters.live import show_reconstructions
 from book.chapters.rounding import before_rounding_changed
 from rotvq.analysis import stats
-from rotvq.analysis.wording import higher, includes_one, listed, lower, outcome, ratio_text
+from rotvq.analysis.wording import includes_one, ratio_text
 from rotvq.runs.grids import CONFIRM, MAIN, PAIR, WARM, Block
 from rotvq.training.images import FOLDS
 

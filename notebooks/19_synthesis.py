@@ -32,6 +32,7 @@ from statistics import median
 import pandas as pd
 
 from book.chapters import drawings
+from book.chapters.hypotheses import higher, lower
 from book.chapters.recommend import Entry, Table, advice, known, widened
 from book.chapters.rounding import rounded
 from book.chapters.settings import (
@@ -52,7 +53,7 @@ from book.chapters.settings import (
 )
 from book.ledger.evidence.paper import TABLES
 from rotvq.analysis import stats
-from rotvq.analysis.wording import higher, includes_one, lower, ratio_with_n, separated
+from rotvq.analysis.wording import includes_one, ratio_with_n, separated
 from rotvq.runs.grids import CHAPTERS, FEW, LADDER, MAIN, PAIR, Block, kmeans
 from rotvq.training.config import FIELDS, Config
 from rotvq.training.train import build_model

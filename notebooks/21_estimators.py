@@ -21,9 +21,9 @@ angle: float = 75.0  # degrees from q to the direction in which a step moves the
 seed: int = 0
 
 # %% tags=["hide-input"]
-from rotvq.page import parameters
+from rotvq.page import Page
 
-parameters.check(globals(), dim=(2, 4096), angle=(-180, 180), seed=(0, None))
+page = Page("21_estimators", globals(), dim=(2, 4096), angle=(-180, 180), seed=(0, None))
 
 # %% tags=["hide-input"]
 import math
@@ -34,11 +34,9 @@ from IPython.display import Markdown, display
 
 from book.theory.rival_facts import facts
 from rotvq import CLIPS, ESTIMATORS, Estimator, VectorQuantizer
-from rotvq.page.figures import ARMS, INK, MUTED, Figure, glue, style
+from rotvq.page.figures import ARMS, INK, MUTED
 from rotvq.quantizers.registry import METHODS
 
-plt.rcParams.update(style())
-torch.set_num_threads(1)
 draw = torch.Generator().manual_seed(seed)
 
 # %% [markdown]
@@ -115,7 +113,7 @@ assert {name for name, what in kept.items() if "norm of z" in what} == {
     "zero",
 }
 assert min(ESTIMATORS, key=lambda name: ESTIMATORS[name].cost) == "ste" and ESTIMATORS["rotation"].cost == 5
-glue("cost", ESTIMATORS["rotation"].cost)
+page.say("cost", ESTIMATORS["rotation"].cost)
 
 # %% [markdown]
 # Only STE and the bare rotation keep the length of $g$. What sets the rotations apart is the angle: $G^\top g$ stands
@@ -156,7 +154,7 @@ def panel(title: str, member: Estimator, color: str, centre=None, **inside):
 figs = [panel(ARMS[name].label, member, ARMS[name].color) for name, member in ESTIMATORS.items()]
 alt = """Gradient fields of all members over one cell. STE: equal parallel arrows. Rotations: arrows that turn about the
 origin with z. With the scale r: longer towards the origin. Radial-free: arrows at right angles to z. Zero: none."""
-glue("fields", Figure(figs, alt=alt))
+page.show("fields", figs, alt)
 
 # %% [markdown]
 # ```{glue:figure} fields
@@ -214,8 +212,8 @@ figs.append(panel("mix t = 0.25", rotation, ARMS["interpolated"].color, mix=0.25
 figs.append(panel("gain 0.5", rotation, blue, gain=torch.full((16, 1), 0.5, dtype=torch.float64)))
 alt = """The rotation with each option: three clips, which even out the arrows near the origin more or less; turning
 about another point than the origin; a mix, nearly parallel; and a gain, half as long."""
-glue("options", Figure(figs, alt=alt))
-glue("clips", "; ".join(f"{name} [{low:g}, {high:g}]" for name, (low, high) in CLIPS.items()))
+page.show("options", figs, alt)
+page.say("clips", "; ".join(f"{name} [{low:g}, {high:g}]" for name, (low, high) in CLIPS.items()))
 
 # %% [markdown]
 # ```{glue:figure} options

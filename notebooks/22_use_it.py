@@ -19,9 +19,9 @@ codebook_size: int = 64
 seed: int = 0
 
 # %% tags=["hide-input"]
-from rotvq.page import parameters
+from rotvq.page import Page
 
-parameters.check(globals(), dim=(2, 1024), codebook_size=(2, 65536), seed=(0, None))
+page = Page("22_use_it", globals(), dim=(2, 1024), codebook_size=(2, 65536), seed=(0, None))
 
 # %% tags=["hide-input"]
 import torch
@@ -33,7 +33,6 @@ from torch.testing import assert_close
 from rotvq import ESTIMATORS, VectorQuantizer, nearest, rotate
 from rotvq.quantizers.base import CONVENTIONS
 
-torch.set_num_threads(1)
 _ = torch.manual_seed(seed)
 codes = torch.randn(codebook_size, dim)
 sequence = torch.randn(4, 10, dim)  # (B, N, D)

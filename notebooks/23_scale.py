@@ -27,9 +27,10 @@ cards: int = 8  # of the estimate
 utilisation: float = 0.5  # of the estimate: an assumption
 
 # %% tags=["hide-input"]
-from rotvq.page import parameters
+from rotvq.page import Page
 
-parameters.check(
+page = Page(
+    "23_scale",
     globals(),
     profile=("smoke", "standard"),
     ways=("serial", "processes:2", "shard", "ray:0"),
@@ -51,21 +52,17 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import torch
 
 from book.bench import paper_runs, sizing
 from book.bench import run as run_bench
 from book.bench.timing import ratio
 from rotvq.__main__ import main
-from rotvq.page.figures import MUTED, Figure, glue, style, used
+from rotvq.page.figures import MUTED, used
 from rotvq.runs import scheduler
 from rotvq.runs.grids import expand as configs_of
 from rotvq.runs.grids import stores_folder
 from rotvq.runs.records import Records
 from rotvq.training.config import FIELDS, Config
-
-plt.rcParams.update(style())
-torch.set_num_threads(1)
 
 # %% [markdown]
 # ## One core
@@ -110,22 +107,14 @@ table = pd.DataFrame(
     },
     index=[LABELS[name] for name in order],
 )
-for name in order:
-    glue(f"x-{name}", relative[name].median)
-    glue(f"per-hour-{name}", per_hour[name])
-glue("rounds", len(times["rotvq"]))
-glue("block", case.block)
-glue("steps", f"{case.steps:,}")
-glue("machine", made["device"])
-glue("cores", made["cores"])
-glue("torch", made["torch"])
-glue("load", " and ".join(f"{load:.1f}" for load in made["load"]))
-idle = max(made["load"]) < 1.5
-glue("idle", "It was idle" if idle else "It was not idle: other work shared its cores and caches")
-whole = statistics.median(result["run"])
-glue("whole", whole)
-glue("whole-per-hour", 3600 / whole)
-glue("measuring", 100 * (1 - case.steps * step["rotvq"] / whole))
+idle, whole = max(made["load"]) < 1.5, statistics.median(result["run"])
+page.say("x", {name: relative[name].median for name in order})
+page.say("", {"rounds": len(times["rotvq"]), "block": case.block, "steps": f"{case.steps:,}"})
+page.say("", {"machine": made["device"], "cores": made["cores"], "torch": made["torch"]})
+page.say("load", " and ".join(f"{load:.1f}" for load in made["load"]))
+page.say("idle", "It was idle" if idle else "It was not idle: other work shared its cores and caches")
+page.say("", {"whole": whole, "whole-per-hour": 3600 / whole})
+page.say("measuring", 100 * (1 - case.steps * step["rotvq"] / whole))
 table
 
 # %% tags=["hide-input"]
@@ -151,7 +140,7 @@ alt = (
     "Bars: how many training runs one core completes in an hour with each loop. The loops with vector-quantize-pytorch "
     "are the slowest; the plain loop is the slowest of ours."
 )
-glue("fig-throughput", Figure(fig, alt=alt))
+page.show("fig-throughput", fig, alt)
 
 # %% [markdown]
 # ```{glue:figure} fig-throughput
@@ -176,8 +165,8 @@ if committed:
     assert x["plain"].median == max(v.median for name, v in x.items() if not name.startswith("library"))
     assert min(x["compiled"].median, x["bfloat16"].median) > 1  # no gain
 compiled = "compiled" in times
-glue("compile-seconds", f"{result['first']['compiled']:.0f}" if compiled else "an unmeasured number of")
-glue("x-compiled-text", f"{relative['compiled'].median:.2f}" if compiled else "an unmeasured number of")
+page.say("compile-seconds", f"{result['first']['compiled']:.0f}" if compiled else "an unmeasured number of")
+page.say("x-compiled-text", f"{relative['compiled'].median:.2f}" if compiled else "an unmeasured number of")
 
 # %% [markdown]
 # **Against vector-quantize-pytorch.** With its quantiser in the plain loop a step takes {glue:text}`x-library:.2f`
@@ -214,9 +203,11 @@ ways_table = pd.DataFrame(
     index=["{} at once, threads: {}".format(*way.split(" x ")) for way in shared],
 )
 middle = {way: statistics.median(v) for way, v in shared.items()}
-glue("two-runs", f"{middle['1 x 1'] / middle['2 x 1']:.2f}")
-glue("two-threads", f"{middle['1 x 1'] / middle['1 x 2']:.2f}" if "1 x 2" in middle else "not measured")
-glue("priority", " Other work wanted the cores at that time; this one had priority." if committed and not idle else "")
+page.say("two-runs", f"{middle['1 x 1'] / middle['2 x 1']:.2f}")
+page.say("two-threads", f"{middle['1 x 1'] / middle['1 x 2']:.2f}" if "1 x 2" in middle else "not measured")
+page.say(
+    "priority", " Other work wanted the cores at that time; this one had priority." if committed and not idle else ""
+)
 if committed:
     assert middle["2 x 1"] < 0.9 * middle["1 x 2"]
 ways_table
@@ -354,10 +345,10 @@ rows = [f for f in FIELDS if any(c[f] != plain[f] for c in columns.values())]
 pd.DataFrame(columns).loc[rows].drop("data")
 
 # %% tags=["hide-input"]
-glue("epoch", f"{paper_runs.EPOCH:,}")
-glue("passes", paper_runs.IMAGENET / paper_runs.EPOCH)
-glue("updates-16", f"{table_1['f = 16', 'Euclid'].steps:,}")
-glue("updates-4", f"{table_1['f = 4', 'Euclid'].steps:,}")
+page.say("epoch", f"{paper_runs.EPOCH:,}")
+page.say("passes", paper_runs.IMAGENET / paper_runs.EPOCH)
+page.say("updates-16", f"{table_1['f = 16', 'Euclid'].steps:,}")
+page.say("updates-4", f"{table_1['f = 4', 'Euclid'].steps:,}")
 for config in table_1.values():  # `imagenet` is the folder of the images
     print(folded(paper_runs.command(config, cards)))
 
@@ -395,20 +386,18 @@ memory.round(2)
 
 # %% tags=["hide-input"]
 f16, f4 = sizes.values()
-for name, found in (("16", f16), ("4", f4)):
-    glue(f"parameters-{name}", (found.encoder + found.decoder) / 1e6)
-    glue(f"kept-{name}", found.kept / 1e9)
-    glue(f"tflop-{name}", found.flops / 1e12)
-    glue(f"moved-{name}", found.moved / 1e9)
-    glue(f"bound-{name}", 1e3 * found.bound)
-    glue(f"arithmetic-{name}", 1e3 * found.flops / card.tf32)
-    fits = int((card.memory - sum(found.memory(0).values())) / found.kept)
-    glue(f"fits-{name}", fits)
-glue("share", share)
-glue("most", memory.loc["together"].max())
-glue("cards", cards)
-held = "fits" if memory.loc["together"].max() < card.memory / 1e9 else "does not fit"
-glue("held", held)
+by_name = {"16": f16, "4": f4}
+page.say("parameters", {name: (found.encoder + found.decoder) / 1e6 for name, found in by_name.items()})
+page.say("kept", {name: found.kept / 1e9 for name, found in by_name.items()})
+page.say("tflop", {name: found.flops / 1e12 for name, found in by_name.items()})
+page.say("moved", {name: found.moved / 1e9 for name, found in by_name.items()})
+page.say("bound", {name: 1e3 * found.bound for name, found in by_name.items()})
+page.say("arithmetic", {name: 1e3 * found.flops / card.tf32 for name, found in by_name.items()})
+spare = {name: card.memory - sum(found.memory(0).values()) for name, found in by_name.items()}
+page.say("fits", {name: int(spare[name] / found.kept) for name, found in by_name.items()})
+most = memory.loc["together"].max()
+held = "fits" if most < card.memory / 1e9 else "does not fit"
+page.say("", {"share": share, "most": most, "cards": cards, "held": held})
 if cards == 8:
     assert held == "fits" and memory.loc["one card, the whole batch"].min() > card.memory / 1e9
     assert min(f.bound / (f.flops / card.tf32) for f in sizes.values()) > 1.5  # many kernels wait for memory
@@ -437,7 +426,7 @@ measured.round(3)
 
 # %% tags=["hide-input"]
 used([record["id"], *(found["id"] for found in peaks)])
-glue("off", 100 * (measured["peak / predicted"].max() - 1))
+page.say("off", 100 * (measured["peak / predicted"].max() - 1))
 
 # %% [markdown]
 # In GB. The peak is at most {glue:text}`off:.0f` % above the prediction, which leaves out gradients on their way.
@@ -472,17 +461,17 @@ hours = pd.DataFrame(hours).T
 hours.round(1)
 
 # %% tags=["hide-input"]
-glue("assumed", 100 * utilisation)
+page.say("assumed", 100 * utilisation)
 column = hours[f"hours, {cards} cards"]
-glue("hours-16", column.iloc[0])
-glue("hours-4", column.iloc[2])
-glue("hours-most", column.max())
+page.say("hours-16", column.iloc[0])
+page.say("hours-4", column.iloc[2])
+page.say("hours-most", column.max())
 gradients = 4 * max(found.encoder + found.decoder for found in sizes.values())
 second = share * max(found.bound for found in sizes.values()) / utilisation
-glue("reduced", gradients / 1e6)
-glue("reading", paper_runs.BATCH * 3 * 256**2 / 1e6)
-glue("step-seconds", f"{min(share * f.bound / utilisation for f in sizes.values()):.2f}")
-glue("gib", paper_runs.IMAGENET * 3 * 256**2 / 2**30)
+page.say("reduced", gradients / 1e6)
+page.say("reading", paper_runs.BATCH * 3 * 256**2 / 1e6)
+page.say("step-seconds", f"{min(share * f.bound / utilisation for f in sizes.values()):.2f}")
+page.say("gib", paper_runs.IMAGENET * 3 * 256**2 / 2**30)
 
 # %% [markdown]
 # On {glue:text}`cards` cards that is {glue:text}`hours-16:.1f` and {glue:text}`hours-4:.1f` hours a run as the released

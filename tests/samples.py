@@ -4,7 +4,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
-from rotvq.page import figures, plots
+from book.chapters import plots
+from rotvq.page import figures
 from rotvq.runs.grids import expand
 from rotvq.runs.records import Records
 

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from book.chapters import plots
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import Key, Study
 from rotvq.analysis.wording import seed_ranges, title
-from rotvq.page import plots
 from rotvq.page.figures import ARMS, MUTED, SPARE, WIDTH, Arm, Figure, arms
 
 LINEAR = ("usage", "perplexity", "theta_deg", "psnr", "within_share", "z_product", "q_product")  # no log axis

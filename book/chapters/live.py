@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from rotvq.page.figures import Figure
-from rotvq.page.plots import strips
+from rotvq.page.figures import Figure, strips
 from rotvq.runs.grids import EMA
 from rotvq.training import images
 from rotvq.training.config import Config

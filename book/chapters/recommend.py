@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from matplotlib.colors import to_hex
 
+from book.chapters.hypotheses import within
+from book.chapters.plots import shade
 from rotvq.analysis import stats
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import FRESH, Study
-from rotvq.analysis.wording import ratio_with_n, separated, within
+from rotvq.analysis.wording import ratio_with_n, separated
 from rotvq.page.html import Html, tag
-from rotvq.page.plots import shade
 
 SHARE = 0.05  # within ±5 %: no difference
 ROTATION, STE, EITHER, OPEN, ABSENT = "use the rotation", "use STE", "no difference seen", "not settled", "not run"

@@ -6,7 +6,7 @@ less than p = 2 / 2^n, so five pairs cannot reach 0.05, and ten cannot survive H
 comparisons.
 
 A run that diverged is None, NaN or infinite. Differences and intervals leave its pair out and say how many were left
-out; `sign_test` counts it as the worst outcome there is, and the p-value of a comparison with such a pair is its.
+out. `sign_test` counts it as the worst outcome there is; a comparison with such a pair has the p-value of that test.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Paired:
     """Comparison of n finite pairs; `diverged` pairs, in which a run of either arm diverged, were left out.
 
     `paired` reports differences a - b, `ratio` ratios a / b, then `mean` is the geometric mean. `differences` holds one
-    value a pair on the same scale as `mean`, `low` and `high`. `p` is exact and two-sided: of the sign-flip test, or,
-    where a pair diverged, of the sign test in `signs`, since that alone can rank a diverged run.
+    value a pair on the same scale as `mean`, `low` and `high`. `p` is exact and two-sided: that of the sign-flip test,
+    or, where a pair diverged, of the sign test in `signs`, the only one that can rank a diverged run.
     """
 
     n: int
@@ -77,10 +77,14 @@ class Signs:
 def mean_interval(values: Values, level: float = 0.95) -> Interval:
     r"""Mean and t interval :math:`\bar x \pm t_{n-1}\, s / \sqrt n`; -inf to inf for fewer than two values.
 
+    Raises:
+        ValueError: level is not in (0, 1).
+
     >>> mean_interval([4.0]).high
     inf
     """
-    _check_level(level)
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}: it must be in (0, 1)")
     every = _array(values)
     x = every[np.isfinite(every)]
     n = len(x)
@@ -103,7 +107,8 @@ def paired(a: Values, b: Values, level: float = 0.95) -> Paired:
 def ratio(a: Values, b: Values, level: float = 0.95) -> Paired:
     """Compare a with b by the ratios a / b: everything is computed on log a - log b, then exponentiated.
 
-    Raises ValueError where a finite value is not positive.
+    Raises:
+        ValueError: A finite value is not positive.
 
     >>> round(ratio([1.0, 4.0], [2.0, 2.0]).mean, 6)    # of 1/2 and 2
     1.0
@@ -194,8 +199,3 @@ def _array(values: Values) -> np.ndarray:
 
 def _exp(x: float) -> float:
     return math.exp(x) if x < 709 else math.inf  # the largest float is exp(709.78)
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}: it must be in (0, 1)")

@@ -4,6 +4,10 @@ An *arm* is what is compared (an estimator, a commitment weight, a rival), a *ce
 (a start of the codebook, a size), as in a :class:`.Block` of a chapter. Seeds below `FRESH` explore, the others
 confirm; no interval holds both. A run without a record is left out of every table, and `Runs.coverage` says how many
 are.
+
+Methods share some arguments. ``metric``: ``test_`` and ``validation_`` metrics are those of the final record or of a
+stop, ``seconds`` those of the run, others those of the trace of batches. ``at``: the step; None is the last one.
+``fresh``: of the seeds that confirm. ``against``: the reference, an arm in the same cell, or (arm, cell) for all.
 """
 
 from __future__ import annotations
@@ -30,8 +34,11 @@ Key = tuple[str, str]  # the names of an arm and of a cell
 class Runs:
     """The runs that a page plans, and those of them that have a record: `shown`.
 
-    published: whether they are the grid that the sentences of the page are about. expand: the Configs of a Block under
-    the page's profile and parameters.
+    Args:
+        planned: The runs.
+        records: Where their records are.
+        published: Whether they are the grid that the sentences of the page are about.
+        expand: The Configs of a Block under the page's profile and parameters.
     """
 
     def __init__(
@@ -52,14 +59,17 @@ class Runs:
 
     @cached_property
     def final(self) -> pd.DataFrame:
+        """A row a run: what its record ends with."""
         return self._frame(self.records.load)
 
     @cached_property
     def stops(self) -> pd.DataFrame:
+        """A row a run and step at which it was evaluated."""
         return self._frame(self.records.stops)
 
     @cached_property
     def trace(self) -> pd.DataFrame:
+        """A row a run and traced batch."""
         return self._frame(self.records.trace)
 
     def _frame(self, load: Callable[[list[Config]], pd.DataFrame]) -> pd.DataFrame:
@@ -69,73 +79,69 @@ class Runs:
 class Study:
     """Every arm in every cell of some blocks, over the planned runs of a page, whatever their seeds.
 
-    A block may be the chapter's own or any other: what it names and nobody planned is absent. ValueError where nothing
-    of it was planned, and where two runs of one seed would stand in one place.
+    A block may be the chapter's own or any other: what it names and nobody planned is absent. `planned` and `members`
+    have the runs of each arm and cell, all or those with a record.
+
+    Raises:
+        ValueError: Nothing of it was planned, or two runs of one seed would stand in one place.
     """
 
     def __init__(self, runs: Runs, *blocks: Block):
         self.runs = runs
-        seeds, planned, shown = {c.seed for c in runs.planned}, set(runs.planned), set(runs.shown)
         self.arms = {arm: fields for block in blocks for arm, fields in block.arms.items()}
         self.cells = {cell: {**block.base, **fields} for block in blocks for cell, fields in block.cells.items()}
         self.planned: dict[Key, list[Config]] = {}
+        planned, seeds = set(runs.planned), sorted({config.seed for config in runs.planned})
         for block in blocks:
             for (cell, conditions), (arm, changes) in itertools.product(block.cells.items(), block.arms.items()):
-                one = Block({arm: changes}, {cell: conditions}, sorted(seeds), block.base)
-                found = {*self.planned.get((arm, cell), []), *(planned.intersection(runs.expand(one)))}
+                one = Block({arm: changes}, {cell: conditions}, seeds, block.base)
+                found = {*self.planned.get((arm, cell), []), *planned.intersection(runs.expand(one))}
                 self.planned[arm, cell] = _by_seed(arm, cell, found)
         if not any(self.planned.values()):
             raise ValueError(f"no planned run has these arms and cells: {', '.join((*self.arms, *self.cells))}")
-        found = {key: [c for c in configs if c in shown] for key, configs in self.planned.items()}
-        self.members = {key: configs for key, configs in found.items() if configs}
+        shown = set(runs.shown)
+        members = {key: [config for config in configs if config in shown] for key, configs in self.planned.items()}
+        self.members = {key: configs for key, configs in members.items() if configs}
 
     @property
     def coverage(self) -> str:
         """How much of the study is shown, in words."""
-        shown, planned = ({c for configs in found.values() for c in configs} for found in (self.members, self.planned))
-        return coverage(len(shown), len(planned))
+        return coverage(*(len({c for found in part.values() for c in found}) for part in (self.members, self.planned)))
 
     @property
     def last(self) -> int:
         """The last step that is planned."""
-        return max(c.steps for configs in self.planned.values() for c in configs)
-
-    def seeds(self, fresh: bool = False) -> list[int]:
-        """The seeds that explore, or with ``fresh`` those that confirm."""
-        return sorted({c.seed for found in self.members.values() for c in found if (c.seed >= FRESH) == fresh})
+        return max(config.steps for configs in self.planned.values() for config in configs)
 
     @property
     def steps(self) -> list[int]:
         """Every stop at which a run of the study was evaluated."""
-        ids = {c.id for found in self.members.values() for c in found}
+        ids = {config.id for found in self.members.values() for config in found}
         return sorted({int(step) for step in self.runs.stops[self.runs.stops.id.isin(ids)].step})
 
-    def values(self, arm: str, cell: str, metric: str, *, at: int | None = None, fresh: bool = False) -> pd.Series:
-        """A metric by seed, NaN where the run diverged before. at: the step; None is the last one.
+    def seeds(self, fresh: bool = False) -> list[int]:
+        """The seeds that explore, or those that confirm."""
+        return sorted({config.seed for key in self.members for config in self._members(key, fresh)})
 
-        ``test_`` and ``validation_`` metrics are those of the final record or of a stop, ``seconds`` those of the run,
-        others those of the trace.
-        """
-        found = [c for c in self.members.get((arm, cell), []) if (c.seed >= FRESH) == fresh]
-        evaluated = metric.startswith(("test_", "validation_")) or metric == "seconds"
-        frame = self.runs.stops if evaluated else self.runs.trace
-        if evaluated and at is None:
-            frame = self.runs.final
-        frame = frame[frame.id.isin({c.id for c in found})]
-        if not evaluated or at is not None:
+    def values(self, arm: str, cell: str, metric: str, *, at: int | None = None, fresh: bool = False) -> pd.Series:
+        """A metric by seed, NaN where the run diverged before."""
+        found = self._members((arm, cell), fresh)
+        of_run = at is None and (metric == "seconds" or _evaluated(metric))
+        frame = self.runs.final if of_run else self._over_training(metric)
+        frame = frame[frame.id.isin({config.id for config in found})]
+        if not of_run:
             frame = frame[frame.step == (frame.step.max() if at is None else at)]
-        lookup = _column(frame, metric)
-        return pd.Series({c.seed: lookup.get(c.id, np.nan) for c in found}, name=metric, dtype=float)
+        by_id = _column(frame, metric)
+        return pd.Series({config.seed: by_id.get(config.id, np.nan) for config in found}, name=metric, dtype=float)
 
     def mean(self, arm: str, cell: str, metric: str, **where: Any) -> float:
         """The mean over the seeds whose run did not diverge."""
         return float(self.values(arm, cell, metric, **where).mean())
 
-    def curve(self, arm: str, cell: str, metric: str, *, fresh: bool = False) -> pd.DataFrame:
-        """A metric over training: a row a seed, a column a step, NaN after a divergence."""
-        frame = self.runs.stops if metric.startswith(("test_", "validation_")) else self.runs.trace
-        found = {c.id for c in self.members.get((arm, cell), []) if (c.seed >= FRESH) == fresh}
-        frame = frame[frame.id.isin(found)]
+    def curve(self, arm: str, cell: str, metric: str) -> pd.DataFrame:
+        """A metric over training, of the seeds that explore: a row a seed, a column a step, NaN after a divergence."""
+        frame = self._over_training(metric)
+        frame = frame[frame.id.isin({config.id for config in self._members((arm, cell))})]
         return frame.pivot(index="seed", columns="step", values=metric) if len(frame) else pd.DataFrame()
 
     def pair(
@@ -148,12 +154,8 @@ class Study:
         at: int | None = None,
         fresh: bool = False,
     ) -> Paired | None:
-        """The ratio arm / against over the seeds that both have; None where there are none. See :func:`.stats.ratio`.
-
-        against: an arm, in the same cell, or (arm, cell), one reference for all.
-        """
-        reference = (against, cell) if isinstance(against, str) else against
-        a, b = (self.values(*key, metric, at=at, fresh=fresh) for key in ((arm, cell), reference))
+        """The ratio arm / against over the seeds that both have, by :func:`.stats.ratio`; None where there are none."""
+        a, b = (self.values(*key, metric, at=at, fresh=fresh) for key in ((arm, cell), _reference(against, cell)))
         seeds = a.index.intersection(b.index)
         return stats.ratio(a[seeds].tolist(), b[seeds].tolist()) if len(seeds) else None
 
@@ -161,14 +163,14 @@ class Study:
         self, metric: str = "test_mse", *, against: str | Key, at: int | None = None, fresh: bool = False
     ) -> dict[Key, Paired | None]:
         """`pair` of every arm in every cell where it is planned, by (arm, cell)."""
-        planned = [key for key, found in self.planned.items() if any((c.seed >= FRESH) == fresh for c in found)]
+        planned = [key for key, found in self.planned.items() if _of_phase(found, fresh)]
         keys = [key for key in planned if against not in (key, key[0])]
         return {key: self.pair(*key, metric, against=against, at=at, fresh=fresh) for key in keys}
 
     def best(self, metric: str = "test_mse", cells: Iterable[str] | None = None) -> dict[str, tuple[float, str]]:
         """Of each arm its lowest mean and that cell, best arm first. A cell in which a run diverged is left out.
 
-        cells: those to choose from; None: all.
+        Only ``cells`` are compared, or all where that is None.
         """
         chosen = list(self.cells if cells is None else cells)
         found = {key: self.values(*key, metric) for key in self.members if key[1] in chosen}
@@ -184,59 +186,51 @@ class Study:
         parts |= {("cell", cell): (fields, 1) for cell, fields in self.cells.items() if cell}
         shown, rows = set(self.runs.shown), {}
         for (part, label), (fields, place) in parts.items():
-            configs = {c for key, found in self.planned.items() if key[place] == label for c in found}
+            configs = {config for key, found in self.planned.items() if key[place] == label for config in found}
             done = len(configs & shown)
             rows[part, label] = {
                 "sets": ", ".join(f"{name} {value}" for name, value in fields.items()) or "nothing",
-                "seeds": seed_ranges(c.seed for c in configs),
+                "seeds": seed_ranges(config.seed for config in configs),
                 "runs": f"{done} of {len(configs)}" if done < len(configs) else str(done),
             }
         return pd.DataFrame.from_dict(rows, "index")
 
-    def table(self, metric: str = "test_mse", *, against: str | Key, at: int | None = None) -> pd.DataFrame:
-        """A row a comparison: both means, then its ratio on the seeds that explore and on those that confirm."""
-        phases = {fresh: self.pairs(metric, against=against, at=at, fresh=fresh) for fresh in (False, True)}
+    def table(self, *, against: str | Key) -> pd.DataFrame:
+        """A row a comparison: both means of test MSE, and its ratio on seeds that explore and on those that confirm."""
+        phases = {fresh: self.pairs(against=against, fresh=fresh) for fresh in (False, True)}
         keys = [key for key in self.members if any(pairs.get(key) for pairs in phases.values())]
-        one = len({arm for arm, _ in keys}) == 1
+        arm_name = keys[0][0] if len({arm for arm, _ in keys}) == 1 else "arm"
+        names = against if isinstance(against, str) else ", ".join(against), arm_name
         rows = []
-        for arm, cell in keys:
-            reference = (against, cell) if isinstance(against, str) else against
-            first = next(fresh for fresh, pairs in phases.items() if pairs.get((arm, cell)))
-            means = [self.mean(*key, metric, at=at, fresh=first) for key in (reference, (arm, cell))]
-            names = against if isinstance(against, str) else ", ".join(against), arm if one else "arm"
+        for key in keys:
+            first = next(fresh for fresh, pairs in phases.items() if pairs.get(key))
+            means = [self.mean(*one, "test_mse", fresh=first) for one in (_reference(against, key[1]), key)]
             ratios = {
-                f"ratio, seeds {seed_ranges(self.seeds(fresh))}": ratio_with_n(pairs.get((arm, cell)))
+                f"ratio, seeds {seed_ranges(self.seeds(fresh))}": ratio_with_n(pairs.get(key))
                 for fresh, pairs in phases.items()
                 if any(pairs.values())
             }
             rows.append(dict(zip(names, (f"{mean:.4g}" for mean in means))) | ratios)
         return pd.DataFrame(rows, index=row_labels(keys))
 
-    def verdicts(
-        self, expected: Mapping[Key, str], metric: str = "test_mse", *, against: str | Key, at: int | None = None
-    ) -> pd.DataFrame:
-        """The primary comparisons: expected 'lower' or 'higher', what came out, its exact p, Holm's p, the verdict.
+    def verdicts(self, expected: Mapping[Key, str], *, against: str | Key) -> pd.DataFrame:
+        """The primary comparisons of test MSE, ``expected`` to be 'lower' or 'higher': what came out, and the verdict.
 
         On the seeds that confirm, or on the others where none are planned. Holm's correction counts all that were
         named. One that lacks planned pairs has no p-value: stopping early is no part of the plan. See :func:`.verdict`.
         """
-        seeds = {c.seed for configs in self.planned.values() for c in configs}
-        seeds = {seed for seed in seeds if (seed >= FRESH) == (max(seeds) >= FRESH)}
+        every = [config for configs in self.planned.values() for config in configs]
+        fresh = bool(_of_phase(every, True))
+        ratio = f"ratio, seeds {seed_ranges(config.seed for config in _of_phase(every, fresh))}"
         rows, whole = {}, {}
-        for arm, cell in expected:
-            pair = self.pair(arm, cell, metric, against=against, at=at, fresh=min(seeds) >= FRESH)
-            reference = (against, cell) if isinstance(against, str) else against
-            both = ({c.seed for c in self.planned.get(key, [])} & seeds for key in ((arm, cell), reference))
-            planned, done = len(set.intersection(*both)), pair.n + pair.diverged if pair else 0
-            whole[arm, cell] = pair if done == planned else None
+        for key, direction in expected.items():
+            pair = self.pair(*key, against=against, fresh=fresh)
+            both = [self.planned.get(one, []) for one in (key, _reference(against, key[1]))]
+            planned = len(set.intersection(*({config.seed for config in _of_phase(part, fresh)} for part in both)))
+            done = pair.n + pair.diverged if pair else 0
+            whole[key] = pair if done == planned else None
             words = f"{done} of {planned} pairs run" if done else "not run"
-            rows[arm, cell] = {
-                "expected": expected[arm, cell],
-                f"ratio, seeds {seed_ranges(seeds)}": ratio_with_n(pair),
-                "p": "",
-                "Holm p": "",
-                "verdict": words,
-            }
+            rows[key] = {"expected": direction, ratio: ratio_with_n(pair), "p": "", "Holm p": "", "verdict": words}
         adjusted = stats.holm([pair.p if pair else 1.0 for pair in whole.values()])
         for (key, pair), p in zip(whole.items(), adjusted):
             if pair:
@@ -254,8 +248,26 @@ class Study:
     def levels(self, metrics: Sequence[str], arms: Sequence[str] | None = None, **where: Any) -> pd.DataFrame:
         """A row an arm and cell, a column a metric: means over the seeds."""
         keys = [key for key in self.members if key[0] in (arms or key) and len(self.values(*key, metrics[0], **where))]
-        columns = {title(m): [f"{self.mean(*key, m, **where):.3g}" for key in keys] for m in metrics}
+        columns = {title(metric): [f"{self.mean(*key, metric, **where):.3g}" for key in keys] for metric in metrics}
         return pd.DataFrame(columns, row_labels(keys))
+
+    def _members(self, key: Key, fresh: bool = False) -> list[Config]:
+        return _of_phase(self.members.get(key, []), fresh)
+
+    def _over_training(self, metric: str) -> pd.DataFrame:
+        return self.runs.stops if _evaluated(metric) else self.runs.trace
+
+
+def _of_phase(configs: Iterable[Config], fresh: bool) -> list[Config]:
+    return [config for config in configs if (config.seed >= FRESH) == fresh]
+
+
+def _evaluated(metric: str) -> bool:
+    return metric.startswith(("test_", "validation_"))
+
+
+def _reference(against: str | Key, cell: str) -> Key:
+    return (against, cell) if isinstance(against, str) else against
 
 
 def _by_seed(arm: str, cell: str, configs: Iterable[Config]) -> list[Config]:

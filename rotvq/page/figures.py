@@ -19,12 +19,14 @@ from typing import NamedTuple
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from IPython.display import display
+from torch import Tensor
 
 from rotvq import ESTIMATORS
 from rotvq.page.html import Html, tag
 
-WIDTH = 4.6  # inches: at 390 px the text of a figure this wide is still 10 px tall
+WIDTH = 4.6  # inches: on a page of 390 px the text of such a figure is still 10 px tall
 INK, PAPER, MUTED = "#010203", "#fdfcfb", "#7f7e7d"  # placeholders, swapped in the SVG
 CSS = {
     INK: "var(--pst-color-text-base, currentColor)",
@@ -152,10 +154,9 @@ class Figure:
     def __init__(self, fig: plt.Figure | Iterable[plt.Figure], alt: str):
         if not alt.strip():
             raise ValueError("alt is empty: say in a sentence what the figure shows")
-        svgs, pngs = [], []
-        for one in [fig] if isinstance(fig, plt.Figure) else fig:
-            svgs.append(_svg(one))
-            pngs.append(_png(one))
+        figs = [fig] if isinstance(fig, plt.Figure) else list(fig)
+        svgs, pngs = [_svg(one) for one in figs], [_png(one) for one in figs]
+        for one in figs:
             plt.close(one)
         self._bundle = {
             "text/html": tag("div", *svgs, class_="rv-figure", role="img", aria_label=alt),
@@ -165,6 +166,18 @@ class Figure:
 
     def _repr_mimebundle_(self, **_):
         return self._bundle
+
+
+def strips(rows: Mapping[str, Tensor], alt: str) -> Figure:
+    """Images in rows, each row with its title: floats in [0, 1] of shape (n, channels, side, side)."""
+    figs = []
+    for title, row in rows.items():
+        fig, ax = plt.subplots(figsize=(WIDTH, 0.85))
+        ax.imshow(torch.cat(list(row), 2).permute(1, 2, 0).numpy(), vmin=0, vmax=1)
+        ax.set_title(title)
+        ax.axis("off")
+        figs.append(fig)
+    return Figure(figs, alt)
 
 
 def _svg(fig) -> Html:

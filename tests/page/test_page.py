@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from samples import store
 
+from book.chapters.hypotheses import judge, lower
 from rotvq.analysis import stats
 from rotvq.analysis.study import Study
-from rotvq.analysis.wording import judge, lower
 from rotvq.page import Page, figures, page, parameters
 from rotvq.runs import scheduler
 from rotvq.runs.grids import CHAPTERS, Block, Chapter

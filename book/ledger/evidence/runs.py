@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from book.chapters import hypotheses
 from book.ledger.grammar import Comparison, parse_comparison
 from book.statements import Finding, any_holds, evidence
 from rotvq.analysis import wording
@@ -27,19 +28,19 @@ PHASES = ((range(FRESH, 2 * FRESH), len(CONFIRM)), (range(FRESH), len(EXPLORE)))
 @evidence
 def lower(metric, arms, *conditions, records: Path):
     """Of the arms a / b, a has the lower metric, in at least one of the cells."""
-    return _settle(parse_comparison(metric, arms, conditions), wording.lower, records)
+    return _settle(parse_comparison(metric, arms, conditions), hypotheses.lower, records)
 
 
 @evidence
 def higher(metric, arms, *conditions, records: Path):
     """Of the arms a / b, a has the higher metric, in at least one of the cells."""
-    return _settle(parse_comparison(metric, arms, conditions), wording.higher, records)
+    return _settle(parse_comparison(metric, arms, conditions), hypotheses.higher, records)
 
 
 @evidence
 def close(metric, arms, share, *conditions, records: Path):
     """The ratio of the arms a / b is within ``share`` of 1, up or down by that factor, in at least one of the cells."""
-    return _settle(parse_comparison(metric, arms, conditions), wording.within(float(share)), records)
+    return _settle(parse_comparison(metric, arms, conditions), hypotheses.within(float(share)), records)
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ class _Measured:
     seeds: list[int]
     enough: bool
 
-    def says(self, rule: wording.Rule) -> bool | None:
+    def says(self, rule: hypotheses.Rule) -> bool | None:
         """Whether the ratio is as the rule says; None where that is open."""
         return rule(self.pair) if self.enough else None
 
 
-def _settle(comparison: Comparison, rule: wording.Rule, records: Path) -> Finding | None:
+def _settle(comparison: Comparison, rule: hypotheses.Rule, records: Path) -> Finding | None:
     """Whether a ratio is as the rule says in at least one of the cells; None where no cell has a pair of records.
 
     The intervals are wider where there are several cells (Bonferroni).

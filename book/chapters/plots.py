@@ -1,4 +1,4 @@
-"""What is drawn on axes, in panels narrow enough for a phone: seeds, paired ratios, maps of ratios, rows of images."""
+"""What is drawn on axes, in panels narrow enough for a phone: every seed and the mean, ratios of pairs, maps."""
 
 from __future__ import annotations
 
@@ -9,32 +9,18 @@ from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
-from torch import Tensor
 
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.wording import includes_one
-from rotvq.page.figures import ARMS, MUTED, WIDTH, Arm, Figure
+from rotvq.page.figures import ARMS, MUTED, Arm
 
 PANEL = (3.0, 2.2)  # inches
 STRONG = 3.0  # the ratio from which on the colour of a map is full
 Row = tuple[str, Paired, Arm]  # a label, the ratio, how it is drawn
 Ratios = Mapping[str, Mapping[str, Paired | None]]  # row label -> column label -> ratio
 EFFECT = LinearSegmentedColormap.from_list("effect", ["#1d5fa8", "#8d8f92", "#a8480a"])  # lower, equal, higher
-
-
-def strips(rows: Mapping[str, Tensor], alt: str) -> Figure:
-    """Images in rows, each row with its title: floats in [0, 1] of shape (n, channels, side, side)."""
-    figs = []
-    for title_, row in rows.items():
-        fig, ax = plt.subplots(figsize=(WIDTH, 0.85))
-        ax.imshow(torch.cat(list(row), 2).permute(1, 2, 0).numpy(), vmin=0, vmax=1)
-        ax.set_title(title_)
-        ax.axis("off")
-        figs.append(fig)
-    return Figure(figs, alt)
 
 
 def seeds(ax, x: Sequence[float], ys, arm: Arm | str, label: str | None = None) -> None:

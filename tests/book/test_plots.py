@@ -3,11 +3,10 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 from samples import contrast, drawn
 
+from book.chapters import plots
 from rotvq.analysis import stats
-from rotvq.page import plots
 from rotvq.page.figures import ARMS
 
 ONE = stats.ratio([1.0, 2.0, 4.0], [1.0, 1.0, 1.0])
@@ -63,8 +62,3 @@ def test_a_map_says_every_ratio_and_whether_it_is_separated(ax):
 def test_a_number_in_a_map_can_be_read(ax, ratio):
     plots.heatmap(ax, {"a": {"x": stats.ratio([ratio, ratio * 1.01], [1.0, 1.0])}})
     assert contrast(ax.texts[0].get_color(), ax.patches[0].get_facecolor()[:3]) >= 4.5
-
-
-def test_strips_are_a_panel_a_row():
-    rows = {"test images": torch.zeros(3, 1, 4, 4), "in colour": torch.ones(3, 3, 4, 4)}
-    assert plots.strips(rows, "Two rows.")._repr_mimebundle_()["text/html"].count("<svg") == 2
