@@ -124,7 +124,7 @@ def test_a_notebook_without_its_script_is_refused(project):
 UNRELATED = {
     "README.md": "unrelated",
     "rotvq/__main__.py": "no page depends on the command line",
-    "rotvq/page/plots.py": "this page does not import it",
+    "rotvq/analysis/study.py": "this page does not import it",
     "book/other.py": "neither does it this",
     "data/registry.txt": "other pixels: what it imports does not read them",
     "data/records/10_chapter/OTHER.json": "{}",

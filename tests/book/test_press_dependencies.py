@@ -91,8 +91,8 @@ for name in {names}:
 
 def test_a_page_does_not_depend_on_the_code_of_other_pages():
     theory, experiment = (set(modules_used_by(SCRIPTS[name])) for name in ("03_rotation", "10_ste_vs_rotation"))
-    assert "book.theory.rotation" in theory and not {"rotvq.page.plots", "book.theory.collapse"} & theory
-    assert "rotvq.page.plots" in experiment
+    assert "book.theory.rotation" in theory and not {"rotvq.analysis.study", "book.theory.collapse"} & theory
+    assert "rotvq.analysis.study" in experiment
     assert not {name for name in experiment if name.startswith(("book.theory", "book.ledger", "book.bench"))}
     assert not any(name.startswith("book.press") for script in SCRIPTS.values() for name in modules_used_by(script))
 
