@@ -2,13 +2,12 @@
 
 A run starts at `rotvq.training.train.train` and reaches each definition that is named there, each that those name, and
 so on through `rotvq.quantizers` and `rotvq.training`. Of a registry, a dictionary literal at module level with strings
-for keys, it reaches the entries that it can look up: those whose key is a value of its Config or a string in code that
-it reaches. The digest is over all statements reached, in that order, with a number for each definition that is named.
+for keys, it reaches the entries whose key is a value of its Config or a string in code that it reaches. The digest is
+over all statements reached, in that order, with a number for each definition that is named.
 
 So a digest changes with any statement that the run may execute. It stays when an estimator, a method, a model, an image
 set or a field of Config is added, when a definition moves to another module or is imported otherwise, and when a
-comment, a docstring or an annotation changes. Config is the input of a run, not its code. What else determines a
-result (versions, processor, threads, data) is in a record's provenance.
+comment, a docstring or an annotation changes.
 
 Limits: a class counts whole, and so does what is named in a branch that the run does not take. Code would be missed
 that is found by a name put together at run time, in a registry that a function fills, or in one that is given to a
@@ -18,6 +17,7 @@ function which iterates over it; ``tests/runs/test_code_path.py`` traces runs to
 import ast
 import hashlib
 from functools import cache
+from itertools import chain, filterfalse
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +49,7 @@ class Sources:
 
     def __init__(self, folder: Path = PACKAGE):
         self.modules: dict[str, Module] = {}
-        for path in (path for room in ROOMS for path in (folder / room).rglob("*.py")):
+        for path in chain(*((folder / room).rglob("*.py") for room in ROOMS)):
             words = ("rotvq", *path.relative_to(folder).with_suffix("").parts)
             name = ".".join(words).removesuffix(".__init__")
             self.modules[name] = Module(name, path.read_text("utf-8"), self)
@@ -58,8 +58,7 @@ class Sources:
         """The digest of the code that the run of ``config`` executes, 16 hex digits."""
         reached = self.reached(config)
         numbers = {name: number for number, name in enumerate(reached)}
-        parts = (part for parts in reached.values() for part in parts)
-        lines = (f"{part.code} {[numbers[name] for name in part.references]}" for part in parts)
+        lines = (f"{part.code} {[numbers[name] for name in part.references]}" for part in chain(*reached.values()))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def reached(self, config: Config) -> dict[Name, list[Part]]:
@@ -78,7 +77,7 @@ class Sources:
                 parts = [part for key, part in entries.items() if key is None or key in words]
                 reached[module, name] = parts
                 names += [reference for part in parts for reference in part.references][::-1]
-        found = words.union(*(part.strings for parts in reached.values() for part in parts))
+        found = words.union(*(part.strings for part in chain(*reached.values())))
         return reached if found == words else self._reached(found)
 
     def find(self, module: str, name: str) -> Name | str:
@@ -100,9 +99,8 @@ class Module:
         for node in ast.walk(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 self._import(node)
-        for node in tree.body:
-            if not _is_inert(node):
-                self._define(node)
+        for node in filterfalse(_is_inert, tree.body):
+            self._define(node)
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
         is_from = isinstance(node, ast.ImportFrom)
@@ -141,9 +139,8 @@ class Module:
     @cache  # noqa: B019
     def parts(self, name: str) -> dict[str | None, Part]:
         """The entries of a registry by key, in the order of the keys; any other definition whole, under None."""
-        entries = self.registry(name)
-        nodes = {key: [entries[key]] for key in sorted(entries)} or {None: self.statements[name]}
-        return {key: self._part(nodes[key]) for key in nodes}
+        entries = sorted(self.registry(name).items())
+        return {key: self._part([node]) for key, node in entries} or {None: self._part(self.statements[name])}
 
     def registry(self, name: str) -> dict[str, ast.expr]:
         """The entries of a registry by key; none where ``name`` is something else."""

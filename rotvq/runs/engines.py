@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -23,16 +24,12 @@ class WorkerDied(RuntimeError):
 
 @dataclass(frozen=True)
 class Engine:
-    """What an engine gives while it is entered.
+    """What an engine gives while it is entered."""
 
-    submit: called as ``submit(fn, *args)``. workers: how many runs go on at once. queue: how many may be submitted
-    before the first of them has ended. choose: the part of a grid that is this engine's.
-    """
-
-    submit: Callable[..., Future]
-    workers: int
-    queue: float = math.inf
-    choose: Callable[[Sequence[Config]], list[Config]] = list
+    submit: Callable[..., Future]  #: called as ``submit(fn, *args)``
+    workers: int  #: how many runs go on at once
+    queue: float = math.inf  #: how many may be submitted before the first of them has ended
+    choose: Callable[[Sequence[Config]], list[Config]] = list  #: the part of a grid that is this engine's
 
 
 @contextmanager
@@ -55,8 +52,7 @@ def processes(n: int) -> Iterator[Engine]:
     """Run in ``n`` spawned processes, kept alive from run to run; several may share one GPU.
 
     Each is a pool of its own: a worker that dies takes its run with it and no other. Every worker holds one end of a
-    pipe, the leash. When the other end closes the worker ends, in the middle of a run if need be: on an error or Ctrl-C
-    here, and when this process dies in whatever way.
+    pipe and ends when the other end, the leash, closes: on an error or Ctrl-C here, or when this process dies.
     """
     if n < 1:
         raise ValueError(f"{n} workers: at least 1 is needed")
@@ -74,18 +70,16 @@ def processes(n: int) -> Iterator[Engine]:
             own.pool = None
             raise WorkerDied("the worker process died") from None
 
-    threads = ThreadPoolExecutor(n)
-    try:
-        yield Engine(lambda fn, *args: threads.submit(run, fn, *args), workers=n)
-    except BaseException:
-        leash.close()
-        raise
-    finally:
-        threads.shutdown(cancel_futures=True)
-        for pool in pools:
-            pool.shutdown()
-        leash.close()
-        end.close()
+    with end, leash, ThreadPoolExecutor(n) as threads:
+        try:
+            yield Engine(partial(threads.submit, run), workers=n)
+        except BaseException:
+            leash.close()
+            raise
+        finally:
+            threads.shutdown(cancel_futures=True)
+            for pool in pools:
+                pool.shutdown()
 
 
 def _start_worker(leash: Connection) -> None:
@@ -122,12 +116,11 @@ def ray(gpus: float = 0.25, cpus: float = 1) -> Iterator[Engine]:
         future: Future = Future()
 
         def hand_on(task: Future) -> None:
-            error = task.exception()
-            if error is None:
+            try:
                 future.set_result(task.result())
-            elif isinstance(error, cluster.exceptions.RayTaskError):  # fn raised; all else is Ray's
+            except cluster.exceptions.RayTaskError as error:  # fn raised; all else is Ray's
                 future.set_exception(error.cause)
-            else:
+            except Exception as error:
                 future.set_exception(WorkerDied(str(error)))
 
         task = cluster.remote(fn).options(num_gpus=gpus, num_cpus=cpus, max_retries=0)
@@ -135,11 +128,11 @@ def ray(gpus: float = 0.25, cpus: float = 1) -> Iterator[Engine]:
         return future
 
     try:
-        have = cluster.cluster_resources()
-        rooms = [have.get(name, 0) / need for name, need in (("GPU", gpus), ("CPU", cpus)) if need]
+        have = {"GPU": 0.0, "CPU": 0.0, **cluster.cluster_resources()}
+        rooms = [have[name] / need for name, need in (("GPU", gpus), ("CPU", cpus)) if need]
         workers = int(min(rooms, default=0))
         if workers == 0:
-            has = f"{have.get('GPU', 0):g} GPU and {have.get('CPU', 0):g} CPU"
+            has = f"{have['GPU']:g} GPU and {have['CPU']:g} CPU"
             raise ValueError(f"a run asks for {gpus:g} GPU and {cpus:g} CPU, Ray has {has} (ray:0 asks for no GPU)")
         yield Engine(submit, workers)
     finally:
@@ -149,10 +142,7 @@ def ray(gpus: float = 0.25, cpus: float = 1) -> Iterator[Engine]:
 
 @contextmanager
 def shard(i: int, of: int, inner: AbstractContextManager[Engine] | None = None) -> Iterator[Engine]:
-    """Run the i-th of ``of`` parts of a grid, counted from 0, in ``inner`` or `serial`: for job arrays.
-
-    Parts are disjoint, equal in size and depend on the ids of the configs alone.
-    """
+    """Run the i-th of ``of`` equal parts of a grid, by the ids of its configs and from 0, in ``inner`` or `serial`."""
     if not 0 <= i < of:
         raise ValueError(f"shard {i} of {of}: the first number must be from 0 to {of - 1}")
 
@@ -167,8 +157,8 @@ def shard(i: int, of: int, inner: AbstractContextManager[Engine] | None = None) 
 def find_engine(name: str) -> AbstractContextManager[Engine]:
     """The engine called serial, processes:N, ray:GPUS, shard:I/OF or shard:I/OF:ENGINE."""
     kind, _, rest = name.partition(":")
-    try:
-        if kind == "serial" and not rest:
+    with suppress(ValueError):
+        if name == "serial":
             return serial()
         if kind == "processes":
             return processes(int(rest))
@@ -178,6 +168,4 @@ def find_engine(name: str) -> AbstractContextManager[Engine]:
             part, _, inner = rest.partition(":")
             i, of = map(int, part.split("/"))
             return shard(i, of, find_engine(inner or "serial"))
-    except ValueError:
-        pass
     raise ValueError(f"unknown engine {name!r}: serial, processes:N, ray:GPUS, shard:I/OF or shard:I/OF:ENGINE")

@@ -1,8 +1,7 @@
 """The runs of each experiment chapter: what its notebook and ``python -m rotvq grid`` both ask for.
 
-A chapter is some blocks. A block crosses *arms*, what is compared, with *cells*, the conditions, and with seeds. Arms
-and cells have a name and set fields of :class:`.Config`. Where chapters share them they share the runs: a record is
-looked for in the folder of every chapter.
+A chapter is some blocks. A block crosses *arms*, what is compared, with *cells*, the conditions, and with seeds.
+Chapters that ask for the same run share it: a record is looked for in the folder of every chapter.
 """
 
 import itertools
@@ -40,21 +39,19 @@ def expand(*parts: Fields, **common: Any) -> list[Config]:
     >>> [(c.init_scale, c.seed) for c in expand({"init_scale": [0.1, 0.3]}, {"init": "normal"}, seed=[0, 1])]
     [(0.1, 0), (0.1, 1), (0.3, 0), (0.3, 1), (1.0, 0), (1.0, 1)]
     """
-    configs: dict[Config, None] = {}
-    for part in parts or ({},):
-        fields = {**part, **{name: value for name, value in common.items() if name not in part}}
-        lists = [list(v) if isinstance(v, (list, range, np.ndarray)) else [v] for v in fields.values()]
-        for values in itertools.product(*lists):
-            configs[Config.from_dict(dict(zip(fields, values, strict=True))).check()] = None
-    return list(configs)
+    wholes = [part | {name: value for name, value in common.items() if name not in part} for part in parts or ({},)]
+    configs = [Config.from_dict(fields).check() for whole in wholes for fields in _combinations(whole)]
+    return list(dict.fromkeys(configs))
+
+
+def _combinations(fields: Fields) -> list[Fields]:
+    lists = [list(v) if isinstance(v, (list, range, np.ndarray)) else [v] for v in fields.values()]
+    return [dict(zip(fields, values)) for values in itertools.product(*lists)]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Arms crossed with cells, each a name and the fields that it sets, and with seeds.
-
-    Where they set the same field an arm goes before its cell, and a cell before ``base``.
-    """
+    """Arms crossed with cells and with seeds. An arm's fields go before its cell's, and those before ``base``."""
 
     arms: Mapping[str, Fields]
     cells: Mapping[str, Fields]
@@ -71,10 +68,8 @@ class Block:
         (arm, *_), (cell, *_) = self.arms, self.cells
         parts = replace(self, cells={cell: self.cells[cell]}), replace(self, arms={arm: self.arms[arm]})
         configs = [config for part in parts for config in part.configs(**{**SMOKE, **changes})]
-        return [
-            replace(config, **{name: min(getattr(config, name), most) for name, most in SMOKE_LIMITS.items()}).check()
-            for config in configs
-        ]
+        limits = [{k: min(getattr(config, k), most) for k, most in SMOKE_LIMITS.items()} for config in configs]
+        return [replace(config, **limit).check() for config, limit in zip(configs, limits)]
 
 
 @dataclass(frozen=True)
@@ -105,12 +100,8 @@ def vary(arms: Mapping[str, Fields], label: str, **fields: Any) -> dict[str, Fie
     >>> vary({"STE": {"estimator": "ste"}}, "{}, rate {:g}", lr=[0.1, 0.3])
     {'STE, rate 0.1': {'estimator': 'ste', 'lr': 0.1}, 'STE, rate 0.3': {'estimator': 'ste', 'lr': 0.3}}
     """
-    choices = itertools.product(*(value if isinstance(value, list) else [value] for value in fields.values()))
-    return {
-        label.format(name, *choice): {**arm, **dict(zip(fields, choice))}
-        for choice in choices
-        for name, arm in arms.items()
-    }
+    choices = _combinations(fields)
+    return {label.format(k, *choice.values()): {**arm, **choice} for choice in choices for k, arm in arms.items()}
 
 
 STE, ROTATION = {"estimator": "ste"}, {"estimator": "rotation"}
@@ -140,7 +131,6 @@ LADDER = {
     "r H": {"estimator": "reflection"},
     "zero": {"estimator": "zero"},
 }
-STEPS_UP = {name: LADDER[name] for name in ("r I", "R", "STE, γ / mean(r)")}  # from STE to the rotation
 EMA = {"update": "ema"}
 REMEDY = vary(PAIR, "{}, EMA, revival", **EMA, revival="unused")
 
@@ -174,7 +164,7 @@ CHAPTERS = {
         "ladder": Block(PAIR | LADDER, MAIN),
         "warm": Block(PAIR | {k: LADDER[k] for k in ("r I", "R", "mean(r) I", "STE, γ / mean(r)", "clip(r) R")}, WARM),
         "clamped": Block(vary(PAIR, "{}, |z| fixed", norm="latent"), MAIN),
-        "confirm": Block(PAIR | STEPS_UP, MAIN, CONFIRM),
+        "confirm": Block(PAIR | {k: LADDER[k] for k in ("r I", "R", "STE, γ / mean(r)")}, MAIN, CONFIRM),
     }),
     "14_mixtures": Chapter(0.8, {
         "clips": Block({f"clip {name}": {"estimator": "clipped"} | ({} if name == "medium" else {"clip": bounds})
@@ -222,7 +212,7 @@ CHAPTERS = {
 
 def find_chapter(name: str) -> str:
     """The full name of the chapter called ``name``, or the only one whose name starts so, such as 10."""
-    found = [full for full in CHAPTERS if full == name] or [full for full in CHAPTERS if name and full.startswith(name)]
+    found = [name] if name in CHAPTERS else [full for full in CHAPTERS if name and full.startswith(name)]
     if len(found) != 1:
         raise ValueError(f"unknown chapter {name!r}: one of {', '.join(CHAPTERS)}")
     return found[0]

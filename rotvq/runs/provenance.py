@@ -34,10 +34,7 @@ def _git(*arguments: str) -> bytes:
 
 
 def code(config: Config = Config()) -> dict[str, str | None]:  # noqa: B008  (frozen)
-    """The digest of the code that ``config`` runs, with :func:`commit`: both as at the first call in a process.
-
-    Call this when a process starts to train, so that it tells the code that the process has read.
-    """
+    """The digest of the code that ``config`` runs, with :func:`commit`: both as at the first call in a process."""
     return {"digest": code_path.digest(config), **commit()}
 
 
@@ -53,16 +50,13 @@ def kind(device: str) -> str:
         return platform.processor() or platform.machine()
 
 
-def peak_bytes(device: str) -> int:
-    """The most memory held so far: by this process, or of the GPU."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def describe(config: Config, *, device: str, threads: int, **seconds: float) -> dict:
     """The provenance of the run of ``config``, which has just ended in this process. seconds: what it took, by name."""
+    if torch.device(device).type == "cuda":
+        peak_bytes = torch.cuda.max_memory_allocated(device)
+    else:
+        unit = 1 if platform.system() == "Darwin" else 1024
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {
         **code(config),
         "python": platform.python_version(),
@@ -72,6 +66,6 @@ def describe(config: Config, *, device: str, threads: int, **seconds: float) -> 
         "threads": threads,
         "data": images.load(config.data, config.seed).sha256,
         **{name: round(value, 2) for name, value in seconds.items()},
-        "peak_bytes": peak_bytes(device),
+        "peak_bytes": peak_bytes,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,7 +1,6 @@
-"""The store of runs: one JSON file a run, whole or absent. The store is the cache.
+"""The store of runs, which is the cache: one file ``<folder>/<id>.json`` a run, whole or absent.
 
-``<folder>/<id>.json`` holds ``{schema, id, config, result, provenance}``. The result is deterministic on a given
-machine; the provenance says where it came from and what it cost.
+The result in it is deterministic on a given machine; the provenance says where it came from and what it cost.
 
 A record is *verified* while the digest of the code that its run executes is unchanged (`rotvq.runs.code_path`),
 *unverified* once that code has changed, and *stale* once a new training was compared with it and differed.
@@ -51,9 +50,8 @@ class Records:
 
     def path(self, config: Config) -> Path:
         """Where the record of ``config`` is, or will be."""
-        name = f"{config.id}.json"
-        places = (folder / name for folder in (self.folder, *self.neighbours))
-        return next((place for place in places if place.exists()), self.folder / name)
+        places = [folder / f"{config.id}.json" for folder in (self.folder, *self.neighbours)]
+        return next((place for place in places if place.exists()), places[0])
 
     def get(self, config: Config) -> dict | None:
         """The record of ``config``, or None; RecordError where the file is not that record."""
@@ -167,10 +165,9 @@ def _columns(rows: list) -> list | dict[str, list]:
     """``[{k: v}, ...] -> {k: [v, ...]}``, for rows with the same keys; a list of numbers as it is."""
     if not (rows and isinstance(rows[0], dict)):
         return rows
-    keys = list(rows[0])
-    if any(set(row) != set(keys) for row in rows):
-        raise ValueError(f"the rows of a curve must all hold {', '.join(keys)}")
-    return {key: [row[key] for row in rows] for key in keys}
+    if any(row.keys() != rows[0].keys() for row in rows):
+        raise ValueError(f"the rows of a curve must all hold {', '.join(rows[0])}")
+    return {key: [row[key] for row in rows] for key in rows[0]}
 
 
 def _rows(columns: list | dict[str, list]) -> list:

@@ -1,17 +1,18 @@
-"""Many runs: which are missing, what they will cost, and training them in an engine.
+"""Many runs: which have no record yet, what they will cost, and training them in an engine.
 
-A run is finished when its record is in the store. Whatever kills a grid costs the runs in flight; calling again trains
-the rest.
+Whatever kills a grid costs the runs in flight; calling again trains the rest.
 """
 
 import logging
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from math import inf
+from operator import attrgetter
 from typing import NamedTuple
 
 from tqdm import tqdm
@@ -24,6 +25,7 @@ from rotvq.training.train import find_device, train
 
 STEP = 0.010  # seconds a step at batch 32 on one core of a server, where no record tells
 EVALUATION = 100  # steps that cost as much as an evaluation of the test split; of the validation split, half
+SIZE = attrgetter("data", "model", "norm", "dim", "codebook_size", "lookup")  # what sets the cost of a step
 logger = logging.getLogger(__name__)
 
 
@@ -71,15 +73,14 @@ def run(
     >>> list(run(runs, records))                        # what has a record is not trained again
     []
     """
-    provenance.code()
+    provenance.code()  # so that the records tell the code that this process has read
     configs = [config.check() for config in dict.fromkeys(configs)]
     with engines.find_engine(engine) if isinstance(engine, str) else engine as entered:
         missing = records.missing(configs)
         hours = estimate(missing, records) / 3600
         if hours > cap:
             raise ValueError(f"{len(missing)} runs would take {hours:.1f} core-hours, over the cap of {cap:g} (--over)")
-        wanted = set(missing)
-        chosen = [config for config in entered.choose(configs) if config in wanted]
+        chosen = records.missing(entered.choose(configs))
         if device != "cpu" and chosen:
             entered.submit(find_device, device).result()  # tried where the runs will run
         with tqdm(total=len(chosen), unit="run", disable=not (progress and sys.stderr.isatty())) as bar:
@@ -98,13 +99,13 @@ def _outcomes(configs: list[Config], records: Records, engine: Engine, device: s
             running[engine.submit(_work, fn, config, device)] = config
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             config = running.pop(future)
+            if isinstance(future.exception(), WorkerDied) and config not in retried:
+                retried.add(config)
+                waiting.append(config)
+                continue
             try:
                 outcome = records.put(config, *future.result())
             except Exception as error:
-                if isinstance(error, WorkerDied) and config not in retried:
-                    retried.add(config)
-                    waiting.append(config)
-                    continue
                 outcome = Failure(error)
                 records.fail(config, str(outcome))
                 logger.warning("run %s failed: %s", config.id, outcome)
@@ -112,12 +113,8 @@ def _outcomes(configs: list[Config], records: Records, engine: Engine, device: s
 
 
 def _work(fn: Callable[..., dict], config: Config, device: str) -> tuple[dict, dict]:
-    """In a worker: the result of one run on one thread, and its provenance.
-
-    On a CPU its ``seconds`` are processor time, which other work on the machine hardly changes; elsewhere they are wall
-    time, which ``wall_seconds`` are everywhere.
-    """
-    clock = time.process_time if device == "cpu" else time.perf_counter
+    """In a worker: the result of one run on one thread, and its provenance."""
+    clock = time.process_time if device == "cpu" else time.perf_counter  # other work hardly changes processor time
     start, wall = clock(), time.perf_counter()
     result = fn(config, device=device, threads=1)
     spent = {"seconds": clock() - start, "wall_seconds": time.perf_counter() - wall}
@@ -132,15 +129,9 @@ def cost_in_steps(config: Config) -> float:
 
 def estimate(configs: Iterable[Config], records: Records | None = None) -> float:
     """Seconds that runs would take on one core: by the median rate of records of runs of that size, else by `STEP`."""
-    rates: dict[tuple, list[float]] = {}
+    rates: dict[tuple, list[float]] = defaultdict(list)
     for config in records.all() if records else []:
-        seconds = records.get(config)["provenance"].get("seconds")
-        if seconds:
-            rates.setdefault(_size(config), []).append(seconds / cost_in_steps(config))
+        if seconds := records.get(config)["provenance"].get("seconds"):
+            rates[SIZE(config)].append(seconds / cost_in_steps(config))
     medians = {size: statistics.median(values) for size, values in rates.items()}
-    return sum(cost_in_steps(config) * medians.get(_size(config), STEP) for config in configs)
-
-
-def _size(config: Config) -> tuple:
-    """What the cost of a step depends on, beside the batch."""
-    return config.data, config.model, config.norm, config.dim, config.codebook_size, config.lookup
+    return sum(cost_in_steps(config) * medians.get(SIZE(config), STEP) for config in configs)

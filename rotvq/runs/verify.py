@@ -4,17 +4,15 @@ Where processor, version of torch and number of threads are those of the record,
 bit. Elsewhere floating-point sums are taken in another order, and training amplifies that. The result must then agree
 *within tolerance*: the first 20 losses to 1e-4 (relative), and each final metric within the spread of that arm's seeds
 (or within 1 % where the seeds agree better than that).
-
-After a change of the code, one run of each code path speaks for all records of that path (`recheck_unverified`). Their
-provenance then holds ``settled``: the id of that run, and by which of the two rules it agreed.
 """
 
 import math
 import random
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from rotvq.runs import code_path, scheduler
@@ -57,22 +55,19 @@ def compare(old: dict, new: dict, spread: dict[str, float]) -> Verdict:
     others = [words for key, words in MACHINE.items() if old["provenance"][key] != new["provenance"][key]]
     if others:
         rule = f"within tolerance on another {' and '.join(others)}"
-        return Verdict(config, rule, [*_first_losses_apart(old, new), *_finals_apart(old, new, spread)])
+        return Verdict(config, rule, list(_apart(old["result"], new["result"], spread)))
     before, after = _leaves(old["result"]), _leaves(new["result"])
     names = [name for name in before | after if before.get(name) != after.get(name)]
     return Verdict(config, "identical", [_difference(name, before.get(name), after.get(name)) for name in names])
 
 
-def _first_losses_apart(old: dict, new: dict) -> Iterator[str]:
-    losses = zip(old["result"]["curve"]["first"], new["result"]["curve"]["first"])
-    for step, (before, after) in enumerate(losses, 1):
+def _apart(old: dict, new: dict, spread: dict[str, float]) -> Iterator[str]:
+    """What of two results is further apart than the tolerance."""
+    for step, (before, after) in enumerate(zip(old["curve"]["first"], new["curve"]["first"]), 1):
         if not math.isclose(before, after, rel_tol=FIRST):
             yield _difference(f"first loss {step}", before, after)
-
-
-def _finals_apart(old: dict, new: dict, spread: dict[str, float]) -> Iterator[str]:
-    for name, before in old["result"]["final"].items():
-        after = new["result"]["final"].get(name)
+    for name, before in old["final"].items():
+        after = new["final"].get(name)
         if name == "diverged_at" or before is None or after is None:
             close = (before is None) == (after is None)
         else:
@@ -83,11 +78,11 @@ def _finals_apart(old: dict, new: dict, spread: dict[str, float]) -> Iterator[st
 
 def spread(config: Config, records: Records) -> dict[str, float]:
     """Final metric -> highest minus lowest over the recorded seeds of the arm of ``config``."""
-    values: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = defaultdict(list)
     for member in records.all():
-        if {**member.as_dict(), "seed": 0} == {**config.as_dict(), "seed": 0}:
+        if replace(member, seed=config.seed) == config:
             for name, value in records.get(member)["result"]["final"].items():
-                values.setdefault(name, []).extend([] if value is None else [value])
+                values[name] += [] if value is None else [value]
     return {name: max(found) - min(found) for name, found in values.items() if found}
 
 
@@ -99,30 +94,50 @@ def path_key(config: Config) -> tuple:
 
 
 def recheck_unverified(
-    stores: Iterable[Records], engine: str | AbstractContextManager[Engine] = "serial", **options: Any
+    stores: Iterable[Records],
+    engine: str | AbstractContextManager[Engine] = "serial",
+    reference: Records | None = None,
+    **options: Any,
 ) -> Iterator[tuple[Records, Verdict]]:
-    """Decide every unverified record: per code path retrain the cheapest, then restamp that path or mark it stale."""
-    paths: dict[tuple, list[Place]] = {}
-    for records in stores:
-        for config in records.all():
-            if records.status(config) == "unverified":
-                paths.setdefault(path_key(config), []).append((records, config))
-    cheapest = [min(path, key=lambda place: scheduler.cost_in_steps(place[1])) for path in paths.values()]
-    for origin, verdict in retrain(cheapest, engine, **options):
+    """Decide every unverified record: per code path retrain the cheapest, then restamp that path or mark it stale.
+
+    Provenance then holds ``settled`` or ``stale``: the id of the run that was trained, and its rule or a difference.
+
+    Args:
+        reference: short runs that the code before made on this machine. Where given, one of each path is retrained and
+            compared in place of the records, whose own machine may be another; paths without one stay undecided.
+    """
+    paths: dict[tuple, list[Place]] = defaultdict(list)
+    for records, config in _places(stores, "unverified"):
+        paths[path_key(config)].append((records, config))
+    chosen = [min(path, key=lambda place: scheduler.cost_in_steps(place[1])) for path in paths.values()]
+    if reference is not None:
+        chosen = [(reference, config) for config in reference.all() if path_key(config) in paths]
+    for origin, verdict in retrain(chosen, engine, **options):
         trained = verdict.config.id
         for records, config in paths[path_key(verdict.config)]:
             if verdict.differences:
                 records.restamp(config, stale=f"{trained}: {verdict.differences[0]}")
             else:
-                settled = f"{trained}: {verdict.rule}"
+                settled = f"{trained}: {verdict.rule}{_made_by(reference, verdict.config)}"
                 records.restamp(config, digest=code_path.digest(config), settled=settled)
         yield origin, verdict
 
 
+def _made_by(reference: Records | None, config: Config) -> str:
+    if reference is None:
+        return ""
+    commit = reference.get(config)["provenance"]["commit"] or "no commit"
+    return f" to {commit[:7]} on one machine, {config.steps} steps"
+
+
+def _places(stores: Iterable[Records], *statuses: str) -> list[Place]:
+    return [(records, config) for records in stores for config in records.all() if records.status(config) in statuses]
+
+
 def sample(stores: Iterable[Records], n: int) -> list[Place]:
     """``n`` records that are not stale, drawn at random; the draw changes with the code and not from call to call."""
-    places = [(records, config) for records in stores for config in records.all()]
-    places = [(records, config) for records, config in places if records.status(config) != "stale"]
+    places = _places(stores, "verified", "unverified")
     return random.Random(code_path.digest(Config())).sample(places, min(n, len(places)))
 
 
@@ -131,20 +146,16 @@ def summary(stores: Iterable[Records]) -> str:
     found = [records.get(config) for records in stores for config in records.all()]
     settled = [record["provenance"].get("settled", ": as trained") for record in found if status(record) == "verified"]
     counts = {"records": Counter(map(status, found)), "verified": Counter(text.partition(": ")[2] for text in settled)}
-    return "\n".join(f"{name}: {_listed(counter)}" for name, counter in counts.items() if counter)
-
-
-def _listed(counter: Counter) -> str:
-    return ", ".join(f"{count} {what}" for what, count in counter.items())
+    listed = {name: ", ".join(f"{n} {what}" for what, n in counter.items()) for name, counter in counts.items()}
+    return "\n".join(f"{name}: {text}" for name, text in listed.items() if text)
 
 
 def _leaves(value: Any, name: str = "") -> dict[str, Any]:
     """Every number of a result by its place."""
-    if isinstance(value, dict):
-        return {k: v for key, item in value.items() for k, v in _leaves(item, f"{name} {key}".strip()).items()}
-    if isinstance(value, list):
-        return {k: v for i, item in enumerate(value) for k, v in _leaves(item, f"{name} {i}").items()}
-    return {name: value}
+    if not isinstance(value, dict | list):
+        return {name: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return {k: v for key, item in items for k, v in _leaves(item, f"{name} {key}".strip()).items()}
 
 
 def _difference(name: str, before: Any, after: Any) -> str:

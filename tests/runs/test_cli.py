@@ -26,7 +26,7 @@ def fake(config: Config, *, device: str = "cpu", threads: int = 1, progress: boo
 @pytest.fixture
 def call(capsys, monkeypatch):
     """Run a command with a training that takes no time; its status, output and errors."""
-    monkeypatch.setattr(cli, "train_one", fake)
+    monkeypatch.setattr(cli, "train", fake)
     monkeypatch.setattr(scheduler.run, "__kwdefaults__", {**scheduler.run.__kwdefaults__, "fn": fake})
 
     def run(*words):
