@@ -171,16 +171,8 @@ def the_confirmation():
 # one without the other part and one with it. The last row asks whether the two together do more than the product of
 # each alone.
 
-# %%
-EFFECTS = {
-    "gain alone: r I / STE": ("r I", "STE"),
-    "gain, with the turn: rotation / R": ("rotation", "R"),
-    "turn alone: R / STE": ("R", "STE"),
-    "turn, with the gain: rotation / r I": ("rotation", "r I"),
-}
-BOTH = "both / product of each alone"
 
-
+# %% tags=["hide-input"]
 def beyond(cell: str, fresh: bool):
     """(rotation / STE) over (r I / STE) (R / STE): 1 where gain and turn multiply."""
     four = ("rotation", "STE", "r I", "R")
@@ -198,6 +190,14 @@ def every_effect(fresh: bool) -> dict:
     return found
 
 
+# %%
+EFFECTS = {
+    "gain alone: r I / STE": ("r I", "STE"),
+    "gain, with the turn: rotation / R": ("rotation", "R"),
+    "turn alone: R / STE": ("R", "STE"),
+    "turn, with the gain: rotation / r I": ("rotation", "r I"),
+}
+BOTH = "both / product of each alone"
 explored, confirmed = every_effect(False), every_effect(True)
 page.say("effect", explored)
 page.say("again", confirmed)
@@ -586,6 +586,7 @@ PREDICTIONS = {
 }
 
 
+# %% tags=["hide-input"]
 def judged_as(pair, verb: str) -> str:
     """held, wrong or open: whether two arms are within 10 % of each other, or are not, as predicted."""
     alike = within(0.10)(pair)
@@ -600,7 +601,6 @@ def verdict(words: list[str]) -> str:
     return "open" if "open" in words else "fits"
 
 
-# %% tags=["hide-input"]
 table, verdicts = {}, {}
 for mechanism, predictions in PREDICTIONS.items():
     words = {cell: [] for cell in study.cells}

@@ -13,12 +13,12 @@ import torch
 
 from rotvq import ESTIMATORS
 from rotvq.analysis.stats import Paired
-from rotvq.analysis.study import FRESH, Runs, Study
+from rotvq.analysis.study import Runs, Study
 from rotvq.analysis.wording import ratio_sentence, seed_ranges
 from rotvq.page import parameters
 from rotvq.page.figures import Figure, glue, style, used
 from rotvq.runs import scheduler
-from rotvq.runs.grids import CHAPTERS, FULL, PROFILES, Block, Chapter, store
+from rotvq.runs.grids import CHAPTERS, FRESH, FULL, PROFILES, Block, Chapter, store
 from rotvq.training.config import Config
 
 SHARED = {  # parameters that several notebooks have, and what they may be where a notebook says nothing else
@@ -122,7 +122,7 @@ class Page:
             raise AssertionError("the records say otherwise: " + " | ".join(wrong))
 
     def hypotheses(self, rows: Mapping[str, tuple[str | None, str]]) -> pd.DataFrame:
-        """The table of a page's hypotheses: what was measured of each, and what became of it. See :func:`.judge`."""
+        """The table of a page's hypotheses, from what was measured of each (None: nothing) and what became of it."""
         return pd.DataFrame.from_dict(rows, "index", columns=["measured", "outcome"]).fillna("")
 
 
