@@ -125,6 +125,26 @@ def test_one_run_speaks_for_its_code_path_in_every_chapter(store, tmp_path):
     assert summary([store, other]) == "records: 4 verified, 2 stale\nverified: 4 identical"
 
 
+def test_short_runs_of_the_code_before_settle_records_of_another_machine(store, tmp_path):
+    """A difference that only the machine makes does not count; one that the code makes does."""
+    reference = Records(tmp_path / "reference")
+    short = [Config(steps=7), Config(steps=7, estimator="ste")]
+    list(scheduler.run(short, reference, fn=fake))
+    reference.restamp(short[0], commit="0123456789")
+    for config in store.all():
+        store.restamp(config, device="other CPU", digest="of older code")
+
+    def retrained(config, **options):
+        return (changed(test_mse=0.0) if config.estimator == "ste" else fake)(config, **options)
+
+    verdicts = {v.config: v for _, v in recheck_unverified([store], "serial", reference, fn=retrained)}
+    assert set(verdicts) == set(short)
+    for config in store.all():
+        assert store.status(config) == ("stale" if config.estimator == "ste" else "verified")
+    settled = store.get(ARM[0])["provenance"]["settled"]
+    assert settled == f"{short[0].id}: identical to 0123456 on one machine, 7 steps"
+
+
 def test_a_record_says_that_it_was_settled_on_another_machine(store):
     for config in ARM[:2]:
         store.restamp(config, device="other CPU", digest="of older code")
