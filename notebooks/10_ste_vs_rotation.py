@@ -41,7 +41,7 @@ page = Page("10_ste_vs_rotation", globals())
 # %% tags=["hide-input"]
 import pandas as pd
 
-from book.chapters import drawings
+from book.chapters import drawings, tables
 from book.chapters.hypotheses import higher, lower
 from book.chapters.live import show_reconstructions
 from rotvq.analysis import stats
@@ -89,13 +89,13 @@ arms = {ARMS[name].label: {"estimator": name} for name in estimators}
 base, arm = ARMS[estimators[0]].label, ARMS[estimators[-1]].label
 runs = page.load(estimator=None if arms == PAIR else estimators, gamma=gamma)
 study = page.study(page.block("explore", arms=arms))
-study.plan()
+tables.plan(study)
 
 # %% [markdown]
 # This page shows {glue:text}`coverage`. The first batch says what each start means, before a step is taken:
 
 # %%
-study.levels(["r", "theta_deg", "q_norm", "z_norm", "usage"], arms=[base], at=1)
+tables.levels(study, ["r", "theta_deg", "q_norm", "z_norm", "usage"], arms=[base], at=1)
 
 # %% [markdown]
 # ## Test error
@@ -105,7 +105,7 @@ study.levels(["r", "theta_deg", "q_norm", "z_norm", "usage"], arms=[base], at=1)
 # %%
 explored = study.pairs(against=base)
 page.say("change", explored)
-study.table(against=base)
+tables.comparisons(study, against=base)
 
 # %% tags=["hide-input"]
 delay = page.study(page.block("long", arms=arms))
@@ -202,7 +202,7 @@ def what_came_out():
 
 # %%
 expected = {(arm, "uniform 1/K"): "lower", (arm, "k-means"): "higher", (arm, "k-means after warm-up"): "higher"}
-verdicts = study.verdicts(expected, against=base)
+verdicts = tables.verdicts(study, expected, against=base)
 verdicts
 
 # %% tags=["hide-input"]
@@ -296,7 +296,7 @@ def a_delay():
 inside = ["test_z_squared", "test_quantisation_error", "test_relative_error", "test_perplexity", "test_usage"]
 shown = ["uniform 1/K", "k-means", "k-means after warm-up"]
 page.show("fig-inside", drawings.curves(study, ["r", "theta_deg", "perplexity", "relative_error"], cells=shown))
-study.ratios(inside, against=base)
+tables.ratios(study, inside, against=base)
 
 # %% [markdown]
 # ```{glue:figure} fig-inside

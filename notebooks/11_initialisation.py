@@ -30,7 +30,7 @@ page = Page("11_initialisation", globals())
 # %% tags=["hide-input"]
 import math
 
-from book.chapters import drawings
+from book.chapters import drawings, tables
 from book.chapters.hypotheses import higher, lower, within
 from rotvq.analysis.wording import includes_one
 from rotvq.page.figures import ARMS
@@ -71,14 +71,14 @@ norms, scale, centre = (page.block(name) for name in ("norms", "scale", "centre"
 revived = {f"{cell}, revival": fields | {"revival": "unused"} for cell, fields in page.block("revival").cells.items()}
 study = page.study(norms, Block(PAIR, revived), scale)
 about = page.study(Block(PAIR | centre.arms, centre.cells))
-study.plan()
+tables.plan(study)
 
 # %% [markdown]
 # This page shows {glue:text}`coverage`; among them are those about another point. The first batch says what each start
 # means, before a step is taken. $|z-q|^2/\operatorname{Var} z$ tells how well the codes fit:
 
 # %%
-study.levels(["r", "theta_deg", "relative_error", "z_norm", "usage"], arms=["STE"], at=1)
+tables.levels(study, ["r", "theta_deg", "relative_error", "z_norm", "usage"], arms=["STE"], at=1)
 
 # %% [markdown]
 # ## The ratio against $r_0$
@@ -91,7 +91,7 @@ change = study.pairs(against="STE")
 r0 = {cell: study.mean("STE", cell, "r", at=1) for _, cell in study.members}
 page.say("change", change)
 page.say("r0", r0)
-study.table(against="STE")
+tables.comparisons(study, against="STE")
 
 # %% tags=["hide-input"]
 kinds = {
@@ -148,7 +148,7 @@ expected = {
     ("rotation", "k-means × 10, revival"): "higher",
     ("rotation", "k-means after warm-up, revival"): "higher",
 }
-study.verdicts(expected, against="STE")
+tables.verdicts(study, expected, against="STE")
 
 
 # %% tags=["hide-input"]
@@ -231,7 +231,7 @@ def about_another_point():
 scaled = {"z and codes × 0.1": 0.1, "as they are": 1.0, "z and codes × 10": 10.0}
 together = page.study(Block(PAIR, {name: {"init": "kmeans", "latent_scale": by} for name, by in scaled.items()}))
 page.show("fig-scale", drawings.curves(together, ["r", "perplexity"]))
-together.levels(["test_mse", "test_relative_error", "test_perplexity", "test_r"])
+tables.levels(together, ["test_mse", "test_relative_error", "test_perplexity", "test_r"])
 
 # %% [markdown]
 # ```{glue:figure} fig-scale
@@ -270,7 +270,7 @@ gains = {("rotation", cell): reach.pair("rotation, revival", cell, against=("rot
 page.say("revived", reach.pairs(against="STE"))
 page.say("gain", gains)
 page.show("fig-revival", drawings.dots(reach, against="STE"))
-reach.levels(["test_mse", "test_usage", "test_perplexity"])
+tables.levels(reach, ["test_mse", "test_usage", "test_perplexity"])
 
 # %% [markdown]
 # ```{glue:figure} fig-revival

@@ -32,7 +32,7 @@ import math
 
 import pandas as pd
 
-from book.chapters import drawings
+from book.chapters import drawings, tables
 from book.chapters.hypotheses import higher, judge, lower, nearer, outcome, within
 from book.chapters.settings import SWEEPS, at_own, choice, sweep, whole
 from rotvq.analysis.stats import ratio
@@ -81,7 +81,7 @@ tenth = Block(PAIR, MAIN, CONFIRM)  # chapter 10's confirmation, at γ = 0.25
 runs = page.load(also=[tenth])
 COMMON = {"γ": "γ = 0.25", "rate": "rate = 0.001"}  # the values of chapter 10
 sweeps = {(name, start): sweep(page, name, start) for name in SWEEPS for start in MAIN}
-pd.concat({place: study.plan().loc["cell"] for place, study in sweeps.items()})
+pd.concat({place: tables.plan(study).loc["cell"] for place, study in sweeps.items()})
 
 # %% [markdown]
 # Each row is two runs a seed, one of STE and one of the rotation. This page shows {glue:text}`coverage`. The runs at
@@ -139,7 +139,7 @@ at_own = [
     if taken["γ", start]
 ]
 final = page.study(*at_own)
-verdicts = final.verdicts(expected, against="STE")
+verdicts = tables.verdicts(final, expected, against="STE")
 verdicts
 
 # %% tags=["hide-input"]
@@ -247,7 +247,7 @@ page.say("flat", 100 * (max(flat) / min(flat) - 1))
 
 # %% tags=["hide-input"]
 inside = ["test_z_squared", "test_quantisation_error", "test_relative_error", "test_perplexity"]
-pd.concat({start: sweeps["γ", start].ratios(inside, against="STE") for start in MAIN})
+pd.concat({start: tables.ratios(sweeps["γ", start], inside, against="STE") for start in MAIN})
 
 
 # %% tags=["hide-input"]

@@ -32,7 +32,7 @@ import math
 
 import pandas as pd
 
-from book.chapters import drawings
+from book.chapters import drawings, tables
 from book.chapters.hypotheses import higher, lower, nearer, outcome, within
 from rotvq.analysis import stats
 from rotvq.analysis.wording import includes_one, ratio_text, seed_ranges
@@ -81,13 +81,13 @@ from rotvq.runs.grids import MAIN, PAIR
 # %%
 runs = page.load()
 study, fixed = page.study("ladder", "warm", "confirm"), page.study("clamped")
-study.plan()
+tables.plan(study)
 
 # %% [markdown]
 # This page shows {glue:text}`coverage`. The first batch says what each start means, before a step is taken:
 
 # %%
-study.levels(["r", "theta_deg", "z_norm", "q_norm", "usage"], arms=["STE"], at=1)
+tables.levels(study, ["r", "theta_deg", "z_norm", "q_norm", "usage"], arms=["STE"], at=1)
 
 # %% [markdown]
 # ## All arms
@@ -136,7 +136,7 @@ for name in ("ladder", "warm"):
 
 # %%
 named = {(arm, cell): "lower" for cell in MAIN for arm in ("r I", "R", "STE, γ / mean(r)")}
-confirmation = study.verdicts(named, against="STE")
+confirmation = tables.verdicts(study, named, against="STE")
 confirmation
 
 # %% [markdown]
@@ -384,7 +384,7 @@ price = {(arm, cell): length.pair(f"{arm}, |z| fixed", cell, against=arm) for ar
 page.say("free", free)
 page.say("fixed", held)
 page.say("norm", price)
-length.levels(["test_mse", "test_usage", "test_r", "test_theta_deg"])
+tables.levels(length, ["test_mse", "test_usage", "test_r", "test_theta_deg"])
 
 # %% [markdown]
 # **Most of the difference goes.** With $|z|$ fixed the ratio is {glue:text}`fixed-uniform-1-k` from uniform and
@@ -430,7 +430,7 @@ weighed = runs.trace.id.isin({config.id for config in runs.shown if config.gamma
 runs.trace.loc[weighed, "gradient_ratio"] *= runs.trace.loc[weighed, "r"]  # recorded at γ; what acts is γ / mean(r)
 page.show("fig-inside", drawings.curves(study, ["r", "gradient_ratio", "perplexity"], cells=MAIN, arms_shown=FIVE))
 page.show("fig-stops", drawings.curves(study, arms_shown=FIVE))
-study.levels(["test_perplexity", "test_usage", "test_relative_error", "test_r", "test_theta_deg"], arms=FIVE)
+tables.levels(study, ["test_perplexity", "test_usage", "test_relative_error", "test_r", "test_theta_deg"], arms=FIVE)
 
 # %% [markdown]
 # ```{glue:figure} fig-inside

@@ -31,7 +31,7 @@ import math
 
 import pandas as pd
 
-from book.chapters import drawings
+from book.chapters import drawings, tables
 from book.chapters.hypotheses import higher, judge, lower, nearer, outcome, within
 from rotvq.analysis.stats import Paired, ratio
 from rotvq.analysis.wording import includes_one, ratio_text, ratio_with_n, title
@@ -78,7 +78,7 @@ runs = page.load(also=PARENTS + RETUNED)
 variants = ("clips", "mixes", "warm-up", "centres", "learned")
 study = page.study(PARENTS[0], *variants)
 cosine = page.study(Block(PAIR | {"R": LADDER["R"]}, MAIN), "cosine")
-pd.concat({"Euclidean lookup": study.plan(), "cosine lookup": page.study("cosine").plan()})
+pd.concat({"Euclidean lookup": tables.plan(study), "cosine lookup": tables.plan(page.study("cosine"))})
 
 # %% [markdown]
 # STE and the rotation are the runs of {doc}`10_ste_vs_rotation`, $R$ those of {doc}`13_which_part`. This page shows
@@ -258,7 +258,7 @@ def means(names: list[str], start: str) -> list[float] | None:
     return found.mean().tolist() if len(found) else None
 
 
-study.levels(["r", "theta_deg"], arms=["STE", "rotation", *CLIPS[1:4], *MIXES[1:4]])
+tables.levels(study, ["r", "theta_deg"], arms=["STE", "rotation", *CLIPS[1:4], *MIXES[1:4]])
 
 # %% tags=["hide-input"]
 page.show("fig-clips", drawings.between(study, MAIN, CLIPS, "clip of r", "three clips"))
@@ -312,7 +312,7 @@ def later(arm: str) -> Paired | None:
 
 grows = {arm: later(arm) for arm in ("STE", "warm-up 1000")}
 page.say("grows", grows)
-risen.ratios(["test_mse", "test_usage", "test_perplexity", "test_relative_error"], against="rotation")
+tables.ratios(risen, ["test_mse", "test_usage", "test_perplexity", "test_relative_error"], against="rotation")
 
 # %% tags=["hide-input"]
 page.say("first-stop", f"{study.steps[0]:,}")
@@ -396,7 +396,7 @@ gains = {(arm, start): study.pair(f"{arm}, learned gain", start, against=arm) fo
 lookups = {start: cosine.pair("rotation, cosine", start, against="rotation") for start in MAIN}
 page.say("gain", gains)
 page.say("lookup", lookups)
-cosine.table(against="rotation, cosine")
+tables.comparisons(cosine, against="rotation, cosine")
 
 
 # %% tags=["hide-input"]

@@ -30,7 +30,7 @@ page = Page("15_codebook", globals())
 # %% tags=["hide-input"]
 import pandas as pd
 
-from book.chapters import drawings
+from book.chapters import drawings, tables
 from book.chapters.hypotheses import higher, judge, listed, lower, nearer, outcome, within
 from rotvq.analysis import stats
 from rotvq.analysis.wording import includes_one, ratio_with_n, title
@@ -88,7 +88,7 @@ def crossed(ways: dict, starts: dict) -> dict:
 uniform, fitted, warmed = MAIN | WARM
 moves = page.study(Block(PAIR, crossed(updates, MAIN | WARM)))  # how the codes move, at K = 512 and d = 32
 shapes = page.study(Block(PAIR, crossed({"K = 512, d = 32": {}} | forms, MAIN)))  # moved by the gradient
-page.study(Block(updates | forms, crossed(PAIR, MAIN | WARM))).plan()
+tables.plan(page.study(Block(updates | forms, crossed(PAIR, MAIN | WARM))))
 
 # %% [markdown]
 # This page shows {glue:text}`coverage`. The rows *gradient* are the runs of {doc}`10_ste_vs_rotation`, at $K = 512$ and
@@ -102,7 +102,7 @@ page.study(Block(updates | forms, crossed(PAIR, MAIN | WARM))).plan()
 # %%
 moved = moves.pairs(against="STE")
 page.say("move", {cell: pair for (_, cell), pair in moved.items()})
-moves.table(against="STE")
+tables.comparisons(moves, against="STE")
 
 # %% tags=["hide-input"]
 page.show("fig-moves", drawings.dots(moves, against="STE"))
@@ -166,7 +166,7 @@ lines = page.study(Block(updates, crossed(PAIR, {uniform: MAIN[uniform]})))
 page.say("level", {key: f"{100 * lines.mean(*key, 'test_usage'):.0f} %" for key in lines.members})
 page.say("mse", {key: lines.mean(*key, "test_mse") for key in lines.members})
 page.show("fig-counts", drawings.curves(lines, ["perplexity", "q_norm"]))
-lines.levels(["test_mse", "test_usage", "test_perplexity"])
+tables.levels(lines, ["test_mse", "test_usage", "test_perplexity"])
 
 # %% [markdown]
 # ```{glue:figure} fig-counts
@@ -197,7 +197,7 @@ page.say("left", {way: 512 * fell.mean(way, "rotation", "test_usage") for way in
 # %% tags=["hide-input"]
 after = [f"{update}, {warmed}" for update in ("gradient", "EMA 0.99 from 1")]
 page.show("fig-after", drawings.curves(moves, inside, cells=after))
-levels = fell.levels(["test_mse", "test_usage", "test_perplexity"])
+levels = tables.levels(fell, ["test_mse", "test_usage", "test_perplexity"])
 for name in ("r", "theta_deg"):
     levels[f"most, {title(name)}"] = [f"{fell.curve(*key, name).mean().max():.3g}" for key in fell.members]
 levels
@@ -242,7 +242,7 @@ page.say("shape", {cell: pair for (_, cell), pair in shaped.items()})
 
 # %% tags=["hide-input"]
 page.show("fig-shapes", drawings.dots(shapes, against="STE"))
-sizes = shapes.levels(["test_mse", "test_usage", "test_perplexity"])
+sizes = tables.levels(shapes, ["test_mse", "test_usage", "test_perplexity"])
 sizes.insert(0, "|q| / |z| at the start", [f"{shapes.mean(*key, 'r', at=1):.3g}" for key in shapes.members])
 sizes["test MSE, rotation / STE"] = [ratio_with_n(shaped.get(key)) for key in shapes.members]
 sizes
@@ -286,7 +286,7 @@ primary += [f"EMA 0.8 from 0, {uniform}", f"K = 2048, {fitted}", f"d = 8, {fitte
 
 # %% tags=["hide-input"]
 expected = {("rotation", cell): "higher" for cell in primary}
-verdicts = every.verdicts(expected, against="STE").drop(columns=["expected", "verdict"])
+verdicts = tables.verdicts(every, expected, against="STE").drop(columns=["expected", "verdict"])
 words = {True: "yes", False: "no", None: "open"}
 found = [every.pair(*key, against="STE") for key in expected]
 verdicts["within 10 %"] = [words[within(0.10)(pair)] if pair else "not run" for pair in found]

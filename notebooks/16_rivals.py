@@ -28,7 +28,7 @@ from rotvq.page import Page
 page = Page("16_rivals", globals())
 
 # %% tags=["hide-input"]
-from book.chapters import drawings
+from book.chapters import drawings, tables
 from book.chapters.hypotheses import above, higher, judge, lower, outcome, within
 from rotvq.analysis.study import Runs, Study
 from rotvq.analysis.wording import includes_one, ratio_text
@@ -73,7 +73,7 @@ started = PAIR | {arm: fields for arm, fields in rivals.items() if arm not in ow
 remedy = ("STE, EMA, revival", "k-means")
 study = page.study(Block(started, MAIN), Block(own, {"own start": {}}))
 page.say("own-coverage", study.coverage)
-study.plan()
+tables.plan(study)
 
 # %% [markdown]
 # Of the runs in this table there are {glue:text}`own-coverage`. FSQ and SimVQ have a start of their own: each was
@@ -96,7 +96,7 @@ study.plan()
 with_remedy = page.study("confirm")
 confirming = {("rotation, EMA, revival", start): "higher" for start in ("k-means", "uniform 1/K")}
 confirmed = with_remedy.pairs(against=remedy[0], fresh=True)
-judgement = with_remedy.verdicts(confirming, against=remedy[0])
+judgement = tables.verdicts(with_remedy, confirming, against=remedy[0])
 judgement
 
 # %% tags=["hide-input"]
@@ -164,7 +164,7 @@ def the_confirmation():
 
 # %%
 against = study.pairs(against=remedy)
-table = study.levels(["test_mse", "test_usage", "test_perplexity", "seconds"])
+table = tables.levels(study, ["test_mse", "test_usage", "test_perplexity", "seconds"])
 table["test MSE / the remedy's"] = [ratio_text(against.get((arm, cell))) for cell, arm in table.index]
 table
 
@@ -247,7 +247,8 @@ primary += [(arm, "k-means") for arm in ("NSVQ", "DiVeQ", "Gumbel-softmax", "rot
 # %% tags=["hide-input"]
 explore = Runs([c for c in runs.planned if c.seed < FRESH], runs.records, runs.published, runs.expand)
 explored = Study(explore, Block(started, MAIN), Block(own, {"own start": {}}))
-verdicts = explored.verdicts(dict.fromkeys(primary, "higher"), against=remedy).drop(columns=["expected", "verdict"])
+every_verdict = tables.verdicts(explored, dict.fromkeys(primary, "higher"), against=remedy)
+verdicts = every_verdict.drop(columns=["expected", "verdict"])
 words = {"held": "no", "wrong": "yes", "not settled": "open", "not run": "not run"}
 verdicts["lower by more than 5 %"] = [words[outcome([against.get(key)], above(0.95))] for key in primary]
 verdicts
@@ -279,7 +280,7 @@ warm = {arm: parts.mean(arm, "k-means after warm-up", "test_mse") for arm in ("S
 page.say("part", parts.pairs(against="STE"))
 page.say("warm", warm)
 page.say("remedy-mse", parts.mean(*remedy, "test_mse"))
-parts.table(against="STE")
+tables.comparisons(parts, against="STE")
 
 # %% [markdown]
 # EMA alone gives a part of the gain from either start. Revival alone gives none: from uniform codes it makes STE worse,

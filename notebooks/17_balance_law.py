@@ -31,7 +31,7 @@ page = Page("17_balance_law", globals())
 import numpy as np
 import pandas as pd
 
-from book.chapters import drawings
+from book.chapters import drawings, tables
 from book.chapters.hypotheses import above, higher, judge, lower, outcome
 from book.chapters.live import balance_factors
 from rotvq.analysis.stats import paired, ratio
@@ -74,7 +74,7 @@ block = page.block("decay")
 (start,) = block.cells.values()
 decays = {f"decay {decay:g}": {"weight_decay": decay} for decay in (0.0, 1e-4, 1e-3)}
 study = page.study(Block(PAIR, decays, base=block.base | start))
-study.plan()
+tables.plan(study)
 
 # %% [markdown]
 # This page shows {glue:text}`coverage`.
@@ -305,7 +305,7 @@ pd.DataFrame({"rotation / STE": primary})
 # %% tags=["hide-input"]
 page.show("fig-errors", drawings.dots(study, "test_relative_error", against="STE"))
 page.show("fig-mse", drawings.curves(study))
-study.ratios([*metrics, "test_z_squared", "test_perplexity"], against="STE")
+tables.ratios(study, [*metrics, "test_z_squared", "test_perplexity"], against="STE")
 
 # %% [markdown]
 # ```{glue:figure} fig-errors

@@ -33,7 +33,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from book.chapters import drawings
+from book.chapters import drawings, tables
 from book.chapters.hypotheses import higher, listed, lower, outcome
 from book.chapters.live import show_reconstructions
 from book.chapters.rounding import before_rounding_changed
@@ -68,7 +68,7 @@ GREY = [Block(PAIR, MAIN | WARM), Block(PAIR, MAIN, CONFIRM)]
 runs = page.load(also=GREY)
 study, fashion = page.study("explore", "confirm"), page.study(*GREY)
 page.say("own-coverage", study.coverage)
-study.plan()
+tables.plan(study)
 
 # %% [markdown]
 # Of its own runs this page shows {glue:text}`own-coverage`; with those of {doc}`10_ste_vs_rotation` that it compares
@@ -89,7 +89,7 @@ explored, confirmed = (study.pairs(against="STE", fresh=fresh) for fresh in (Fal
 page.say("explored", explored)
 page.say("confirmed", confirmed)
 page.show("fig-primary", drawings.dots(study, against="STE"))
-study.table(against="STE")
+tables.comparisons(study, against="STE")
 
 # %% [markdown]
 # ```{glue:figure} fig-primary
@@ -124,7 +124,7 @@ def the_seeds_that_explore():
 
 # %%
 expected = {("rotation", "uniform 1/K"): "lower", ("rotation", "k-means"): "higher"}
-verdicts = study.verdicts(expected, against="STE")
+verdicts = tables.verdicts(study, expected, against="STE")
 verdicts
 
 # %% tags=["hide-input"]
@@ -179,7 +179,7 @@ def the_confirmation():
 grey_explored, grey_confirmed = (fashion.pairs(against="STE", fresh=fresh) for fresh in (False, True))
 page.say("grey-explored", grey_explored)
 page.say("grey-confirmed", grey_confirmed)
-fashion.table(against="STE")
+tables.comparisons(fashion, against="STE")
 
 # %% [markdown]
 # **What the photographs confirm** is the sign, from uniform and from k-means. **What they do not** is a size. After the
@@ -246,7 +246,7 @@ table
 inside = ["test_z_squared", "test_quantisation_error", "test_relative_error", "test_usage", "test_perplexity"]
 page.show("fig-inside", drawings.curves(study, ["test_mse", "r", "theta_deg", "perplexity", "relative_error"]))
 page.say("use", study.pairs("test_usage", against="STE"))
-study.ratios(inside, against="STE")
+tables.ratios(study, inside, against="STE")
 
 # %% [markdown]
 # ```{glue:figure} fig-inside

@@ -27,7 +27,7 @@ LINEAR = ("usage", "perplexity", "theta_deg", "psnr", "within_share", "z_product
 
 
 def dots(study: Study, metric: str = "test_mse", *, against: str | Key) -> Figure:
-    """The ratios of `Study.table`: each pair a point; fresh seeds have a row of their own below the others."""
+    """The ratios of `tables.comparisons`: each pair a point; fresh seeds have a row of their own below the others."""
     phases = {fresh: study.pairs(metric, against=against, fresh=fresh) for fresh in (False, True)}
     keys = [key for key in study.members if any(pairs.get(key) for pairs in phases.values())]
     varied = [place for place in (1, 0) if len({key[place] for key in keys}) > 1] or [1 if keys and keys[0][1] else 0]

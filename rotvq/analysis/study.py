@@ -1,8 +1,8 @@
-"""Arms compared cell by cell, paired by seed: the numbers and tables of the experiment pages.
+"""Arms compared cell by cell, paired by seed: the numbers behind a page of an experiment.
 
 An *arm* is what is compared (an estimator, a commitment weight, a rival), a *cell* the conditions it is compared under
 (a start of the codebook, a size), as in a :class:`.Block` of a chapter. Seeds below `FRESH` explore, the others
-confirm; no interval holds both. A run without a record is left out of every table, and `Runs.coverage` says how many
+confirm; no interval holds both. A run without a record is left out of every number, and `Runs.coverage` says how many
 are.
 
 Methods share some arguments. ``metric``: ``test_`` and ``validation_`` metrics are those of the final record or of a
@@ -13,7 +13,7 @@ stop, ``seconds`` those of the run, others those of the trace of batches. ``at``
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,7 @@ import pandas as pd
 
 from rotvq.analysis import stats
 from rotvq.analysis.stats import Paired
-from rotvq.analysis.wording import coverage, ratio_text, ratio_with_n, row_labels, seed_ranges, title, verdict
+from rotvq.analysis.wording import coverage
 from rotvq.runs.grids import FRESH, Block
 from rotvq.runs.records import Records
 from rotvq.training.config import FIELDS, Config
@@ -155,7 +155,7 @@ class Study:
         fresh: bool = False,
     ) -> Paired | None:
         """The ratio arm / against over the seeds that both have, by :func:`.stats.ratio`; None where there are none."""
-        a, b = (self.values(*key, metric, at=at, fresh=fresh) for key in ((arm, cell), _reference(against, cell)))
+        a, b = (self.values(*key, metric, at=at, fresh=fresh) for key in ((arm, cell), reference(against, cell)))
         seeds = a.index.intersection(b.index)
         return stats.ratio(a[seeds].tolist(), b[seeds].tolist()) if len(seeds) else None
 
@@ -163,7 +163,7 @@ class Study:
         self, metric: str = "test_mse", *, against: str | Key, at: int | None = None, fresh: bool = False
     ) -> dict[Key, Paired | None]:
         """`pair` of every arm in every cell where it is planned, by (arm, cell)."""
-        planned = [key for key, found in self.planned.items() if _of_phase(found, fresh)]
+        planned = [key for key, found in self.planned.items() if of_phase(found, fresh)]
         keys = [key for key in planned if against not in (key, key[0])]
         return {key: self.pair(*key, metric, against=against, at=at, fresh=fresh) for key in keys}
 
@@ -180,85 +180,15 @@ class Study:
             lowest.setdefault(arm, (mean, cell))
         return lowest
 
-    def plan(self) -> pd.DataFrame:
-        """What was planned: a row an arm and a cell, the fields that it sets, the seeds, the runs with a record."""
-        parts = {("arm", arm): (fields, 0) for arm, fields in self.arms.items()}
-        parts |= {("cell", cell): (fields, 1) for cell, fields in self.cells.items() if cell}
-        shown, rows = set(self.runs.shown), {}
-        for (part, label), (fields, place) in parts.items():
-            configs = {config for key, found in self.planned.items() if key[place] == label for config in found}
-            done = len(configs & shown)
-            rows[part, label] = {
-                "sets": ", ".join(f"{name} {value}" for name, value in fields.items()) or "nothing",
-                "seeds": seed_ranges(config.seed for config in configs),
-                "runs": f"{done} of {len(configs)}" if done < len(configs) else str(done),
-            }
-        return pd.DataFrame.from_dict(rows, "index")
-
-    def table(self, *, against: str | Key) -> pd.DataFrame:
-        """A row a comparison: both means of test MSE, and its ratio on seeds that explore and on those that confirm."""
-        phases = {fresh: self.pairs(against=against, fresh=fresh) for fresh in (False, True)}
-        keys = [key for key in self.members if any(pairs.get(key) for pairs in phases.values())]
-        arm_name = keys[0][0] if len({arm for arm, _ in keys}) == 1 else "arm"
-        names = against if isinstance(against, str) else ", ".join(against), arm_name
-        rows = []
-        for key in keys:
-            first = next(fresh for fresh, pairs in phases.items() if pairs.get(key))
-            means = [self.mean(*one, "test_mse", fresh=first) for one in (_reference(against, key[1]), key)]
-            ratios = {
-                f"ratio, seeds {seed_ranges(self.seeds(fresh))}": ratio_with_n(pairs.get(key))
-                for fresh, pairs in phases.items()
-                if any(pairs.values())
-            }
-            rows.append(dict(zip(names, (f"{mean:.4g}" for mean in means))) | ratios)
-        return pd.DataFrame(rows, index=row_labels(keys))
-
-    def verdicts(self, expected: Mapping[Key, str], *, against: str | Key) -> pd.DataFrame:
-        """The primary comparisons of test MSE, ``expected`` to be 'lower' or 'higher': what came out, and the verdict.
-
-        On the seeds that confirm, or on the others where none are planned. Holm's correction counts all that were
-        named. One that lacks planned pairs has no p-value: stopping early is no part of the plan. See :func:`.verdict`.
-        """
-        every = [config for configs in self.planned.values() for config in configs]
-        fresh = bool(_of_phase(every, True))
-        ratio = f"ratio, seeds {seed_ranges(config.seed for config in _of_phase(every, fresh))}"
-        rows, whole = {}, {}
-        for key, direction in expected.items():
-            pair = self.pair(*key, against=against, fresh=fresh)
-            both = [self.planned.get(one, []) for one in (key, _reference(against, key[1]))]
-            planned = len(set.intersection(*({config.seed for config in _of_phase(part, fresh)} for part in both)))
-            done = pair.n + pair.diverged if pair else 0
-            whole[key] = pair if done == planned else None
-            words = f"{done} of {planned} pairs run" if done else "not run"
-            rows[key] = {"expected": direction, ratio: ratio_with_n(pair), "p": "", "Holm p": "", "verdict": words}
-        adjusted = stats.holm([pair.p if pair else 1.0 for pair in whole.values()])
-        for (key, pair), p in zip(whole.items(), adjusted):
-            if pair:
-                words = verdict(pair, expected[key], p)
-                rows[key] |= {"p": f"{pair.p:.3g}", "Holm p": f"{p:.3g}", "verdict": words}
-        return pd.DataFrame(list(rows.values()), index=row_labels(list(expected)))
-
-    def ratios(self, metrics: Sequence[str], *, against: str | Key, **where: Any) -> pd.DataFrame:
-        """A row a comparison, a column a metric: the ratios with their intervals, all of them descriptive."""
-        found = {title(metric): self.pairs(metric, against=against, **where) for metric in metrics}
-        keys = [key for key in self.members if any(pairs.get(key) for pairs in found.values())]
-        columns = {name: [ratio_text(pairs.get(key)) for key in keys] for name, pairs in found.items()}
-        return pd.DataFrame(columns, row_labels(keys))
-
-    def levels(self, metrics: Sequence[str], arms: Sequence[str] | None = None, **where: Any) -> pd.DataFrame:
-        """A row an arm and cell, a column a metric: means over the seeds."""
-        keys = [key for key in self.members if key[0] in (arms or key) and len(self.values(*key, metrics[0], **where))]
-        columns = {title(metric): [f"{self.mean(*key, metric, **where):.3g}" for key in keys] for metric in metrics}
-        return pd.DataFrame(columns, row_labels(keys))
-
     def _members(self, key: Key, fresh: bool = False) -> list[Config]:
-        return _of_phase(self.members.get(key, []), fresh)
+        return of_phase(self.members.get(key, []), fresh)
 
     def _over_training(self, metric: str) -> pd.DataFrame:
         return self.runs.stops if _evaluated(metric) else self.runs.trace
 
 
-def _of_phase(configs: Iterable[Config], fresh: bool) -> list[Config]:
+def of_phase(configs: Iterable[Config], fresh: bool) -> list[Config]:
+    """Those whose seeds confirm, or explore."""
     return [config for config in configs if (config.seed >= FRESH) == fresh]
 
 
@@ -266,7 +196,8 @@ def _evaluated(metric: str) -> bool:
     return metric.startswith(("test_", "validation_"))
 
 
-def _reference(against: str | Key, cell: str) -> Key:
+def reference(against: str | Key, cell: str) -> Key:
+    """What an arm in this cell is compared with."""
     return (against, cell) if isinstance(against, str) else against
 
 

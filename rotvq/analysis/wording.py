@@ -1,13 +1,12 @@
-"""Metrics and comparisons in words: a ratio for a table, for a sentence, and its verdict."""
+"""Metrics and comparisons in words: a ratio for a table, and for a sentence."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rotvq.analysis.stats import Paired
 
-ALPHA = 0.05  # of the primary comparisons of a page together
 TITLES = {
     "mse": "MSE",
     "psnr": "PSNR, dB",
@@ -46,14 +45,6 @@ def coverage(shown: int, planned: int) -> str:
     return f"{shown} of {planned} planned runs; the others were not run"
 
 
-def row_labels(keys: Sequence[tuple[str, str]]) -> list:
-    """What tells the rows of a table apart, from the arm and the cell of each: cells, arms, or both as two columns."""
-    arms, cells = (list(labels) for labels in zip(*keys)) if keys else ([], [])
-    if len(set(arms)) <= 1 and cells != [""]:
-        return cells
-    return arms if len(set(cells)) == 1 else [cells, arms]
-
-
 def ratio_text(pair: Paired | None) -> str:
     """A ratio with its interval, for a table: '0.56 (0.53 to 0.59)'; empty where there is none."""
     if not pair or not pair.n:
@@ -79,18 +70,6 @@ def separated(pair: Paired) -> str:
 def includes_one(pair: Paired) -> bool:
     """Whether the interval of a ratio contains 1."""
     return separated(pair) == "not separated"
-
-
-def verdict(pair: Paired | None, expected: str, p: float) -> str:
-    """'as expected' or 'the opposite'; 'not settled' where Holm's p is not below `ALPHA`; 'not run'."""
-    if expected not in ("lower", "higher"):
-        raise ValueError(f"expected is {expected!r}: it must be lower or higher")
-    if pair is None:
-        return "not run"
-    if p >= ALPHA:
-        return "not settled"
-    came_lower = pair.signs.wins > pair.signs.losses if pair.diverged else pair.mean < 1
-    return "as expected" if came_lower == (expected == "lower") else "the opposite"
 
 
 def ratio_sentence(pair: Paired | None) -> str:

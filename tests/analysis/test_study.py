@@ -1,4 +1,4 @@
-"""Studies: which runs are compared, what their tables say, and what is said of runs that are not there."""
+"""Studies: which runs are compared, and what is said of runs that are not there."""
 
 import math
 
@@ -95,18 +95,14 @@ def test_an_unknown_metric_is_refused(study):
 # what is not there
 
 
-def test_coverage_counts_and_tables_leave_out_what_was_not_run(tmp_path):
+def test_coverage_counts_what_was_run(tmp_path):
     kept = [c for c in CONFIGS if c.init == "kmeans" and c.seed < 100]
     runs = Runs(CONFIGS, store(tmp_path, kept))
     assert runs.coverage == "10 of 40 planned runs; the others were not run"
     study = Study(runs, Block(ARMS, CELLS))
-    assert list(study.table(against="STE").index) == ["k-means"]
     assert study.pairs(against="STE")["rotation", "uniform"] is None
     assert Study(runs, Block(ARMS, {"uniform": CELLS["uniform"]})).coverage == "none of 10 planned runs"
     assert Study(runs, Block(ARMS, {"k-means": CELLS["k-means"]})).coverage.startswith("10 of 30 planned runs;")
-    plan = study.plan()
-    assert plan.loc[("arm", "STE"), "runs"] == "5 of 20" and plan.loc[("cell", "k-means"), "runs"] == "10 of 30"
-    assert plan.loc[("cell", "k-means"), "seeds"] == "0–4, 100–109"
 
 
 def test_coverage_of_everything(study):
@@ -119,7 +115,6 @@ def test_diverged_runs_are_counted_and_rank_last(tmp_path):
     pair = study.pair("rotation", "uniform", against="STE")
     assert (pair.n, pair.diverged, pair.signs.wins, pair.signs.losses) == (2, 3, 2, 3)
     assert study.pair("rotation", "uniform", against="STE", at=500).diverged == 0
-    assert study.table(against="STE").iloc[0, -2].endswith("n = 2, 3 diverged")
     assert study.curve("rotation", "uniform", "test_mse").loc[0].isna().tolist() == [False, True, True]
     assert study.best()["rotation"][1] == "k-means", "a cell in which runs diverged is not the best"
     assert wording.ratio_sentence(pair).endswith("n = 2, 3 diverged)")
@@ -130,61 +125,6 @@ def test_an_arm_that_always_diverged_still_counts(tmp_path):
     study = Study(Runs(CONFIGS, store(tmp_path, diverged=lost)), Block(ARMS, CELLS))
     pair = study.pair("rotation", "k-means", against="STE", fresh=True)
     assert (pair.n, pair.diverged, pair.p) == (0, 10, 2 / 2**10)
-    verdicts = study.verdicts({("rotation", "k-means"): "lower"}, against="STE")
-    assert verdicts.verdict.tolist() == ["the opposite"]
-
-
-# tables
-
-
-def test_table_has_both_phases_with_their_n(study):
-    table = study.table(against="STE")
-    assert list(table.columns) == ["STE", "rotation", "ratio, seeds 0–4", "ratio, seeds 100–109"]
-    assert table.loc["k-means"].iloc[2].endswith("n = 5") and table.loc["k-means"].iloc[3].endswith("n = 10")
-    assert table.loc["uniform"].iloc[3] == ""
-
-
-def test_rows_of_several_arms_name_cell_and_arm(tmp_path):
-    configs = expand(estimator=["ste", "rotation", "zero"], init=["uniform", "kmeans"], seed=[0, 1])
-    runs = Runs(configs, store(tmp_path, configs))
-    arms = ARMS | {"zero": {"estimator": "zero"}}
-    assert Study(runs, Block(arms, CELLS)).table(against="STE").index.tolist() == [
-        ("uniform", "rotation"),
-        ("uniform", "zero"),
-        ("k-means", "rotation"),
-        ("k-means", "zero"),
-    ]
-    assert Study(runs, Block(arms, {"": {"init": "uniform"}})).table(against="STE").index.tolist() == [
-        "rotation",
-        "zero",
-    ]
-
-
-def test_verdicts_are_of_the_fresh_seeds_and_holm_counts_all_that_were_named(study):
-    expected = {("rotation", "k-means"): "lower", ("rotation", "uniform"): "lower"}
-    found = study.verdicts(expected, against="STE")
-    assert found.verdict.tolist() == ["the opposite", "not run"], "there are no fresh seeds for uniform"
-    p = stats.ratio(
-        study.values("rotation", "k-means", "test_mse", fresh=True).tolist(),
-        study.values("STE", "k-means", "test_mse", fresh=True).tolist(),
-    ).p
-    assert float(found["Holm p"].iloc[0]) == pytest.approx(2 * p, rel=0.01)
-
-
-def test_a_confirmation_is_judged_when_all_its_pairs_were_run(tmp_path):
-    """Nine pairs would give p = 0.004, and looking after each run would find one in the end."""
-    kept = [c for c in CONFIGS if c.seed != 109]
-    found = Study(Runs(CONFIGS, store(tmp_path, kept)), Block(ARMS, CELLS)).verdicts(
-        {("rotation", "k-means"): "higher"}, against="STE"
-    )
-    assert found.iloc[0][["p", "Holm p", "verdict"]].tolist() == ["", "", "9 of 10 pairs run"]
-    assert found.iloc[0, 1].endswith("n = 9")
-
-
-def test_five_pairs_settle_nothing(tmp_path):
-    configs = [c for c in CONFIGS if c.seed < 100]
-    study = Study(Runs(configs, store(tmp_path, configs)), Block(ARMS, CELLS))
-    assert study.verdicts({("rotation", "uniform"): "lower"}, against="STE").verdict.tolist() == ["not settled"]
 
 
 def test_best_is_the_lowest_mean_of_each_arm(study):
@@ -202,20 +142,13 @@ def test_best_of_some_cells(study):
     assert study.best(cells=[]) == {}
 
 
-def test_levels_are_means_at_a_step(study):
-    levels = study.levels(["r", "usage"], arms=["STE"], at=1)
-    assert levels.to_numpy().tolist() == [["1", "0.5"]] * 2 and list(levels.index) == ["uniform", "k-means"]
+def test_a_mean_is_that_of_the_last_step_or_of_the_one_asked_for(study):
+    assert study.mean("STE", "uniform", "r", at=1) == pytest.approx(1, rel=0.01)
     assert study.mean("STE", "uniform", "r") == 3, "without a step the last one"
 
 
 def test_seconds_are_those_of_the_run(study):
     assert study.values("STE", "uniform", "seconds").tolist() == [3600.0] * 5
-
-
-def test_ratios_stand_beside_one_another(study):
-    table = study.ratios(["test_mse", "usage"], against="STE", at=500)
-    assert list(table.columns) == ["test MSE", "usage of a batch"]
-    assert table["usage of a batch"].tolist() == ["1 (1 to 1)"] * 2
 
 
 # words
@@ -229,22 +162,3 @@ def test_words():
     assert wording.ratio_sentence(None) == "not run" and wording.ratio_text(None) == wording.ratio_with_n(None) == ""
     assert wording.seed_ranges([3, 0, 1, 2, 100]) == "0–3, 100"
     assert wording.title("test_relative_error") == "test |z − q|² / Var z"
-
-
-@pytest.mark.parametrize(
-    "pair, expected, p, word",
-    [
-        (stats.ratio([1, 1], [2, 2]), "lower", 0.04, "as expected"),
-        (stats.ratio([1, 1], [2, 2]), "higher", 0.04, "the opposite"),
-        (stats.ratio([1, 1], [2, 2]), "lower", 0.05, "not settled"),
-        (stats.ratio([1, None, None], [2, 2, 2]), "higher", 0.04, "as expected"),
-        (None, "lower", 1.0, "not run"),
-    ],
-)
-def test_verdict(pair, expected, p, word):
-    assert wording.verdict(pair, expected, p) == word
-
-
-def test_a_verdict_needs_a_direction():
-    with pytest.raises(ValueError, match="'less': it must be lower or higher"):
-        wording.verdict(None, "less", 1.0)
