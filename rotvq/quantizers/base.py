@@ -73,17 +73,7 @@ def one_of(name: str, value, allowed) -> None:
 class Quantizer(nn.Module, ABC):
     """A module called as ``quantizer(x) -> Quantized``. A subclass gives ``codes``, ``quantise`` and ``assign``.
 
-    Args:
-        dim: of a latent.
-        codebook_size: number of codes.
-        beta: weight of the codebook loss.
-        gamma: weight of the commitment loss.
-        convention: what the sum of squares is divided by, a key of :data:`CONVENTIONS`; ValueError on another.
-        heads: latents a token, quantised one by one; they share one codebook.
-        channel_first: whether the input is (B, heads * dim, ...) instead of (..., heads * dim).
-        check: refuse NaN and inf in the input (skipped while compiling or exporting).
-        normalise: put latents on the unit sphere first.
-        second_pass: a function of x, z_q and the objective, added to the loss in training: see :mod:`.second_pass`.
+    The arguments are those of :class:`.VectorQuantizer`, and ``normalise``: put latents on the unit sphere first.
     """
 
     _version = 1
@@ -135,12 +125,10 @@ class Quantizer(nn.Module, ABC):
             x: latents, (..., heads * dim), or (B, heads * dim, ...) with ``channel_first``.
             mask: bool, one a token, True where the token is real; elsewhere z_q is x and the index -1.
             details: return everything that was computed.
-            objective: latents, shaped as x, to the reconstruction loss that is being minimised; every training call of
-                a quantiser with a second pass needs it, others leave it alone.
+            objective: latents, shaped as x, to the reconstruction loss; for training calls with a second pass.
 
         Raises:
-            ValueError: on a wrong number of channels, a mask of another shape or type, NaN or inf among the latents,
-                and a missing objective.
+            ValueError: on a wrong number of channels, a wrong mask, NaN or inf among the latents, a missing objective.
         """
         z = given = self._split(x)
         if mask is not None:

@@ -67,11 +67,9 @@ class Sphere(Form):
         return unit(weight)
 
 
+# Huh et al., "Straightening Out the Straight-Through Estimator", ICML 2023 (arXiv 2305.08842), section 4.1
 class Affine(Form):
-    """``e = s * w + t`` with s and t, both (dim,), shared by all codes: they follow latents that move as a whole.
-
-    Huh et al., "Straightening Out the Straight-Through Estimator", ICML 2023 (arXiv 2305.08842), section 4.1.
-    """
+    """``e = s * w + t`` with s and t, both (dim,), shared by all codes: they follow latents that move as a whole."""
 
     def __init__(self, dim: int):
         super().__init__(dim)

@@ -1,11 +1,8 @@
 r"""What flows back through vector quantisation: one equation and its family.
 
 Every estimator here is ``z_q = sg[G] z + sg[q - G z]``. Its value is ``q``, whatever ``G``; its gradient is
-
-.. math:: \frac{\partial L}{\partial z} = G^\top g, \qquad g = \frac{\partial L}{\partial z_q}.
-
-So an estimator *is* its pull-back :math:`g \mapsto G^\top g`. With :math:`a = z/|z|`, :math:`b = q/|q|` and
-:math:`r = |q|/|z|` the whole family is one composition of a turn, a scale, a projection, a gain and a mix:
+:math:`\partial L/\partial z = G^\top g` with :math:`g = \partial L/\partial z_q`. With :math:`a = z/|z|`,
+:math:`b = q/|q|`, :math:`r = |q|/|z|` the family is one composition of a turn, a scale, a projection, a gain and a mix:
 
 .. math:: G^\top g = (1-t)\,g + t\,s\,P\,\mathrm{clip}(r)\,T^\top g, \quad T \in \{I, R, H\},\ P \in \{I, I - aa^\top\}.
 
@@ -101,10 +98,7 @@ class Estimator:
         return _Estimate.apply(z, q.detach(), centre, mix if mix is None else torch.as_tensor(mix), gain, self)
 
     def pull_back(self, z: Tensor, q: Tensor, g: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
-        """``G^T g`` in the shape and dtype of g; half precision is computed in float32.
-
-        Differentiable in g only: G is a constant. The arguments are those of :meth:`__call__` and g, (..., d).
-        """
+        """``G^T g`` of g (..., d), in its dtype, differentiable in g only; other arguments as in :meth:`__call__`."""
         if torch.compiler.is_compiling() and self.has_short_form and g.device.type == "cpu" and not g.requires_grad:
             return _compiled_pull_back(g, z, q, centre, mix, gain, list(self.clip), self.radial, self.mix)
         pull_back = partial(self._pull_back, centre=centre, t=self.mix if mix is None else mix)
@@ -113,7 +107,7 @@ class Estimator:
         return map_rows(pull_back, g, z, q, gain)
 
     def _pull_back(self, g: Tensor, z: Tensor, q: Tensor, gain: Tensor | None, centre: Tensor | None, t) -> Tensor:
-        g = g.to(torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32))
+        g = g.to(torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32))  # half in float32
         gain = None if gain is None else gain.detach()
         if self.is_constant:
             return _gain_and_mix(g, g if self.clip[0] == 1 else g * self.clip[0], gain, t)
@@ -139,12 +133,10 @@ class Estimator:
 
         .. math:: R^\top g = g + \Big(2\langle b, g\rangle - \sigma\Big) a - \sigma b,
                   \qquad \sigma = \frac{\langle a, g\rangle + \langle b, g\rangle}{1 + \langle a, b\rangle}
-
-        Five inner products. Angles above 120 degrees, where the quotient loses digits, and norms out of the ordinary
-        are left to :meth:`_composition`.
         """
         norm_z, norm_q = norm(z), norm(q)
         a_g, b_g, one_plus_a_b = dot(z, g) / norm_z, dot(q, g) / norm_q, 1 + dot(z, q) / (norm_z * norm_q)
+        # left to the composition: angles above 120 degrees, where sigma loses digits, and norms out of the ordinary
         fine = (one_plus_a_b > 0.5) & (norm_z.minimum(norm_q) > SMALLEST) & (norm_z.maximum(norm_q) < LARGEST)
         try:
             all_fine = bool(fine.all())
@@ -205,7 +197,6 @@ class _Estimate(torch.autograd.Function):
 
 
 _FIFTY, _BENGIO, _SU = "fifty2025rotation", "bengio2013estimating", "su2024rotation"
-
 #: the family by name; a new estimator costs one row here, and its table, law and colour follow
 ESTIMATORS: dict[str, Estimator] = {
     "ste": Estimator("identity", UNIT_SCALE, formula=r"g", source=_BENGIO),

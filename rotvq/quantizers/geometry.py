@@ -1,9 +1,4 @@
-"""Unit vectors, lengths and angles of vectors, and the turns that take one direction to another.
-
-With ``a = z/|z|`` and ``b = q/|q|``, ``R`` is the smallest rotation with ``R a = b``, computed as two reflections, and
-``H`` is the reflection with ``H a = b``. Every function is finite for every finite input; textbook forms fail near half
-turns and at norms of 1e-30 or 1e30.
-"""
+"""Unit vectors, lengths, angles, and the turns that take ``a`` to ``b``: finite for every finite input."""
 
 from collections.abc import Callable
 
@@ -24,10 +19,8 @@ def norm(x: Tensor) -> Tensor:
 
 
 def unit(x: Tensor) -> Tensor:
-    """``x / |x|`` along the last dimension, right for norms of 1e-30 and 1e30; 0 stays 0 and passes gradients.
-
-    A vector without an entry as large as the smallest normal number counts as 0: its gradient would be infinite.
-    """
+    """``x / |x|`` along the last dimension, right for norms of 1e-30 and 1e30; 0 stays 0 and passes gradients."""
+    # a vector without an entry as large as the smallest normal number counts as 0: its gradient would be infinite
     top = x.detach().abs().amax(-1, keepdim=True)
     x = x / torch.where(top >= torch.finfo(x.dtype).tiny, top, 1.0)
     length = norm(x)
@@ -35,13 +28,10 @@ def unit(x: Tensor) -> Tensor:
 
 
 def directions(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``a = z/|z|``, ``b = q/|q|``, both (..., d), and ``r = |q|/|z|``, (..., 1).
-
-    Norms are taken after dividing by the largest entry, so 1e-30 and 1e30 are as good as 1. Where z or q is exactly 0
-    there is no direction: a = b = 0, which makes every turn the identity, and r is 0 if only q vanishes, else 1.
-    """
+    """``a = z/|z|``, ``b = q/|q|``, both (..., d), and ``r = |q|/|z|``, (..., 1)."""
+    # where z or q is exactly 0, a = b = 0, which makes every turn the identity, and r is 0 if only q vanishes, else 1
     top_z, top_q = (x.abs().amax(-1, keepdim=True) for x in (z, q))
-    both = (top_z > 0) & (top_q > 0)
+    both = (top_z > 0) & (top_q > 0)  # entries are divided by the largest: norms of 1e-30 and 1e30 are as good as 1
     a, b = z / torch.where(both, top_z, torch.inf), q / torch.where(both, top_q, torch.inf)
     norm_a, norm_b = norm(a).clamp_min(1), norm(b).clamp_min(1)
     r = (norm_b / norm_a * (top_q / top_z)).clamp_max(R_MAX)
@@ -55,11 +45,9 @@ def geometry(z: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rotation(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
-    """``R^T g = H_a H_m g``: two successive reflections, m along the bisector a + b.
-
-    The textbook form divides by 1 + cos(theta) and loses the norm near theta = pi; this one keeps it. At b = -a (up to
-    rounding) any plane through a will do: here that of a and of whichever of the first two axes is farther from it.
-    """
+    """``R^T g = H_a H_m g``: two successive reflections, m along the bisector a + b; ``R a = b``."""
+    # The textbook form divides by 1 + cos(theta) and loses the norm near theta = pi; this one keeps it. At b = -a (up
+    # to rounding) any plane through a will do: that of a and of whichever of the first two axes is farther from it.
     bisector = _orthogonal(a + b, a - b)
     half_turn = norm(bisector) <= 4 * torch.finfo(a.dtype).eps
     head = a[..., :2]

@@ -2,13 +2,10 @@ r"""A scale that can be learned: fit it to the loss as it is, not through the es
 
 Inside ``sg[G]`` a parameter gets no gradient: the loss does not depend on G, only the gradient does. What does depend
 on G is how well the gradient tells what the loss does. Smooth the loss, :math:`F(z) = E_u L(Q(z + \sigma u))` with
-:math:`u \sim N(0, I)`; along u its slope is estimated without bias by
-
-.. math:: s = \frac{L(Q(z + \sigma u)) - L(Q(z - \sigma u))}{2\sigma}, \qquad E[s\,u] = \nabla F(z),
-
-while the estimator with gain a predicts :math:`a \langle p, u\rangle`, p its pull-back. The best prediction, that of
-:math:`\min_a E (s - a \langle p, u\rangle)^2`, has :math:`a = E\langle \nabla F, p\rangle / E|p|^2`. Both means are
-estimated by running sums.
+:math:`u \sim N(0, I)`. Along u its slope is :math:`s = (L(Q(z + \sigma u)) - L(Q(z - \sigma u))) / 2\sigma`, without
+bias: :math:`E[s\,u] = \nabla F(z)`. The estimator with gain a predicts :math:`a \langle p, u\rangle`, p its pull-back.
+The best prediction, that of :math:`\min_a E (s - a \langle p, u\rangle)^2`, has
+:math:`a = E\langle \nabla F, p\rangle / E|p|^2`. Both means are estimated by running sums.
 """
 
 from collections.abc import Callable
@@ -20,14 +17,11 @@ from torch import Tensor, nn
 class LearnedGain(nn.Module):
     """A gain, one for all codes, from running sums of slopes and predictions; 1 until the first :meth:`observe`.
 
-    Args:
-        sigma: the smoothing, in units of the latents, positive.
-        decay: of the running sums, in (0, 1]; 1 sums everything.
-        limit: the largest gain; the least is 0.
+    ``sigma`` is the smoothing, positive, in units of the latents; ``decay`` that of the running sums, in (0, 1], where
+    1 sums everything; ``limit`` the largest gain, of which the least is 0.
 
     >>> gain = LearnedGain(sigma=0.1)
-    >>> p = torch.ones(4, 2)
-    >>> gain.observe(lambda z: 3 * z.sum((-1, -2)), torch.zeros(4, 2), p, torch.randn(8, 4, 2))
+    >>> gain.observe(lambda z: 3 * z.sum((-1, -2)), torch.zeros(4, 2), torch.ones(4, 2), torch.randn(8, 4, 2))
     >>> round(gain().item(), 4)                                                 # a linear loss of slope 3
     3.0
     """
@@ -43,11 +37,8 @@ class LearnedGain(nn.Module):
     def observe(self, loss: Callable[[Tensor], Tensor], z: Tensor, pull: Tensor, directions: Tensor) -> None:
         """Take in one batch: two evaluations of the loss a direction.
 
-        Args:
-            loss: latents (m, ...) to losses (m,), the quantiser inside, in evaluation mode.
-            z: latents, (...).
-            pull: p, the pull-back ``G^T g`` at z with gain 1, for the same loss; (...).
-            directions: u, standard normal, (m, ...).
+        ``loss`` takes latents (m, ...) to losses (m,), through the quantiser in evaluation mode. ``pull`` is p, the
+        pull-back of that loss with gain 1 at latents z, both (...); ``directions`` are u, standard normal, (m, ...).
         """
         step = self.sigma * directions
         slope = (loss(z + step) - loss(z - step)) / (2 * self.sigma)

@@ -1,9 +1,8 @@
 r"""The nearest code, streamed: never the whole N x K matrix of distances.
 
 :math:`\arg\min_k |z - e_k|^2 = \arg\max_k \langle z, e_k\rangle - \tfrac12 |e_k|^2`: one matrix product with a bias,
-taken tile by tile. Two things keep it right where the plain formula is not. Latents and codes are shifted to a code
-amid the latents, since a common offset of 100 standard deviations eats all digits of the products; and they are scaled
-by a power of two, so that squares neither overflow nor vanish. Neither changes the answer.
+taken tile by tile. Latents and codes are shifted to a code amid the latents, since a common offset of 100 standard
+deviations eats all digits of the products, and scaled by a power of two, so that squares neither overflow nor vanish.
 """
 
 import math
@@ -134,9 +133,7 @@ def _(z, codes, metric, memory):
 
 
 def nearest(z: Tensor, codes: Tensor, metric: str = "euclidean", memory: int = MEMORY) -> Tensor:
-    """Index of the nearest code of every latent: int64, (...). Ties go to the lowest index.
-
-    Raises ValueError on an unknown metric, and on shapes that do not match.
+    """Index of the nearest code of every latent, int64, (...): the lowest on ties; ValueError on a bad metric or shape.
 
     Args:
         z: latents, (..., d); half precision is ranked in float32.

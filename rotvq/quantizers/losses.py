@@ -1,9 +1,8 @@
 r"""The two losses of vector quantisation, and the one autograd function that forms them.
 
-.. math:: L = \beta\,|q - \mathrm{sg}[z]|^2 + \gamma\,|z - \mathrm{sg}[q]|^2
-
-beta weighs the codebook loss and gamma the commitment loss (the paper and most code call the latter beta): van den Oord
-et al. 2017 (arXiv 1711.00937), eq. 3. Both terms have one value, so it is computed once.
+In :math:`L = \beta\,|q - \mathrm{sg}[z]|^2 + \gamma\,|z - \mathrm{sg}[q]|^2` beta weighs the codebook loss and gamma
+the commitment loss (the paper and most code call the latter beta): van den Oord et al. 2017 (arXiv 1711.00937), eq. 3.
+Both terms have one value, so it is computed once.
 """
 
 import torch
@@ -13,15 +12,7 @@ from rotvq.quantizers.blockwise import blocks, is_one_block
 
 
 def weighted_losses(z: Tensor, q: Tensor, beta: float, gamma: float, mask: Tensor | None = None) -> Tensor:
-    """``beta |q - sg z|^2 + gamma |z - sg q|^2``, summed over all tokens: a scalar, at least float32.
-
-    Args:
-        z: latents, (..., dim).
-        q: what stands for them, of the same shape.
-        beta: weight of the codebook loss, whose gradient goes to q.
-        gamma: weight of the commitment loss, whose gradient goes to z.
-        mask: bool, (...): False leaves a token out; None: all count.
-    """
+    """``beta |q - sg z|^2 + gamma |z - sg q|^2``, the sum over the tokens that count: a scalar, at least float32."""
     return Step.apply(z, q, None, None, mask, None, None, None, None, beta, gamma)[1]
 
 
@@ -31,9 +22,8 @@ class Step(torch.autograd.Function):
     .. math:: \frac{\partial L}{\partial z_i} = G_i^\top g_i + 2 \gamma c\,(z_i - q_i), \qquad
               \frac{\partial L}{\partial e_k} = 2 \beta c \sum_{i : k_i = k} (q_i - z_i),
 
-    where g arrives at z_q, c arrives at the sum of the losses, and ``q = codes[indices]``. Gradients that were formed
-    apart and added later would need a copy of the latents each. Without an estimator there is no z_q, and without codes
-    the second gradient goes to q.
+    where g arrives at z_q, c at the sum of the losses, and ``q = codes[indices]``. Formed apart, they would need a copy
+    of the latents each. Without an estimator there is no z_q; without codes the second gradient goes to q.
     """
 
     generate_vmap_rule = True

@@ -30,9 +30,7 @@ _copy_of.register_fake(torch.empty_like)
 
 
 def write(state: Tensor, value: Tensor) -> None:
-    """``state`` becomes ``value``, in place.
-
-    A compiled backward pass may recompute what it needs of the forward pass from state that has been written since
-    (torch 2.13 does, and is wrong by one step). It cannot recompute an operator of ours, so the value is kept.
-    """
+    """``state`` becomes ``value``, in place."""
+    # A compiled backward pass may recompute what it needs of the forward pass from state that has been written since
+    # (torch 2.13 does, and is wrong by one step). It cannot recompute an operator of ours, so the value is kept.
     state.copy_(_copy_of(value) if torch.compiler.is_compiling() else value)

@@ -1,8 +1,4 @@
-"""Every quantiser by name, behind one call: ``METHODS[name](dim, codebook_size, **options)(x) -> Quantized``.
-
-"vq" is the VectorQuantizer itself. Others put something else in the place of a part of it: of the estimator (NSVQ,
-DiVeQ, exact, Hessian), of its gain (dynamic STE), of the form of the codebook (SimVQ), or of all of it.
-"""
+"""Every quantiser by name, behind one call: ``METHODS[name](dim, codebook_size, **options)(x) -> Quantized``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +35,6 @@ class Method:
     torch.Size([3, 4])
     >>> METHODS["nsvq"](4, 16, gamma=0.25)
     Traceback (most recent call last):
-    ...
     ValueError: gamma is part of this method: leave out estimator, clip, mix, warmup, centre, beta, gamma, update
     """
 
@@ -76,7 +71,6 @@ _ESTIMATOR = ("estimator", "clip", "mix", "warmup")
 _SECOND_PASS = (*_ESTIMATOR, "second_pass")
 _NOISY = (*_ESTIMATOR, "centre", "beta", "gamma", "update")
 _ALL = (*_ESTIMATOR, "centre", "lookup", "update", "decay", "initial_count", "revival", "beta", "gamma")
-
 #: every quantiser by name
 METHODS: dict[str, Method] = {
     "vq": Method(VectorQuantizer, "vandenoord2017vqvae", "nothing", "$NKd$"),

@@ -1,15 +1,11 @@
 r"""How the codes follow the latents, and what happens to codes that nothing uses.
 
-gradient
-    the codebook loss ``beta |q - sg z|^2`` and the optimiser move them.
-ema
-    a running mean: with n_k latents of mean m_k in this batch and decay d,
-    :math:`c_k \leftarrow d\,c_k + (1-d)\,n_k`, then :math:`e_k \leftarrow e_k + (1-d)\frac{n_k}{c_k}(m_k - e_k)`.
-    This is the ratio of running sum and running count (van den Oord et al. 2017, appendix A.1), written as the
-    SGD step that it is. ``initial_count`` is the weight c_k that the initial code starts with: at 0 a code jumps
-    to its first batch mean. An unused code stays where it is.
-
-Counts are kept for either. Statistics are summed over the ranks of torch.distributed.
+"gradient": the codebook loss ``beta |q - sg z|^2`` and the optimiser move them. "ema": a running mean; with n_k
+latents of mean m_k in this batch and decay d, :math:`c_k \leftarrow d\,c_k + (1-d)\,n_k`, then
+:math:`e_k \leftarrow e_k + (1-d)\frac{n_k}{c_k}(m_k - e_k)`. This is the ratio of running sum and running count (van
+den Oord et al. 2017, appendix A.1), written as the SGD step that it is. ``initial_count`` is the weight c_k that the
+initial code starts with: at 0 a code jumps to its first batch mean. An unused code stays. Counts are kept for either.
+Statistics are summed over the ranks of torch.distributed.
 """
 
 import torch
@@ -21,7 +17,6 @@ from rotvq.quantizers.operators import uniform, write
 UPDATES = ("gradient", "ema")
 PATIENCE = 100  # training calls without use after which revival "unused" replaces a code
 SHARE = 0.01  # of the mean running count, under which revival "threshold" replaces a code
-
 #: which codes are dead, by name, from running counts (K,) and training calls since the last use (K,)
 REVIVALS = {
     "none": lambda running, idle: torch.zeros_like(idle, dtype=torch.bool),
@@ -49,11 +44,9 @@ def ema_codes(codes: Tensor, running: Tensor, counts: Tensor, sums: Tensor, deca
 
 
 def fresh_codes(dead: Tensor, latents: Tensor, mask: Tensor | None, draw: Tensor) -> tuple[Tensor, Tensor]:
-    """``dead`` (K,), and for each dead code a latent of the joint batch of all ranks, (K, d).
-
-    The i-th of D dead codes takes a latent at random (``draw``, (K,), in [0, 1)) from the i-th of D equal shares of the
-    batch: all are distinct where there are enough. Only latents that ``mask`` keeps count; without any, none is dead.
-    """
+    """``dead`` (K,), and for each dead code a latent of the joint batch of all ranks, (K, d)."""
+    # The i-th of D dead codes takes a latent at random (draw, (K,), in [0, 1)) from the i-th of D equal shares of the
+    # batch: all are distinct where there are enough. Only latents that the mask keeps count; without any, none is dead.
     counted = latents.new_ones(len(latents), dtype=torch.bool) if mask is None else mask
     rank_in_batch, count = counted.cumsum(0), counted.sum()
     first, total = sum_before_rank(count)
@@ -69,11 +62,7 @@ def fresh_codes(dead: Tensor, latents: Tensor, mask: Tensor | None, draw: Tensor
 
 
 class Statistics(nn.Module):
-    """What a quantiser remembers of its batches, and the update of the codes that the last batch left pending.
-
-    calls: training calls so far. running: running counts (K,). idle: calls since the last use (K,). latent_mean: the
-    running mean latent (d,). counts, sums: of the last batch, for an EMA step not yet taken.
-    """
+    """What a quantiser remembers of its batches, and the update of the codes that the last batch left pending."""
 
     def __init__(
         self, codebook_size: int, dim: int, update: str, decay: float, initial_count: float, revival: str, centred: bool
@@ -81,11 +70,11 @@ class Statistics(nn.Module):
         super().__init__()
         self.update, self.decay, self.revival = update, decay, revival
         ema = update == "ema"
-        self.register_buffer("calls", torch.tensor(0))
-        self.register_buffer("running", torch.full((codebook_size,), float(initial_count)))
-        self.register_buffer("idle", torch.zeros(codebook_size, dtype=torch.int64))
-        self.register_buffer("latent_mean", torch.zeros(dim) if centred else None)
-        self.register_buffer("counts", torch.zeros(codebook_size) if ema else None)
+        self.register_buffer("calls", torch.tensor(0))  # training calls so far
+        self.register_buffer("running", torch.full((codebook_size,), float(initial_count)))  # counts
+        self.register_buffer("idle", torch.zeros(codebook_size, dtype=torch.int64))  # calls since the last use
+        self.register_buffer("latent_mean", torch.zeros(dim) if centred else None)  # running
+        self.register_buffer("counts", torch.zeros(codebook_size) if ema else None)  # for an EMA step not yet taken
         self.register_buffer("sums", torch.zeros(codebook_size, dim) if ema else None)
 
     @torch.no_grad()

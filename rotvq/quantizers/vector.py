@@ -36,8 +36,7 @@ class VectorQuantizer(Quantizer):
         mix: replaces the estimator's mix, in [0, 1].
         warmup: training calls over which mix grows from 0 to its value.
         centre: the point that G turns about: "origin", "codebook" (the mean code) or "latents" (their running mean).
-        gain: a further factor on G: one a code, (codebook_size,), or a function of ``z, q, indices, mask`` with values
-            (..., 1). Constant either way, see :class:`.Estimator`.
+        gain: a constant factor on G: one a code, (codebook_size,), or ``(z, q, indices, mask)`` to numbers (..., 1).
         lookup: "euclidean", "cosine", or "normalised" (latents and codes on the unit sphere).
         init: the first codes: a key of :data:`.INITS`, or the vectors themselves, (codebook_size, dim).
         init_scale: a factor on their norms, positive.
@@ -50,11 +49,11 @@ class VectorQuantizer(Quantizer):
         beta: weight of the codebook loss.
         gamma: weight of the commitment loss (the paper's beta).
         convention: n, what the sum is divided by, a key of :data:`.CONVENTIONS`.
-        heads: latents a token; they share one codebook.
+        heads: latents a token, quantised one by one; they share one codebook.
         channel_first: whether the input is (B, heads * dim, ...) instead of (..., heads * dim).
-        check: refuse NaN and inf in the input.
+        check: refuse NaN and inf in the input (skipped while compiling or exporting).
         memory: bytes that the lookup may use.
-        second_pass: a term of the loss that looks at the objective, see :mod:`.second_pass`.
+        second_pass: a function of x, z_q and the objective, added to the loss in training: see :mod:`.second_pass`.
         generator: of the first codes; its seed is also that of revival. None: torch's global one, and seed 0.
 
     Raises:
@@ -178,11 +177,9 @@ class VectorQuantizer(Quantizer):
         return f"lookup={self.lookup}, update={update}, beta={self.beta}, gamma={self.gamma}"
 
 
-# Where other implementations keep the codes and their running counts: taming's and the first VQ-VAE's in an
-# Embedding, vector-quantize-pytorch's under _codebook with an axis for separate heads in front.
-FOREIGN_KEYS = {
-    "embedding.weight": "codebook.weight",
-    "_codebook.embed": "codebook.weight",
+FOREIGN_KEYS = {  # where other implementations keep the codes and their running counts
+    "embedding.weight": "codebook.weight",  # taming's and the first VQ-VAE's Embedding
+    "_codebook.embed": "codebook.weight",  # vector-quantize-pytorch, with an axis for separate heads in front
     "_codebook.cluster_size": "statistics.running",
 }
 

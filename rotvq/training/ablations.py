@@ -1,12 +1,10 @@
 r"""Ablations: arms that no user needs and that tell explanations apart. Each is a field of Config.
 
-=================  ====================================================================================================
-`latent_scale`     z and codes are scaled together: r, theta and the cells stay, lengths change
-`centre_offset`    the estimator turns about another point: r and theta change, codes, cells and losses stay
-`gamma_rule`       "over_r" weighs commitment by gamma / mean(r): the straight-through estimator with the ratio of
-                   reconstruction to commitment gradient that a mean scale r gives
-`gain`             "learned" multiplies G by the number that best predicts the slopes of the loss (`learned_gain`)
-=================  ====================================================================================================
+- `latent_scale`: z and codes are scaled together: r, theta and the cells stay, lengths change
+- `centre_offset`: the estimator turns about another point: r and theta change, codes, cells and losses stay
+- `gamma_rule`: "over_r" weighs commitment by gamma / mean(r): the straight-through estimator with the ratio of
+  reconstruction to commitment gradient that a mean scale r gives
+- `gain`: "learned" multiplies G by the number that best predicts the slopes of the loss (`learned_gain`)
 """
 
 from collections.abc import Callable

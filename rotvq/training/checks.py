@@ -20,7 +20,7 @@ RANGES = {
     **dict.fromkeys(("init_scale", "latent_scale"), _POSITIVE),
     "decay": ("in [0, 1)", lambda value: 0 <= value < 1),
 }
-TYPES = {  # annotation of a field -> what it asks for
+TYPES = {  # annotation of a field, without "| None" -> what it asks for
     "str": "a name",
     "int": "a whole number",
     "float": "a finite number",
@@ -48,10 +48,7 @@ def allowed_names() -> dict[str, tuple[str, ...]]:
 
 
 def check(values: Mapping[str, Any], changed: Collection[str]) -> None:
-    """Raise ValueError that names the first bad value of a Config and says what is allowed.
-
-    values: every field by name. changed: the fields that differ from their defaults.
-    """
+    """Raise ValueError on the first bad value of a Config; ``changed`` are the fields that are not at their default."""
     images.check(values["data"])
     for name, names in allowed_names().items():
         base.one_of(name, values[name], names)
@@ -80,10 +77,7 @@ def _check_method(values: Mapping[str, Any], changed: Collection[str]) -> None:
 
 
 def read(name: str, annotation: str, value: Any) -> Any:
-    """``value`` as a plain str, int, float or pair of floats, or ValueError if that changed it.
-
-    annotation: of the field called ``name``, a key of :data:`TYPES`, alone or with "| None".
-    """
+    """``value`` as a plain str, int, float or pair of floats, or ValueError if that changed it."""
     kind, _, optional = annotation.partition(" | ")
     is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if optional and value is None:

@@ -1,7 +1,4 @@
-"""All that determines a result, in one frozen dataclass, and its id.
-
-Device, workers and threads say where a run happens. They are no part of a `Config`.
-"""
+"""All that determines a result, in one frozen dataclass, and its id; device, workers and threads are no part of it."""
 
 from __future__ import annotations
 
@@ -74,10 +71,8 @@ class Config:
 
     @property
     def id(self) -> str:
-        """The first 16 hex digits of the sha256 of the schema number and the fields that differ from their defaults.
-
-        A field added later, at its default, leaves every earlier id as it was.
-        """
+        """The first 16 hex digits of the sha256 of the schema number and the fields that differ from their defaults."""
+        # so a field added later, at its default, leaves every earlier id as it was
         content = {"schema": SCHEMA, **self.changed}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

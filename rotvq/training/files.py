@@ -1,7 +1,6 @@
 """Files: those of an image set are found or fetched, and checked before a byte is used; and how a file is written.
 
 A file is looked for in the folder named by ROTVQ_DATA, then in the checkout's data/, and is else fetched into a cache.
-Its contents must have the sha256 of the table. If they do not, or it is missing, `DataError` says what to do.
 """
 
 import gzip
@@ -15,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-
 
 FASHION_MNIST = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"
 CIFAR10 = "https://www.cs.toronto.edu/~kriz/"
@@ -142,10 +140,7 @@ def _resume_download(url: str, output: str, _: object, *, part: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; what is written there replaces ``path`` when the block ends.
-
-    If the process is killed, or the block raises, ``path`` stays as it was. Its folder is made where it is missing.
-    """
+    """Give a temporary path that replaces ``path`` when the block ends; if it raises or is killed, ``path`` stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -9,8 +9,6 @@ photographs         12,288     768     768  3 x 32 x 32 crops of ten photographs
 cifar10             45,000   5,000  10,000  3 x 32 x 32; validation: the last 5,000 images of data_batch_5
 imagefolder:<path>   19/20    1/20    val/  3 x 256 x 256; validation: every 20th file of train/ in sorted order
 ==================  ======  ======  ======  =====================================================================
-
-A set is read and checked whole before anything is returned (see `files`).
 """
 
 import hashlib
@@ -50,18 +48,15 @@ Splits = tuple[Tensor, Tensor, Tensor]  # training, validation, test
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """One set: three uint8 tensors (N, C, H, W), the training split's statistics, a digest of all three tensors.
-
-    mean and std are by channel, on the scale [0, 1]. All who load a set share its tensors: do not write to them.
-    """
+    """One set. All who load it share its tensors, uint8 (N, C, H, W), read and checked whole: do not write to them."""
 
     name: str
     train: Tensor
     validation: Tensor
     test: Tensor
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    sha256: str
+    mean: tuple[float, ...]  #: of the training split by channel, on the scale [0, 1]
+    std: tuple[float, ...]  #: likewise
+    sha256: str  #: of the three tensors
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 (..., C, H, W) -> float32 (pixels / 255 - mean) / std: mean 0, variance 1 over the training split."""
@@ -197,11 +192,9 @@ def _photograph(name: str) -> Tensor:
 
 
 def _imagefolder(path: str) -> Splits:
-    """train/<class>/<file> and val/<class>/<file> below ``path``; val/ is the test set. Shorter side 256, centre crop.
-
-    A relative path is also looked for in the data folders, so that the name of a set need not hold a user's path. A
-    split of more than `IN_MEMORY` bytes (ImageNet's take 234 GiB) is decoded to a file there, which later loads share.
-    """
+    """train/<class>/<file> and val/<class>/<file> below ``path``; val/ is the test set. Centre crops, 256 x 256."""
+    # A relative path is also looked for in the data folders, so that the name of a set need not hold a user's path. A
+    # split of more than IN_MEMORY bytes (ImageNet's take 234 GiB) is decoded to a file there, which later loads share.
     places = [folder / path for folder in files.folders()]
     root = next((place for place in places if place.is_dir()), Path(path))
     seen, test = _image_files(root / "train"), _image_files(root / "val")

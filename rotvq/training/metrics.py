@@ -17,8 +17,7 @@ perplexity          exp of the entropy of the codes' shares, among the same toke
 usage_tokens        USAGE_TOKENS, or all tokens where there are fewer
 ==================  ================================================================================================
 
-Sums are taken in float64, batch by batch in a fixed order. No number is infinite for finite input: a variance or an
-error below the smallest normal float32 number counts as that number where it is divided by.
+Sums are taken in float64, batch by batch in a fixed order. A variance or an error that divides is at least `TINY`.
 """
 
 import math
@@ -139,10 +138,7 @@ def gradient_norms(reconstruction: Tensor, commitment: Tensor) -> dict[str, floa
 
 
 def within_cell_share(gradient: Tensor, indices: Tensor, codebook_size: int) -> float:
-    """The share of E|gradient|^2 that is variance among the latents of one code: 0 where a cell has one gradient.
-
-    gradient: at the latents, (..., d). indices: of their codes, (...).
-    """
+    """The share of E|gradient|^2 that is variance among the latents of one code: 0 where a cell has one gradient."""
     rows = gradient.detach().double().flatten(0, -2)
     chosen = indices.flatten()
     counts = counts_per_code(chosen, codebook_size, rows.dtype)
@@ -153,12 +149,7 @@ def within_cell_share(gradient: Tensor, indices: Tensor, codebook_size: int) -> 
 
 
 def trace_row(model: nn.Module, details: Details, reconstruction: Tensor, z: Tensor) -> dict[str, float]:
-    """Statistics of one training batch: the metrics of its tokens, :func:`gradient_norms` at z, and five more.
-
-    within_share: :func:`within_cell_share` of the reconstruction gradient at z. z_product, q_product: the sums of
-    ``<dL_rec/dz, z>`` and ``<dL_rec/dz_q, q>``, which the balance law compares. encoder_squared, decoder_squared: the
-    squared norms of the linear maps beside the quantiser. The graph of the ``reconstruction`` loss is kept.
-    """
+    """Statistics of one training batch, at the latents z; the graph of the ``reconstruction`` loss is kept."""
     quantizer, tokens = model.quantizer, TokenSums(model.quantizer.codebook_size)
     tokens.add(details)
     commitment = quantizer.gamma * details.commitment_loss
@@ -170,8 +161,9 @@ def trace_row(model: nn.Module, details: Details, reconstruction: Tensor, z: Ten
         **tokens.over_ranks().metrics(),
         **gradient_norms(at_z, commitment_at_z),
         "within_share": within_cell_share(at_z, details.indices, quantizer.codebook_size),
+        # the sums of <dL_rec/dz, z> and <dL_rec/dz_q, q>, which the balance law compares
         "z_product": mean_over_ranks((at_z * z).double().sum()).item(),
         "q_product": mean_over_ranks((at_z_q * details.q.view_as(at_z_q)).double().sum()).item(),
-        "encoder_squared": encoder,
+        "encoder_squared": encoder,  # squared norms of the linear maps beside the quantiser
         "decoder_squared": decoder,
     }

@@ -45,13 +45,9 @@ def convolutional(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Se
 class VQVAE(nn.Module):
     """An encoder, a quantiser on the vectors of its coarse grid, and a decoder.
 
-    Args:
-        channels: of an image.
-        quantizer: of latents (B, h, w, dim).
-        width: of the networks, in channels.
-        norm: a key of :data:`NORMS`; "latent" fixes the norm of z to sqrt(dim).
-        networks: makes encoder and decoder from (channels, dim, width, norm). With :func:`convolutional` and dim = 32
-            they have about 21 thousand parameters, and 28 x 28 images become a 7 x 7 grid of latents.
+    Images have so many ``channels``. ``norm`` is a key of :data:`NORMS`; "latent" fixes the norm of z to sqrt(dim).
+    ``networks`` makes encoder and decoder from (channels, dim, width, norm). With :func:`convolutional` and dim = 32
+    they have about 21 thousand parameters, and 28 x 28 images become a 7 x 7 grid of latents.
 
     >>> import torch
     >>> from rotvq import VectorQuantizer

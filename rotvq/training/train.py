@@ -1,7 +1,4 @@
-"""Train one Config; deterministic on a given machine. Nothing is written but a resume point.
-
-:func:`fit` is the story of a run, and ``Run`` its parts and its steps in the order in which they happen.
-"""
+"""Train one Config; deterministic on a given machine. Nothing is written but a resume point."""
 
 import math
 import time
@@ -204,7 +201,6 @@ class Run:
         if gamma_over_r:
             quantizer_loss = ablations.loss_with_gamma_over_r(self.model.quantizer, quantized)
         loss = reconstruction + quantizer_loss
-
         if learns_gain:
             (at_z_q,) = torch.autograd.grad(reconstruction, quantized.z_q, retain_graph=True)
             self.gain_learner.observe(objective, quantized, at_z_q, step)
@@ -269,10 +265,7 @@ class Run:
 
 
 def build_model(config: Config, channels: int) -> VQVAE:
-    """The untrained model of a config, for images of so many channels.
-
-    Its weights depend on the seed and the architecture, never on the estimator.
-    """
+    """The untrained model of a config; its weights depend on the seed and the architecture, never on the estimator."""
     weights, revival = derived_seed(config.seed, "weights"), derived_seed(config.seed, "revival")
     options = {name: getattr(config, name) for name in QUANTIZER_FIELDS}
     options |= {"check": False, "generator": generator(config.seed, "codebook")}

@@ -106,19 +106,16 @@ def networks(
     steps = list(pairwise(widths))  # (finer, coarser)
     coarsest = widths[-1]
     ends = dim if between is None else between * width
-
     down: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), *_level(width, widths[0], 2)]
     for i, (finer, coarser) in enumerate(steps, start=1):
         down += [nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(finer, finer, 3, stride=2)]
         down += _level(finer, coarser, 2, attend=attend and i == len(steps))
     down += [*_middle(coarsest), NormSwish(coarsest), nn.Conv2d(coarsest, ends, 3, padding=1)]
-
     up: list[nn.Module] = [nn.Conv2d(ends, coarsest, 3, padding=1), *_middle(coarsest)]
     up += _level(coarsest, coarsest, 3, attend=attend)
     for finer, coarser in reversed(steps):
         up += [nn.Upsample(scale_factor=2), nn.Conv2d(coarser, coarser, 3, padding=1), *_level(coarser, finer, 3)]
     up += [NormSwish(widths[0]), nn.Conv2d(widths[0], channels, 3, padding=1)]
-
     if between is not None:
         down.append(nn.Conv2d(ends, dim, 1))
         up.insert(0, nn.Conv2d(dim, ends, 1))

@@ -8,14 +8,12 @@ class DynamicGain(nn.Module):
     r"""The gain :math:`w = d^*_k / |z - e_k|^2`, d*_k the least squared distance of a latent to its code k.
 
     Tang et al., "StableVQ", 2026 (arXiv 2609.26774), eq. 4. The best latent of each code keeps its gradient, the others
-    lose theirs with their distance. The least is taken over the latents of the batch that chose the code; read to the
-    letter, the minimum of eq. 4 is over all latents of the batch. A latent that is its code has weight 1 (the paper
-    names no guard there).
+    lose theirs with their distance. The least is taken over the latents of the batch that chose the code (to the letter
+    eq. 4 takes all latents of the batch). A latent that is its code has weight 1 (the paper names no guard there).
 
     >>> z, q = torch.tensor([[1.0], [2.0]]), torch.zeros(2, 1)
-    >>> DynamicGain(codebook_size=1)(z, q, torch.tensor([0, 0]), None)
-    tensor([[1.0000],
-            [0.2500]])
+    >>> DynamicGain(codebook_size=1)(z, q, torch.tensor([0, 0]), None).tolist()
+    [[1.0], [0.25]]
     """
 
     def __init__(self, codebook_size: int):

@@ -60,12 +60,7 @@ class FSQ(Quantizer):
     map takes z to one coordinate y per level count L, bounded to ``(L-1)(1+eps)/2 tanh(y + s) - o`` with o = 1/2 for
     even L and s such that 0 goes to 0; its rounding passes the gradient straight through; a second linear map takes it
     back. There is no loss. The shift is artanh(o/h); the paper's listing has tan, which bounds but does not centre.
-
-    Args:
-        dim: of a latent.
-        codebook_size: K, which :func:`levels` matches.
-        sizes: levels of each coordinate, in place of those that match K.
-        options: those of :class:`.Quantizer`.
+    Arguments are those of :class:`.Quantizer`, and ``sizes``: levels of each coordinate, instead of ``levels(K)``.
 
     >>> FSQ(dim=4, codebook_size=512).sizes
     (8, 8, 8)

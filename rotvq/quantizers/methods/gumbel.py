@@ -14,19 +14,11 @@ from rotvq.quantizers.methods.noise import RandomQuantizer
 class GumbelSoftmax(RandomQuantizer):
     r"""A code drawn from ``softmax(W z + b)``, made differentiable by the Gumbel-softmax.
 
-    .. math:: y = \mathrm{softmax}\big((W z + b + g) / \tau\big), \qquad g_k = -\log(-\log u_k)
-
-    Jang et al., ICLR 2017 (arXiv 1611.01144), eq. 2, in the form of VQGAN's GumbelQuantize. The loss is
-    ``kl_weight KL(softmax(W z + b) | uniform)``; tau falls from 1 to 1/16 over ``anneal`` training calls, as a cosine.
-    Needs the whole N x K matrix. Evaluation takes the likeliest code.
-
-    Args:
-        dim, codebook_size: of :class:`.Quantizer`.
-        hard: the value is the code of the largest y and the gradient that of the mixture ``sum_k y_k e_k``; False: the
-            value is the mixture too.
-        kl_weight: of the divergence in the loss.
-        anneal: training calls until tau is 1/16; 0: from the start.
-        options: init, init_scale and generator of the codes, and those of :class:`.Quantizer`.
+    :math:`y = \mathrm{softmax}((W z + b + g) / \tau)` with :math:`g_k = -\log(-\log u_k)`: Jang et al., ICLR 2017
+    (arXiv 1611.01144), eq. 2, in the form of VQGAN's GumbelQuantize. The loss is ``kl_weight KL(softmax(W z + b) |
+    uniform)``; tau falls from 1 to 1/16 over ``anneal`` training calls, as a cosine. Needs the whole N x K matrix. The
+    value is the code of the largest y, the gradient that of ``sum_k y_k e_k``, which with ``hard=False`` is the value
+    too; in evaluation, the likeliest code. Options: those of :class:`.Quantizer`, and init, init_scale and generator.
 
     >>> gumbel = GumbelSoftmax(dim=2, codebook_size=4)
     >>> z_q, indices, loss = gumbel(torch.ones(3, 2))

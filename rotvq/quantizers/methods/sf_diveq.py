@@ -17,18 +17,11 @@ class SFDiVeQ(RandomQuantizer):
     Vali, Bäckström and Solin, "DiVeQ: Differentiable Vector Quantization Using the Reparameterization Trick", ICLR 2026
     (arXiv 2509.26469). In training each segment offers one random point ``(1 - t) e_i + t e_{i+1}``; with the nearest
     of them and u, v the noisy directions from z to its two ends,
-
-    .. math:: z_q = z + |e_i - z|\,\mathrm{sg}[(1-t)\,u] + |e_{i+1} - z|\,\mathrm{sg}[t\,v]:
-
-    codes and encoder learn from the reconstruction alone. Evaluation takes the nearest point of the segments that meet
-    at the nearest code. indices name segments in training, nearest codes in evaluation; a point between codes has no
-    code, so ``codes[indices]`` is not z_q.
-
-    Args:
-        dim, codebook_size: of :class:`.Quantizer`; at least 2 codes.
-        deviation: of the noise in the directions.
-        memory: bytes that the lookup may use.
-        options: init, init_scale and generator of the codes, and those of :class:`.Quantizer`.
+    :math:`z_q = z + |e_i - z|\,\mathrm{sg}[(1-t)\,u] + |e_{i+1} - z|\,\mathrm{sg}[t\,v]`. Codes and encoder learn from
+    the reconstruction alone. Evaluation takes the nearest point of the segments that meet at the nearest code. indices
+    name segments in training, nearest codes in evaluation; a point between codes has no code, so ``codes[indices]`` is
+    not z_q. There are at least 2 codes. ``deviation`` is that of the noise in the directions, ``memory`` the bytes that
+    the lookup may use; others are those of :class:`.Quantizer`, and init, init_scale and generator of the codes.
 
     >>> SFDiVeQ(2, 2, init=torch.tensor([[0.0, 0.0], [2.0, 0.0]])).eval()(torch.tensor([[0.5, 3.0]])).z_q
     tensor([[0.5000, 0.0000]], grad_fn=...)

@@ -6,11 +6,10 @@ from rotvq.quantizers.vector import VectorQuantizer
 
 
 def simvq(dim: int, codebook_size: int, init: str | Tensor = "normal", **options) -> VectorQuantizer:
-    """A VectorQuantizer with the codes ``C W``: C (codebook_size, dim) fixed, W (dim, dim) learned.
+    """A VectorQuantizer with the codes ``C W``: C (codebook_size, dim) fixed at ``init``, W (dim, dim) learned.
 
     Zhu et al., "Addressing Representation Collapse in Vector Quantized Models with One Linear Layer", ICCV 2025
-    (arXiv 2411.02038). A gradient to one code moves all of them. W is the form "linear"; here it starts at the identity
-    and the codes at C, which ``init`` gives. It goes with any estimator, and with all options but ``form``.
+    (arXiv 2411.02038). A gradient to one code moves all of them. W, the form "linear", starts at the identity.
 
     >>> simvq(dim=2, codebook_size=4).codebook.form
     Linear()
