@@ -98,7 +98,15 @@ class Estimator:
         return _Estimate.apply(z, q.detach(), centre, mix if mix is None else torch.as_tensor(mix), gain, self)
 
     def pull_back(self, z: Tensor, q: Tensor, g: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
-        """``G^T g`` of g (..., d), in its dtype, differentiable in g only; other arguments as in :meth:`__call__`."""
+        """``G^T g``, the gradient that reaches z when g reaches z_q. Half precision is computed in float32.
+
+        Args:
+            z, q, centre, mix, gain: as in :meth:`__call__`.
+            g: the gradient at z_q, (..., d).
+
+        Returns:
+            (..., d), in the dtype of g; differentiable in g only, since G is a constant.
+        """
         if torch.compiler.is_compiling() and self.has_short_form and g.device.type == "cpu" and not g.requires_grad:
             return _compiled_pull_back(g, z, q, centre, mix, gain, list(self.clip), self.radial, self.mix)
         pull_back = partial(self._pull_back, centre=centre, t=self.mix if mix is None else mix)
