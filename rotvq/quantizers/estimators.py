@@ -98,14 +98,10 @@ class Estimator:
         return _Estimate.apply(z, q.detach(), centre, mix if mix is None else torch.as_tensor(mix), gain, self)
 
     def pull_back(self, z: Tensor, q: Tensor, g: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
-        """``G^T g``, the gradient that reaches z when g reaches z_q. Half precision is computed in float32.
+        """``G^T g``, the gradient that reaches z when g reaches z_q; half precision is computed in float32.
 
-        Args:
-            z, q, centre, mix, gain: as in :meth:`__call__`.
-            g: the gradient at z_q, (..., d).
-
-        Returns:
-            (..., d), in the dtype of g; differentiable in g only, since G is a constant.
+        g and what is returned have shape (..., d) and one dtype. It is differentiable in g only, since G is a constant.
+        The other arguments are those of :meth:`__call__`.
         """
         if torch.compiler.is_compiling() and self.has_short_form and g.device.type == "cpu" and not g.requires_grad:
             return _compiled_pull_back(g, z, q, centre, mix, gain, list(self.clip), self.radial, self.mix)

@@ -102,10 +102,8 @@ def recheck_unverified(
     """Decide every unverified record: per code path retrain the cheapest, then restamp that path or mark it stale.
 
     Provenance then holds ``settled`` or ``stale``: the id of the run that was trained, and its rule or a difference.
-
-    Args:
-        reference: short runs that the code before made on this machine. Where given, one of each path is retrained and
-            compared in place of the records, whose own machine may be another; paths without one stay undecided.
+    ``reference`` holds short runs that the code before made on this machine. Where given, one of each path is retrained
+    and compared in place of the records, whose own machine may be another; paths without one stay undecided.
     """
     paths: dict[tuple, list[Place]] = defaultdict(list)
     for records, config in _places(stores, "unverified"):
