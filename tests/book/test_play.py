@@ -161,7 +161,7 @@ def test_collapse_rates_are_the_gradients_of_the_loss(figure, kind, estimator):
         loss = (x - w * estimator(z, q.detach())).square().mean() + p["mu"] * w.square()
         loss = loss + p["beta"] * (z.detach() - q).square().mean() / rho + p["gamma"] * (z - q.detach()).square().mean()
         loss.backward()  # the codes move at a rate taken per unit of |c|^2 = rho
-        js = page.evaluate("([k, p, x]) => book.theory.collapse.rates(k, p, x)", [kind, p, state_])
+        js = page.evaluate("([k, p, x]) => rotvq.collapse.rates(k, p, x)", [kind, p, state_])
         torch.testing.assert_close(vec(js), -torch.stack([s.grad, t.grad, w.grad]), rtol=1e-9, atol=1e-9)
 
 

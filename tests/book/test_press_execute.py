@@ -40,7 +40,7 @@ SMOKE = {
 # notebook that trains the runs of a grid, the number of records.
 EFFECT = {
     "00_quickstart": lambda glued, store: glued["steps"] == "20",
-    "20_cost": lambda glued, store: len(list(store.glob("*.json"))) == int(glued["cells"]) == 7,
+    "20_cost": lambda glued, store: len(list(store.glob("*.json"))) == int(glued["cases"]) == 7,
     "23_scale": lambda glued, store: glued["cards"] == "4" and len(list(store.glob("*.json"))) == 3,
 }
 # Values that its check cell must refuse, with words that the refusal must contain. Wrong types and unknown names are
