@@ -353,7 +353,9 @@ class Fact(Statement):
 
 
 def fact(rival: str) -> Callable[[Callable], Callable]:
-    """Register a function as the fact of a rival."""
+    """Register a function as the fact of a rival; ValueError where there is no such rival."""
+    if rival not in METHODS:
+        raise ValueError(f"unknown rival {rival!r}: one of {', '.join(METHODS)}")
 
     def decorate(function: Callable) -> Callable:
         return register(Fact(function, rival))

@@ -239,6 +239,8 @@ def test_names_are_unique_and_stated():
         law(chapter=1)(value)
     with pytest.raises(ValueError, match="there is no statement 'silent'"):
         statements.find("silent")
+    with pytest.raises(ValueError, match="unknown rival 'none': one of vq, "):
+        statements.fact("none")
 
 
 def test_every_kind_is_a_statement_with_one_result():
