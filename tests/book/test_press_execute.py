@@ -13,7 +13,7 @@ from notebook_cells import SCRIPTS, check_cell, code_of, parameters_of, tags
 from book.press import pair
 from rotvq.page.parameters import SHOWN
 
-# What each notebook is run with here, every path through it once, in seconds: the smoke profile where it has one, and
+# What each notebook is run with here, besides the smoke profile where it has one: every path once, in seconds.
 SMOKE = {
     "00_quickstart": {"steps": 20, "seed": 1},
     "01_missing_derivative": {"K": 6, "seed": 1},
@@ -41,7 +41,7 @@ EFFECT = {
     "23_scale": lambda glued, store: glued["cards"] == "4" and len(list(store.glob("*.json"))) == 3,
 }
 # Values that its check cell must refuse, with words that the refusal must contain. Wrong types and unknown names are
-# tried on every parameter anyway, and the first two of these wherever a notebook has such a parameter.
+# tried on every parameter anyway, those of REFUSED_EVERYWHERE on every parameter of that name.
 REFUSED_EVERYWHERE = [({"profile": "quick"}, "one of smoke, standard"), ({"seeds": 1}, "at least 2")]
 REFUSED = {
     "00_quickstart": [
