@@ -133,12 +133,12 @@ pd.DataFrame.from_dict(rows, "index").fillna("")
 
 # %%
 expected = {("rotation", "uniform 1/K"): "lower", ("rotation", "k-means"): "higher"}
-at_own = [
+chosen_blocks = [
     Block({arm: PAIR[arm] | sweeps["γ", start].cells[cell] for arm, cell in taken["γ", start].items()}, {start: {}})
     for start in MAIN
     if taken["γ", start]
 ]
-final = page.study(*at_own)
+final = page.study(*chosen_blocks)
 verdicts = tables.verdicts(final, expected, against="STE")
 verdicts
 

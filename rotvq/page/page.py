@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import torch
 
@@ -108,14 +109,14 @@ class Page:
 
         Raises:
             AssertionError: Names every sentence of which a condition is not true.
-            ValueError: A sentence has no condition.
+            ValueError: A sentence has no condition, or one that is no truth value, such as a list, which always holds.
         """
         if not self.runs.published:
             return
         wrong = []
         for sentence, *conditions in sentences():
-            if not conditions:
-                raise ValueError(f"nothing is said to hold up: {sentence}")
+            if not conditions or not all(isinstance(one, bool | np.bool_ | None) for one in conditions):
+                raise ValueError(f"this needs conditions that are true, false or None (open): {sentence}")
             if not all(conditions):
                 wrong.append(sentence)
         if wrong:

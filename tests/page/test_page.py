@@ -1,6 +1,7 @@
 """What an experiment page calls: when it trains and when it only reads, and what it glues."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 from samples import store
@@ -209,22 +210,26 @@ def test_holds_names_every_sentence_that_does_not_hold(committed, said):
 
         @one.holds
         def false():
-            yield "One is one.", [1], True
+            yield "One is one.", np.bool_(True), True
             yield "Two is three.", True, False
             yield "What is open is no support.", None
 
     assert "One is one." not in str(raised.value)
 
 
-def test_a_sentence_needs_a_condition(committed, said):
+@pytest.mark.parametrize(
+    "conditions", [(), ([False],), (True, (x for x in [False]))], ids=["none", "list", "generator"]
+)
+def test_a_sentence_needs_conditions_that_can_fail(committed, said, conditions):
+    """A list and an iterator are true whatever is in them."""
     store(committed[0], GRID.configs())
     one = made()
     one.load()
-    with pytest.raises(ValueError, match="hold up: It is so."):
+    with pytest.raises(ValueError, match="needs conditions .* It is so."):
 
         @one.holds
         def nothing():
-            yield ("It is so.",)
+            yield "It is so.", *conditions
 
 
 def test_sentences_are_about_the_published_grid_alone(committed, said):

@@ -8,7 +8,7 @@ from rotvq.quantizers.methods.noise import ErrorSubstitution
 class NSVQ(ErrorSubstitution):
     """``z_q = z + |q - z| n/|n|`` with n ~ N(0, I): the error of quantisation, in a random direction.
 
-    Vali and Bäckström, "NSVQ: Noise Substitution in Vector Quantization for Machine Learning", IEEE Access 2022, eq. 4.
+    Vali and Bäckström, "NSVQ: Noise Substitution in Vector Quantization for Machine Learning", IEEE Access 2022.
     The codes learn from the reconstruction, through the norm. Evaluation gives q.
 
     >>> import torch
