@@ -132,6 +132,8 @@ class Verify:
     def run(self) -> int:
         if self.sample is not None and self.sample < 1:
             raise ValueError(f"sample is {self.sample}: it must be at least 1")
+        if self.sample is not None and self.reference:
+            raise ValueError("a sample is compared with the records themselves: leave out --sample or --reference")
         folder = self.records or grids.stores_folder()
         trained = sorted(path for path in folder.glob("*") if path.is_dir() and path.name not in TIMES)
         stores = [store for store in map(Records, [folder, *trained]) if store.all()]

@@ -103,7 +103,8 @@ def recheck_unverified(
 
     Provenance then holds ``settled`` or ``stale``: the id of the run that was trained, and its rule or a difference.
     ``reference`` holds short runs that the code before made on this machine. Where given, one of each path is retrained
-    and compared in place of the records, whose own machine may be another; paths without one stay undecided.
+    and compared in place of the records, whose own machine may be another. It decides the records with its own digest,
+    which that code made or verified; the others stay undecided. ValueError if it was made on another machine.
     """
     paths: dict[tuple, list[Place]] = defaultdict(list)
     for records, config in _places(stores, "unverified"):
@@ -112,21 +113,19 @@ def recheck_unverified(
     if reference is not None:
         chosen = [(reference, config) for config in reference.all() if path_key(config) in paths]
     for origin, verdict in retrain(chosen, engine, **options):
-        trained = verdict.config.id
-        for records, config in paths[path_key(verdict.config)]:
+        decided, rule = paths[path_key(verdict.config)], verdict.rule
+        if reference is not None:
+            made = reference.get(verdict.config)["provenance"]
+            if rule != "identical":
+                raise ValueError(f"the reference was not made here: it could agree only {rule}")
+            rule = f"{rule} to {(made['commit'] or 'no commit')[:7]} on one machine, {verdict.config.steps} steps"
+            decided = [(s, c) for s, c in decided if s.get(c)["provenance"].get("digest") == made["digest"]]
+        for records, config in decided:
             if verdict.differences:
-                records.restamp(config, stale=f"{trained}: {verdict.differences[0]}")
+                records.restamp(config, stale=f"{verdict.config.id}: {verdict.differences[0]}")
             else:
-                settled = f"{trained}: {verdict.rule}{_made_by(reference, verdict.config)}"
-                records.restamp(config, digest=code_path.digest(config), settled=settled)
+                records.restamp(config, digest=code_path.digest(config), settled=f"{verdict.config.id}: {rule}")
         yield origin, verdict
-
-
-def _made_by(reference: Records | None, config: Config) -> str:
-    if reference is None:
-        return ""
-    commit = reference.get(config)["provenance"]["commit"] or "no commit"
-    return f" to {commit[:7]} on one machine, {config.steps} steps"
 
 
 def _places(stores: Iterable[Records], *statuses: str) -> list[Place]:

@@ -128,6 +128,7 @@ REFUSED = [
     (["grid", NAME, "--device", "cuda:99"], "device 'cuda:99' is not there"),
     (["grid", NAME, "--profile", "full"], "over the cap of 2 (--over)"),
     (["verify", "--sample", "0"], "sample is 0: it must be at least 1"),
+    (["verify", "--sample", "2", "--reference", "before"], "leave out --sample or --reference"),
     (["verify"], "there is no record in"),
 ]
 

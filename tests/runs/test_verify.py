@@ -125,24 +125,45 @@ def test_one_run_speaks_for_its_code_path_in_every_chapter(store, tmp_path):
     assert summary([store, other]) == "records: 4 verified, 2 stale\nverified: 4 identical"
 
 
-def test_short_runs_of_the_code_before_settle_records_of_another_machine(store, tmp_path):
-    """A difference that only the machine makes does not count; one that the code makes does."""
-    reference = Records(tmp_path / "reference")
-    short = [Config(steps=7), Config(steps=7, estimator="ste")]
-    list(scheduler.run(short, reference, fn=fake))
-    reference.restamp(short[0], commit="0123456789")
+@pytest.fixture
+def reference(store, tmp_path):
+    """Short runs by older code on this machine; that code also made the records, on another one."""
+    found = Records(tmp_path / "reference")
+    list(scheduler.run([Config(steps=7), Config(steps=7, estimator="ste")], found, fn=fake))
+    for config in found.all():
+        found.restamp(config, commit="0123456789", digest="of older code")
     for config in store.all():
         store.restamp(config, device="other CPU", digest="of older code")
+    return found
+
+
+def test_short_runs_of_the_code_before_settle_records_of_another_machine(store, reference):
+    """A difference that only the machine makes does not count; one that the code makes does."""
+    short = Config(steps=7)
 
     def retrained(config, **options):
         return (changed(test_mse=0.0) if config.estimator == "ste" else fake)(config, **options)
 
     verdicts = {v.config: v for _, v in recheck_unverified([store], "serial", reference, fn=retrained)}
-    assert set(verdicts) == set(short)
+    assert set(verdicts) == set(reference.all())
     for config in store.all():
         assert store.status(config) == ("stale" if config.estimator == "ste" else "verified")
     settled = store.get(ARM[0])["provenance"]["settled"]
-    assert settled == f"{short[0].id}: identical to 0123456 on one machine, 7 steps"
+    assert settled == f"{short.id}: identical to 0123456 on one machine, 7 steps"
+
+
+def test_a_reference_decides_no_record_of_other_code_than_its_own(store, reference):
+    store.restamp(ARM[1], digest="of still older code")
+    list(recheck_unverified([store], "serial", reference, fn=fake))
+    assert [store.status(config) for config in ARM] == ["verified", "unverified", "verified"]
+
+
+def test_a_reference_of_another_machine_is_refused(store, reference):
+    for config in reference.all():
+        reference.restamp(config, device="other CPU")
+    with pytest.raises(ValueError, match="not made here: it could agree only within tolerance on another processor"):
+        list(recheck_unverified([store], "serial", reference, fn=fake))
+    assert {store.status(config) for config in store.all()} == {"unverified"}
 
 
 def test_a_record_says_that_it_was_settled_on_another_machine(store):
