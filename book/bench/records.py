@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from rotvq.runs import provenance
-from rotvq.runs.records import write_json
+from rotvq.runs.records import RecordError, read_record, write_record
 
 
 def record_id(schema: str, config: Mapping[str, Any]) -> str:
@@ -46,7 +46,7 @@ def read_or_measure(
         ``{schema, id, config, result, provenance}``. The provenance says how busy the machine was before and after.
 
     Raises:
-        ValueError: the file is the record of something else.
+        RecordError: the file has been altered, or is the record of something else.
     """
     id = record_id(schema, config)
     path = folder / f"{id}.json"
@@ -55,10 +55,10 @@ def read_or_measure(
         result = measure()
         made = stamp(device, threads, seconds=time.perf_counter() - start, load_before=load_before)
         record = {"schema": schema, "id": id, "config": config, "result": result, "provenance": made}
-        write_json(path, record)
-    record = json.loads(path.read_text("utf-8"))
+        write_record(path, record)
+    record = read_record(path)
     if (record["schema"], record["id"]) != (schema, id):
-        raise ValueError(f"{path.name} in {folder.name} is not that record: delete it or restore it")
+        raise RecordError(f"{path} is not that record: delete it or restore it")
     return record
 
 

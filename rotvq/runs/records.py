@@ -1,12 +1,14 @@
 """The store of runs, which is the cache: one file ``<folder>/<id>.json`` a run, whole or absent.
 
-The result in it is deterministic on a given machine; the provenance says where it came from and what it cost.
+The result in it is deterministic on a given machine; the provenance says where it came from and what it cost. Its last
+entry is a digest of all others, which every reading checks.
 
 A record is *verified* while the digest of the code that its run executes is unchanged (`rotvq.runs.code_path`),
 *unverified* once that code has changed, and *stale* once a new training was compared with it and differed.
 """
 
 import contextlib
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +20,7 @@ from rotvq.training.config import SCHEMA, Config
 from rotvq.training.files import write_atomically
 
 KEYS = ("schema", "id", "config", "result", "provenance")
+REMEDY = "delete it, or restore it from the repository"
 LEFTOVER = 3600  # seconds after which a temporary file belongs to no living writer
 
 
@@ -65,7 +68,7 @@ class Records:
         """
         record = dict(zip(KEYS, (SCHEMA, config.id, config.as_dict(), result, provenance), strict=True))
         curve = {name: _columns(rows) for name, rows in result.get("curve", {}).items()}
-        write_json(self.path(config), {**record, "result": {**result, "curve": curve}})
+        write_record(self.path(config), {**record, "result": {**result, "curve": curve}})
         self.failure(config).unlink(missing_ok=True)
         return record
 
@@ -128,6 +131,29 @@ def _cost_and_status(record: dict) -> dict:
     return {"seconds": record["provenance"].get("seconds"), "status": status(record)}
 
 
+def write_record(path: Path, record: dict) -> None:
+    """Write a record with its digest, as :func:`write_json` does."""
+    write_json(path, {**record, "sha256": _digest(record)})
+
+
+def read_record(path: Path) -> dict:
+    """The record in a file, as it was written; RecordError where its digest says that it is another."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        noted, actual = record.pop("sha256", None), _digest(record)
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise RecordError(f"{path} is not a record ({error!r}): {REMEDY}") from None
+    if noted != actual:
+        raise RecordError(f"{path} has been altered or cut: it notes the sha256 {noted} and has {actual}: {REMEDY}")
+    return record
+
+
+def _digest(record: dict) -> str:
+    """The sha256 of what a record says; order and layout do not count."""
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def write_json(path: Path, content: dict) -> None:
     """Write JSON, whole or not at all: a line for each entry of an object. ValueError for NaN and infinity."""
     write_atomically(path, _format(content) + "\n")
@@ -142,8 +168,8 @@ def _format(value: Any, indent: str = "") -> str:
 
 
 def _read(path: Path) -> dict:
+    record = read_record(path)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
         if record["schema"] != SCHEMA:
             raise ValueError(f"its schema is {record['schema']}, not {SCHEMA}")
         if not path.stem == record["id"] == Config.from_dict(record["config"]).id:
@@ -153,8 +179,7 @@ def _read(path: Path) -> dict:
         curve = {name: _rows(columns) for name, columns in record["result"].get("curve", {}).items()}
         return {**record, "result": {**record["result"], "curve": curve}}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        remedy = "delete it, or restore it from the repository"
-        raise RecordError(f"{path} is not a record ({error!r}): {remedy}") from None
+        raise RecordError(f"{path} is not a record ({error!r}): {REMEDY}") from None
 
 
 def _refuse(constant: str):

@@ -9,6 +9,7 @@ from book.bench import run as run_bench
 from book.bench.run import LOOPS, LoopCase, image_batches, make_step
 from book.bench.timing import ratio
 from rotvq.__main__ import main
+from rotvq.runs.records import RecordError, read_record, write_record
 from rotvq.training import images
 from rotvq.training.train import train
 
@@ -81,8 +82,13 @@ def test_a_case_is_measured_once(tmp_path, alone):
     assert len(found["provenance"]["load"]) == 2
 
     path = tmp_path / f"{case.id}.json"
-    path.write_text(path.read_text().replace("throughput-1", "throughput-0"))
-    with pytest.raises(ValueError, match="is not that record"):
+    whole = path.read_text()
+    path.write_text(whole.replace('"steps": 2', '"steps": 3'))
+    with pytest.raises(RecordError, match=f"{path} has been altered"):
+        run_bench.record(case, tmp_path)
+    path.write_text(whole)
+    write_record(path, {**read_record(path), "schema": "throughput-0"})
+    with pytest.raises(RecordError, match=f"{path} is not that record"):
         run_bench.record(case, tmp_path)
 
 

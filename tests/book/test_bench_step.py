@@ -16,6 +16,7 @@ from book.bench.peers import floor, quantizers
 from book.bench.step import ARMS, StepCase
 from book.bench.timing import Ratio, interleave, peak_bytes, ratio, seconds
 from rotvq import ESTIMATORS, nearest
+from rotvq.runs.records import write_record
 
 COST = ROOT / "data" / "records" / "20_cost"
 SMALL = StepCase("step", 300, 8, 50, ("product", "rotvq", "taming"))
@@ -234,8 +235,7 @@ def timed(folder, kind, d, *ratios):
     """A record in which the rotation takes these multiples of the time of STE."""
     config = dataclasses.asdict(StepCase(kind, 49, d, 512, ("ste", "rotvq")))
     result = {"seconds": {"ste": [2.0] * len(ratios), "rotvq": [2 * r for r in ratios]}}
-    (folder / "20_cost").mkdir(exist_ok=True)
-    (folder / "20_cost" / f"{kind}-{d}.json").write_text(json.dumps({"config": config, "result": result}))
+    write_record(folder / "20_cost" / f"{kind}-{d}.json", {"config": config, "result": result})
 
 
 @pytest.mark.parametrize(

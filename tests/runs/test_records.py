@@ -12,7 +12,7 @@ import time
 import pytest
 
 from rotvq.runs import code_path, provenance
-from rotvq.runs.records import KEYS, RecordError, Records, status, write_json
+from rotvq.runs.records import KEYS, RecordError, Records, read_record, status, write_json, write_record
 from rotvq.training.config import Config
 
 RESULT = {
@@ -79,17 +79,52 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+ALTERED = {  # what a person or a disk may do to a file that stays a record of this config
+    "a digit of a metric": lambda text: text.replace("0.30000000000000004", "0.3000000000000001"),
+    "a step of a curve": lambda text: text.replace('"step": [0, 20]', '"step": [0, 21]'),
+    "a first loss": lambda text: text.replace("2.0, 0.14", "2.5, 0.14"),
+    "a sign": lambda text: text.replace('"tiny": ', '"tiny": -'),
+    "a divergence": lambda text: text.replace('"diverged_at": null', '"diverged_at": 3'),
+    "a metric removed": lambda text: text.replace('   "tiny": 5e-324,\n', ""),
+    "a metric added": lambda text: text.replace('   "tiny"', '   "other": 1.0,\n   "tiny"'),
+    "what it cost": lambda text: text.replace('"seconds": 1.5', '"seconds": 1.25'),
+    "the code that made it": lambda text: text.replace(STAMP["digest"], "0123456789abcdef"),
+    "the digest": lambda text: re.sub('"sha256": "..', '"sha256": "zz', text),
+    "no digest": lambda text: re.sub(',\n "sha256": "[0-9a-f]*"', "", text),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE | ALTERED)
 def test_a_damaged_file_is_named(tmp_path, damage):
     store = Records(tmp_path)
     store.put(Config(), RESULT, STAMP)
     path = store.path(Config())
     before = path.read_text()
-    path.write_text(DAMAGE[damage](before))
+    path.write_text((DAMAGE | ALTERED)[damage](before))
     assert path.read_text() != before
     for use in (store.get, lambda c: store.missing([c]), lambda c: store.load([c]), lambda c: store.all()):
         with pytest.raises(RecordError, match=re.escape(str(path)) + ".*delete it"):
             use(Config())
+
+
+def test_a_damage_that_its_digest_covers_is_refused_too(tmp_path):
+    """Who makes the digest anew must still keep to the form."""
+    store = Records(tmp_path)
+    store.put(Config(), RESULT, STAMP)
+    path = store.path(Config())
+    whole = read_record(path)
+    for part in ({"id": Config(seed=1).id}, {"config": {**whole["config"], "seed": 1}}, {"schema": 2}, {"more": 1}):
+        write_record(path, {**whole, **part})
+        with pytest.raises(RecordError, match=re.escape(str(path)) + " is not a record"):
+            store.get(Config())
+
+
+def test_layout_and_order_are_not_part_of_a_record(tmp_path):
+    store = Records(tmp_path)
+    put = store.put(Config(), RESULT, STAMP)
+    path = store.path(Config())
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True, indent=4))
+    assert store.get(Config()) == put
 
 
 def test_leftovers_of_killed_writers_are_ignored_and_cleaned(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from book.bench.timing import Ratio, ratio
 from book.ledger.evidence.rotation import textbook
 from book.ledger.evidence.samples import triples
 from book.statements import Finding, evidence
+from rotvq.runs.records import read_record
 
 
 class _Written(TorchFunctionMode):
@@ -117,7 +117,7 @@ def _timed(records: Path, kind: str) -> dict[int, Ratio]:
     """The ratio at each dimension; empty where nothing was timed on a CPU in float32."""
     timed = {}
     for path in sorted((records / "20_cost").glob("*.json")):
-        record = json.loads(path.read_text("utf-8"))
+        record = read_record(path)
         cell = record["config"]
         if (cell["kind"], cell["device"], cell["dtype"]) == (kind, "cpu", "float32"):
             timed[cell["d"]] = ratio(record["result"]["seconds"], "rotvq", "ste")
