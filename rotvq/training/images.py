@@ -1,4 +1,4 @@
-"""Images: the name of a set -> uint8 tensors with a fixed split.
+"""Images, or vectors: the name of a set -> tensors with a fixed split.
 
 ==================  ======  ======  ======  =====================================================================
 name                train   val.    test    images and split
@@ -8,16 +8,23 @@ fashion-mnist-mini   2,000     500   1,000  the first of each split: for tests a
 photographs         12,288     768     768  3 x 32 x 32 crops of ten photographs in five folds: see `_photographs`
 cifar10             45,000   5,000  10,000  3 x 32 x 32; validation: the last 5,000 images of data_batch_5
 imagefolder:<path>   19/20    1/20    val/  3 x 256 x 256; validation: every 20th file of train/ in sorted order
+arrays:<path>         8/10    1/10    1/10  a .npy or .npz file of images or vectors: see `_arrays`
 ==================  ======  ======  ======  =====================================================================
+
+``imagefolder:<path>@64`` crops images to 64 x 64, ``imagefolder:<path>@native`` leaves them as they are, where all have
+one size. A folder without ``train/`` is split as an array is, by the last digit of a file's number in sorted order.
 """
 
 import hashlib
 import io
+import itertools
 import math
 import pickle
 import struct
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -40,7 +47,8 @@ FOLDS = (
     ("skimage/data/motorcycle_left.png", "skimage/data/motorcycle_right.png"),
 )
 REDUCTION = {"skimage/data/hubble_deep_field.jpg": 2, "skimage/data/retina.jpg": 3}  # to the size of the others
-FOLDER_SIDE = 256  # of an image of an image folder
+FOLDER_SIDE = 256  # of an image of an image folder whose name gives no other
+NATIVE = "native"
 IN_MEMORY = 32 << 30  # bytes: a larger split of an image folder is decoded once, to a file beside it, and mapped
 
 Splits = tuple[Tensor, Tensor, Tensor]  # training, validation, test
@@ -48,7 +56,11 @@ Splits = tuple[Tensor, Tensor, Tensor]  # training, validation, test
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """One set. All who load it share its tensors, uint8 (N, C, H, W), read and checked whole: do not write to them."""
+    """One set. All who load it share its tensors, read and checked whole: do not write to them.
+
+    A tensor is uint8 (N, C, H, W), or, of data that are no pixels, float32 and 255 times the data, so that the scale
+    [0, 1] of everything here and in the metrics is that of the data. Vectors in d dimensions are (N, d, 1, 1).
+    """
 
     name: str
     train: Tensor
@@ -81,10 +93,43 @@ def load(name: str, seed: int = 0) -> Images:
 
 
 def check(name: str) -> None:
-    """Raise ValueError unless ``name`` is one of :data:`SETS` or 'imagefolder:<path>'; nothing is read."""
-    kind, _, path = name.partition(":")
-    if name not in SETS and not (kind == "imagefolder" and path):
-        raise ValueError(f"data must be one of {', '.join(SETS)} or imagefolder:<path>, not {name!r}")
+    """Raise ValueError unless ``name`` is one of :data:`SETS` or names a source of one's own; nothing is read."""
+    kind, _, rest = name.partition(":")
+    path, size = _path_and_size(rest)
+    is_folder = kind == "imagefolder" and path and size != 0
+    is_file = kind == "arrays" and Path(rest).suffix in SUFFIXES and Path(rest).stem
+    if name not in SETS and not is_folder and not is_file:
+        own = "imagefolder:<path>, imagefolder:<path>@<side>, imagefolder:<path>@native, arrays:<path>.npy or .npz"
+        raise ValueError(f"data must be one of {', '.join(SETS)}, {own}, not {name!r}")
+
+
+def find(name: str) -> Path | None:
+    """Where the folder or the file of one's own is that ``name`` names; None of one of :data:`SETS`.
+
+    A relative path is also looked for in the data folders, so that the name of a set need not hold a user's path.
+
+    Raises:
+        ValueError: The name is none.
+        DataError: It is not there.
+    """
+    check(name)
+    if name in SETS:
+        return None
+    kind, _, rest = name.partition(":")
+    path = _path_and_size(rest)[0] if kind == "imagefolder" else rest
+    places = [folder / path for folder in (*files.folders(), Path())]
+    for place in places:
+        if place.is_dir() if kind == "imagefolder" else place.is_file():
+            return place
+    raise DataError(f"{name} is not there: looked for {', '.join(map(str, dict.fromkeys(places)))}")
+
+
+def _path_and_size(rest: str) -> tuple[str, int | None]:
+    """'<path>@64' -> ('<path>', 64); '<path>@native' -> ('<path>', None); else all of it, `FOLDER_SIDE`."""
+    path, at, size = rest.rpartition("@")
+    if at and (size == NATIVE or size.isdecimal()):
+        return path, None if size == NATIVE else int(size)
+    return rest, FOLDER_SIDE
 
 
 def batches(count: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
@@ -97,12 +142,16 @@ def batches(count: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
 
 @lru_cache(maxsize=2)
 def _load(name: str, fold: int) -> Images:
-    kind, _, path = name.partition(":")
-    splits = _imagefolder(path) if kind == "imagefolder" else LOADERS[name](fold)
+    if name.startswith("imagefolder:"):
+        splits = _imagefolder(name)
+    elif name.startswith("arrays:"):
+        splits = _arrays(name)
+    else:
+        splits = LOADERS[name](fold)
     digest = hashlib.sha256()
     for split in splits:
         digest.update(split.numpy())
-    mean, std = _statistics(splits[0])
+    mean, std = _statistics(splits[0]) if splits[0].dtype == torch.uint8 else _moments(splits[0])
     return Images(name, *splits, mean, std, digest.hexdigest())
 
 
@@ -116,6 +165,13 @@ def _statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     mean = share @ value
     std = (share * (value - mean[:, None]).square()).sum(1).sqrt()
     return tuple(mean.tolist()), tuple(s or 1.0 for s in std.tolist())  # a constant channel is only shifted
+
+
+def _moments(data: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of data that are no pixels, in float64."""
+    channels = data.double().transpose(0, 1).flatten(1) / 255
+    std = channels.std(1, correction=0)
+    return tuple(channels.mean(1).tolist()), tuple(s or 1.0 for s in std.tolist())
 
 
 def _by_channel(numbers: tuple[float, ...], like: Tensor) -> Tensor:
@@ -191,28 +247,64 @@ def _photograph(name: str) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-def _imagefolder(path: str) -> Splits:
-    """train/<class>/<file> and val/<class>/<file> below ``path``; val/ is the test set. Centre crops, 256 x 256."""
-    # A relative path is also looked for in the data folders, so that the name of a set need not hold a user's path. A
-    # split of more than IN_MEMORY bytes (ImageNet's take 234 GiB) is decoded to a file there, which later loads share.
-    places = [folder / path for folder in files.folders()]
-    root = next((place for place in places if place.is_dir()), Path(path))
-    seen, test = _image_files(root / "train"), _image_files(root / "val")
-    train = [file for i, file in enumerate(seen) if i % 20]
-    splits = {"train": train, "validation": seen[::20], "test": test}
-    return tuple(_pixels(paths, root / f"rotvq-{name}.u8") for name, paths in splits.items())
+def _imagefolder(name: str) -> Splits:
+    """train/<class>/<file> and val/<class>/<file> below the folder; val/ is the test set. Centre crops.
+
+    A split of more than IN_MEMORY bytes (ImageNet's take 234 GiB) is decoded to a file there, which later loads share.
+    """
+    root, (_, size) = find(name), _path_and_size(name)
+    if (root / "train").is_dir():
+        seen, test = _image_files(root / "train"), _image_files(root / "val")
+        splits = [[file for i, file in enumerate(seen) if i % 20], seen[::20], test]
+    else:
+        splits = _by_last_digit(_image_files(root, "**/*", least=10))
+    side = _common_size([file for split in splits for file in split]) if size is None else (size, size)
+    suffix = "" if side == (FOLDER_SIDE, FOLDER_SIDE) else "-{}x{}".format(*side)
+    mapped = (root / f"rotvq-{split}{suffix}.u8" for split in ("train", "validation", "test"))
+    return tuple(_pixels(paths, side, place) for paths, place in zip(splits, mapped))
 
 
-def _image_files(folder: Path) -> list[Path]:
-    paths = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in {".jpeg", ".jpg", ".png", ".webp"})
-    if len(paths) < 2:
-        raise DataError(f"{folder} holds {len(paths)} images: it needs a folder per class, with jpeg, png or webp.")
+def _image_files(folder: Path, pattern: str = "*/*", least: int = 2) -> list[Path]:
+    paths = sorted(path for path in folder.glob(pattern) if path.suffix.lower() in {".jpeg", ".jpg", ".png", ".webp"})
+    if len(paths) < least:
+        asked = "a folder per class, with jpeg, png or webp" if pattern == "*/*" else f"at least {least}"
+        raise DataError(f"{folder} holds {len(paths)} images: it needs {asked}.")
     return paths
 
 
-def _pixels(paths: list[Path], mapped: Path) -> Tensor:
+def _by_last_digit(rows: Sequence) -> list:
+    """Rows whose number ends in 0 to 7 train, in 8 validate, in 9 test."""
+    numbers = np.arange(len(rows)) % 10
+    taken = numbers < 8, numbers == 8, numbers == 9
+    return [rows[mask] if isinstance(rows, np.ndarray) else list(itertools.compress(rows, mask)) for mask in taken]
+
+
+def _common_size(paths: list[Path]) -> tuple[int, int]:
+    """(width, height) of all images, or DataError that names two of different sizes."""
+    sizes = {}
+    for path in paths:
+        with _opened(path) as picture:
+            sizes.setdefault(picture.size, path)
+        if len(sizes) > 1:
+            said = " and ".join("{} of {} x {}".format(file, *size) for size, file in sizes.items())
+            raise DataError(f"@{NATIVE} needs images of one size, and there are {said}: give a side, such as @64.")
+    return next(iter(sizes))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path} is no whole image ({error}): replace it or remove it, then load again.") from error
+
+
+def _pixels(paths: list[Path], side: tuple[int, int], mapped: Path) -> Tensor:
     """The decoded images: in memory, or where they are many in the file ``mapped``, whole or absent."""
-    shape = (len(paths), 3, FOLDER_SIDE, FOLDER_SIDE)
+    shape = (len(paths), 3, *side[::-1])
     size = math.prod(shape)
     if size <= IN_MEMORY:
         return _decode(paths, torch.empty(shape, dtype=torch.uint8))
@@ -228,14 +320,62 @@ def _pixels(paths: list[Path], mapped: Path) -> Tensor:
 def _decode(paths: list[Path], pixels: Tensor) -> Tensor:
     from PIL import Image, ImageOps
 
+    height, width = pixels.shape[2:]
     for slot, path in zip(pixels, paths, strict=True):
-        try:
-            with Image.open(path) as picture:
-                fitted = ImageOps.fit(picture.convert("RGB"), (FOLDER_SIDE, FOLDER_SIDE), Image.Resampling.BICUBIC)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{path} is no whole image ({error}): replace it or remove it, then load again.") from error
+        with _opened(path) as picture:
+            fitted = ImageOps.fit(picture.convert("RGB"), (width, height), Image.Resampling.BICUBIC)
         slot.copy_(torch.from_numpy(np.array(fitted)).permute(2, 0, 1))
     return pixels
+
+
+def _arrays(name: str) -> Splits:
+    """Images (N, H, W) or (N, H, W, C), or vectors (N, d), of a .npy or .npz file; uint8, or floats of any scale.
+
+    One array is split by `_by_last_digit`. A .npz file may have its own split: arrays ``train`` and ``test``, and
+    ``validation``, without which every 20th row of ``train`` validates.
+    """
+    path = find(name)
+    arrays = _read_arrays(path)
+    if len(arrays) == 1:
+        (rows,) = arrays.values()
+        splits = _by_last_digit(rows)
+    elif arrays.keys() in ({"train", "test"}, {"train", "validation", "test"}):
+        rest = np.arange(len(arrays["train"])) % 20 > 0
+        held_out = (
+            {} if "validation" in arrays else {"validation": arrays["train"][~rest], "train": arrays["train"][rest]}
+        )
+        splits = [(arrays | held_out)[split] for split in ("train", "validation", "test")]
+    else:
+        raise DataError(f"{path} holds {', '.join(arrays)}: it needs one array, or train and test, and validation.")
+    if len({(split.shape[1:], split.dtype) for split in splits}) > 1 or not all(map(len, splits)):
+        said = ", ".join(f"{split.shape} {split.dtype}" for split in splits)
+        raise DataError(f"{path} gives splits of {said}: each needs a row or more, and all one shape and type.")
+    return tuple(_as_tensor(split, path) for split in splits)
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as file:
+            read = np.load(file, allow_pickle=False)
+            return {"": read} if isinstance(read, np.ndarray) else {key: read[key] for key in read.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is no whole .npy or .npz file of numbers ({error}).") from error
+
+
+def _as_tensor(rows: np.ndarray, path: Path) -> Tensor:
+    """(N, H, W), (N, H, W, C) or (N, d) -> (N, C, H, W); floats times 255 in float32."""
+    if rows.ndim not in (2, 3, 4) or 0 in rows.shape or not (rows.dtype == np.uint8 or rows.dtype.kind == "f"):
+        asked = "(N, H, W), (N, H, W, C) or (N, d), uint8 or float"
+        raise DataError(f"{path} has an array of {rows.shape} {rows.dtype}: it must be {asked}.")
+    if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
+        raise DataError(f"{path} has an array of {rows.shape}, as (N, C, H, W) has: move the channels to the end.")
+    with np.errstate(over="ignore"):
+        tensor = torch.from_numpy(rows if rows.dtype == np.uint8 else (rows * np.float64(255)).astype(np.float32))
+    if not tensor.isfinite().all():
+        raise DataError(f"{path} holds numbers that are not finite in float32.")
+    if tensor.ndim == 2:
+        return tensor[:, :, None, None].contiguous()
+    return tensor[:, None].contiguous() if tensor.ndim == 3 else tensor.movedim(-1, 1).contiguous()
 
 
 LOADERS: dict[str, Callable[[int], Splits]] = {
@@ -245,3 +385,4 @@ LOADERS: dict[str, Callable[[int], Splits]] = {
     "cifar10": _cifar10,
 }
 SETS = tuple(LOADERS)
+SUFFIXES = (".npy", ".npz")

@@ -42,6 +42,21 @@ def convolutional(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Se
     return encoder, decoder
 
 
+def pointwise(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """A perceptron with one hidden layer to each place, and another back: for vectors, which are images of one place.
+
+    >>> import torch
+    >>> encoder, decoder = pointwise(100, 8, 64, "none")
+    >>> z = encoder(torch.zeros(2, 100, 1, 1))
+    >>> z.shape, decoder(z).shape
+    (torch.Size([2, 8, 1, 1]), torch.Size([2, 100, 1, 1]))
+    """
+    between = NORMS[norm]
+    encoder = nn.Sequential(nn.Conv2d(channels, width, 1), between(width), nn.ReLU(), nn.Conv2d(width, dim, 1))
+    decoder = nn.Sequential(nn.Conv2d(dim, width, 1), between(width), nn.ReLU(), nn.Conv2d(width, channels, 1))
+    return encoder, decoder
+
+
 class VQVAE(nn.Module):
     """An encoder, a quantiser on the vectors of its coarse grid, and a decoder.
 
@@ -96,6 +111,7 @@ class VQVAE(nn.Module):
 #: encoder, quantiser and decoder from (channels, quantizer, norm), by name
 MODELS = {
     "conv": VQVAE,
+    "mlp": partial(VQVAE, width=256, networks=pointwise),
     "residual_f16": partial(VQVAE, width=128, networks=vqgan.f16),
     "residual_f4": partial(VQVAE, width=128, networks=vqgan.f4),
 }

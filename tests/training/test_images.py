@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import shutil
 import struct
 import sys
 import tarfile
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -17,6 +19,8 @@ import torch
 from PIL import Image
 
 from rotvq.training import files, images
+from rotvq.training.config import Config
+from rotvq.training.train import train
 
 SHIPPED = files.CHECKOUT / "data"
 TEST_FILE = "fashion-mnist/t10k-images-idx3-ubyte.gz"
@@ -155,9 +159,13 @@ def test_without_pooch_one_sentence_says_what_to_do(elsewhere, monkeypatch):
     assert str(elsewhere) in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["mnist", "", "imagefolder", "imagefolder:", "Fashion-MNIST", "photographs:1"])
+UNKNOWN = ["mnist", "", "imagefolder", "imagefolder:", "Fashion-MNIST", "photographs:1", "imagefolder:@native"]
+UNKNOWN += ["imagefolder:a@0", "arrays:", "arrays:a.csv", "arrays:.npy", "arrays", "a.npy"]
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
 def test_an_unknown_name_is_refused_with_the_allowed_ones(name):
-    with pytest.raises(ValueError, match="fashion-mnist-mini, photographs, cifar10 or imagefolder:<path>"):
+    with pytest.raises(ValueError, match="fashion-mnist-mini, photographs, cifar10, imagefolder:<path>.*<path>.npy"):
         images.load(name)
 
 
@@ -399,20 +407,147 @@ def test_a_cut_image_is_named(folder, suffix):
         images.load(f"imagefolder:{folder}")
 
 
-def test_an_image_folder_without_val_is_refused(folder):
-    with pytest.raises(images.DataError, match="absent.train holds 0 images"):
+def test_an_image_folder_that_is_not_there_or_without_val_is_refused(folder):
+    with pytest.raises(images.DataError, match="absent is not there: looked for"):
         images.load(f"imagefolder:{folder / 'absent'}")
+    shutil.rmtree(folder / "val")
+    with pytest.raises(images.DataError, match="val holds 0 images: it needs a folder per class"):
+        images.load(f"imagefolder:{folder}")
 
 
-def test_a_large_image_folder_is_decoded_once_and_mapped(folder, fresh, monkeypatch):
-    held = images.load(f"imagefolder:{folder}")
-    images._load.cache_clear()
-    monkeypatch.setattr(images, "IN_MEMORY", 10 * 3 * 256**2)
-    mapped = images.load(f"imagefolder:{folder}")
-    assert mapped.sha256 == held.sha256 and mapped.mean == held.mean
-    assert [p.name for p in folder.glob("*.u8")] == ["rotvq-train.u8"]  # the other two splits are small
-    images._load.cache_clear()
-    decode = images._decode
-    monkeypatch.setattr(images, "_decode", lambda files, out: decode(files, out) if len(files) < 10 else pytest.fail())
-    assert torch.equal(images.load(f"imagefolder:{folder}").train, held.train)
-    images._load.cache_clear()
+@pytest.fixture
+def small(tmp_path, fresh):
+    """20 noisy pictures of 12 x 8 in two folders, and their pixels in sorted order: (20, 3, 8, 12)."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 12, 3), dtype=np.uint8)
+    for i, picture in enumerate(pixels):
+        (tmp_path / f"{i // 10}").mkdir(exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / f"{i // 10}" / f"{i:02d}.png")
+    return tmp_path, torch.from_numpy(pixels).movedim(-1, 1)
+
+
+def test_a_folder_without_train_at_the_size_of_its_images(small):
+    folder, pixels = small
+    data = images.load(f"imagefolder:{folder}@native")
+    assert torch.equal(data.test, pixels[[9, 19]]) and torch.equal(data.validation, pixels[[8, 18]])
+    assert torch.equal(data.train, pixels[[*range(8), *range(10, 18)]])
+
+
+@pytest.mark.parametrize("side", [4, 8, 32])
+def test_a_folder_at_a_given_size(small, side):
+    folder, pixels = small
+    data = images.load(f"imagefolder:{folder}@{side}")
+    assert data.train.shape == (16, 3, side, side)
+    if side == 8:  # the height is kept, so only columns are cut
+        assert torch.equal(data.test, pixels[[9, 19], :, :, 2:10])
+
+
+def test_sizes_of_one_folder_are_two_sets(small):
+    folder, _ = small
+    assert len({images.load(f"imagefolder:{folder}{at}").sha256 for at in ("@native", "@8", "")}) == 3
+
+
+def test_images_of_two_sizes_have_no_native_one(small):
+    folder, _ = small
+    Image.new("RGB", (12, 9)).save(folder / "1" / "19.png")
+    with pytest.raises(images.DataError, match="00.png of 12 x 8 and .*19.png of 12 x 9: give a side"):
+        images.load(f"imagefolder:{folder}@native")
+
+
+# --- arrays --------------------------------------------------------------------------------------------------------
+
+
+def rows(*shape, dtype=np.uint8):
+    drawn = np.random.default_rng(0).normal(3, 50, shape)
+    return drawn.astype(dtype) if np.dtype(dtype).kind == "f" else drawn.clip(0, 255).astype(dtype)
+
+
+ARRAYS = [
+    (rows(30, 8, 12), (1, 8, 12)),
+    (rows(30, 8, 12, 3), (3, 8, 12)),
+    (rows(30, 8, 12, 3, dtype=np.float64), (3, 8, 12)),
+    (rows(30, 4, 4, 16, dtype=np.float16), (16, 4, 4)),
+    (rows(30, 5, dtype=np.float32), (5, 1, 1)),
+    (np.asfortranarray(rows(30, 5)), (5, 1, 1)),
+]
+
+
+@pytest.mark.parametrize("array, shape", ARRAYS, ids=[f"{a.shape} {a.dtype}" for a, _ in ARRAYS])
+def test_an_array_keeps_its_values_and_is_normalised_by_its_training_split(array, shape, tmp_path, fresh):
+    np.save(tmp_path / "a.npy", array)
+    data = images.load(f"arrays:{tmp_path / 'a.npy'}")
+    last = np.arange(30) % 10
+    kept = {"train": last < 8, "validation": last == 8, "test": last == 9}
+    for split, mask in kept.items():
+        found, wanted = getattr(data, split), array[mask].astype(np.float64)
+        assert found.shape == (mask.sum(), *shape)
+        wanted = wanted[:, None] if array.ndim == 3 else np.moveaxis(wanted, -1, 1).reshape(found.shape)
+        scale = 1 if array.dtype == np.uint8 else 255
+        np.testing.assert_allclose(found.double() / scale, wanted, rtol=2e-7)
+        np.testing.assert_allclose(data.denormalise(data.normalise(found)), found.float() / 255, rtol=1e-3, atol=1e-3)
+    normal = data.normalise(data.train).double().transpose(0, 1).flatten(1)
+    np.testing.assert_allclose(normal.mean(1), 0, atol=1e-5)
+    np.testing.assert_allclose(normal.square().mean(1), 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_file_of_arrays_may_have_its_own_split(own, tmp_path, fresh):
+    parts = {"train": rows(40, 3, dtype=np.float32), "test": rows(5, 3, dtype=np.float32) + 1}
+    parts |= {"validation": rows(6, 3, dtype=np.float32) - 1} if own else {}
+    np.savez(tmp_path / "a.npz", **parts)
+    data = images.load(f"arrays:{tmp_path / 'a.npz'}")
+    assert [len(split) for split in (data.train, data.validation, data.test)] == ([40, 6, 5] if own else [38, 2, 5])
+    wanted = parts["validation"] if own else parts["train"][[0, 20]]
+    np.testing.assert_allclose(data.validation[:, :, 0, 0] / 255, wanted, rtol=2e-7)
+
+
+def test_an_array_is_found_below_the_data_folder(tmp_path, fresh, monkeypatch):
+    monkeypatch.setenv("ROTVQ_DATA", str(tmp_path))
+    np.savez_compressed(tmp_path / "a.npz", rows(20, 3))
+    assert len(images.load("arrays:a.npz").train) == 16
+    with pytest.raises(images.DataError, match="arrays:b.npy is not there"):
+        images.load("arrays:b.npy")
+
+
+BAD_ARRAYS = {
+    "whole numbers": (rows(20, 4).astype(np.int64), "uint8 or float"),
+    "objects": (np.array([{}] * 20), "no whole .npy"),
+    "one axis": (rows(20), r"must be \(N, H, W\)"),
+    "no rows": (rows(0, 4), r"\(0, 4\)"),
+    "nine rows": (rows(9, 4), "a row or more"),
+    "not finite": (np.where(np.eye(20) > 0, np.inf, 0.0), "not finite"),
+    "too large": (np.full((20, 2), 1e38), "not finite"),
+    "channels first": (rows(20, 3, 8, 8), "move the channels to the end"),
+    "other names": ({"x": rows(9, 4), "y": rows(9, 4)}, "needs one array, or train and test"),
+    "two widths": ({"train": rows(20, 4), "test": rows(20, 5)}, "all one shape and type"),
+    "two types": ({"train": rows(20, 4), "test": rows(20, 4, dtype=float)}, "all one shape and type"),
+}
+
+
+@pytest.mark.parametrize("content, words", BAD_ARRAYS.values(), ids=BAD_ARRAYS)
+def test_an_array_that_cannot_be_meant_is_refused(content, words, tmp_path, fresh):
+    path = tmp_path / ("a.npz" if isinstance(content, dict) else "a.npy")
+    np.savez(path, **content) if isinstance(content, dict) else np.save(path, content)
+    with pytest.raises(images.DataError, match=words):
+        images.load(f"arrays:{path}")
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_an_array_that_is_cut_is_named(suffix, tmp_path, fresh):
+    path = tmp_path / f"a.{suffix}"
+    (np.save if suffix == "npy" else np.savez)(path, rows(50, 40))
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(images.DataError, match=f"a.{suffix} is no whole"):
+        images.load(f"arrays:{path}")
+
+
+def test_vectors_are_trained_and_their_error_is_in_their_units(tmp_path, fresh):
+    """Eight clusters of variance 1 at the corners of a cube of side 100: eight codes leave that variance, no more."""
+    draw = np.random.default_rng(0)
+    corners = draw.integers(0, 2, (1000, 3)) * 100.0
+    np.save(tmp_path / "a.npy", corners + draw.normal(0, 1, corners.shape))
+    how = {"estimator": "ste", "update": "ema", "revival": "unused", "init": "kmeans", "init_latents": 512, "lr": 3e-3}
+    config = Config(
+        data=f"arrays:{tmp_path / 'a.npy'}", model="mlp", dim=3, codebook_size=8, batch=64, steps=200, **how
+    )
+    result = train(config)["final"]
+    assert 0.8 < result["test_mse"] < 1.5 and result["test_usage_tokens"] == 100
