@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rotvq.quantizers.distributed import Group
 from rotvq.quantizers.geometry import geometry, unit
 from rotvq.quantizers.losses import weighted_losses
+from rotvq.quantizers.options import refuse_unknown
 
 #: what the sum of squares is divided by, by name (how many numbers, tokens or samples there are in the batch)
 CONVENTIONS = {"mean": "numbers", "token": "tokens", "image": "samples"}
@@ -64,6 +66,17 @@ class Assigned(NamedTuple):
 Objective = Callable[[Tensor], Tensor]  # latents, shaped as the input, to the reconstruction loss, a scalar
 
 
+def linear(layer: nn.Module, x: Tensor, frozen: bool = False) -> Tensor:
+    """``layer(x)`` for x of any dtype, in the dtype of the layer, which learns nothing if ``frozen``."""
+    x = x.to(next(layer.parameters(), x).dtype)
+    return F.linear(x, layer.weight.detach(), layer.bias.detach()) if frozen else layer(x)
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether x holds no NaN or inf; the value of a GPU's tensor is waited for."""
+    return bool(x.sum().isfinite()) or bool(x.isfinite().all())  # the sum of large numbers may overflow
+
+
 def one_of(name: str, value, allowed) -> None:
     """Raise ValueError unless ``value``, of the option ``name``, is among those allowed."""
     if value not in allowed:
@@ -76,7 +89,8 @@ class Quantizer(nn.Module, ABC):
     The arguments are those of :class:`.VectorQuantizer`, and ``normalise``: put latents on the unit sphere first.
     """
 
-    _version = 1
+    _version = 2
+    code_parts: tuple[str, ...] = ("codebook",)  # modules that hold what the codes are made of
 
     def __init__(
         self,
@@ -87,33 +101,64 @@ class Quantizer(nn.Module, ABC):
         convention: str = "mean",
         *,
         heads: int = 1,
+        project_to: int | None = None,
         channel_first: bool = False,
         check: bool = True,
         normalise: bool = False,
         second_pass: Callable[[Tensor, Tensor, Objective], Tensor] | None = None,
+        process_group: Group = None,
+        **unknown,
     ):
         super().__init__()
+        refuse_unknown(unknown)
         one_of("convention", convention, CONVENTIONS)
-        if beta < 0 or gamma < 0:
+        if not (beta >= 0 and gamma >= 0):
             raise ValueError(f"beta is {beta}, gamma {gamma}: neither may be negative")
-        if dim < 1 or codebook_size < 1 or heads < 1:
-            raise ValueError(f"dim is {dim}, codebook_size {codebook_size}, heads {heads}: all must be at least 1")
+        if dim < 1 or codebook_size < 1 or heads < 1 or (project_to or 1) < 1:
+            sizes = f"dim is {dim}, codebook_size {codebook_size}, heads {heads}, project_to {project_to}"
+            raise ValueError(f"{sizes}: all must be at least 1")
         self.dim, self.codebook_size, self.heads = dim, codebook_size, heads
+        self.code_dim = project_to or dim
         self.beta, self.gamma, self.convention = beta, gamma, convention
         self.channel_first, self.check, self.normalise, self.second_pass = channel_first, check, normalise, second_pass
+        self.process_group, self._frozen = process_group, False
+        self.reduce = self.expand = None  # between latents and codes of another dimension
+        if project_to is not None:
+            self.reduce = nn.Linear(heads * dim, heads * project_to)
+            self.expand = nn.Linear(heads * project_to, heads * dim)
 
     @property
     @abstractmethod
     def codes(self) -> Tensor:
-        """What a latent can become, (codebook_size, dim)."""
+        """What a latent can become, (codebook_size, code_dim)."""
 
     @abstractmethod
     def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
-        """Quantise latents z (..., dim); ``mask``, bool, (...), is False where a token does not count."""
+        """Quantise latents z (..., code_dim); ``mask``, bool, (...), is False where a token does not count."""
 
     @abstractmethod
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
-        """Indices, (...), of latents z (..., dim) among ``codes``."""
+        """Indices, (...), of latents z (..., code_dim) among ``codes``."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the codes stay as they are, also in training mode and whatever the update; may be set."""
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        self._frozen = frozen
+        for name in self.code_parts:
+            for parameter in getattr(self, name).parameters():
+                parameter.requires_grad_(not frozen)
+                parameter.grad = None  # an optimiser moves what has a gradient, be it zero
+
+    @property
+    def codes_in_use(self) -> Tensor:
+        """The codes, at least float32, without gradient while they are frozen."""
+        codes = self.codes
+        codes = codes.to(torch.promote_types(codes.dtype, torch.float32))  # gradients of many latents are added up
+        return codes.detach() if self.frozen else codes
 
     @final
     def forward(
@@ -127,70 +172,97 @@ class Quantizer(nn.Module, ABC):
             details: return everything that was computed.
             objective: latents, shaped as x, to the reconstruction loss; for training calls with a second pass.
 
+        Returns:
+            z_q in the shape, dtype and memory format of x, indices and loss; or :class:`Details`.
+
         Raises:
             ValueError: on a wrong number of channels, a wrong mask, NaN or inf among the latents, a missing objective.
         """
-        z = given = self._split(x)
+        rows = given = self._rows(x)
         if mask is not None:
-            mask = self._mask_of_latents(mask, given)
-            z = torch.where(mask.unsqueeze(-1), given, 0.0)
-        self._refuse_non_finite(z)
-        z = unit(z) if self.normalise else z
-        z_q, q, indices, loss_sum, extra_loss = self.quantise(z, mask)
+            if mask.dtype != torch.bool or mask.shape != rows.shape[:-1]:
+                raise ValueError(f"the mask is {mask.dtype} {tuple(mask.shape)}, not bool {tuple(rows.shape[:-1])}")
+            rows = torch.where(mask.unsqueeze(-1), rows, 0.0)
+        self._refuse_non_finite(rows)
+        z = self._latents(rows)
+        mask_of_latents = mask if mask is None or self.heads == 1 else mask.unsqueeze(-1).expand(z.shape[:-1])
+        z_q, q, indices, loss_sum, extra_loss = self.quantise(z, mask_of_latents)
+        rows_q = self._rows_of(z_q).to(x.dtype)
         if mask is not None:
-            z_q, indices = torch.where(mask.unsqueeze(-1), z_q, given), torch.where(mask, indices, -1)
-        count = self._count(z, mask, samples=len(x))
-        z_q, loss = self._join(z_q), loss_sum / count + extra_loss
+            rows_q = torch.where(mask.unsqueeze(-1), rows_q, given)
+            indices = torch.where(mask_of_latents, indices, -1)
+        count = self._count(z, mask_of_latents, samples=x.shape[0])
+        z_q, loss = self._shaped_as(x, rows_q), loss_sum / count + extra_loss
         if self.second_pass is not None and self.training:
             if objective is None:
                 raise ValueError("in training this quantiser needs the objective: module(x, objective=latents -> loss)")
             loss = loss + self.second_pass(x, z_q, objective)
         out = Quantized(z_q, indices, loss)
-        return self._details(out, z, q, mask, count) if details else out
+        return self._details(out, z, q, mask_of_latents, count) if details else out
 
     @final
     def encode(self, x: Tensor) -> Tensor:
         """Indices alone, without gradient, for x as in :meth:`forward`."""
-        z = self._split(x.detach())
-        return self.assign(unit(z) if self.normalise else z, self.codes)
+        with torch.no_grad():
+            return self.assign(self._latents(self._rows(x.detach())), self.codes_in_use)
 
     @final
     def decode(self, indices: Tensor) -> Tensor:
         """The latents that indices stand for, shaped as the input that gave them; -1 stands for a zero vector."""
         q = F.embedding(indices.clamp_min(0), self.codes)
-        return self._join(torch.where(indices.unsqueeze(-1) >= 0, q, 0.0))
+        rows = self._rows_of(torch.where(indices.unsqueeze(-1) >= 0, q, 0.0))
+        if self.expand is not None:
+            is_token = indices if self.heads == 1 else indices.amax(-1)
+            rows = torch.where(is_token.unsqueeze(-1) >= 0, rows, 0.0)
+        return rows.movedim(-1, 1).contiguous() if self.channel_first else rows
 
     indices_to_codes = decode
 
-    def _split(self, x: Tensor) -> Tensor:
-        """The latents (..., dim) of an input, with one more axis for several heads."""
+    def _rows(self, x: Tensor) -> Tensor:
+        """The input as (..., heads * dim)."""
+        if not x.is_floating_point():
+            raise ValueError(f"the input is {x.dtype}: it must be floating point")
         rows = x.movedim(1, -1) if self.channel_first else x
         if rows.shape[-1] != self.heads * self.dim:
             raise ValueError(f"the input has {rows.shape[-1]} channels, not heads * dim = {self.heads * self.dim}")
-        return rows if self.heads == 1 else rows.unflatten(-1, (self.heads, self.dim))
+        return rows
 
-    def _join(self, z: Tensor) -> Tensor:
-        """The inverse of :meth:`_split`."""
-        rows = z if self.heads == 1 else z.flatten(-2)
-        return rows.movedim(-1, 1).contiguous() if self.channel_first else rows
+    def _latents(self, rows: Tensor) -> Tensor:
+        """The latents (..., code_dim) of rows, with one more axis for several heads."""
+        rows = rows if self.reduce is None else linear(self.reduce, rows)
+        z = rows if self.heads == 1 else rows.unflatten(-1, (self.heads, self.code_dim))
+        return unit(z) if self.normalise else z
 
-    def _mask_of_latents(self, mask: Tensor, z: Tensor) -> Tensor:
-        """The mask of tokens as one of latents z (..., dim)."""
-        tokens = z.shape[:-1] if self.heads == 1 else z.shape[:-2]
-        if mask.dtype != torch.bool or mask.shape != tokens:
-            raise ValueError(f"the mask is {mask.dtype} {tuple(mask.shape)}, not bool {tuple(tokens)}")
-        return mask if self.heads == 1 else mask.unsqueeze(-1).expand(z.shape[:-1])
+    def _rows_of(self, z_q: Tensor) -> Tensor:
+        """Rows (..., heads * dim) of quantised latents."""
+        rows = z_q if self.heads == 1 else z_q.flatten(-2)
+        return rows if self.expand is None else linear(self.expand, rows)
 
-    def _refuse_non_finite(self, z: Tensor) -> None:
-        if not self.check or torch.compiler.is_compiling() or z.detach().sum().isfinite():
-            return
-        if not z.isfinite().all():  # the sum of large latents may overflow
+    def _shaped_as(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Rows in the shape and memory format of the input."""
+        if not self.channel_first:
+            return rows
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        channels_last = formats.get(x.ndim)
+        keep = channels_last is not None and not x.is_contiguous() and x.is_contiguous(memory_format=channels_last)
+        return rows.movedim(-1, 1).contiguous(memory_format=channels_last if keep else torch.contiguous_format)
+
+    def _refuse_non_finite(self, rows: Tensor) -> None:
+        if self.check and not torch.compiler.is_compiling() and not all_finite(rows.detach()):
             raise ValueError("the latents contain NaN or inf: mask padding out, or pass check=False to go on")
+
+    def _counted(self, z: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Which latents statistics count, (...): those that the mask keeps and that are finite; None: all."""
+        can_look = z.device.type == "cpu" and not torch.compiler.is_compiling()  # on a GPU a look would wait for it
+        if can_look and all_finite(z):
+            return mask
+        finite = z.isfinite().all(-1)
+        return finite if mask is None else mask & finite
 
     def _count(self, z: Tensor, mask: Tensor | None, samples: int) -> Tensor | int:
         """What the sums of squares are divided by."""
-        tokens = z.numel() // self.dim if mask is None else mask.sum()
-        counts = {"numbers": tokens * self.dim, "tokens": tokens, "samples": samples}
+        tokens = z.numel() // self.code_dim if mask is None else mask.sum()
+        counts = {"numbers": tokens * self.code_dim, "tokens": tokens, "samples": samples}
         count = counts[CONVENTIONS[self.convention]]
         return count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1)
 
@@ -199,7 +271,8 @@ class Quantizer(nn.Module, ABC):
         codebook_loss = weighted_losses(z, q, beta=1, gamma=0) / count
         commitment_loss = weighted_losses(z, q, beta=0, gamma=1) / count
         r, theta = geometry(z.detach().flatten(0, -2), q.detach().flatten(0, -2))
-        counts = torch.bincount(out.indices[out.indices >= 0].flatten(), minlength=self.codebook_size)
+        counted = (out.indices >= 0) & z.detach().isfinite().all(-1)
+        counts = torch.bincount(out.indices[counted].flatten(), minlength=self.codebook_size)
         share = counts / counts.sum().clamp_min(1)
         usage, perplexity = (share > 0).float().mean(), torch.special.entr(share).sum().exp()
         return Details(*out, z, q, codebook_loss, commitment_loss, r, theta, usage, perplexity)

@@ -2,12 +2,15 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from rotvq.quantizers.distributed import broadcast, gather_rows, world
+from rotvq.quantizers.distributed import Group, broadcast, gather_rows
 from rotvq.quantizers.geometry import unit
+from rotvq.quantizers.kmeans import kmeans
+from rotvq.quantizers.operators import WideState
 
 
 def _uniform(codes: Tensor, latents: Tensor | None, generator) -> Tensor:
@@ -28,16 +31,13 @@ def _latents(codes: Tensor, latents: Tensor, generator) -> Tensor:
 
 
 def _kmeans(codes: Tensor, latents: Tensor, generator) -> Tensor:
-    """Lloyd's k-means of scikit-learn (greedy k-means++, one start, at most 100 rounds) on the given latents."""
-    from sklearn.cluster import KMeans
-
-    seed = int(torch.randint(2**31 - 1, (), generator=generator))
-    fit = KMeans(len(codes), n_init=1, max_iter=100, random_state=seed).fit(latents.double().numpy())
-    return torch.from_numpy(fit.cluster_centers_)
+    """Lloyd's k-means on the given latents: see :mod:`.kmeans`."""
+    return kmeans(latents, len(codes), generator)
 
 
 INITS = {"uniform": _uniform, "normal": _normal, "latents": _latents, "kmeans": _kmeans}  #: first codes, by name
 FROM_LATENTS = {"latents": 1, "kmeans": math.inf}  # inits that wait for latents; they need min(this, K) of them
+Start = Callable[[Tensor, int, torch.Generator | None], Tensor]  # latents (N, dim), K, generator -> codes (K, dim)
 
 
 class Form(nn.Module, ABC):
@@ -99,32 +99,35 @@ DIRECT = ("free", "sphere")  # forms whose codes an EMA step or a revival can se
 
 def _orthogonal(codes: Tensor) -> Tensor:
     r""":math:`\frac1{K^2}\sum_{j \ne k} \cos^2(e_j, e_k)` (Shin et al. 2021, arXiv 2112.00384, eq. 2), in O(K d^2)."""
-    a, count = unit(codes), len(codes)
-    return (a.t() @ a).square().sum() / count**2 - 1 / count
+    a, count = unit(codes.to(torch.promote_types(codes.dtype, torch.float32))), len(codes)
+    with torch.autocast(codes.device.type, enabled=False):
+        return (a.t() @ a).square().sum() / count**2 - 1 / count
 
 
 def _norm(codes: Tensor) -> Tensor:
     r""":math:`\frac1K\sum_k |e_k|^2`."""
-    return codes.square().sum(-1).mean()
+    return codes.to(torch.promote_types(codes.dtype, torch.float32)).square().sum(-1).mean()
 
 
 PENALTIES = {"orthogonal": _orthogonal, "norm": _norm}  #: terms for the loss, by name, from the codes
 
 
-class Codebook(nn.Module):
-    """``codes`` (codebook_size, dim), a form of the parameter ``weight``; ``ready`` once they have started.
+class Codebook(WideState):
+    """``codes`` (codebook_size, dim), a form of ``weight``: a parameter where a gradient moves it, else a buffer.
 
-    "latents" and "kmeans" start when :meth:`start` is given latents; under torch.distributed rank 0 decides and the
-    others receive. Raises ValueError on sizes, names and shapes that cannot be.
+    "latents", "kmeans" and functions of latents start when :meth:`start` is given some; ``ready`` tells whether they
+    have. Raises ValueError on sizes, names and shapes that cannot be.
 
     Args:
         codebook_size: number of codes, K.
         dim: of each.
-        init: a key of :data:`INITS`, or the vectors themselves, (codebook_size, dim).
+        init: a key of :data:`INITS`, the vectors themselves, (codebook_size, dim), or a function of latents (N, dim),
+            K and a generator, which gives them.
         init_scale: a factor on the norms of the first codes, positive.
         learned: False: nothing here receives a gradient.
         form: a key of :data:`FORMS`.
         generator: of the first codes; None: torch's global one.
+        process_group: ranks that start together, here and in :meth:`start`: the first decides, the others receive.
 
     >>> book = Codebook(codebook_size=2, dim=3, init="latents")
     >>> book.start(torch.tensor([[1.0, 2.0, 3.0]]))
@@ -136,11 +139,12 @@ class Codebook(nn.Module):
         self,
         codebook_size: int,
         dim: int,
-        init: str | Tensor = "uniform",
+        init: str | Tensor | Start = "uniform",
         init_scale: float = 1.0,
         learned: bool = True,
         form: str = "free",
         generator: torch.Generator | None = None,
+        process_group: Group = None,
     ):
         super().__init__()
         if codebook_size < 1 or dim < 1:
@@ -153,46 +157,73 @@ class Codebook(nn.Module):
             raise ValueError(f"the given codes have shape {tuple(init.shape)}, not {(codebook_size, dim)}")
         if not init_scale > 0:
             raise ValueError(f"init_scale is {init_scale}: it must be positive")
-        self.init, self.init_scale, self.generator = init, init_scale, generator
-        self.weight = nn.Parameter(torch.zeros(codebook_size, dim))
+        self.init = init.detach().clone() if isinstance(init, Tensor) else init
+        self.init_scale, self.generator, self.process_group = init_scale, generator, process_group
         self.form = FORMS[form](dim)
-        self.requires_grad_(learned)
-        self.weight.requires_grad_(learned and self.form.learns_weight)
+        self.form.requires_grad_(learned)
+        if learned and self.form.learns_weight:
+            self.weight = nn.Parameter(torch.zeros(codebook_size, dim))
+        else:
+            self.register_buffer("weight", torch.zeros(codebook_size, dim, dtype=torch.float32))
         self.register_buffer("started", torch.tensor(False))
-        self.ready = False  # the buffer as a Python bool: read in every call, also while compiling
-        self.register_load_state_dict_post_hook(lambda module, keys: setattr(module, "ready", bool(module.started)))
-        if isinstance(init, Tensor) or init not in FROM_LATENTS:
+        self._known_to_have_started: Tensor | None = None
+        self.register_load_state_dict_post_hook(_look_again)
+        if not self.awaits_latents:
             self.start(None)
 
     @property
     def codes(self) -> Tensor:
         return self.form(self.weight)
 
+    @property
+    def awaits_latents(self) -> bool:
+        """Whether the first codes are made of latents."""
+        return not isinstance(self.init, Tensor) and (callable(self.init) or self.init in FROM_LATENTS)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the codes have started, as the buffer says, whoever wrote it: a checkpoint, DDP, an EMA model."""
+        if not self.awaits_latents:
+            return True
+        if self._known_to_have_started is not self.started and self.started:  # a look at a GPU's value waits for it
+            self._known_to_have_started = self.started
+        return self._known_to_have_started is self.started
+
     @torch.no_grad()
-    def start(self, latents: Tensor | None) -> None:
+    def start(self, latents: Tensor | None, group: Group = None) -> None:
         """Set the codes by ``init`` from the latents (N, dim) of every rank; ValueError where these are too few."""
+        group = self.process_group if group is None else group
         new_form = type(self.form)(self.weight.shape[1])
         self.form.load_state_dict(new_form.state_dict())
-        codes = self.init if isinstance(self.init, Tensor) else self._first_codes(latents)
+        codes = self.init if isinstance(self.init, Tensor) else self._first_codes(latents, group)
         self.weight.copy_(codes.to(self.weight) * self.init_scale)
-        broadcast(self.weight)
+        broadcast(self.weight, group)
         self.started.fill_(True)
-        self.ready = True
 
-    def start_once(self, latents: Tensor, mask: Tensor | None) -> None:
+    def start_once(self, latents: Tensor, mask: Tensor | None, group: Group = None) -> None:
         """:meth:`start` with the latents (..., dim) that ``mask`` (...) keeps, unless the codes have started."""
         if not self.ready:
-            self.start(latents.reshape(-1, latents.shape[-1]) if mask is None else latents[mask])
+            self.start(latents.reshape(-1, latents.shape[-1]) if mask is None else latents[mask], group)
 
-    def _first_codes(self, latents: Tensor | None) -> Tensor:
+    def _first_codes(self, latents: Tensor | None, group: Group) -> Tensor:
+        """The codes by ``init``; every rank draws the same numbers of its generator."""
+        size, latents_needed = len(self.weight), self.awaits_latents
         if latents is not None:
-            latents = gather_rows(self.form(latents.detach().to(torch.promote_types(latents.dtype, torch.float32))))
-        size, available = len(self.weight), 0 if latents is None else len(latents)
-        needed = min(FROM_LATENTS.get(self.init, 0), size)
+            wide = latents.detach().to(torch.promote_types(latents.dtype, torch.float32))
+            latents = gather_rows(self.form(wide), group)
+        available = 0 if latents is None else len(latents)
+        needed = min(FROM_LATENTS.get(self.init, 1), size) if latents_needed else 0
         if available < needed:
             raise ValueError(f"init {self.init!r} of {size} codes needs {needed} latents or more, not {available}")
-        return INITS[self.init](self.weight, latents, self.generator) if world()[0] == 0 else self.weight
+        if callable(self.init):
+            return self.init(latents, size, self.generator)
+        return INITS[self.init](self.weight, latents, self.generator)
 
     def extra_repr(self) -> str:
-        init = self.init if isinstance(self.init, str) else "given"
+        init = "given" if isinstance(self.init, Tensor) else getattr(self.init, "__name__", self.init)
         return f"{len(self.weight)} codes of dimension {self.weight.shape[1]}, init={init}"
+
+
+def _look_again(codebook: Codebook, _) -> None:
+    """After loading: what is known of the buffer ``started`` may be wrong."""
+    codebook._known_to_have_started = None

@@ -1,7 +1,21 @@
-"""Random numbers and writes to state that are the same in eager and in compiled code: torch does not look into them."""
+"""Random numbers and writes to state that are the same in eager and in compiled code, and when a call is run again.
+
+torch.utils.checkpoint throws intermediates away and, inside the backward pass, runs the forward pass once more. That
+second run must find the state that the first one left, write nothing, and draw the same numbers.
+"""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from rotvq.quantizers.distributed import world
+
+REMEMBERED = 1 << 16  # calls that drew numbers, of which the number is known when they are run again
+_numbers: dict[int, int] = {}  # token of a call -> its number
+
+
+def runs_again() -> bool:
+    """Whether a backward pass is running this forward pass again; False while compiling, where it cannot be known."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1  # torch's checkpoint asks this
 
 
 def seed_of(generator: torch.Generator | None) -> int:
@@ -21,16 +35,106 @@ def _(like, seed, call):
     return torch.empty_like(like, dtype=torch.float32)
 
 
-@torch.library.custom_op("rotvq::copy_of", mutates_args=())
-def _copy_of(value: Tensor) -> Tensor:
-    return value.clone()
+@torch.library.custom_op("rotvq::number_of_call", mutates_args=())
+def _number_of_call(calls: Tensor) -> Tensor:
+    # the checkpoint restores torch's random state before it runs a call again, so one number of it names the call
+    token = int(torch.randint(2**62, ()))
+    if torch._C._current_graph_task_id() == -1:
+        _numbers[token] = int(calls)
+        if len(_numbers) > REMEMBERED:
+            del _numbers[next(iter(_numbers))]
+    elif token not in _numbers:
+        raise RuntimeError("this call is run again without its random state: use checkpoint(preserve_rng_state=True)")
+    return torch.full_like(calls, _numbers[token])
 
 
-_copy_of.register_fake(torch.empty_like)
+_number_of_call.register_fake(torch.empty_like)
+
+
+@torch.library.custom_op("rotvq::value_to_write", mutates_args=())
+def _value_to_write(state: Tensor, value: Tensor) -> Tensor:
+    return (value if torch._C._current_graph_task_id() == -1 else state).clone()
+
+
+@_value_to_write.register_fake
+def _(state, value):
+    return torch.empty_like(state)
 
 
 def write(state: Tensor, value: Tensor) -> None:
-    """``state`` becomes ``value``, in place."""
+    """``state`` becomes ``value``, in place, unless the call is run again."""
     # A compiled backward pass may recompute what it needs of the forward pass from state that has been written since
     # (torch 2.13 does, and is wrong by one step). It cannot recompute an operator of ours, so the value is kept.
-    state.copy_(_copy_of(value) if torch.compiler.is_compiling() else value)
+    if torch.compiler.is_compiling():
+        state.copy_(_value_to_write(state, value.to(state.dtype).expand_as(state)))
+    elif not runs_again():
+        state.copy_(value)
+
+
+class Noise(nn.Module):
+    """Numbers that depend on a seed, the rank and the number of the call alone, so that a run can be continued.
+
+    >>> first, again = Noise(seed=1), Noise(seed=1)
+    >>> torch.equal(first.normal(torch.empty(3)), again.normal(torch.empty(3)))
+    True
+    """
+
+    def __init__(self, seed: int = 0):
+        super().__init__()
+        self.seed = seed
+        self.register_buffer("calls", torch.tensor(0))
+
+    def begin_call(self) -> Tensor:
+        """The number of a new call, 0-d."""
+        number = _number_of_call(self.calls)
+        write(self.calls, self.calls + 1)
+        return number
+
+    def uniform(self, like: Tensor, number: Tensor | None = None) -> Tensor:
+        """U(0, 1), neither end included, float32, in the shape of ``like``; by default of a new call."""
+        number = self.begin_call() if number is None else number
+        u = uniform(like.detach(), self.seed + 7919 * world()[0], number)
+        return u.clamp(2.0**-25, 1 - 2.0**-24)
+
+    def normal(self, like: Tensor) -> Tensor:
+        """N(0, 1), float32, in the shape of ``like``, of a new call."""
+        return torch.special.ndtri(self.uniform(like))
+
+
+class WideState(nn.Module):
+    """Base of modules whose floating-point buffers stay at least float32, whatever dtype the model is cast to.
+
+    Half precision loses counts above 256 (bfloat16) or 2048 (float16), and a decay of 0.99 altogether.
+
+    >>> class Counter(WideState):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.register_buffer("count", torch.zeros(()))
+    >>> Counter().bfloat16().count.dtype, Counter().double().count.dtype
+    (torch.float32, torch.float64)
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.register_load_state_dict_pre_hook(_widen_loaded)
+
+    def _apply(self, fn, recurse=True):
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, buffer in before.items():
+            if buffer is not None and is_narrow(self._buffers[name]):
+                self._buffers[name] = buffer.to(self._buffers[name].device)
+        return self
+
+
+def is_narrow(x: Tensor) -> bool:
+    """Whether x is floating point with fewer bits than float32."""
+    return x.is_floating_point() and x.dtype.itemsize < 4
+
+
+def _widen_loaded(module: nn.Module, state: dict, prefix: str, *_) -> None:
+    """Before loading: buffers of a checkpoint in half precision, which ``assign=True`` would take as they are."""
+    for name in module._buffers:
+        value = state.get(prefix + name)
+        if value is not None and is_narrow(value):
+            state[prefix + name] = value.float()

@@ -1,55 +1,62 @@
 r"""How the codes follow the latents, and what happens to codes that nothing uses.
 
 "gradient": the codebook loss ``beta |q - sg z|^2`` and the optimiser move them. "ema": a running mean; with n_k
-latents of mean m_k in this batch and decay d, :math:`c_k \leftarrow d\,c_k + (1-d)\,n_k`, then
+latents of mean m_k in this step and decay d, :math:`c_k \leftarrow d\,c_k + (1-d)\,n_k`, then
 :math:`e_k \leftarrow e_k + (1-d)\frac{n_k}{c_k}(m_k - e_k)`. This is the ratio of running sum and running count (van
 den Oord et al. 2017, appendix A.1), written as the SGD step that it is. ``initial_count`` is the weight c_k that the
 initial code starts with: at 0 a code jumps to its first batch mean. An unused code stays. Counts are kept for either.
-Statistics are summed over the ranks of torch.distributed.
+
+A step is all training calls up to a backward pass through the quantiser, or through any of its calls: one codebook may
+be called several times in a model, and moves once. What a step counted moves the codes at the start of the next one.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rotvq.quantizers.distributed import broadcast, sum_before_rank, sum_over_ranks
-from rotvq.quantizers.operators import uniform, write
+from rotvq.quantizers.distributed import Group, broadcast, sum_before_rank, sum_over_ranks
+from rotvq.quantizers.operators import WideState, uniform, write
 
 UPDATES = ("gradient", "ema")
-PATIENCE = 100  # training calls without use after which revival "unused" replaces a code
-SHARE = 0.01  # of the mean running count, under which revival "threshold" replaces a code
-#: which codes are dead, by name, from running counts (K,) and training calls since the last use (K,)
+#: which codes are dead, by name, from running counts (K,), steps since the last use (K,) and a bound; its default
 REVIVALS = {
-    "none": lambda running, idle: torch.zeros_like(idle, dtype=torch.bool),
-    "unused": lambda running, idle: idle >= PATIENCE,
-    "threshold": lambda running, idle: running < SHARE * running.mean(),
+    "none": (lambda running, idle, at: torch.zeros_like(idle, dtype=torch.bool), 0.0),
+    "unused": (lambda running, idle, at: idle >= at, 100.0),  # steps
+    "threshold": (lambda running, idle, at: running < at * running.mean(), 0.01),  # share of uniform use
+    "count": (lambda running, idle, at: running < at, 2.0),  # latents
 }
 
 
-def counts_per_code(indices: Tensor, codebook_size: int, dtype: torch.dtype, mask: Tensor | None = None) -> Tensor:
+def counts_per_code(
+    indices: Tensor, codebook_size: int, dtype: torch.dtype, mask: Tensor | None = None, group: Group = "world"
+) -> Tensor:
     """How many latents chose each code, over all ranks: (K,). indices: (N,). mask: bool, (N,), or None: all count."""
     counted = torch.ones_like(indices, dtype=dtype) if mask is None else mask.to(dtype)
-    return sum_over_ranks(counted.new_zeros(codebook_size).index_add_(0, indices, counted))
+    return sum_over_ranks(counted.new_zeros(codebook_size).index_add_(0, indices, counted), group)
 
 
-def sums_per_code(z: Tensor, indices: Tensor, codebook_size: int, mask: Tensor | None = None) -> Tensor:
+def sums_per_code(
+    z: Tensor, indices: Tensor, codebook_size: int, mask: Tensor | None = None, group: Group = "world"
+) -> Tensor:
     """The sum of the latents z (N, d) that chose each code, over all ranks: (K, d). indices, mask: (N,)."""
-    counted = z if mask is None else z * mask.to(z.dtype)[:, None]
-    return sum_over_ranks(z.new_zeros(codebook_size, z.shape[1]).index_add_(0, indices, counted))
+    counted = z if mask is None else torch.where(mask[:, None], z, 0.0)
+    return sum_over_ranks(z.new_zeros(codebook_size, z.shape[1]).index_add_(0, indices, counted), group)
 
 
 def ema_codes(codes: Tensor, running: Tensor, counts: Tensor, sums: Tensor, decay: float) -> Tensor:
-    """The codes (K, d) after an EMA step, from c_k with this batch and n_k, (K,), and the sums n_k m_k, (K, d)."""
+    """The codes (K, d) after an EMA step, from c_k with this step and n_k, (K,), and the sums n_k m_k, (K, d)."""
     rate = (1 - decay) / running.clamp_min(torch.finfo(running.dtype).tiny)
     return codes + torch.where(counts > 0, rate, 0.0)[:, None] * (sums - counts[:, None] * codes)
 
 
-def fresh_codes(dead: Tensor, latents: Tensor, mask: Tensor | None, draw: Tensor) -> tuple[Tensor, Tensor]:
+def fresh_codes(
+    dead: Tensor, latents: Tensor, mask: Tensor | None, draw: Tensor, group: Group = "world"
+) -> tuple[Tensor, Tensor]:
     """``dead`` (K,), and for each dead code a latent of the joint batch of all ranks, (K, d)."""
     # The i-th of D dead codes takes a latent at random (draw, (K,), in [0, 1)) from the i-th of D equal shares of the
     # batch: all are distinct where there are enough. Only latents that the mask keeps count; without any, none is dead.
     counted = latents.new_ones(len(latents), dtype=torch.bool) if mask is None else mask
     rank_in_batch, count = counted.cumsum(0), counted.sum()
-    first, total = sum_before_rank(count)
+    first, total = sum_before_rank(count, group)
     rank_among_dead = dead.cumsum(0) - 1
     offset_in_share = (draw * total).long().clamp_max(total - 1)
     target = (rank_among_dead * total + offset_in_share) // dead.sum().clamp_min(1)  # in the joint batch
@@ -58,54 +65,111 @@ def fresh_codes(dead: Tensor, latents: Tensor, mask: Tensor | None, draw: Tensor
     if len(latents) > 0:
         row = torch.searchsorted(rank_in_batch, target - first, right=True).clamp_max(len(latents) - 1)
         fresh = torch.where(is_here[:, None], latents[row], 0.0)
-    return dead & (total > 0), sum_over_ranks(fresh)
+    return dead & (total > 0), sum_over_ranks(fresh, group)
 
 
-class Statistics(nn.Module):
-    """What a quantiser remembers of its batches, and the update of the codes that the last batch left pending."""
+class EndOfStep(torch.autograd.Function):
+    """The latents as they are; a backward pass through them ends the step."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z, step_ended):
+        return z.view_as(z)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.step_ended = inputs[1]  # not saved for backward: calls of the same step write it in between
+
+    @staticmethod
+    def backward(ctx, g):
+        ctx.step_ended.fill_(True)
+        return g, None
+
+
+class Statistics(WideState):
+    """What a quantiser remembers of its batches, and the move of the codes that the last step left pending."""
 
     def __init__(
-        self, codebook_size: int, dim: int, update: str, decay: float, initial_count: float, revival: str, centred: bool
+        self,
+        codebook_size: int,
+        dim: int,
+        update: str,
+        decay: float,
+        initial_count: float,
+        revival: str,
+        revival_at: float | None,
+        centred: bool,
     ):
         super().__init__()
-        self.update, self.decay, self.revival = update, decay, revival
-        ema = update == "ema"
-        self.register_buffer("calls", torch.tensor(0))  # training calls so far
-        self.register_buffer("running", torch.full((codebook_size,), float(initial_count)))  # counts
-        self.register_buffer("idle", torch.zeros(codebook_size, dtype=torch.int64))  # calls since the last use
-        self.register_buffer("latent_mean", torch.zeros(dim) if centred else None)  # running
-        self.register_buffer("counts", torch.zeros(codebook_size) if ema else None)  # for an EMA step not yet taken
-        self.register_buffer("sums", torch.zeros(codebook_size, dim) if ema else None)
+        self.update, self.decay, self.revival, self.follows = update, decay, revival, False
+        self.revival_at = REVIVALS[revival][1] if revival_at is None else revival_at
+        zeros, ema = torch.zeros(codebook_size, dtype=torch.float32), update == "ema"
+        pending_sums = torch.zeros(codebook_size, dim, dtype=torch.float32) if ema else None
+        self.register_buffer("calls", torch.tensor(0))  # training steps so far
+        self.register_buffer("step_ended", torch.tensor(True))  # the next call begins a step
+        self.register_buffer("running", zeros + initial_count)  # counts
+        self.register_buffer("idle", torch.zeros(codebook_size, dtype=torch.int64))  # steps since the last use
+        self.register_buffer("latent_mean", torch.zeros(dim, dtype=torch.float32) if centred else None)  # running
+        self.register_buffer("counts", zeros if ema else None)  # of this step, for an EMA step not yet taken
+        self.register_buffer("sums", pending_sums)
+
+    def __getstate__(self):
+        return {**self.__dict__, "follows": False}  # nobody calls end_step of a copy
+
+    def end_step(self, *_) -> None:
+        """The next training call begins a step."""
+        self.step_ended.fill_(True)
+
+    def until_backward(self, z: Tensor) -> Tensor:
+        """``z``, whose backward pass ends the step; without one, the call is a step of its own."""
+        # a compiler does not show us its backward passes
+        if self.follows or torch.compiler.is_compiling() or not z.requires_grad:
+            return z
+        return EndOfStep.apply(z, self.step_ended)
 
     @torch.no_grad()
-    def apply_pending_update(self, codes: Tensor, latents: Tensor, mask: Tensor | None, seed: int) -> None:
-        """Take the EMA step of the last batch; then replace dead codes by latents of this one. Both in place."""
+    def begin_call(
+        self, codes: Tensor, latents: Tensor, mask: Tensor | None, seed: int, group: Group, open_ended: bool
+    ) -> Tensor:
+        """If a step has ended, take its EMA step, and replace dead codes by latents of this call; codes in place.
+
+        ``open_ended`` tells that a later event will end the step that this call belongs to. Returns whether the call
+        begins a step, 0-d bool.
+        """
+        begins = self.step_ended.clone()
         if self.update == "ema":
-            write(codes, ema_codes(codes, self.running, self.counts, self.sums, self.decay))
-            self.counts.zero_()
-            self.sums.zero_()
+            moved = ema_codes(codes, self.running, self.counts, self.sums, self.decay)
+            write(codes, torch.where(begins, moved, codes))
+            write(self.counts, torch.where(begins, 0.0, self.counts))
+            write(self.sums, torch.where(begins, 0.0, self.sums))
         if self.revival != "none":
-            dead = REVIVALS[self.revival](self.running, self.idle)
-            draw = broadcast(uniform(self.running, seed, self.calls))
-            dead, fresh = fresh_codes(dead, latents, mask, draw)
+            is_dead = REVIVALS[self.revival][0]
+            draw = broadcast(uniform(self.running, seed, self.calls), group)
+            dead, fresh = fresh_codes(
+                begins & is_dead(self.running, self.idle, self.revival_at), latents, mask, draw, group
+            )
             write(codes, torch.where(dead[:, None], fresh, codes))
-            self.idle.masked_fill_(dead, 0)
-            self.running.copy_(torch.where(dead, self.running.mean(), self.running))
+            write(self.idle, torch.where(dead, 0, self.idle))
+            write(self.running, torch.where(dead, self.running.mean(), self.running))
+        write(self.step_ended, begins & (not open_ended))
+        return begins
 
     @torch.no_grad()
-    def count_batch(self, latents: Tensor, indices: Tensor, mask: Tensor | None) -> None:
-        """Count this batch: latents (N, d), indices (N,), mask (N,) or None."""
-        latents = latents.to(self.running.dtype)
-        counts = counts_per_code(indices, len(self.running), latents.dtype, mask)
+    def count(self, latents: Tensor, indices: Tensor, mask: Tensor | None, begins: Tensor, group: Group) -> None:
+        """Count a call: latents (N, d), indices (N,), mask (N,) or None; ``begins`` is that of :meth:`begin_call`."""
+        latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
+        counts = counts_per_code(indices, len(self.running), self.running.dtype, mask, group)
         if self.sums is not None or self.latent_mean is not None:
-            sums = sums_per_code(latents, indices, len(self.running), mask)
+            sums = sums_per_code(latents, indices, len(self.running), mask, group)
         if self.sums is not None:
-            self.counts.copy_(counts)
-            self.sums.copy_(sums)
+            write(self.counts, self.counts + counts)
+            write(self.sums, self.sums + sums)
         if self.latent_mean is not None:
             mean = sums.sum(0) / counts.sum().clamp_min(1)
-            rate = torch.where(self.calls > 0, 1 - self.decay, 1.0) * (counts.sum() > 0)
+            rate = torch.where(self.calls > 0, 1 - self.decay, 1.0) * (counts.sum() > 0) * begins
             write(self.latent_mean, self.latent_mean + rate * (mean - self.latent_mean))
-        self.running.mul_(self.decay).add_(counts, alpha=1 - self.decay)
-        self.idle.add_(1).masked_fill_(counts > 0, 0)
-        write(self.calls, self.calls + 1)
+        decayed = torch.where(begins, self.running * self.decay, self.running)
+        write(self.running, torch.add(decayed, counts, alpha=1 - self.decay))
+        write(self.idle, torch.where(counts > 0, 0, self.idle + begins))
+        write(self.calls, self.calls + begins)

@@ -1,17 +1,21 @@
 """VectorQuantizer: the nearest code, an estimator for the gradient, and the two losses of :mod:`.losses`."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rotvq.quantizers.base import Assigned, Quantizer, one_of
-from rotvq.quantizers.codebook import DIRECT, PENALTIES, Codebook
+from rotvq.quantizers.codebook import DIRECT, PENALTIES, Codebook, Start
+from rotvq.quantizers.distributed import Group, group_of_call
 from rotvq.quantizers.estimators import Clip, Estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
+from rotvq.quantizers.foreign import adopt
 from rotvq.quantizers.lookup import LOOKUPS, MEMORY, nearest
 from rotvq.quantizers.losses import Step, weighted_losses
-from rotvq.quantizers.operators import seed_of
+from rotvq.quantizers.operators import Noise, runs_again, seed_of
+from rotvq.quantizers.scores import best_codes, sampled_codes
 from rotvq.quantizers.updates import REVIVALS, UPDATES, Statistics
 
 CENTRES = ("origin", "codebook", "latents")
@@ -24,40 +28,57 @@ class VectorQuantizer(Quantizer):
     .. math:: k_i = \arg\min_k |z_i - e_k|, \qquad z_q = \mathrm{sg}[G] z + \mathrm{sg}[e_k - G z], \qquad
               L = \frac1n \sum_i \beta\,|e_{k_i} - \mathrm{sg}[z_i]|^2 + \gamma\,|z_i - \mathrm{sg}[e_{k_i}]|^2
 
-    The EMA step and the revival of dead codes belong to the batch seen last and happen at the start of the next
-    training call, so after every call ``codebook.codes[indices]`` is z_q. A state dict of taming's VectorQuantizer2 or
-    of vector-quantize-pytorch's VectorQuantize loads as it is. Source: van den Oord et al. 2017 (arXiv 1711.00937).
+    The EMA step and the revival of dead codes belong to the step before and happen at the start of a step's first
+    training call: see :mod:`.updates`. So after every call ``codebook.codes[indices]`` is z_q, in the dtype of the
+    input. State dicts of other libraries load as they are: see :mod:`.foreign`. Source: van den Oord et al. 2017 (arXiv
+    1711.00937).
+
+    The defaults are the loss of that paper, without state: what an estimator does alone. To train a model, start with
+    :func:`.recommended`.
 
     Args:
         dim: of a latent.
         codebook_size: number of codes, K.
         estimator: a key of :data:`.ESTIMATORS`, an :class:`.Estimator`, or a module called as ``estimator(z, q)``.
+            None: "rotation", and "ste" for codes of one dimension, where ``G z = q`` leaves no turn, only the factor
+            q / z, without bound near 0.
         clip: replaces the estimator's clip: a range ``(lo, hi)`` or a key of :data:`.CLIPS`.
         mix: replaces the estimator's mix, in [0, 1].
-        warmup: training calls over which mix grows from 0 to its value.
-        centre: the point that G turns about: "origin", "codebook" (the mean code) or "latents" (their running mean).
+        warmup: training steps over which mix grows from 0 to its value.
+        centre: the point that G turns about: "origin", "codebook" (the mean code) or "latents" (their running mean,
+            moved by the first call of a step).
         gain: a constant factor on G: one a code, (codebook_size,), or ``(z, q, indices, mask)`` to numbers (..., 1).
-        lookup: "euclidean", "cosine", or "normalised" (latents and codes on the unit sphere).
-        init: the first codes: a key of :data:`.INITS`, or the vectors themselves, (codebook_size, dim).
+        lookup: "euclidean", "cosine" (of raw codes, as in DAC), or "normalised" (latents and codes on the unit sphere,
+            as in ViT-VQGAN and LlamaGen).
+        temperature: of codes drawn in training by ``softmax(-|z - e|^2 / temperature)``, or of cosines; 0: the nearest.
+        init: the first codes: a key of :data:`.INITS`, the vectors themselves, (codebook_size, code_dim), or a function
+            of latents (N, code_dim), codebook_size and a generator.
         init_scale: a factor on their norms, positive.
         form: how codes are parametrised, a key of :data:`.FORMS`.
         penalties: weights of terms of the loss on the codes, by the keys of :data:`.PENALTIES`.
-        update: "gradient", or "ema", with which beta counts as 0: see :mod:`.updates`.
+        update: "gradient" or "ema": see :mod:`.updates`.
         decay: of running counts, EMA codes and mean latent, in [0, 1).
         initial_count: the weight that the first codes have in the EMA.
         revival: which codes are dead and replaced by latents, a key of :data:`.REVIVALS`.
-        beta: weight of the codebook loss.
+        revival_at: the bound of "unused" (100 steps), "threshold" (0.01 of uniform use) or "count" (2 latents).
+        beta: weight of the codebook loss; None: 1, and none with "ema", which is in its place.
         gamma: weight of the commitment loss (the paper's beta).
         convention: n, what the sum is divided by, a key of :data:`.CONVENTIONS`.
         heads: latents a token, quantised one by one; they share one codebook.
+        project_to: the dimension of the codes, code_dim, between two linear maps (DAC, ViT-VQGAN); None: dim.
         channel_first: whether the input is (B, heads * dim, ...) instead of (..., heads * dim).
         check: refuse NaN and inf in the input (skipped while compiling or exporting).
         memory: bytes that the lookup may use.
+        engine: of the lookup, a key of :data:`.ENGINES`, "plain" for an export without operators of ours; None: choose.
+        frozen: keep the codes as they are, also in training mode; may be set later.
         second_pass: a function of x, z_q and the objective, added to the loss in training: see :mod:`.second_pass`.
+        process_group: ranks that share counts, EMA, revival and start: a ProcessGroup or "world". None: those of the
+            DistributedDataParallel that calls, otherwise this process alone.
         generator: of the first codes; its seed is also that of revival. None: torch's global one, and seed 0.
 
     Raises:
-        ValueError: on unknown names, numbers out of range, and options that exclude each other.
+        ValueError: on unknown names, numbers out of range, and options that exclude each other or would do nothing.
+        TypeError: on unknown options, with our name for those of other libraries.
 
     >>> vq = VectorQuantizer(dim=2, codebook_size=4, init=torch.tensor([[1., 0.], [0., 1.], [-1., 0.], [0., -1.]]))
     >>> z_q, indices, loss = vq(torch.tensor([[0.8, 0.3]]))
@@ -69,7 +90,7 @@ class VectorQuantizer(Quantizer):
         self,
         dim: int,
         codebook_size: int,
-        estimator: str | Estimator | nn.Module = "rotation",
+        estimator: str | Estimator | nn.Module | None = None,
         *,
         clip: Clip | None = None,
         mix: float | None = None,
@@ -77,7 +98,8 @@ class VectorQuantizer(Quantizer):
         centre: str = "origin",
         gain: Tensor | Callable | None = None,
         lookup: str = "euclidean",
-        init: str | Tensor = "uniform",
+        temperature: float = 0.0,
+        init: str | Tensor | Start = "uniform",
         init_scale: float = 1.0,
         form: str = "free",
         penalties: Mapping[str, float] | None = None,
@@ -85,47 +107,74 @@ class VectorQuantizer(Quantizer):
         decay: float = 0.99,
         initial_count: float = 1.0,
         revival: str = "none",
-        beta: float = 1.0,
+        revival_at: float | None = None,
+        beta: float | None = None,
         gamma: float = 0.25,
         convention: str = "mean",
         heads: int = 1,
+        project_to: int | None = None,
         channel_first: bool = False,
         check: bool = True,
         memory: int = MEMORY,
+        engine: str | None = None,
+        frozen: bool = False,
         second_pass: Callable | None = None,
+        process_group: Group = None,
         generator: torch.Generator | None = None,
+        **unknown: Any,
     ):
-        beta, normalise = beta if update == "gradient" else 0.0, lookup == "normalised"
-        shape = {"heads": heads, "channel_first": channel_first, "check": check, "normalise": normalise}
-        super().__init__(dim, codebook_size, beta, gamma, convention, second_pass=second_pass, **shape)
-        one_of("centre", centre, CENTRES)
-        one_of("lookup", lookup, METRICS)
-        one_of("update", update, UPDATES)
-        one_of("revival", revival, REVIVALS)
-        for name in penalties or ():
-            one_of("penalty", name, PENALTIES)
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay is {decay}: it must be in [0, 1)")
-        if initial_count < 0 or warmup < 0:
-            raise ValueError(f"initial_count is {initial_count}, warmup {warmup}: neither may be negative")
-        if form not in DIRECT and (update == "ema" or revival != "none" or normalise):
-            raise ValueError(f"form {form!r} needs update 'gradient', revival 'none' and a lookup in {list(LOOKUPS)}")
-        if isinstance(gain, Tensor) and (gain.requires_grad or gain.shape != (codebook_size,)):
-            raise ValueError("gain must be (codebook_size,) without grad: inside sg[G] it gets none; see learned_gain")
+        given = dict(locals())
+        _check(given)
+        default_beta = 1.0 if update == "gradient" else 0.0
+        super().__init__(
+            dim,
+            codebook_size,
+            default_beta if beta is None else beta,
+            gamma,
+            convention,
+            heads=heads,
+            project_to=project_to,
+            channel_first=channel_first,
+            check=check,
+            normalise=lookup == "normalised",
+            second_pass=second_pass,
+            process_group=process_group,
+            **unknown,
+        )
         if isinstance(estimator, nn.Module):
-            if (clip, mix, gain, warmup, centre) != (None, None, None, 0, "origin"):
-                raise ValueError("clip, mix, warmup, centre and gain go with an Estimator, not with a module")
             self.estimator = estimator
         else:
-            self.estimator = find_estimator(estimator, clip, mix)
-        form = "sphere" if normalise else form
-        self.codebook = Codebook(codebook_size, dim, init, init_scale, update == "gradient", form, generator)
-        self.statistics = Statistics(codebook_size, dim, update, decay, initial_count, revival, centre == "latents")
-        self.warmup, self.centre, self.lookup, self.memory = warmup, centre, lookup, memory
+            default = "ste" if self.code_dim == 1 else "rotation"
+            self.estimator = find_estimator(default if estimator is None else estimator, clip, mix)
+        _refuse_idle(given, self.estimator)
+        self.codebook = Codebook(
+            codebook_size,
+            self.code_dim,
+            init,
+            init_scale,
+            learned=update == "gradient",
+            form="sphere" if self.normalise else form,
+            generator=generator,
+            process_group=process_group,
+        )
+        self.statistics = Statistics(
+            codebook_size,
+            self.code_dim,
+            update,
+            decay=decay,
+            initial_count=initial_count,
+            revival=revival,
+            revival_at=revival_at,
+            centred=centre == "latents",
+        )
+        self.noise = Noise(seed_of(generator)) if temperature else None
+        self.warmup, self.centre, self.lookup, self.temperature = warmup, centre, lookup, temperature
+        self.memory, self.engine = memory, engine
         self.penalties, self.seed = dict(penalties or {}), seed_of(generator)
         self.gain_fn = gain if callable(gain) else None
         self.register_buffer("gain", None if callable(gain) else gain)
-        self.register_load_state_dict_pre_hook(_adopt_foreign_state)
+        self.frozen = frozen
+        self.register_load_state_dict_pre_hook(adopt)
 
     @property
     def codes(self) -> Tensor:
@@ -135,16 +184,15 @@ class VectorQuantizer(Quantizer):
         return self.codebook.codes
 
     def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
-        latents, latent_mask = z.detach().reshape(-1, self.dim), None if mask is None else mask.reshape(-1)
-        if self.training:
-            self.codebook.start_once(latents, latent_mask)
-            self.statistics.apply_pending_update(self.codebook.weight, latents, latent_mask, self.seed)
-        codes = self.codes
-        indices = self.assign(latents, codes)
-        q = codes.index_select(0, indices).reshape(z.shape)
-        if self.training:
-            self.statistics.count_batch(latents, indices, latent_mask)
-        indices = indices.reshape(z.shape[:-1])
+        learns = self.training and not runs_again()
+        if learns:
+            z, begins, counted, group = self._begin_training_call(z, mask)
+        codes = self.codes_in_use
+        indices = self._choose(z, codes)
+        q = codes.index_select(0, indices.reshape(-1)).reshape(z.shape)
+        if learns and not self.frozen:
+            latents = z.detach().reshape(-1, self.code_dim)
+            self.statistics.count(latents, indices.reshape(-1), counted, begins, group)
         penalty = sum(weight * PENALTIES[name](codes) for name, weight in self.penalties.items())
         if isinstance(self.estimator, nn.Module):  # it may also send a gradient to the codes, through q
             z_q, loss_sum = self.estimator(z, q), weighted_losses(z, q, self.beta, self.gamma, mask)
@@ -155,7 +203,45 @@ class VectorQuantizer(Quantizer):
         return Assigned(z_q, q, indices, loss_sum, penalty)
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
-        return nearest(z, codes, "euclidean" if self.normalise else self.lookup, self.memory)
+        return nearest(z, codes, self._metric, self.memory)
+
+    def nearest_codes(self, x: Tensor, k: int) -> Tensor:
+        """Indices of the k nearest codes of each token, the nearest first, (..., k), for x as in :meth:`forward`."""
+        return best_codes(self._latents(self._rows(x.detach())), self.codes_in_use, self._metric, k, self.memory)
+
+    def follow(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let each ``optimizer.step()`` end the step, instead of each backward pass.
+
+        So codes wait while gradients are accumulated, and while a GradScaler skips steps. Call it again after copying,
+        pickling or resuming; a copy is not followed. Compiled code needs it where a codebook is called several times.
+        """
+        self.statistics.follows = True
+        optimizer.register_step_post_hook(self.statistics.end_step)
+
+    @property
+    def _metric(self) -> str:
+        return "euclidean" if self.normalise else self.lookup
+
+    def _begin_training_call(self, z: Tensor, mask: Tensor | None) -> tuple:
+        """Start codes that wait for latents, and move those that a step left pending.
+
+        Returns z, whether a step begins, which latents count, and the ranks that count with this one.
+        """
+        latents, group = z.detach().reshape(-1, self.code_dim), group_of_call(self.process_group)
+        counted = self._counted(latents, None if mask is None else mask.reshape(-1))
+        if self.frozen:
+            return self.statistics.until_backward(z), None, counted, group
+        self.codebook.start_once(latents, counted, group)
+        marked = self.statistics.until_backward(z)
+        open_ended = self.statistics.follows or marked is not z
+        begins = self.statistics.begin_call(self.codebook.weight, latents, counted, self.seed, group, open_ended)
+        return marked, begins, counted, group
+
+    def _choose(self, z: Tensor, codes: Tensor) -> Tensor:
+        """Indices (...) of latents z (..., code_dim): the nearest codes, or in training drawn ones."""
+        if self.noise is None or not self.training:
+            return self.assign(z, codes)
+        return sampled_codes(z.detach(), codes.detach(), self._metric, self.temperature, self.noise, self.memory)
 
     def _context(self, z: Tensor, q: Tensor, indices: Tensor, mask: Tensor | None, codes: Tensor) -> tuple:
         """What the estimator is told beside z and q: centre, mix and gain."""
@@ -177,21 +263,43 @@ class VectorQuantizer(Quantizer):
         return f"lookup={self.lookup}, update={update}, beta={self.beta}, gamma={self.gamma}"
 
 
-FOREIGN_KEYS = {  # where other implementations keep the codes and their running counts
-    "embedding.weight": "codebook.weight",  # taming's and the first VQ-VAE's Embedding
-    "_codebook.embed": "codebook.weight",  # vector-quantize-pytorch, with an axis for separate heads in front
-    "_codebook.cluster_size": "statistics.running",
-}
+def _check(given: Mapping[str, Any]) -> None:
+    """Raise ValueError on what the arguments of VectorQuantizer cannot be, or cannot be together."""
+    update, revival, lookup, form, gain = (given[name] for name in ("update", "revival", "lookup", "form", "gain"))
+    for name, allowed in {"centre": CENTRES, "lookup": METRICS, "update": UPDATES, "revival": REVIVALS}.items():
+        one_of(name, given[name], allowed)
+    for name in given["penalties"] or ():
+        one_of("penalty", name, PENALTIES)
+    if not 0 <= given["decay"] < 1:
+        raise ValueError(f"decay is {given['decay']}: it must be in [0, 1); codes that are to stay as they are: frozen")
+    for name in ("initial_count", "warmup", "temperature", "revival_at"):
+        if not (given[name] or 0) >= 0:
+            raise ValueError(f"{name} is {given[name]}: it may not be negative")
+    if form not in DIRECT and (update == "ema" or revival != "none" or lookup == "normalised"):
+        raise ValueError(f"form {form!r} needs update 'gradient', revival 'none' and a lookup in {list(LOOKUPS)}")
+    if isinstance(gain, Tensor) and (gain.requires_grad or gain.shape != (given["codebook_size"],)):
+        raise ValueError("gain must be (codebook_size,) without grad: inside sg[G] it gets none; see learned_gain")
+    if isinstance(given["estimator"], nn.Module):
+        options = tuple(given[name] for name in ("clip", "mix", "gain", "warmup", "centre"))
+        if options != (None, None, None, 0, "origin"):
+            raise ValueError("clip, mix, warmup, centre and gain go with an Estimator, not with a module")
 
 
-def _adopt_foreign_state(module: nn.Module, state: dict, prefix: str, *_) -> None:
-    """Before loading: bring another implementation's state into our layout; what it lacks stays as it is here."""
-    foreign = {key: state[prefix + key] for key in FOREIGN_KEYS if prefix + key in state}
-    if not foreign:
-        return
-    for key in [key for key in state if key.startswith((prefix + "_codebook.", prefix + "embedding."))]:
-        del state[key]
-    for key, value in module.state_dict().items():
-        state.setdefault(prefix + key, torch.ones_like(value) if key == "codebook.started" else value)
-    for key, value in foreign.items():
-        state[prefix + FOREIGN_KEYS[key]] = value.squeeze(0) if key.startswith("_codebook.") else value
+def _refuse_idle(given: Mapping[str, Any], estimator: Estimator | nn.Module) -> None:
+    """Raise ValueError on an option that would do nothing."""
+    ema = given["update"] == "ema"
+    has_unit_codes = given["lookup"] == "normalised" or given["form"] == "sphere"
+    is_constant = isinstance(estimator, Estimator) and estimator.is_constant
+    is_ste = is_constant and estimator.clip[0] == 1
+    idle = {
+        "beta": (ema and given["beta"], "update 'ema' moves the codes, not a codebook loss"),
+        "penalties": (ema and given["penalties"], "update 'ema' takes no gradient to the codes"),
+        "revival_at": (given["revival_at"] is not None and given["revival"] == "none", "revival is 'none'"),
+        "init_scale": (given["init_scale"] != 1 and has_unit_codes, "codes have norm 1"),
+        "centre": (given["centre"] != "origin" and is_constant, "G is the same about any point"),
+        "mix": (given["mix"] is not None and is_ste, "G is I at any mix"),
+        "warmup": (given["warmup"] and is_ste, "G is I at any mix"),
+    }
+    for name, (does_nothing, reason) in idle.items():
+        if does_nothing:
+            raise ValueError(f"{name} would do nothing: {reason}")

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from rotvq.quantizers import distributed
 from rotvq.quantizers.estimators import estimator
 from rotvq.quantizers.registry import METHODS
-from rotvq.training import ablations, files, images, metrics
+from rotvq.training import ablations, files, images, metrics, starts
 from rotvq.training.config import Config
 from rotvq.training.models import MODELS, VQVAE
 from rotvq.training.optimizers import make_optimizer
@@ -163,7 +163,7 @@ class Run:
         """Start the codes if they wait for latents; the optimiser forgets the plain autoencoder."""
         codebook = self.model.quantizer.codebook
         if not codebook.ready:
-            codebook.start(self.first_latents())
+            codebook.start(self.first_latents(), distributed.WORLD)
         self.optimizer.state.clear()
 
     @torch.no_grad()
@@ -268,7 +268,12 @@ def build_model(config: Config, channels: int) -> VQVAE:
     """The untrained model of a config; its weights depend on the seed and the architecture, never on the estimator."""
     weights, revival = derived_seed(config.seed, "weights"), derived_seed(config.seed, "revival")
     options = {name: getattr(config, name) for name in QUANTIZER_FIELDS}
+    if "beta" not in config.changed:
+        del options["beta"]  # 1, and none with "ema", which refuses a weight that would do nothing
+    if config.init == "kmeans":
+        options["init"] = starts.kmeans
     options |= {"check": False, "generator": generator(config.seed, "codebook")}
+    options |= {"engine": "tiles", "process_group": distributed.WORLD}
     if config.centre_offset:
         about_origin = estimator(config.estimator, config.clip, config.mix)
         shifted = ablations.ShiftedCentre(about_origin, config.centre_offset)

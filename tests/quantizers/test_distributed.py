@@ -43,7 +43,8 @@ def run(rank=None):
     states = {}
     for name, options in CASES.items():
         generator = torch.Generator().manual_seed(rank or 0)  # another seed on each rank: rank 0 decides
-        vq = VectorQuantizer(3, 16, **{"init": "normal", "generator": generator, **options})
+        options = {"init": "normal", "generator": generator, **options}
+        vq = VectorQuantizer(3, 16, process_group=None if rank is None else "world", **options)
         for call in range(4):
             z, mask = (x if rank is None else x.split(SHARES)[rank] for x in batch(call))
             vq(z, mask)

@@ -4,6 +4,8 @@ Their known deviations are kept away from: latents are of ordinary size and no a
 rotation is off by design, see test_estimators.py). Theirs computes cdist with an epsilon, so no two codes nearly tie.
 """
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -96,7 +98,7 @@ def test_ema(vqp, decay):
         indices = ours(x).indices
         assert torch.equal(indices, other(x)[1])
         always &= torch.bincount(indices.flatten(), minlength=SIZE) > 0
-    ours.statistics.apply_pending_update(ours.codebook.weight, x.reshape(-1, DIM), None, 0)
+    ours.statistics.begin_call(ours.codebook.weight, x.reshape(-1, DIM), None, 0, None, open_ended=False)
     assert always.sum() > SIZE / 2
     torch.testing.assert_close(ours.codes[always], other.codebook[always], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(ours.statistics.running, other._codebook.cluster_size[0])
@@ -170,7 +172,7 @@ def test_simvq(vqp, rotation):
 
 @pytest.mark.parametrize("sizes", ((8, 5, 5), (5, 3), (8, 6, 5, 4)))
 def test_fsq(vqp, sizes):
-    ours, other = FSQ(DIM, 1, sizes=sizes), vqp.FSQ(list(sizes), dim=DIM)
+    ours, other = FSQ(DIM, math.prod(sizes), sizes=sizes), vqp.FSQ(list(sizes), dim=DIM)
     with torch.no_grad():
         for name in ("project_in", "project_out"):
             getattr(ours, name).load_state_dict(getattr(other, name).state_dict())

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rotvq.quantizers.base import Assigned, Quantizer
+from rotvq.quantizers.base import Assigned, Quantizer, linear
 from rotvq.quantizers.losses import weighted_losses
 
 # Mentzer et al. 2024, table 1: levels recommended for 2^8 ... 2^16 codes
@@ -66,11 +66,20 @@ class FSQ(Quantizer):
     (8, 8, 8)
     """
 
-    def __init__(self, dim: int, codebook_size: int, *, sizes: tuple[int, ...] | None = None, **options):
+    code_parts = ("project_out",)
+
+    def __init__(
+        self, dim: int, codebook_size: int, *, sizes: tuple[int, ...] | None = None, frozen: bool = False, **options
+    ):
+        if sizes is not None and math.prod(sizes) != codebook_size:
+            raise ValueError(f"sizes {tuple(sizes)} make {math.prod(sizes)} codes, not codebook_size = {codebook_size}")
+        if options.get("project_to") is not None:
+            raise ValueError(f"project_to is {options['project_to']}: FSQ projects to a coordinate a level count")
         sizes = tuple(sizes or levels(codebook_size))
         super().__init__(dim, math.prod(sizes), **options)
         self.sizes, self.codebook = sizes, Lattice(sizes)
         self.project_in, self.project_out = nn.Linear(dim, len(sizes)), nn.Linear(len(sizes), dim)
+        self.frozen = frozen
 
     @property
     def codes(self) -> Tensor:
@@ -81,13 +90,15 @@ class FSQ(Quantizer):
         """The bounded coordinates of z and the levels nearest to them, whole numbers from -(L//2), (..., axes) each."""
         count = self.codebook.sizes
         half, offset = (count - 1) * (1 + 1e-3) / 2, torch.where(count % 2 == 0, 0.5, 0.0)
-        bounded = torch.tanh(self.project_in(z) + torch.atanh(offset / half.clamp_min(0.5))) * half - offset
+        coordinates = linear(self.project_in, z)
+        coordinates = coordinates.to(torch.promote_types(coordinates.dtype, torch.float32))
+        bounded = torch.tanh(coordinates + torch.atanh(offset / half.clamp_min(0.5))) * half - offset
         return bounded, bounded.detach().round()
 
     def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
         bounded, level = self.round(z)
         point = (level + (bounded - bounded.detach())) / (self.codebook.sizes // 2).clamp_min(1)
-        z_q = self.project_out(point)
+        z_q = linear(self.project_out, point, self.frozen)
         loss_sum = weighted_losses(z, z_q, self.beta, self.gamma, mask)
         return Assigned(z_q, z_q, self.codebook.indices(level), loss_sum)
 

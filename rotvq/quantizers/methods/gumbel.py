@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rotvq.quantizers.base import Assigned
+from rotvq.quantizers.base import Assigned, linear
 from rotvq.quantizers.losses import weighted_losses
 from rotvq.quantizers.methods.noise import RandomQuantizer
 
@@ -31,18 +31,20 @@ class GumbelSoftmax(RandomQuantizer):
     ):
         super().__init__(dim, codebook_size, **options)
         self.hard, self.kl_weight, self.anneal = hard, kl_weight, anneal
-        self.logits = nn.Linear(dim, codebook_size)
+        self.logits = nn.Linear(self.code_dim, codebook_size)
 
     @property
     def temperature(self) -> Tensor:
-        """tau, 0-d."""
-        share = (self.noise.calls / self.anneal).clamp_max(1) if self.anneal else torch.ones(())
+        """tau of the next training call, 0-d."""
+        return self._temperature(self.noise.calls)
+
+    def _temperature(self, call: Tensor) -> Tensor:
+        share = (call / self.anneal).clamp_max(1) if self.anneal else torch.ones((), device=call.device)
         return 1 / 16 + (1 - 1 / 16) * (1 + torch.cos(math.pi * share)) / 2
 
     def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
-        if self.training:
-            self.codebook.start_once(z.detach(), mask)
-        codes, logits = self.codes, self.logits(z)
+        self.start_codes(z, mask)
+        codes, logits = self.codes_in_use, self._logits(z)
         y = self._sample(logits) if self.training else logits
         indices = y.argmax(-1)
         z_q = q = F.embedding(indices, codes)
@@ -55,12 +57,18 @@ class GumbelSoftmax(RandomQuantizer):
         return Assigned(z_q, q, indices, loss_sum, self._divergence_loss(logits, mask))
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
-        return self.logits(z).argmax(-1)
+        return self._logits(z).argmax(-1)
+
+    def _logits(self, z: Tensor) -> Tensor:
+        """``W z + b``, (..., K), at least float32."""
+        logits = linear(self.logits, z)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _sample(self, logits: Tensor) -> Tensor:
         """y, (..., K), with fresh noise."""
-        tau = self.temperature  # before the noise counts this call
-        gumbel = -(-self.noise.uniform(logits).log()).log()
+        call = self.noise.begin_call()
+        tau = self._temperature(call)
+        gumbel = -(-self.noise.uniform(logits, call).log()).log()
         return ((logits + gumbel) / tau).softmax(-1)
 
     def _divergence_loss(self, logits: Tensor, mask: Tensor | None) -> Tensor:

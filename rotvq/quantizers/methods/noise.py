@@ -1,4 +1,4 @@
-"""Random numbers of a quantiser from its own seed, and the two bases of methods that draw them."""
+"""The two bases of methods that draw random numbers."""
 
 from abc import ABC, abstractmethod
 from typing import final
@@ -7,34 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from rotvq.quantizers.base import Quantizer
-from rotvq.quantizers.codebook import Codebook
-from rotvq.quantizers.distributed import world
+from rotvq.quantizers.codebook import Codebook, Start
+from rotvq.quantizers.distributed import group_of_call
 from rotvq.quantizers.geometry import norm, unit
-from rotvq.quantizers.operators import seed_of, uniform, write
-
-
-class Noise(nn.Module):
-    """Numbers that depend on a seed, the rank and the number of the call alone, so that a run can be continued.
-
-    >>> first, again = Noise(seed=1), Noise(seed=1)
-    >>> torch.equal(first.normal(torch.empty(3)), again.normal(torch.empty(3)))
-    True
-    """
-
-    def __init__(self, seed: int = 0):
-        super().__init__()
-        self.seed = seed
-        self.register_buffer("calls", torch.tensor(0))
-
-    def uniform(self, like: Tensor) -> Tensor:
-        """U(0, 1), neither end included, float32, in the shape of ``like``."""
-        u = uniform(like.detach(), self.seed + 7919 * world()[0], self.calls)
-        write(self.calls, self.calls + 1)
-        return u.clamp(2.0**-25, 1 - 2.0**-24)
-
-    def normal(self, like: Tensor) -> Tensor:
-        """N(0, 1), float32, in the shape of ``like``."""
-        return torch.special.ndtri(self.uniform(like))
+from rotvq.quantizers.operators import Noise, seed_of
 
 
 class ErrorSubstitution(nn.Module, ABC):
@@ -59,11 +35,30 @@ class ErrorSubstitution(nn.Module, ABC):
 class RandomQuantizer(Quantizer):
     """Base of the quantisers with a learned codebook and noise; init, init_scale, generator: see :class:`.Codebook`."""
 
-    def __init__(self, dim: int, codebook_size: int, init="uniform", init_scale=1.0, generator=None, **options):
+    def __init__(
+        self,
+        dim: int,
+        codebook_size: int,
+        init: str | Tensor | Start = "uniform",
+        init_scale: float = 1.0,
+        generator: torch.Generator | None = None,
+        *,
+        frozen: bool = False,
+        **options,
+    ):
         super().__init__(dim, codebook_size, **options)
-        self.codebook = Codebook(codebook_size, dim, init, init_scale, generator=generator)
+        starts_with = self.process_group
+        self.codebook = Codebook(
+            codebook_size, self.code_dim, init, init_scale, generator=generator, process_group=starts_with
+        )
         self.noise = Noise(seed_of(generator))
+        self.frozen = frozen
 
     @property
     def codes(self) -> Tensor:
         return self.codebook.codes
+
+    def start_codes(self, z: Tensor, mask: Tensor | None) -> None:
+        """In training, start codes that wait for latents z (..., code_dim), of which ``mask`` (...) counts."""
+        if self.training and not self.codebook.ready:
+            self.codebook.start_once(z.detach(), self._counted(z.detach(), mask), group_of_call(self.process_group))

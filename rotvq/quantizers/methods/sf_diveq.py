@@ -37,12 +37,13 @@ class SFDiVeQ(RandomQuantizer):
         return nearest(z, codes, memory=self.memory)
 
     def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
+        self.start_codes(z, mask)
+        codes = self.codes_in_use
         if self.training:
-            self.codebook.start_once(z.detach(), mask)
-            z_q, q, indices = self._nearest_of_random_points(z, self.codes)
+            z_q, q, indices = self._nearest_of_random_points(z, codes)
         else:
-            indices = self.assign(z, self.codes)
-            z_q = q = self._projection(z.detach(), indices, self.codes)
+            indices = self.assign(z, codes)
+            z_q = q = self._projection(z.detach(), indices, codes)
         return Assigned(z_q, q, indices, weighted_losses(z, q, self.beta, self.gamma, mask))
 
     def _nearest_of_random_points(self, z: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
