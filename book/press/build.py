@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import yaml
 
-from book.press import page_provenance, paths
+from book.press import page_provenance, paths, processes
 from book.press.execute import digest_files, provenance
 
 
@@ -37,7 +37,9 @@ def build(force: bool = False, allow_stale: bool = False) -> None:
     start = time.perf_counter()
     stamp.unlink(missing_ok=True)
     shutil.rmtree(paths.SITE, ignore_errors=True)  # Sphinx would neither copy a changed asset nor repeat a warning
-    if status := _render():
+    status, problems = _render()
+    print(problems, end="", file=sys.stderr)
+    if status:
         sys.exit(status)
     stamp.write_text(inputs)
     print(f"build: {time.perf_counter() - start:.1f} s, {index.relative_to(paths.ROOT)}")
@@ -59,15 +61,16 @@ def _inputs() -> list[Path]:
     return [*pages, paths.SETTINGS, paths.ROOT / "environment.yml", *sources]
 
 
-def _render() -> int:
-    """Run Jupyter Book; returns its exit status."""
+def _render() -> tuple[int, str]:
+    """Run Jupyter Book; returns its exit status and its warnings."""
     config = paths.SITE.parent / "config.yml"
     config.parent.mkdir(exist_ok=True)
     config.write_text(yaml.safe_dump(with_buttons(yaml.safe_load(paths.SETTINGS.read_text("utf-8")))))
     program = Path(sys.executable).with_name("jupyter-book")
     options = ["--all", "-W", "--keep-going", "-n", "-q"]
     command = [program, "build", "book", "--config", config, *options]
-    return subprocess.call(command, cwd=paths.ROOT, env=paths.environment(), stdout=subprocess.DEVNULL)
+    with tempfile.TemporaryDirectory() as folder:
+        return processes.complete(processes.call(command, cwd=paths.ROOT, temporary=Path(folder)))
 
 
 def with_buttons(config: dict) -> dict:

@@ -6,23 +6,22 @@ versions of the software, and the records that it shows. A page holds their dige
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import json
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
 import nbformat
 
-from book.press import page_provenance, paths
+from book.press import page_provenance, paths, processes
 from book.press.dependencies import files_used_by
 from book.press.pair import KERNEL, scripts
 from rotvq.page.figures import USED
@@ -55,12 +54,17 @@ def run(names: Iterable[str] = (), parameters: Mapping | None = None, force: boo
         sys.exit(f"no notebook has a parameter {', '.join(sorted(unknown))}")
     _remove_orphans()
 
-    def run_one(script: Path) -> bool:
-        own = {name: value for name, value in parameters.items() if name in known[script]}
-        return _run_one(script, own, force)
+    async def run_all() -> list[bool]:
+        turns = asyncio.Semaphore(jobs)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        succeeded = list(pool.map(run_one, chosen))
+        async def run_one(script: Path) -> bool:
+            own = {name: value for name, value in parameters.items() if name in known[script]}
+            async with turns:
+                return await _run_one(script, own, force)
+
+        return await asyncio.gather(*map(run_one, chosen))
+
+    succeeded = processes.complete(run_all())
     if not all(succeeded):
         failed = ", ".join(script.stem for script, success in zip(chosen, succeeded) if not success)
         sys.exit(f"failed: {failed} (see _build/failed)")
@@ -75,7 +79,7 @@ def _remove_orphans() -> None:
             page.unlink()
 
 
-def _run_one(script: Path, parameters: dict, force: bool) -> bool:
+async def _run_one(script: Path, parameters: dict, force: bool) -> bool:
     """Bring one page up to date; False if its notebook fails."""
     page = paths.PAGES / f"{script.stem}.ipynb"
     if not force and is_current(page, script, parameters):
@@ -83,7 +87,7 @@ def _run_one(script: Path, parameters: dict, force: bool) -> bool:
     else:
         print(f"run: {script.stem} ...", flush=True)
         try:
-            execute(script, parameters, page)
+            await execute(script, parameters, page)
         except RuntimeError as error:
             print(f"run: {script.stem}: FAILED\n{error}", file=sys.stderr, flush=True)
             return False
@@ -146,7 +150,7 @@ def _parameter_names(script: Path) -> set[str]:
 # execution
 
 
-def execute(script: Path, parameters: dict, page: Path) -> None:
+async def execute(script: Path, parameters: dict, page: Path) -> None:
     """Run the notebook of a script and write its page.
 
     Raises:
@@ -157,7 +161,7 @@ def execute(script: Path, parameters: dict, page: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         executed = Path(folder, page.name)
         try:
-            papermill(script.with_suffix(".ipynb"), executed, parameters)
+            await papermill(script.with_suffix(".ipynb"), executed, parameters)
         except RuntimeError:
             if executed.exists():
                 paths.FAILED.mkdir(parents=True, exist_ok=True)
@@ -179,11 +183,10 @@ def execute(script: Path, parameters: dict, page: Path) -> None:
     _write(notebook, page)
 
 
-def papermill(notebook: Path, out: Path, parameters: Mapping) -> None:
+async def papermill(notebook: Path, out: Path, parameters: Mapping) -> None:
     """Run papermill's command in the folder of `out`.
 
-    It is a process of its own, since papermill changes the directory of the one that it is in. It gets neither the
-    user's IPython start-up files nor a second thread.
+    It is a process of its own, since papermill changes the directory of the one that it is in.
 
     Args:
         notebook: what is executed.
@@ -195,10 +198,9 @@ def papermill(notebook: Path, out: Path, parameters: Mapping) -> None:
     """
     command = [sys.executable, "-m", "papermill", notebook, out, "-y", json.dumps(parameters)]
     options = ["--kernel", "python3", "--no-progress-bar", "--start-timeout", "120"]
-    environment = paths.environment(IPYTHONDIR=str(out.parent / "ipython"), OMP_NUM_THREADS="1")
-    ran = subprocess.run([*command, *options], cwd=out.parent, env=environment, capture_output=True, text=True)
-    if ran.returncode:
-        raise RuntimeError(ran.stderr[-4000:])
+    status, stderr = await processes.call([*command, *options], cwd=out.parent, temporary=out.parent)
+    if status:
+        raise RuntimeError(stderr[-4000:])
 
 
 def _take_notes(notebook: nbformat.NotebookNode) -> tuple[set[str], dict]:

@@ -14,6 +14,9 @@ PAGES = ROOT / "book" / "notebooks"  # executed notebooks
 GENERATED = ROOT / "book" / "generated"  # parts of pages
 SITE = ROOT / "_build" / "html"
 FAILED = ROOT / "_build" / "failed"  # notebooks that stopped at an error
+# One thread a process: results are those of the records, and two processes do not wait for each other. And no words of
+# tools in the pages.
+SETTLED = {"OMP_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -23,4 +26,4 @@ def environment(**more: str) -> dict[str, str]:
         **more: variables to add or to replace.
     """
     searched = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(searched), **more}
+    return {**os.environ, **SETTLED, "PYTHONPATH": os.pathsep.join(searched), **more}

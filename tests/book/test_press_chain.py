@@ -60,7 +60,7 @@ def project(tmp_path, monkeypatch):
 def papermill(monkeypatch):
     """Papermill, but quick: nothing is computed, and the outputs are those that the page's calls would leave."""
 
-    def copy(source, target, parameters):
+    async def copy(source, target, parameters):
         notebook = json.loads(source.read_text())
         if "1 / 0" in "".join(line for cell in notebook["cells"] for line in cell["source"]):
             raise RuntimeError("ZeroDivisionError: division by zero")
@@ -222,7 +222,7 @@ def test_pages_of_removed_notebooks_are_removed(project, papermill, capsys):
 
 
 def test_stale_records_stop_the_build(project, papermill, capsys, monkeypatch):
-    monkeypatch.setattr(build.subprocess, "call", lambda *_, **__: 1)
+    monkeypatch.setattr(build, "_render", lambda: (1, ""))
     executed(project, capsys)
     path = project / "data" / "records" / "10_chapter" / "ABC.json"
     path.write_text(json.dumps(record("ABC", stale=True)))
