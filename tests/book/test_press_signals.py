@@ -1,5 +1,6 @@
 """A signal to `make book`: every process ends, papermill, its kernel and what a page started; no file stays behind."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -61,10 +62,8 @@ def marked(folder) -> list[psutil.Process]:
     """The processes that were started with this folder as their mark, other than those that have ended."""
     found = []
     for process in psutil.process_iter():
-        try:
+        with contextlib.suppress(psutil.Error):
             found += [process] if process.environ().get(MARK) == str(folder) else []
-        except psutil.Error:
-            pass
     return found
 
 
