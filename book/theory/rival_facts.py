@@ -148,6 +148,23 @@ def sizes_of_the_table(make):
     return torch.tensor(sizes), torch.tensor([240, 1000, 4375, 15360, 64000]), 0
 
 
+@fact("lfq")
+def the_number_of_the_signs(make):
+    "The index is the number whose binary digits say which latents are positive, and the code is their signs."
+    number = torch.arange(8)
+    signs = 2.0 * (number[:, None] >> torch.arange(3) & 1) - 1
+    out = make(3, 8)(0.7 * signs)
+    return torch.cat([out.z_q, out.indices[:, None]], 1).detach(), torch.cat([signs, number[:, None]], 1), 0.0
+
+
+@fact("bsq")
+def farthest_on_an_axis(make):
+    "The squared error of a unit vector is at most 2 - 2/sqrt(L), L = log2 K, which a vector along an axis has."
+    axes = torch.cat([torch.eye(3), -torch.eye(3)])
+    squared_error = (make(3, 8)(axes).z_q.detach() - axes).square().sum(1)
+    return squared_error, torch.full((6,), 2 - 2 / math.sqrt(3)), 1e-6
+
+
 SLOPE = torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
 
 

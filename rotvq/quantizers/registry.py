@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from rotvq.quantizers.base import Quantizer
+from rotvq.quantizers.methods.bsq import bsq
 from rotvq.quantizers.methods.diveq import DiVeQ
 from rotvq.quantizers.methods.dynamic_ste import DynamicGain
 from rotvq.quantizers.methods.fsq import FSQ
 from rotvq.quantizers.methods.gumbel import GumbelSoftmax
+from rotvq.quantizers.methods.lfq import LFQ
 from rotvq.quantizers.methods.noise import ErrorSubstitution
 from rotvq.quantizers.methods.nsvq import NSVQ
 from rotvq.quantizers.methods.second_pass import exact, hessian
@@ -70,7 +72,11 @@ def _noisy(estimator: Callable[[int], ErrorSubstitution]) -> Callable[..., Vecto
 _ESTIMATOR = ("estimator", "clip", "mix", "warmup")
 _SECOND_PASS = (*_ESTIMATOR, "second_pass")
 _NOISY = (*_ESTIMATOR, "centre", "beta", "gamma", "update")
-_ALL = (*_ESTIMATOR, "centre", "lookup", "update", "decay", "initial_count", "revival", "beta", "gamma")
+_ALL = (
+    *(*_ESTIMATOR, "centre", "lookup", "temperature", "engine", "update", "decay", "initial_count"),
+    *("revival", "revival_at", "beta", "gamma"),
+)
+_SIGNS = (*(name for name in _ALL if name != "gamma"), "init", "init_scale", "generator", "project_to")
 #: every quantiser by name
 METHODS: dict[str, Method] = {
     "vq": Method(VectorQuantizer, "vandenoord2017vqvae", "nothing", "$NKd$"),
@@ -88,6 +94,8 @@ METHODS: dict[str, Method] = {
                           "$2NKd$, $NK$ uniform numbers, the whole matrix", (*_ALL, "hard")),
     "fsq": Method(FSQ, "mentzer2024fsq", "codebook, lookup, estimator and losses", "$Nd\\log K$",
                   (*_ALL, "init", "init_scale", "generator")),
+    "lfq": Method(LFQ, "yu2024lfq", "codebook, lookup, estimator and codebook loss", "$Nd\\log K + NK$", _SIGNS),
+    "bsq": Method(bsq, "zhao2025bsq", "codebook, lookup, estimator and codebook loss", "$Nd\\log K$", _SIGNS),
     "exact": Method(partial(VectorQuantizer, estimator="zero", second_pass=exact), "fifty2025rotation",
                     "the estimator", "$NKd$, the decoder twice", _SECOND_PASS, True),
     "hessian": Method(partial(VectorQuantizer, estimator="ste", second_pass=hessian), "fifty2025rotation",
