@@ -89,8 +89,9 @@ class Linear(Form):
         self.map = nn.Parameter(torch.eye(dim))
 
     def forward(self, weight: Tensor) -> Tensor:
+        wide = torch.promote_types(weight.dtype, self.map.dtype)
         with torch.autocast(weight.device.type, enabled=False):
-            return weight @ self.map.t()
+            return weight.to(wide) @ self.map.to(wide).t()
 
 
 FORMS = {"free": Free, "sphere": Sphere, "affine": Affine, "linear": Linear}  #: parametrisations, by name
@@ -170,6 +171,18 @@ class Codebook(WideState):
         self.register_load_state_dict_post_hook(_look_again)
         if not self.awaits_latents:
             self.start(None)
+
+    def __getstate__(self):
+        if self.generator is None:
+            return self.__dict__
+        # torch 2.13 cannot send a generator to another process
+        return {**self.__dict__, "generator": (self.generator.device, self.generator.get_state().tolist())}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if self.generator is not None:
+            device, numbers = self.generator
+            self.generator = torch.Generator(device).set_state(torch.tensor(numbers, dtype=torch.uint8))
 
     @property
     def codes(self) -> Tensor:

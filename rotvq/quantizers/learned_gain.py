@@ -11,10 +11,12 @@ The best prediction, that of :math:`\min_a E (s - a \langle p, u\rangle)^2`, has
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from rotvq.quantizers.operators import WideState
 
 
-class LearnedGain(nn.Module):
+class LearnedGain(WideState):
     """A gain, one for all codes, from running sums of slopes and predictions; 1 until the first :meth:`observe`.
 
     ``sigma`` is the smoothing, positive, in units of the latents; ``decay`` that of the running sums, in (0, 1], where

@@ -40,6 +40,7 @@ def _number_of_call(calls: Tensor) -> Tensor:
     # the checkpoint restores torch's random state before it runs a call again, so one number of it names the call
     token = int(torch.randint(2**62, ()))
     if torch._C._current_graph_task_id() == -1:
+        _numbers.pop(token, None)
         _numbers[token] = int(calls)
         if len(_numbers) > REMEMBERED:
             del _numbers[next(iter(_numbers))]

@@ -184,13 +184,15 @@ class VectorQuantizer(Quantizer):
         return self.codebook.codes
 
     def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
-        learns = self.training and not runs_again()
+        given, z = z, self.statistics.until_backward(z) if self.training else z
+        learns = self.training and not runs_again() and not self.frozen
         if learns:
-            z, begins, counted, group = self._begin_training_call(z, mask)
+            open_ended = self.statistics.follows or z is not given
+            begins, counted, group = self._begin_training_call(given.detach(), mask, open_ended)
         codes = self.codes_in_use
         indices = self._choose(z, codes)
         q = codes.index_select(0, indices.reshape(-1)).reshape(z.shape)
-        if learns and not self.frozen:
+        if learns:
             latents = z.detach().reshape(-1, self.code_dim)
             self.statistics.count(latents, indices.reshape(-1), counted, begins, group)
         penalty = sum(weight * PENALTIES[name](codes) for name, weight in self.penalties.items())
@@ -222,20 +224,16 @@ class VectorQuantizer(Quantizer):
     def _metric(self) -> str:
         return "euclidean" if self.normalise else self.lookup
 
-    def _begin_training_call(self, z: Tensor, mask: Tensor | None) -> tuple:
-        """Start codes that wait for latents, and move those that a step left pending.
+    def _begin_training_call(self, z: Tensor, mask: Tensor | None, open_ended: bool) -> tuple:
+        """Start codes that wait for latents, and move those that the last step left pending.
 
-        Returns z, whether a step begins, which latents count, and the ranks that count with this one.
+        Returns whether a step begins, which latents count, and the ranks that count with this one.
         """
-        latents, group = z.detach().reshape(-1, self.code_dim), group_of_call(self.process_group)
+        latents, group = z.reshape(-1, self.code_dim), group_of_call(self.process_group)
         counted = self._counted(latents, None if mask is None else mask.reshape(-1))
-        if self.frozen:
-            return self.statistics.until_backward(z), None, counted, group
         self.codebook.start_once(latents, counted, group)
-        marked = self.statistics.until_backward(z)
-        open_ended = self.statistics.follows or marked is not z
         begins = self.statistics.begin_call(self.codebook.weight, latents, counted, self.seed, group, open_ended)
-        return marked, begins, counted, group
+        return begins, counted, group
 
     def _choose(self, z: Tensor, codes: Tensor) -> Tensor:
         """Indices (...) of latents z (..., code_dim): the nearest codes, or in training drawn ones."""

@@ -1,0 +1,551 @@
+"""Quantisers in real training loops: half precision, checkpointing, copies, freezing, accumulation, export. By kind."""
+
+import copy
+import io
+import multiprocessing
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.checkpoint import checkpoint
+
+from rotvq import VectorQuantizer
+from rotvq.quantizers.codebook import PENALTIES
+from rotvq.quantizers.learned_gain import LearnedGain
+from rotvq.quantizers.options import THEIRS
+from rotvq.quantizers.registry import METHODS
+
+DIM, SIZE = 4, 16
+ONE_PASS = [name for name, method in METHODS.items() if not method.second_pass]
+STATES = {  # options of VectorQuantizer that keep state from call to call
+    "ema": {"update": "ema", "decay": 0.8},
+    "ema from k-means": {"update": "ema", "init": "kmeans"},
+    "ema and revival": {"update": "ema", "revival": "threshold", "initial_count": 0.0, "decay": 0.5},
+    "revival": {"revival": "count", "revival_at": 3.0, "decay": 0.5},
+    "unused": {"update": "ema", "revival": "unused", "revival_at": 2},
+    "warm-up": {"warmup": 5},
+    "about the latents": {"centre": "latents"},
+    "sampled": {"temperature": 0.3},
+    "projected": {"update": "ema", "project_to": 2},
+    "normalised": {"update": "ema", "lookup": "normalised", "heads": 2, "dim": 2},
+}
+QUANTISERS = {**{name: {"method": name} for name in ONE_PASS}, **{f"vq, {name}": STATES[name] for name in STATES}}
+
+
+def build(method="vq", dim=DIM, seed=0, **options):
+    torch.manual_seed(seed)
+    if method == "fsq":
+        return METHODS[method](dim, SIZE, **options)
+    generator = {} if method in ("lfq", "bsq") else {"generator": torch.Generator().manual_seed(seed)}
+    init = {"init": "normal"} if generator else {}
+    return METHODS[method](dim, SIZE, **{**init, **generator, **options})
+
+
+def latents(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def state(module):
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def assert_same(first, second, **tolerance):
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        torch.testing.assert_close(
+            second[key], value, **{"rtol": 0, "atol": 0, **tolerance}, msg=lambda m: f"{key}: {m}"
+        )
+
+
+def backward(quantiser, z, **more):
+    """A training call and its backward pass: what came out, and the gradients of latents and parameters."""
+    z = z.detach().requires_grad_()
+    out = quantiser(z, **more)
+    loss = out.z_q.float().sin().sum() + out.loss
+    gradients = torch.autograd.grad(loss, [z, *quantiser.parameters()], allow_unused=True)
+    return out, [torch.zeros(()) if gradient is None else gradient for gradient in gradients]
+
+
+# K1: statistics in at least float32, whatever the dtype
+
+CASTS = {
+    "bfloat16": lambda vq: vq.bfloat16(),
+    "half": lambda vq: vq.half(),
+    "to": lambda vq: vq.to(device="cpu", dtype=torch.bfloat16),
+    "inside a model": lambda vq: nn.ModuleList([vq]).half()[0],
+    "and back": lambda vq: vq.half().float().bfloat16(),
+}
+
+
+@pytest.mark.parametrize("cast", CASTS)
+@pytest.mark.parametrize(
+    "options",
+    [{"update": "ema"}, {"update": "ema", "centre": "latents"}, {"revival": "unused"}, {"update": "ema", "heads": 2}],
+    ids=str,
+)
+def test_statistics_of_a_half_precision_model_are_those_of_float32(cast, options):
+    """4,000 tokens on one code: bfloat16 stops counting at 256, float16 at 2,048."""
+    codes = torch.eye(DIM)
+    half, full = (VectorQuantizer(DIM, DIM, init=codes, **options) for _ in range(2))
+    CASTS[cast](half)
+    dtype = torch.float16 if cast in ("half", "inside a model") else torch.bfloat16
+    for seed in range(3):
+        z = (latents(4000, DIM * half.heads, seed=seed) / 8 + codes[0].repeat(half.heads)).to(dtype)
+        half(z), full(z.float())
+    ours, wanted = state(half), state(full)
+    if "revival" in options:  # the codes are the model's parameter, which it asked to be narrow
+        assert ours.pop("codebook.weight").dtype == dtype and wanted.pop("codebook.weight") is not None
+    assert_same(wanted, ours)
+    assert half.statistics.running.max() > 100
+
+
+def test_state_starts_wide_where_the_default_dtype_is_narrow():
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        vq = VectorQuantizer(DIM, SIZE, update="ema", centre="latents")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {value.dtype for value in vq.state_dict().values() if value.is_floating_point()} == {torch.float32}
+
+
+@pytest.mark.parametrize("assign", (False, True))
+def test_a_checkpoint_in_half_precision_leaves_the_state_wide(assign):
+    vq, other = (build(update="ema") for _ in range(2))
+    narrow = {key: value.half() if value.is_floating_point() else value for key, value in vq.state_dict().items()}
+    other.load_state_dict(narrow, assign=assign)
+    assert {value.dtype for value in other.state_dict().values() if value.is_floating_point()} == {torch.float32}
+    for _ in range(5):
+        other(torch.ones(3000, DIM))
+    assert other.statistics.running.max() > 100
+
+
+@pytest.mark.parametrize("name", [name for name in ONE_PASS if name not in ("lfq", "bsq")])
+def test_gradients_of_many_tokens_are_summed_in_float32(name):
+    full = build(name)
+    half = copy.deepcopy(full).bfloat16()
+    full.load_state_dict(
+        {key: value.to(dict(full.state_dict())[key].dtype) for key, value in half.state_dict().items()}
+    )
+    z = (latents(1, DIM) + latents(6000, DIM, seed=1) / 100).bfloat16()
+    (_, ours), (_, wanted) = backward(half, z), backward(full, z.float())
+    for mine, theirs in zip(ours[1:], wanted[1:]):
+        scale = theirs.abs().max().item()
+        torch.testing.assert_close(mine.float(), theirs, rtol=0.05, atol=0.05 * scale + 1e-6)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_penalties_in_half_precision(name):
+    codes = latents(300, 8)
+    wanted = PENALTIES[name](codes.bfloat16().double())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(PENALTIES[name](codes.bfloat16()).double(), wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_a_learned_gain_keeps_its_sums():
+    gain = LearnedGain(0.1).half()
+    assert gain.seen.dtype == torch.float64
+
+
+# K2: what no gradient moves is a buffer
+
+
+@pytest.mark.parametrize("options", ({"update": "ema"}, {"update": "ema", "lookup": "normalised"}), ids=str)
+def test_codes_that_no_gradient_moves_are_a_buffer_under_the_same_key(options):
+    vq = build(**options)
+    assert "codebook.weight" in vq.state_dict() and not list(vq.parameters())
+    vq.requires_grad_(False).requires_grad_(True)
+    model = nn.Sequential(nn.Linear(DIM, DIM), vq)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.5)
+    before = vq.codes.clone()
+    model(latents(30, DIM))[0].sum().backward()
+    optimizer.step()
+    assert torch.equal(vq.codes, before)
+
+
+def test_fixed_codes_of_simvq_are_a_buffer():
+    vq = METHODS["simvq"](DIM, SIZE)
+    assert [name for name, _ in vq.named_parameters()] == ["codebook.form.map"]
+    assert "codebook.weight" in vq.state_dict()
+
+
+# K3: a forward pass that runs twice
+
+
+@pytest.mark.parametrize("reentrant", (False, True), ids=("non-reentrant", "reentrant"))
+@pytest.mark.parametrize("name", QUANTISERS)
+def test_checkpointing_changes_neither_gradient_nor_state(name, reentrant):
+    plain, again = build(**QUANTISERS[name]), build(**QUANTISERS[name])
+    for seed in range(4):
+        z = latents(40, DIM, seed=seed)
+        out, wanted = backward(plain, z)
+        z = z.requires_grad_()
+        z_q, indices, loss = checkpoint(again, z, use_reentrant=reentrant)
+        (z_q.sin().sum() + loss).backward()
+        assert torch.equal(indices, out.indices) and torch.equal(z_q, out.z_q)
+        ours = [z.grad, *(torch.zeros(()) if p.grad is None else p.grad for p in again.parameters())]
+        for mine, theirs in zip(ours, wanted):
+            assert torch.equal(mine, theirs)
+        again.zero_grad()
+        assert_same(state(plain), state(again))
+
+
+@pytest.mark.parametrize("name", ["nsvq", "gumbel", "sf_diveq", *(f"vq, {name}" for name in STATES)])
+def test_checkpointing_a_quantiser_that_is_called_twice(name):
+    """Each call in a region of its own: they run again in the opposite order."""
+    gradients = []
+    for run in (lambda vq, z: vq(z), lambda vq, z: checkpoint(vq, z, use_reentrant=False)):
+        vq = build(**QUANTISERS[name])
+        for seed in range(3):
+            z = latents(40, DIM, seed=seed).requires_grad_()
+            first, second = run(vq, z), run(vq, z.cos())
+            (first[0].sin().sum() + second[0].cos().sum() + first[2] + second[2]).backward()
+        gradients.append((z.grad, state(vq)))
+    torch.testing.assert_close(gradients[1][0], gradients[0][0])
+    assert_same(gradients[0][1], gradients[1][1])
+
+
+def test_drawing_quantisers_ask_for_the_random_state():
+    z, quantiser = latents(10, DIM).requires_grad_(), build("nsvq")
+    torch.manual_seed(987_654_321)
+    z_q, _, loss = checkpoint(quantiser, z, use_reentrant=False, preserve_rng_state=False)
+    with pytest.raises(RuntimeError, match="preserve_rng_state=True"):
+        (z_q.sum() + loss).backward()
+
+
+# K4: copying and sending
+
+
+def sent(quantiser, z, queue):
+    queue.put(quantiser(z).z_q.detach().clone().numpy())
+
+
+@pytest.mark.parametrize("name", QUANTISERS)
+def test_quantisers_pickle_and_copy(name):
+    quantiser = build(**QUANTISERS[name])
+    backward(quantiser, latents(40, DIM))
+    file = io.BytesIO()
+    torch.save(quantiser, file)
+    file.seek(0)
+    copies = copy.deepcopy(quantiser), pickle.loads(pickle.dumps(quantiser)), torch.load(file, weights_only=False)
+    wanted = backward(quantiser, latents(40, DIM, seed=1))
+    for other in copies:
+        assert torch.equal(backward(other, latents(40, DIM, seed=1))[0].z_q, wanted[0].z_q)
+        assert_same(state(quantiser), state(other))
+
+
+def test_a_copy_of_codes_that_are_no_leaf():
+    init = latents(SIZE, DIM).requires_grad_() * 2
+    vq = copy.deepcopy(VectorQuantizer(DIM, SIZE, init=init))
+    assert torch.equal(vq.codes, init) and torch.equal(pickle.loads(pickle.dumps(vq)).codes, init)
+
+
+def test_a_quantiser_is_sent_to_a_spawned_process():
+    vq, z = build(init="kmeans", update="ema").eval(), latents(5, DIM)
+    vq.train()(latents(50, DIM))
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=sent, args=(vq.eval(), z, queue))
+    process.start()
+    received = torch.from_numpy(queue.get(timeout=60))
+    process.join()
+    assert torch.equal(received, vq(z).z_q.detach())
+
+
+# K5: state that decides is in the state dict
+
+
+def test_an_averaged_model_of_codes_that_start_later():
+    model = nn.Sequential(nn.Linear(DIM, DIM), build(init="kmeans", update="ema"))
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    model(latents(60, DIM))
+    average.update_parameters(model)
+    average.eval()
+    assert torch.equal(average.module[1].codes, model[1].codes)
+    model.eval()
+    assert torch.equal(average(latents(9, DIM)).z_q, model(latents(9, DIM)).z_q)
+
+
+@pytest.mark.parametrize("copy_data", (lambda old, new: old.copy_(new), lambda old, new: old.data.copy_(new.data)))
+@pytest.mark.parametrize("init", ("kmeans", "latents"))
+def test_a_copy_made_by_hand(copy_data, init):
+    vq = build(init=init)
+    other = copy.deepcopy(vq)
+    vq(latents(60, DIM))
+    with torch.no_grad():
+        for mine, theirs in zip([*other.parameters(), *other.buffers()], [*vq.parameters(), *vq.buffers()]):
+            copy_data(mine, theirs)
+    assert torch.equal(other.eval()(latents(9, DIM)).z_q, vq.eval()(latents(9, DIM)).z_q)
+    other.train()(latents(60, DIM, seed=3))
+    assert torch.equal(other.codes, vq.codes)  # k-means does not run again
+
+
+def test_functional_call_reads_the_state_that_it_is_given():
+    vq = build(init="kmeans")
+    fresh = {key: value.clone() for key, value in vq.state_dict().items()}
+    vq(latents(60, DIM))
+    started = state(vq)
+    other = build(init="kmeans").eval()
+    z = latents(9, DIM)
+    assert torch.equal(functional_call(other, started, z).z_q, vq.eval()(z).z_q)
+    with pytest.raises(RuntimeError, match="awaits latents"):
+        functional_call(vq.eval(), fresh, z)
+    with pytest.raises(RuntimeError, match="awaits latents"):
+        other(z)
+
+
+@pytest.mark.parametrize("assign", (False, True))
+def test_loaded_codes_stay_at_the_first_call(assign):
+    vq, other = build(init="kmeans", update="ema"), build(init="kmeans", update="ema")
+    vq(latents(60, DIM))
+    other.load_state_dict(vq.state_dict(), assign=assign)
+    other(latents(60, DIM, seed=1))
+    vq(latents(60, DIM, seed=1))
+    assert torch.equal(other.codes, vq.codes)
+    other.load_state_dict(build(init="kmeans", update="ema").state_dict())
+    with pytest.raises(RuntimeError, match="awaits latents"):
+        other.eval()(latents(3, DIM))
+
+
+# K7: freezing
+
+LEARNERS = [
+    {"update": "gradient"},
+    {"update": "ema"},
+    {"update": "ema", "revival": "threshold", "initial_count": 0.0},
+    {"form": "affine"},
+    {"estimator": "rotation", "project_to": 2},
+    *({"method": name} for name in ONE_PASS if name not in ("vq", "lfq", "bsq")),
+]
+
+
+@pytest.mark.parametrize("options", LEARNERS, ids=str)
+@pytest.mark.parametrize("how", ("at once", "later"))
+def test_frozen_codes_stay_in_training_mode(options, how):
+    """With an optimiser that decays weights, has momentum, and leaves zeros as gradients."""
+    quantiser = build(**options, frozen=how == "at once")
+    encoder = nn.Linear(DIM, DIM)
+    model = nn.Sequential(encoder, quantiser)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.1)
+
+    def train(steps):
+        for seed in range(steps):
+            optimizer.zero_grad(set_to_none=False)
+            z_q, _, loss = model(latents(50, DIM, seed=seed))
+            (z_q.square().mean() + loss).backward()
+            optimizer.step()
+
+    if how == "later":
+        train(3)
+        quantiser.frozen = True
+    before, weight = quantiser.codes.detach().clone(), encoder.weight.detach().clone()
+    model.train()
+    model.requires_grad_(True)
+    train(4)
+    assert torch.equal(quantiser.codes, before) and not torch.equal(encoder.weight, weight)
+    quantiser.frozen = False
+    train(4)
+    assert not torch.equal(quantiser.codes, before)
+
+
+def test_a_frozen_codebook_does_not_start():
+    with pytest.raises(RuntimeError, match="awaits latents"):
+        build(init="kmeans", frozen=True)(latents(60, DIM))
+
+
+# K9: shapes and export: see also test_export.py
+
+# K10: what is not finite is not counted
+
+BAD = (float("nan"), float("inf"), -float("inf"))
+
+
+@pytest.mark.parametrize("bad", BAD, ids=str)
+@pytest.mark.parametrize("name", STATES)
+def test_latents_that_are_not_finite_are_not_counted(name, bad):
+    """The state is that of a batch without them."""
+    options = {**STATES[name], "check": False}
+    with_bad, without = build(**options), build(**options)
+    for seed in range(4):
+        z = latents(60, DIM, seed=seed)
+        spoilt = torch.cat([z[:20], torch.full((3, DIM), bad), z[20:]])
+        if seed % 2 and "heads" not in options:
+            spoilt[21, 1:] = 0.0
+        with torch.no_grad():
+            out, wanted = with_bad(spoilt), without(z)
+        kept = torch.cat([out.indices[:20], out.indices[23:]])
+        if "temperature" not in options:  # another number of draws
+            assert torch.equal(kept, wanted.indices)
+            assert_same(state(without), state(with_bad), rtol=1e-6, atol=1e-7)
+    assert all(value.isfinite().all() for value in with_bad.state_dict().values())
+    if "temperature" not in options:
+        assert with_bad(spoilt, details=True).usage == without(z, details=True).usage
+
+
+# K11 and K15: options
+
+IDLE = {
+    "penalties would do nothing": {"update": "ema", "penalties": {"norm": 1.0}},
+    "beta would do nothing": {"update": "ema", "beta": 1.0},
+    "warmup would do nothing": {"estimator": "ste", "warmup": 10},
+    "mix would do nothing": {"estimator": "ste", "mix": 0.5},
+    "centre would do nothing": {"estimator": "constant", "centre": "latents"},
+    "revival_at would do nothing": {"revival_at": 3.0},
+    "init_scale would do nothing": {"lookup": "normalised", "init_scale": 2.0},
+    "decay is 1.0: it must be in .*: frozen": {"decay": 1.0},
+    "temperature is -1.0": {"temperature": -1.0},
+    "unknown engine 'magic'": {"engine": "magic"},
+}
+
+
+@pytest.mark.parametrize("message", IDLE)
+def test_options_that_would_do_nothing_are_refused(message):
+    with pytest.raises(ValueError, match=message):
+        VectorQuantizer(DIM, SIZE, **IDLE[message])
+
+
+@pytest.mark.parametrize("name", THEIRS)
+@pytest.mark.parametrize("method", ("vq", "fsq", "gumbel", "nsvq", "sf_diveq", "simvq"))
+def test_an_option_of_another_library_is_answered_with_ours(name, method):
+    with pytest.raises(TypeError) as error:
+        METHODS[method](DIM, SIZE, **{name: 1})
+    assert name in str(error.value) and THEIRS[name] in str(error.value)
+
+
+def test_the_names_of_ours_exist():
+    import inspect
+
+    ours = {*inspect.signature(VectorQuantizer).parameters, "follow", "Grouped", "ResidualVectorQuantizer", "levels"}
+    for text in THEIRS.values():
+        assert any(name in text for name in ours), text
+
+
+# K12 and K13: one codebook called several times in a step, and accumulated gradients
+
+MOVING = {name: STATES[name] for name in ("ema", "ema and revival", "unused", "ema from k-means")}
+
+
+@pytest.mark.parametrize("name", MOVING)
+@pytest.mark.parametrize("calls", (2, 3))
+def test_calls_of_one_step_see_one_codebook_and_move_it_once(name, calls):
+    """As one call with all the latents does."""
+    several, one = build(**MOVING[name]), build(**MOVING[name])
+    for seed in range(4):
+        parts = latents(calls, 50, DIM, seed=seed).requires_grad_()
+        outs = [several(part) for part in parts] if several.codebook.ready else [several(parts)]
+        loss = sum(out.z_q.sum() + out.loss for out in outs)
+        indices = [out.indices for out in outs]
+        for out in outs:
+            assert torch.equal(several.decode(out.indices), out.z_q)
+        loss.backward()
+        z = parts.detach().requires_grad_()
+        whole = one(z)
+        (whole.z_q.sum() + whole.loss).backward()
+        if "revival" not in MOVING[name]:  # revival takes latents of the first call
+            assert torch.equal(torch.stack(indices).flatten(), whole.indices.flatten())
+            torch.testing.assert_close(several.codes, one.codes, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(several.statistics.calls, one.statistics.calls)
+
+
+@pytest.mark.parametrize("pieces", (2, 4))
+def test_codes_wait_for_the_step_of_an_optimiser(pieces):
+    encoder = nn.Linear(DIM, DIM)
+    optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1)
+    waiting, whole = build(update="ema"), build(update="ema")
+    waiting.follow(optimizer)
+    whole.follow(optimizer)
+    for seed in range(3):
+        z = latents(pieces * 20, DIM, seed=seed)
+        codes = []
+        for part in z.split(20):
+            z_q, _, loss = waiting(encoder(part))
+            (z_q.sum() + loss).backward()
+            codes.append(waiting.codes.clone())
+        assert all(torch.equal(codes[0], other) for other in codes)
+        whole(encoder(z))
+        torch.testing.assert_close(waiting.codes, whole.codes)
+        torch.testing.assert_close(waiting.statistics.running, whole.statistics.running)
+        optimizer.step()
+    assert waiting.statistics.calls == 3
+
+
+def test_a_copy_is_not_followed():
+    vq = build(update="ema")
+    vq.follow(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1))
+    other = copy.deepcopy(vq)
+    before = other.codes.clone()
+    for seed in range(3):
+        backward(other, latents(50, DIM, seed=seed))
+    assert not torch.equal(other.codes, before)
+
+
+def test_an_optimiser_step_that_a_scaler_skips_moves_no_codes():
+    encoder = nn.Linear(DIM, DIM)
+    optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1)
+    vq = build(update="ema", check=False)
+    vq.follow(optimizer)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    z_q, _, loss = vq(encoder(latents(20, DIM)))
+    scaler.scale(z_q.sum() * float("inf")).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    before = vq.codes.clone()
+    vq(encoder(latents(20, DIM)))
+    assert torch.equal(vq.codes, before)
+
+
+# K14: dtype and memory format of what comes back
+
+
+@pytest.mark.parametrize("dtype", (torch.float16, torch.bfloat16, torch.float32, torch.float64), ids=str)
+@pytest.mark.parametrize("name", QUANTISERS)
+def test_the_dtype_of_the_input_comes_back(name, dtype):
+    quantiser = build(**QUANTISERS[name])
+    z = latents(30, DIM).to(dtype).requires_grad_()
+    out = quantiser(z)
+    assert out.z_q.dtype == dtype and out.loss.dtype in (torch.float32, torch.float64)
+    (out.z_q.float().sum() + out.loss).backward()
+    assert z.grad.dtype == dtype and quantiser.encode(z).shape == out.indices.shape
+    quantiser.eval()
+    plain = quantiser(z.detach())
+    reference = quantiser(z.detach().float())
+    assert torch.equal(plain.indices, reference.indices)
+    rounding = 1e-6 if dtype == torch.float64 else 0.0
+    torch.testing.assert_close(plain.z_q, reference.z_q.to(dtype), rtol=rounding, atol=rounding)
+
+
+FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+@pytest.mark.parametrize("last", (False, True), ids=("contiguous", "channels last"))
+@pytest.mark.parametrize("axes", FORMATS)
+@pytest.mark.parametrize("method", ONE_PASS)
+def test_the_memory_format_of_the_input_comes_back(method, axes, last):
+    memory_format = FORMATS[axes] if last else torch.contiguous_format
+    x = latents(*(2, DIM, 3, 5, 2)[:axes]).contiguous(memory_format=memory_format)
+    out = build(method, channel_first=True).eval()(x)
+    assert out.z_q.is_contiguous(memory_format=memory_format) and out.z_q.shape == x.shape
+    assert torch.equal(out.z_q, build(method, channel_first=True).eval()(x.contiguous()).z_q)
+
+
+def test_integers_are_refused():
+    with pytest.raises(ValueError, match="torch.int64: it must be floating point"):
+        build()(torch.ones(3, DIM, dtype=torch.int64))
+
+
+# K16: one dimension
+
+
+@pytest.mark.parametrize("z, q", ((0.001, -1.0), (1e-6, 5.0), (-0.5, 2.0), (3.0, 3.0)))
+def test_in_one_dimension_the_default_is_the_straight_through_estimator(z, q):
+    z = torch.full((1, 1), z, requires_grad=True)
+    for options in ({}, {"project_to": 1}):
+        vq = VectorQuantizer(1, 1, init=torch.full((1, 1), q), gamma=0.0, **options)
+        inner = z if not options else z.detach() * 1
+        assert vq.estimator.turn == "identity"
+    (g,) = torch.autograd.grad(VectorQuantizer(1, 1, init=torch.full((1, 1), q))(z).z_q, z)
+    assert g == 1
+    asked = VectorQuantizer(1, 1, "rotation", init=torch.full((1, 1), q))
+    torch.testing.assert_close(torch.autograd.grad(asked(z).z_q, z)[0], torch.full((1, 1), q) / z.detach())
