@@ -24,9 +24,8 @@ device: str = "cpu"
 
 # %% tags=["hide-input"]
 from rotvq.page import Page
-from rotvq.quantizers.codebook import INITS
 
-page = Page("00_quickstart", globals(), steps=(20, None), init=INITS, seed=(0, None))
+page = Page("00_quickstart", globals(), steps=(20, 100_000))
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt

@@ -29,7 +29,7 @@ decoder_slope: float = 1.0  # h of the quadratic loss h (q - y)^2 / 2
 # %% tags=["hide-input"]
 from rotvq.page import parameters
 
-parameters.check(globals(), K=(3, 200), seed=(0, None), decoder_slope=(0.01, 100))
+parameters.check(globals(), K=(3, 200), decoder_slope=(0.01, 100))
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt

@@ -22,7 +22,7 @@ ratio: float = 1.6  # |q|/|z| in the picture
 # %% tags=["hide-input"]
 from rotvq.page import parameters
 
-parameters.check(globals(), seed=(0, None), degrees=(1, 179), ratio=(0.05, 3))
+parameters.check(globals(), degrees=(1, 179), ratio=(0.05, 3))
 
 # %% tags=["hide-input"]
 import math

@@ -27,7 +27,7 @@ seed: int = 0
 # %% tags=["hide-input"]
 from rotvq.page import parameters
 
-parameters.check(globals(), degrees=(1, 179), dims=(2, 4096), samples=(100, 10**6), seed=(0, None))
+parameters.check(globals(), degrees=(1, 179), dims=(2, 4096), samples=(100, 10**6))
 
 # %% tags=["hide-input"]
 import math

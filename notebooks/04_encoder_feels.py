@@ -29,7 +29,7 @@ seed: int = 0
 # %% tags=["hide-input"]
 from rotvq.page import parameters
 
-parameters.check(globals(), codes_shown=(3, 100), starts=(1, 1000), codebook_sizes=(2, 256), seed=(0, None))
+parameters.check(globals(), codes_shown=(3, 100), starts=(1, 1000), codebook_sizes=(2, 256))
 
 # %% tags=["hide-input"]
 import math

@@ -44,7 +44,7 @@ grid: int = 24  # points along each side of the map, and of its quadrature
 # %% tags=["hide-input"]
 from rotvq.page import parameters
 
-parameters.check(globals(), y=(-10, 10), samples=(100, None), seed=(0, None), grid=(8, 60))
+parameters.check(globals(), y=(-10, 10), samples=(100, 10**6), grid=(8, 60))
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt

@@ -23,7 +23,7 @@ seeds: int = 5  # starting points
 # %% tags=["hide-input"]
 from rotvq.page import parameters
 
-parameters.check(globals(), steps=(500, None), seeds=(2, 50))
+parameters.check(globals(), steps=(500, 10**6), seeds=(2, 50))
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt

@@ -34,9 +34,9 @@ device: str = "cpu"
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
-from rotvq.page import Page
+from rotvq.page import Page, parameters
 
-page = Page("10_ste_vs_rotation", globals())
+page = Page("10_ste_vs_rotation", globals(), estimators=parameters.COMPARED)
 
 # %% tags=["hide-input"]
 import pandas as pd

@@ -28,7 +28,12 @@ records: str = ""  # folder of the records; empty: the committed ones
 # %% tags=["hide-input"]
 from rotvq.page import Page
 
-page = Page("20_cost", globals(), dtype=("float32", "bfloat16"), bandwidth=(0, None))
+page = Page(
+    "20_cost",
+    globals(),
+    dtype=("float32",) if device == "cpu" else ("float32", "bfloat16"),
+    bandwidth=(0, 1e6),
+)
 
 # %% tags=["hide-input"]
 import os

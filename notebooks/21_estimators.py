@@ -23,7 +23,7 @@ seed: int = 0
 # %% tags=["hide-input"]
 from rotvq.page import Page
 
-page = Page("21_estimators", globals(), dim=(2, 4096), angle=(-180, 180), seed=(0, None))
+page = Page("21_estimators", globals(), dim=(2, 4096), angle=(-180, 180))
 
 # %% tags=["hide-input"]
 import math
@@ -293,8 +293,9 @@ display(Markdown("\n".join(rows)))
 #
 # Is each what its source describes? One checkable fact of each is tried here, in `book.theory.rival_facts`; each also
 # fails for another quantiser, so it could have failed. Where there is a package, the tests compare with it, value and
-# gradient: vector-quantize-pytorch for `vq`, `simvq` and `fsq`, `nsvq` and `diveq` for the four that bear their
-# names. The formula of `dynamic` was checked against a summary of its paper, not against the paper.
+# gradient: vector-quantize-pytorch for `vq`, `simvq`, `fsq`, `lfq` and `bsq`, `nsvq` and `diveq` for the four that bear
+# their names. The formula of `dynamic` was checked against a summary of its paper, those of `lfq` and `bsq` against
+# published code, not against the papers.
 
 # %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 of_rival = facts()

@@ -21,7 +21,7 @@ seed: int = 0
 # %% tags=["hide-input"]
 from rotvq.page import Page
 
-page = Page("22_use_it", globals(), dim=(2, 1024), codebook_size=(2, 65536), seed=(0, None))
+page = Page("22_use_it", globals(), dim=(2, 1024), codebook_size=(2, 65536))
 
 # %% tags=["hide-input"]
 import torch

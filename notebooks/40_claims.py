@@ -28,9 +28,10 @@ rows: list[str] = ["A", "P", "B"]  # beginnings of the ids to check: A is the ar
 records: str = ""  # folder with the records of every chapter; empty: the committed ones
 
 # %% tags=["hide-input"]
+from book.ledger import claims
 from rotvq.page import parameters
 
-parameters.check(globals())
+parameters.check(globals(), rows=parameters.beginnings(claim.id for claim in claims.load()), records=parameters.folder)
 
 # %% tags=["hide-input"]
 from collections import Counter
@@ -43,7 +44,6 @@ import torch
 from IPython.display import HTML, display
 
 from book.algebra import polar, pull_back, rotation
-from book.ledger import claims
 from book.ledger.evidence import collapse as model
 from book.ledger.mentions import chapter_pages, find_mentions
 from book.ledger.page import rows_as_html
@@ -56,8 +56,6 @@ torch.set_num_threads(1)
 
 folder = Path(records) if records else stores_folder()
 chosen = [claim for claim in claims.load() if claim.id.startswith(tuple(rows))]
-if not chosen:
-    raise ValueError(f"rows = {rows!r}: no id begins so; ids are like A-001, P-001 and B-001")
 outcomes = list(claims.check_all(chosen, folder))
 wrong = [o.claim.id for o in outcomes if o.status == "disagrees"]
 assert not wrong, f"verdict and evidence disagree: {wrong}"

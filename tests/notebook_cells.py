@@ -27,9 +27,11 @@ def parameters_of(name: str) -> list[str]:
     return [line.split(":")[0] for line in code["source"] if line[:1].isalpha()]
 
 
-def check_cell(name: str, wrong: dict) -> None:
-    """Run the parameters cell and the check cell, with these values between them."""
+def check_cell(name: str, wrong: dict) -> dict:
+    """Run the parameters cell and the check cell, with these values between them; returns what is assigned then."""
     parameters, check = code_of(name)[:2]
     values = {}
     exec("".join(parameters["source"]), values)
-    exec("".join(check["source"]), values | wrong | {"__annotations__": values["__annotations__"]})
+    values |= wrong | {"__annotations__": values["__annotations__"]}
+    exec("".join(check["source"]), values)
+    return values

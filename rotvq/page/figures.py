@@ -245,3 +245,15 @@ def _is_prose(text: str) -> bool:
 def used(runs: Iterable) -> None:
     """Say which runs the page shows, as Configs or ids: it names them, and is executed again when a record changes."""
     display({USED: sorted({getattr(run, "id", run) for run in runs})}, raw=True)
+
+
+class Line:
+    """A line of a page's output that says how far something is, and stays as it was last."""
+
+    def __init__(self, text: str):
+        self._handle = display({"text/plain": text}, raw=True, display_id=True)  # None outside of a notebook
+
+    def say(self, text: str) -> None:
+        """Show this in place of what was said before."""
+        if self._handle:
+            self._handle.update({"text/plain": text}, raw=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,25 +15,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rotvq import ESTIMATORS
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import Runs, Study
 from rotvq.analysis.wording import ratio_sentence, seed_ranges
 from rotvq.page import parameters
-from rotvq.page.figures import Figure, glue, style, used
+from rotvq.page.experiment import rehearse
+from rotvq.page.figures import Figure, Line, glue, style, used
 from rotvq.runs import scheduler
-from rotvq.runs.grids import CHAPTERS, FRESH, FULL, PROFILES, Block, Chapter, store
+from rotvq.runs.grids import CHAPTERS, FRESH, FULL, Block, Chapter, store
+from rotvq.runs.records import Records
 from rotvq.training.config import Config
 
-SHARED = {  # parameters that several notebooks have, and what they may be where a notebook says nothing else
-    "profile": PROFILES,
-    "estimators": ESTIMATORS,
-    "steps": (1, None),
-    "seeds": (2, None),
-    "gamma": (0, None),
-    "live_steps": (1, None),
-}
-LOADED = ("profile", "records", "engine", "device", "steps", "seeds")  # parameters that choose and train the runs
+# parameters that choose and train the runs
+LOADED = ("profile", "records", "engine", "device", "cap", "steps", "seeds", "data", "gamma")
+CAP = 0.25  # core-hours that the runs of a page without a chapter may take
 
 
 class Page:
@@ -44,19 +42,19 @@ class Page:
     Args:
         name: The notebook's name; of an experiment also that of its chapter in :data:`.CHAPTERS`.
         values: ``globals()`` of the notebook, with nothing assigned yet but its parameters.
-        allowed: What each parameter may be, as :func:`.parameters.check` takes it; those in :data:`SHARED` are known.
+        allowed: What a parameter may be where it is not what :data:`.parameters.RULES` says.
 
     Raises:
         ValueError: A parameter is unknown or has a value that it cannot have.
     """
 
     runs: Runs  # from `load` on
+    blocks: dict[str, Block]  # of the page's chapter; those that a parameter changes are replaced before `load`
 
     def __init__(self, name: str, values: Mapping[str, Any], **allowed: Any):
-        declared = values.get("__annotations__", {})
-        shared = {parameter: what for parameter, what in SHARED.items() if parameter in declared}
-        parameters.check(values, **shared | allowed)
-        self.name, self.parameters = name, {parameter: values[parameter] for parameter in declared}
+        parameters.check(values, **allowed)
+        self.name, self.parameters = name, {name: values[name] for name in values.get("__annotations__", {})}
+        self.blocks = dict(CHAPTERS[name].blocks) if name in CHAPTERS else {}
         plt.rcParams.update(style())
         torch.set_num_threads(1)
 
@@ -66,7 +64,8 @@ class Page:
         What they are and cost is glued: see :func:`cost`.
         """
         chosen = {parameter: self.parameters[parameter] for parameter in LOADED if parameter in self.parameters}
-        self.runs = load_or_train(chapter or self.name, also=also, **chosen, **changes)
+        blocks = CHAPTERS[chapter].blocks if chapter else self.blocks
+        self.runs = load_or_train(chapter or self.name, blocks=blocks, also=also, **chosen | changes)
         self.say("", cost(self.runs))
         return self.runs
 
@@ -76,7 +75,7 @@ class Page:
 
     def block(self, name: str, **changes: Any) -> Block:
         """A block of the page's chapter, with other arms, cells, seeds or base."""
-        return replace(CHAPTERS[self.name].blocks[name], **changes)
+        return replace(self.blocks[name], **changes)
 
     def say(self, name: str, value: Any) -> None:
         """Glue a value under a name for the text, or each value of a mapping under ``name-slug`` of its key.
@@ -170,38 +169,44 @@ def load_or_train(
     chapter: str,
     profile: str = "standard",
     *,
+    blocks: Mapping[str, Block] | None = None,
+    also: Sequence[Block] = (),
     records: str = "",
     engine: str = "",
     device: str = "cpu",
+    cap: float | None = None,
     steps: int | None = None,
     seeds: int | None = None,
-    also: Sequence[Block] = (),
     **changes: Any,
 ) -> Runs:
     """The runs of a chapter's grid; what has no record is trained.
 
     The page as it is published is made from records: where the runs are part of the standard grid, the store is the
     committed one and holds any record, of this chapter or another, and no engine is named, nothing is trained, and
-    `Runs.coverage` says how much there is. Everything else trains what is missing. The page names the runs that it
-    shows.
+    `Runs.coverage` says how much there is. Everything else trains what is missing, and says so while it does. The page
+    names the runs that it shows.
 
     Args:
         chapter: The name of the grid.
         profile: How large it is: see :meth:`.Chapter.configs`.
+        blocks: In place of those of the chapter, from which its sentences then do not follow.
+        also: Blocks of other chapters with which the page compares.
         records: Folder of the records; empty: the committed ones.
         engine: Where runs are trained; empty: one after the other in this process.
         device: On what they are trained.
+        cap: Core-hours that what is missing may take; None: as the chapter says.
         steps: Of every run; None: as the profile says.
         seeds: So many, from 0, and no others; None: as the profile says.
-        also: Blocks of other chapters with which the page compares.
-        changes: Replace axes of the grid, those that are not None.
+        changes: Replace axes of the grid, those that are neither None nor empty.
 
     Raises:
+        ValueError: What is missing would take more than the cap; nothing has been trained then.
         RuntimeError: Names the first run that failed.
     """
-    chosen = {name: value for name, value in changes.items() if value is not None}
+    chosen = {name: value for name, value in changes.items() if value not in (None, "")}
     chosen |= {} if seeds is None else {"seed": list(range(seeds))}
-    whole = Chapter(0, {**CHAPTERS[chapter].blocks, **{f"also {i}": block for i, block in enumerate(also)}})
+    own, others = CHAPTERS.get(chapter, Chapter(CAP, {})), {f"also {i}": block for i, block in enumerate(also)}
+    whole = Chapter(own.cap, {**(own.blocks if blocks is None else blocks), **others})
 
     def configs(of: Chapter, fields: Mapping[str, Any]) -> list[Config]:
         found = of.configs(profile, **fields)
@@ -211,14 +216,45 @@ def load_or_train(
         own = {name for fields in (*block.arms.values(), *block.cells.values()) for name in fields}
         return configs(Chapter(0, {"": block}), {name: chosen[name] for name in chosen if name not in own})
 
-    planned = configs(whole, chosen)
-    standard, kept = set(whole.configs()), store(chapter, records or None)
+    planned, published = configs(whole, chosen), set(Chapter(0, {**own.blocks, **others}).configs())
+    kept = store(chapter, Path(records).expanduser() if records else None)
     filled = any(any(folder.glob("*.json")) for folder in (kept.folder, *kept.neighbours))
-    if records or engine or not filled or not set(planned) <= standard:
-        for config, outcome in scheduler.run(planned, kept, engine or "serial", device=device):
-            if isinstance(outcome, scheduler.Failure):
-                raise RuntimeError(f"run {config.id} failed: {outcome}")
-    runs = Runs(planned, kept, set(planned) == standard, expand)
+    if records or engine or not filled or not set(planned) <= published:
+        tried = [] if whole.blocks == {**own.blocks, **others} and "data" not in chosen else planned
+        _train(planned, kept, engine or "serial", device, whole.cap if cap is None else cap, tried)
+    runs = Runs(planned, kept, set(planned) == published, expand)
     used(runs.shown)
     pd.set_option("display.max_colwidth", None)  # the tables of a page show their cells whole
     return runs
+
+
+def _train(
+    planned: Sequence[Config], kept: Records, engine: str, device: str, cap: float, tried: Sequence[Config]
+) -> None:
+    """Train what has no record, unless it costs more than the cap; a line of the page says how far it is.
+
+    Of ``tried``, which nobody has trained before, a step of each kind is rehearsed.
+    """
+    missing = kept.missing(planned)
+    if not missing:
+        return
+    hours = scheduler.estimate(missing, kept) / 3600
+    what = f"{len(missing)} of {len(planned)} runs have no record in {kept.folder} and take about {_duration(hours)}"
+    if hours > cap:
+        allow = f"cap: {math.ceil(10 * hours) / 10:g}"
+        raise ValueError(f"{what}, over the cap of {cap:g} core-hours. {allow} in the parameters trains them")
+    new = set(tried)
+    rehearse([config for config in missing if config in new], "cpu" if "ray" in engine else device)
+    line, start = Line(f"{what}."), time.monotonic()
+    for done, (config, outcome) in enumerate(scheduler.run(planned, kept, engine, device=device), start=1):
+        if isinstance(outcome, scheduler.Failure):
+            raise RuntimeError(f"run {config.id} failed: {outcome}")
+        left = (time.monotonic() - start) / done * (len(missing) - done) / 3600
+        line.say(f"{what}. {done} trained, about {_duration(left)} left.")
+
+
+def _duration(hours: float) -> str:
+    """In words: '40 seconds', '12 minutes', '3.4 hours'."""
+    if hours < 1 / 30:
+        return f"{3600 * hours:.0f} seconds"
+    return f"{60 * hours:.0f} minutes" if hours < 2 else f"{hours:,.1f} hours"

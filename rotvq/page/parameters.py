@@ -1,35 +1,171 @@
 """The check of a notebook's parameters: refuse what papermill was given and the notebook cannot mean.
 
 Papermill injects whatever it is told: ``-p quick false`` gives the string "false", which is true, and a misspelt name
-is only a warning in a log.
+is only a warning in a log. :data:`RULES` says of every parameter of the book what it may be; a notebook says so itself
+where it means something else by a name.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import importlib.util
+import math
+import os
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rotvq.runs import engines
+from rotvq.runs.grids import FRESH, PROFILES
+from rotvq.training import checks, images
+from rotvq.training.config import Config
+from rotvq.training.train import find_device
 
 SHOWN = "application/vnd.rotvq.parameters+json"
-PLAIN = (bool, int, float, str, list, tuple, types.NoneType)  # what a parameter can be
+CODE = types.ModuleType | types.FunctionType | types.BuiltinFunctionType | type  # what a parameter cannot be
+DEVICES = ("cpu", "cuda", "mps", "xpu")  # kinds that compute: "meta" would train nothing
+WORKERS_PER_CORE = 8  # at most
 
 
-def check(values: Mapping[str, object], **allowed) -> None:
+class Entries(NamedTuple):
+    """A list: what each entry may be, and how many there may be. An entry that comes twice is refused everywhere."""
+
+    each: Any
+    least: int = 1
+    most: int = 64
+
+
+# from a value, and the values of all parameters, the fault of the value as the rest of a sentence, or None
+Rule = Callable[[Any, Mapping], str | None]
+
+
+def _estimator(value: str, _: Mapping) -> str | None:
+    return _refusal(lambda: Config(estimator=value).check())
+
+
+def _data(value: str, _: Mapping) -> str | None:
+    return _refusal(lambda: images.find(value)) if value else None
+
+
+def _device(value: str, values: Mapping) -> str | None:
+    kind, _, number = value.partition(":")
+    if kind not in DEVICES or (":" in value and not number.isdecimal()):
+        return "must be cpu, cuda, cuda:1, ..."
+    elsewhere = "ray" in str(values.get("engine"))  # the runs are in a cluster, which may have what is not here
+    return None if elsewhere else _refusal(lambda: find_device(value))
+
+
+def _engine(value: str, _: Mapping) -> str | None:
+    most = WORKERS_PER_CORE * (os.cpu_count() or 1)
+
+    def enter() -> None:
+        engine, (_, is_ray, gpus) = engines.find_engine(value), value.rpartition("ray")
+        if not is_ray:  # entering that one would start a cluster
+            with engine as entered:
+                if entered.workers > most:
+                    raise ValueError(f"{entered.workers} workers, and at most {most} are useful here")
+        elif not 0 <= float(gpus.removeprefix(":") or 0) < math.inf:
+            raise ValueError("a run takes a share of a GPU that is 0 or more")
+        elif not importlib.util.find_spec("ray"):
+            raise ValueError("the package ray is not there: pip install 'rotvq[ray]'")
+
+    return _refusal(enter) if value else None
+
+
+def _store(value: str, _: Mapping) -> str | None:
+    """A folder of records that is there, or that can be made in one that is."""
+    path = Path(value).expanduser()
+    try:
+        if not value or path.is_dir():
+            return None
+        if "\0" in value or path.exists() or not path.absolute().parent.is_dir():
+            return "must be a folder, or a new one in a folder that is there"
+        return None if os.access(path.absolute().parent, os.W_OK | os.X_OK) else "cannot be made: no right to write"
+    except (OSError, ValueError) as error:
+        return f"is no name of a folder ({error})"
+
+
+def folder(value: str, _: Mapping) -> str | None:
+    """Fault of a folder that must be there; empty: the book's own."""
+    with contextlib.suppress(OSError, ValueError):
+        if not value or Path(value).expanduser().is_dir():
+            return None
+    return "is not there, or is no folder"
+
+
+def _refusal(call: Callable[[], Any]) -> str | None:
+    """Why ``call`` raises, or None."""
+    try:
+        call()
+    except (ValueError, OSError) as error:
+        return f"is refused: {error}"
+    return None
+
+
+def beginnings(ids: Iterable[str]) -> Rule:
+    """Fault of what no id begins with."""
+    known = sorted(ids)
+    return lambda value, _: (
+        None
+        if value and any(one.startswith(value) for one in known)
+        else f"begins no id: they are {known[0]} to {known[-1]}"
+    )
+
+
+COMPARED = Entries(_estimator, least=2)  # estimators of which the first is what the others are compared with
+_names = checks.allowed_names()
+_STEPS = (1, 10**9)  # what they cost is compared with the cap before anything is trained
+SEED = (0, 2**32 - 1)
+# What a parameter may be: a closed range, whose ends may be None; any other collection, of the allowed values; a rule.
+# A list is held to it entry by entry. None is always allowed where the type has it.
+RULES: dict[str, Any] = {
+    # which runs, and where they are trained
+    "profile": PROFILES,
+    "engine": _engine,
+    "device": _device,
+    "records": _store,
+    "cap": (0, None),
+    "steps": _STEPS,
+    "seeds": (1, FRESH),  # from FRESH on they confirm
+    "seed": SEED,
+    "live_steps": (1, 100_000),
+    "data": _data,
+    # fields of Config, one value or several
+    "estimators": Entries(_estimator),
+    "init": _names["init"],
+    "gamma": (0, 1e6),
+    "gammas": Entries((0, 1e6), most=16),
+    "rates": Entries((1e-9, 1e3), most=16),
+    "decays": Entries((0, 1e3), most=16),
+    "dim": (1, 4096),
+    "codebook_size": (2, 65_536),
+}
+
+
+def check(values: Mapping[str, object], **allowed: Any) -> None:
     """Raise ValueError, with one sentence for each fault, unless all parameters are what the notebook can use.
 
     In a notebook, the values that passed are left as an output of the type `SHOWN`, from which the page names them.
 
     Args:
         values: ``globals()`` of the notebook. Each annotated name must have its annotated type: int, float (an int will
-            do), str, bool, list[...], X | None; a bool is no int. A plain value whose name is not annotated is an
-            unknown parameter, so the check comes before any other assignment.
-        allowed: By parameter a closed range (low, high), either end of which may be None, or any other collection of
-            the allowed values. Every entry of a list is held to it, and an empty list refused; None is not held to it.
+            do), str, bool, list[...], dict[...], X | None; a bool is no int. Numbers are finite, and a list has no
+            entry twice. Any other name that was assigned before is an unknown parameter: see :func:`_unknown`.
+        allowed: By parameter what it may be, in place of the entry of :data:`RULES`.
+
+    Raises:
+        TypeError: The notebook itself is wrong: it allows what it does not annotate, or annotates what has no rule.
     """
     declared = values.get("__annotations__", {})
+    rules = RULES | allowed
     if absent := set(allowed) - set(declared):
         raise TypeError(f"not annotated in the parameters cell: {', '.join(sorted(absent))}")
+    if free := [name for name, kind in declared.items() if name not in rules and kind not in (bool, "bool")]:
+        raise TypeError(f"say in the check cell what these may be: {', '.join(free)}")
     known = ", ".join(declared)
     faults = [f"{name} is not a parameter of this notebook, which has {known}" for name in _unknown(values, declared)]
     for name, kind in declared.items():
@@ -37,22 +173,24 @@ def check(values: Mapping[str, object], **allowed) -> None:
         if not _is(values[name], kind):
             said = kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else kind
             faults.append(f"{name} = {values[name]!r} is {type(values[name]).__name__}, and must be {said}")
-        elif name in allowed:
-            faults += _outside(name, values[name], allowed[name])
+        elif values[name] is not None:
+            faults += [f"{name} {fault}" for fault in _faults(values[name], rules.get(name, (None, None)), values)]
     if faults:
         raise ValueError(". ".join(faults) + ". Give typed values: papermill IN.ipynb OUT.ipynb -y '{steps: 100}'")
-    if "IPython" in sys.modules:
-        from IPython import display, get_ipython
+    if _shell():
+        from IPython import display
 
-        if get_ipython():
-            display.display({SHOWN: {name: values[name] for name in declared}}, raw=True)
+        display.display({SHOWN: {name: values[name] for name in declared}}, raw=True)
 
 
 def _is(value: object, kind) -> bool:
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return any(_is(value, one) for one in typing.get_args(kind))
-    if typing.get_origin(kind) is list:
-        return isinstance(value, list) and all(_is(entry, *typing.get_args(kind)) for entry in value)
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return any(_is(value, one) for one in inner)
+    if origin is list:
+        return isinstance(value, list) and all(_is(entry, *inner) for entry in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_is(k, inner[0]) and _is(v, inner[1]) for k, v in value.items())
     if kind in (None, types.NoneType):
         return value is None
     if isinstance(value, bool):
@@ -60,23 +198,61 @@ def _is(value: object, kind) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _outside(name: str, value, allowed) -> list[str]:
-    if value is None:
-        return []
-    if value == []:
-        return [f"{name} is empty, and must have at least one entry"]
+def _faults(value: Any, rule: Any, values: Mapping) -> list[str]:
+    """Every fault of a value, as the rest of a sentence."""
     if isinstance(value, list):
-        return [fault for entry in value for fault in _outside(name, entry, allowed)]
+        each, least, most = rule if isinstance(rule, Entries) else Entries(rule)
+        said = [fault for entry in value for fault in _faults(entry, each, values)]
+        twice = [entry for i, entry in enumerate(value) if entry in value[:i]]
+        if not least <= len(value) <= most:
+            count = f"has {len(value)} entries" if value else "is empty"
+            said.append(f"{count}, and must have at least {least} and at most {most}")
+        return said + [f"has {entry!r} twice" for entry in twice]
+    if isinstance(value, float) and not math.isfinite(value):
+        return [f"= {value} must be a finite number"]
+    if callable(rule):
+        said = rule(value, values)
+        return [f"= {value!r} {said}"] if said else []
+    return [f"= {value!r} must be {said}" for said in _outside(value, rule)]
+
+
+def _outside(value: Any, allowed: Collection) -> Iterator[str]:
+    """What a value must be and is not."""
     if not isinstance(allowed, tuple) or len(allowed) != 2 or any(isinstance(end, str) for end in allowed):
-        return [] if value in allowed else [f"{name} = {value!r} must be one of {', '.join(map(str, allowed))}"]
+        if value not in allowed:
+            yield f"one of {', '.join(map(str, allowed))}"
+        return
     low, high = allowed
-    if (low is None or value >= low) and (high is None or value <= high):
-        return []
-    ends = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
-    return [f"{name} = {value!r} must be {' and '.join(ends)}"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        yield " and ".join([f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None))
+
+
+def _shell():
+    """IPython's shell, where the notebook runs in one."""
+    if "IPython" not in sys.modules:
+        return None
+    from IPython import get_ipython
+
+    return get_ipython()
 
 
 def _unknown(values: Mapping[str, object], declared: Mapping) -> list[str]:
-    """Names of plain values, less IPython's own and constants in capitals."""
-    ours = [name for name, value in values.items() if isinstance(value, PLAIN) and name not in (*declared, "In", "Out")]
-    return [name for name in ours if not name.startswith("_") and (len(name) == 1 or not name.isupper())]
+    """Names that were assigned before the check cell first ran and are no parameters, whatever they look like.
+
+    IPython keeps the code of every cell, that which papermill injects among them. Elsewhere every value counts that is
+    no code and no name of Python's own.
+    """
+    if shell := _shell():
+        cells = shell.user_ns["In"]
+        assigned = [name for cell in cells[: cells.index(cells[-1])] for name in _assigned(cell)]
+    else:
+        assigned = [name for name in values if not (name.startswith("__") and name.endswith("__"))]
+    unknown = [name for name in assigned if name not in declared and not isinstance(values.get(name), CODE)]
+    return list(dict.fromkeys(unknown))
+
+
+def _assigned(cell: str) -> Iterator[str]:
+    for statement in ast.parse(cell).body:
+        targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
+        for target in targets:
+            yield from (node.id for node in ast.walk(target or ast.Pass()) if isinstance(node, ast.Name))

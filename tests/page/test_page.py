@@ -9,7 +9,7 @@ from samples import store
 from book.chapters.hypotheses import judge, lower
 from rotvq.analysis import stats
 from rotvq.analysis.study import Study
-from rotvq.page import Page, figures, page, parameters
+from rotvq.page import Page, figures, page
 from rotvq.runs import scheduler
 from rotvq.runs.grids import CHAPTERS, Block, Chapter
 from rotvq.runs.records import Records
@@ -46,6 +46,7 @@ def committed(tmp_path, monkeypatch):
         return iter(())
 
     monkeypatch.setattr(scheduler, "run", run)
+    monkeypatch.setattr(scheduler, "estimate", lambda configs, records: 60.0 * len(configs))
     return tmp_path / "committed", trained
 
 
@@ -63,6 +64,7 @@ def test_a_published_page_reads_what_there_is(committed, said):
         ({"engine": "serial"}, [(100, 3), (0, 8), (1, 8)]),
         ({"records": "another"}, [(0, 3), (1, 3), (100, 3), (0, 8), (1, 8)]),
         ({"gamma": 1.0}, [(0, 3), (1, 3), (100, 3), (0, 8), (1, 8)]),
+        ({"gamma": 1.0, "data": ""}, [(0, 3), (1, 3), (100, 3), (0, 8), (1, 8)]),
         ({"gamma": None, "steps": 5}, [(0, 5), (1, 5), (100, 5)]),
         ({"seeds": 3}, [(2, 3), (0, 8), (1, 8), (2, 8)]),
     ],
@@ -113,11 +115,75 @@ def test_a_run_that_fails_stops_the_page(committed, said, monkeypatch):
         page.load_or_train("test")
 
 
+@pytest.mark.parametrize("cap, minutes", [(None, 61), (0.1, 7), (2.5, 151)])
+def test_nothing_is_trained_over_the_cap(committed, said, monkeypatch, cap, minutes):
+    """The cap is the chapter's, an hour, or the given one; the five runs take some minutes more."""
+    monkeypatch.setattr(scheduler, "estimate", lambda configs, records: 60.0 * minutes * len(configs) / 5)
+    words = rf"5 of 5 runs have no record in .*committed and take about .*, over the cap of {cap or 1:g} core-hours"
+    with pytest.raises(ValueError, match=words) as refused:
+        page.load_or_train("test", cap=cap)
+    assert not committed[1]
+    allowed = float(str(refused.value).split("cap: ")[1].split(" ")[0])
+    assert minutes / 60 <= allowed < minutes / 60 + 0.1, "the sentence says what lets it start"
+    page.load_or_train("test", cap=allowed)
+    assert len(committed[1]) == 5
+
+
+def test_a_cap_is_no_matter_where_all_is_there(committed, said):
+    store(committed[0], GRID.configs())
+    assert page.load_or_train("test", engine="serial", cap=0.0).coverage == "all 5 planned runs"
+
+
+def test_a_page_says_how_far_the_training_is(committed, said, monkeypatch):
+    lines = []
+
+    class Handle:
+        def update(self, data, raw):
+            lines.append(data["text/plain"])
+
+    def display(data, raw, display_id=None):
+        lines.append(data.get("text/plain"))
+        return Handle() if display_id else None
+
+    monkeypatch.setattr(figures, "display", display)
+    monkeypatch.setattr(scheduler, "run", lambda *_, **__: iter([(config, {}) for config in GRID.configs()[1:]]))
+    store(committed[0], GRID.configs()[:1])
+    page.load_or_train("test", engine="serial")
+    first, *rest = [line for line in lines if line]
+    assert first.startswith("4 of 5 runs have no record in ") and first.endswith("committed and take about 4 minutes.")
+    assert [line.split(". ")[1].split(",")[0] for line in rest] == [f"{done} trained" for done in (1, 2, 3, 4)]
+
+
+def test_data_of_ones_own_is_rehearsed_before_a_run_is_trained(committed, said, tmp_path):
+    np.save(tmp_path / "few.npy", np.zeros((30, 28, 28), np.uint8))
+    with pytest.raises(
+        ValueError, match=r"a run with data arrays:.*few.npy.* cannot be trained: batch is 32: .* 24 im"
+    ):
+        page.load_or_train("test", data=f"arrays:{tmp_path / 'few.npy'}")
+    assert not committed[1]
+    np.save(tmp_path / "many.npy", np.zeros((400, 28, 28), np.uint8))
+    page.load_or_train("test", data=f"arrays:{tmp_path / 'many.npy'}")
+    assert len(committed[1]) == 5
+
+
+def test_other_blocks_are_another_grid(committed, said):
+    folder, trained = committed
+    store(folder, GRID.configs())
+    one = made()
+    one.blocks["explore"] = one.block("explore", arms=TWO)
+    runs = one.load()
+    assert not runs.published and sorted(trained) == [(0, 3), (1, 3)]
+    assert set(one.study("explore").arms) == {"STE", "zero"}
+    assert made().load().published, "of another page nothing has changed"
+
+
 # a page
 
 
 TYPES = {"profile": str, "steps": int | None, "seeds": int | None, "engine": str, "device": str, "records": str}
+TYPES |= {"cap": float | None, "data": str}
 VALUES = {"profile": "standard", "steps": None, "seeds": None, "engine": "", "device": "cpu", "records": ""}
+VALUES |= {"cap": None, "data": ""}
 
 
 def made(**changes):
@@ -129,7 +195,8 @@ def made(**changes):
     "wrong, sentence",
     [
         ({"profile": "quick"}, "one of smoke, standard, full"),
-        ({"seeds": 1}, "seeds = 1 must be at least 2"),
+        ({"seeds": 0}, "seeds = 0 must be at least 1"),
+        ({"cap": -1.0}, "cap = -1.0 must be at least 0"),
         ({"steps": "ten"}, "steps = 'ten' is str"),
         ({"gama": 1.0}, "gama is not a parameter"),
     ],
@@ -139,11 +206,11 @@ def test_a_page_refuses_what_its_notebook_cannot_mean(wrong, sentence):
         made(**wrong)
 
 
-def test_a_notebook_may_allow_other_values_than_usual(monkeypatch):
-    seen = {}
-    monkeypatch.setattr(parameters, "check", lambda values, **allowed: seen.update(allowed))
-    Page("00", {"__annotations__": {"steps": int, "seed": int}, "steps": 1, "seed": 0}, steps=(20, None), seed=(0, 9))
-    assert seen == {"steps": (20, None), "seed": (0, 9)}
+def test_a_notebook_may_allow_other_values_than_usual():
+    values = {"__annotations__": {"steps": int, "seed": int}, "steps": 10, "seed": 0}
+    Page("00", values)
+    with pytest.raises(ValueError, match="steps = 10 must be at least 20.*seed = 0 must be one of 3, 4, 5"):
+        Page("00", values, steps=(20, None), seed=(3, 4, 5))
 
 
 def test_a_page_loads_its_chapter_with_its_parameters(committed, said):
@@ -271,7 +338,7 @@ def test_every_planned_run_of_a_chapter_has_a_place_in_a_study_of_its_blocks(
 ):
     """Whatever a profile changes (steps, sizes, warm-ups): arms and cells find the runs that they name."""
     monkeypatch.setattr(scheduler, "run", lambda *_, **__: iter(()))
-    runs = page.load_or_train(chapter, profile, records=str(tmp_path))
+    runs = page.load_or_train(chapter, profile, records=str(tmp_path), cap=1e9)
     blocks = CHAPTERS[chapter].blocks.values()
     placed = {c for block in blocks for configs in Study(runs, block).planned.values() for c in configs}
     assert placed == set(runs.planned)

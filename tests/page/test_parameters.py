@@ -1,19 +1,34 @@
 """The check cell: what it takes, and the sentence with which it refuses."""
 
-import pytest
+import math
+import os
+import re
+import sys
 
-from rotvq.page.parameters import check
+import numpy as np
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from notebook_cells import SCRIPTS, check_cell, parameters_of
+
+from rotvq.page import parameters
+from rotvq.page.parameters import RULES, Entries, check
 
 TYPES = {"n": int, "x": float, "name": str, "quick": bool, "gammas": list[float], "seeds": int | None}
 GOOD = {"n": 3, "x": 0.5, "name": "ste", "quick": False, "gammas": [0.1, 1], "seeds": None}
-ALLOWED = {"n": (1, 10), "x": (0, None), "name": ["ste", "rotation"], "gammas": (0, 10), "seeds": (1, None)}
+ALLOWED = {
+    "n": (1, 10),
+    "x": (0, None),
+    "name": ["ste", "rotation"],
+    "gammas": Entries((0, 10), 1, 3),
+    "seeds": (1, None),
+}
 
 
 def given(**changes):
     return {"__annotations__": TYPES, **GOOD, **changes}
 
 
-@pytest.mark.parametrize("changes", [{}, {"n": 1}, {"n": 10}, {"x": 1}, {"gammas": [0]}, {"seeds": 5}, {"TOP": 3}])
+@pytest.mark.parametrize("changes", [{}, {"n": 1}, {"n": 10}, {"x": 1}, {"gammas": [0]}, {"seeds": 5}, {"os": os}])
 def test_takes(changes):
     assert check(given(**changes), **ALLOWED) is None
 
@@ -28,15 +43,23 @@ def test_takes(changes):
         ({"n": 0}, "n = 0 must be at least 1 and at most 10"),
         ({"n": 11}, "n = 11 must be at least 1 and at most 10"),
         ({"x": "1e-3"}, "x = '1e-3' is str, and must be float"),
-        ({"x": float("nan")}, "x = nan must be at least 0"),
+        ({"x": math.nan}, "x = nan must be a finite number"),
+        ({"x": math.inf}, "x = inf must be a finite number"),
         ({"name": "stee"}, "name = 'stee' must be one of ste, rotation"),
         ({"gammas": 0.1}, "gammas = 0.1 is float, and must be list"),
         ({"gammas": [0.1, "1"]}, "gammas = .* must be list"),
         ({"gammas": [0.1, -1.0]}, "gammas = -1.0 must be at least 0"),
-        ({"gammas": []}, "gammas is empty"),
+        ({"gammas": [0.1, -math.inf]}, "gammas = -inf must be a finite number"),
+        ({"gammas": []}, "gammas is empty, and must have at least 1 and at most 3"),
+        ({"gammas": [1, 2, 3, 4]}, "gammas has 4 entries, and must have at least 1 and at most 3"),
+        ({"gammas": [0.1, 1, 1.0]}, "gammas has 1.0 twice"),
         ({"seeds": 0}, "seeds = 0 must be at least 1"),
         ({"seeds": 1.5}, "seeds = 1.5 is float"),
         ({"gama": 0.1}, "gama is not a parameter of this notebook, which has n, x, name"),
+        ({"STEPS": 3}, "STEPS is not a parameter"),
+        ({"_steps": 3}, "_steps is not a parameter"),
+        ({"seed_list": {"a": 1}}, "seed_list is not a parameter"),
+        ({"nothing": None}, "nothing is not a parameter"),
     ],
 )
 def test_refuses(changes, sentence):
@@ -49,13 +72,187 @@ def test_all_faults_are_named_at_once():
         check(given(n=0, name="x"), **ALLOWED)
 
 
-def test_a_range_for_no_parameter_is_an_error_of_the_notebook():
-    with pytest.raises(TypeError, match="steps"):
-        check(given(), steps=(1, 2))
+def test_a_dictionary_is_held_to_the_types_of_its_keys_and_values():
+    values = {"__annotations__": {"arms": dict[str, dict]}}
+    check(values | {"arms": {"a": {"gamma": 1}}}, arms=lambda value, _: None)
+    for wrong in ([], {"a": 1}, {1: {}}):
+        with pytest.raises(ValueError, match="arms = .* must be dict"):
+            check(values | {"arms": wrong}, arms=lambda value, _: None)
+
+
+def test_a_notebook_that_is_wrong_itself_is_an_error_of_another_kind():
+    with pytest.raises(TypeError, match="not annotated in the parameters cell: steps"):
+        check(given(), steps=(1, 2), **ALLOWED)
+    with pytest.raises(TypeError, match="say in the check cell what these may be: n, x, name"):
+        check(given())
 
 
 def test_annotations_may_be_strings():
-    values = {"__annotations__": {"n": "int", "gammas": "list[float]"}, "n": 1, "gammas": [1]}
-    check(values)
+    values = {"__annotations__": {"n": "int", "gammas": "list[float]", "quick": "bool"}, "n": 1, "gammas": [1]}
+    check(values | {"quick": True}, n=(0, 5))
     with pytest.raises(ValueError, match="n = '1'"):
-        check({**values, "n": "1"})
+        check(values | {"quick": True, "n": "1"}, n=(0, 5))
+
+
+# the rules of the book
+
+
+def fault(name: str, value, **others) -> str | None:
+    """What the book's rule says of a value of a parameter, None if nothing."""
+    kind = type(value)
+    values = {"__annotations__": {name: kind}, name: value}
+    try:
+        # a value of another parameter may matter, such as the engine of a device
+        parameters.check(values | {"__annotations__": {name: kind} | {n: type(v) for n, v in others.items()}} | others)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    "name, values",
+    {
+        "engine": ["", "serial", "processes:2", "shard:0/3", "shard:2/3:processes:2"],
+        "device": ["cpu"],
+        "data": ["", "fashion-mnist", "photographs"],
+        "estimators": [["ste"], ["rotation", "ste", "zero"]],
+        "steps": [1, 10**9],
+        "seeds": [1, 100],
+        "seed": [0, 2**32 - 1],
+        "gammas": [[0, 1e6], [0.25]],
+        "records": ["", "."],
+        "cap": [0.0, 1000.0],
+    }.items(),
+)
+def test_the_book_takes(name, values):
+    for value in values:
+        assert fault(name, value) is None, value
+
+
+REFUSED = [
+    ("engine", "processes:0", "is refused"),
+    ("engine", "processes:1000000", "at most .* are useful here"),
+    ("engine", "processes:two", "unknown engine 'processes:two'"),
+    ("engine", "shard:3/3", "from 0 to 2"),
+    ("engine", "ray:nan", "0 or more"),
+    ("engine", "ray:-1", "0 or more"),
+    ("engine", "Serial", "unknown engine"),
+    ("device", "cuda:99", "'cuda:99' is not there: one of cpu"),
+    ("device", "meta", "must be cpu, cuda, cuda:1, ..."),
+    ("device", "", "must be cpu"),
+    ("device", "cpu:x", "must be cpu"),
+    ("device", "gpu", "must be cpu"),
+    ("data", "mnist", "data must be one of fashion-mnist"),
+    ("data", "imagefolder:/nowhere", "is not there: looked for"),
+    ("data", "arrays:nowhere.npy", "is not there: looked for"),
+    ("data", "arrays:nowhere.csv", "data must be one of"),
+    ("estimators", ["ste", "ste"], "has 'ste' twice"),
+    ("estimators", ["stee"], "'stee'.*one of ste, rotation"),
+    ("gammas", [1, 1.0], "has 1.0 twice"),
+    ("gammas", [], "is empty"),
+    ("gammas", [1e300], "at most 1000000"),
+    ("rates", [0.0], "at least 1e-09"),
+    ("rates", list(np.geomspace(1e-5, 1, 17)), "has 17 entries"),
+    ("seeds", 101, "at least 1 and at most 100"),
+    ("seed", 10**20, "at most 4294967295"),
+    ("seed", -1, "at least 0"),
+    ("steps", 10**12, "at most 1000000000"),
+    ("live_steps", 10**6, "at most 100000"),
+    ("cap", -1.0, "at least 0"),
+    ("cap", math.inf, "finite"),
+    ("records", "/dev/null", "must be a folder"),
+    ("records", "nowhere/at/all", "a new one in a folder that is there"),
+    ("records", "a\0b", "must be a folder"),
+    ("records", "x" * 5000, "no name of a folder"),
+]
+
+
+@pytest.mark.parametrize("name, value, words", REFUSED, ids=[f"{name} {value!r:.25}" for name, value, _ in REFUSED])
+def test_the_book_refuses(name, value, words):
+    said = fault(name, value)
+    assert said and re.search(words, said) and said.startswith(name), said
+
+
+def test_a_device_may_be_elsewhere():
+    pytest.importorskip("ray")
+    assert fault("device", "cuda", engine="ray:0.5") is None
+    assert "must be cpu" in fault("device", "gpu", engine="ray:0.5")
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "no right to write" in fault("records", str(tmp_path / "new"))
+    assert fault("records", str(tmp_path)) is None, "what is there may hold all that is needed"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_parameter_of_a_notebook_is_held_to_something(name):
+    """None takes all of these: a type lets through what is of another kind, a rule what nobody can mean."""
+    nonsense = ["no such name", [], {}, math.inf, math.nan, -(10**30), 10**30, b"", [math.nan], [10**30], [[]], [None]]
+    for parameter in parameters_of(name):
+        for value in nonsense:
+            if parameter == "records" and value == "no such name":
+                continue  # a new folder
+            with pytest.raises(ValueError, match=rf"\b{parameter}\b"):
+                check_cell(name, {parameter: value})
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_lists_of_a_notebook_take_nothing_twice(name):
+    for parameter, values in lists_of(name).items():
+        with pytest.raises(ValueError, match=f"{parameter} has .* twice"):
+            check_cell(name, {parameter: [*values, values[0]]})
+
+
+def lists_of(name) -> dict[str, list]:
+    found = check_cell(name, {})
+    return {parameter: found[parameter] for parameter in parameters_of(name) if isinstance(found[parameter], list)}
+
+
+def test_rules_are_of_parameters_that_notebooks_have():
+    used = {parameter for name in SCRIPTS for parameter in parameters_of(name)}
+    assert set(RULES) <= used
+
+
+# what was injected
+
+
+@pytest.fixture
+def shell(monkeypatch):
+    """An IPython that has run no cell."""
+    monkeypatch.setattr(InteractiveShell, "_instance", None)
+    shell = InteractiveShell.instance()
+    monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: shell)
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
+    yield shell
+    shell.history_manager.end_session() if shell.history_manager else None
+    InteractiveShell.clear_instance()
+
+
+PARAMETERS, CHECK = "steps: int = 3", "from rotvq.page import parameters\nparameters.check(globals(), steps=(1, 9))"
+
+
+@pytest.mark.parametrize(
+    "cells, unknown",
+    [
+        (["# Parameters\nsteps = 4"], None),
+        (["# Parameters\nsteps = 4\nSTEPS = 5"], "STEPS"),
+        (["# Parameters\n_steps = 4"], "_steps"),
+        (["# Parameters\nseed_list = {'a': 1}\n"], "seed_list"),
+        (["# Parameters\na, b = 1, 2"], "a"),
+        (["extra = []"], "extra"),
+        (["import math", "%pwd"], None),
+    ],
+)
+def test_a_check_cell_sees_what_was_assigned_before_it(shell, cells, unknown):
+    for cell in (PARAMETERS, *cells):
+        assert shell.run_cell(cell, store_history=True).success
+    ran = shell.run_cell(CHECK, store_history=True)
+    assert (f"{unknown} is not a parameter" in str(ran.error_in_exec)) if unknown else ran.success
+
+
+def test_a_check_cell_runs_again_after_the_notebook(shell):
+    for cell in (PARAMETERS, CHECK, "result = 5", PARAMETERS, CHECK):
+        assert shell.run_cell(cell, store_history=True).success
+    assert not shell.run_cell("steps: int = 0", store_history=True).error_in_exec
+    assert "steps = 0 must be at least 1" in str(shell.run_cell(CHECK, store_history=True).error_in_exec)

@@ -1,0 +1,113 @@
+"""An experiment of one's own: arms and cells as a notebook's parameters give them, as a block of runs."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from rotvq.runs.grids import Block
+from rotvq.training.config import FIELDS, Config
+from rotvq.training.train import Run
+
+PAIRS = {field.name for field in fields(Config) if field.type.startswith("tuple")}  # a list of two is one value
+
+
+def block(arms: Mapping[str, Mapping], cells: Mapping[str, Mapping], seeds: int, **base: Any) -> Block:
+    """Arms crossed with cells, on the seeds from 0.
+
+    Args:
+        arms: By label the fields of :class:`.Config` that an arm sets; see :func:`spread`.
+        cells: By label those of the conditions.
+        seeds: How many.
+        base: Fields of every run that neither sets.
+
+    Raises:
+        ValueError: A field is unknown or has a value that it cannot have, with others or at all; there are fewer than
+            two arms; or two arms are the same run.
+    """
+    for where, named in (("arms", arms), ("cells", cells)):
+        for label, changes in named.items():
+            if unknown := [name for name in changes if name not in FIELDS or name == "seed"]:
+                allowed = ", ".join(name for name in FIELDS if name != "seed")
+                raise ValueError(f"{where}: {label} sets {', '.join(map(repr, unknown))}: a field is one of {allowed}")
+    whole = Block(spread(arms), spread(cells) or {"": {}}, range(seeds), base)
+    if len(whole.arms) < 2:
+        raise ValueError(f"arms are {', '.join(whole.arms) or 'none'}: at least two are compared")
+    for cell, conditions in whole.cells.items():
+        seen: dict[str, str] = {}
+        for arm, changes in whole.arms.items():
+            try:
+                (config,) = replace(whole, arms={arm: changes}, cells={cell: conditions}, seeds=[0]).configs()
+            except ValueError as error:
+                raise ValueError(f"{', '.join(filter(None, (arm, cell)))}: {error}") from None
+            if (other := seen.setdefault(config.id, arm)) != arm:
+                raise ValueError(f"arms: {other} and {arm} are the same run" + f" in {cell}" * bool(cell))
+    return whole
+
+
+def spread(named: Mapping[str, Mapping]) -> dict[str, dict]:
+    """Arms or cells, of which a list in a field makes one for each of its values.
+
+    >>> spread({"STE": {"estimator": "ste", "gamma": [0.1, 1]}, "clipped": {"estimator": "clipped", "clip": [0.5, 2]}})
+    {'STE, gamma 0.1': {'estimator': 'ste', 'gamma': 0.1}, 'STE, gamma 1': {'estimator': 'ste', 'gamma': 1}, \
+'clipped': {'estimator': 'clipped', 'clip': (0.5, 2)}}
+    """
+    found: dict[str, dict] = {}
+    for label, changes in named.items():
+        values = {name: _values(name, value) for name, value in changes.items()}
+        for choice in itertools.product(*values.values()):
+            one = dict(zip(values, choice))
+            said = [f"{name} {_said(one[name])}" for name in values if len(values[name]) != 1]
+            found[", ".join(filter(None, (label, *said)))] = one
+    return found
+
+
+def _values(name: str, value: Any) -> list:
+    """The values that a field takes; of a field that is a pair, a list of two numbers is one."""
+    several = value if isinstance(value, list) else [value]
+    if name not in PAIRS:
+        return several
+    pairs = several if any(isinstance(one, list) or one is None for one in several) else [several]
+    return [tuple(pair) if isinstance(pair, list) else pair for pair in pairs]
+
+
+def _said(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def rehearse(configs: Iterable[Config], device: str = "cpu") -> None:
+    """Take one step of each kind of run, so that what cannot be trained is refused before anything is trained.
+
+    Runs that differ in their seeds alone are one kind.
+
+    Raises:
+        ValueError: Names the fields of a run that fails, and why it does.
+    """
+    for config in {replace(config, seed=0): config for config in configs}.values():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the run itself will say it
+                _first_step(config, device)
+        except Exception as error:  # whatever it is: the sentence says which run and why
+            said = ", ".join(f"{name} {value}" for name, value in config.changed.items())
+            raise ValueError(f"a run with {said} cannot be trained: {error}") from error
+
+
+def _first_step(config: Config, device: str) -> None:
+    latents = min(config.init_latents, config.codebook_size)  # the fewest that k-means takes
+    few = {"steps": 2, "pretrain_steps": min(config.pretrain_steps, 1), "init_latents": latents}
+    run = Run.from_config(replace(config, **few), device)
+    x = run.next_batch()
+    if x.shape[2:] == (1, 1) and config.model == "conv":
+        raise ValueError("the data are vectors, which model 'mlp' takes")
+    seen = run.model.decode(run.model.encode(x)).shape
+    if seen != x.shape:
+        sizes = [" x ".join(map(str, shape[1:])) for shape in (seen, x.shape)]
+        raise ValueError("model {!r} gives {} for data of {}: take another size".format(config.model, *sizes))
+    if run.step < 0:
+        run.pretrain_step()
+    run.start_codes()
+    run.train_step()
