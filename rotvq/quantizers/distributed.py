@@ -83,6 +83,17 @@ def gather_rows(x: Tensor, group: Group = WORLD) -> Tensor:
     return torch.cat(gather_objects(x.cpu(), group)).to(x.device)
 
 
+def is_sharded(parameter: Tensor) -> bool:
+    """Whether FSDP2 gathers this parameter for the forward pass alone, so that a write to it is lost."""
+    if world()[1] == 1:
+        return False
+    from torch.distributed._composable_state import _module_state_mapping  # torch has no public way to ask
+
+    states = [reference() for reference in _module_state_mapping.values()]
+    groups = [group for state in states for group in getattr(state, "_fsdp_param_groups", ())]
+    return any(parameter is getattr(owner, "_unsharded_param", None) for group in groups for owner in group.fsdp_params)
+
+
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Give every parameter the mean of its gradients over all ranks, in one message."""
     if world()[1] == 1:

@@ -1,4 +1,4 @@
-"""What needs all scores of a latent at once: its k nearest codes, and codes drawn at random. A few latents at a time."""
+"""What needs all scores of a latent: its k nearest codes, and codes drawn at random. A few latents at a time."""
 
 from collections.abc import Callable
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rotvq.quantizers.base import Assigned, Quantizer, one_of
 from rotvq.quantizers.codebook import DIRECT, PENALTIES, Codebook, Start
-from rotvq.quantizers.distributed import Group, group_of_call
+from rotvq.quantizers.distributed import Group, group_of_call, is_sharded
 from rotvq.quantizers.estimators import Clip, Estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.foreign import adopt
@@ -229,6 +229,11 @@ class VectorQuantizer(Quantizer):
 
         Returns whether a step begins, which latents count, and the ranks that count with this one.
         """
+        writes_parameter = self.statistics.revival != "none" and self.statistics.update == "gradient"
+        if writes_parameter and not torch.compiler.is_compiling() and is_sharded(self.codebook.weight):
+            raise RuntimeError(
+                "revival of codes that FSDP shards would be lost: use update='ema', or do not shard them"
+            )
         latents, group = z.reshape(-1, self.code_dim), group_of_call(self.process_group)
         counted = self._counted(latents, None if mask is None else mask.reshape(-1))
         self.codebook.start_once(latents, counted, group)
