@@ -1,0 +1,243 @@
+"""ResidualVectorQuantizer: each level quantises what the levels before it left over."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rotvq.quantizers.base import Details, Quantized, Quantizer, one_of
+from rotvq.quantizers.distributed import broadcast
+from rotvq.quantizers.estimators import Estimator
+from rotvq.quantizers.estimators import estimator as find_estimator
+from rotvq.quantizers.grouped import Several, as_one_step
+from rotvq.quantizers.operators import Noise, seed_of, uniform
+from rotvq.quantizers.registry import METHODS
+
+
+class Wiring(NamedTuple):
+    """How the gradient runs through a cascade."""
+
+    detached: bool  #: what is left over passes its gradient to the latents alone, and not through the levels
+    one_estimator: bool  #: one estimator leads from the latents to the sum, and the levels have none
+
+
+#: with t_i what level i gives: the next level is given x_i - t_i, or x_i - sg[t_i]; the decoder sees the sum of the t_i
+WIRINGS = {
+    "graph": Wiring(detached=False, one_estimator=False),
+    "detach": Wiring(detached=True, one_estimator=False),
+    "once": Wiring(detached=True, one_estimator=True),
+}
+OF_A_LEVEL = ("warmup", "centre", "gain")  # what the estimator of a level depends on, and that of the sum cannot
+
+
+class ResidualDetails(NamedTuple):
+    """What a call returns with ``details=True``."""
+
+    z_q: Tensor  #: as in :class:`.Quantized`
+    indices: Tensor  #: as in :class:`.Quantized`, with an axis for the levels at the end
+    loss: Tensor  #: as in :class:`.Quantized`
+    levels: tuple[Details, ...]  #: of each level; its z is what it was given
+
+
+class ResidualVectorQuantizer(Several):
+    r"""A cascade: level i quantises :math:`x_i`, what the levels before it left over of the latents.
+
+    .. math:: q_i = Q_i(x_i), \qquad x_1 = z, \qquad x_{i+1} = x_i - q_i, \qquad z_q = \sum_i q_i, \qquad L = \sum_i L_i
+
+    The value does not depend on the wiring, the gradient does. With :math:`G_i` from x_i to q_i and G from z to z_q,
+    what flows back is the transpose of :math:`I - (I - G_D) \cdots (I - G_1)` for "graph", of :math:`\sum_i G_i` for
+    "detach", which is about D times as large, and of G for "once". It is called as every quantiser; indices have one
+    more axis, for the levels, -1 where a level is not used. Source: Zeghidour et al., "SoundStream", 2021 (arXiv
+    2107.03312), algorithm 1.
+
+    Args:
+        dim: of a latent.
+        codebook_size: number of codes of a level.
+        levels: their number, D.
+        wiring: a key of :data:`WIRINGS`.
+        estimator: as for :class:`.VectorQuantizer`; None: "rotation", or what the method brings.
+        method: a key of :data:`.METHODS`.
+        shared: whether one codebook serves all levels.
+        dropout: the share of samples of which only the first levels are used, drawn anew in every training call but the
+            first; their number is drawn evenly from ``least_levels`` to all. The same on every rank.
+        least_levels: used of every sample.
+        multiple_of: the number of levels used is rounded up to a multiple of this.
+        generator: of the first codes and the seeds of the levels; None: torch's global one.
+        options: of the levels, as for their method. A list gives one value a level, also of codebook_size, estimator
+            and method; anything else is for all of them.
+
+    Raises:
+        ValueError: on unknown names, numbers out of range, and options that exclude each other.
+
+    >>> vq = ResidualVectorQuantizer(dim=8, codebook_size=16, levels=3)
+    >>> z_q, indices, loss = vq(torch.randn(2, 5, 8))
+    >>> z_q.shape, indices.shape, torch.equal(vq.decode(indices), z_q)
+    (torch.Size([2, 5, 8]), torch.Size([2, 5, 3]), True)
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        codebook_size: int | list[int],
+        levels: int,
+        wiring: str = "graph",
+        estimator: str | Estimator | nn.Module | list | None = None,
+        *,
+        method: str | list[str] = "vq",
+        shared: bool = False,
+        dropout: float = 0.0,
+        least_levels: int = 1,
+        multiple_of: int = 1,
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ):
+        one_of("wiring", wiring, WIRINGS)
+        if not 1 <= least_levels <= levels or multiple_of < 1:
+            given = f"levels is {levels}, least_levels {least_levels}, multiple_of {multiple_of}"
+            raise ValueError(f"{given}: needed are 1 <= least_levels <= levels and 1 <= multiple_of")
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"dropout is {dropout}: it must be in [0, 1]")
+        of_the_sum = None
+        if WIRINGS[wiring].one_estimator:
+            of_the_sum, estimator = _estimator_of_the_sum(estimator, method, options), "zero"
+        options |= {"codebook_size": codebook_size, "method": method, "estimator": estimator}
+        one_a_level = _values_of_levels(options, 1 if shared else levels)
+        seed = int(torch.randint(2**31, (), generator=generator))  # levels that drew alike would go wrong alike
+        super().__init__(_make_level(dim, seed + level, **values) for level, values in enumerate(one_a_level))
+        self.levels, self.wiring, self.shared, self.estimator = levels, wiring, shared, of_the_sum
+        self.dropout, self.least_levels, self.multiple_of = dropout, least_levels, multiple_of
+        self.dim, self.heads = dim, self.layers[0].heads
+        self.noise = Noise() if dropout else None
+        self.register_buffer("seed", torch.tensor(seed_of(generator) * 1_000_003) if dropout else None)
+        if dropout:
+            broadcast(self.seed, options.get("process_group"))
+
+    @property
+    def codes(self) -> list[Tensor]:
+        """What each level can give, (codebook_size, code_dim)."""
+        return [level.codes for level in self._cascade()]
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, details: bool = False) -> Quantized | ResidualDetails:
+        """Quantise ``x``.
+
+        Args:
+            x: latents, (..., heads * dim), or (B, heads * dim, ...) with ``channel_first``.
+            mask: bool, one a token, True where the token is real; elsewhere z_q is x and the indices are -1.
+            details: return everything that was computed.
+
+        Returns:
+            z_q in the shape and dtype of x, indices (..., levels), or (..., heads, levels), and the loss.
+
+        Raises:
+            ValueError: on a wrong number of channels, a wrong mask, NaN or inf among the latents.
+        """
+        wiring, given = WIRINGS[self.wiring], x
+        x = x.to(torch.promote_types(x.dtype, torch.float32))  # what is left over is a small difference
+        if mask is not None:
+            tokens = x.select(self.channels, 0).shape
+            if mask.dtype != torch.bool or mask.shape != tokens:
+                raise ValueError(f"the mask is {mask.dtype} {tuple(mask.shape)}, not bool {tuple(tokens)}")
+            x = self._where(mask, x, 0.0)
+        left_over, parts, outs = x, [], []
+        with as_one_step(self.layers[0], x) if self.shared else nullcontext():
+            for level, used in zip(self._cascade(), self._used(x, mask)):
+                out = level(left_over, used, details)
+                part = out.z_q if used is None else self._where(used, out.z_q, 0.0)
+                left_over = left_over - (part.detach() if wiring.detached else part)
+                parts.append(part)
+                outs.append(out)
+        z_q = sum(parts)
+        if wiring.one_estimator:
+            z_q = self._estimate(x, z_q)
+        z_q = z_q.to(given.dtype)
+        z_q = z_q if mask is None else self._where(mask, z_q, given)
+        indices, loss = torch.stack([out.indices for out in outs], -1), sum(out.loss for out in outs)
+        return ResidualDetails(z_q, indices, loss, tuple(outs)) if details else Quantized(z_q, indices, loss)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Indices alone, without gradient, for x as in :meth:`forward`."""
+        left_over, indices = x.to(torch.promote_types(x.dtype, torch.float32)), []
+        for level in self._cascade():
+            indices.append(level.encode(left_over))
+            left_over = left_over - level.decode(indices[-1])
+        return torch.stack(indices, -1)
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """The latents that indices (..., n) of the first n levels stand for; -1 stands for a level that is not used."""
+        if not 1 <= indices.shape[-1] <= self.levels:
+            raise ValueError(f"the indices are of {indices.shape[-1]} levels, not of 1 to {self.levels}")
+        parts = [level.decode(index) for level, index in zip(self._cascade(), indices.unbind(-1))]
+        return sum(part.to(torch.promote_types(part.dtype, torch.float32)) for part in parts).to(parts[0].dtype)
+
+    indices_to_codes = decode
+
+    def _cascade(self) -> list[Quantizer]:
+        """The quantiser of each level."""
+        return list(self.layers) * self.levels if self.shared else list(self.layers)
+
+    def _where(self, mask: Tensor, x: Tensor, other: Tensor | float) -> Tensor:
+        """``x`` at the tokens that ``mask`` keeps, else ``other``."""
+        return torch.where(mask.unsqueeze(self.channels), x, other)
+
+    def _used(self, x: Tensor, mask: Tensor | None) -> list[Tensor | None]:
+        """Of each level, for which tokens it is used; None: for all."""
+        if not (self.training and self.dropout):
+            return [mask] * self.levels
+        tokens = x.select(self.channels, 0).shape
+        call = self.noise.begin_call()
+        draw = uniform(x.detach().new_empty(tokens[:1]), 0, call + self.seed)
+        some = self.least_levels + (draw / self.dropout * (self.levels - self.least_levels + 1)).floor()
+        some = (some / self.multiple_of).ceil() * self.multiple_of
+        levels = torch.where((draw < self.dropout) & (call > 0), some, self.levels)  # codes start in the first call
+        levels = levels.reshape(*levels.shape, *[1] * (len(tokens) - 1)).expand(tokens)
+        used = [levels > level for level in range(self.levels)]
+        return used if mask is None else [mask & one for one in used]
+
+    def _estimate(self, x: Tensor, total: Tensor) -> Tensor:
+        """The one estimator from the latents to the sum; what is behind the estimators of the levels still learns."""
+        shape = self.heads, self.dim
+        z, q = (y.movedim(self.channels, -1).unflatten(-1, shape) for y in (x, total.detach()))
+        z_q = self.estimator(z, q).flatten(-2).movedim(-1, self.channels)
+        return z_q + (total - total.detach())
+
+    def extra_repr(self) -> str:
+        return f"levels={self.levels}, wiring={self.wiring}, shared={self.shared}, dropout={self.dropout}"
+
+
+def _values_of_levels(options: Mapping[str, Any], levels: int) -> list[dict[str, Any]]:
+    """The options of each level: of a list, its value."""
+    for name, value in options.items():
+        if isinstance(value, list) and len(value) != levels:
+            raise ValueError(f"{name} is a list of {len(value)} values, and there are {levels} codebooks")
+    pick = lambda value, level: value[level] if isinstance(value, list) else value  # noqa: E731
+    return [{name: pick(value, level) for name, value in options.items()} for level in range(levels)]
+
+
+def _make_level(dim: int, seed: int, codebook_size: int, method: str, estimator: Any, **options: Any) -> Quantizer:
+    """The quantiser of one level."""
+    one_of("method", method, METHODS)
+    if METHODS[method].second_pass or "second_pass" in options:
+        raise ValueError("a level of a cascade has no objective, and can have no second pass")
+    own = {"estimator": estimator, "generator": torch.Generator().manual_seed(seed)}
+    if estimator is None:
+        del own["estimator"]
+    if "generator" in METHODS[method].fixed:
+        del own["generator"]
+    return METHODS[method](dim, codebook_size, **own, **options)
+
+
+def _estimator_of_the_sum(estimator: Any, method: str | list[str], options: dict[str, Any]) -> Estimator:
+    """The estimator of wiring "once", with its options, which are taken out of those of the levels."""
+    name = "rotation" if estimator is None else estimator
+    if not isinstance(name, str | Estimator):
+        raise ValueError(f"wiring 'once' has one estimator, a name or an Estimator, not {name!r}")
+    for one in method if isinstance(method, list) else [method]:
+        if one in METHODS and "estimator" in METHODS[one].fixed:
+            raise ValueError(f"wiring 'once' has one estimator, of the sum; method {one!r} brings one for each level")
+    for option in OF_A_LEVEL:
+        if option in options:
+            raise ValueError(f"wiring 'once' has one estimator, of the sum; {option} belongs to that of a level")
+    return find_estimator(name, options.pop("clip", None), options.pop("mix", None))
