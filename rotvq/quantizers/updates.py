@@ -129,40 +129,40 @@ class Statistics(WideState):
         return EndOfStep.apply(z, self.step_ended)
 
     @torch.no_grad()
-    def begin_call(
-        self, codes: Tensor, latents: Tensor, mask: Tensor | None, seed: int, group: Group, open_ended: bool
-    ) -> Tensor:
-        """If a step has ended, take its EMA step, and replace dead codes by latents of this call; codes in place.
-
-        ``open_ended`` tells that a later event will end the step that this call belongs to. Returns whether the call
-        begins a step, 0-d bool.
-        """
+    def begin_call(self, open_ended: bool) -> Tensor:
+        """Whether this call begins a step, 0-d bool; ``open_ended``: a later event will end the step."""
         begins = self.step_ended.clone()
+        write(self.step_ended, begins & (not open_ended))
+        return begins
+
+    @torch.no_grad()
+    def move_codes(
+        self, codes: Tensor, latents: Tensor, mask: Tensor | None, seed: int, group: Group, begins: Tensor
+    ) -> None:
+        """Where a step begins, take the EMA step of the last one, and replace dead codes by latents of this call."""
         if self.update == "ema":
             moved = ema_codes(codes, self.running, self.counts, self.sums, self.decay)
             write(codes, torch.where(begins, moved, codes))
             write(self.counts, torch.where(begins, 0.0, self.counts))
             write(self.sums, torch.where(begins, 0.0, self.sums))
         if self.revival != "none":
-            is_dead = REVIVALS[self.revival][0]
+            is_dead = REVIVALS[self.revival][0](self.running, self.idle, self.revival_at)
             draw = broadcast(uniform(self.running, seed, self.calls), group)
-            dead, fresh = fresh_codes(
-                begins & is_dead(self.running, self.idle, self.revival_at), latents, mask, draw, group
-            )
+            dead, fresh = fresh_codes(begins & is_dead, latents, mask, draw, group)
             write(codes, torch.where(dead[:, None], fresh, codes))
             write(self.idle, torch.where(dead, 0, self.idle))
             write(self.running, torch.where(dead, self.running.mean(), self.running))
-        write(self.step_ended, begins & (not open_ended))
-        return begins
 
     @torch.no_grad()
-    def count(self, latents: Tensor, indices: Tensor, mask: Tensor | None, begins: Tensor, group: Group) -> None:
-        """Count a call: latents (N, d), indices (N,), mask (N,) or None; ``begins`` is that of :meth:`begin_call`."""
+    def count(
+        self, latents: Tensor, indices: Tensor, mask: Tensor | None, begins: Tensor, group: Group, frozen: bool
+    ) -> None:
+        """Count a call: latents (N, d), indices (N,), mask (N,) or None; nothing towards a move of ``frozen`` codes."""
         latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
         counts = counts_per_code(indices, len(self.running), self.running.dtype, mask, group)
         if self.sums is not None or self.latent_mean is not None:
             sums = sums_per_code(latents, indices, len(self.running), mask, group)
-        if self.sums is not None:
+        if self.sums is not None and not frozen:
             write(self.counts, self.counts + counts)
             write(self.sums, self.sums + sums)
         if self.latent_mean is not None:

@@ -185,16 +185,16 @@ class VectorQuantizer(Quantizer):
 
     def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
         given, z = z, self.statistics.until_backward(z) if self.training else z
-        learns = self.training and not runs_again() and not self.frozen
-        if learns:
+        counts = self.training and not runs_again()
+        if counts:
             open_ended = self.statistics.follows or z is not given
             begins, counted, group = self._begin_training_call(given.detach(), mask, open_ended)
         codes = self.codes_in_use
         indices = self._choose(z, codes)
         q = codes.index_select(0, indices.reshape(-1)).reshape(z.shape)
-        if learns:
+        if counts:
             latents = z.detach().reshape(-1, self.code_dim)
-            self.statistics.count(latents, indices.reshape(-1), counted, begins, group)
+            self.statistics.count(latents, indices.reshape(-1), counted, begins, group, self.frozen)
         penalty = sum(weight * PENALTIES[name](codes) for name, weight in self.penalties.items())
         if isinstance(self.estimator, nn.Module):  # it may also send a gradient to the codes, through q
             z_q, loss_sum = self.estimator(z, q), weighted_losses(z, q, self.beta, self.gamma, mask)
@@ -229,15 +229,19 @@ class VectorQuantizer(Quantizer):
 
         Returns whether a step begins, which latents count, and the ranks that count with this one.
         """
-        writes_parameter = self.statistics.revival != "none" and self.statistics.update == "gradient"
+        writes_parameter = (
+            self.statistics.revival != "none" and self.statistics.update == "gradient" and not self.frozen
+        )
         if writes_parameter and not torch.compiler.is_compiling() and is_sharded(self.codebook.weight):
             raise RuntimeError(
                 "revival of codes that FSDP shards would be lost: use update='ema', or do not shard them"
             )
         latents, group = z.reshape(-1, self.code_dim), group_of_call(self.process_group)
         counted = self._counted(latents, None if mask is None else mask.reshape(-1))
-        self.codebook.start_once(latents, counted, group)
-        begins = self.statistics.begin_call(self.codebook.weight, latents, counted, self.seed, group, open_ended)
+        begins = self.statistics.begin_call(open_ended)
+        if not self.frozen:
+            self.codebook.start_once(latents, counted, group)
+            self.statistics.move_codes(self.codebook.weight, latents, counted, self.seed, group, begins)
         return begins, counted, group
 
     def _choose(self, z: Tensor, codes: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def test_ema(vqp, decay):
         indices = ours(x).indices
         assert torch.equal(indices, other(x)[1])
         always &= torch.bincount(indices.flatten(), minlength=SIZE) > 0
-    ours.statistics.begin_call(ours.codebook.weight, x.reshape(-1, DIM), None, 0, None, open_ended=False)
+    ours.statistics.move_codes(ours.codebook.weight, x.reshape(-1, DIM), None, 0, None, torch.tensor(True))
     assert always.sum() > SIZE / 2
     torch.testing.assert_close(ours.codes[always], other.codebook[always], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(ours.statistics.running, other._codebook.cluster_size[0])

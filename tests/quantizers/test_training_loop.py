@@ -289,7 +289,9 @@ def test_functional_call_reads_the_state_that_it_is_given():
     started = state(vq)
     other = build(init="kmeans").eval()
     z = latents(9, DIM)
-    assert torch.equal(functional_call(other, started, z).z_q, vq.eval()(z).z_q)
+    wanted = vq.eval()(z).z_q
+    assert torch.equal(functional_call(other, started, z).z_q, wanted)
+    assert torch.equal(functional_call(vq, started, z).z_q, wanted)
     with pytest.raises(RuntimeError, match="awaits latents"):
         functional_call(vq.eval(), fresh, z)
     with pytest.raises(RuntimeError, match="awaits latents"):
@@ -348,6 +350,16 @@ def test_frozen_codes_stay_in_training_mode(options, how):
     quantiser.frozen = False
     train(4)
     assert not torch.equal(quantiser.codes, before)
+
+
+def test_the_estimator_goes_on_while_codes_are_frozen():
+    """Its warm-up counts steps, and its centre follows the latents, as if the codes moved."""
+    frozen, free = (build(warmup=4, centre="latents", update="ema", frozen=frozen) for frozen in (True, False))
+    for seed in range(3):
+        backward(frozen, latents(30, DIM, seed=seed)), backward(free, latents(30, DIM, seed=seed))
+    for key in ("statistics.calls", "statistics.latent_mean"):
+        assert torch.equal(frozen.state_dict()[key], free.state_dict()[key])
+    assert frozen.statistics.calls == 3 and frozen.statistics.counts.sum() == 0 < free.statistics.counts.sum()
 
 
 def test_a_frozen_codebook_does_not_start():

@@ -363,7 +363,7 @@ def test_ema_is_the_ratio_of_running_sum_and_running_count(initial_count):
         used = one_hot.sum(0) > 0
         codes = torch.where(used[:, None], total / count[:, None], vq.codes.clone())
         total = torch.where(used[:, None], total, codes * count[:, None])  # an unused code stays where it is
-        vq.statistics.begin_call(vq.codebook.weight, z, None, 0, None, open_ended=False)
+        vq.statistics.move_codes(vq.codebook.weight, z, None, 0, None, torch.tensor(True))
     assert (vq.statistics.running - count).abs().max() < 1e-12
     if initial_count == 0:
         assert not torch.isnan(vq.codes).any()
