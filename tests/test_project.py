@@ -185,6 +185,7 @@ def test_the_wheel_holds_rotvq_and_nothing_of_the_book(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == modules()
+    assert "rotvq/py.typed" in names  # type checkers then read our annotations
 
 
 def test_the_source_distribution_holds_rotvq_and_nothing_of_the_book(source, tmp_path):
@@ -214,7 +215,7 @@ def test_the_wheel_works_elsewhere_with_torch_and_numpy_alone(wheel, tmp_path):
         absent = ("scipy", "sklearn", "pandas", "matplotlib", "tqdm", "book")
         assert not any(map(importlib.util.find_spec, absent))
         x = torch.randn(6, 4, requires_grad=True)
-        vq = rotvq.VectorQuantizer(dim=4, codebook_size=8)
+        vq = rotvq.VectorQuantizer(dim=4, codebook_size=5, init="kmeans", update="ema", revival="unused")
         z_q, indices, loss = vq(x)
         (z_q.sum() + loss).backward()
         assert torch.equal(z_q, vq.codebook.codes[indices]) and x.grad.isfinite().all()
