@@ -12,7 +12,7 @@ from rotvq.quantizers.distributed import Group, group_of_call, is_sharded
 from rotvq.quantizers.estimators import Clip, Estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.foreign import adopt
-from rotvq.quantizers.lookup import LOOKUPS, MEMORY, nearest
+from rotvq.quantizers.lookup import ENGINES, LOOKUPS, MEMORY, nearest
 from rotvq.quantizers.losses import Step, weighted_losses
 from rotvq.quantizers.operators import Noise, runs_again, seed_of
 from rotvq.quantizers.scores import best_codes, sampled_codes
@@ -69,7 +69,7 @@ class VectorQuantizer(Quantizer):
         channel_first: whether the input is (B, heads * dim, ...) instead of (..., heads * dim).
         check: refuse NaN and inf in the input (skipped while compiling or exporting).
         memory: bytes that the lookup may use.
-        engine: of the lookup, a key of :data:`.ENGINES`, "plain" for an export without operators of ours; None: choose.
+        engine: of the lookup, a key of :data:`.ENGINES`; "plain" exports to torch's own operators; None: the fastest.
         frozen: keep the codes as they are, also in training mode; may be set later.
         second_pass: a function of x, z_q and the objective, added to the loss in training: see :mod:`.second_pass`.
         process_group: ranks that share counts, EMA, revival and start: a ProcessGroup or "world". None: those of the
@@ -205,7 +205,7 @@ class VectorQuantizer(Quantizer):
         return Assigned(z_q, q, indices, loss_sum, penalty)
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
-        return nearest(z, codes, self._metric, self.memory)
+        return nearest(z, codes, self._metric, self.memory, self.engine)
 
     def nearest_codes(self, x: Tensor, k: int) -> Tensor:
         """Indices of the k nearest codes of each token, the nearest first, (..., k), for x as in :meth:`forward`."""
@@ -275,6 +275,7 @@ def _check(given: Mapping[str, Any]) -> None:
     update, revival, lookup, form, gain = (given[name] for name in ("update", "revival", "lookup", "form", "gain"))
     for name, allowed in {"centre": CENTRES, "lookup": METRICS, "update": UPDATES, "revival": REVIVALS}.items():
         one_of(name, given[name], allowed)
+    one_of("engine", given["engine"], (*ENGINES, None))
     for name in given["penalties"] or ():
         one_of("penalty", name, PENALTIES)
     if not 0 <= given["decay"] < 1:
