@@ -42,6 +42,11 @@ THEIRS = {
     "sync_kmeans": "process_group",
     "sync_affine_param": "process_group",
     "manual_ema_update": "follow(optimizer)",
+    "ema_update_weight": "decay",
+    "return_loss_breakdown": "details=True",
+    "return_all_codes": "details=True",
+    "lens": "mask",
+    "indices": "decode(indices), or cross-entropy of your own logits",
     "num_quantizers": "ResidualVectorQuantizer, levels",
     "n_q": "ResidualVectorQuantizer, levels",
 }

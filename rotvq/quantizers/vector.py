@@ -298,15 +298,16 @@ def _refuse_idle(given: Mapping[str, Any], estimator: Estimator | nn.Module) -> 
     ema = given["update"] == "ema"
     has_unit_codes = given["lookup"] == "normalised" or given["form"] == "sphere"
     is_constant = isinstance(estimator, Estimator) and estimator.is_constant
-    is_ste = is_constant and estimator.clip[0] == 1
+    is_ste = isinstance(estimator, Estimator) and (estimator.mix == 0 or is_constant and estimator.clip[0] == 1)
     idle = {
         "beta": (ema and given["beta"], "update 'ema' moves the codes, not a codebook loss"),
         "penalties": (ema and given["penalties"], "update 'ema' takes no gradient to the codes"),
         "revival_at": (given["revival_at"] is not None and given["revival"] == "none", "revival is 'none'"),
         "init_scale": (given["init_scale"] != 1 and has_unit_codes, "codes have norm 1"),
         "centre": (given["centre"] != "origin" and is_constant, "G is the same about any point"),
-        "mix": (given["mix"] is not None and is_ste, "G is I at any mix"),
+        "mix": (given["mix"] and is_ste, "G is I at any mix"),
         "warmup": (given["warmup"] and is_ste, "G is I at any mix"),
+        "gain": (given["gain"] is not None and is_constant and estimator.clip[0] == 0, "G is 0"),
     }
     for name, (does_nothing, reason) in idle.items():
         if does_nothing:
