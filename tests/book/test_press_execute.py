@@ -32,6 +32,7 @@ SMOKE = {
     "21_estimators": {"dim": 3, "angle": 30.0},
     "22_use_it": {"dim": 4, "codebook_size": 16, "seed": 1},
     "23_scale": {"cards": 4, "utilisation": 0.25},
+    "27_training_loop": {"dim": 4, "codebook_size": 16, "seed": 1},
     "40_claims": {"rows": ["A-00"]},
 }
 # What of its results shows that it ran with these values, from its glued numbers and the folder of its records; of a
@@ -40,6 +41,7 @@ EFFECT = {
     "00_quickstart": lambda glued, store: glued["steps"] == "20",
     "20_cost": lambda glued, store: len(list(store.glob("*.json"))) == int(glued["cases"]) == 7,
     "23_scale": lambda glued, store: glued["cards"] == "4" and len(list(store.glob("*.json"))) == 3,
+    "27_training_loop": lambda glued, store: glued["numbers"] == "'80'",
 }
 # Values that its check cell must refuse, with words that the refusal must contain. Wrong types and unknown names are
 # tried on every parameter anyway, those of REFUSED_EVERYWHERE on every parameter of that name.
@@ -64,6 +66,7 @@ REFUSED = {
     "21_estimators": [({"dim": 1}, "at least 2"), ({"angle": 270.0}, "at most 180")],
     "22_use_it": [({"codebook_size": 1}, "at least 2")],
     "23_scale": [({"ways": ["threads"]}, "one of serial, processes:2"), ({"utilisation": 0.0}, "at least 0.01")],
+    "27_training_loop": [({"codebook_size": 3}, "at least 4"), ({"dim": 1000}, "at most 256")],
     "40_claims": [({"rows": "A"}, "must be list")],
 }
 
