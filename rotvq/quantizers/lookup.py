@@ -37,7 +37,7 @@ def _euclidean(z: Tensor, codes: Tensor) -> tuple[Callable, Callable]:
         parts = codes.split(max(1, (TILE_BYTES >> 4) // codes.shape[1]))
         return torch.cat([(part - point).abs().amax(-1) for part in parts])
 
-    middle = z[:: math.ceil(len(z) / SAMPLE)].median(0).values
+    middle = z[:: math.ceil(len(z) / SAMPLE)].nanmedian(0).values
     centre = codes[extents(middle).argmin()]  # a code: neither unused codes nor far latents spoil it
     top = extents(centre).amax()
     scale = torch.ldexp(torch.ones_like(top), -torch.frexp(top).exponent).clamp_max(1 / torch.finfo(top.dtype).tiny)

@@ -198,11 +198,15 @@ def test_large_problem_in_little_memory():
 
 @every_engine
 @pytest.mark.parametrize("metric", ("euclidean", "cosine"))
-@pytest.mark.parametrize("bad", (torch.nan, torch.inf, -torch.inf))
-def test_what_is_not_finite_leaves_the_others_right(bad, metric, engine):
+@pytest.mark.parametrize("bad", (torch.nan, torch.inf, -torch.inf, 1e9, -1e30))
+def test_what_is_not_finite_or_far_leaves_the_others_right(bad, metric, engine):
+    """Also where digits are few: far from the origin, at which an unused code lies."""
     torch.manual_seed(0)
     z, codes = torch.randn(400, 8), torch.randn(100, 8)
-    want = nearest(z, codes, metric, engine=engine)
+    if metric == "euclidean":
+        z, codes = z * 0.1 + 1000, codes * 0.1 + 1000
+        codes[0] = 0
+    want = nearest(z, codes, metric)
     z[::7, 3] = bad
     got = nearest(z, codes, metric, engine=engine)
     assert torch.equal(got[1:7], want[1:7]) and (got == want)[1::7].all()
