@@ -7,10 +7,11 @@ import gzip
 import hashlib
 import importlib.util
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -53,6 +54,9 @@ PHOTOGRAPHS = {
 }
 
 
+PIN = re.compile("#[0-9a-f]{16}$")  # a digest behind the name of what is one's own: see `rotvq.training.own`
+
+
 class DataError(OSError):
     """A source is missing, truncated or altered. The message names it and says what to do."""
 
@@ -86,6 +90,27 @@ def read_photograph(name: str) -> bytes:
     except (AttributeError, FileNotFoundError) as error:
         distribution = {"skimage": "scikit-image", "sklearn": "scikit-learn"}[package]
         raise DataError(f"{name} is missing: install {distribution} (again), which ships this photograph.") from error
+
+
+def digest(place: Path) -> str:
+    """16 digits of the sha256 of a file, or of all files below a folder, in order and with their names in it.
+
+    Hidden files do not count, nor those named ``rotvq-...``, into which images are decoded.
+    """
+    names = [path.relative_to(place) for path in place.rglob("*")] if place.is_dir() else [Path()]
+    counted = sorted(name for name in names if not any(part.startswith((".", "rotvq-")) for part in name.parts))
+    states = [(name.as_posix(), (place / name).stat()) for name in counted if (place / name).is_file()]
+    return _digest(place, tuple((name, state.st_size, state.st_mtime_ns) for name, state in states))
+
+
+@lru_cache
+def _digest(place: Path, states: tuple[tuple[str, int, int], ...]) -> str:
+    """Files are read again when their size or their time of change differs."""
+    whole = hashlib.sha256()
+    for name, *_ in states:
+        with (place / name).open("rb") as file:
+            whole.update(f"{name}\0".encode() + hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()[:16]
 
 
 def _checked(contents: bytes, sha256: str, path: Path) -> bytes:

@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from rotvq.quantizers import distributed
 from rotvq.quantizers.estimators import estimator
-from rotvq.quantizers.registry import METHODS
-from rotvq.training import ablations, files, images, metrics, starts
+from rotvq.training import ablations, files, images, metrics, own, starts
 from rotvq.training.config import Config
-from rotvq.training.models import MODELS, VQVAE
+from rotvq.training.models import VQVAE
 from rotvq.training.optimizers import make_optimizer
 from rotvq.training.seeds import derived_seed, generator
 
@@ -31,10 +30,6 @@ RECONSTRUCTION = {  # loss of normalised pixels, under each loss convention
     "token": lambda squares: squares.mean(),
     "image": lambda squares: squares.flatten(1).sum(1).mean(),
 }
-QUANTIZER_FIELDS = (  # fields of a Config that a quantiser takes under the same name
-    *("estimator", "clip", "mix", "warmup", "centre", "lookup", "init", "init_scale"),
-    *("update", "decay", "initial_count", "revival", "beta", "gamma", "convention"),
-)
 
 
 def fit(
@@ -195,7 +190,7 @@ class Run:
         def objective(z_q: Tensor) -> Tensor:
             return self.reconstruction(x, z_q)
 
-        options = {"objective": objective} if METHODS[config.quantizer].second_pass else {}
+        options = {"objective": objective} if self.model.quantizer.second_pass else {}
         quantized = self.model.quantizer(z, details=is_traced or learns_gain or gamma_over_r, **options)
         reconstruction, quantizer_loss = objective(quantized.z_q), quantized.loss
         if gamma_over_r:
@@ -267,7 +262,8 @@ class Run:
 def build_model(config: Config, channels: int) -> VQVAE:
     """The untrained model of a config; its weights depend on the seed and the architecture, never on the estimator."""
     weights, revival = derived_seed(config.seed, "weights"), derived_seed(config.seed, "revival")
-    options = {name: getattr(config, name) for name in QUANTIZER_FIELDS}
+    options = {name: getattr(config, name) for name in own.QUANTIZER_FIELDS}
+    options["estimator"] = own.estimator(config.estimator)
     if "beta" not in config.changed:
         del options["beta"]  # 1, and none with "ema", which refuses a weight that would do nothing
     if config.init == "kmeans":
@@ -275,18 +271,18 @@ def build_model(config: Config, channels: int) -> VQVAE:
     options |= {"check": False, "generator": generator(config.seed, "codebook")}
     options |= {"engine": "tiles", "process_group": distributed.WORLD}
     if config.centre_offset:
-        about_origin = estimator(config.estimator, config.clip, config.mix)
+        about_origin = estimator(options["estimator"], config.clip, config.mix)
         shifted = ablations.ShiftedCentre(about_origin, config.centre_offset)
         options |= {"estimator": shifted, "clip": None, "mix": None}
     if config.gain == "learned":
         options["gain"] = torch.ones(config.codebook_size)
-    method = METHODS[config.quantizer]
+    method = own.quantizer(config.quantizer)
     for name in method.fixed:
         options.pop(name, None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(weights)
         quantizer = method(config.dim, config.codebook_size, **options)
-        model = MODELS[config.model](channels, quantizer, norm=config.norm)
+        model = own.model(config.model)(channels, quantizer, norm=config.norm)
     quantizer.seed = revival
     if config.latent_scale != 1:
         ablations.scale_latent_space(model, config.latent_scale)
