@@ -36,7 +36,7 @@ seed: int = 0  # of the latents
 # %% tags=["hide-input"]
 from rotvq.page import parameters
 
-parameters.check(globals(), dim=(8, 256), codebook_size=(2, 4096), levels=(4, 16), latents=(16, 10**6), seed=(0, None))
+parameters.check(globals(), dim=(8, 256), codebook_size=(2, 4096), levels=(4, 16), latents=(16, 10**6))
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
@@ -78,7 +78,7 @@ FLOWS = {  # whether the gradient flows from x_i to t_i, from t_i to what is lef
 def draw_wiring(ax, wiring: str) -> None:
     """Three levels: what they are given above, what they give below, the sum to the right."""
     color, (inward, onward, outward) = STYLES[wiring].color, FLOWS[wiring]
-    given, taken, end = [(2 * i, 1.0) for i in range(3)], [(2 * i + 0.85, 0.0) for i in range(3)], (6.3, 0.5)
+    given, taken, end = [(2 * i, 1.0) for i in range(3)], [(2 * i + 0.85, 0.0) for i in range(3)], (6.5, -0.8)
     for i, (x, t) in enumerate(zip(given, taken)):
         ax.text(*x, f"$x_{i + 1}$" if i else "$z$", ha="center", va="center")
         ax.text(*t, f"$t_{i + 1}$", ha="center", va="center")
@@ -89,13 +89,13 @@ def draw_wiring(ax, wiring: str) -> None:
             ax.annotate("", stop, start, arrowprops={"arrowstyle": "->", "shrinkA": 8, "shrinkB": 8, **look})
     if wiring == "once":
         bent = {"arrowstyle": "->", "color": color, "lw": 1.6, "shrinkA": 8, "shrinkB": 8}
-        ax.annotate("", end, given[0], arrowprops={**bent, "connectionstyle": "arc3,rad=-0.28"})
+        ax.annotate("", end, given[0], arrowprops={**bent, "connectionstyle": "arc3,rad=-0.35"})
     ax.text(*end, "$z_q$", ha="center", va="center")
-    ax.set(xlim=(-0.4, 6.8), ylim=(-0.35, 1.75 if wiring == "once" else 1.35), title=wiring)
+    ax.set(xlim=(-0.4, 6.9), ylim=(-1.0, 1.7 if wiring == "once" else 1.3), title=wiring)
     ax.axis("off")
 
 
-fig, axes = plt.subplots(3, 1, figsize=(WIDTH, 4.4), layout="constrained")
+fig, axes = plt.subplots(3, 1, figsize=(WIDTH, 4.8), layout="constrained")
 for ax, wiring in zip(axes, FLOWS):
     draw_wiring(ax, wiring)
 alt = """Three diagrams of a cascade of three levels. In graph every arrow carries gradient. In detach the arrows from
@@ -302,13 +302,12 @@ def root_mean_square(numbers: torch.Tensor) -> float:
 
 rows, eye = [], identity(z)
 product, total, added = eye.expand(len(z), -1, -1), torch.zeros_like(z), torch.zeros(len(z), dim, dim).double()
-shrinks = ratios = torch.ones(len(z), 1).double()
-given = [level.z.detach() for level in details.levels]
+shrinks = torch.ones(len(z), 1).double()
 for depth, level in enumerate(details.levels, 1):
     x, q = level.z.detach(), level.q.detach()
     G = definition("rotation", x, q)
     product, added, total = (eye - G) @ product, added + G, total + q
-    shrinks, ratios = shrinks * (1 - norm(q) / norm(x)), norm(total) / norm(z)
+    shrinks = shrinks * (1 - norm(q) / norm(x))
     once = definition("rotation", z, total)
     rows.append(
         {
@@ -318,7 +317,7 @@ for depth, level in enumerate(details.levels, 1):
             "once": size_of(once - eye),
             "detach/D": size_of(added / depth - eye),
             "graph, blind": root_mean_square(shrinks),
-            "once, blind": root_mean_square(1 - ratios),
+            "once, blind": root_mean_square(1 - norm(total) / norm(z)),
             "detach": size_of(added),
         }
     )
@@ -352,8 +351,8 @@ for wiring, column in (("detach", "detach/D"), ("once", "once"), ("graph", "grap
     ax.semilogy(depths, found[column], color=arm.color, marker="o", label=f"mean: {column}")
     if wiring != "detach":
         ax.semilogy(depths, found[f"{column}, blind"], color=arm.color, linestyle="--", label=f"blind: {column}")
-ax.set(xlabel="levels", ylabel="distance from $I$", xticks=depths)
-ax.legend(fontsize=8)
+ax.set(xlabel="levels", ylabel="distance from $I$", xticks=depths, ylim=(found.min().min() / 5, 1.5))
+ax.legend(fontsize=8, loc="lower left")
 alt = """Distance of J from the identity against the number of levels, logarithmic. Highest, that of the worst
 direction, the same for graph and once, falls slowly. The mean over directions falls faster for graph than for once, and
 not at all for detach over D. On blind directions graph falls fastest, in a straight line."""
@@ -472,12 +471,12 @@ assert torch.equal(codec.decode(indices), z_q) and fewer == sorted(fewer, revers
 #   direction under STE ({prf:ref}`cor-divides`). From *graph* to either, commitments that were not there before appear.
 # - *To compare estimators, use once.* There, STE and rotation differ in one matrix, as in the other chapters of this
 #   book. In *graph* they also differ in which commitments arrive.
-# - *Do not expect much of an estimator at depth.* What it can change is bounded by the relative error of the whole
+# - *Do not expect much of the rotation at depth.* What it can change is bounded by the relative error of the whole
 #   cascade, and in *graph* it changes far less than that in most directions.
 #
 # ## What this does not say
 #
 # Which wiring gives the better codec. The laws hold at each step and for every network, but training was not tried
-# here. In particular nothing is known of how much the lost commitments of *graph* matter:
-# [one report](https://github.com/descriptinc/descript-audio-codec/issues/107) on DAC says that detaching changed
-# nothing.
+# here. In particular it is open how much the lost commitments of *graph* matter. That detaching changed nothing in DAC,
+# as [one report](https://github.com/descriptinc/descript-audio-codec/issues/107) says, does not settle it: there they
+# are not lost.
