@@ -94,17 +94,19 @@ class Lookups(TorchDispatchMode):
 class Model(nn.Module):
     def __init__(self, vq):
         super().__init__()
-        self.encoder, self.vq, self.decoder = nn.Linear(dim, dim), vq, nn.Linear(dim, dim)
+        self.encoder = nn.Linear(dim, dim)
+        self.vq = vq
+        self.decoder = nn.Linear(dim, dim)
 
     def forward(self, x):
         z_q, indices, vq_loss = self.vq(self.encoder(x))
         return F.mse_loss(self.decoder(z_q).float(), x) + vq_loss
 
 
-def make(**options):
+def make():
     torch.manual_seed(seed)
-    start = torch.Generator().manual_seed(seed)
-    model = Model(recommended(dim, codebook_size, generator=start, **options))
+    draw = torch.Generator().manual_seed(seed)
+    model = Model(recommended(dim, codebook_size, generator=draw))
     return model, torch.optim.AdamW(model.parameters(), lr=1e-3)
 
 
@@ -118,10 +120,12 @@ def train(model, optimizer, batches):
 def same(first, second):
     """Whether all parameters and buffers are equal, bit for bit."""
     first, second = first.state_dict(), second.state_dict()
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    equal = [torch.equal(first[key], second[key]) for key in first]
+    return first.keys() == second.keys() and all(equal)
 
 
-batches = torch.randn(4, tokens, dim, generator=torch.Generator().manual_seed(seed))
+draw = torch.Generator().manual_seed(seed)
+batches = torch.randn(4, tokens, dim, generator=draw)
 
 # %% [markdown]
 # **What a step is.** With EMA the codes move once a step. A step is all training calls until a backward pass has gone
@@ -164,10 +168,11 @@ assert torch.equal(z_q, half.vq.codes[indices].bfloat16())
 floats = [x for x in half.vq.state_dict().values() if x.is_floating_point()]
 assert all(x.dtype == torch.float32 for x in floats)
 
-one_code = VectorQuantizer(dim, 2, init=torch.eye(2, dim), update="ema", decay=0.5).bfloat16()
+two = torch.eye(2, dim)
+vq = VectorQuantizer(dim, 2, init=two, update="ema", decay=0.5).bfloat16()
 for _ in range(20):
-    one_code(torch.eye(2, dim)[:1].repeat(4000, 1).bfloat16())
-assert abs(one_code.statistics.running[0] - 4000) < 1
+    vq(two[:1].repeat(4000, 1).bfloat16())
+assert abs(vq.statistics.running[0] - 4000) < 1
 
 # %% tags=["hide-input"]
 page.say("state", size(model.vq.state_dict().values()) / KIB)
@@ -220,7 +225,8 @@ steps = model.vq.statistics.calls.item()
 
 z = model.encoder(batches[1])
 fine, coarse = model.vq(z), model.vq(z.unflatten(0, (-1, 2)).mean(1))
-assert torch.equal(model.vq.decode(fine.indices), fine.z_q)  # the second call moved nothing
+# the second call moved nothing
+assert torch.equal(model.vq.decode(fine.indices), fine.z_q)
 (fine.z_q.sum() + coarse.z_q.sum() + fine.loss + coarse.loss).backward()
 assert model.vq.statistics.calls == steps + 1
 
@@ -240,13 +246,15 @@ ways = {
 }
 lookups, done = {}, {}
 for way, call in ways.items():
-    done[way] = copy.deepcopy(model)
+    model_of_its_own = copy.deepcopy(model)
+    encoder, vq = model_of_its_own.encoder, model_of_its_own.vq
     with Lookups() as counted:
-        z_q, _, vq_loss = call(done[way].vq, done[way].encoder(batches[1]))
+        z_q, _, vq_loss = call(vq, encoder(batches[1]))
         (z_q.square().mean() + vq_loss).backward()
-    lookups[way] = counted.count
-    assert same(done[way], done["plain"])
-    assert torch.equal(done[way].encoder.weight.grad, done["plain"].encoder.weight.grad)
+    lookups[way], done[way] = counted.count, model_of_its_own
+    assert same(model_of_its_own, done["plain"])
+    gradient, expected = encoder.weight.grad, done["plain"].encoder.weight.grad
+    assert torch.equal(gradient, expected)
 
 # %% tags=["hide-input"]
 kept = {}
@@ -274,7 +282,8 @@ page.say("batch", size([batches[1]]) / KIB)
 sampled = recommended(dim, codebook_size, init="latents", temperature=0.5)
 sampled(batches[0])
 z = batches[1].clone().requires_grad_()
-z_q, _, vq_loss = checkpoint(sampled, z, use_reentrant=False, preserve_rng_state=False)
+forgetful = {"use_reentrant": False, "preserve_rng_state": False}
+z_q, _, vq_loss = checkpoint(sampled, z, **forgetful)
 try:
     (z_q.sum() + vq_loss).backward()
 except RuntimeError as error:
@@ -311,13 +320,14 @@ rank, ranks = distributed.get_rank(), distributed.get_world_size()
 def make(**options):
     torch.manual_seed(seed)
     start = torch.Generator().manual_seed(seed + rank)  # rank 0 decides
-    return nn.Sequential(nn.Linear(dim, dim), recommended(dim, codebook_size, generator=start, **options))
+    vq = recommended(dim, codebook_size, generator=start, **options)
+    return nn.Sequential(nn.Linear(dim, dim), vq)
 
 def train(model):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for x in batches:
         optimizer.zero_grad()
-        z_q, _, vq_loss = model(x.chunk(ranks)[rank])  # this rank's part of the batch
+        z_q, _, vq_loss = model(x.chunk(ranks)[rank])  # its own part
         (z_q.square().mean() + vq_loss).backward()
         optimizer.step()
 
@@ -334,40 +344,47 @@ for name in ("all_reduce", "broadcast"):
         sent.append(x.numel() * x.element_size())
         return collective(x, *args, **options)
     setattr(distributed, name, counted)
-fsdp[1](batches[0].chunk(ranks)[rank])
-ddp.module[1](batches[0].chunk(ranks)[rank])  # takes the step, alone, and sends nothing
-torch.save({"ddp": ddp.module[1].codes, "fsdp": fsdp[1].codes, "sent": sent}, f"rank{rank}.pt")
+part = batches[0].chunk(ranks)[rank]
+fsdp[1](part)
+ddp.module[1](part)  # outside DDP's forward pass: it sends nothing
+found = {"ddp": ddp.module[1].codes, "fsdp": fsdp[1].codes, "sent": sent}
+torch.save(found, f"rank{rank}.pt")
 distributed.destroy_process_group()
 """
 
+# %%
 ranks = 2
+launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 with tempfile.TemporaryDirectory() as folder:
     torch.save(batches, Path(folder, "batches.pt"))
     Path(folder, "train.py").write_text(SCRIPT)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    values = json.dumps([dim, codebook_size, seed])
     subprocess.run(
-        [*torchrun, "train.py", json.dumps([dim, codebook_size, seed])],
+        [*launcher, f"--nproc-per-node={ranks}", "train.py", values],
         cwd=folder,
         check=True,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    found = [torch.load(Path(folder, f"rank{rank}.pt")) for rank in range(ranks)]
+    found = [torch.load(Path(folder, f"rank{rank}.pt")) for rank in (0, 1)]
 
+# the same in one process, on whole batches
 torch.manual_seed(seed)
 start = torch.Generator().manual_seed(seed)
-alone = nn.Sequential(nn.Linear(dim, dim), recommended(dim, codebook_size, generator=start))
+vq = recommended(dim, codebook_size, generator=start)
+alone = nn.Sequential(nn.Linear(dim, dim), vq)
 optimizer = torch.optim.SGD(alone.parameters(), lr=0.1)
 for x in batches:
     optimizer.zero_grad()
     z_q, _, vq_loss = alone(x)
     (z_q.square().mean() + vq_loss).backward()
     optimizer.step()
-alone[1](batches[0])
+vq(batches[0])
 
 for way in ("ddp", "fsdp"):
-    assert torch.equal(found[0][way], found[1][way])  # the ranks agree
-    assert_close(found[0][way], alone[1].codes, rtol=1e-4, atol=1e-5)  # with one process, up to the order of sums
+    codes, codes_of_the_other = (rank[way] for rank in found)
+    assert torch.equal(codes, codes_of_the_other)
+    assert_close(codes, vq.codes, rtol=1e-4, atol=1e-5)  # another order of sums
 
 # %% tags=["hide-input"]
 numbers = codebook_size * (dim + 1)
@@ -375,8 +392,7 @@ counted = sum(found[0]["sent"])
 assert counted == 2 * 4 * numbers + 8 * ranks  # revival also counts the latents of each rank
 page.say("sent", counted / KIB)
 page.say("numbers", f"{numbers:,}")
-page.say("buffers", size(alone[1].buffers()) / KIB)
-page.say("copied", size([alone[1].codes, alone[1].statistics.sums]) / size(alone[1].buffers()))
+page.say("buffers", size(vq.buffers()) / KIB)
 
 # %% [markdown]
 # | what | numbers | when |
@@ -405,7 +421,8 @@ page.say("copied", size([alone[1].codes, alone[1].statistics.sums]) / size(alone
 
 # %%
 model, optimizer = make()
-average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9)).eval()
+average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+average.eval()
 for x in batches:
     train(model, optimizer, [x])
     average.update_parameters(model)
@@ -424,7 +441,8 @@ assert not torch.equal(average.module.encoder.weight, model.encoder.weight)
 model.vq.frozen = True  # or recommended(..., frozen=True)
 codes, encoder = model.vq.codes.clone(), model.encoder.weight.clone()
 train(model.train(), optimizer, batches)
-assert torch.equal(model.vq.codes, codes) and not torch.equal(model.encoder.weight, encoder)
+assert torch.equal(model.vq.codes, codes)
+assert not torch.equal(model.encoder.weight, encoder)
 
 model.vq.frozen = False
 train(model, optimizer, batches[:2])
@@ -441,7 +459,8 @@ assert not torch.equal(model.vq.codes, codes)
 model, optimizer = make()
 train(model, optimizer, batches[:2])
 file = io.BytesIO()  # or a path
-torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
+saved = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+torch.save(saved, file)
 train(model, optimizer, batches[2:])
 
 file.seek(0)
@@ -453,7 +472,8 @@ train(resumed, resumed_optimizer, batches[2:])
 assert same(resumed, model)
 
 state = model.vq.state_dict()
-pd.DataFrame({key: {"shape": str(tuple(x.shape)), "dtype": str(x.dtype)} for key, x in state.items()}).T
+rows = {key: (str(tuple(x.shape)), str(x.dtype)) for key, x in state.items()}
+pd.DataFrame.from_dict(rows, "index", columns=["shape", "dtype"])
 
 # %% [markdown]
 # Modules also pickle and deep-copy. Who follows an optimiser says so again after loading.
@@ -468,11 +488,12 @@ pd.DataFrame({key: {"shape": str(tuple(x.shape)), "dtype": str(x.dtype)} for key
 # %%
 model, optimizer = make()
 train(model, optimizer, batches[:1])
-model.vq.follow(optimizer)  # needed here only if the codebook is called several times a step
+model.vq.follow(optimizer)  # for a codebook that is called several times
 eager, eager_optimizer = make()
 train(eager, eager_optimizer, batches[:1])
 
-compiled = torch.compile(model, fullgraph=True, backend="aot_eager")  # leave the backend out for speed
+quick = "aot_eager"  # leave it out for speed
+compiled = torch.compile(model, fullgraph=True, backend=quick)
 train(compiled, optimizer, batches[1:])
 train(eager, eager_optimizer, batches[1:])
 assert_close(model.vq.codes, eager.vq.codes)
@@ -500,17 +521,19 @@ class Tokens(nn.Module):
         return z_q, indices
 
 
-plain = VectorQuantizer(dim, codebook_size, init=model.vq.codes, engine="plain")
+codes = model.vq.codes
+plain = VectorQuantizer(dim, codebook_size, init=codes, engine="plain")
 tokenizer = Tokens(model.encoder, plain).eval()
 any_batch = {"x": {0: torch.export.Dim("batch")}}
-program = torch.export.export(tokenizer, (batches[0],), dynamic_shapes=any_batch)
+example = (batches[0],)
+program = torch.export.export(tokenizer, example, dynamic_shapes=any_batch)
 
 for n in (2, 7, tokens):
-    (z_q, indices), expected = program.module()(batches[1, :n]), tokenizer(batches[1, :n])
-    assert torch.equal(indices, expected[1]) and torch.equal(z_q, expected[0])
-    assert torch.equal(indices, model.vq.encode(model.encoder(batches[1, :n])))
-operators = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
-assert not any("rotvq" in name for name in operators)
+    x = batches[1, :n]
+    z_q, indices = program.module()(x)
+    assert torch.equal(indices, model.vq.encode(model.encoder(x)))
+    assert torch.equal(z_q, codes[indices])
+assert not any("rotvq" in str(node.target) for node in program.graph.nodes)
 
 # %% tags=["hide-input"]
 page.say("scores", 4 * tokens * codebook_size / KIB)
@@ -529,19 +552,20 @@ if missing:
 else:
     import onnxruntime
 
-    logging.disable(logging.WARNING)  # torch's exporter warns of packages that nothing here needs
+    logging.disable(logging.WARNING)  # of packages that nothing here needs
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = str(Path(folder, "tokenizer.onnx"))
         with contextlib.redirect_stdout(io.StringIO()):
-            torch.onnx.export(tokenizer, (batches[0],), path, dynamo=True, dynamic_shapes=any_batch, input_names=["x"])
+            options = {"input_names": ["x"], "dynamic_shapes": any_batch}
+            torch.onnx.export(tokenizer, example, path, dynamo=True, **options)
         session = onnxruntime.InferenceSession(path)
         for n in (2, 7, tokens):
-            z_q, indices = session.run(None, {"x": batches[1, :n].numpy()})
-            expected = tokenizer(batches[1, :n])
-            agree = (torch.from_numpy(indices) == expected[1]).float().mean()
-            assert agree > 0.99  # another product of matrices may break a near tie otherwise
-            assert_close(torch.from_numpy(z_q)[0], expected[0][0])
+            x = batches[1, :n]
+            z_q, indices = map(torch.from_numpy, session.run(None, {"x": x.numpy()}))
+            assert_close(z_q, codes[indices])
+            agree = (indices == tokenizer(x)[1]).float().mean()
+            assert agree > 0.99  # another product may break a near tie otherwise
     logging.disable(logging.NOTSET)
     print("the indices are those of torch")
 
