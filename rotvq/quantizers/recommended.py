@@ -4,7 +4,7 @@ from typing import Any
 
 from rotvq.quantizers.vector import VectorQuantizer
 
-#: of all settings without a warm-up in the book's records, the one with the lowest error on fresh seeds: chapter 22
+#: in the book's records no setting without a warm-up is shown to be better (chapter 22)
 RECOMMENDED = {"estimator": "ste", "update": "ema", "init": "kmeans", "revival": "unused"}
 
 

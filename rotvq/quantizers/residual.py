@@ -23,7 +23,7 @@ class Wiring(NamedTuple):
     one_estimator: bool  #: one estimator leads from the latents to the sum, and the levels have none
 
 
-#: with t_i what level i gives: the next level is given x_i - t_i, or x_i - sg[t_i]; the decoder sees the sum of the t_i
+#: with t_i what level i gives, the next level is given x_i - t_i, or x_i - sg[t_i]; the decoder sees the sum of the t_i
 WIRINGS = {
     "graph": Wiring(detached=False, one_estimator=False),
     "detach": Wiring(detached=True, one_estimator=False),

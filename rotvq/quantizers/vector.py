@@ -208,7 +208,7 @@ class VectorQuantizer(Quantizer):
         return nearest(z, codes, self._metric, self.memory, self.engine)
 
     def nearest_codes(self, x: Tensor, k: int) -> Tensor:
-        """Indices of the k nearest codes of each token, the nearest first, (..., k), for x as in :meth:`forward`."""
+        """Indices of the k nearest codes of each token, the nearest first, (..., k), for x as a call takes it."""
         return best_codes(self._latents(self._rows(x.detach())), self.codes_in_use, self._metric, k, self.memory)
 
     def follow(self, optimizer: torch.optim.Optimizer) -> None:
