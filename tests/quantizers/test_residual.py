@@ -272,6 +272,18 @@ def test_dropped_levels_cost_and_count_nothing():
     assert x.grad.isfinite().all()
 
 
+def test_dropout_of_masked_tokens():
+    vq, mask = cascade(dropout=1.0), torch.rand(40, 3, generator=generator(2)) > 0.5
+    x = latents(40, 3, 4)
+    x[~mask] = torch.nan
+    for call in range(2):
+        out, gradient = step(vq, x, mask)
+        assert torch.equal(out.indices >= 0, mask.unsqueeze(-1) & (out.indices >= 0).any(1, keepdim=True))
+        assert ((out.indices[mask] >= 0).all(0) == torch.tensor([True, call == 0, call == 0])).all()
+        assert torch.equal(vq.decode(out.indices)[~mask], torch.zeros_like(x[~mask]))
+        assert gradient[mask].isfinite().all() and gradient[mask].abs().sum() > 0
+
+
 def test_dropout_draws_alike_on_every_rank_and_in_a_run_that_is_continued():
     """Whatever the generators of the ranks are: the seed travels with the buffers, as DDP broadcasts them."""
     x = latents(50, 2, 4)
