@@ -27,13 +27,18 @@ def test_every_command_is_tested_below():
     assert all(kinds) and set(COMMANDS) == {command for kind in kinds for command in kind}
 
 
-def test_example():
-    (example,) = (text for kind, text in BLOCKS if kind == "python")
+def test_examples():
+    """Each runs by itself, and what they print is what is shown."""
+    start, question = (text for kind, text in BLOCKS if kind == "python")
     (shown,) = (text for kind, text in BLOCKS if kind == "text")
+    values = {}
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        exec(example, {})
+        exec(start, values)
+        exec(question, {})
     assert out.getvalue() == shown
-    assert len(example.splitlines()) <= 12
+    assert len(start.splitlines()) <= 5 and len(question.splitlines()) <= 12
+    vq, z_q, indices = (values[name] for name in ("vq", "z_q", "indices"))
+    assert z_q.equal(vq.codes[indices]) and vq.codebook.ready
 
 
 def test_make_commands_are_what_continuous_integration_runs():
