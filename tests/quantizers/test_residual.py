@@ -6,6 +6,9 @@ The Jacobians of the wirings are laws of chapter 9: see tests/book/test_laws_res
 import copy
 import itertools
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -502,6 +505,53 @@ def test_copies_and_pickles():
     for other in copies:
         out = other(x)
         assert torch.equal(out.z_q, want.z_q) and states_equal(other.state_dict(), vq.state_dict())
+
+
+RANKS = {
+    "ema": {"update": "ema", "initial_count": 0.0},
+    "shared, k-means": {"shared": True, "update": "ema", "init": "kmeans", "size": 6},
+    "dropout": {"update": "ema", "dropout": 0.8},
+}
+SCRIPT = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+from test_residual import states_of_rank
+rank = int(sys.argv[1])
+torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+torch.save(states_of_rank(rank), sys.argv[3])
+torch.distributed.destroy_process_group()
+"""
+
+
+def states_of_rank(rank=None):
+    """The state after three training calls, case by case; ``rank`` None sees the joint batch."""
+    states = {}
+    for name, options in RANKS.items():
+        group = None if rank is None else "world"
+        vq = cascade(generator=generator(rank or 0), process_group=group, **options)  # the first rank decides
+        for seed in range(3):
+            x = latents(20, 3, 4, seed=seed)
+            x = x if rank is None else x.split((12, 8))[rank]
+            vq(x.requires_grad_()).z_q.sum().backward()
+        states[name] = vq.state_dict()
+    return states
+
+
+def test_two_ranks(tmp_path):
+    """They agree bit for bit, and with one process on the joint batch where every sample uses all levels."""
+    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    files = [tmp_path / f"state{rank}.pt" for rank in range(2)]
+    command = [[sys.executable, "-c", script, str(rank), str(tmp_path / "meet"), str(files[rank])] for rank in range(2)]
+    processes = [subprocess.Popen(one, stderr=subprocess.PIPE, text=True) for one in command]
+    for process in processes:
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error
+    first, second = (torch.load(file) for file in files)
+    joint = states_of_rank()
+    for name in RANKS:
+        assert states_equal(first[name], second[name]), name
+        for key, value in joint[name].items() if name != "dropout" else ():
+            torch.testing.assert_close(first[name][key], value, rtol=1e-5, atol=1e-6, msg=f"{name}: {key}")
 
 
 # groups
