@@ -19,8 +19,10 @@ from book.bench.timing import ratio
 from rotvq.runs.grids import PROFILES, stores_folder
 
 
-def print_steps(profile: str, device: str, dtype: str, folder: Path) -> None:
+def print_steps(profile: str, device: str, dtype: str, folder: Path, again: list[str]) -> None:
     for case in step.cases(profile, device, dtype):
+        if case.kind in again:
+            (folder / f"{case.id}.json").unlink(missing_ok=True)
         result = step.record(case, folder, *step.ROUNDS[profile])["result"]
         print(f"{case.kind}, n = {case.n}, d = {case.d}, k = {case.k}, threads = {case.threads}")
         first, *others = result["seconds"]
@@ -61,10 +63,12 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--device", default="cpu")
         command.add_argument("--records", type=Path, help="folder of the records (default: that of the page)")
     commands.choices["step"].add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    again = "kinds of cases to measure although they have a record"
+    commands.choices["step"].add_argument("--again", nargs="+", choices=step.ARMS, default=[], help=again)
     commands.add_parser("sizing").add_argument("--cards", type=int, default=8)
     args = parser.parse_args(argv)
     if args.command == "step":
-        print_steps(args.profile, args.device, args.dtype, args.records or stores_folder() / "20_cost")
+        print_steps(args.profile, args.device, args.dtype, args.records or stores_folder() / "20_cost", args.again)
     elif args.command == "run":
         print_loops(args.profile, args.device, args.records or stores_folder() / "23_scale")
     else:
