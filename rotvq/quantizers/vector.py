@@ -146,7 +146,7 @@ class VectorQuantizer(Quantizer):
         else:
             default = "ste" if self.code_dim == 1 else "rotation"
             self.estimator = find_estimator(default if estimator is None else estimator, clip, mix)
-        _refuse_idle(given, self.estimator)
+        refuse_idle_options(given, self.estimator)
         self.codebook = Codebook(
             codebook_size,
             self.code_dim,
@@ -293,7 +293,7 @@ def _check(given: Mapping[str, Any]) -> None:
             raise ValueError("clip, mix, warmup, centre and gain go with an Estimator, not with a module")
 
 
-def _refuse_idle(given: Mapping[str, Any], estimator: Estimator | nn.Module) -> None:
+def refuse_idle_options(given: Mapping[str, Any], estimator: Estimator | nn.Module) -> None:
     """Raise ValueError on an option that would do nothing."""
     ema = given["update"] == "ema"
     has_unit_codes = given["lookup"] == "normalised" or given["form"] == "sphere"

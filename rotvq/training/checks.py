@@ -18,7 +18,9 @@ RANGES = {
     **dict.fromkeys(("dim", "codebook_size", "init_latents", "batch"), _COUNT),
     **dict.fromkeys(("warmup", "pretrain_steps", "steps", "seed"), _NATURAL),
     **dict.fromkeys(("initial_count", "beta", "gamma", "lr", "weight_decay", "centre_offset"), _NATURAL),
-    **dict.fromkeys(("init_scale", "latent_scale"), _POSITIVE),
+    **dict.fromkeys(("init_scale", "latent_scale", "code_lr"), _POSITIVE),
+    **dict.fromkeys(("revival_at", "temperature"), _NATURAL),
+    "project_to": _COUNT,
     "decay": ("in [0, 1)", lambda value: 0 <= value < 1),
 }
 TYPES = {  # annotation of a field, without "| None" -> what it asks for
@@ -42,6 +44,7 @@ def allowed_names() -> dict[str, tuple[str, ...]]:
         "revival": tuple(updates.REVIVALS),
         "convention": tuple(base.CONVENTIONS),
         "optimizer": tuple(optimizers.OPTIMIZERS),
+        "schedule": tuple(optimizers.SCHEDULES),
         "quantizer": tuple(registry.METHODS),
         "gamma_rule": ablations.GAMMA_RULES,
         "gain": ablations.GAINS,
@@ -52,7 +55,7 @@ def check(values: Mapping[str, Any], changed: Collection[str]) -> None:
     """Raise ValueError on the first bad value of a Config; ``changed`` are the fields that are not at their default."""
     _check_names(values)
     for name, (rule, holds) in RANGES.items():
-        if not holds(values[name]):
+        if values[name] is not None and not holds(values[name]):
             raise ValueError(f"{name} is {values[name]}: it must be {rule}")
     _check_method(values, changed)
     offset, scale, init, latents = (values[name] for name in ("centre_offset", "latent_scale", "init", "init_latents"))
@@ -64,13 +67,23 @@ def check(values: Mapping[str, Any], changed: Collection[str]) -> None:
         raise ValueError(f"init_latents is {latents}: {init!r} needs at least codebook_size")
     member = own.estimator(values["estimator"])
     if not isinstance(member, nn.Module):
-        estimators.estimator(member, values["clip"], values["mix"])
+        member = estimators.estimator(member, values["clip"], values["mix"])
+    _check_idle(values, changed, member)
+    if isinstance(member, estimators.Estimator):
         return
     for name in ("clip", "mix", "warmup", "centre", "centre_offset", "gain"):
         if name in changed:
             raise ValueError(
                 f"{name} is {values[name]!r}: it goes with an Estimator, which {values['estimator']} is not"
             )
+
+
+def _check_idle(values: Mapping[str, Any], changed: Collection[str], member: estimators.Estimator | nn.Module) -> None:
+    if values["quantizer"] == "vq":
+        beta = values["beta"] if "beta" in changed else None
+        vector.refuse_idle_options({**values, "beta": beta, "form": "free", "penalties": None, "gain": None}, member)
+    if values["update"] == "ema" and "code_lr" in changed:
+        raise ValueError(f"code_lr is {values['code_lr']}: update 'ema' moves the codes without a learning rate")
 
 
 def _check_names(values: Mapping[str, Any]) -> None:

@@ -32,7 +32,8 @@ PARTS = ("estimator", "quantizer", "model")  # fields that may name a part of on
 FORMS = "my_package.my_module:Name or path/to/file.py:Name"
 QUANTIZER_FIELDS = (  # fields of a Config that a quantiser takes under the same name
     *("estimator", "clip", "mix", "warmup", "centre", "lookup", "init", "init_scale"),
-    *("update", "decay", "initial_count", "revival", "beta", "gamma", "convention"),
+    *("update", "decay", "initial_count", "revival", "revival_at", "beta", "gamma", "convention"),
+    *("project_to", "temperature"),
 )
 NOTED_ELSEWHERE = ("rotvq", "torch")  # in a record: the digest of the code, the version
 GIVEN = ("check", "generator", "engine", "process_group", "gain")  # what it is given beside them
