@@ -253,8 +253,8 @@ for way, call in ways.items():
         (z_q.square().mean() + vq_loss).backward()
     lookups[way], done[way] = counted.count, model_of_its_own
     assert same(model_of_its_own, done["plain"])
-    gradient, expected = encoder.weight.grad, done["plain"].encoder.weight.grad
-    assert torch.equal(gradient, expected)
+    expected = done["plain"].encoder.weight.grad
+    assert torch.equal(encoder.weight.grad, expected)
 
 # %% tags=["hide-input"]
 kept = {}
@@ -272,14 +272,16 @@ page.say("kept", sum(kept.values()) / KIB)
 page.say("batch", size([batches[1]]) / KIB)
 
 # %% [markdown]
-# It is better not to: a quantiser keeps {glue:text}`kept:.0f` KiB of a batch of {glue:text}`batch:.0f` KiB for its
-# backward pass, and pays with a second lookup. Put the checkpoint round the encoder.
+# A checkpoint is better put round the encoder alone. Of a batch of {glue:text}`batch:.0f` KiB a quantiser keeps
+# {glue:text}`kept:.0f` KiB for its backward pass; the checkpoint saves that and pays with a second lookup.
 #
 # What draws numbers (`temperature`, NSVQ, DiVeQ, Gumbel-softmax) draws the same ones again. For that it needs torch's
-# random state, which a checkpoint restores unless told not to. If told so, it is an error and no wrong gradient:
+# random state, which a checkpoint restores unless told not to; told so, it is an error and no wrong gradient. With
+# `torch.compile`, put the checkpoint round what is compiled: inside, what draws is refused in the same way.
 
 # %%
-sampled = recommended(dim, codebook_size, init="latents", temperature=0.5)
+drawn = {"init": "latents", "temperature": 0.5}
+sampled = recommended(dim, codebook_size, **drawn)
 sampled(batches[0])
 z = batches[1].clone().requires_grad_()
 forgetful = {"use_reentrant": False, "preserve_rng_state": False}
@@ -319,7 +321,7 @@ rank, ranks = distributed.get_rank(), distributed.get_world_size()
 
 def make(**options):
     torch.manual_seed(seed)
-    start = torch.Generator().manual_seed(seed + rank)  # rank 0 decides
+    start = torch.Generator().manual_seed(seed + rank)  # rank 0's counts
     vq = recommended(dim, codebook_size, generator=start, **options)
     return nn.Sequential(nn.Linear(dim, dim), vq)
 
@@ -338,35 +340,46 @@ fsdp = make(process_group="world")
 fully_shard(fsdp)
 train(fsdp)
 
-sent = []  # bytes, in one more training call
-for name in ("all_reduce", "broadcast"):
-    def counted(x, *args, collective=getattr(distributed, name), **options):
+sent = []  # bytes, in one more training call of each
+
+def counting(collective):
+    def call(x, *args, **options):
         sent.append(x.numel() * x.element_size())
         return collective(x, *args, **options)
-    setattr(distributed, name, counted)
+    return call
+
+distributed.all_reduce = counting(distributed.all_reduce)
+distributed.broadcast = counting(distributed.broadcast)
 part = batches[0].chunk(ranks)[rank]
 fsdp[1](part)
-ddp.module[1](part)  # outside DDP's forward pass: it sends nothing
-found = {"ddp": ddp.module[1].codes, "fsdp": fsdp[1].codes, "sent": sent}
-torch.save(found, f"rank{rank}.pt")
+ddp.module[1](part)  # outside DDP's forward pass: sends nothing
+
+codes = {"ddp": ddp.module[1].codes, "fsdp": fsdp[1].codes}
+torch.save({**codes, "sent": sent}, f"rank{rank}.pt")
 distributed.destroy_process_group()
 """
 
 # %%
 ranks = 2
-launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+torchrun = [sys.executable, "-m", "torch.distributed.run"]
 with tempfile.TemporaryDirectory() as folder:
     torch.save(batches, Path(folder, "batches.pt"))
     Path(folder, "train.py").write_text(SCRIPT)
-    values = json.dumps([dim, codebook_size, seed])
     subprocess.run(
-        [*launcher, f"--nproc-per-node={ranks}", "train.py", values],
+        [
+            *torchrun,
+            "--standalone",
+            f"--nproc-per-node={ranks}",
+            "train.py",
+            json.dumps([dim, codebook_size, seed]),
+        ],
         cwd=folder,
         check=True,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    found = [torch.load(Path(folder, f"rank{rank}.pt")) for rank in (0, 1)]
+    files = [Path(folder, f"rank{rank}.pt") for rank in range(ranks)]
+    found = [torch.load(file) for file in files]
 
 # the same in one process, on whole batches
 torch.manual_seed(seed)
@@ -384,12 +397,13 @@ vq(batches[0])
 for way in ("ddp", "fsdp"):
     codes, codes_of_the_other = (rank[way] for rank in found)
     assert torch.equal(codes, codes_of_the_other)
-    assert_close(codes, vq.codes, rtol=1e-4, atol=1e-5)  # another order of sums
+    # sums in another order
+    assert_close(codes, vq.codes, rtol=1e-4, atol=1e-5)
 
 # %% tags=["hide-input"]
 numbers = codebook_size * (dim + 1)
 counted = sum(found[0]["sent"])
-assert counted == 2 * 4 * numbers + 8 * ranks  # revival also counts the latents of each rank
+assert counted == 2 * 4 * numbers + 8 * ranks  # the last: latents of each rank
 page.say("sent", counted / KIB)
 page.say("numbers", f"{numbers:,}")
 page.say("buffers", size(vq.buffers()) / KIB)
