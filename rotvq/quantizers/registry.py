@@ -76,13 +76,7 @@ _ALL = (
     *(*_ESTIMATOR, "centre", "lookup", "temperature", "engine", "update", "decay", "initial_count"),
     *("revival", "revival_at", "beta", "gamma"),
 )
-_SIGNS = (
-    *(name for name in _ALL if name not in ("gamma", "temperature")),
-    "init",
-    "init_scale",
-    "generator",
-    "project_to",
-)
+_SIGNS = (*(name for name in _ALL if name != "gamma"), "init", "init_scale", "generator", "project_to")
 #: every quantiser by name
 METHODS: dict[str, Method] = {
     "vq": Method(VectorQuantizer, "vandenoord2017vqvae", "nothing", "$NKd$"),

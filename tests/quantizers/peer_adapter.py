@@ -211,7 +211,7 @@ class LFQ(Adapter):
 
     def forward(self, x, inv_temperature=100.0, mask=None, return_loss_breakdown=False) -> tuple:
         """Channels are first where there are four axes or more; a mask, one a sample, is of the entropies alone."""
-        self.vq.temperature = 1 / inv_temperature
+        self.vq.entropy_temperature = 1 / inv_temperature
         rows = (x.movedim(1, -1) if x.ndim >= 4 else x) / self.scale
         out = self.vq(rows, details=True)
         z_q = self.scale * out.z_q
