@@ -598,6 +598,7 @@ def test_each_group_is_quantised_by_itself(inner, channel_first):
     assert groups.frozen and all(layer.frozen for layer in groups.layers)
     twice = Grouped([groups, copy.deepcopy(groups)])
     both = twice(torch.cat([x, x], axis), mask)
+    assert all(torch.equal(group, out.indices) for group in both.indices.unbind(3))  # behind the axes of the tokens
     assert torch.equal(both.z_q, torch.cat([out.z_q, out.z_q], axis))
     assert torch.equal(twice.decode(both.indices), torch.cat([decoded, decoded], axis))
 
