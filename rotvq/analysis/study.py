@@ -115,9 +115,9 @@ class Study:
 
     @property
     def steps(self) -> list[int]:
-        """Every stop at which a run of the study was evaluated."""
+        """Every stop at which a run of the study was evaluated; the last step where none was, since all diverged."""
         ids = {config.id for found in self.members.values() for config in found}
-        return sorted({int(step) for step in self.runs.stops[self.runs.stops.id.isin(ids)].step})
+        return sorted({int(step) for step in self.runs.stops[self.runs.stops.id.isin(ids)].step}) or [self.last]
 
     def seeds(self, fresh: bool = False) -> list[int]:
         """The seeds that explore, or those that confirm."""
