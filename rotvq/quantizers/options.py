@@ -49,6 +49,12 @@ THEIRS = {
     "indices": "decode(indices), or cross-entropy of your own logits",
     "num_quantizers": "ResidualVectorQuantizer, levels",
     "n_q": "ResidualVectorQuantizer, levels",
+    "shared_codebook": "ResidualVectorQuantizer, shared",
+    "quantize_dropout": "ResidualVectorQuantizer, dropout",
+    "quantize_dropout_cutoff_index": "least_levels, which is one more",
+    "quantize_dropout_multiple_of": "multiple_of",
+    "quant_grad_frac": 'wiring="detach" (0) or wiring="graph" (1)',
+    "groups": "Grouped, one quantiser a group",
 }
 
 
