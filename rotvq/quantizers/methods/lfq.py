@@ -109,6 +109,7 @@ class LFQ(Quantizer):
         return self.codebook.points(torch.arange(self.codebook_size, device=self.codebook.origin.device))
 
     def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
+        z = z.to(torch.promote_types(z.dtype, torch.float32))
         digits = z > 0
         q = self.codebook.of_digits(digits, z.dtype)
         loss_sum = weighted_losses(z, q, self.beta, self.gamma, mask)
@@ -126,8 +127,7 @@ class LFQ(Quantizer):
             z: latents as the signs are taken, (..., log2 K).
             mask: bool, (...), True where a latent counts; one that is not finite never does.
         """
-        counted = self._counted(z, mask)
-        z = z.to(torch.promote_types(z.dtype, torch.float32))
+        counted, z = self._counted(z, mask), z.to(torch.promote_types(z.dtype, torch.float32))
         log_odds = (
             4 * self.codebook.radius / self.entropy_temperature * z
         )  # |z + radius|^2 - |z - radius|^2 = 4 radius z
