@@ -105,8 +105,8 @@ def vqp_affine(dim=DIM, books=1, seed=0):
     }
 
 
-def encodec_codebook(book="_codebook.", seed=0):
-    codes, counts = numbers(SIZE, DIM, seed=seed) / (1 + seed), positive(SIZE, seed=seed + 1)
+def encodec_codebook(book="_codebook.", seed=0, dim=DIM):
+    codes, counts = numbers(SIZE, dim, seed=seed) / (1 + seed), positive(SIZE, seed=seed + 1)
     state = {"inited": torch.ones(1), "cluster_size": counts, "embed": codes, "embed_avg": codes * counts[:, None]}
     return under(book, state)
 
@@ -332,6 +332,19 @@ def encodec(layers, book):
     return Layout(state, lambda x: cascade(x, codebooks(state, layers, book)), make, pairs)
 
 
+def encodec_projected():
+    """Each level with its own projection, as its VectorQuantization has for another codebook_dim."""
+    state, levels = {}, []
+    for i in range(3):
+        own = encodec_codebook(seed=i, dim=SMALL) | linear("project_in", SMALL, DIM, seed=10 + i)
+        own |= linear("project_out", DIM, SMALL, seed=20 + i)
+        inner = lambda x, own=own: nearest(x, own["_codebook.embed"])  # noqa: E731
+        levels.append(projected(own, "project_in", "project_out", inner))
+        state |= under(f"vq.layers.{i}.", own)
+    make = lambda: ResidualVectorQuantizer(DIM, SIZE, 3, project_to=SMALL)  # noqa: E731
+    return Layout(state, lambda x: cascade(x, levels), make)
+
+
 MOSHI_NAMES = {  # halves, layers, and a codebook's three buffers
     "moshi": (
         ("rvq_first.", "rvq_rest."),
@@ -418,6 +431,7 @@ LAYOUTS = {
     "vqp residual, sizes": vqp_residual_sizes,
     "vqp grouped residual": vqp_grouped_residual,
     "encodec": lambda: encodec("vq.layers.", "_codebook."),
+    "encodec, projected levels": encodec_projected,
     "encodec, transformers": lambda: encodec("layers.", "codebook."),
     **{name: lambda name=name: moshi(name) for name in MOSHI_NAMES},
     **{f"dac, {style}": lambda style=style: dac(style) for style in DAC_STYLES},
