@@ -127,6 +127,7 @@ page.say(
 )
 page.say("ste-defaults", pairs["its defaults with estimator='ste'"])
 page.say("", {"codes": base.codebook_size, "dimension": base.dim, "batch": base.batch, "trained": f"{base.steps:,}"})
+page.say("latents", f"{base.init_latents:,}")
 
 
 @page.holds
@@ -155,7 +156,9 @@ def start_with_this():
 #
 # **What this rests on.** One small network on Fashion-MNIST, {glue:text}`codes` codes of dimension
 # {glue:text}`dimension`, {glue:text}`trained` steps at batch {glue:text}`batch`. For larger ones it is a start, not a
-# result. The defaults of `VectorQuantizer` stay what the estimator does alone, without state.
+# result. The runs gave k-means {glue:text}`latents` latents, where `recommended` takes the first batch;
+# `vq.codebook.start(latents)` before it gives more. The defaults of `VectorQuantizer` stay what the estimator does alone,
+# without state.
 #
 # **A codec** takes the same for each level of a cascade; no run of this book has tried that yet. `wiring` says how the
 # gradient runs: "graph" as in EnCodec and DAC, "detach" as in vector-quantize-pytorch, "once" as in Moshi.

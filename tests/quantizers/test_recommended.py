@@ -7,6 +7,7 @@ from torch import nn
 from rotvq import VectorQuantizer, recommended
 from rotvq.quantizers.recommended import RECOMMENDED
 from rotvq.runs.grids import CHAPTERS
+from rotvq.training.train import build_model
 
 DIM, SIZE = 4, 16
 
@@ -32,6 +33,21 @@ def test_it_is_the_arm_that_chapter_16_confirmed():
     """Every field that its arm sets, and the start of the cell, under the names of VectorQuantizer."""
     block = CHAPTERS["16_rivals"].blocks["confirm"]
     assert block.arms["STE, EMA, revival"] | block.cells["k-means"] == RECOMMENDED
+
+
+def test_what_is_left_to_defaults_is_what_the_runs_had():
+    """So that a default cannot move away from the evidence."""
+    block = CHAPTERS["16_rivals"].blocks["confirm"]
+    arm, cell = {"": block.arms["STE, EMA, revival"]}, {"": block.cells["k-means"]}
+    (config, *_) = type(block)(arm, cell, block.seeds).configs()
+    theirs, ours = build_model(config, channels=1).quantizer, recommended(config.dim, config.codebook_size)
+    of_a_run = {"training", "check", "engine", "process_group", "seed", "follows"}  # none of them moves a code
+    for mine, its in zip((ours, ours.statistics), (theirs, theirs.statistics)):
+        for name in {name for name in vars(mine) if not name.startswith("_")} - of_a_run:
+            assert getattr(mine, name) == getattr(its, name), name
+    assert torch.equal(ours.statistics.running, theirs.statistics.running)
+    assert ours.codebook.init_scale == theirs.codebook.init_scale
+    assert type(ours.codebook.form) is type(theirs.codebook.form)
 
 
 @pytest.mark.parametrize(
