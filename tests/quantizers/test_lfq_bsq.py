@@ -248,6 +248,17 @@ def test_copied_and_pickled(make, dim):
         assert torch.equal(copied(x).z_q, vq(x).z_q) and torch.equal(copied(x).loss, vq(x).loss)
 
 
+@pytest.mark.parametrize("make", BOTH)
+@pytest.mark.parametrize("dim", (4, 6))
+def test_exported_with_shapes_that_vary(make, dim):
+    """Without operators of ours."""
+    vq, x, other = make(dim, 16).eval(), latents(8, 5, dim, dtype=torch.float32), latents(3, 9, dim, seed=1).float()
+    varying = ({0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC},)
+    exported = torch.export.export(vq, (x,), dynamic_shapes=varying)
+    assert not any("rotvq" in str(node.target) for node in exported.graph.nodes)
+    torch.testing.assert_close(exported.module()(other), tuple(vq(other)), check_device=False)
+
+
 @pytest.mark.parametrize("spherical", (False, True))
 @pytest.mark.parametrize("dim", (4, 7))
 def test_like_another_implementation(spherical, dim):

@@ -128,10 +128,8 @@ class LFQ(Quantizer):
             mask: bool, (...), True where a latent counts; one that is not finite never does.
         """
         counted, z = self._counted(z, mask), z.to(torch.promote_types(z.dtype, torch.float32))
-        log_odds = (
-            4 * self.codebook.radius / self.entropy_temperature * z
-        )  # |z + radius|^2 - |z - radius|^2 = 4 radius z
-        log_odds = log_odds.clamp(-SURE, SURE)
+        # the two corners along an axis are apart by |z + radius|^2 - |z - radius|^2 = 4 radius z
+        log_odds = (4 * self.codebook.radius / self.entropy_temperature * z).clamp(-SURE, SURE)
         share = z.new_ones(z.shape[:-1]).unsqueeze(-1)
         if counted is not None:
             share = counted.unsqueeze(-1).to(z.dtype)
@@ -171,7 +169,7 @@ def entropy_of_mean(log_odds: Tensor, share: Tensor) -> Tensor:
 
 def _probabilities(log_odds: Tensor) -> Tensor:
     """Of every number of the given binary digits, (N, 2**digits), the lowest digit first."""
-    product = log_odds.new_ones(len(log_odds), 1)
+    product = log_odds.new_ones(log_odds.shape[0], 1)
     for digit in log_odds.unsqueeze(-1).unbind(1):
         product = torch.cat([product * torch.sigmoid(-digit), product * torch.sigmoid(digit)], dim=1)
     return product
