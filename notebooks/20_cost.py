@@ -469,10 +469,10 @@ page.say("differ", " and ".join(f"{count:,} by “{name}”" for name, count in 
 
 # %% [markdown]
 # Up to 16 dimensions FAISS finds the code {glue:text}`faiss-gain` as fast as the tiles do; from there to 32,
-# {glue:text}`faiss-wide`. It is faster at all these sizes. So `engine=None` takes FAISS in evaluation mode, where it is
-# installed and has a kernel for the dimension. Of {glue:text}`searched` indices, these are not those of the tiles:
-# {glue:text}`differ`. They may differ where two codes are equally near up to roundings. In training `engine=None` takes
-# the tiles, so that what is learned does not depend on what is installed.
+# {glue:text}`faiss-wide`. It is faster at all these sizes. Of {glue:text}`searched` indices, these are not those of the
+# tiles: {glue:text}`differ`. They may differ where two codes are equally near up to roundings. So without an engine
+# asked for, `rotvq` takes FAISS under `torch.inference_mode()` alone, and the tiles everywhere else: what is trained,
+# and how it is evaluated, does not depend on what is installed.
 #
 # What FAISS leaves: for each latent it compares its 16 last candidates one by one, which shows where codes are few, and
 # ours shifts and scales the latents first, a pass that the floor leaves out.

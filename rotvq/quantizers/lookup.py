@@ -224,7 +224,7 @@ ENGINES = {"tiles": _nearest, "plain": _nearest_plain, "faiss": _nearest_faiss} 
 
 
 def nearest(
-    z: Tensor, codes: Tensor, metric: str = "euclidean", memory: int = MEMORY, engine: str | None = "tiles"
+    z: Tensor, codes: Tensor, metric: str = "euclidean", memory: int = MEMORY, engine: str | None = None
 ) -> Tensor:
     """Index of the nearest code of every latent, int64, (...): the lowest on ties.
 
@@ -235,7 +235,8 @@ def nearest(
       dimensions, 32 with AVX-512. "tiles" elsewhere, and for latents far outside the codes.
     - "plain": one product and an argmax in torch's own operators, for export. It holds all N x K scores, and the
       product may round two copies of a code differently.
-    - None: "faiss" if it is installed, else "tiles".
+    - None: "tiles"; in eager mode under ``torch.inference_mode()`` "faiss" if it is installed. So what is trained, and
+      how it is evaluated without gradients, does not depend on what is installed.
 
     Args:
         z: latents, (..., d); half precision is ranked in float32.
@@ -253,10 +254,12 @@ def nearest(
     if metric not in LOOKUPS:
         raise ValueError(f"unknown lookup {metric!r}: one of {', '.join(LOOKUPS)}")
     if engine is not None and engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}, or None for the fastest")
+        raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}, or None")
     if engine == "faiss" and not HAS_FAISS:
         raise ValueError("engine 'faiss' needs the package faiss-cpu, which is not installed: pip install faiss-cpu")
     if codes.ndim != 2 or z.shape[-1] != codes.shape[1] or len(codes) == 0:
         raise ValueError(f"codes are {tuple(codes.shape)}, z is {tuple(z.shape)}: needed are (K, d) and (..., d)")
-    search = ENGINES[engine or ("faiss" if HAS_FAISS else "tiles")]
-    return search(z.detach().reshape(-1, z.shape[-1]), codes.detach(), metric, memory).reshape(z.shape[:-1])
+    if engine is None:
+        inference = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+        engine = "faiss" if HAS_FAISS and inference else "tiles"
+    return ENGINES[engine](z.detach().reshape(-1, z.shape[-1]), codes.detach(), metric, memory).reshape(z.shape[:-1])

@@ -227,9 +227,20 @@ class TestFaiss:
 
     def test_where_it_searches(self):
         z, codes = torch.randn(300, 8), torch.randn(70, 8)
-        for engine, n in (("faiss", 1), (None, 2), ("tiles", 2), ("plain", 2)):
-            nearest(z, codes, engine=engine)
+        for engine, inference, n in (
+            ("faiss", False, 1),
+            ("faiss", True, 2),
+            ("tiles", True, 2),
+            ("plain", True, 2),
+            (None, False, 2),
+            (None, True, 3),
+        ):
+            with torch.inference_mode(inference):
+                nearest(z, codes, engine=engine)
+            with torch.no_grad():
+                nearest(z, codes, engine=None)
             assert len(self.searches) == n
+        self.searches.clear()
         for metric, case in (
             ("euclidean", (z.double(), codes)),
             ("euclidean", (torch.randn(30, 17), torch.randn(9, 17))),
@@ -237,9 +248,9 @@ class TestFaiss:
         ):
             assert torch.equal(nearest(*case, metric, engine="faiss"), nearest(*case, metric))
         assert torch.equal(nearest(z, codes, memory=1000, engine="faiss"), nearest(z, codes))
-        assert len(self.searches) == 2
+        assert self.searches == []
         nearest(z, codes, memory=32 * 12 * 100, engine="faiss")
-        assert self.searches[2:] == [100, 100, 100]
+        assert self.searches == [100, 100, 100]
 
     @pytest.mark.parametrize("metric", ("euclidean", "cosine"))
     def test_agrees_with_tiles(self, metric):
@@ -270,7 +281,8 @@ def test_without_faiss(monkeypatch):
     monkeypatch.setattr(lookup, "HAS_FAISS", False)
     monkeypatch.setattr(lookup, "_faiss_search", None)
     z, codes = torch.randn(30, 4), torch.randn(9, 4)
-    assert torch.equal(nearest(z, codes, engine=None), nearest(z, codes))
+    with torch.inference_mode():
+        assert torch.equal(nearest(z, codes), nearest(z, codes, engine="tiles"))
     assert torch.equal(torch.ops.rotvq.nearest_faiss(z, codes, "euclidean", 1 << 20), nearest(z, codes))
     with pytest.raises(ValueError, match="engine 'faiss' needs the package faiss-cpu"):
         nearest(z, codes, engine="faiss")
@@ -314,6 +326,9 @@ def test_compiles_and_exports(engine):
     want = nearest(z, codes)
     compiled = torch.compile(Lookup(engine), fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(z, codes), want)
+    compiled = torch.compile(Lookup(None), fullgraph=True, backend="aot_eager")
+    with torch.inference_mode():
+        assert torch.equal(compiled(z, codes), want)
     batch = torch.export.Dim("batch")
     program = torch.export.export(Lookup(engine), (z, codes), dynamic_shapes=({0: batch}, None))
     assert torch.equal(program.module()(torch.cat([z, z]), codes), torch.cat([want, want]))
