@@ -88,3 +88,20 @@ def test_side_by_side():
     assert torch.equal(masked.z_q[mask], out.z_q[mask]) and torch.equal(masked.z_q[~mask], x[~mask])
     assert (masked.indices[~mask] == -1).all()
     assert len(vq(x, details=True).groups) == 2
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_exported_with_shapes_that_vary(name):
+    vq, x, other = Projected(INSIDE[name](), DIM).eval(), latents(8, 5, DIM), latents(3, 9, DIM, seed=1)
+    varying = ({0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC},)
+    exported = torch.export.export(vq, (x,), dynamic_shapes=varying).module()
+    torch.testing.assert_close(exported(other), tuple(vq(other)))
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # raised by torch.compile itself
+def test_compiled_without_a_graph_break():
+    torch.compiler.reset()
+    vq = Projected(INSIDE["cascade"](), DIM)
+    x = latents(3, 5, DIM)
+    compiled = torch.compile(vq, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), vq(x))
