@@ -26,7 +26,7 @@ seed: int = 0
 # %% tags=["hide-input"]
 from rotvq.page import Page
 
-page = Page("22_use_it", globals(), dim=(2, 256), codebook_size=(2, 1024))
+page = Page("22_use_it", globals(), dim=(4, 256), codebook_size=(16, 1024))
 
 # %% tags=["hide-input"]
 import math
@@ -157,8 +157,8 @@ def start_with_this():
 # **What this rests on.** One small network on Fashion-MNIST, {glue:text}`codes` codes of dimension
 # {glue:text}`dimension`, {glue:text}`trained` steps at batch {glue:text}`batch`. For larger ones it is a start, not a
 # result. The runs gave k-means {glue:text}`latents` latents, where `recommended` takes the first batch;
-# `vq.codebook.start(latents)` before it gives more. The defaults of `VectorQuantizer` stay what the estimator does alone,
-# without state.
+# `vq.codebook.start(latents)` before it gives more. The defaults of `VectorQuantizer` stay what the estimator does
+# alone, without state.
 #
 # **A codec** takes the same for each level of a cascade; no run of this book has tried that yet. `wiring` says how the
 # gradient runs: "graph" as in EnCodec and DAC, "detach" as in vector-quantize-pytorch, "once" as in Moshi.

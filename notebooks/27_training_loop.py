@@ -38,7 +38,7 @@ seed: int = 0
 # %% tags=["hide-input"]
 from rotvq.page import Page
 
-page = Page("27_training_loop", globals(), dim=(2, 256), codebook_size=(4, 1024))
+page = Page("27_training_loop", globals(), dim=(2, 128), codebook_size=(4, 512))
 
 # %% tags=["hide-input"]
 import contextlib
