@@ -10,6 +10,8 @@ A record is *verified* while the digest of the code that its run executes is unc
 import contextlib
 import hashlib
 import json
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -34,7 +36,7 @@ class Records:
     """The records in one folder. Several processes may read and write at once.
 
     Args:
-        folder: where records are; it is made when the first is written.
+        folder: where records are; it is made when the first is written. ValueError if it is a file.
         neighbours: folders in which a record is looked for too. What is new is written to ``folder``.
 
     >>> import tempfile
@@ -48,15 +50,26 @@ class Records:
 
     def __init__(self, folder: str | Path, neighbours: Iterable[str | Path] = ()):
         self.folder, self.neighbours = Path(folder), tuple(map(Path, neighbours))
+        if os.path.exists(self.folder) and not self.folder.is_dir():
+            raise ValueError(f"records are kept in a folder, which {self.folder} is not")
         for path in self.folder.glob(".*.tmp"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > LEFTOVER:
                     path.unlink()
 
+    def prepare(self) -> None:
+        """Make the folder; ValueError where no record can be written there."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
+        except OSError as error:
+            raise ValueError(f"records cannot be written to {self.folder} ({error.strerror}): name another") from None
+
     def path(self, config: Config) -> Path:
         """Where the record of ``config`` is, or will be."""
-        places = [folder / f"{config.id}.json" for folder in (self.folder, *self.neighbours)]
-        return next((place for place in places if place.exists()), places[0])
+        name = f"{config.id}.json"
+        places = (folder / name for folder in (self.folder, *self.neighbours))
+        return next((place for place in places if place.exists()), self.folder / name)
 
     def get(self, config: Config) -> dict | None:
         """The record of ``config``, to be read only, or None; RecordError where the file is not that record."""
@@ -118,8 +131,8 @@ class Records:
         records = [(config, self.get(config)) for config in configs]
         if missing := sum(record is None for _, record in records):
             raise LookupError(f"{missing} of {len(records)} runs have no record in {self.folder.name}: run the grid")
-        own = [({"id": config.id, **config.as_dict()}, record) for config, record in records]
-        return pandas.DataFrame([{**fields, **row} for fields, record in own for row in rows(record)])
+        named = [({"id": config.id, **config.as_dict()}, record) for config, record in records]
+        return pandas.DataFrame([{**fields, **row} for fields, record in named for row in rows(record)])
 
 
 def status(record: dict) -> str:
@@ -133,6 +146,12 @@ def status(record: dict) -> str:
 
 def _cost_and_status(record: dict) -> dict:
     return {"seconds": record["provenance"].get("seconds"), "status": status(record)}
+
+
+def read_any(path: Path) -> dict:
+    """The record in a file, or the measurement, of which the digest alone is checked; RecordError as elsewhere."""
+    record = read_record(path)
+    return _read(path) if record.get("schema") == SCHEMA else record
 
 
 def write_record(path: Path, record: dict) -> None:

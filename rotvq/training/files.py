@@ -1,6 +1,7 @@
 """Files: those of an image set are found or fetched, and checked before a byte is used; and how a file is written.
 
-A file is looked for in the folder named by ROTVQ_DATA, then in the checkout's data/, and is else fetched into a cache.
+A file is looked for in the folder named by ROTVQ_DATA, then in the checkout's data/, or, where the package is installed
+without one, in the user's own folder; it is else fetched into a cache.
 """
 
 import gzip
@@ -8,6 +9,8 @@ import hashlib
 import importlib.util
 import os
 import re
+import signal
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,10 +65,22 @@ class DataError(OSError):
 
 
 def folders() -> list[Path]:
-    """Data folders in the order in which they are searched: ROTVQ_DATA if it is set, the checkout's data/."""
-    shipped = CHECKOUT / "data"
+    """Data folders in the order in which they are searched: ROTVQ_DATA if it is set, the checkout's data/ or one's own.
+
+    Raises DataError where ROTVQ_DATA is no folder.
+    """
     named = os.environ.get("ROTVQ_DATA")
-    return [Path(named).expanduser(), shipped] if named else [shipped]
+    if named and not Path(named).expanduser().is_dir():
+        raise DataError(f"ROTVQ_DATA is {named!r}, which is no folder: make it, name another or unset it")
+    shipped = CHECKOUT / "data"
+    last = shipped if (shipped / "registry.txt").is_file() else user_folder()
+    return [Path(named).expanduser(), last] if named else [last]
+
+
+def user_folder() -> Path:
+    """Where data and records of a package without a checkout are: rotvq in XDG_DATA_HOME or LOCALAPPDATA, if set."""
+    home = os.environ.get("XDG_DATA_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".local" / "share"
+    return Path(home) / "rotvq"
 
 
 def read(name: str) -> bytes:
@@ -163,21 +178,50 @@ def _resume_download(url: str, output: str, _: object, *, part: Path) -> None:
     os.replace(part, output)
 
 
+WRITING = threading.RLock()  # held while a file is written: who ends this process should wait for it
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path that replaces ``path`` when the block ends; if it raises or is killed, ``path`` stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with WRITING:
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file whole or not at all, through :func:`replacing`. Text is encoded as UTF-8."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def holding_interrupts(hold: bool) -> Iterator[list[int]]:
+    """Note the first Ctrl-C or SIGTERM inside instead of acting on it; the second acts. Only in the main thread.
+
+    Gives the numbers of those that came: who holds them back raises them, by ``signal.raise_signal``, when it is ready.
+    """
+    came: list[int] = []
+    before = {}
+
+    def note(number: int, _) -> None:
+        came.append(number)
+        signal.signal(number, before[number])
+
+    if hold and threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

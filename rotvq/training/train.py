@@ -1,8 +1,9 @@
 """Train one Config; deterministic on a given machine. Nothing is written but a resume point."""
 
 import math
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -16,7 +17,7 @@ from rotvq.quantizers.estimators import estimator
 from rotvq.training import ablations, files, images, metrics, own, starts
 from rotvq.training.config import Config
 from rotvq.training.models import VQVAE
-from rotvq.training.optimizers import make_optimizer
+from rotvq.training.optimizers import make_optimizer, set_learning_rates
 from rotvq.training.seeds import derived_seed, generator
 
 FIRST_LOSSES = 20  # training losses kept from the start: what a run elsewhere is compared with
@@ -42,8 +43,8 @@ def fit(
         device: "cpu", "cuda", "cuda:1", ...
         threads: of torch, in this process.
         progress: whether to show a bar.
-        resume: a file from which a run that was killed goes on, written about once a minute. The result is that of the
-            uninterrupted run, bit for bit on a CPU.
+        resume: a file from which a run that was killed goes on, written about once a minute, and on Ctrl-C or SIGTERM.
+            The result is that of the uninterrupted run, bit for bit on a CPU.
 
     Returns:
         The model and its result. ``curve.stops`` are the metrics on the test split at steps 500, 1000, 2000, 4000, ...
@@ -59,16 +60,17 @@ def fit(
     torch.set_num_threads(threads)
     run = Run.from_config(config, device, resume)
     total, done = config.pretrain_steps + config.steps, config.pretrain_steps + run.step
-    with tqdm(total=total, initial=done, unit="step", disable=not progress, leave=False) as bar:
+    bar = tqdm(total=total, initial=done, unit="step", disable=not progress, leave=False)
+    with bar, files.holding_interrupts(resume is not None) as interrupts:
         while run.step < 0:
             run.pretrain_step()
-            run.save_if_due()
+            run.save_if_due(interrupts)
             bar.update()
         if run.step == 0:
             run.start_codes()
         while run.step < config.steps and run.diverged_at is None:
             run.train_step()
-            run.save_if_due()
+            run.save_if_due(interrupts)
             bar.update()
     return run.model, run.result()
 
@@ -119,7 +121,7 @@ class Run:
         pixels = data.train.to(device) if data.train.numel() <= DEVICE_BYTES else data.train
         batches = images.batches(len(pixels), config.batch, generator(config.seed, "order"))
         model = build_model(config, channels=pixels.shape[1]).to(device)
-        optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay)
+        optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay, config.code_lr)
         gain_learner = None
         if config.gain == "learned":
             gain_learner = ablations.GainLearner(model.quantizer, derived_seed(config.seed, "noise"))
@@ -208,6 +210,7 @@ class Run:
             self._note(self.trace, step, {name: float(f"{value:.6g}") for name, value in row.items()})
             if self.diverged_at is not None:
                 return
+        set_learning_rates(self.optimizer, config.schedule, self.step / config.steps)
         self.descend(loss)
         if step == config.steps or is_evaluation_step(step):
             self._note(self.evaluations, step, self.evaluate("test"))
@@ -232,9 +235,12 @@ class Run:
         first = [loss for loss in self.first_losses if math.isfinite(loss)]
         return {"final": final, "curve": {"stops": self.evaluations, "trace": self.trace, "first": first}}
 
-    def save_if_due(self) -> None:
-        """Write the resume point, if there is to be one and a minute has passed; only the first rank does."""
-        if self.resume is None or time.monotonic() - self.saved_at <= SAVE_SECONDS:
+    def save_if_due(self, interrupts: Sequence[int] = ()) -> None:
+        """Write the resume point, if there is to be one and a minute has passed or an interrupt came, which then acts.
+
+        Only the first rank writes.
+        """
+        if self.resume is None or not (interrupts or time.monotonic() - self.saved_at > SAVE_SECONDS):
             return
         self.saved_at = time.monotonic()
         if distributed.world()[0] == 0:
@@ -243,6 +249,8 @@ class Run:
             state["gain"] = self.gain_learner.state_dict() if self.gain_learner else {}
             with files.replacing(self.resume) as temporary:
                 torch.save(state, temporary)
+        if interrupts:
+            signal.raise_signal(interrupts[0])
 
     def load(self, path: Path) -> None:
         """Go on from a resume point, or raise ValueError if it is another run's."""
