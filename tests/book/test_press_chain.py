@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from book.press import build, execute, page_provenance, pair, paths
+from rotvq.runs.records import RecordError, write_record
 
 SCRIPT = """\
 # %% [markdown]
@@ -52,7 +53,7 @@ def project(tmp_path, monkeypatch):
     for name in ("_config.yml", "environment.yml"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "data" / "registry.txt").write_text("pixels")
-    (tmp_path / "data" / "records" / "10_chapter" / "ABC.json").write_text(json.dumps(record("ABC")))
+    write_record(tmp_path / "data" / "records" / "10_chapter" / "ABC.json", record("ABC"))
     for name, value in vars(paths).items():
         if isinstance(value, type(ROOT)):
             monkeypatch.setattr(paths, name, tmp_path / value.relative_to(ROOT))
@@ -253,7 +254,7 @@ def test_stale_records_stop_the_build(project, papermill, capsys, monkeypatch):
     monkeypatch.setattr(build, "_render", lambda: (1, ""))
     executed(project, capsys)
     path = project / "data" / "records" / "10_chapter" / "ABC.json"
-    path.write_text(json.dumps(record("ABC", stale=True)))
+    write_record(path, record("ABC", stale=True))
     forget()
     with pytest.raises(SystemExit, match="00_page shows 1 stale records, such as ABC"):
         build.build()
@@ -262,9 +263,19 @@ def test_stale_records_stop_the_build(project, papermill, capsys, monkeypatch):
     assert rendering_failed.value.code == 1
 
 
+def test_a_record_that_was_altered_stops_the_build(project, papermill, capsys):
+    executed(project, capsys)
+    path = project / "data" / "records" / "10_chapter" / "ABC.json"
+    path.write_text(path.read_text().replace("36.0", "35.0"))
+    forget()
+    for use in (page_provenance.every_record, lambda: page_provenance.stale(["ABC"])):
+        with pytest.raises(RecordError, match=f"{path} has been altered"):
+            use()
+
+
 def test_a_measurement_is_neither_verified_nor_stale(project):
     times = {**record("ABC"), "schema": "cost-1", "config": {"kind": "step"}}
-    (project / "data" / "records" / "10_chapter" / "ABC.json").write_text(json.dumps(times))
+    write_record(project / "data" / "records" / "10_chapter" / "ABC.json", times)
     assert page_provenance.stale(["ABC"]) == [] and "1 measured" in page_provenance.every_record()
 
 
