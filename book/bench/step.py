@@ -140,7 +140,9 @@ def _estimator(function: Callable[[Tensor, Tensor], Tensor], compiled: bool = Fa
 
 
 def _floor(case: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable | str:
-    if case.device != "cpu" or case.dtype != "float32" or floor.kernel() is None:
+    if case.device != "cpu" or case.dtype != "float32":
+        return "of float32 on a CPU only"
+    if floor.kernel() is None:
         return "no compiler"
     return partial(floor.floor, codes, z, g, case.threads)
 
@@ -155,6 +157,11 @@ def _convolution(case: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callabl
 
 def _lookup(case: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable:
     return partial(nearest, z, codes)
+
+
+def _library(arm: Arm) -> Arm:
+    """An arm of vector-quantize-pytorch, where that is installed."""
+    return arm if quantizers.VectorQuantize else lambda *_: "not installed"
 
 
 def _engine(name: str) -> Arm:
@@ -181,8 +188,8 @@ ARMS: Mapping[str, Mapping[str, Arm]] = {
         "rotvq": _rotvq(),
         "rotvq_compiled": _rotvq(compiled=True),
         "rotvq_ema": _rotvq(update="ema"),
-        "library": _quantizer(quantizers.Library),
-        "library_ste": _quantizer(partial(quantizers.Library, rotation=False)),
+        "library": _library(_quantizer(quantizers.Library)),
+        "library_ste": _library(_quantizer(partial(quantizers.Library, rotation=False))),
         "paper": _quantizer(quantizers.Paper),
         "matrix": _quantizer(quantizers.Matrix),
         "taming": _quantizer(quantizers.Taming),
@@ -198,7 +205,7 @@ ARMS: Mapping[str, Mapping[str, Arm]] = {
         "ste": _estimator(straight_through),
         "rotvq": _estimator(rotate),
         "rotvq_compiled": _estimator(rotate, compiled=True),
-        "library": _estimator(quantizers.rotate_to),
+        "library": _library(_estimator(quantizers.rotate_to)),
         "paper": _estimator(quantizers.paper),
         "matrix": _estimator(quantizers.matrix),
     },
@@ -206,8 +213,8 @@ ARMS: Mapping[str, Mapping[str, Arm]] = {
         "ste": _rotvq(estimator="ste"),
         "rotvq": _rotvq(),
         "bare": _quantizer(quantizers.bare),
-        "library_ste": _quantizer(partial(quantizers.Library, rotation=False)),
-        "library": _quantizer(quantizers.Library),
+        "library_ste": _library(_quantizer(partial(quantizers.Library, rotation=False))),
+        "library": _library(_quantizer(quantizers.Library)),
     },
 }
 PARTS = ("floor", "product", "convolution", "lookup")  # of a step, each with what comes before it
@@ -322,13 +329,13 @@ def measure(case: StepCase, rounds: int = 5, budget: float = 10.0) -> dict:
     tensors = inputs(case, case.n)
     with torch_threads(case.threads):
         for arm in case.arms:
-            needed = predicted_bytes(case, arm) if _may_not_fit(case, arm) else 0
-            if needed > MEMORY_LIMIT:
-                absent[arm] = f"does not fit: {needed / 1e9:.1f} GB"
-                continue
             step = ARMS[case.kind][arm](case, *tensors)
             if isinstance(step, str):
                 absent[arm] = step
+                continue
+            needed = predicted_bytes(case, arm) if _may_not_fit(case, arm) else 0
+            if needed > MEMORY_LIMIT:
+                absent[arm] = f"does not fit: {needed / 1e9:.1f} GB"
                 continue
             step()
             steps[arm] = step
