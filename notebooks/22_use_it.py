@@ -398,15 +398,11 @@ else:
 NOTES = [  # arguments without an equal: theirs, ours, and what differs
     ("threshold_ema_dead_code=2", 'revival="count", revival_at=2', "at the next step"),
     ("kmeans_init=True", 'init="kmeans"', "greedy starts; until little is saved, not 10 rounds"),
-    (
-        "stochastic_sample_codes=True, sample_codebook_temp=t",
-        "temperature=t",
-        "theirs divides the distance by t, ours its square",
-    ),
+    ("sample_codebook_temp=t", "temperature=t", "theirs divides the distance by t, ours its square"),
     ("orthogonal_reg_weight=w", 'penalties={"orthogonal": w}', "over all codes"),
     ("affine_param=True", 'form="affine"', "scale and shift are learned, not running statistics"),
-    ("separate_codebook_per_head=True", "Grouped(...)", "a quantiser a head; its state dict loads"),
-    ("ResidualVQ(num_quantizers=n)", 'ResidualVectorQuantizer(levels=n, wiring="detach")', "its state dict loads"),
+    ("separate_codebook_per_head", "Grouped(...)", "a quantiser a head; its state dict loads"),
+    ("ResidualVQ", "ResidualVectorQuantizer", 'wiring="detach" is theirs; its state dict loads'),
     ("mask=m", "mask=m", "theirs puts zeros where m is False, ours leaves the input"),
     ("freeze_codebook=True", "frozen=True", "in training, too; may be set later; the loss stays"),
     ("manual_ema_update=True", "vq.follow(optimizer)", "the optimiser's step moves the codes"),
@@ -421,14 +417,10 @@ def written(options):
     return "<br>".join(f"`{name}={value!r}`" for name, value in options.items()) or "defaults"
 
 
-def coded(text):
-    return text if not text or "`" in text else f"`{text}`"
-
-
-rows = ["| theirs | ours | |", "|---|---|---|"]
 base = "`update='ema'`<br>`decay=0.8`<br>`gamma=1.0`"
-rows += [f"| {written(theirs)} | {written(mine) if mine else base} | equal |" for theirs, mine in PAIRS]
-rows += [f"| {coded(theirs)} | {coded(mine)} | {note} |" for theirs, mine, note in NOTES]
+rows = ["| theirs | ours |", "|---|---|"]
+rows += [f"| {written(theirs)} | {written(mine) if mine else base}<br>equal |" for theirs, mine in PAIRS]
+rows += [f"| `{theirs}` | `{mine}`<br>{note} |" for theirs, mine, note in NOTES]
 display(Markdown(f"{tried}\n\n" + "\n".join(rows)))
 
 # %% [markdown]
