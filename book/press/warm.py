@@ -22,7 +22,7 @@ from pathlib import Path
 from book.press import paths, processes
 from book.press.processes import Papermill
 
-# Not pyplot and pandas, which find out when they are imported whether they are in a kernel.
+# Not pyplot, which finds out when it is imported whether it is in a kernel.
 IMPORTS = (
     "papermill",
     "ipykernel.kernelapp",
@@ -30,8 +30,10 @@ IMPORTS = (
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
     "matplotlib.figure",
+    "pandas",
     "scipy.optimize",
     "scipy.stats",
+    "sklearn.cluster",
     "torch._dynamo",  # which torch imports when the first optimiser is made
     "rotvq.__main__",
 )
@@ -87,6 +89,7 @@ def serve() -> None:
     os.dup2(2, 1)
     for name in IMPORTS:
         importlib.import_module(name)
+    sys.modules["pandas"].set_option("display.max_columns", 20)  # as in a kernel, which it finds out as well
     for request in sys.stdin:
         if os.fork() == 0:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
