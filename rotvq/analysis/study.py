@@ -73,7 +73,8 @@ class Runs:
         return self._frame(self.records.trace)
 
     def _frame(self, load: Callable[[list[Config]], pd.DataFrame]) -> pd.DataFrame:
-        return load(self.shown) if self.shown else pd.DataFrame(columns=EMPTY)
+        frame = load(self.shown) if self.shown else pd.DataFrame()
+        return frame if len(frame) else pd.DataFrame(columns=EMPTY)  # no run, or none that was evaluated
 
 
 class Study:

@@ -262,7 +262,7 @@ def _train(
         if isinstance(outcome, scheduler.Failure):
             raise RuntimeError(f"run {config.id} failed: {outcome}")
         left = (time.monotonic() - start) / done * (len(missing) - done) / 3600
-        line.say(f"{what}. {done} trained, about {_duration(left)} left.")
+        line.say(f"{what}. {done} trained" + f", about {_duration(left)} left" * (left > 0) + ".")
 
 
 def _duration(hours: float) -> str:
