@@ -70,7 +70,8 @@ def test_rotvq_commands(command, tmp_path):
 
         if not torch.cuda.is_available():
             words = ["cpu" if word == "cuda" else word for word in words]
-    ran = subprocess.run([sys.executable, *words, "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
+    words += [] if "--status" in words else ["--dry-run"]
+    ran = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip() and not list(tmp_path.iterdir())
 
