@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from rotvq import recommended
 from rotvq.quantizers.registry import METHODS
 
 DIM, SIZE = 4, 16
@@ -71,6 +72,28 @@ def test_the_whole_quantiser_exports_for_any_batch(name):
     for mine, wanted in zip(program.module()(other), module(other)):
         torch.testing.assert_close(mine, wanted)
     assert "rotvq" not in str(program.graph)
+
+
+def trained():
+    vq = recommended(DIM, SIZE, engine="plain")
+    vq(latents(50, DIM))
+    return vq.eval()
+
+
+def loaded():
+    vq = recommended(DIM, SIZE, engine="plain")
+    vq.load_state_dict(trained().state_dict())
+    return vq.eval()
+
+
+@OLD_PARTS
+@pytest.mark.parametrize("make", (trained, loaded))
+def test_codes_that_started_from_latents_export_and_compile(make):
+    vq, (first, second) = make(), inputs({})
+    program = torch.export.export(vq, (first,))
+    assert torch.equal(program.module()(first)[1], vq(first)[1])
+    compiled = torch.compile(vq, fullgraph=True)
+    assert torch.equal(compiled(second)[1], vq(second)[1])
 
 
 @OLD_PARTS
