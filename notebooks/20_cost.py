@@ -16,7 +16,7 @@
 #
 # The same notebook runs on a GPU, with a store of its own:
 # `papermill notebooks/20_cost.ipynb out.ipynb -y '{device: cuda, dtype: bfloat16, bandwidth: 4800, records: gpu}'`.
-# No GPU was at hand for this edition: that path has been run on a CPU alone, in bfloat16, and no number here is of it.
+# What one call measures on a card is [below](cost-on-a-gpu).
 
 # %% tags=["parameters"]
 profile: str = "standard"  # smoke: tiny cases, in seconds; standard: the stored records; full: four times the turns
@@ -44,7 +44,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from IPython.display import Markdown
 
+from book.bench import gpu_report
 from book.bench import step as step_bench
 from book.bench.timing import ratio
 from rotvq.page.figures import INK, MUTED, Arm, used
@@ -653,6 +655,29 @@ roofline
 
 # %% [markdown]
 # **Roofline.** {glue:text}`roofline`
+#
+# (cost-on-a-gpu)=
+# ## On a GPU
+#
+# `python -m book.bench gpu --out data/records/gpu --minutes 8`, from a checkout on a machine with a card and without a
+# network, tries every quantiser on the card against float64 on a CPU: in float32, in bfloat16, under autocast, as a
+# CUDA graph and compiled. It measures the cost of a step beside what the card can do at all, and how many small runs
+# share it, and it trains runs of the full profile of chapters 10, 13 and 16. It stops at the time limit, and the same
+# command goes on from there. On a CPU it has been tried from end to end, at tiny sizes.
+
+# %% tags=["hide-input"]
+on_a_card = {title: of(stores_folder() / "gpu") for title, of in gpu_report.PARTS.items()}
+parts_run = [title for title, text in on_a_card.items() if text != gpu_report.NOT_RUN]
+page.say(
+    "gpu",
+    f"{len(parts_run)} of {len(on_a_card)} parts have been run"
+    if parts_run
+    else "not run: no card was at hand for this edition",
+)
+Markdown("\n\n".join(f"**{title}**\n\n{on_a_card[title]}" for title in parts_run))
+
+# %% [markdown]
+# Of this edition: {glue:text}`gpu`.
 #
 # ## What this does not show
 #

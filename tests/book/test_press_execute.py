@@ -55,7 +55,7 @@ SMOKE = {
 # notebook that trains the runs of a grid, the number of records.
 EFFECT = {
     "00_quickstart": lambda glued, store: glued["steps"] == "20",
-    "20_cost": lambda glued, store: len(list(store.glob("*.json"))) == int(glued["cases"]) == 7,
+    "20_cost": lambda glued, store: len(list(store.glob("*.json"))) == int(glued["cases"]) == 8,
     "23_scale": lambda glued, store: glued["cards"] == "4" and len(list(store.glob("*.json"))) == 3,
     "29_your_experiment": lambda glued, store: len(list(store.glob("*.json"))) == int(glued["runs"]) == 12,
     "27_training_loop": lambda glued, store: glued["numbers"] == "'80'",
