@@ -88,7 +88,7 @@ REFUSED = {
         ({"dims": [2, 2]}, "dims has 2 twice"),
     ],
     "04_encoder_feels": [({"codebook_sizes": [1]}, "at least 2")],
-    "06_collapse": [({"mu": 0.0}, "at least 0.05")],
+    "06_collapse": [({"mu": 0.0}, "at least 0.4")],
     "07_bias": [({"grid": 4}, "at least 8"), ({"y": 11.0}, "at most 10")],
     "09_residual": [({"levels": 2}, "at least 4"), ({"dim": 4}, "at least 8")],
     "10_ste_vs_rotation": [
