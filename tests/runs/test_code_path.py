@@ -225,7 +225,7 @@ REACHES = {
     "_cosine": lambda c: c.lookup == "cosine",
     "REVIVALS[threshold]": lambda c: c.revival == "threshold",
     "ResidualBlock.forward": lambda c: c.model.startswith("residual"),
-    "NORMS[group]": lambda c: c.norm == "group",
+    "NORMS[group]": lambda c: c.norm == "group" or c.quantizer == "bsq",  # whose digits come in a "group"
     "_crops": lambda c: c.data == "photographs",
     "_cifar10": lambda c: c.data == "cifar10",
 }
