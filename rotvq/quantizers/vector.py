@@ -69,7 +69,8 @@ class VectorQuantizer(Quantizer):
         channel_first: whether the input is (B, heads * dim, ...) instead of (..., heads * dim).
         check: refuse NaN and inf in the input (skipped while compiling or exporting).
         memory: bytes that the lookup may use.
-        engine: of the lookup, a key of :data:`.ENGINES`; "plain" exports to torch's own operators; None: the fastest.
+        engine: of the lookup, a key of :data:`.ENGINES`; "plain" exports to torch's own operators. None: "tiles", and
+            under ``torch.inference_mode()`` "faiss" where it is installed.
         frozen: keep the codes as they are, also in training mode; may be set later.
         second_pass: a function of x, z_q and the objective, added to the loss in training: see :mod:`.second_pass`.
         process_group: ranks that share counts, EMA, revival and start: a ProcessGroup or "world". None: those of the
