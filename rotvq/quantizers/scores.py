@@ -10,20 +10,20 @@ from rotvq.quantizers.geometry import unit
 from rotvq.quantizers.operators import Noise
 
 
-def _euclidean(z: Tensor, codes: Tensor) -> Tensor:
+def _euclidean_scores(z: Tensor, codes: Tensor) -> Tensor:
     """``2 <z, e> - |e|^2``, about the mean code, so that a common offset eats no digits."""
     centre = codes.mean(0)
     z, codes = z - centre, codes - centre
     return F.linear(z, 2 * codes, -codes.square().sum(-1))  # -|z - e|^2 but for |z|^2, the same for all codes
 
 
-def _cosine(z: Tensor, codes: Tensor) -> Tensor:
+def _cosine_scores(z: Tensor, codes: Tensor) -> Tensor:
     return unit(z) @ unit(codes).t()
 
 
 SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "euclidean": _euclidean,
-    "cosine": _cosine,
+    "euclidean": _euclidean_scores,
+    "cosine": _cosine_scores,
 }  #: (n, K), by metric
 
 

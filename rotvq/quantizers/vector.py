@@ -274,8 +274,10 @@ class VectorQuantizer(Quantizer):
 def _check(given: Mapping[str, Any]) -> None:
     """Raise ValueError on what the arguments of VectorQuantizer cannot be, or cannot be together."""
     update, revival, lookup, form, gain = (given[name] for name in ("update", "revival", "lookup", "form", "gain"))
-    for name, allowed in {"centre": CENTRES, "lookup": METRICS, "update": UPDATES, "revival": REVIVALS}.items():
-        one_of(name, given[name], allowed)
+    one_of("centre", given["centre"], CENTRES)
+    one_of("lookup", lookup, METRICS)
+    one_of("update", update, UPDATES)
+    one_of("revival", revival, REVIVALS)
     one_of("engine", given["engine"], (*ENGINES, None))
     for name in given["penalties"] or ():
         one_of("penalty", name, PENALTIES)

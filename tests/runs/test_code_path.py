@@ -222,7 +222,7 @@ REACHES = {
     "_kmeans": lambda c: c.init == "kmeans",
     "_reflection": lambda c: c.estimator == "reflection",
     "ESTIMATORS[scale_only]": lambda c: c.estimator == "scale_only",
-    "_cosine": lambda c: c.lookup == "cosine",
+    "_cosine": lambda c: "cosine" in (c.lookup, c.schedule),  # one word, two registries: counted for either
     "REVIVALS[threshold]": lambda c: c.revival == "threshold",
     "ResidualBlock.forward": lambda c: c.model.startswith("residual"),
     "NORMS[group]": lambda c: c.norm == "group" or c.quantizer == "bsq",  # whose digits come in a "group"
