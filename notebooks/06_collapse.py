@@ -31,7 +31,7 @@ steps: int = 130  # of gradient descent on the network
 # %% tags=["hide-input"]
 from rotvq.page import parameters
 
-parameters.check(globals(), mu=(0.4, 0.6), codes=(3, 64), grid=(4, 60), steps=(100, 10_000))
+parameters.check(globals(), mu=(0.4, 0.5), codes=(3, 64), grid=(4, 60), steps=(130, 10_000))
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
