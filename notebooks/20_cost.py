@@ -659,7 +659,7 @@ roofline
 # (cost-on-a-gpu)=
 # ## On a GPU
 #
-# `python -m book.bench gpu --out data/records/gpu --minutes 8`, from a checkout on a machine with a card and without a
+# `python -m book.bench gpu --out card --minutes 8`, from a checkout on a machine with a card and without a
 # network, tries every quantiser on the card against float64 on a CPU: in float32, in bfloat16, under autocast, as a
 # CUDA graph and compiled. It measures the cost of a step beside what the card can do at all, and how many small runs
 # share it, and it trains runs of the full profile of chapters 10, 13 and 16. It stops at the time limit, and the same

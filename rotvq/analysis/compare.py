@@ -53,8 +53,10 @@ class Comparison(NamedTuple):
         equal = sum(self.before[1][seed]["result"] == self.after[1][seed]["result"] for seed in self.seeds)
         paired = f"{len(self.seeds)} pairs, {equal} of them identical" if self.seeds else "no seed is in both"
         yield f"  seeds: {paired}; only before: {alone[0]}, only after: {alone[1]}"
-        made = [{key: {record["provenance"].get(key) for record in arm.values()} for key in MADE}
-                for _, arm in (self.before, self.after)]  # fmt: skip
+        made = [
+            {key: {record["provenance"].get(key) for record in arm.values()} for key in MADE}
+            for _, arm in (self.before, self.after)
+        ]
         asked = MADE[bool(self.differs) :]  # other fields take another code path
         if others := [key for key in asked if made[0][key] != made[1][key]]:
             yield f"  made with another {', '.join(others)}"
@@ -102,8 +104,11 @@ def split(records: Records, against: dict[str, Any]) -> tuple[list[Config], list
 
 
 def _differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
-    return {name: (getattr(one, name), getattr(other, name)) for name in FIELDS
-            if name != "seed" and getattr(one, name) != getattr(other, name)}  # fmt: skip
+    return {
+        name: (getattr(one, name), getattr(other, name))
+        for name in FIELDS
+        if name != "seed" and getattr(one, name) != getattr(other, name)
+    }
 
 
 def _value(record: dict, metric: str) -> float | None:

@@ -141,7 +141,7 @@ CHAPTERS = {
         "confirm": Block(PAIR, MAIN | WARM, CONFIRM),
         "long": Block(PAIR, MAIN, FEW, {"steps": 8000}),
     }),
-    "11_initialisation": Chapter(1.0, {
+    "11_initialisation": Chapter(1.5, {
         "norms": Block(PAIR, UNIFORM | {"normal": {"init": "normal"}} | kmeans(0.01, 0.1, 0.3) | KMEANS
                        | kmeans(3, 10) | WARM),
         "revival": Block(vary(PAIR, "{}, revival", revival="unused"), MAIN | kmeans(10) | WARM),
@@ -149,7 +149,7 @@ CHAPTERS = {
                         UNIFORM | kmeans(10), FEW),
         "scale": Block(PAIR, vary(KMEANS, "{}, z and codes × {:g}", latent_scale=[0.1, 10.0]), FEW),
     }),
-    "12_gamma": Chapter(1.5, {
+    "12_gamma": Chapter(2.5, {
         "gamma": Block(vary(PAIR, "{}, γ = {:g}", gamma=[0.01, 0.05, 0.25, 1.0, 5.0]), MAIN, FEW),
         "wider": Block(vary(PAIR, "{}, γ = {:g}", gamma=[0.002, 25.0, 125.0]), MAIN, FEW),
         # each arm at the γ that validation chose on seeds 0 to 2 from the eight above
@@ -160,13 +160,13 @@ CHAPTERS = {
         "rate": Block(vary(PAIR, "{}, rate {:g}", lr=[1e-4, 3e-4, 1e-3, 3e-3, 1e-2]), MAIN),
         "sgd": Block(vary(PAIR, "{}, SGD {:g}", lr=[0.1, 0.3, 1.0], optimizer="sgd"), MAIN, FEW),
     }),
-    "13_which_part": Chapter(1.2, {
+    "13_which_part": Chapter(2.5, {
         "ladder": Block(PAIR | LADDER, MAIN),
         "warm": Block(PAIR | {k: LADDER[k] for k in ("r I", "R", "mean(r) I", "STE, γ / mean(r)", "clip(r) R")}, WARM),
         "clamped": Block(vary(PAIR, "{}, |z| fixed", norm="latent"), MAIN),
         "confirm": Block(PAIR | {k: LADDER[k] for k in ("r I", "R", "STE, γ / mean(r)")}, MAIN, CONFIRM),
     }),
-    "14_mixtures": Chapter(0.8, {
+    "14_mixtures": Chapter(1.5, {
         "clips": Block({f"clip {name}": {"estimator": "clipped"} | ({} if name == "medium" else {"clip": bounds})
                         for name, bounds in CLIPS.items()}, MAIN),
         "mixes": Block(vary({"t": {"estimator": "interpolated"}}, "{} = {:g}", mix=[0.25, 0.5, 0.75]), MAIN, FEW),
@@ -176,14 +176,14 @@ CHAPTERS = {
         "learned": Block(vary(PAIR, "{}, learned gain", gain="learned"), MAIN, FEW),
         "cosine": Block(vary(PAIR | {"R": LADDER["R"]}, "{}, cosine", lookup="cosine"), MAIN, FEW),
     }),
-    "15_codebook": Chapter(1.0, {
+    "15_codebook": Chapter(1.5, {
         "ema": Block(vary(PAIR, "{}, EMA {:g} from {:g}", decay=0.99, initial_count=[1.0, 0.0], **EMA)
                      | vary(PAIR, "{}, EMA {:g} from {:g}", decay=0.8, initial_count=0.0, **EMA), MAIN | WARM),
         "sizes": Block(PAIR, vary(MAIN, "{}, K = {}, d = {}", codebook_size=[64, 2048], dim=32)
                        | vary(MAIN, "{}, K = {}, d = {}", codebook_size=512, dim=8), FEW),
         "normalised": Block(vary(PAIR, "{}, normalised", lookup="normalised"), MAIN, FEW),
     }),
-    "16_rivals": Chapter(0.7, {
+    "16_rivals": Chapter(2.0, {
         "rivals": Block({
             "SimVQ, STE": {**STE, "quantizer": "simvq", "init": "normal"},
             "SimVQ, rotation": {**ROTATION, "quantizer": "simvq", "init": "normal"},
@@ -202,7 +202,7 @@ CHAPTERS = {
         "decay": Block(vary(PAIR, "{}, decay {:g}", weight_decay=[0.0, 1e-4, 1e-3]),
                        {"k-means, EMA": {"init": "kmeans", **EMA}}, FEW, {"steps": 4000}),
     }),
-    "18_photographs": Chapter(0.7, {
+    "18_photographs": Chapter(1.2, {
         "explore": Block(PAIR, MAIN | WARM, EXPLORE, {"data": "photographs"}),
         "confirm": Block(PAIR, MAIN, CONFIRM, {"data": "photographs"}),
     }),

@@ -283,9 +283,7 @@ def test_codes_move_under_fsdp2(states, name):
     ours = agree(states, "fsdp2")
     for key, value in fit(model_of(SYNCHRONISED[name]), None).items():
         if key.startswith("1."):
-            torch.testing.assert_close(
-                ours[f"{name} {key[2:]}"], value, rtol=1e-4, atol=1e-5, msg=lambda m: f"{key}: {m}"
-            )
+            torch.testing.assert_close(ours[f"{name} {key[2:]}"], value, rtol=1e-4, atol=1e-5, msg=key)
 
 
 def test_codes_learn_under_fsdp2(states):

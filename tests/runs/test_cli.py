@@ -271,13 +271,16 @@ def test_verify_alone_checks_every_digest_and_trains_nothing(call, tmp_path, mon
     assert status == 2 and str(tmp_path / NAME) in err
 
 
-@pytest.mark.parametrize("words, interrupt", [
-    (["grid", NAME, "--profile", "smoke"], KeyboardInterrupt),
-    (["grid", NAME, "--profile", "smoke"], cli.Terminated),
-    (["train", "--steps", "1"], KeyboardInterrupt),
-    (["verify", "--sample", "1"], KeyboardInterrupt),
-    (["verify", "--restamp"], cli.Terminated),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, interrupt",
+    [
+        (["grid", NAME, "--profile", "smoke"], KeyboardInterrupt),
+        (["grid", NAME, "--profile", "smoke"], cli.Terminated),
+        (["train", "--steps", "1"], KeyboardInterrupt),
+        (["verify", "--sample", "1"], KeyboardInterrupt),
+        (["verify", "--restamp"], cli.Terminated),
+    ],
+)
 def test_an_interrupt_says_what_is_kept(call, tmp_path, monkeypatch, words, interrupt):
     def stopped(*_, **__):
         raise interrupt
@@ -320,14 +323,21 @@ def test_a_store_that_cannot_be_written_is_refused_before_training(call, tmp_pat
             assert call(*others, "--records", store)[0] == 2
 
 
-@pytest.mark.parametrize("name, value, words", [
-    ("ROTVQ_DATA", "/nowhere/at/all", "ROTVQ_DATA is '/nowhere/at/all', which is no folder"),
-    ("ROTVQ_DATA", __file__, "which is no folder"),
-    ("ROTVQ_DATA", "~/no such folder", "ROTVQ_DATA is '~/no such folder', which is no folder"),
-    ("ROTVQ_DATAS", "/tmp", "unknown environment variable ROTVQ_DATAS: the folder of the data is named by ROTVQ_DATA"),
-    ("ROTVQ_DTA", "/tmp", "unknown environment variable ROTVQ_DTA"),
-    ("ROTVQDATA", "/tmp", "unknown environment variable ROTVQDATA"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("ROTVQ_DATA", "/nowhere/at/all", "ROTVQ_DATA is '/nowhere/at/all', which is no folder"),
+        ("ROTVQ_DATA", __file__, "which is no folder"),
+        ("ROTVQ_DATA", "~/no such folder", "ROTVQ_DATA is '~/no such folder', which is no folder"),
+        (
+            "ROTVQ_DATAS",
+            "/tmp",
+            "unknown environment variable ROTVQ_DATAS: the folder of the data is named by ROTVQ_DATA",
+        ),
+        ("ROTVQ_DTA", "/tmp", "unknown environment variable ROTVQ_DTA"),
+        ("ROTVQDATA", "/tmp", "unknown environment variable ROTVQDATA"),
+    ],
+)
 @pytest.mark.parametrize(
     "command", [["train", "--steps", "1"], ["grid", NAME, "--status"], ["verify"]], ids=lambda w: w[0]
 )
@@ -390,11 +400,15 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
-@pytest.mark.parametrize("words", [
-    ["grid", NAME, "--profile", "smoke", "--engine", "processes:2"],
-    ["grid", NAME, "--profile", "smoke"],
-    ["verify", "--sample", "14", "--engine", "processes:2"],
-], ids=["grid, two processes", "grid", "verify"])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["grid", NAME, "--profile", "smoke", "--engine", "processes:2"],
+        ["grid", NAME, "--profile", "smoke"],
+        ["verify", "--sample", "14", "--engine", "processes:2"],
+    ],
+    ids=["grid, two processes", "grid", "verify"],
+)
 def test_a_command_that_is_stopped_leaves_no_process_and_no_folder(call, tmp_path, number, words):
     for name in ("store", "calls", "tmp"):
         (tmp_path / name).mkdir()
@@ -403,8 +417,13 @@ def test_a_command_that_is_stopped_leaves_no_process_and_no_folder(call, tmp_pat
     before = set((tmp_path / "store").iterdir())
     paths = {"PYTHONPATH": os.pathsep.join(sys.path), "CALLS": str(tmp_path / "calls"), "TMPDIR": str(tmp_path / "tmp")}
     command = [sys.executable, "-c", STOPPED, str(Path(__file__).parent), *words, "--records", str(tmp_path / "store")]
-    driver = subprocess.Popen(command, env=os.environ | paths, stderr=subprocess.PIPE, text=True,
-                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # fmt: skip
+    driver = subprocess.Popen(
+        command,
+        env=os.environ | paths,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     end = time.monotonic() + 240
     workers = 1 + ("processes:2" in words)
     while len({path.suffix for path in (tmp_path / "calls").iterdir()}) < workers:

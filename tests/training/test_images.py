@@ -10,7 +10,6 @@ import struct
 import sys
 import tarfile
 import threading
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np

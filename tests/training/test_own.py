@@ -171,8 +171,17 @@ def test_what_is_no_part_is_refused_in_a_sentence(folder, field, value, words):
     assert "\n" not in str(refused.value) and repr(value)[:-1] in str(refused.value)
 
 
-@pytest.mark.parametrize("fields", [{"clip": (0, 1)}, {"mix": 0.5}, {"warmup": 3}, {"centre": "codebook"},
-                                    {"centre_offset": 1.0}, {"gain": "learned"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"clip": (0, 1)},
+        {"mix": 0.5},
+        {"warmup": 3},
+        {"centre": "codebook"},
+        {"centre_offset": 1.0},
+        {"gain": "learned"},
+    ],
+)
 def test_a_module_takes_no_options_of_an_estimator(folder, fields):
     Config(estimator="parts.py:Halved", **fields).check()
     with pytest.raises(ValueError, match=f"{next(iter(fields))} is .*it goes with an Estimator, which parts.py:Plain"):
@@ -335,13 +344,16 @@ def test_other_data_are_another_run(cats, value):
 
 EDITS = {
     "a picture replaced": lambda cats: picture(cats / "07.png", 100),
-    "two swapped": lambda cats: ((cats / "01.png").rename(cats / "x.png"),
-                                 (cats / "02.png").rename(cats / "01.png"), (cats / "x.png").rename(cats / "02.png")),
+    "two swapped": lambda cats: (
+        (cats / "01.png").rename(cats / "x.png"),
+        (cats / "02.png").rename(cats / "01.png"),
+        (cats / "x.png").rename(cats / "02.png"),
+    ),
     "one removed": lambda cats: (cats / "19.png").unlink(),
     "one added": lambda cats: picture(cats / "20.png", 20),
     "one bit": lambda cats: (cats / "07.png").write_bytes(flipped((cats / "07.png").read_bytes())),
     "a split of its own": lambda cats: [picture(cats / split / "a.png", 1) for split in ("train", "val")],
-}  # fmt: skip
+}
 
 
 def flipped(content: bytes) -> bytes:
