@@ -31,6 +31,9 @@ SMOKE = {
     "21_estimators": {"dim": 3, "angle": 30.0},
     "22_use_it": {"dim": 4, "codebook_size": 16, "seed": 1},
     "23_scale": {"cards": 4, "utilisation": 0.25},
+    "24_conserved": {"steps": 40, "images": 4, "seed": 1},
+    "25_drift": {"networks": 1, "pretrain": 5, "images": 32, "slide_steps": 20, "race_steps": 50},
+    "26_guarantees": {"cap": 0.3, "steps": 60},
     "40_claims": {"rows": ["A-00"]},
 }
 # What of its results shows that it ran with these values, from its glued numbers and the folder of its records; of a
@@ -62,6 +65,9 @@ REFUSED = {
     "21_estimators": [({"dim": 1}, "at least 2"), ({"angle": 270.0}, "at most 180")],
     "22_use_it": [({"codebook_size": 1}, "at least 2")],
     "23_scale": [({"ways": ["threads"]}, "one of serial, processes:2"), ({"utilisation": 0.0}, "at least 0.01")],
+    "24_conserved": [({"steps": 5}, "at least 20"), ({"rate": 2.0}, "at most 1")],
+    "25_drift": [({"networks": 0}, "at least 1")],
+    "26_guarantees": [({"cap": 1.0}, "at most 0.99")],
     "40_claims": [({"rows": "A"}, "must be list")],
 }
 
