@@ -115,6 +115,8 @@ page.show(
 #
 # If latents and codes follow $X$ for some time, every latent keeps its code. Of all linear velocity fields these are
 # the only ones that do so for all latents and codes.
+#
+# <claim:B-051>
 # ```
 #
 # ````{dropdown} Proof
@@ -144,6 +146,8 @@ show(conserved.similarities_keep_assignments, conserved.only_similarities_do)
 # $(E,b)\mapsto(AE,\;A(b-\mu)+v)$, and along it the estimator reports $\mathbb E\langle g,G\,X(z)\rangle$. So it errs by
 #
 # $$ \mathbb E\langle g,\;G\,X(z)-X(q)\rangle. $$ (eq-report)
+#
+# <claim:B-052>
 # ```
 #
 # ````{prf:proof}
@@ -201,6 +205,8 @@ table(rows)
 #    \qquad r=|q-\mu|/|z-\mu| , $$ (eq-turn-error)
 #
 # where $N$ projects off the plane of $z-\mu$ and $q-\mu$. STE errs by $-\mathbb E\langle g,\Omega e\rangle$.
+#
+# <claim:B-053>
 # ```
 #
 # ````{dropdown} Proof
@@ -237,6 +243,8 @@ show(conserved.exact_for_turns_of_the_plane, conserved.error_along_turns, conser
 # The first term bounds the error along shifts, the second the error along stretching about $\mu$, both for $|g|=1$. So
 # no rule $G$ for single pairs is exact for both, unless $q=z$. The mixes $(1-t)I+tG_\mu$ of STE and rotation attain
 # equality for every $0\le t\le1$.
+#
+# <claim:B-054>
 # ```
 #
 # ````{prf:proof}
@@ -293,6 +301,8 @@ show(conserved.trade_off, conserved.least_change)
 # along stretching about every centre. (ii) If the latents span the space, there is exactly one $A=\alpha I+\Omega$ for
 # which $u=g+A(z-\bar z)$ is exact along all motions {eq}`eq-motion`, and this $u$ is the nearest to $g$, in the mean
 # square, that is.
+#
+# <claim:B-055>
 # ```
 #
 # ````{dropdown} Proof
@@ -335,6 +345,8 @@ show(conserved.a_batch_can)
 #    &=\mathbb E\big[g\,q^\top-u\,z^\top\big]-2\gamma\,\mathbb E\big[e\,e^\top\big]\\
 #    &\quad-2\lambda_E(EE^\top+bb^\top)+2\lambda_WW^\top W .
 #    \end{aligned} $$ (eq-matrix)
+#
+# <claim:B-056>
 # ```
 #
 # ````{dropdown} Proof
@@ -366,6 +378,8 @@ show(conserved.a_batch_can)
 #    \qquad W^\top b_W'=-\mathbb E[g] . $$ (eq-momentum)
 #
 # *Torque.* In the plane the rotation keeps the left side of {eq}`eq-matrix` symmetric.
+#
+# <claim:B-056>
 # ```
 #
 # ````{prf:proof}
@@ -413,8 +427,8 @@ glue("worst", f"{worst:.0e}")
 table(rows, 9)
 
 # %% [markdown]
-# The sides agree to a relative {glue:text}`worst`. Second, a small network under plain gradient descent with small
-# steps, so that the laws can be summed up over time. Its codes start anywhere and move by their gradient.
+# The sides agree to a relative {glue:text}`worst` <claim:B-056>. Second, a small network under plain gradient descent
+# with small steps, so that the laws can be summed up over time. Its codes start anywhere and move by their gradient.
 
 
 # %% tags=["hide-input"]
@@ -483,6 +497,8 @@ page.show(
 # Under the rotation, without decay and with $\gamma>0$,
 # $2\gamma\int_0^T\mathbb E|z-q|^2\,dt=Q(0)-Q(T)\le Q(0)+\frac12|W(T)|^2$ as long as the flow exists. So there is no
 # stationary point with a positive quantisation error, and either $|W|$ is unbounded or the error has a finite integral.
+#
+# <claim:B-057>
 # ```
 #
 # ````{prf:proof}
@@ -506,6 +522,8 @@ show(conserved.error_is_paid_for, conserved.momentum_in_training)
 # $$ \gamma\,\mathbb E|z-q|^2=\lambda_W|W|^2-\lambda_E|E|^2 $$
 #
 # under $G_\mu$, whatever the centre $\mu$.
+#
+# <claim:B-056>
 # ```
 #
 # ````{prf:proof}
@@ -534,6 +552,8 @@ show(conserved.centre_drops_out)
 # All laws of {prf:ref}`thm-matrix` hold along Filippov solutions, with the right sides averaged in the same way. In the
 # scale law of the rotation the average is the value itself. So the rotation has no point of rest on a face either, if
 # $\gamma>0$, nothing decays and $\mathbb E|z-q|^2>0$.
+#
+# <claim:B-058>
 # ```
 #
 # ````{prf:proof}
@@ -588,7 +608,7 @@ glue("adam_paid", -paid)
 
 # %% [markdown]
 # For the small network under Adam and the rotation, $Q$ changes by {glue:text}`adam_gained:.2f`, where the flow's law
-# would say {glue:text}`adam_paid:.2f`.
+# would say {glue:text}`adam_paid:.2f`. <claim:B-058>
 #
 # ## Exercises
 #

@@ -120,6 +120,8 @@ page.show(
 # For the rotation about $0$, and every $z\ne0$ and $q$,
 #
 # $$ (G^\top-I)\,e=\frac{|e|^2}{|z|^2}\,z . $$ (eq-push)
+#
+# <claim:B-059>
 # ```
 #
 # ````{prf:proof}
@@ -135,6 +137,8 @@ page.show(
 # :label: prop-price
 #
 # For every $G$ with $Gz=q$ and every $g$, $\;\langle(G^\top-I)g,z\rangle=\langle g,e\rangle$.
+#
+# <claim:B-059>
 # ```
 #
 # ````{prf:proof}
@@ -159,6 +163,8 @@ show(drift.push_of_own_error, drift.radial_push)
 # Along $z/|z|$, with $c=\cos\theta$, the turn alone adds $(1-c)(|q|+|z|)$ to the gradient $e$, the gain alone
 # $(r-1)(rc-1)|z|$. For short isotropic errors in $d$ dimensions these are the shares $\frac{d-1}d$ and $\frac1d$ of
 # the whole.
+#
+# <claim:B-060>
 # ```
 #
 # ````{dropdown} Proof
@@ -189,6 +195,8 @@ show(drift.shares_of_turn_and_gain, drift.isotropic_shares)
 #
 # The part with $he$ is exact. What is left out is of the size $D\,|f|/|z-\mu|^2$: it is small where $|f|\ll
 # h\,|z-\mu|$.
+#
+# <claim:B-061>
 # ```
 #
 # ````{dropdown} Proof
@@ -245,6 +253,8 @@ page.show(
 #
 # The right side of {eq}`eq-drift` is minus the gradient, in $\mu$, of $h\,\mathbb E\big[|e|^2\ln|z-\mu|\big]$. It
 # vanishes where a cloud and its errors are symmetric about $\mu$.
+#
+# <claim:B-061>
 # ```
 #
 # ````{prf:proof}
@@ -299,15 +309,15 @@ table(rows)
 # %% [markdown]
 # The formula is within {glue:text}`worst` % of the measured push in all {glue:text}`networks` networks. It is the turn.
 # The gain has less than a tenth of it. About the mean code the push along the mean latent is half as large or less,
-# and has the other sign.
+# and has the other sign. <claim:B-061>
 #
 # Without a warm-up the condition $|f|\ll h\,|z-\mu|$ fails: an untrained decoder has a gradient without quantiser and
 # hardly any curvature. There the rotation adds {glue:text}`untrained_measured:.3f`, the formula says
-# {glue:text}`untrained_predicted:.3f`, and neither matters.
+# {glue:text}`untrained_predicted:.3f`, and neither matters. <claim:B-061>
 #
 # This is {glue:text}`share:.0f` % of the mean $|g|$, which may not look like much. But the push is the same for every
 # latent, while the rest of $g$ points everywhere: $\mathbb E\,g$ is near zero. Adam, which divides each gradient by
-# its usual size, makes much of what is always the same.
+# its usual size, makes much of what is always the same. <claim:B-059>
 #
 # ## The race
 #
@@ -318,6 +328,8 @@ table(rows)
 # :label: prop-lag
 #
 # Where the encoder's last bias rests, $\mathbb E[q-z]=\mathbb E[G^\top g]/(2\gamma)$.
+#
+# <claim:B-062>
 # ```
 #
 # ````{prf:proof}
@@ -375,7 +387,7 @@ page.show(
 #
 # About the origin there is no balance at any distance: the push is at least {glue:text}`least:.1f` times the pull from
 # the first half unit on. This is a prediction: the latents leave their codes. About the mean code there is nothing to
-# balance.
+# balance. <claim:B-062>
 #
 # ```{prf:proposition} Held or lost
 # :label: prop-held
@@ -383,6 +395,8 @@ page.show(
 # Let a cloud at the distance $m$ from the centre be pushed by $(p+k\ell)/m$ when it lags by $\ell$, and pulled back by
 # $2\gamma\ell$. If $m>k/(2\gamma)$ there is one lag at which it rests, $\ell=p/(2\gamma m-k)$, and it is stable.
 # Otherwise the lag grows without bound.
+#
+# <claim:B-062>
 # ```
 #
 # ````{prf:proof}
@@ -511,7 +525,7 @@ glue("held_steps", int(last.step))
 
 # %% [markdown]
 # After 100 steps a batch still uses {glue:text}`held_middle:.2f` of the codes, after {glue:text}`held_steps` it is
-# {glue:text}`held_last:.3f`.
+# {glue:text}`held_last:.3f`. <claim:B-062>
 #
 # Committed runs of 2,000 steps from the same start, ordered by how fast the codes follow:
 
@@ -555,6 +569,8 @@ table(rows, 2)
 #
 # Along $z/|z|$ the rotation with its gain adds $|z|\,(r-1)(r-\cos\theta)$ more to $e$ than the turn alone: more where
 # $r>1$, less where $\cos\theta<r<1$.
+#
+# <claim:B-060>
 # ```
 #
 # ````{dropdown} Proof

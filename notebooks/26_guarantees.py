@@ -109,6 +109,8 @@ page.show(
 #
 # $$ \frac1T\sum_t|\nabla f(z_t)|^2\le\frac{2(f_0-\inf f)}{(1-\kappa)\,\eta\,T}
 #    +\Big(\frac{1+\kappa}{1-\kappa}\Big)^2S^2\,\frac1T\sum_t|q_t-z_t|^2 . $$
+#
+# <claim:B-063>
 # ````
 #
 # ````{dropdown} Proof
@@ -150,6 +152,8 @@ show(guarantees.capped_descent, guarantees.capped_average)
 # With $t\le1$, the mean square distance from STE, $\mathbb E\big[\|G_t-I\|^2|z-\mu|^2\big]$, is $t^2\,\mathbb E|z-q|^2
 # =t^4\operatorname{Var}z$. For the rotation itself it is $\mathbb E|z-q|^2=t^2\operatorname{Var}z$. For centroid codes
 # $t\le1$ without the minimum.
+#
+# <claim:B-064>
 # ```
 #
 # ````{prf:proof}
@@ -173,6 +177,8 @@ show(guarantees.fading_is_of_second_order)
 # Let latents, codes and the centre all move by one similarity $x\mapsto sUx+v$. Then $t$ of {eq}`eq-capped` and of
 # {eq}`eq-fading` stay as they are, and $G_t^\top$ becomes $UG_t^\top U^\top$. The mean code and the mean latent are
 # centres that move so. The origin is not, under shifts.
+#
+# <claim:B-064>
 # ```
 #
 # ````{prf:proof}
@@ -188,6 +194,8 @@ show(guarantees.fading_is_of_second_order)
 #
 # $\min(r,1)R$ about $\mu$ never lengthens a gradient. Its distance from STE is $|q-z|/|z-\mu|$ where $r\le1$, and
 # $2\sin\frac\theta2\le|q-z|/|z-\mu|$ where $r>1$, with $\theta$ the angle at $\mu$.
+#
+# <claim:B-064>
 # ```
 #
 # ````{prf:proof}
@@ -214,6 +222,8 @@ show(guarantees.moves_along, guarantees.no_gain_past_one)
 # STE and of the rotation not be along $e$. If the rule differs from one of them, there are a second code and a loss
 # with this $g$ at $q$ for which one step of the rule ends with a higher loss than one step of that one. Nothing that
 # the rule has seen tells it so.
+#
+# <claim:B-065>
 # ```
 #
 # ````{dropdown} Proof
@@ -288,6 +298,8 @@ page.show(
 # Let the ball about $\mu$ through $z$ lie in the cell of $q$, and let $\langle g,q-\mu\rangle\ge0$. Under every
 # estimator with $G(z-\mu)=q-\mu$ the latent never leaves the cell while $g$ stays. STE leaves every bounded cell if
 # $g\ne0$.
+#
+# <claim:B-066>
 # ```
 #
 # ````{prf:proof}
@@ -306,6 +318,8 @@ page.show(
 #
 # Putting a code that no latent uses anywhere else does not raise $\mathbb E\min_k|z-e_k|^2$. Putting it on a latent
 # lowers it by that latent's share of the error, at least.
+#
+# <claim:B-067>
 # ```
 #
 # ````{prf:proof}
@@ -329,6 +343,8 @@ show(guarantees.trap, guarantees.ste_leaves, guarantees.revival_is_safe)
 # In the metric $|dz|^2/|z|^2$ on $\mathbb R^d\setminus\{0\}$, $G=rR$ is the Levi-Civita transport from $z$ to $q$ along
 # the shortest path, a logarithmic spiral, if $q$ is not a negative multiple of $z$. Every other path in the plane of
 # $z$ and $q$ that winds as far about $0$ gives the same.
+#
+# <claim:B-068>
 # ```
 #
 # ````{dropdown} Proof
@@ -356,6 +372,8 @@ show(guarantees.trap, guarantees.ste_leaves, guarantees.revival_is_safe)
 # With $P_a=I-aa^\top$ for $a=z/|z|$ and $P_b$ for $b=q/|q|$: $P_aR^\top=R^\top P_b$. So behind a normalisation of $z$
 # the rotation hands on the part of $g$ that is tangent to the sphere at $q$, turned, at its full length, and drops the
 # radial part. STE hands on $P_ag$, and of a radial $g=b$ the length $\sin\theta$.
+#
+# <claim:B-068>
 # ```
 #
 # ````{prf:proof}
@@ -383,6 +401,8 @@ show(guarantees.levi_civita, guarantees.sphere)
 # | on the sum: one estimator from $z$ to $\sum_jq_j$ | its own | yes |
 #
 # For STE these are $I$, $J\,I$ and $I$. With several heads each head has a balance law of its own.
+#
+# <claim:B-069>
 # ```
 #
 # ````{prf:proof}
