@@ -94,7 +94,8 @@ for name, step in steps.items():
     ax.plot(*torch.cat([ends, ends[:1]]).T, arm.linestyle, color=arm.color, label=f"steps under {arm.label}")
 ax.plot(*z.T, "o", color=INK, markersize=5)
 ax.plot(0, 0, "+", color=INK, markersize=9)
-ax.annotate("$z$", z[0], xytext=(4, 6), textcoords="offset points")
+leader = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.8}  # its label has to stand clear of the arrows
+ax.annotate("$z$", z[0], xytext=(1.74, 0.66), arrowprops=leader)
 ax.annotate("0", (0, 0), xytext=(4, 6), textcoords="offset points")
 ax.set(aspect="equal", xlim=(-0.45, 1.9), xticks=[0, 1], yticks=[0])
 ax.legend(loc="upper left", fontsize=8)
@@ -461,6 +462,23 @@ page.show(
 # come along: all stay in use, but the whole picture has moved to the origin, where the pushes cancel.
 # ```
 #
+# {numref}`fig-play-drift` is this race in the plane, to be moved. In the plane the turn and the gain have half of the
+# push each.
+#
+# ```{figure} ../figures/drift.svg
+# :name: fig-play-drift
+# :class: rotvq-drift
+# :alt: A cloud of latents over its nine codes, the centre of the rotation, and an arrow towards it.
+#
+# Which codes are left behind when all latents slide? The arrow at the mean latent is the push. The centre, the white
+# point, can be dragged, and so can codes. <claim:B-059> <claim:B-062>
+# ```
+#
+# - Guess first: how many of the nine codes will be in use in the end? Then press Play.
+# - Reset, and let the codes follow at once: all come along, and the push ends at the centre.
+# - Reset, and drag the centre away from the cloud, or into its middle: what happens to the arrow?
+# - Reset, and choose the mean code, or a larger $\gamma$.
+#
 # ## In training
 #
 # The warmed-up network of seed 0, trained on with Adam and gradient codes.
@@ -638,4 +656,4 @@ assert abs(t - 1 / (2 * h * error)) < 1e-3
 # a run ends depends on what happens to $h$, $D$ and the decoder on the way. From short codes, $r\ll1$, the picture is
 # another: there the mean code is near the origin, and the rotation's smaller gradients are most of the story
 # ({ref}`initialisation`). That an encoder which drifts leaves unused codes behind is known as a cause of low usage
-# {cite}`huh2023straightening,beyond2026stationarity`; that this estimator makes it drift we have found nowhere.
+# {cite}`huh2023straightening,lu2026stationarity,lu2026nsvq`; that this estimator makes it drift we have found nowhere.

@@ -41,6 +41,7 @@ import torch
 from book.algebra import dot, nearest, norm, normal, polar, pull_back, vector
 from book.statements import show
 from book.theory import guarantees
+from rotvq import ESTIMATORS
 from rotvq.page.figures import ARMS, INK, MUTED
 
 ROTATION, STE = ARMS["rotation"], ARMS["ste"]
@@ -208,6 +209,25 @@ show(guarantees.fading_is_of_second_order)
 
 # %%
 show(guarantees.moves_along, guarantees.no_gain_past_one)
+
+# %% [markdown]
+# ### As members of the family
+#
+# $\min(r,1)R$ is the member `no_gain` of {eq}`eq-family`: a clip. The fading turn is the rotation with a mix that a
+# batch computes, and every member takes one:
+
+# %%
+cloud, book = normal(200, 4, seed=1) + 2, normal(12, 4, seed=2) + 2
+cloud.requires_grad_()
+chosen = book[nearest(cloud.detach(), book)]
+weight, centre, arrives = guarantees.fading_weight(cloud.detach(), chosen), book.mean(0), normal(200, 4, seed=3)
+(felt,) = torch.autograd.grad(ESTIMATORS["rotation"](cloud, chosen, centre=centre, mix=weight), cloud, arrives)
+assert torch.allclose(felt, guarantees.mixed(cloud.detach(), chosen, arrives, centre, weight))
+
+# %% [markdown]
+# The capped turn has one mix a latent, which the family does not have: it needs a field `cap`, and the line
+# $t\leftarrow t\,\min(1,\kappa|z-\mu|/|q-z|)$ where the pull-back has moved the centre to $0$. That is a change of what
+# every recorded run executes, so it belongs together with the experiments that ask for it.
 
 # %% [markdown]
 # ## What cannot be had

@@ -18,10 +18,10 @@ from book.algebra import angle, apply, dot, identity, jacobian, nearest, norm, o
 from book.statements import AtMost, law
 from book.theory.conserved import SMALL, inner, mean_product
 from book.theory.inputs import GENERIC
-from rotvq.quantizers.estimators import ESTIMATORS, Estimator
+from rotvq.quantizers.estimators import ESTIMATORS
 
 CHAPTER = 26
-NO_GAIN_PAST_ONE = Estimator("rotation", (0.0, 1.0))  #: min(r, 1) R
+NO_GAIN_PAST_ONE = ESTIMATORS["no_gain"]  #: min(r, 1) R
 
 
 # weights of the mix

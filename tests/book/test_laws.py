@@ -71,6 +71,7 @@ BY_HAND = {
     "rotation_only": lambda eye, r, R, H, P: R,
     "scale_only": lambda eye, r, R, H, P: r * eye,
     "clipped": lambda eye, r, R, H, P: r.clamp(0.5, 2) * R,
+    "no_gain": lambda eye, r, R, H, P: r.clamp(max=1) * R,
     "interpolated": lambda eye, r, R, H, P: 0.5 * eye + 0.5 * r * R,
     "reflection": lambda eye, r, R, H, P: r * H,
     "radial_free": lambda eye, r, R, H, P: r * R @ P,
