@@ -305,8 +305,9 @@ def test_drift_is_the_race_of_its_chapter(figure, arm, member):
 
     page = figure("drift")
     fresh = "const D = rotvq.drift, s = D.fresh({...structuredClone(D.START), arm});"
-    steps = "const first = structuredClone([s.z, s.code]); for (let i = 0; i < 60; i++) D.step(s); return [...first, s.centre, s.z, s.code]"
-    z, codes, centre, later, moved = map(vec, page.evaluate(f"(arm) => {{ {fresh} {steps} }}", arm))
+    before = "const first = structuredClone([s.z, s.code]);"
+    steps = "for (let i = 0; i < 60; i++) D.step(s); return [...first, s.centre, s.z, s.code]"
+    z, codes, centre, later, moved = map(vec, page.evaluate(f"(arm) => {{ {fresh} {before} {steps} }}", arm))
     start = page.evaluate("rotvq.drift.START")
     options = {"follow": start["follow"], "gamma": start["gamma"], "rate": start["dt"]}
     run = drift.race(z - centre, codes - centre, member=member, steps=60, **options)
