@@ -386,16 +386,20 @@ page.show(
 # Three networks after their warm-up, nothing trained since. The commitment weight is the book's usual one.
 # ```
 #
-# About the origin there is no balance at any distance: the push is at least {glue:text}`least:.1f` times the pull from
-# the first half unit on. This is a prediction: the latents leave their codes. About the mean code there is nothing to
-# balance. <claim:B-062>
+# About the origin there is no balance at any distance shown: from $0.4$ on the push is at least
+# {glue:text}`least:.1f` times the pull. This is a prediction: the latents leave their codes. About the mean code there
+# is nothing to balance. <claim:B-062>
+#
+# The smallest model of this: a cloud at the distance $m$ from the centre, whose latents lag behind their codes by
+# $\ell$. By {prf:ref}`prop-price` the push is $\mathbb E\langle g,e\rangle/m$. Let
+# $\mathbb E\langle g,e\rangle=p+k\ell$, where $p=hD$ is its value at the start, and $k$ says by how much it grows with
+# the lag.
 #
 # ```{prf:proposition} Held or lost
 # :label: prop-held
 #
-# Let a cloud at the distance $m$ from the centre be pushed by $(p+k\ell)/m$ when it lags by $\ell$, and pulled back by
-# $2\gamma\ell$. If $m>k/(2\gamma)$ there is one lag at which it rests, $\ell=p/(2\gamma m-k)$, and it is stable.
-# Otherwise the lag grows without bound.
+# Let the cloud be pushed by $(p+k\ell)/m$, and pulled back by $2\gamma\ell$, with $p,k,m,\gamma>0$. If $m>k/(2\gamma)$
+# there is one lag at which it rests, $\ell=p/(2\gamma m-k)$, and it is stable. Otherwise the lag grows without bound.
 #
 # <claim:B-062>
 # ```
@@ -404,10 +408,10 @@ page.show(
 # The rate of the lag is $\frac{p+k\ell}m-2\gamma\ell=\frac pm-\big(2\gamma-\frac km\big)\ell$.
 # ````
 #
-# Here $p=hD$, and $k$ says how much $\mathbb E\langle g,e\rangle$ grows with the lag. Two things follow. A larger
-# $\gamma$ holds the cloud at first. But the codes follow into the lag, the cloud comes nearer to the centre, $m$ falls,
-# and one day it is below $k/(2\gamma)$: a larger $\gamma$ is a reprieve. And a large distance from the centre protects,
-# which is why shifting the centre far away, as STE does to infinity, is one of the cures.
+# Two things follow. A larger $\gamma$ holds the cloud at first. But the codes follow into the lag, the cloud comes
+# nearer to the centre, $m$ falls, and one day it is below $k/(2\gamma)$: a larger $\gamma$ is a reprieve. And a large
+# distance from the centre protects, which is why shifting the centre far away, as STE does to infinity, is one of the
+# cures.
 
 # %%
 show(drift.held_or_lost)
@@ -529,8 +533,7 @@ page.show(
 # rotation about the mean code do nothing of the kind.
 # ```
 #
-# And the reprieve: with eight times the usual commitment weight the codes in use are fewer by the step, but by how much
-# later?
+# And the reprieve: the same with eight times the usual commitment weight, and for four times as long.
 
 # %%
 held = pd.DataFrame(drift.slide(*warmed[0], "rotation", gamma=8 * warmed[0][0].quantizer.gamma, steps=4 * slide_steps))

@@ -70,7 +70,7 @@
     });
     const between = el("rect", { y: 362, height: 20, class: "mv-between" }, root);
     el("path", { d: "M40 382H370", class: "mv-axis" }, root);
-    R.ticks(root, [0.1, 1, 10], R.below(gx, 397));
+    R.ticks(root, [0.1, 1, 10], R.below(gx, 410));
     const marks = {};
     for (const k in NAMES) marks[k] = { line: el("path", { class: "mv-arrow mv-" + k }, root), tag: text(root, 0, 0, "", { "text-anchor": "middle" }) };
     const here = el("path", { class: "mv-code" }, root), htag = text(root, 0, 0, "γ", { class: "mv-symbol", "text-anchor": "middle" });
@@ -82,9 +82,10 @@
         const { y, star, lines, title } = panels[k], path = solve(k, s, times, Y[0]), rest = equilibrium(k, s);
         lines.forEach((l, i) => fill(l, { d: "M" + path.flatMap((v, j) => (v[i] < Y[0] ? [] : x(times[j]) + " " + y(v[i]))).join("L") }));
         fill(star, { d: rest ? `M371 ${y(rest[0])}l8 -4v8z` : "" });
-        title.textContent = `${NAMES[k]}: ` + (rest ? `s settles at ${num(rest[0])}` : "s, t and w decay to 0");
+        const last = path.at(-1), ends = path.length < times.length && !(last && Math.max(...last) < Y[0]);
+        title.textContent = `${NAMES[k]}: ` + (ends ? "s reaches 0, where the model ends" : rest ? `s settles at ${num(rest[0])}` : "s, t and w decay to 0");
         s[k] = { path, rest };
-        said.push(`${NAMES[k]} ${rest ? "settles" : "collapses"} (γ* = ${num(threshold(k, s))})`);
+        said.push(`${NAMES[k]} ${ends ? "ends" : rest ? "settles" : "collapses"} (γ* = ${num(threshold(k, s))})`);
         const g = threshold(k, s), at = gx(g), row = k === "ste" ? 358 : 345, [lo, hi] = GAMMA;
         fill(marks[k].line, { d: g > lo && g < hi ? `M${at} ${row + 4}V382` : "" });
         fill(marks[k].tag, { x: R.clamp(at, 75, 335), y: row }).textContent = (g < lo ? "← " : "") + `γ* ${NAMES[k]}` + (g > hi ? " →" : "");
@@ -92,7 +93,7 @@
       const [a, b] = ["rotation", "ste"].map((k) => gx(threshold(k, s))), at = gx(s.gamma);
       fill(between, { x: a, width: px(b - a) });
       fill(here, { d: `M${at} 384l6 12h-12z` });
-      fill(htag, { x: at, y: 410 });
+      fill(htag, { x: at + 12, y: 397 });
       out.textContent = `γ = ${num(s.gamma)}: ${said.join("; ")}`;
     }
     R.range(box, "γ, commitment", [...GAMMA, 0.01], s, "gamma", draw, R.log);
