@@ -452,3 +452,30 @@ out.loss.backward()
 assert torch.allclose(
     z.grad, 2 * 0.5 * (z - out.q).detach() / 32, atol=1e-6
 )  # the commitment term of eq-who, a mean over tokens
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** The codes are $0$ and $1$ on the line, and $z=0.3$. How far may $z$ move before its code changes? What does
+# {eq}`eq-margin` say?
+#
+# ```{dropdown} Solution
+# The face is at $0.5$, so by less than $0.2$. {eq}`eq-margin` is $(0.7^2-0.3^2)/2=0.2$.
+# ```
+
+# %% tags=["hide-input"]
+line = torch.tensor([[0.0], [1.0]]).double()
+delta, _ = missing_derivative.nearest_face(torch.tensor([[0.3]]).double(), line)
+assert abs(delta.item() - 0.2) < 1e-12
+
+# %% [markdown]
+# **2.** A code $e=0$ has the running count $c=10$. The next batch brings $n=5$ latents with the mean $1$, and the decay
+# is $0.9$. Where does EMA put the code? Which step of gradient descent is that?
+#
+# ```{dropdown} Solution
+# $c'=0.9\cdot10+0.1\cdot5=9.5$ and $s'=0.1\cdot5=0.5$, so $e'=0.5/9.5\approx0.053$. The gradient of the codebook loss
+# is $2\cdot5\,(0-1)=-10$, and the step size $\frac{0.1}{2\cdot9.5}$: the same.
+# ```
+
+# %% tags=["hide-input"]
+assert abs(0.5 / 9.5 - 10 * 0.1 / (2 * 9.5)) < 1e-12

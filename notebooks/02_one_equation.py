@@ -355,3 +355,30 @@ latent = z @ weight
 ((rotate(latent, q) * g).sum() + 0.25 * (latent - q).square().sum()).backward()
 by_hand = z.T @ (ESTIMATORS["rotation"].pull_back(latent, q, g) + 2 * 0.25 * (latent - q))
 assert torch.allclose(weight.grad, by_hand, rtol=1e-4, atol=1e-4)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** Take $z=(1,0)$, $q=(0.8,0.6)$ and $g=(0,1)$. What do the rotation, the reflection and the radial-free rotation
+# hand to $z$?
+#
+# ```{dropdown} Solution
+# $r=1$. The rotation turns $g$ back by the angle from $z$ to $q$: $(0.6,0.8)$. The reflection exchanges $z$ and $q$ and
+# takes $g$ to $(0.6,-0.8)$. The radial-free one drops what of $(0.6,0.8)$ lies along $z$: $(0,0.8)$.
+# ```
+
+# %% tags=["hide-input"]
+pair = [torch.tensor([x], dtype=torch.float64) for x in ([1.0, 0.0], [0.8, 0.6], [0.0, 1.0])]
+for name, answer in {"rotation": (0.6, 0.8), "reflection": (0.6, -0.8), "radial_free": (0.0, 0.8)}.items():
+    assert torch.allclose(ESTIMATORS[name].pull_back(*pair), torch.tensor([answer]).double())
+
+# %% [markdown]
+# **2.** Which $G$ makes a descent step on the encoder *raise* the loss as fast as STE lowers it? Does the value change?
+#
+# ```{dropdown} Solution
+# $G=-I$: then $G^\top g=-g$. The value is $q$, as for every $G$.
+# ```
+
+# %% tags=["hide-input"]
+z, q = torch.randn(2, 5, 3, generator=draw)
+assert torch.allclose(-z + (q + z), q, atol=1e-6)

@@ -590,3 +590,34 @@ glue("holonomy", defect)
 # alone <claim:P-072>.
 #
 # The rotation is understood. What does it do to an encoder? See {ref}`the-field`.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** A latent follows $z'=-G^\top g$ under the rotation, with $q$ and $g$ fixed. How does $|z|^2$ change?
+#
+# ```{dropdown} Solution
+# $\frac d{dt}|z|^2=2\langle z,z'\rangle=-2\langle G^\top g,z\rangle=-2\langle g,q\rangle$, by {eq}`eq-kept`: at a
+# constant rate, wherever $z$ is.
+# ```
+
+# %% tags=["hide-input"]
+z, q, g = torch.randn(3, 1, 5, generator=draw, dtype=torch.float64)
+step = 1e-6
+moved = z - step * ESTIMATORS["rotation"].pull_back(z, q, g)
+rate = (moved.square().sum() - z.square().sum()) / step
+assert abs(rate + 2 * (g * q).sum()) < 1e-4
+
+# %% [markdown]
+# **2.** In $64$ dimensions $z$ and $q$ are $60°$ apart. What is the mean cosine of the angle by which a gradient of
+# uniform direction turns?
+#
+# ```{dropdown} Solution
+# $(64-2+2\cdot\frac12)/64=63/64\approx0.984$, by {eq}`eq-mean-cosine`.
+# ```
+
+# %% tags=["hide-input"]
+z, q = torch.zeros(2, 1, 64, dtype=torch.float64)
+z[0, 0], q[0, 0], q[0, 1] = 1, 0.5, 0.75**0.5
+turned = algebra.jacobian("rotation_only", z, q)[0]
+assert abs(turned.trace() / 64 - 63 / 64) < 1e-12

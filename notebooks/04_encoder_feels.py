@@ -785,3 +785,36 @@ if (seed, starts, codebook_sizes) == (0, 20, [4, 16, 64]):
 # cell or lengthens it, as the update points outwards or inwards. And at every point
 # $\langle F,z\rangle=\langle g,q\rangle$. The last of these is small print here. Summed over a network it becomes the
 # strongest statement of this book.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** For $z=(1,0,0)$ and $q=(0.8,0.6,0)$, what are $\|G-I\|_2$ and $\|G-I\|_F$? And after both are shifted by
+# $(10,0,0)$?
+#
+# ```{dropdown} Solution
+# $|q-z|^2=0.4$ and $r=1$, so $\|G-I\|_2=\sqrt{0.4}\approx0.63$ and $\|G-I\|_F=\sqrt{0.8}$. After the shift $|z|=11$ and
+# $\|G-I\|_2=\sqrt{0.4}/11\approx0.06$.
+# ```
+
+# %% tags=["hide-input"]
+z, q = vector(1.0, 0.0, 0.0), vector(0.8, 0.6, 0.0)
+for shift, size in ((0.0, 0.4**0.5), (10.0, 0.4**0.5 / 11)):
+    away = vector(shift, 0.0, 0.0)
+    apart = algebra.jacobian("rotation", z + away, q + away) - torch.eye(3)
+    assert abs(algebra.spectral_norm(apart).item() - size) < 1e-12
+
+# %% [markdown]
+# **2.** One code $q$, a linear loss with the gradient $g=q$. Where does a latent go under $z'=-F(z)$ in the plane, and
+# how long does it take?
+#
+# ```{dropdown} Solution
+# $F=g\,\overline{q/z}=|q|^2/\bar z=|q|^2z/|z|^2$ points along $z$: straight to the origin.
+# $\frac d{dt}|z|^2=-2|q|^2$, so it arrives at $t=|z|^2/(2|q|^2)$.
+# ```
+
+# %% tags=["hide-input"]
+z, q, t, dt = vector(1.0, 0.5), vector(0.8, 0.6), 0.0, 1e-4
+while algebra.norm(z) > 0.03:
+    z, t = z - dt * pull_back(z, q, q), t + dt
+assert abs(t - 1.25 / 2) < 2e-3 and abs((z / algebra.norm(z))[0, 0].item() - 1 / 1.25**0.5) < 1e-6

@@ -549,3 +549,32 @@ show(balance_law.shared_weights)
 # smaller latent is no harm by itself. It becomes one where something else fixes the scale: weight decay, finite
 # precision, or a learning rate that does not fit. And the higher usage that the paper reports is not explained by any
 # of this.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** One latent $z=1$ on the line has the code $q=0.8$, and the loss is $\frac12(z_q-1)^2$. By how much does STE
+# lengthen the latent against the true derivative, and what does quantising cost?
+#
+# ```{dropdown} Solution
+# $g=-0.2$ and $\langle g,q-z\rangle=0.04$. Quantising costs $\frac12\cdot0.04=0.02$, which is less, as
+# {prf:ref}`prop-cost` says.
+# ```
+
+# %% tags=["hide-input"]
+g, gap = 0.8 - 1, 0.8 - 1
+assert abs(g * gap - 0.04) < 1e-12 and g * gap > 0.5 * 0.2**2
+
+# %% [markdown]
+# **2.** A model's quantisation error fell to a quarter, and so did $\mathbb E|z|^2$. What can have happened to its
+# codebook?
+#
+# ```{dropdown} Solution
+# Nothing: latents and codes halved, and the decoder's first layer doubled, give just that. The relative error is the
+# same.
+# ```
+
+# %% tags=["hide-input"]
+z, q = np.array([1.0, -2.0, 0.5]), np.array([0.8, -1.8, 0.8])
+error = lambda s: ((s * z - s * q) ** 2).sum() / ((s * z) ** 2).sum()  # noqa: E731
+assert np.isclose(error(0.5), error(1.0))

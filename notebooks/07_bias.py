@@ -366,3 +366,31 @@ glue("map", Figure(fig, alt))
 #
 # Bias is not everything. An estimator can be useful because of what its bias does, as STE shows in
 # {ref}`the chapter on collapse <nb-collapse>`.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** The loss is $L(q)=q$ and the codes are the integers, with uniform dither one cell wide. At $m=3.2$, what are
+# the true gradient, STE's mean and the rotation's?
+#
+# ```{dropdown} Solution
+# $1$, $1$, and $3\ln\frac{3.5}{2.7}+4\ln\frac{3.7}{3.5}\approx1.0008$, by {eq}`eq-log`.
+# ```
+
+# %% tags=["hide-input"]
+assert abs(3 * np.log(3.5 / 2.7) + 4 * np.log(3.7 / 3.5) - linear) < 1e-6
+
+# %% [markdown]
+# **2.** Two codes at $(0,0)$ and $(1,0)$, normal dither of size $1$, $m$ on the face, and $L(q)=q_1+q_2$. What is true,
+# and what does STE report?
+#
+# ```{dropdown} Solution
+# The true gradient is $\varphi(0)\,(1,0)\approx(0.40,0)$. STE reports $(1,1)$: all of $g$, of which only a part of the
+# first entry is real.
+# ```
+
+# %% tags=["hide-input"]
+codes = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+step, middle = torch.tensor([1e-4, 0.0]).double(), torch.tensor([0.5, 0.3]).double()
+total = [bias.over_dither(lambda z, q: q.sum(-1, keepdim=True), middle + s * step, codes, 1.0) for s in (1, -1)]
+assert abs(float(total[0] - total[1]) / 2e-4 - 0.3989) < 1e-3

@@ -332,3 +332,31 @@ glue("kmeans_steps", steps)
 #
 # Nothing here concerns the speed in real networks, and nothing tells which method finds better solutions. That is
 # what experiments are for.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** Codes at $0$ and $1$, $f(z)=\frac12(z-0.1)^2$, STE, small steps, and a start at $0.8$. Where does the latent
+# end, and what is $|\nabla f|$ there?
+#
+# ```{dropdown} Solution
+# At the boundary $0.5$: above it $g=0.9$ pushes down, below it $g=-0.1$ pushes up. There $|\nabla f|=0.4$, below the
+# floor $0.5$.
+# ```
+
+# %% tags=["hide-input"]
+x = 0.8
+for _ in range(5000):
+    x -= 1e-3 * ((1.0 if x > 0.5 else 0.0) - 0.1)
+assert abs(x - 0.5) < 2e-3
+
+# %% [markdown]
+# **2.** Why does {prf:ref}`cor-relative-floor` not forbid what happens in {prf:ref}`prop-circle`?
+#
+# ```{dropdown} Solution
+# On the circle $|q-z|$ goes up to $2$ while $|z|=1$: there is no $\kappa<1$.
+# ```
+
+# %% tags=["hide-input"]
+turn = np.linspace(0, 2 * np.pi, 100)
+assert np.abs(1 - np.exp(1j * turn)).max() > 1

@@ -82,10 +82,9 @@
         const { y, star, lines, title } = panels[k], path = solve(k, s, times, Y[0]), rest = equilibrium(k, s);
         lines.forEach((l, i) => fill(l, { d: "M" + path.flatMap((v, j) => (v[i] < Y[0] ? [] : x(times[j]) + " " + y(v[i]))).join("L") }));
         fill(star, { d: rest ? `M371 ${y(rest[0])}l8 -4v8z` : "" });
-        const last = path.at(-1), ends = path.length < times.length && !(last && Math.max(...last) < Y[0]);
-        title.textContent = `${NAMES[k]}: ` + (ends ? "s reaches 0, where the model ends" : rest ? `s settles at ${num(rest[0])}` : "s, t and w decay to 0");
+        title.textContent = `${NAMES[k]}: ` + (rest ? `s settles at ${num(rest[0])}` : "s, t and w decay to 0");
         s[k] = { path, rest };
-        said.push(`${NAMES[k]} ${ends ? "ends" : rest ? "settles" : "collapses"} (γ* = ${num(threshold(k, s))})`);
+        said.push(`${NAMES[k]} ${rest ? "settles" : "collapses"} (γ* = ${num(threshold(k, s))})`);
         const g = threshold(k, s), at = gx(g), row = k === "ste" ? 358 : 345, [lo, hi] = GAMMA;
         fill(marks[k].line, { d: g > lo && g < hi ? `M${at} ${row + 4}V382` : "" });
         fill(marks[k].tag, { x: R.clamp(at, 75, 335), y: row }).textContent = (g < lo ? "← " : "") + `γ* ${NAMES[k]}` + (g > hi ? " →" : "");
