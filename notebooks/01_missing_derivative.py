@@ -466,7 +466,7 @@ assert torch.allclose(
 # %% tags=["hide-input"]
 line = torch.tensor([[0.0], [1.0]]).double()
 delta, _ = missing_derivative.nearest_face(torch.tensor([[0.3]]).double(), line)
-assert abs(delta.item() - 0.2) < 1e-12
+assert abs(delta.item() - 0.2) < 1e-6  # 0.3 in float32
 
 # %% [markdown]
 # **2.** A code $e=0$ has the running count $c=10$. The next batch brings $n=5$ latents with the mean $1$, and the decay
