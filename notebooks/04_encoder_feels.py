@@ -204,7 +204,7 @@ show(encoder_feels.complex_quotient, encoder_feels.difference, encoder_feels.pla
 # ````{prf:proposition} Opposite to the code
 # :label: prop-opposite
 # Let $d\ge3$, let $u$ and $w$ be orthogonal to $q$ and to each other, and $g=u$. As $z\to-sq$ along $u$, $F\to-u/s$. As
-# $z\to-sq$ along $w$, $F\to u/s$. <claim:B-050>
+# $z\to-sq$ along $w$, $F\to u/s$. <claim:B-059>
 # ````
 #
 # ````{prf:proof}

@@ -334,7 +334,7 @@ show(balance_law.normalised_latents)
 #
 # $$ \tfrac12\tfrac d{dt}|(E,b)|^2=-2\gamma\,\mathbb E\langle z,z-q\rangle-2\nu|(E,b)|^2 . $$
 #
-# <claim:B-048>
+# <claim:B-057>
 # ```
 #
 # ```{prf:proof}
@@ -530,7 +530,7 @@ glue("paper", Figure(fig, alt))
 #
 # Under the radial-free member $\langle(E,b),\partial L_{\rm rec}\rangle=0$, and yet
 # $\frac d{dt}\sum_i|z_i|^2=-2\sum_{i,j}\langle z_i,u_j\rangle\big(\langle h_i,h_j\rangle+1\big)$ with $u=G^\top g$,
-# which is not zero in general. <claim:B-049>
+# which is not zero in general. <claim:B-058>
 # ```
 #
 # ```{prf:proof}

@@ -116,7 +116,7 @@ page.show(
 # If latents and codes follow $X$ for some time, every latent keeps its code. Of all linear velocity fields these are
 # the only ones that do so for all latents and codes.
 #
-# <claim:B-051>
+# <claim:B-060>
 # ```
 #
 # ````{dropdown} Proof
@@ -147,7 +147,7 @@ show(conserved.similarities_keep_assignments, conserved.only_similarities_do)
 #
 # $$ \mathbb E\langle g,\;G\,X(z)-X(q)\rangle. $$ (eq-report)
 #
-# <claim:B-052>
+# <claim:B-061>
 # ```
 #
 # ````{prf:proof}
@@ -206,7 +206,7 @@ table(rows)
 #
 # where $N$ projects off the plane of $z-\mu$ and $q-\mu$. STE errs by $-\mathbb E\langle g,\Omega e\rangle$.
 #
-# <claim:B-053>
+# <claim:B-062>
 # ```
 #
 # ````{dropdown} Proof
@@ -244,7 +244,7 @@ show(conserved.exact_for_turns_of_the_plane, conserved.error_along_turns, conser
 # no rule $G$ for single pairs is exact for both, unless $q=z$. The mixes $(1-t)I+tG_\mu$ of STE and rotation attain
 # equality for every $0\le t\le1$.
 #
-# <claim:B-054>
+# <claim:B-063>
 # ```
 #
 # ````{prf:proof}
@@ -302,7 +302,7 @@ show(conserved.trade_off, conserved.least_change)
 # which $u=g+A(z-\bar z)$ is exact along all motions {eq}`eq-motion`, and this $u$ is the nearest to $g$, in the mean
 # square, that is.
 #
-# <claim:B-055>
+# <claim:B-064>
 # ```
 #
 # ````{dropdown} Proof
@@ -346,7 +346,7 @@ show(conserved.a_batch_can)
 #    &\quad-2\lambda_E(EE^\top+bb^\top)+2\lambda_WW^\top W .
 #    \end{aligned} $$ (eq-matrix)
 #
-# <claim:B-056>
+# <claim:B-065>
 # ```
 #
 # ````{dropdown} Proof
@@ -379,7 +379,7 @@ show(conserved.a_batch_can)
 #
 # *Torque.* In the plane the rotation keeps the left side of {eq}`eq-matrix` symmetric.
 #
-# <claim:B-056>
+# <claim:B-065>
 # ```
 #
 # ````{prf:proof}
@@ -427,7 +427,7 @@ glue("worst", f"{worst:.0e}")
 table(rows, 9)
 
 # %% [markdown]
-# The sides agree to a relative {glue:text}`worst` <claim:B-056>. Second, a small network under plain gradient descent
+# The sides agree to a relative {glue:text}`worst` <claim:B-065>. Second, a small network under plain gradient descent
 # with small steps, so that the laws can be summed up over time. Its codes start anywhere and move by their gradient.
 
 
@@ -498,7 +498,7 @@ page.show(
 # $2\gamma\int_0^T\mathbb E|z-q|^2\,dt=Q(0)-Q(T)\le Q(0)+\frac12|W(T)|^2$ as long as the flow exists. So there is no
 # stationary point with a positive quantisation error, and either $|W|$ is unbounded or the error has a finite integral.
 #
-# <claim:B-057>
+# <claim:B-066>
 # ```
 #
 # ````{prf:proof}
@@ -523,7 +523,7 @@ show(conserved.error_is_paid_for, conserved.momentum_in_training)
 #
 # under $G_\mu$, whatever the centre $\mu$.
 #
-# <claim:B-056>
+# <claim:B-065>
 # ```
 #
 # ````{prf:proof}
@@ -553,7 +553,7 @@ show(conserved.centre_drops_out)
 # scale law of the rotation the average is the value itself. So the rotation has no point of rest on a face either, if
 # $\gamma>0$, nothing decays and $\mathbb E|z-q|^2>0$.
 #
-# <claim:B-058>
+# <claim:B-067>
 # ```
 #
 # ````{prf:proof}
@@ -608,7 +608,7 @@ glue("adam_paid", -paid)
 
 # %% [markdown]
 # For the small network under Adam and the rotation, $Q$ changes by {glue:text}`adam_gained:.2f`, where the flow's law
-# would say {glue:text}`adam_paid:.2f`. <claim:B-058>
+# would say {glue:text}`adam_paid:.2f`. <claim:B-067>
 #
 # ## Exercises
 #

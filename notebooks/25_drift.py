@@ -122,7 +122,7 @@ page.show(
 #
 # $$ (G^\top-I)\,e=\frac{|e|^2}{|z|^2}\,z . $$ (eq-push)
 #
-# <claim:B-059>
+# <claim:B-068>
 # ```
 #
 # ````{prf:proof}
@@ -139,7 +139,7 @@ page.show(
 #
 # For every $G$ with $Gz=q$ and every $g$, $\;\langle(G^\top-I)g,z\rangle=\langle g,e\rangle$.
 #
-# <claim:B-059>
+# <claim:B-068>
 # ```
 #
 # ````{prf:proof}
@@ -165,7 +165,7 @@ show(drift.push_of_own_error, drift.radial_push)
 # $(r-1)(rc-1)|z|$. For short isotropic errors in $d$ dimensions these are the shares $\frac{d-1}d$ and $\frac1d$ of
 # the whole.
 #
-# <claim:B-060>
+# <claim:B-069>
 # ```
 #
 # ````{dropdown} Proof
@@ -197,7 +197,7 @@ show(drift.shares_of_turn_and_gain, drift.isotropic_shares)
 # The part with $he$ is exact. What is left out is of the size $D\,|f|/|z-\mu|^2$: it is small where $|f|\ll
 # h\,|z-\mu|$.
 #
-# <claim:B-061>
+# <claim:B-070>
 # ```
 #
 # ````{dropdown} Proof
@@ -255,7 +255,7 @@ page.show(
 # The right side of {eq}`eq-drift` is minus the gradient, in $\mu$, of $h\,\mathbb E\big[|e|^2\ln|z-\mu|\big]$. It
 # vanishes where a cloud and its errors are symmetric about $\mu$.
 #
-# <claim:B-061>
+# <claim:B-070>
 # ```
 #
 # ````{prf:proof}
@@ -310,15 +310,15 @@ table(rows)
 # %% [markdown]
 # The formula is within {glue:text}`worst` % of the measured push in all {glue:text}`networks` networks. It is the turn.
 # The gain has less than a tenth of it. About the mean code the push along the mean latent is half as large or less,
-# and has the other sign. <claim:B-061>
+# and has the other sign. <claim:B-070>
 #
 # Without a warm-up the condition $|f|\ll h\,|z-\mu|$ fails: an untrained decoder has a gradient without quantiser and
 # hardly any curvature. There the rotation adds {glue:text}`untrained_measured:.3f`, the formula says
-# {glue:text}`untrained_predicted:.3f`, and neither matters. <claim:B-061>
+# {glue:text}`untrained_predicted:.3f`, and neither matters. <claim:B-070>
 #
 # This is {glue:text}`share:.0f` % of the mean $|g|$, which may not look like much. But the push is the same for every
 # latent, while the rest of $g$ points everywhere: $\mathbb E\,g$ is near zero. Adam, which divides each gradient by
-# its usual size, makes much of what is always the same. <claim:B-059>
+# its usual size, makes much of what is always the same. <claim:B-068>
 #
 # ## The race
 #
@@ -330,7 +330,7 @@ table(rows)
 #
 # Where the encoder's last bias rests, $\mathbb E[q-z]=\mathbb E[G^\top g]/(2\gamma)$.
 #
-# <claim:B-062>
+# <claim:B-071>
 # ```
 #
 # ````{prf:proof}
@@ -388,7 +388,7 @@ page.show(
 #
 # About the origin there is no balance at any distance shown: from $0.4$ on the push is at least
 # {glue:text}`least:.1f` times the pull. This is a prediction: the latents leave their codes. About the mean code there
-# is nothing to balance. <claim:B-062>
+# is nothing to balance. <claim:B-071>
 #
 # The smallest model of this: a cloud at the distance $m$ from the centre, whose latents lag behind their codes by
 # $\ell$. By {prf:ref}`prop-price` the push is $\mathbb E\langle g,e\rangle/m$. Let
@@ -401,7 +401,7 @@ page.show(
 # Let the cloud be pushed by $(p+k\ell)/m$, and pulled back by $2\gamma\ell$, with $p,k,m,\gamma>0$. If $m>k/(2\gamma)$
 # there is one lag at which it rests, $\ell=p/(2\gamma m-k)$, and it is stable. Otherwise the lag grows without bound.
 #
-# <claim:B-062>
+# <claim:B-071>
 # ```
 #
 # ````{prf:proof}
@@ -475,7 +475,7 @@ page.show(
 # :alt: A cloud of latents over its nine codes, the centre of the rotation, and an arrow towards it.
 #
 # Which codes are left behind when all latents slide? The arrow at the mean latent is the push. The centre, the white
-# point, can be dragged, and so can codes. <claim:B-059> <claim:B-062>
+# point, can be dragged, and so can codes. <claim:B-068> <claim:B-071>
 # ```
 #
 # - Guess first: how many of the nine codes will be in use in the end? Then press Play.
@@ -546,7 +546,7 @@ glue("held_steps", int(last.step))
 
 # %% [markdown]
 # After 100 steps a batch still uses {glue:text}`held_middle:.2f` of the codes, after {glue:text}`held_steps` it is
-# {glue:text}`held_last:.3f`. <claim:B-062>
+# {glue:text}`held_last:.3f`. <claim:B-071>
 #
 # Committed runs of 2,000 steps from the same start, ordered by how fast the codes follow:
 
@@ -591,7 +591,7 @@ table(rows, 2)
 # Along $z/|z|$ the rotation with its gain adds $|z|\,(r-1)(r-\cos\theta)$ more to $e$ than the turn alone: more where
 # $r>1$, less where $\cos\theta<r<1$.
 #
-# <claim:B-060>
+# <claim:B-069>
 # ```
 #
 # ````{dropdown} Proof

@@ -111,7 +111,7 @@ page.show(
 # $$ \frac1T\sum_t|\nabla f(z_t)|^2\le\frac{2(f_0-\inf f)}{(1-\kappa)\,\eta\,T}
 #    +\Big(\frac{1+\kappa}{1-\kappa}\Big)^2S^2\,\frac1T\sum_t|q_t-z_t|^2 . $$
 #
-# <claim:B-063>
+# <claim:B-072>
 # ````
 #
 # ````{dropdown} Proof
@@ -154,7 +154,7 @@ show(guarantees.capped_descent, guarantees.capped_average)
 # =t^4\operatorname{Var}z$. For the rotation itself it is $\mathbb E|z-q|^2=t^2\operatorname{Var}z$. For centroid codes
 # $t\le1$ without the minimum.
 #
-# <claim:B-064>
+# <claim:B-073>
 # ```
 #
 # ````{prf:proof}
@@ -179,7 +179,7 @@ show(guarantees.fading_is_of_second_order)
 # {eq}`eq-fading` stay as they are, and $G_t^\top$ becomes $UG_t^\top U^\top$. The mean code and the mean latent are
 # centres that move so. The origin is not, under shifts.
 #
-# <claim:B-064>
+# <claim:B-073>
 # ```
 #
 # ````{prf:proof}
@@ -196,7 +196,7 @@ show(guarantees.fading_is_of_second_order)
 # $\min(r,1)R$ about $\mu$ never lengthens a gradient. Its distance from STE is $|q-z|/|z-\mu|$ where $r\le1$, and
 # $2\sin\frac\theta2\le|q-z|/|z-\mu|$ where $r>1$, with $\theta$ the angle at $\mu$.
 #
-# <claim:B-064>
+# <claim:B-073>
 # ```
 #
 # ````{prf:proof}
@@ -243,7 +243,7 @@ assert torch.allclose(felt, guarantees.mixed(cloud.detach(), chosen, arrives, ce
 # with this $g$ at $q$ for which one step of the rule ends with a higher loss than one step of that one. Nothing that
 # the rule has seen tells it so.
 #
-# <claim:B-065>
+# <claim:B-074>
 # ```
 #
 # ````{dropdown} Proof
@@ -319,7 +319,7 @@ page.show(
 # estimator with $G(z-\mu)=q-\mu$ the latent never leaves the cell while $g$ stays. STE leaves every bounded cell if
 # $g\ne0$.
 #
-# <claim:B-066>
+# <claim:B-075>
 # ```
 #
 # ````{prf:proof}
@@ -339,7 +339,7 @@ page.show(
 # Putting a code that no latent uses anywhere else does not raise $\mathbb E\min_k|z-e_k|^2$. Putting it on a latent
 # lowers it by that latent's share of the error, at least.
 #
-# <claim:B-067>
+# <claim:B-076>
 # ```
 #
 # ````{prf:proof}
@@ -364,7 +364,7 @@ show(guarantees.trap, guarantees.ste_leaves, guarantees.revival_is_safe)
 # the shortest path, a logarithmic spiral, if $q$ is not a negative multiple of $z$. Every other path in the plane of
 # $z$ and $q$ that winds as far about $0$ gives the same.
 #
-# <claim:B-068>
+# <claim:B-077>
 # ```
 #
 # ````{dropdown} Proof
@@ -393,7 +393,7 @@ show(guarantees.trap, guarantees.ste_leaves, guarantees.revival_is_safe)
 # the rotation hands on the part of $g$ that is tangent to the sphere at $q$, turned, at its full length, and drops the
 # radial part. STE hands on $P_ag$, and of a radial $g=b$ the length $\sin\theta$.
 #
-# <claim:B-068>
+# <claim:B-077>
 # ```
 #
 # ````{prf:proof}
@@ -422,7 +422,7 @@ show(guarantees.levi_civita, guarantees.sphere)
 #
 # For STE these are $I$, $J\,I$ and $I$. With several heads each head has a balance law of its own.
 #
-# <claim:B-069>
+# <claim:B-078>
 # ```
 #
 # ````{prf:proof}
@@ -435,7 +435,7 @@ show(guarantees.levi_civita, guarantees.sphere)
 # stages. The other two keep it.
 
 # %%
-show(guarantees.wirings, guarantees.heads)
+show(guarantees.three_wirings, guarantees.heads)
 
 # %% [markdown]
 # ## Exercises

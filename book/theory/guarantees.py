@@ -484,7 +484,7 @@ def through(wiring: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
 
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, members=("rotation", "ste"), roundings=3000)
-def wirings(member, draw, n, d):
+def three_wirings(member, draw, n, d):
     """Stages with maps G_j on what is left: chained they make I - (I - G_J)...(I - G_1), detached sum_j G_j,
 
     one estimator on the sum its own G. With the rotation the first and the last take z to q, the detached one does not.

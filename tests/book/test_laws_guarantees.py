@@ -66,7 +66,7 @@ MUTATIONS = {
         Mutation(guarantees, "transported", lambda v, path: v),
     ],
     guarantees.sphere: [row("rotation_only", "ste"), row("rotation_only", "reflection")],
-    guarantees.wirings: [
+    guarantees.three_wirings: [
         Mutation(guarantees.Stack, "chained", guarantees.Stack.detached),
         Mutation(guarantees.Stack, "detached", guarantees.Stack.on_the_sum),
         row("rotation", "rotation_only"),
