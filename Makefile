@@ -2,13 +2,11 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup book test notebooks clean
-export OMP_NUM_THREADS := 1
-export PYDEVD_DISABLE_FILE_VALIDATION := 1
+.PHONY: help setup book test versions notebooks clean
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-export RAY_USAGE_STATS_ENABLED := 0
 
 PYTHON ?= python3
+PYTHONS ?= $(PYTHON)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q
@@ -46,6 +44,9 @@ test: setup      ## lint, format, imports, pairs, every test, and the built book
 	$(BIN)/python -m book.press pair --check
 	@$(BIN)/python -m book.press all
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+versions:        ## the tests of the module, lowest and newest versions: make versions PYTHONS="python3.11 python3.13"
+	@for python in $(PYTHONS); do for which in lowest newest; do $$python .ci/versions $$which; done; done
 
 clean:           ## remove what was built (not the environment, not the records)
 	rm -rf _build book/notebooks book/generated dist

@@ -45,6 +45,7 @@ from rotvq.page.figures import ARMS, INK, MUTED, Figure, glue, style
 plt.rcParams.update(style())
 torch.set_num_threads(1)
 draw = torch.Generator().manual_seed(seed)
+dims = sorted(dims)
 
 # %% [markdown]
 # ## Two reflections

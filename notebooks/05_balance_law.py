@@ -38,7 +38,7 @@ gamma: float = 0.5  # commitment weight of the small network
 # %% tags=["hide-input"]
 from rotvq.page import parameters
 
-parameters.check(globals(), images=(8, 5000), conv_steps=(2, 5000), seeds=(2, 100), steps=(10, 100_000))
+parameters.check(globals(), images=(8, 512), conv_steps=(2, 5000), seeds=(2, 100), steps=(10, 100_000))
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt

@@ -297,7 +297,8 @@ def biases(offset: float):
     at = torch.cartesian_prod(side, side) + offset
     nodes = (torch.arange(grid, dtype=torch.float64) + 0.5) / grid - 0.5
     z = at[:, None] + torch.cartesian_prod(nodes, nodes)
-    q, aim = z.round(), torch.tensor([2.3, 1.8], dtype=torch.float64) + offset
+    q = (z * 2**20).round().div(2**20).round()  # a point within a rounding of a face lies on it, at every offset
+    aim = torch.tensor([2.3, 1.8], dtype=torch.float64) + offset
     truth = torch.floor(at) + 0.5 - aim
     means = {name: ESTIMATORS[name].pull_back(z, q, q - aim).mean(1) for name in ("ste", "rotation")}
     return {name: (mean - truth).norm(dim=-1) for name, mean in means.items()}

@@ -24,13 +24,15 @@
 
 # %% tags=["parameters"]
 profile: str = "standard"  # smoke: 20 steps, in seconds; standard: the committed records; full: a GPU
-estimators: list[str] = ["ste", "rotation"]  # the first is what the others are compared with
+estimators: list[str] = ["ste", "rotation"]  # or module:Name of your own; the others are compared with the first
 steps: int | None = None  # of each run; None: as the profile says
 seeds: int | None = None  # 0, 1, ...; None: as the profile says
 gamma: float | None = None  # weight of the commitment loss; None: as the profile says
+data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
 live_steps: int = 300  # of the two runs trained on this page for a look at images
 engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
 device: str = "cpu"
+cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
@@ -46,8 +48,7 @@ from book.chapters.hypotheses import higher, lower
 from book.chapters.live import show_reconstructions
 from rotvq.analysis import stats
 from rotvq.analysis.wording import includes_one
-from rotvq.page.figures import ARMS
-from rotvq.runs.grids import PAIR
+from rotvq.page.figures import label
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -85,10 +86,12 @@ from rotvq.runs.grids import PAIR
 # not one.
 
 # %%
-arms = {ARMS[name].label: {"estimator": name} for name in estimators}
-base, arm = ARMS[estimators[0]].label, ARMS[estimators[-1]].label
-runs = page.load(estimator=None if arms == PAIR else estimators, gamma=gamma)
-study = page.study(page.block("explore", arms=arms))
+arms = {label(name): {"estimator": name} for name in estimators}
+base, *others = arms
+arm = others[-1]
+page.change(arms=arms)
+runs = page.load()
+study = page.study("explore")
 tables.plan(study)
 
 # %% [markdown]
@@ -108,7 +111,7 @@ page.say("change", explored)
 tables.comparisons(study, against=base)
 
 # %% tags=["hide-input"]
-delay = page.study(page.block("long", arms=arms))
+delay = page.study("long")
 early = study.pairs(against=base, at=study.steps[0])
 best = study.best()
 start = {name: study.mean(base, "k-means after warm-up", name, at=1) for name in ("r", "theta_deg")}
@@ -201,7 +204,8 @@ def what_came_out():
 # {glue:text}`verdicts`.
 
 # %%
-expected = {(arm, "uniform 1/K"): "lower", (arm, "k-means"): "higher", (arm, "k-means after warm-up"): "higher"}
+sides = {"uniform 1/K": "lower", "k-means": "higher", "k-means after warm-up": "higher"}
+expected = {(other, cell): side for other in others for cell, side in sides.items()}
 verdicts = tables.verdicts(study, expected, against=base)
 verdicts
 
@@ -211,7 +215,7 @@ fresh = confirmed.get((arm, "k-means"))
 page.say("confirmed", confirmed)
 page.say("spread", f"{min(fresh.differences):.2f} to {max(fresh.differences):.2f}" if fresh and fresh.n else "not run")
 page.say("lost", f"{sum(x > 1 for x in fresh.differences)} of {fresh.n}" if fresh else "not run")
-page.say("verdicts", "; ".join(f"{cell}: {word}" for cell, word in verdicts.verdict.items()))
+page.say("verdicts", "; ".join(f"{cell}: {word}" for (_, cell), word in zip(expected, verdicts.verdict)))
 
 
 @page.holds
@@ -247,7 +251,9 @@ for name, found in {"": late, "relative-": relative}.items():
 ends = [delay.values(name, "uniform 1/K", "test_mse", at=at) for name, at in ((base, delay.last), (arm, study.last))]
 caught_up = stats.ratio(*pd.concat(ends, axis=1).dropna().to_numpy().T)
 page.say("caught-up", caught_up)
-page.show("fig-delay", drawings.effect_map(delay, against=base, rows="cell", columns="step"))
+delays = {other: page.study(page.block("long", arms={name: arms[name] for name in (base, other)})) for other in others}
+delays = delay if len(others) == 1 else delays
+page.show("fig-delay", drawings.effect_map(delays, against=base, rows="cell", columns="step"))
 
 # %% [markdown]
 # ```{glue:figure} fig-delay
@@ -352,8 +358,10 @@ def inside_the_quantiser():
 
 # %% tags=["hide-input"]
 pulled = {} if gamma is None else {"gamma": gamma}
+source = data or "fashion-mnist-mini"
+images = show_reconstructions(arms, steps=live_steps, device=device, source=source, init="kmeans", **pulled)
 page.say("live-steps", live_steps)
-page.show("fig-images", show_reconstructions(arms, steps=live_steps, device=device, init="kmeans", **pulled))
+page.show("fig-images", images)
 
 # %% [markdown]
 # ```{glue:figure} fig-images

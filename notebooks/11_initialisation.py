@@ -18,8 +18,12 @@
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
 steps: int | None = None  # of each run; None: as the profile says
 seeds: int | None = None  # 0, 1, ...; None: as the profile says
+scales: list[float] | None = None  # factors on the norms of the k-means codes; None: as the chapter says
+gamma: float | None = None  # weight of the commitment loss; None: as the profile says
+data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
 engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
 device: str = "cpu"
+cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
@@ -34,7 +38,7 @@ from book.chapters import drawings, tables
 from book.chapters.hypotheses import higher, lower, within
 from rotvq.analysis.wording import includes_one
 from rotvq.page.figures import ARMS
-from rotvq.runs.grids import PAIR, Block
+from rotvq.runs.grids import PAIR, Block, kmeans
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -66,6 +70,9 @@ from rotvq.runs.grids import PAIR, Block
 # 5. *Revival does not save long codes.* From k-means × 10 the rotation stays worse than STE with revival on.
 
 # %%
+if scales:
+    unscaled = {cell: fields for cell, fields in page.block("norms").cells.items() if "init_scale" not in fields}
+    page.change("norms", cells=unscaled | kmeans(*scales))
 runs = page.load()
 norms, scale, centre = (page.block(name) for name in ("norms", "scale", "centre"))
 revived = {f"{cell}, revival": fields | {"revival": "unused"} for cell, fields in page.block("revival").cells.items()}

@@ -18,8 +18,12 @@
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
 steps: int | None = None  # of each run; None: as the profile says
 seeds: int | None = None  # 0, 1, ...; None: as the profile says
+gammas: list[float] | None = None  # weights of the commitment loss; None: as the chapter says
+rates: list[float] | None = None  # learning rates; None: as the chapter says
+data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
 engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
 device: str = "cpu"
+cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
@@ -38,7 +42,7 @@ from book.chapters.settings import SWEEPS, at_own, choice, sweep, whole
 from rotvq.analysis.stats import ratio
 from rotvq.analysis.study import Study
 from rotvq.analysis.wording import includes_one, ratio_with_n, separated
-from rotvq.runs.grids import CONFIRM, MAIN, PAIR, Block
+from rotvq.runs.grids import CONFIRM, MAIN, PAIR, Block, vary
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -78,9 +82,15 @@ from rotvq.runs.grids import CONFIRM, MAIN, PAIR, Block
 
 # %%
 tenth = Block(PAIR, MAIN, CONFIRM)  # chapter 10's confirmation, at γ = 0.25
+if gammas:
+    page.change("gamma", arms=vary(PAIR, "{}, γ = {:g}", gamma=sorted(gammas)))
+    page.drop("wider", "confirm uniform", "confirm k-means")
+if rates:
+    page.change("rate", arms=vary(PAIR, "{}, rate {:g}", lr=sorted(rates)))
 runs = page.load(also=[tenth])
+VALUES = {name: sorted(own or SWEEPS[name][1]) for name, own in {"γ": gammas, "rate": rates, "SGD rate": []}.items()}
 COMMON = {"γ": "γ = 0.25", "rate": "rate = 0.001"}  # the values of chapter 10
-sweeps = {(name, start): sweep(page, name, start) for name in SWEEPS for start in MAIN}
+sweeps = {(name, start): sweep(page, name, start, VALUES[name]) for name in SWEEPS for start in MAIN}
 pd.concat({place: tables.plan(study).loc["cell"] for place, study in sweeps.items()})
 
 # %% [markdown]
@@ -138,7 +148,7 @@ chosen_blocks = [
     for start in MAIN
     if taken["γ", start]
 ]
-final = page.study(*chosen_blocks)
+final = page.study(*(chosen_blocks or [tenth]))
 verdicts = tables.verdicts(final, expected, against="STE")
 verdicts
 
@@ -201,7 +211,7 @@ def at_equal(name: str, metric: str = "test_mse") -> dict:
     return {
         (start, x): sweeps[name, start].pair("rotation", f"{name} = {x:g}", metric, against="STE")
         for start in MAIN
-        for x in SWEEPS[name][1]
+        for x in VALUES[name]
     }
 
 
@@ -416,7 +426,12 @@ def without_adam():
 def inside(start: str) -> Study:
     """Each arm at the common γ and at its own."""
     study, best = sweeps["γ", start], taken["γ", start]
-    values = {(arm, cell): study.cells[cell] for arm in best for cell in dict.fromkeys((COMMON["γ"], best[arm]))}
+    values = {
+        (arm, cell): study.cells[cell]
+        for arm in best
+        for cell in dict.fromkeys((COMMON["γ"], best[arm]))
+        if cell in study.cells
+    }
     both = Block({f"{arm}, {cell}": PAIR[arm] | fields for (arm, cell), fields in values.items()}, {start: {}})
     return Study(study.runs, both) if best else study
 
@@ -475,7 +490,7 @@ def by_seed(name: str) -> pd.Series:
 
 
 uniform, fitted = MAIN
-middle = {start: {x: by_rate[start, x] for x in (3e-4, 1e-3, 3e-3)} for start in MAIN}
+middle = {start: {x: by_rate.get((start, x)) for x in (3e-4, 1e-3, 3e-3)} for start in MAIN}
 optimisers = pd.concat({name: by_seed(name) for name in ("SGD rate", "rate")}, axis=1, join="inner").dropna()
 gain = ratio(*(optimisers[column].tolist() for column in optimisers)) if len(optimisers) else None
 said, word = judge(gain, higher)

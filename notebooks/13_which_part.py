@@ -18,8 +18,11 @@
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
 steps: int | None = None  # of each run; None: as the profile says
 seeds: int | None = None  # 0, 1, ...; None: as the profile says
+gamma: float | None = None  # weight of the commitment loss; None: as the profile says
+data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
 engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
 device: str = "cpu"
+cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]

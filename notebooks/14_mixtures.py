@@ -17,8 +17,12 @@
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
 steps: int | None = None  # of each run; None: as the profile says
 seeds: int | None = None  # 0, 1, ...; None: as the profile says
+mixes: list[float] | None = None  # t, shares of the rotation; None: as the chapter says
+warmups: list[int] | None = None  # steps over which t rises; None: as the chapter says
+data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
 engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
 device: str = "cpu"
+cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
@@ -35,7 +39,7 @@ from book.chapters import drawings, tables
 from book.chapters.hypotheses import higher, judge, lower, nearer, outcome, within
 from rotvq.analysis.stats import Paired, ratio
 from rotvq.analysis.wording import includes_one, ratio_text, ratio_with_n, title
-from rotvq.runs.grids import CHAPTERS, FEW, LADDER, MAIN, PAIR, WARM, Block
+from rotvq.runs.grids import CHAPTERS, FEW, LADDER, MAIN, PAIR, ROTATION, WARM, Block, vary
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -74,6 +78,10 @@ RETUNED = [
     if name.startswith("confirm")
 ]
 PARENTS = [Block(PAIR, MAIN | WARM), Block({"R": LADDER["R"]}, MAIN)]  # what the variants are compared with
+if mixes:
+    page.change("mixes", arms=vary({"t": {"estimator": "interpolated"}}, "{} = {:g}", mix=sorted(mixes)))
+if warmups:
+    page.change("warm-up", arms=vary({"warm-up": ROTATION}, "{} {}", warmup=warmups))
 runs = page.load(also=PARENTS + RETUNED)
 variants = ("clips", "mixes", "warm-up", "centres", "learned")
 study = page.study(PARENTS[0], *variants)
@@ -249,7 +257,7 @@ def against_a_retuned_parent():
 
 # %%
 CLIPS = ["STE", "clip conservative", "clip medium", "clip aggressive", "rotation"]
-MIXES = ["STE", "t = 0.25", "t = 0.5", "t = 0.75", "rotation"]
+MIXES = ["STE", *page.block("mixes").arms, "rotation"]
 
 
 def means(names: list[str], start: str) -> list[float] | None:
@@ -258,7 +266,7 @@ def means(names: list[str], start: str) -> list[float] | None:
     return found.mean().tolist() if len(found) else None
 
 
-tables.levels(study, ["r", "theta_deg"], arms=["STE", "rotation", *CLIPS[1:4], *MIXES[1:4]])
+tables.levels(study, ["r", "theta_deg"], arms=["STE", "rotation", *CLIPS[1:-1], *MIXES[1:-1]])
 
 # %% tags=["hide-input"]
 page.show("fig-clips", drawings.between(study, MAIN, CLIPS, "clip of r", "three clips"))

@@ -18,8 +18,13 @@
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
 steps: int | None = None  # of each run; None: as the profile says
 seeds: int | None = None  # 0, 1, ...; None: as the profile says
+codebook_sizes: list[int] | None = None  # K, beside 512; None: as the chapter says
+dims: list[int] | None = None  # d, beside 32; None: as the chapter says
+gamma: float | None = None  # weight of the commitment loss; None: as the profile says
+data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
 engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
 device: str = "cpu"
+cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
@@ -34,7 +39,7 @@ from book.chapters import drawings, tables
 from book.chapters.hypotheses import higher, judge, listed, lower, nearer, outcome, within
 from rotvq.analysis import stats
 from rotvq.analysis.wording import includes_one, ratio_with_n, title
-from rotvq.runs.grids import MAIN, PAIR, WARM, Block
+from rotvq.runs.grids import MAIN, PAIR, WARM, Block, vary
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -65,6 +70,10 @@ from rotvq.runs.grids import MAIN, PAIR, WARM, Block
 # 6. *Normalised, no difference.* With latents and codes on the sphere rotation / STE is within 5 % of 1 from k-means.
 
 # %%
+sizes, depths = codebook_sizes or [64, 2048], dims or [8]
+if codebook_sizes or dims:
+    cells = vary(MAIN, "{}, K = {}, d = {}", codebook_size=sizes, dim=32)
+    page.change("sizes", cells=cells | vary(MAIN, "{}, K = {}, d = {}", codebook_size=512, dim=depths))
 runs = page.load(also=[Block(PAIR, MAIN | WARM)])
 updates = {
     "gradient": {},
@@ -73,9 +82,8 @@ updates = {
     "EMA 0.8 from 0": {"update": "ema", "decay": 0.8, "initial_count": 0.0},
 }
 forms = {
-    "K = 64": {"codebook_size": 64},
-    "K = 2048": {"codebook_size": 2048},
-    "d = 8": {"dim": 8},
+    **{f"K = {size}": {"codebook_size": size} for size in sizes},
+    **{f"d = {dim}": {"dim": dim} for dim in depths},
     "normalised": {"lookup": "normalised"},
 }
 

@@ -18,8 +18,11 @@
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
 steps: int | None = None  # of each run; None: as the profile says
 seeds: int | None = None  # 0, 1, ...; None: as the profile says
+rivals: list[str] | None = None  # some of the arms below, or module:Name of your own; None: all of the chapter
+data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
 engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
 device: str = "cpu"
+cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
@@ -32,7 +35,7 @@ from book.chapters import drawings, tables
 from book.chapters.hypotheses import above, higher, judge, lower, outcome, within
 from rotvq.analysis.study import Runs, Study
 from rotvq.analysis.wording import includes_one, ratio_text
-from rotvq.runs.grids import FRESH, MAIN, PAIR, WARM, Block
+from rotvq.runs.grids import FRESH, MAIN, PAIR, REMEDY, WARM, Block
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -66,10 +69,13 @@ from rotvq.runs.grids import FRESH, MAIN, PAIR, WARM, Block
 
 # %%
 PARTS = {"STE, EMA": {"estimator": "ste", "update": "ema"}, "STE, revival": {"estimator": "ste", "revival": "unused"}}
+every = page.block("rivals").arms
+if rivals:
+    page.change("rivals", arms={name: every.get(name, {"quantizer": name}) for name in rivals} | REMEDY)
 runs = page.load(also=[Block(PAIR | PARTS, MAIN | WARM)])
-rivals = page.block("rivals").arms
-own = {arm: rivals[arm] for arm in ("FSQ", "SimVQ, STE", "SimVQ, rotation")}
-started = PAIR | {arm: fields for arm, fields in rivals.items() if arm not in own}
+shown = page.block("rivals").arms
+own = {arm: shown[arm] for arm in ("FSQ", "SimVQ, STE", "SimVQ, rotation") if arm in shown}
+started = PAIR | {arm: fields for arm, fields in shown.items() if arm not in own}
 remedy = ("STE, EMA, revival", "k-means")
 study = page.study(Block(started, MAIN), Block(own, {"own start": {}}))
 page.say("own-coverage", study.coverage)
@@ -275,7 +281,7 @@ page.show("fig-stops", drawings.effect_map(late, against=remedy[0], rows="arm", 
 # The two parts of it alone, from runs of {doc}`15_codebook` and {doc}`11_initialisation`, against STE with neither:
 
 # %%
-parts = page.study(Block({"STE": started["STE"]} | PARTS | {remedy[0]: rivals[remedy[0]]}, MAIN | WARM))
+parts = page.study(Block({"STE": started["STE"]} | PARTS | {remedy[0]: REMEDY[remedy[0]]}, MAIN | WARM))
 warm = {arm: parts.mean(arm, "k-means after warm-up", "test_mse") for arm in ("STE", "STE, EMA")}
 page.say("part", parts.pairs(against="STE"))
 page.say("warm", warm)
@@ -320,7 +326,7 @@ page.show("fig-inside", drawings.curves(study, inside, cells=MAIN, arms_shown=wa
 # every start but those with STE or the rotation alone.
 
 # %% tags=["hide-input"]
-others = {key: pair for key, pair in against.items() if key[0] in rivals and "EMA" not in key[0]}
+others = {key: pair for key, pair in against.items() if key[0] in shown and "EMA" not in key[0]}
 lowest = min((pair.mean, *key) for key, pair in others.items() if pair) if any(others.values()) else ()
 beside = study.pair(*primary[-1], against=remedy)
 default = study.pair("FSQ", "own start", against=("STE", "uniform 1/K"))

@@ -17,9 +17,13 @@
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
 steps: int | None = None  # of each run; None: as the profile says
 seeds: int | None = None  # 0, 1, ...; None: as the profile says
+decays: list[float] = [0.0, 1e-4, 1e-3]  # weights of the weight decay, the first and the last of which are compared
+gamma: float | None = None  # weight of the commitment loss; None: as the profile says
+data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
 live_steps: int = 300  # of the two runs trained on this page to check the factors of the law
 engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
 device: str = "cpu"
+cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]
@@ -36,7 +40,7 @@ from book.chapters.hypotheses import above, higher, judge, lower, outcome
 from book.chapters.live import balance_factors
 from rotvq.analysis.stats import paired, ratio
 from rotvq.analysis.wording import includes_one, ratio_with_n, title
-from rotvq.runs.grids import PAIR, Block
+from rotvq.runs.grids import PAIR, Block, vary
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -69,11 +73,11 @@ from rotvq.runs.grids import PAIR, Block
 #    error is not.
 
 # %%
+page.change(arms=vary(PAIR, "{}, decay {:g}", weight_decay=decays))
 runs = page.load()
 block = page.block("decay")
 (start,) = block.cells.values()
-decays = {f"decay {decay:g}": {"weight_decay": decay} for decay in (0.0, 1e-4, 1e-3)}
-study = page.study(Block(PAIR, decays, base=block.base | start))
+study = page.study(Block(PAIR, vary({"decay": {}}, "{} {:g}", weight_decay=decays), base=block.base | start))
 tables.plan(study)
 
 # %% [markdown]

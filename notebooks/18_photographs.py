@@ -20,6 +20,7 @@ seeds: int | None = None  # 0, 1, ...; None: as the profile says
 live_steps: int = 500  # of the two runs trained on this page for a look at images
 engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
 device: str = "cpu"
+cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]

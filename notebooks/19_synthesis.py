@@ -17,6 +17,7 @@
 profile: str = "standard"  # smoke: chapter 10 alone, in seconds; standard: the committed records; full: a GPU
 engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
 device: str = "cpu"
+cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
 records: str = ""  # folder of the run records; empty: the committed ones
 
 # %% tags=["hide-input"]

@@ -16,7 +16,7 @@
 #
 # The same notebook runs on a GPU, with a store of its own:
 # `papermill notebooks/20_cost.ipynb out.ipynb -y '{device: cuda, dtype: bfloat16, bandwidth: 4800, records: gpu}'`.
-# No GPU was at hand for this edition: that path has been run on a CPU alone, in bfloat16, and no number here is of it.
+# What one call measures on a card is [below](cost-on-a-gpu).
 
 # %% tags=["parameters"]
 profile: str = "standard"  # smoke: tiny cases, in seconds; standard: the stored records; full: four times the turns
@@ -44,11 +44,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from IPython.display import Markdown
 
+from book.bench import gpu_report
 from book.bench import step as step_bench
 from book.bench.timing import ratio
 from rotvq.page.figures import INK, MUTED, Arm, used
 from rotvq.quantizers.estimators import ESTIMATORS
+from rotvq.quantizers.lookup import FUSED_DIMS
 from rotvq.runs import provenance
 from rotvq.runs.grids import stores_folder
 
@@ -65,6 +68,11 @@ LOOK = {
     "taming": Arm("taming, STE", "#3f8f3c", "--", "^"),
     "ste": Arm("rotvq, STE", "#c84f72", "--", "v"),
     "textbook": Arm("textbook STE", "#7c8288", ":", "x"),
+    "tiles": Arm("tiles", "#2a7ad2", "-", "s"),
+    "faiss": Arm("FAISS", "#d0620f", "--", "o"),
+    "plain": Arm("one product", "#3f8f3c", "-.", "^"),
+    "step": Arm("step, tiles", "#128f96", ":", "D"),
+    "step_faiss": Arm("step, FAISS", "#c84f72", ":", "v"),
 }
 
 # %% [markdown]
@@ -432,6 +440,45 @@ table(two, as_ratio, ["product", "rotvq", "taming"]) if len(two) else "one threa
 # Time on the wall, as a multiple of the floor on two threads, which was {glue:text}`two-gain`. Only what torch itself
 # splits is split, and where the second core is not free, little is gained.
 #
+# (lookup-engines)=
+# ## The lookup, by engine
+#
+# The index of the nearest code can be had in three ways. `engine="tiles"` is the lookup of the tables above.
+# `"faiss"` hands latents and codes, shifted and scaled as for the tiles, to the fused kernel of the package
+# `faiss-cpu`, which keeps each score in a register until it has lost. It is written for up to 16 dimensions, 32 with
+# AVX-512. `"plain"` is one product and an argmax in torch's own operators: it holds all N × K scores, and any program
+# that reads an exported graph can run it. Multiples of the floor; the last two columns are whole steps, forward and
+# backward.
+
+# %% tags=["hide-input"]
+looked_up = every[every.kind == "lookup"]
+table(looked_up, as_ratio, ["tiles", "faiss", "plain", "step", "step_faiss"])
+
+# %% tags=["hide-input"]
+engines = [case for case in found if case.kind == "lookup"]
+beside = {case: against(case, "tiles", "faiss") for case in engines}
+fused = {case: pair for case, pair in beside.items() if pair and case.d <= max(FUSED_DIMS.values())}
+low = {case: pair for case, pair in fused.items() if case.d <= min(FUSED_DIMS.values())}
+gains = [pair.median for pair in low.values()]
+page.say("faiss-gain", f"{min(gains):.1f} to {max(gains):.1f} times" if gains else "an unmeasured number of times")
+gains = [pair.median for case, pair in fused.items() if case not in low]
+page.say("faiss-wide", f"{min(gains):.1f} to {max(gains):.1f} times" if gains else "not measured here")
+assert profile == "smoke" or device != "cpu" or all(pair.low > 1 for pair in fused.values())  # the text says so
+searched = sum(case.n for case in engines)
+differ = {name: sum(found[case]["result"]["differ"].get(name, 0) for case in engines) for name in ("faiss", "plain")}
+page.say("searched", f"{searched:,}")
+page.say("differ", " and ".join(f"{count:,} by “{name}”" for name, count in differ.items()))
+
+# %% [markdown]
+# Up to 16 dimensions FAISS finds the code {glue:text}`faiss-gain` as fast as the tiles do; from there to 32,
+# {glue:text}`faiss-wide`. It is faster at all these sizes. Of {glue:text}`searched` indices, these are not those of the
+# tiles: {glue:text}`differ`. They may differ where two codes are equally near up to roundings. So without an engine
+# asked for, `rotvq` takes FAISS under `torch.inference_mode()` alone, and the tiles everywhere else: what is trained,
+# and how it is evaluated, does not depend on what is installed.
+#
+# What FAISS leaves: for each latent it compares its 16 last candidates one by one, which shows where codes are few, and
+# ours shifts and scales the latents first, a pass that the floor leaves out.
+#
 # ## Goals
 #
 # The goals were written down before the code was, from measurements of others. Medians, one thread.
@@ -458,6 +505,9 @@ for case in found:
 goals.append(("memory beyond the latents, MiB", "at most", 64.0, above.max()))
 for d, share in overhead["rotvq: rotation / STE"].items():
     goals.append((f"training step, rotation / STE, d = {d}", "at most", 1.02 if d >= 256 else 1.05, share.median))
+for case in engines:
+    if 4 <= case.d <= 16 and case.k > 64 and (pair := against(case, "faiss", "floor")):
+        goals.append((f"lookup by FAISS / floor, d = {case.d}, K = {case.k:,}", "at most", 1.3, pair.median))
 goals = pd.DataFrame(goals, columns=["goal", "side", "bound", "measured"]).set_index("goal")
 goals["met"] = ["yes" if (m <= b) == (side == "at most") or m == b else "no" for side, b, m in goals.to_numpy()]
 page.say("met", int((goals.met == "yes").sum()))
@@ -605,6 +655,29 @@ roofline
 
 # %% [markdown]
 # **Roofline.** {glue:text}`roofline`
+#
+# (cost-on-a-gpu)=
+# ## On a GPU
+#
+# `python -m book.bench gpu --out data/records/gpu --minutes 8`, from a checkout on a machine with a card and without a
+# network, tries every quantiser on the card against float64 on a CPU: in float32, in bfloat16, under autocast, as a
+# CUDA graph and compiled. It measures the cost of a step beside what the card can do at all, and how many small runs
+# share it, and it trains runs of the full profile of chapters 10, 13 and 16. It stops at the time limit, and the same
+# command goes on from there. On a CPU it has been tried from end to end, at tiny sizes.
+
+# %% tags=["hide-input"]
+on_a_card = {title: of(stores_folder() / "gpu") for title, of in gpu_report.PARTS.items()}
+parts_run = [title for title, text in on_a_card.items() if text != gpu_report.NOT_RUN]
+page.say(
+    "gpu",
+    f"{len(parts_run)} of {len(on_a_card)} parts have been run"
+    if parts_run
+    else "not run: no card was at hand for this edition",
+)
+Markdown("\n\n".join(f"**{title}**\n\n{on_a_card[title]}" for title in parts_run))
+
+# %% [markdown]
+# Of this edition: {glue:text}`gpu`.
 #
 # ## What this does not show
 #

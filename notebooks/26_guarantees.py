@@ -407,7 +407,8 @@ show(guarantees.levi_civita, guarantees.sphere)
 # ## Residual stages and heads
 #
 # A residual quantiser codes $z$ by a sum: each stage takes what is left, $x_1=z$, $x_{j+1}=x_j-q_j$, and $q=\sum_jq_j$.
-# There are three ways to wire the gradient, and released code has all of them.
+# There are three ways to wire the gradient, and released code has all of them: {doc}`09_residual` is about them. Here
+# is what they do to the balance law.
 #
 # ```{prf:proposition} Which wirings keep the laws
 # :label: prop-wirings

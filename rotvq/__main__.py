@@ -1,25 +1,30 @@
-"""Train runs, fill the grid of a chapter, verify records: ``python -m rotvq COMMAND --help``."""
+"""Train runs, fill the grid of a chapter, verify and compare records: ``python -m rotvq COMMAND --help``."""
 
 import json
 import logging
 import math
+import os
+import shlex
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
+from rotvq.analysis import compare
 from rotvq.quantizers import distributed
-from rotvq.quantizers.estimators import ESTIMATORS
+from rotvq.quantizers.estimators import Estimator
 from rotvq.runs import engines, grids, scheduler, verify
-from rotvq.runs.records import Records
+from rotvq.runs.records import RecordError, Records, read_any
+from rotvq.training import files, own
 from rotvq.training.ablations import VQ_ONLY
-from rotvq.training.config import FIELDS, Config
-from rotvq.training.files import DataError
+from rotvq.training.config import FIELDS, SCHEMA, Config
 from rotvq.training.train import find_device, train
 
 TIMES = ("20_cost", "23_scale")  # chapters whose records hold times, which no training can give again
@@ -40,26 +45,42 @@ class Train:
     def run(self) -> int:
         config = self.config.check()
         find_device(self.device)
+        if os.environ.get("WORLD_SIZE", "1") != "1" and self.device not in ("cpu", "cuda"):
+            raise ValueError(f"device is {self.device!r}: under torchrun each process takes its own, of cpu or cuda")
         store = Records(self.records) if self.records else None
         if self.dry_run:
             print(_as_json([config]), _cost([config], store, 1), sep="\n")
             return 0
-        with distributed.join_process_group(self.device) as own:
+        if store:
+            store.prepare()
+        with distributed.join_process_group(self.device) as device:
             rank, ranks = distributed.world()
             if ranks > 1 and (field := _needs_whole_batch(config)):
                 raise ValueError(f"{field} looks at a whole batch, which ranks do not share: train it in one process")
-            resume = store.folder / f"{config.id}.resume" if store else None
+            resume = self._resume()
             fn = partial(train, progress=rank == 0 and sys.stderr.isatty(), resume=resume)
             record = store.get(config) if store else None
             if store and rank == 0:  # the other ranks train with it, and leave the record to it
-                for _, record in scheduler.run([config], store, device=own, progress=False, fn=fn):
+                for _, record in scheduler.run([config], store, device=device, progress=False, fn=fn):
                     if isinstance(record, scheduler.Failure):
                         raise record.error
                 resume.unlink(missing_ok=True)
-            result = record["result"] if record else fn(config, device=own)
+            result = record["result"] if record else fn(config, device=device)
             if rank == 0:
                 print(json.dumps(result["final"], indent=1))
         return 0
+
+    def _resume(self) -> Path | None:
+        return self.records / f"{self.config.id}.resume" if self.records else None
+
+    def kept(self) -> str:
+        """What is left of a run that was interrupted."""
+        resume = self._resume()
+        if resume is None:
+            return "nothing is kept; with --records FOLDER the same command would go on from where it was"
+        if not resume.exists():
+            return "nothing had been trained that is not recorded"
+        return f"{resume} is kept, and the same command goes on from there"
 
 
 @dataclass(frozen=True)
@@ -74,28 +95,44 @@ class Grid:
     dry_run: bool = False  # print the configs and what is missing would cost, no more
     status: bool = False  # print how many runs are done, missing and failed, and the seconds left, no more
     over: bool = False  # start even if the cost is above the chapter's cap
-    sbatch: int = 0  # print a script for `sbatch` that runs the grid as an array of so many jobs, no more
+    sbatch: int | None = None  # print a script for `sbatch` that runs the grid as an array of so many jobs, no more
 
     def run(self) -> int:
+        _refuse_together(self, ("dry_run", "status", "sbatch"), ("over", "status"), ("over", "dry_run"))
         name = grids.find_chapter(self.chapter)
         configs, cap = grids.CHAPTERS[name].configs(self.profile), grids.CHAPTERS[name].cap
-        if "ray" not in self.engine and not self.sbatch:  # those run elsewhere
+        engine = engines.find_engine(self.engine)
+        if "ray" not in self.engine and self.sbatch is None:  # those run elsewhere
             find_device(self.device)
         store = grids.store(name, self.records)
-        if self.sbatch:
+        if self.sbatch is not None:
+            self._check_sbatch(len(configs))
             print(self._script(name, store.folder, scheduler.estimate(store.missing(configs), store)))
-        elif self.status:
-            print(_status(configs, store))
-        elif self.dry_run:
-            with engines.find_engine(self.engine) as entered:
-                part = entered.choose(configs)
-                print(_as_json(part), _cost(part, store, entered.workers), f"The cap is {cap:g} core-hours.", sep="\n")
+        elif self.status or self.dry_run:
+            with engine as entered:
+                part, workers = entered.choose(configs), entered.workers
+            if self.status:
+                print(_status(part, store))
+            elif part:
+                print(_as_json(part), _cost(part, store, workers), f"The cap is {cap:g} core-hours.", sep="\n")
         else:
             cap = math.inf if self.over else cap
-            outcomes = dict(scheduler.run(configs, store, self.engine, device=self.device, cap=cap))
+            outcomes = dict(scheduler.run(configs, store, engine, device=self.device, cap=cap))
             print(_status(configs, store))
             return 1 if any(isinstance(outcome, scheduler.Failure) for outcome in outcomes.values()) else 0
         return 0
+
+    def kept(self) -> str:
+        """What is left of a grid that was interrupted."""
+        return "what has ended is recorded; the same command trains the rest"
+
+    def _check_sbatch(self, runs: int) -> None:
+        if not 1 <= self.sbatch <= runs:
+            raise ValueError(f"sbatch is {self.sbatch}: it must be from 1 to {runs}, the runs of this grid")
+        if self.engine.startswith("shard"):
+            raise ValueError("sbatch makes the shards: leave out --engine shard, or name what each job runs in")
+        if self.device not in ("cpu", "cuda"):
+            raise ValueError(f"device is {self.device!r}: a job sees its own GPU as cuda")
 
     def _script(self, name: str, folder: Path, seconds: float) -> str:
         """A job array of which each job trains one shard; twice the estimated time, in whole hours, is its limit."""
@@ -109,38 +146,46 @@ class Grid:
             *["#SBATCH --gpus-per-task=1"] * self.device.startswith("cuda"),
             f"#SBATCH --time={math.ceil(2 * seconds / 3600 / self.sbatch / cores) or 1}:00:00",
             "#SBATCH --output=%x-%a.log",
-            f'srun python -m rotvq grid {name} --profile {self.profile} --device {self.device} --records "{folder}" '
-            f'{"--over " * self.over}--engine "shard:$SLURM_ARRAY_TASK_ID/{self.sbatch}{inner}"',
+            f"srun python -m rotvq grid {name} --profile {self.profile} --device {self.device} "
+            f"--records {shlex.quote(str(folder))} {'--over ' * self.over}"
+            f'--engine "shard:$SLURM_ARRAY_TASK_ID/{self.sbatch}{inner}"',
         ]
         return "\n".join(lines)
 
 
 @dataclass(frozen=True)
 class Verify:
-    """Train recorded runs again and compare, by the rule that each line names; exit with 1 where one differs.
+    """Check the digest of every record, or train recorded runs again and compare; exit with 1 where something differs.
 
-    Without --sample every record made by other code than today's is decided: one run of each code path is trained, and
-    the records of that path are restamped with the rule if it agrees, else marked stale.
+    Alone it trains nothing. With --restamp every record made by other code than today's is decided: one run of each
+    code path is trained, and the records of that path are restamped with the rule if it agrees, else marked stale.
     """
 
-    sample: int | None = None  # compare so many records, drawn at random, and mark none
+    sample: int | None = None  # train so many records again, drawn at random, compare, and mark none
+    restamp: bool = False  # train one run of each code path that has changed, and mark the records of that path
     records: Path | None = None  # folder of a chapter's records or of all chapters', if not the book's own
     engine: str = "serial"  # serial, processes:N, ray:GPUS
     device: str = "cpu"  # where runs are trained
     reference: Path | None = None  # folder of runs that the code before made here, compared in place of the records
 
     def run(self) -> int:
+        _refuse_together(self, ("sample", "reference"), ("sample", "restamp"))
         if self.sample is not None and self.sample < 1:
             raise ValueError(f"sample is {self.sample}: it must be at least 1")
-        if self.sample is not None and self.reference:
-            raise ValueError("a sample is compared with the records themselves: leave out --sample or --reference")
+        if self.engine.startswith("shard"):
+            raise ValueError(f"engine is {self.engine!r}: verify decides over whole stores")
         folder = self.records or grids.stores_folder()
-        trained = sorted(path for path in folder.glob("*") if path.is_dir() and path.name not in TIMES)
-        stores = [store for store in map(Records, [folder, *trained]) if store.all()]
-        if not stores:
-            raise ValueError(f"there is no record in {folder}")
+        if self.sample is None and not self.restamp and not self.reference:
+            if (self.engine, self.device) != ("serial", "cpu"):
+                raise ValueError("engine and device are for --sample, --restamp and --reference: digests train nothing")
+            return self._check_digests(folder)
+        stores = _stores(folder)
         if self.sample is None:
             reference = Records(self.reference) if self.reference else None
+            if reference and not reference.all():
+                raise ValueError(f"there is no record in {self.reference}")
+            for store in stores:
+                store.prepare()
             verdicts = verify.recheck_unverified(stores, self.engine, reference, device=self.device)
         else:
             verdicts = verify.retrain(verify.sample(stores, self.sample), self.engine, device=self.device)
@@ -152,12 +197,101 @@ class Verify:
         print(verify.summary(stores))
         return status
 
+    def _check_digests(self, folder: Path) -> int:
+        faults, measured = [], 0
+        paths = sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])
+        for path in paths:
+            try:
+                measured += read_any(path).get("schema") != SCHEMA
+            except RecordError as error:
+                faults.append(str(error))
+        if faults:
+            print(*faults, f"{len(faults)} of {len(paths)} records do not check", sep="\n")
+            return 1
+        stores = _stores(folder, least=0 if measured else 1)
+        print(f"{len(paths)} digests checked, {measured} of measurements")
+        print(verify.summary(stores))
+        return 0
+
+    def kept(self) -> str:
+        """What is left of a verification that was interrupted."""
+        if self.restamp or self.reference:
+            return "what was decided is in the records; the same command decides the rest"
+        return "no record was changed"
+
+
+@dataclass(frozen=True)
+class Compare:
+    """What differs between two stores, or between the arms of one: in configs and in results, paired by seed."""
+
+    records: tyro.conf.Positional[Path]  # folder of records: what is compared with
+    other: tyro.conf.Positional[Path | None] = None  # folder of records that are compared with these
+    # of one folder: fields of the runs that the others are compared with, such as estimator=ste gamma=0.25
+    against: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = compare.METRICS  # of the end of a run
+
+    def run(self) -> int:
+        if self.other and self.against:
+            raise ValueError("against chooses among the runs of one folder: leave it out, or the second folder")
+        stores = [Records(folder) for folder in (self.records, self.other or self.records)]
+        for store in stores:
+            if not store.all():
+                raise ValueError(f"there is no record in {store.folder}")
+        sides = [store.all() for store in stores]
+        if self.other is None:
+            sides = compare.split(stores[0], dict(map(_field_and_value, self.against)))
+        places = [[(store, config) for config in side] for store, side in zip(stores, sides)]
+        comparisons = compare.compare(*places)
+        print("\n".join(line for one in comparisons for line in one.lines(self.metrics)))
+        return 0
+
+    def kept(self) -> str:
+        """What is left of a comparison that was interrupted."""
+        return "no record was changed"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: everything is left in order, as after Ctrl-C."""
+
+
+def _terminate(*_) -> None:
+    raise Terminated
+
+
+def _field_and_value(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or name not in FIELDS:
+        raise ValueError(f"against {text!r}: it takes FIELD=VALUE with a field of {', '.join(FIELDS)}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _refuse_together(command: Any, *groups: Sequence[str]) -> None:
+    """ValueError where two options of a group are given, of which each would leave the other without effect."""
+    defaults = {field.name: field.default for field in fields(command)}
+    for group in groups:
+        given = [f"--{name.replace('_', '-')}" for name in group if getattr(command, name) != defaults[name]]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other: leave out one")
+
+
+def _stores(folder: Path, least: int = 1) -> list[Records]:
+    """The stores in a folder that hold runs, which is one itself or holds one a chapter."""
+    found = [path for path in (folder, *sorted(folder.glob("*"))) if path.is_dir() and path.name not in TIMES]
+    stores = [store for store in map(Records, found) if store.all()]
+    if len(stores) < least:
+        raise ValueError(f"there is no record in {folder}")
+    return stores
+
 
 def _needs_whole_batch(config: Config) -> str | None:
     """What of a run looks at all latents of a batch without a reduction over ranks: another run on each of them."""
     if ablations := [name for name in VQ_ONLY if name in config.changed]:
         return ablations[0]
-    if ESTIMATORS[config.estimator].pooled:
+    member = own.estimator(config.estimator)
+    if isinstance(member, Estimator) and member.pooled:
         return f"estimator {config.estimator!r}"
     return f"quantizer {config.quantizer!r}" if config.quantizer == "dynamic" else None
 
@@ -191,23 +325,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. What is refused before any training is said in a sentence, without a traceback: status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="%(message)s")
+    stopping = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
+    before = {number: signal.signal(number, _terminate) for number in stopping}
+    command = None
     try:
+        _check_environment()
         if argv and argv[0] in MOVED:
             raise ValueError(f"rotvq {argv[0]} is now {MOVED[argv[0]]}, in a checkout of the book")
         command = tyro.extras.subcommand_cli_from_dict(
-            {"train": Train, "grid": Grid, "verify": Verify},
-            prog="python -m rotvq",
+            {"train": Train, "grid": Grid, "verify": Verify, "compare": Compare},
+            prog="rotvq",
             description=__doc__,
             args=argv,
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
         return command.run()
-    except (ValueError, LookupError, DataError) as error:
+    except (ValueError, LookupError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted: what has ended is recorded; the same command trains the rest", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(f"interrupted: {command.kept() if command else 'nothing was begun'}", file=sys.stderr)
+        return 143 if isinstance(stop, Terminated) else 130
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check_environment() -> None:
+    """DataError where ROTVQ_DATA is no folder, ValueError where its name is misspelt."""
+    files.folders()
+    if "ROTVQ_DATA" not in os.environ and (close := get_close_matches("ROTVQ_DATA", os.environ, n=1, cutoff=0.85)):
+        raise ValueError(f"unknown environment variable {close[0]}: the folder of the data is named by ROTVQ_DATA")
 
 
 if __name__ == "__main__":

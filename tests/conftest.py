@@ -1,10 +1,15 @@
-"""What several test files share: where the built book is, a browser, and what is said where one of them is missing."""
+"""What several test files share: where the built book is, a browser, and what is said where one of them is missing.
+
+And the environment of all tests, set before torch is imported, so that `pytest` is the same with make and without.
+"""
 
 import os
 import pathlib
 import shutil
 
 import pytest
+
+os.environ.update(OMP_NUM_THREADS="1", PYDEVD_DISABLE_FILE_VALIDATION="1", RAY_USAGE_STATS_ENABLED="0")
 
 ROOT = pathlib.Path(__file__).parents[1]
 BOOK = ROOT / "book"

@@ -1,5 +1,6 @@
 """The project holds together: one list of pins, the layout, and a package that works elsewhere."""
 
+import importlib.machinery
 import importlib.util
 import os
 import pathlib
@@ -47,10 +48,12 @@ def test_every_pin_is_wanted_and_installed():
 def test_torch_comes_first_and_alone():
     """Torch is installed by its exact version before anything that would take whatever torch there is."""
     assert [p for p in PIP if "torch" in p and "pytorch" not in p] == [PIP[0]] == [f"torch=={PINS['torch']}"]
-    assert [r.name for r in map(Requirement, PROJECT["dependencies"])] == ["torch", "numpy"]
+    assert list(dict.fromkeys(Requirement(line).name for line in PROJECT["dependencies"])) == ["torch", "numpy"]
 
 
-@pytest.mark.parametrize("path", ["Makefile", ".ci/run", ".pre-commit-config.yaml", ".github/workflows/book.yml"])
+@pytest.mark.parametrize(
+    "path", ["Makefile", ".ci/run", ".ci/versions", ".pre-commit-config.yaml", ".github/workflows/book.yml"]
+)
 def test_nothing_else_names_a_version(path):
     names = "|".join(re.escape(name) for name in PINS)
     assert not re.findall(rf"\b(?:{names})\s*[=<>~]=?\s*\d", (ROOT / path).read_text(), re.I)
@@ -226,3 +229,49 @@ def test_the_wheel_works_elsewhere_with_torch_and_numpy_alone(wheel, tmp_path):
     ran = subprocess.run([str(python), "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith(str(tmp_path / "venv"))
+
+
+# versions
+
+SCRIPT = importlib.machinery.SourceFileLoader("versions", str(ROOT / ".ci" / "versions"))
+WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "versions.yml").read_text())["jobs"]["module"]
+
+
+@pytest.fixture(scope="module")
+def versions():
+    """The program that tries other versions, as a module."""
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("versions", SCRIPT))
+    SCRIPT.exec_module(module)
+    return module
+
+
+def test_the_lowest_versions_are_the_bounds(versions):
+    lowest, newest = map(versions.requirements, ("lowest", "newest"))
+    assert len(lowest) == len(newest) and "torch==2.5; python_version < '3.13'" in lowest
+    for low, bound in zip(map(Requirement, lowest), map(Requirement, newest)):
+        (version,) = (one.version for one in low.specifier)
+        assert (low.name, low.marker) == (bound.name, bound.marker) and version in bound.specifier
+        assert f">={version}" in str(bound.specifier)
+    assert {"torch", "numpy", "scipy", "pytest", "hypothesis", "ray"} <= {Requirement(line).name for line in lowest}
+
+
+def test_the_workflow_tries_every_python_and_both_ends(versions):
+    matrix = WORKFLOW["strategy"]["matrix"]
+    assert matrix == {"python": ["3.11", "3.12", "3.13"], "versions": ["lowest", "newest"]}
+    assert matrix["python"][0] in PROJECT["requires-python"]
+    assert WORKFLOW["steps"][-1]["run"] == "python .ci/versions ${{ matrix.versions }}"
+    make = subprocess.run(["make", "-n", "versions"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert all(which in make for which in matrix["versions"]) and ".ci/versions" in make
+
+
+def test_tests_have_one_thread_whatever_the_shell_says():
+    code = "import conftest, torch; print(torch.get_num_threads())"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT / "tests",
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.split() == ["1"]

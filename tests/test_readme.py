@@ -27,13 +27,18 @@ def test_every_command_is_tested_below():
     assert all(kinds) and set(COMMANDS) == {command for kind in kinds for command in kind}
 
 
-def test_example():
-    (example,) = (text for kind, text in BLOCKS if kind == "python")
+def test_examples():
+    """Each runs by itself, and what they print is what is shown."""
+    start, question = (text for kind, text in BLOCKS if kind == "python")
     (shown,) = (text for kind, text in BLOCKS if kind == "text")
+    values = {}
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        exec(example, {})
+        exec(start, values)
+        exec(question, {})
     assert out.getvalue() == shown
-    assert len(example.splitlines()) <= 12
+    assert len(start.splitlines()) <= 5 and len(question.splitlines()) <= 12
+    vq, z_q, indices = (values[name] for name in ("vq", "z_q", "indices"))
+    assert z_q.equal(vq.codes[indices]) and vq.codebook.ready
 
 
 def test_make_commands_are_what_continuous_integration_runs():
@@ -65,7 +70,8 @@ def test_rotvq_commands(command, tmp_path):
 
         if not torch.cuda.is_available():
             words = ["cpu" if word == "cuda" else word for word in words]
-    ran = subprocess.run([sys.executable, *words, "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
+    words += [] if "--status" in words else ["--dry-run"]
+    ran = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip() and not list(tmp_path.iterdir())
 

@@ -3,6 +3,7 @@
     python -m book.bench step      steps of quantisers, as multiples of the first arm that could be run
     python -m book.bench run       training loops, as multiples of ours
     python -m book.bench sizing    what the paper's Table 1 would take on a number of H100 cards (an estimate)
+    python -m book.bench gpu       all that a card can tell, in some minutes, see book/bench/gpu.py
 
 A case that has a record is read; the others are measured, and their records written.
 """
@@ -14,13 +15,15 @@ import statistics
 import sys
 from pathlib import Path
 
-from book.bench import paper_runs, run, sizing, step
+from book.bench import gpu, paper_runs, run, sizing, step
 from book.bench.timing import ratio
 from rotvq.runs.grids import PROFILES, stores_folder
 
 
-def print_steps(profile: str, device: str, dtype: str, folder: Path) -> None:
+def print_steps(profile: str, device: str, dtype: str, folder: Path, again: list[str]) -> None:
     for case in step.cases(profile, device, dtype):
+        if case.kind in again:
+            (folder / f"{case.id}.json").unlink(missing_ok=True)
         result = step.record(case, folder, *step.ROUNDS[profile])["result"]
         print(f"{case.kind}, n = {case.n}, d = {case.d}, k = {case.k}, threads = {case.threads}")
         first, *others = result["seconds"]
@@ -61,12 +64,24 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--device", default="cpu")
         command.add_argument("--records", type=Path, help="folder of the records (default: that of the page)")
     commands.choices["step"].add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    again = "kinds of cases to measure although they have a record"
+    commands.choices["step"].add_argument("--again", nargs="+", choices=step.ARMS, default=[], help=again)
+    card = commands.add_parser("gpu")
+    card.add_argument("--out", type=Path, required=True, help="folder of the records and of report.md")
+    card.add_argument("--minutes", type=float, default=8.0, help="after which nothing new begins")
+    card.add_argument("--profile", choices=PROFILES, default="standard")
+    card.add_argument("--device", default="cuda")
     commands.add_parser("sizing").add_argument("--cards", type=int, default=8)
     args = parser.parse_args(argv)
     if args.command == "step":
-        print_steps(args.profile, args.device, args.dtype, args.records or stores_folder() / "20_cost")
+        print_steps(args.profile, args.device, args.dtype, args.records or stores_folder() / "20_cost", args.again)
     elif args.command == "run":
         print_loops(args.profile, args.device, args.records or stores_folder() / "23_scale")
+    elif args.command == "gpu":
+        try:
+            print(gpu.measure_all(args.out, args.minutes, args.profile, args.device).read_text("utf-8"))
+        except ValueError as error:
+            parser.error(str(error))
     else:
         print_sizes(args.cards)
     return 0

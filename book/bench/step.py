@@ -23,7 +23,7 @@ from book.bench.peers import floor, quantizers
 from book.bench.records import read_or_measure, record_id
 from book.bench.timing import interleave, keep_memory, peak_bytes, seconds, torch_threads
 from rotvq.quantizers.estimators import rotate, straight_through
-from rotvq.quantizers.lookup import nearest
+from rotvq.quantizers.lookup import ENGINES, HAS_FAISS, nearest
 from rotvq.quantizers.vector import VectorQuantizer
 from rotvq.training.models import VQVAE
 
@@ -37,8 +37,8 @@ class StepCase:
     """A size, and the arms measured at it.
 
     Args:
-        kind: "step" (lookup, estimator and losses), "estimator" (alone, its codes looked up before) or "training" (a
-            step of Adam on the book's network).
+        kind: "step" (lookup, estimator and losses), "lookup" (alone, by each engine, beside whole steps), "estimator"
+            (alone, its codes looked up before) or "training" (a step of Adam on the book's network).
         n: number of latents.
         d: their dimension.
         k: number of codes.
@@ -75,10 +75,10 @@ def inputs(case: StepCase, n: int) -> tuple[Tensor, Tensor, Tensor]:
     return z, g, codes.to(case.device, dtype)
 
 
-# Arms. Each makes, from a case and its inputs, a function without arguments that does the work once; or None, where
-# the case is beyond it.
+# Arms. Each makes, from a case and its inputs, a function without arguments that does the work once; or says why it
+# cannot.
 
-Arm = Callable[[StepCase, Tensor, Tensor, Tensor], Callable | None]
+Arm = Callable[[StepCase, Tensor, Tensor, Tensor], Callable | str]
 
 
 def _quantizer(build: Callable[[Tensor], nn.Module], compiled: bool = False) -> Arm:
@@ -139,9 +139,11 @@ def _estimator(function: Callable[[Tensor, Tensor], Tensor], compiled: bool = Fa
     return make
 
 
-def _floor(case: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable | None:
-    if case.device != "cpu" or case.dtype != "float32" or floor.kernel() is None:
-        return None
+def _floor(case: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable | str:
+    if case.device != "cpu" or case.dtype != "float32":
+        return "of float32 on a CPU only"
+    if floor.kernel() is None:
+        return "no compiler"
     return partial(floor.floor, codes, z, g, case.threads)
 
 
@@ -157,6 +159,26 @@ def _lookup(case: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable:
     return partial(nearest, z, codes)
 
 
+def _library(arm: Arm) -> Arm:
+    """An arm of vector-quantize-pytorch, where that is installed."""
+    return arm if quantizers.VectorQuantize else lambda *_: "not installed"
+
+
+def _engine(name: str) -> Arm:
+    """The lookup alone by an engine."""
+
+    def make(case: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable | str:
+        if name == "faiss" and not HAS_FAISS:
+            return "not installed"
+        return partial(nearest, z, codes, engine=name)
+
+    return make
+
+
+def _step_with_faiss(case: StepCase, z: Tensor, g: Tensor, codes: Tensor) -> Callable | str:
+    return _rotvq(engine="faiss")(case, z, g, codes) if HAS_FAISS else "not installed"
+
+
 ARMS: Mapping[str, Mapping[str, Arm]] = {
     "step": {
         "floor": _floor,
@@ -166,18 +188,24 @@ ARMS: Mapping[str, Mapping[str, Arm]] = {
         "rotvq": _rotvq(),
         "rotvq_compiled": _rotvq(compiled=True),
         "rotvq_ema": _rotvq(update="ema"),
-        "library": _quantizer(quantizers.Library),
-        "library_ste": _quantizer(partial(quantizers.Library, rotation=False)),
+        "library": _library(_quantizer(quantizers.Library)),
+        "library_ste": _library(_quantizer(partial(quantizers.Library, rotation=False))),
         "paper": _quantizer(quantizers.Paper),
         "matrix": _quantizer(quantizers.Matrix),
         "taming": _quantizer(quantizers.Taming),
+    },
+    "lookup": {
+        "floor": _floor,
+        **{name: _engine(name) for name in ENGINES},
+        "step": _rotvq(engine="tiles"),
+        "step_faiss": _step_with_faiss,
     },
     "estimator": {
         "textbook": _estimator(quantizers.textbook),
         "ste": _estimator(straight_through),
         "rotvq": _estimator(rotate),
         "rotvq_compiled": _estimator(rotate, compiled=True),
-        "library": _estimator(quantizers.rotate_to),
+        "library": _library(_estimator(quantizers.rotate_to)),
         "paper": _estimator(quantizers.paper),
         "matrix": _estimator(quantizers.matrix),
     },
@@ -185,8 +213,8 @@ ARMS: Mapping[str, Mapping[str, Arm]] = {
         "ste": _rotvq(estimator="ste"),
         "rotvq": _rotvq(),
         "bare": _quantizer(quantizers.bare),
-        "library_ste": _quantizer(partial(quantizers.Library, rotation=False)),
-        "library": _quantizer(quantizers.Library),
+        "library_ste": _library(_quantizer(partial(quantizers.Library, rotation=False))),
+        "library": _library(_quantizer(quantizers.Library)),
     },
 }
 PARTS = ("floor", "product", "convolution", "lookup")  # of a step, each with what comes before it
@@ -209,6 +237,7 @@ class Sizes(NamedTuple):
     steps: list[tuple[int, int, int]]
     largest: list[tuple[int, int, int]]  # steps, the floor and ours only
     two_threads: list[tuple[int, int, int]]  # steps
+    lookups: list[tuple[int, int, int]]  # by each engine
 
 
 SMOKE = Sizes(
@@ -220,6 +249,7 @@ SMOKE = Sizes(
     steps=[(256, 4, 64), (256, 8, 64)],
     largest=[],
     two_threads=[(256, 8, 64)],
+    lookups=[(256, 8, 64)],
 )
 STANDARD = Sizes(
     goals=[(16384, d, k) for k in (8192, 512) for d in (256, 32, 8)],
@@ -234,6 +264,7 @@ STANDARD = Sizes(
     ],
     largest=[(65536, 8, 65536)],
     two_threads=[(16384, 8, 8192), (16384, 32, 8192), (16384, 256, 512)],
+    lookups=[(16384, d, k) for k in (64, 512, 8192) for d in (2, 3, 4, 8, 16, 32, 64)],
 )
 COMPILED_DIMS = (32, 256, 1024)  # where the estimator alone is also compiled
 
@@ -256,6 +287,7 @@ def cases(profile: str = "standard", device: str = "cpu", dtype: str = "float32"
     found += [case("step", *size, ("floor", "rotvq")) for size in sizes.largest]
     if device == "cpu":
         found += [case("step", *size, ("floor", "product", "rotvq", "taming"), 2) for size in sizes.two_threads]
+    found += [case("lookup", *size, tuple(ARMS["lookup"])) for size in sizes.lookups]
     return found
 
 
@@ -289,27 +321,32 @@ def measure(case: StepCase, rounds: int = 5, budget: float = 10.0) -> dict:
         budget: seconds for the turns; training steps, whose times differ by percents, have three times as many.
 
     Returns:
-        ``seconds``, a list for each arm; ``bytes``, the peak of each; ``absent``, why an arm was not run.
+        ``seconds``, a list for each arm; ``bytes``, the peak of what torch hands out to each; ``absent``, why an arm
+        was not run; of a lookup also ``differ``, how many indices of an engine are not those of "tiles".
     """
     torch.compiler.reset()
     steps, absent = {}, {}
     tensors = inputs(case, case.n)
     with torch_threads(case.threads):
         for arm in case.arms:
+            step = ARMS[case.kind][arm](case, *tensors)
+            if isinstance(step, str):
+                absent[arm] = step
+                continue
             needed = predicted_bytes(case, arm) if _may_not_fit(case, arm) else 0
             if needed > MEMORY_LIMIT:
                 absent[arm] = f"does not fit: {needed / 1e9:.1f} GB"
-                continue
-            step = ARMS[case.kind][arm](case, *tensors)
-            if step is None:
-                absent[arm] = "no compiler"
                 continue
             step()
             steps[arm] = step
         clock = partial(seconds, device=case.device, threads=case.threads)
         times = interleave(steps, clock, rounds, 3 * budget if case.kind == "training" else budget)
         peaks = {arm: peak_bytes(step, case.device) for arm, step in steps.items()}
-    return {"seconds": times, "bytes": peaks, "absent": absent}
+        found = {"seconds": times, "bytes": peaks, "absent": absent}
+        if case.kind == "lookup":
+            indices = {name: steps[name]() for name in ENGINES if name in steps}
+            found["differ"] = {name: int((indices["tiles"] != own).sum()) for name, own in indices.items()}
+    return found
 
 
 def _measure_apart(*arguments) -> dict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import Runs, Study
 from rotvq.page import Page
@@ -52,9 +54,13 @@ CELLS = {
 }
 
 
-def sweep(page: Page, name: str, start: str) -> Study:
-    """STE and the rotation at each value of a sweep, called "name = value", on the seeds at which all were planned."""
-    field, values, beside = SWEEPS[name]
+def sweep(page: Page, name: str, start: str, values: Sequence[float] = ()) -> Study:
+    """STE and the rotation at each value of a sweep, called "name = value", on the seeds at which all were planned.
+
+    There may be other ``values`` than those of `SWEEPS`.
+    """
+    field, usual, beside = SWEEPS[name]
+    values = values or usual
     block = Block(PAIR, {f"{name} = {x:g}": {field: x} for x in values}, base=MAIN[start] | beside)
     planned = [{config.seed for config in found} for found in page.study(block).planned.values() if found]
     kept = [config for config in page.runs.planned if config.seed in set.intersection(*planned)]

@@ -23,6 +23,8 @@ READS = {
 }
 # What a module imports by names that stand nowhere in its source.
 LOADS = {"book.all_statements": ["book/theory/[!_]*.py", "book/ledger/evidence/[!_]*.py"]}
+# What imports others only to refuse values that they would refuse: they change no page.
+CHECKS = {"rotvq.page.parameters"}
 
 
 def files_used_by(script: Path) -> set[Path]:
@@ -44,6 +46,8 @@ def modules_used_by(script: Path) -> dict[str, Path]:
         if name is None or name in found:
             continue
         path = found[name] = _file_of(name)
+        if name in CHECKS:
+            continue
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         names += [_module_of(imported) for imported in _imported(path.read_text("utf-8"), package)]
         names += [_name_of(module) for module in _matching(LOADS.get(name, []))]

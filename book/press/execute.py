@@ -6,7 +6,9 @@ versions of the software, and the records that it shows. A page holds their dige
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import contextlib
 import functools
 import hashlib
 import json
@@ -15,21 +17,23 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 
 import nbformat
 
-from book.press import page_provenance, paths, processes
-from book.press.dependencies import files_used_by
+from book.press import page_provenance, paths, processes, warm
+from book.press.dependencies import PACKAGES, files_used_by
 from book.press.pair import KERNEL, scripts
+from book.press.processes import Papermill
 from rotvq.page.figures import USED
 from rotvq.page.parameters import SHOWN
 from rotvq.training.files import write_atomically
 
 SOFTWARE = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pandas", "matplotlib", "papermill")
 LAST_CELL = "how-made"
+LAWS = ("book", "theory")
 
 
 def run(names: Iterable[str] = (), parameters: Mapping | None = None, force: bool = False, jobs: int = 2) -> None:
@@ -53,20 +57,31 @@ def run(names: Iterable[str] = (), parameters: Mapping | None = None, force: boo
     if unknown := set(parameters) - set().union(*known.values()):
         sys.exit(f"no notebook has a parameter {', '.join(sorted(unknown))}")
     _remove_orphans()
+    own = {script: {name: value for name, value in parameters.items() if name in known[script]} for script in chosen}
+    outdated = {}
+    for script in chosen:
+        if force or not is_current(page_of(script), script, own[script]):
+            outdated[script] = own[script]
+        else:
+            print(f"run: {script.stem}: unchanged", flush=True)
+            _write_last_cell(script)
+    if outdated:
+        processes.complete(_run_all(outdated, jobs))
 
-    async def run_all() -> list[bool]:
-        turns = asyncio.Semaphore(jobs)
+
+async def _run_all(parameters: Mapping[Path, dict], jobs: int) -> None:
+    """Bring the pages of these scripts up to date, with these parameters."""
+    turns = asyncio.Semaphore(jobs)
+    async with PAPERMILL.get(sys.platform, by_command)() as papermill:
 
         async def run_one(script: Path) -> bool:
-            own = {name: value for name, value in parameters.items() if name in known[script]}
             async with turns:
-                return await _run_one(script, own, force)
+                return await _run_one(script, parameters[script], papermill)
 
-        return await asyncio.gather(*map(run_one, chosen))
-
-    succeeded = processes.complete(run_all())
+        queue = list(reversed(parameters))  # the pages of theory, which are quick, come last and leave no core idle
+        succeeded = await asyncio.gather(*map(run_one, queue))
     if not all(succeeded):
-        failed = ", ".join(script.stem for script, success in zip(chosen, succeeded) if not success)
+        failed = ", ".join(script.stem for script, success in zip(queue, succeeded) if not success)
         sys.exit(f"failed: {failed} (see _build/failed)")
 
 
@@ -79,20 +94,16 @@ def _remove_orphans() -> None:
             page.unlink()
 
 
-async def _run_one(script: Path, parameters: dict, force: bool) -> bool:
+async def _run_one(script: Path, parameters: dict, papermill: Papermill) -> bool:
     """Bring one page up to date; False if its notebook fails."""
-    page = paths.PAGES / f"{script.stem}.ipynb"
-    if not force and is_current(page, script, parameters):
-        print(f"run: {script.stem}: unchanged", flush=True)
-    else:
-        print(f"run: {script.stem} ...", flush=True)
-        try:
-            await execute(script, parameters, page)
-        except RuntimeError as error:
-            print(f"run: {script.stem}: FAILED\n{error}", file=sys.stderr, flush=True)
-            return False
-        print(f"run: {script.stem}: {provenance(page)['seconds']:.1f} s", flush=True)
-    _write_last_cell(page, script)
+    print(f"run: {script.stem} ...", flush=True)
+    try:
+        await execute(script, parameters, papermill)
+    except RuntimeError as error:
+        print(f"run: {script.stem}: FAILED\n{error}", file=sys.stderr, flush=True)
+        return False
+    print(f"run: {script.stem}: {provenance(page_of(script))['seconds']:.1f} s", flush=True)
+    _write_last_cell(script)
     return True
 
 
@@ -110,8 +121,16 @@ def digest_files(files: Iterable[Path]) -> str:
 
 @functools.cache
 def _digest_file(path: Path, modified: int) -> bytes:
-    """The sha256 of a file's contents, read once while it is not modified."""
-    return hashlib.sha256(path.read_bytes()).digest()
+    """The sha256 of a file's contents, read once while it is not modified.
+
+    Of a module comments do not count, but where pages show the source, that of a law.
+    """
+    contents = path.read_bytes()
+    parts = path.relative_to(paths.ROOT).parts
+    if path.suffix == ".py" and parts[0] in PACKAGES and parts[:2] != LAWS:
+        with contextlib.suppress(SyntaxError):  # the notebook says so when it is executed
+            contents = ast.dump(ast.parse(contents)).encode()
+    return hashlib.sha256(contents).digest()
 
 
 def inputs_before_execution(script: Path, parameters: Mapping) -> str:
@@ -150,23 +169,22 @@ def _parameter_names(script: Path) -> set[str]:
 # execution
 
 
-async def execute(script: Path, parameters: dict, page: Path) -> None:
+async def execute(script: Path, parameters: dict, papermill: Papermill) -> None:
     """Run the notebook of a script and write its page.
 
     Raises:
-        RuntimeError: if the notebook stops at an error. It is then kept in _build/failed.
+        RuntimeError: if the notebook stops at an error, with the end of stderr. It is then kept in _build/failed.
     """
     before_execution = inputs_before_execution(script, parameters)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        executed = Path(folder, page.name)
-        try:
-            await papermill(script.with_suffix(".ipynb"), executed, parameters)
-        except RuntimeError:
+        executed = Path(folder, f"{script.stem}.ipynb")
+        status, errors = await papermill(script.with_suffix(".ipynb"), executed, parameters)
+        if status:
             if executed.exists():
                 paths.FAILED.mkdir(parents=True, exist_ok=True)
                 shutil.copy(executed, paths.FAILED)
-            raise
+            raise RuntimeError(errors[-4000:])
         notebook = nbformat.read(executed, 4)
     seconds = time.perf_counter() - start
     records, shown = _take_notes(notebook)
@@ -180,27 +198,23 @@ async def execute(script: Path, parameters: dict, page: Path) -> None:
         "seconds": round(seconds, 1),
     }
     notebook.metadata = {"kernelspec": KERNEL, "rotvq": made}
-    _write(notebook, page)
+    _write(notebook, page_of(script))
 
 
-async def papermill(notebook: Path, out: Path, parameters: Mapping) -> None:
-    """Run papermill's command in the folder of `out`.
+@contextlib.asynccontextmanager
+async def by_command() -> AsyncIterator[Papermill]:
+    """Papermill by its command, where it cannot be had faster."""
 
-    It is a process of its own, since papermill changes the directory of the one that it is in.
+    def run(notebook: Path, out: Path, parameters: Mapping) -> Awaitable[tuple[int, str]]:
+        command = [sys.executable, "-m", "papermill", notebook, out, "-y", json.dumps(parameters)]
+        options = ["--kernel", "python3", "--no-progress-bar", "--start-timeout", "120"]
+        return processes.call([*command, *options], cwd=out.parent, temporary=out.parent)
 
-    Args:
-        notebook: what is executed.
-        out: where the executed notebook is written.
-        parameters: values for its parameters.
+    yield run
 
-    Raises:
-        RuntimeError: if the notebook stops at an error, with the end of stderr.
-    """
-    command = [sys.executable, "-m", "papermill", notebook, out, "-y", json.dumps(parameters)]
-    options = ["--kernel", "python3", "--no-progress-bar", "--start-timeout", "120"]
-    status, stderr = await processes.call([*command, *options], cwd=out.parent, temporary=out.parent)
-    if status:
-        raise RuntimeError(stderr[-4000:])
+
+# Elsewhere than on Linux a process that has imported a framework may not be forked.
+PAPERMILL = {"linux": warm.papermill}
 
 
 def _take_notes(notebook: nbformat.NotebookNode) -> tuple[set[str], dict]:
@@ -238,8 +252,14 @@ def provenance(page: Path) -> dict | None:
     return json.loads(page.read_text("utf-8"))["metadata"].get("rotvq")
 
 
-def _write_last_cell(page: Path, script: Path) -> None:
+def page_of(script: Path) -> Path:
+    """The executed notebook that is the page of a script."""
+    return paths.PAGES / f"{script.stem}.ipynb"
+
+
+def _write_last_cell(script: Path) -> None:
     """Let the page end with how it was made. Written anew each time, since a commit may have happened since."""
+    page = page_of(script)
     notebook = nbformat.read(page, 4)
     text = page_provenance.last_cell(script, provenance(page))
     notebook.cells = [cell for cell in notebook.cells if cell.id != LAST_CELL]

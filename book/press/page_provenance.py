@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import json
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -33,7 +32,8 @@ def status(record: Mapping) -> str:
 def stale(ids: Iterable[str]) -> list[str]:
     """Those of these records that today's code is known not to reproduce."""
     committed = committed_records()
-    return [name for name in ids if name in committed and status(_read(committed[name])) == "stale"]
+    found = {name: records.read_record(committed[name]) for name in ids if name in committed}
+    return [name for name, record in found.items() if status(record) == "stale"]
 
 
 def machine() -> str:
@@ -87,11 +87,7 @@ def _runs(ids: list[str]) -> str:
         return f"{len(ids)}, trained while the page was executed"
     folders = sorted({path.parent for path in files})
     names = ", ".join(f"`{folder.relative_to(paths.ROOT)}`" for folder in folders)
-    return f"{len(files)} of {len(ids)} from {names}, {commit(folders)}; {_summary(map(_read, files))}"
-
-
-def _read(path: Path) -> dict:
-    return json.loads(path.read_text("utf-8"))
+    return f"{len(files)} of {len(ids)} from {names}, {commit(folders)}; {_summary(map(records.read_record, files))}"
 
 
 def _summary(found: Iterable[Mapping]) -> str:
@@ -122,7 +118,7 @@ def every_record() -> str:
     committed = committed_records().values()
     sections = []
     for folder in sorted({path.parent for path in committed}):
-        found = [_read(path) for path in committed if path.parent == folder]
+        found = [records.read_record(path) for path in committed if path.parent == folder]
         lines = "\n".join(f"| {' | '.join(_row(record))} |" for record in found)
         sections.append(
             f"### {folder.name}\n\n{len(found)} runs, {commit([folder])}; {_summary(found)}.\n\n"

@@ -14,9 +14,12 @@ PAGES = ROOT / "book" / "notebooks"  # executed notebooks
 GENERATED = ROOT / "book" / "generated"  # parts of pages
 SITE = ROOT / "_build" / "html"
 FAILED = ROOT / "_build" / "failed"  # notebooks that stopped at an error
-# One thread a process: results are those of the records, and two processes do not wait for each other. And no words of
-# tools in the pages.
-SETTLED = {"OMP_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+SETTLED = {
+    "OMP_NUM_THREADS": "1",  # two processes do not wait for each other, and results are those of the records
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # of a kernel
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # these two write into pages, else
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,8 @@ import psutil
 from book.press import paths
 
 Result = TypeVar("Result")
+# Executes a notebook with parameters, in the folder of its output; gives the exit status, and what came to stderr.
+Papermill = Callable[[Path, Path, Mapping], Awaitable[tuple[int, str]]]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 QUIET = subprocess.DEVNULL
 PATIENCE = 3  # seconds between the request to end and the kill
@@ -53,39 +56,43 @@ async def call(command: Sequence[str | Path], cwd: Path, temporary: Path) -> tup
     Args:
         command: the program and its arguments.
         cwd: the directory that it runs in.
-        temporary: an empty folder for its temporary files, and those of Jupyter and IPython. It names the processes.
+        temporary: an empty folder for its temporary files.
 
     Returns:
         its exit status, and what it wrote to stderr.
     """
-    environment = paths.environment(**_variables(temporary))
+    environment = paths.environment(**variables(temporary))
+    errors = subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=cwd, env=environment, stdin=QUIET, stdout=QUIET, stderr=errors, start_new_session=True
+    )
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=cwd, env=environment, stdin=QUIET, stdout=QUIET, stderr=subprocess.PIPE
-        )
         _, stderr = await process.communicate()
     finally:
-        _end_all(_variables(temporary))
+        end_all(temporary, process.pid)
     return process.returncode, stderr.decode(errors="replace")
 
 
-def _variables(temporary: Path) -> dict[str, str]:
+def variables(temporary: Path) -> dict[str, str]:
+    """Environment variables by which temporary files, and those of Jupyter and IPython, lie in a folder."""
     folder = str(temporary)
     return {"TMPDIR": folder, "JUPYTER_RUNTIME_DIR": folder, "IPYTHONDIR": str(temporary / "ipython")}
 
 
-def _end_all(variables: Mapping[str, str]) -> None:
-    """End every process that has these environment variables, whoever its parent is by now."""
+def end_all(temporary: Path, session: int | None = None) -> None:
+    """End every process that was started with this folder for temporary files, and those of a session."""
     killing = time.monotonic() + PATIENCE
-    while found := [process for process in psutil.process_iter() if _has(process, variables)]:
+    while found := [process for process in psutil.process_iter() if _belongs(process, temporary, session)]:
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.terminate() if time.monotonic() < killing else process.kill()
         time.sleep(0.05)
 
 
-def _has(process: psutil.Process, variables: Mapping[str, str]) -> bool:
+def _belongs(process: psutil.Process, temporary: Path, session: int | None) -> bool:
     try:
-        return variables.items() <= process.environ().items()
-    except psutil.Error:  # it has ended, or it is not ours
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return os.getsid(process.pid) == session or process.environ().get("TMPDIR") == str(temporary)
+    except (psutil.Error, OSError):  # it has ended, or it is not ours
         return False

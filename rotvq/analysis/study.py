@@ -73,7 +73,8 @@ class Runs:
         return self._frame(self.records.trace)
 
     def _frame(self, load: Callable[[list[Config]], pd.DataFrame]) -> pd.DataFrame:
-        return load(self.shown) if self.shown else pd.DataFrame(columns=EMPTY)
+        frame = load(self.shown) if self.shown else pd.DataFrame()
+        return frame if len(frame) else pd.DataFrame(columns=EMPTY)  # no run, or none that was evaluated
 
 
 class Study:
@@ -115,9 +116,9 @@ class Study:
 
     @property
     def steps(self) -> list[int]:
-        """Every stop at which a run of the study was evaluated."""
+        """Every stop at which a run of the study was evaluated; the last step where none was, since all diverged."""
         ids = {config.id for found in self.members.values() for config in found}
-        return sorted({int(step) for step in self.runs.stops[self.runs.stops.id.isin(ids)].step})
+        return sorted({int(step) for step in self.runs.stops[self.runs.stops.id.isin(ids)].step}) or [self.last]
 
     def seeds(self, fresh: bool = False) -> list[int]:
         """The seeds that explore, or those that confirm."""

@@ -25,14 +25,10 @@ def block(arms: Mapping[str, Mapping], cells: Mapping[str, Mapping], seeds: int,
         base: Fields of every run that neither sets.
 
     Raises:
-        ValueError: A field is unknown or has a value that it cannot have, with others or at all; there are fewer than
-            two arms; or two arms are the same run.
+        ValueError: A field is unknown, has a value that it cannot have, with others or at all, or has no effect; there
+            are fewer than two arms; or two arms are the same run.
     """
-    for where, named in (("arms", arms), ("cells", cells)):
-        for label, changes in named.items():
-            if unknown := [name for name in changes if name not in FIELDS or name == "seed"]:
-                allowed = ", ".join(name for name in FIELDS if name != "seed")
-                raise ValueError(f"{where}: {label} sets {', '.join(map(repr, unknown))}: a field is one of {allowed}")
+    _check_fields(arms, cells, base)
     whole = Block(spread(arms), spread(cells) or {"": {}}, range(seeds), base)
     if len(whole.arms) < 2:
         raise ValueError(f"arms are {', '.join(whole.arms) or 'none'}: at least two are compared")
@@ -48,6 +44,20 @@ def block(arms: Mapping[str, Mapping], cells: Mapping[str, Mapping], seeds: int,
     return whole
 
 
+def _check_fields(arms: Mapping[str, Mapping], cells: Mapping[str, Mapping], base: Mapping[str, Any]) -> None:
+    """Raise ValueError where a field is unknown, or has no effect since all that goes before it sets it, too."""
+    by_arms, by_cells = (set.intersection(*map(set, named.values())) if named else set() for named in (arms, cells))
+    parts = [(f"arms: {label}", changes, set()) for label, changes in arms.items()]
+    parts += [(f"cells: {label}", changes, by_arms) for label, changes in cells.items()]
+    own = {name: value for name, value in base.items() if name not in ("data", "steps")}  # which are always there
+    for where, changes, set_before in [*parts, ("common", own, by_arms | by_cells)]:
+        if unknown := [name for name in changes if name not in FIELDS or name == "seed"]:
+            allowed = ", ".join(name for name in FIELDS if name != "seed")
+            raise ValueError(f"{where} sets {', '.join(map(repr, unknown))}: a field is one of {allowed}")
+        if idle := [name for name in changes if name in set_before]:
+            raise ValueError(f"{where} sets {', '.join(idle)}, which has no effect: what goes before it sets it, too")
+
+
 def spread(named: Mapping[str, Mapping]) -> dict[str, dict]:
     """Arms or cells, of which a list in a field makes one for each of its values.
 
@@ -61,7 +71,10 @@ def spread(named: Mapping[str, Mapping]) -> dict[str, dict]:
         for choice in itertools.product(*values.values()):
             one = dict(zip(values, choice))
             said = [f"{name} {_said(one[name])}" for name in values if len(values[name]) != 1]
-            found[", ".join(filter(None, (label, *said)))] = one
+            whole = ", ".join(filter(None, (label, *said)))
+            if whole in found:
+                raise ValueError(f"two are called {whole!r}")
+            found[whole] = one
     return found
 
 

@@ -33,6 +33,7 @@ CSS = {
     PAPER: "var(--pst-color-background, #fff)",
     MUTED: "var(--pst-color-text-muted, #777)",
 }
+PNG = "image/png"
 USED = "application/vnd.rotvq.records+json"
 
 
@@ -88,6 +89,11 @@ def every_arm(estimators: Iterable[str]) -> dict[str, Arm]:
 
 
 ARMS = every_arm(ESTIMATORS)
+
+
+def label(estimator: str) -> str:
+    """What an estimator is called in tables and figures; one of the reader's own by its path."""
+    return ARMS[estimator].label if estimator in ARMS else estimator
 
 
 def arms(fields: Mapping[str, Mapping]) -> dict[str, Arm]:
@@ -155,25 +161,30 @@ class Figure:
         if not alt.strip():
             raise ValueError("alt is empty: say in a sentence what the figure shows")
         figs = [fig] if isinstance(fig, plt.Figure) else list(fig)
-        svgs, pngs = [_svg(one) for one in figs], [_png(one) for one in figs]
+        svgs = [_svg(one) for one in figs]
         for one in figs:
             plt.close(one)
+        self._figs = figs
         self._bundle = {
             "text/html": tag("div", *svgs, class_="rv-figure", role="img", aria_label=alt),
-            "image/png": base64.b64encode(_side_by_side(pngs)).decode(),
             "text/plain": alt,
         }
 
-    def _repr_mimebundle_(self, **_):
-        return self._bundle
+    def _repr_mimebundle_(self, include=None, exclude=()):
+        """HTML, words, and for what shows no HTML a PNG, unless it is excluded: it takes as long as the HTML."""
+        if PNG in (exclude or ()):
+            return self._bundle
+        pngs = [_png(one) for one in self._figs]
+        return self._bundle | {PNG: base64.b64encode(_side_by_side(pngs)).decode()}
 
 
 def strips(rows: Mapping[str, Tensor], alt: str) -> Figure:
-    """Images in rows, each row with its title: floats in [0, 1] of shape (n, channels, side, side)."""
+    """Images in rows, each row with its title: floats in [0, 1] of shape (n, channels, height, width)."""
     figs = []
     for title, row in rows.items():
         fig, ax = plt.subplots(figsize=(WIDTH, 0.85))
-        ax.imshow(torch.cat(list(row), 2).permute(1, 2, 0).numpy(), vmin=0, vmax=1)
+        seen = row if row.shape[1] in (1, 3) else row.mean(1, keepdim=True)  # other channels are no colours
+        ax.imshow(torch.cat(list(seen.clamp(0, 1)), 2).permute(1, 2, 0).numpy(), vmin=0, vmax=1)
         ax.set_title(title)
         ax.axis("off")
         figs.append(fig)
@@ -222,7 +233,7 @@ def glue(name: str, value) -> None:
         value = value.item()
     text = value if isinstance(value, str) and _is_prose(value) else repr(value)
     mime = getattr(value, "_repr_mimebundle_", None)
-    bundle = mime() if mime else {"text/plain": text}
+    bundle = mime(exclude={PNG}) if mime else {"text/plain": text}  # only the book shows it, and that as HTML
     if hasattr(value, "to_html"):  # a pandas table
         bundle["text/html"] = value.to_html(border=0)
     prefix = "application/papermill.record/"

@@ -49,7 +49,7 @@ class Page:
     """
 
     runs: Runs  # from `load` on
-    blocks: dict[str, Block]  # of the page's chapter; those that a parameter changes are replaced before `load`
+    blocks: dict[str, Block]  # of the page's chapter, as :meth:`change` leaves them
 
     def __init__(self, name: str, values: Mapping[str, Any], **allowed: Any):
         parameters.check(values, **allowed)
@@ -76,6 +76,16 @@ class Page:
     def block(self, name: str, **changes: Any) -> Block:
         """A block of the page's chapter, with other arms, cells, seeds or base."""
         return replace(self.blocks[name], **changes)
+
+    def change(self, *names: str, **changes: Any) -> None:
+        """Give these blocks of the page's chapter, or all of them, other arms, cells, seeds or base, before `load`."""
+        for name in names or self.blocks:
+            self.blocks[name] = self.block(name, **changes)
+
+    def drop(self, *names: str) -> None:
+        """Leave these blocks of the page's chapter out, before `load`."""
+        for name in names:
+            del self.blocks[name]
 
     def say(self, name: str, value: Any) -> None:
         """Glue a value under a name for the text, or each value of a mapping under ``name-slug`` of its key.
@@ -206,7 +216,9 @@ def load_or_train(
     chosen = {name: value for name, value in changes.items() if value not in (None, "")}
     chosen |= {} if seeds is None else {"seed": list(range(seeds))}
     own, others = CHAPTERS.get(chapter, Chapter(CAP, {})), {f"also {i}": block for i, block in enumerate(also)}
-    whole = Chapter(own.cap, {**(own.blocks if blocks is None else blocks), **others})
+    blocks = own.blocks if blocks is None else blocks
+    as_published = repr(dict(blocks)) == repr(dict(own.blocks))  # in this order, too: the first arm is the reference
+    whole = Chapter(own.cap, {**blocks, **others})
 
     def configs(of: Chapter, fields: Mapping[str, Any]) -> list[Config]:
         found = of.configs(profile, **fields)
@@ -216,13 +228,13 @@ def load_or_train(
         own = {name for fields in (*block.arms.values(), *block.cells.values()) for name in fields}
         return configs(Chapter(0, {"": block}), {name: chosen[name] for name in chosen if name not in own})
 
-    planned, published = configs(whole, chosen), set(Chapter(0, {**own.blocks, **others}).configs())
+    planned, standard = configs(whole, chosen), set(Chapter(0, {**own.blocks, **others}).configs())
     kept = store(chapter, Path(records).expanduser() if records else None)
     filled = any(any(folder.glob("*.json")) for folder in (kept.folder, *kept.neighbours))
-    if records or engine or not filled or not set(planned) <= published:
-        tried = [] if whole.blocks == {**own.blocks, **others} and "data" not in chosen else planned
+    if records or engine or not filled or not set(planned) <= standard:
+        tried = [] if as_published and "data" not in chosen else planned
         _train(planned, kept, engine or "serial", device, whole.cap if cap is None else cap, tried)
-    runs = Runs(planned, kept, set(planned) == published, expand)
+    runs = Runs(planned, kept, as_published and set(planned) == standard, expand)
     used(runs.shown)
     pd.set_option("display.max_colwidth", None)  # the tables of a page show their cells whole
     return runs
@@ -250,7 +262,7 @@ def _train(
         if isinstance(outcome, scheduler.Failure):
             raise RuntimeError(f"run {config.id} failed: {outcome}")
         left = (time.monotonic() - start) / done * (len(missing) - done) / 3600
-        line.say(f"{what}. {done} trained, about {_duration(left)} left.")
+        line.say(f"{what}. {done} trained" + f", about {_duration(left)} left" * (left > 0) + ".")
 
 
 def _duration(hours: float) -> str:

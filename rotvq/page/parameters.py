@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rotvq.runs import engines
-from rotvq.runs.grids import FRESH, PROFILES
+from rotvq.runs.grids import CHAPTERS, FRESH, PROFILES
 from rotvq.training import checks, images
 from rotvq.training.config import Config
 from rotvq.training.train import find_device
@@ -47,6 +47,14 @@ def _estimator(value: str, _: Mapping) -> str | None:
     return _refusal(lambda: Config(estimator=value).check())
 
 
+def _rival(value: str, _: Mapping) -> str | None:
+    arms = [arm for block in CHAPTERS["16_rivals"].blocks.values() for arm in block.arms]
+    if value in arms:
+        return None
+    said = _refusal(lambda: Config(quantizer=value).check())
+    return said and f"{said}; or one of the arms {', '.join(map(repr, dict.fromkeys(arms)))}"
+
+
 def _data(value: str, _: Mapping) -> str | None:
     return _refusal(lambda: images.find(value)) if value else None
 
@@ -63,13 +71,11 @@ def _engine(value: str, _: Mapping) -> str | None:
     most = WORKERS_PER_CORE * (os.cpu_count() or 1)
 
     def enter() -> None:
-        engine, (_, is_ray, gpus) = engines.find_engine(value), value.rpartition("ray")
-        if not is_ray:  # entering that one would start a cluster
+        engine = engines.find_engine(value)
+        if "ray" not in value:  # entering that would start a cluster
             with engine as entered:
                 if entered.workers > most:
                     raise ValueError(f"{entered.workers} workers, and at most {most} are useful here")
-        elif not 0 <= float(gpus.removeprefix(":") or 0) < math.inf:
-            raise ValueError("a run takes a share of a GPU that is 0 or more")
         elif not importlib.util.find_spec("ray"):
             raise ValueError("the package ray is not there: pip install 'rotvq[ray]'")
 
@@ -128,21 +134,26 @@ RULES: dict[str, Any] = {
     "engine": _engine,
     "device": _device,
     "records": _store,
-    "cap": (0, None),
+    "cap": (0, 1e6),
     "steps": _STEPS,
     "seeds": (1, FRESH),  # from FRESH on they confirm
     "seed": SEED,
     "live_steps": (1, 100_000),
     "data": _data,
+    **dict.fromkeys(("arms", "cells", "common"), lambda value, _: None),  # :func:`.experiment.block` looks at them
     # fields of Config, one value or several
     "estimators": Entries(_estimator),
     "init": _names["init"],
     "gamma": (0, 1e6),
-    "gammas": Entries((0, 1e6), most=16),
-    "rates": Entries((1e-9, 1e3), most=16),
-    "decays": Entries((0, 1e3), most=16),
-    "dim": (1, 4096),
-    "codebook_size": (2, 65_536),
+    "gammas": Entries((1e-6, 1e6), least=3, most=16),  # from fewer nothing is chosen
+    "rates": Entries((1e-9, 1e3), least=3, most=16),
+    "scales": Entries((1e-6, 1e6), most=16),
+    "mixes": Entries((0, 1), most=16),
+    "warmups": Entries((1, 10**6), most=16),
+    "decays": Entries((0, 1e3), least=2, most=16),
+    "dims": Entries((1, 4096), most=16),
+    "codebook_sizes": Entries((2, 8192), most=16),
+    "rivals": _rival,
 }
 
 

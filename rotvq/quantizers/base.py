@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple, final
+from numbers import Integral
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -114,6 +115,9 @@ class Quantizer(nn.Module, ABC):
         one_of("convention", convention, CONVENTIONS)
         if not (beta >= 0 and gamma >= 0):
             raise ValueError(f"beta is {beta}, gamma {gamma}: neither may be negative")
+        for name, size in {"dim": dim, "codebook_size": codebook_size, "heads": heads}.items():
+            if not isinstance(size, Integral):
+                raise ValueError(f"{name} is {size!r}: it must be a whole number")
         if dim < 1 or codebook_size < 1 or heads < 1 or (project_to or 1) < 1:
             sizes = f"dim is {dim}, codebook_size {codebook_size}, heads {heads}, project_to {project_to}"
             raise ValueError(f"{sizes}: all must be at least 1")
@@ -162,7 +166,12 @@ class Quantizer(nn.Module, ABC):
 
     @final
     def forward(
-        self, x: Tensor, mask: Tensor | None = None, details: bool = False, objective: Objective | None = None
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        details: bool = False,
+        objective: Objective | None = None,
+        **unknown: Any,
     ) -> Quantized | Details:
         """Quantise ``x``.
 
@@ -171,13 +180,16 @@ class Quantizer(nn.Module, ABC):
             mask: bool, one a token, True where the token is real; elsewhere z_q is x and the index -1.
             details: return everything that was computed.
             objective: latents, shaped as x, to the reconstruction loss; for training calls with a second pass.
+            **unknown: options of other libraries, which are refused.
 
         Returns:
             z_q in the shape, dtype and memory format of x, indices and loss; or :class:`Details`.
 
         Raises:
             ValueError: on a wrong number of channels, a wrong mask, NaN or inf among the latents, a missing objective.
+            TypeError: on unknown options, with our name for those of other libraries.
         """
+        refuse_unknown(unknown)
         rows = given = self._rows(x)
         if mask is not None:
             if mask.dtype != torch.bool or mask.shape != rows.shape[:-1]:

@@ -198,6 +198,8 @@ class Codebook(WideState):
         """Whether the codes have started, as the buffer says, whoever wrote it: a checkpoint, DDP, an EMA model."""
         if not self.awaits_latents:
             return True
+        if torch.compiler.is_compiling():  # a compiler cannot look: what was seen last counts
+            return self._known_to_have_started is not None
         if self._known_to_have_started is not self.started and self.started:  # a look at a GPU's value waits for it
             self._known_to_have_started = self.started
         return self._known_to_have_started is self.started
@@ -239,4 +241,5 @@ class Codebook(WideState):
 
 def _look_again(codebook: Codebook, _) -> None:
     """After loading: what is known of the buffer ``started`` may be wrong."""
-    codebook._known_to_have_started = None
+    is_real = not codebook.started.is_meta
+    codebook._known_to_have_started = codebook.started if is_real and codebook.started else None

@@ -13,6 +13,7 @@ Trick", ICLR 2025 (arXiv 2410.06424); the straight-through estimator from Bengio
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import List  # noqa: UP035  (torch 2.5 cannot read list[float])
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ ANY_SCALE, UNIT_SCALE = (0.0, float("inf")), (1.0, 1.0)
 SMALLEST, LARGEST = 2.0**-20, 2.0**20  # norms between these: products of three stay finite and exact in float32
 Clip = str | tuple[float, float]  # a key of CLIPS or a range
 Maybe = Tensor | None
+Floats = List[float]  # noqa: UP006
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def _gain_and_mix(g: Tensor, pulled: Tensor, gain: Tensor | None, t: float | Ten
 
 @torch.library.custom_op("rotvq::pulled_back", mutates_args=())
 def _compiled_pull_back(
-    g: Tensor, z: Tensor, q: Tensor, centre: Maybe, mix: Maybe, gain: Maybe, clip: list[float], radial: bool, t: float
+    g: Tensor, z: Tensor, q: Tensor, centre: Maybe, mix: Maybe, gain: Maybe, clip: Floats, radial: bool, t: float
 ) -> Tensor:
     """The rotation's pull-back as one node of a compiled graph: it looks at values, which a graph cannot."""
     return Estimator("rotation", tuple(clip), radial, mix=t).pull_back(z, q, g, centre=centre, mix=mix, gain=gain)

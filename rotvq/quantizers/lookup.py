@@ -5,7 +5,9 @@ taken tile by tile. Latents and codes are shifted to a code amid the latents, si
 deviations eats all digits of the products, and scaled by a power of two, so that squares neither overflow nor vanish.
 """
 
+import importlib.util
 import math
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -22,6 +24,9 @@ CODE_BLOCKS = 64  # torch's argmax over a long row is slow on a CPU: maxima of s
 IMAGES = 16  # torch leaves products of float32 on a CPU to MKL, but convolutions of so many images to oneDNN
 SAMPLE = 129  # latents whose median says where the latents are
 FAR = 2.0**60  # a latent this far beyond the codes sees only their directions: it is pulled in, so nothing overflows
+HAS_FAISS = importlib.util.find_spec("faiss") is not None
+FUSED_DIMS = {"AVX512": 32, "AVX2": 16}  # dimensions up to which FAISS 1.15 has a kernel that keeps no scores
+REACH = 4.0  # entries of a latent, over the largest of the codes, up to which FAISS is as exact as it is here
 
 
 def _euclidean(z: Tensor, codes: Tensor) -> tuple[Callable, Callable]:
@@ -32,7 +37,7 @@ def _euclidean(z: Tensor, codes: Tensor) -> tuple[Callable, Callable]:
         parts = codes.split(max(1, (TILE_BYTES >> 4) // codes.shape[1]))
         return torch.cat([(part - point).abs().amax(-1) for part in parts])
 
-    middle = z[:: math.ceil(len(z) / SAMPLE)].median(0).values
+    middle = z[:: math.ceil(len(z) / SAMPLE)].nanmedian(0).values
     centre = codes[extents(middle).argmin()]  # a code: neither unused codes nor far latents spoil it
     top = extents(centre).amax()
     scale = torch.ldexp(torch.ones_like(top), -torch.frexp(top).exponent).clamp_max(1 / torch.finfo(top.dtype).tiny)
@@ -132,20 +137,129 @@ def _(z, codes, metric, memory):
     return z.new_empty(z.shape[0], dtype=torch.int64)
 
 
-def nearest(z: Tensor, codes: Tensor, metric: str = "euclidean", memory: int = MEMORY) -> Tensor:
-    """Index of the nearest code of every latent, int64, (...): the lowest on ties; ValueError on a bad metric or shape.
+def _fits_faiss(z: Tensor, codes: Tensor, memory: int) -> bool:
+    """Whether FAISS has a fused kernel for these: on a CPU, in float32, of few dimensions."""
+    half_or_single = torch.promote_types(torch.promote_types(z.dtype, codes.dtype), torch.float32) == torch.float32
+    on_cpu = z.device.type == "cpu" and codes.shape[1] <= FUSED_DIMS.get(torch.backends.cpu.get_cpu_capability(), 0)
+    return HAS_FAISS and half_or_single and on_cpu and 16 * codes.numel() <= memory  # it copies the codes
+
+
+def _faiss_search(z: Tensor, codes: Tensor) -> Tensor:
+    """The least distance by FAISS's fused kernel, on as many threads as torch has."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the import, about types made by SWIG
+        import faiss
+    before = faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_threshold
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    faiss.cvar.distance_compute_blas_threshold = 0  # below 128,000 numbers it would not use that kernel
+    try:
+        return torch.from_numpy(faiss.knn(z.numpy(), codes.numpy(), 1)[1]).squeeze(1)
+    finally:
+        faiss.omp_set_num_threads(before[0])
+        faiss.cvar.distance_compute_blas_threshold = before[1]
+
+
+@torch.library.custom_op("rotvq::nearest_faiss", mutates_args=())
+def _nearest_faiss(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
+    if not _fits_faiss(z, codes, memory):
+        return _nearest(z, codes, metric, memory)
+    indices = torch.zeros(len(z), dtype=torch.int64)
+    if len(z) == 0 or len(codes) == 1:
+        return indices
+    z, codes = z.float(), codes.float()
+    prepare_latents, prepare_codes = LOOKUPS[metric](z, codes)
+    prepared, bias = prepare_codes(codes)
+    # scores rank as distances do where the bias is -|e|^2 / 2 and a constant; for cosines it is not if a code is 0
+    constant = bias + prepared.square().sum(-1) / 2
+    outside = torch.ones(len(z), dtype=torch.bool)
+    if constant.amax() - constant.amin() < 1e-6:
+        spare = -len(codes) % CODE_BLOCKS  # the last codes, short of a register, would be ranked with other roundings
+        prepared = torch.cat([prepared, prepared[:1].expand(spare, -1)])
+        rows = max(1, memory // (32 * (codes.shape[1] + 4)))
+        for z_part, indices_part, outside_part in zip(*(x.split(rows) for x in (z, indices, outside))):
+            part = prepare_latents(z_part)
+            indices_part.copy_(_faiss_search(part, prepared))
+            size = part.abs().amax(-1)
+            torch.logical_not((size > 0) & (size <= REACH), out=outside_part)
+    if outside.any():
+        indices[outside] = _nearest(z[outside], codes, metric, memory)
+    return indices
+
+
+@_nearest_faiss.register_fake
+def _(z, codes, metric, memory):
+    return z.new_empty(z.shape[0], dtype=torch.int64)
+
+
+def _plain_euclidean(z: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    low, high = codes.amin(0), codes.amax(0)
+    middle = z.nan_to_num(0).clamp(low, high).mean(0)  # far latents count as if they were at the edge of the codes
+    centre = codes[(codes - middle).abs().amax(-1).argmin(0, keepdim=True)]
+    codes, z = codes - centre, z - centre
+    top = codes.abs().amax((0, 1)).clamp_min(torch.finfo(z.dtype).tiny)
+    scale = torch.exp2(-torch.floor(torch.log2(top)))
+    z = z * torch.minimum(scale, FAR / z.abs().amax(-1, keepdim=True))
+    codes = codes * scale
+    return z, codes, codes.square().sum(-1) * -0.5
+
+
+def _plain_cosine(z: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return unit(z), unit(codes), codes.new_zeros(len(codes))
+
+
+PLAIN = {"euclidean": _plain_euclidean, "cosine": _plain_cosine}
+
+
+def _nearest_plain(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
+    """One product and an argmax: all N x K scores, and no operator but torch's own."""
+    if torch.is_autocast_enabled(z.device.type):
+        with torch.autocast(z.device.type, enabled=False):
+            return _nearest_plain(z, codes, metric, memory)
+    dtype = torch.promote_types(torch.promote_types(z.dtype, codes.dtype), torch.float32)
+    z, codes, bias = PLAIN[metric](z.to(dtype), codes.to(dtype))
+    return F.linear(z, codes, bias).argmax(-1)
+
+
+ENGINES = {"tiles": _nearest, "plain": _nearest_plain, "faiss": _nearest_faiss}  #: ways to look up, by name
+
+
+def nearest(
+    z: Tensor, codes: Tensor, metric: str = "euclidean", memory: int = MEMORY, engine: str | None = None
+) -> Tensor:
+    """Index of the nearest code of every latent, int64, (...): the lowest on ties.
+
+    Engines agree but where two codes are equally near up to a few roundings of squared distances:
+
+    - "tiles": products of tiles, see above. What is installed does not change its answer.
+    - "faiss": the fused kernel of ``faiss-cpu`` (an extra) where it has one: on a CPU, in float32, for up to 16
+      dimensions, 32 with AVX-512. "tiles" elsewhere, and for latents far outside the codes.
+    - "plain": one product and an argmax in torch's own operators, for export. It holds all N x K scores, and the
+      product may round two copies of a code differently.
+    - None: "tiles"; in eager mode under ``torch.inference_mode()`` "faiss" if it is installed. So what is trained, and
+      how it is evaluated without gradients, does not depend on what is installed.
 
     Args:
         z: latents, (..., d); half precision is ranked in float32.
         codes: (K, d).
         metric: "euclidean" or "cosine".
         memory: bytes of working space, beyond the copy of z that half precision and strides need.
+        engine: a key of :data:`ENGINES`, or None.
+
+    Raises:
+        ValueError: an unknown metric or engine, shapes that do not fit, or "faiss" where it is not installed.
 
     >>> nearest(torch.tensor([[0.9, 0.1]]), torch.eye(2))
     tensor([0])
     """
     if metric not in LOOKUPS:
         raise ValueError(f"unknown lookup {metric!r}: one of {', '.join(LOOKUPS)}")
+    if engine is not None and engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}, or None")
+    if engine == "faiss" and not HAS_FAISS:
+        raise ValueError("engine 'faiss' needs the package faiss-cpu, which is not installed: pip install faiss-cpu")
     if codes.ndim != 2 or z.shape[-1] != codes.shape[1] or len(codes) == 0:
         raise ValueError(f"codes are {tuple(codes.shape)}, z is {tuple(z.shape)}: needed are (K, d) and (..., d)")
-    return _nearest(z.detach().reshape(-1, z.shape[-1]), codes.detach(), metric, memory).reshape(z.shape[:-1])
+    if engine is None:
+        inference = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+        engine = "faiss" if HAS_FAISS and inference else "tiles"
+    return ENGINES[engine](z.detach().reshape(-1, z.shape[-1]), codes.detach(), metric, memory).reshape(z.shape[:-1])

@@ -45,7 +45,8 @@ def _number_of_call(calls: Tensor) -> Tensor:
         if len(_numbers) > REMEMBERED:
             del _numbers[next(iter(_numbers))]
     elif token not in _numbers:
-        raise RuntimeError("this call is run again without its random state: use checkpoint(preserve_rng_state=True)")
+        remedy = "use checkpoint(preserve_rng_state=True), and where torch.compile is used, around what it compiled"
+        raise RuntimeError(f"this call is run again without its random state: {remedy}")
     return torch.full_like(calls, _numbers[token])
 
 

@@ -23,7 +23,7 @@ class Wiring(NamedTuple):
     one_estimator: bool  #: one estimator leads from the latents to the sum, and the levels have none
 
 
-#: with t_i what level i gives: the next level is given x_i - t_i, or x_i - sg[t_i]; the decoder sees the sum of the t_i
+#: with t_i what level i gives, the next level is given x_i - t_i, or x_i - sg[t_i]; the decoder sees the sum of the t_i
 WIRINGS = {
     "graph": Wiring(detached=False, one_estimator=False),
     "detach": Wiring(detached=True, one_estimator=False),
@@ -189,9 +189,9 @@ class ResidualVectorQuantizer(Several):
         tokens = x.select(self.channels, 0).shape
         call = self.noise.begin_call()
         draw = uniform(x.detach().new_empty(tokens[:1]), 0, call + self.seed)
-        some = self.least_levels + (draw / self.dropout * (self.levels - self.least_levels + 1)).floor()
+        some = self.least_levels + (draw / self.dropout * (self.levels - self.least_levels + 1)).floor()  # or all
         some = (some / self.multiple_of).ceil() * self.multiple_of
-        levels = torch.where((draw < self.dropout) & (call > 0), some, self.levels)  # codes start in the first call
+        levels = torch.where(call > 0, some, self.levels)  # codes that wait for latents start in the first call
         levels = levels.reshape(*levels.shape, *[1] * (len(tokens) - 1)).expand(tokens)
         used = [levels > level for level in range(self.levels)]
         return used if mask is None else [mask & one for one in used]

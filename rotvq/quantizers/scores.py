@@ -11,11 +11,10 @@ from rotvq.quantizers.operators import Noise
 
 
 def _euclidean(z: Tensor, codes: Tensor) -> Tensor:
-    """``-|z - e|^2``, about the mean code, so that a common offset eats no digits."""
+    """``2 <z, e> - |e|^2``, about the mean code, so that a common offset eats no digits."""
     centre = codes.mean(0)
     z, codes = z - centre, codes - centre
-    products = F.linear(z, 2 * codes, -codes.square().sum(-1))
-    return products.sub_(z.square().sum(-1, keepdim=True))
+    return F.linear(z, 2 * codes, -codes.square().sum(-1))  # -|z - e|^2 but for |z|^2, the same for all codes
 
 
 def _cosine(z: Tensor, codes: Tensor) -> Tensor:

@@ -90,6 +90,8 @@ class EndOfStep(torch.autograd.Function):
 class Statistics(WideState):
     """What a quantiser remembers of its batches, and the move of the codes that the last step left pending."""
 
+    _version = 2  # 1 had no ``step_ended``: every call was a step
+
     def __init__(
         self,
         codebook_size: int,
@@ -113,6 +115,7 @@ class Statistics(WideState):
         self.register_buffer("latent_mean", torch.zeros(dim, dtype=torch.float32) if centred else None)  # running
         self.register_buffer("counts", zeros if ema else None)  # of this step, for an EMA step not yet taken
         self.register_buffer("sums", pending_sums)
+        self.register_load_state_dict_pre_hook(_upgrade)
 
     def __getstate__(self):
         return {**self.__dict__, "follows": False}  # nobody calls end_step of a copy
@@ -173,3 +176,9 @@ class Statistics(WideState):
         write(self.running, torch.add(decayed, counts, alpha=1 - self.decay))
         write(self.idle, torch.where(counts > 0, 0, self.idle + begins))
         write(self.calls, self.calls + begins)
+
+
+def _upgrade(module: Statistics, state: dict, prefix: str, metadata: dict, *_) -> None:
+    """Before loading what version 0.1.0 saved."""
+    if metadata.get("version", 1) < 2 and prefix + "calls" in state:
+        state.setdefault(prefix + "step_ended", torch.tensor(True))

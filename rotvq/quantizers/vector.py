@@ -12,7 +12,7 @@ from rotvq.quantizers.distributed import Group, group_of_call, is_sharded
 from rotvq.quantizers.estimators import Clip, Estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.foreign import adopt
-from rotvq.quantizers.lookup import LOOKUPS, MEMORY, nearest
+from rotvq.quantizers.lookup import ENGINES, LOOKUPS, MEMORY, nearest
 from rotvq.quantizers.losses import Step, weighted_losses
 from rotvq.quantizers.operators import Noise, runs_again, seed_of
 from rotvq.quantizers.scores import best_codes, sampled_codes
@@ -69,7 +69,7 @@ class VectorQuantizer(Quantizer):
         channel_first: whether the input is (B, heads * dim, ...) instead of (..., heads * dim).
         check: refuse NaN and inf in the input (skipped while compiling or exporting).
         memory: bytes that the lookup may use.
-        engine: of the lookup, a key of :data:`.ENGINES`, "plain" for an export without operators of ours; None: choose.
+        engine: of the lookup, a key of :data:`.ENGINES`; "plain" exports to torch's own operators; None: the fastest.
         frozen: keep the codes as they are, also in training mode; may be set later.
         second_pass: a function of x, z_q and the objective, added to the loss in training: see :mod:`.second_pass`.
         process_group: ranks that share counts, EMA, revival and start: a ProcessGroup or "world". None: those of the
@@ -146,7 +146,7 @@ class VectorQuantizer(Quantizer):
         else:
             default = "ste" if self.code_dim == 1 else "rotation"
             self.estimator = find_estimator(default if estimator is None else estimator, clip, mix)
-        _refuse_idle(given, self.estimator)
+        refuse_idle_options(given, self.estimator)
         self.codebook = Codebook(
             codebook_size,
             self.code_dim,
@@ -205,10 +205,10 @@ class VectorQuantizer(Quantizer):
         return Assigned(z_q, q, indices, loss_sum, penalty)
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
-        return nearest(z, codes, self._metric, self.memory)
+        return nearest(z, codes, self._metric, self.memory, self.engine)
 
     def nearest_codes(self, x: Tensor, k: int) -> Tensor:
-        """Indices of the k nearest codes of each token, the nearest first, (..., k), for x as in :meth:`forward`."""
+        """Indices of the k nearest codes of each token, the nearest first, (..., k), for x as a call takes it."""
         return best_codes(self._latents(self._rows(x.detach())), self.codes_in_use, self._metric, k, self.memory)
 
     def follow(self, optimizer: torch.optim.Optimizer) -> None:
@@ -275,6 +275,7 @@ def _check(given: Mapping[str, Any]) -> None:
     update, revival, lookup, form, gain = (given[name] for name in ("update", "revival", "lookup", "form", "gain"))
     for name, allowed in {"centre": CENTRES, "lookup": METRICS, "update": UPDATES, "revival": REVIVALS}.items():
         one_of(name, given[name], allowed)
+    one_of("engine", given["engine"], (*ENGINES, None))
     for name in given["penalties"] or ():
         one_of("penalty", name, PENALTIES)
     if not 0 <= given["decay"] < 1:
@@ -292,20 +293,21 @@ def _check(given: Mapping[str, Any]) -> None:
             raise ValueError("clip, mix, warmup, centre and gain go with an Estimator, not with a module")
 
 
-def _refuse_idle(given: Mapping[str, Any], estimator: Estimator | nn.Module) -> None:
+def refuse_idle_options(given: Mapping[str, Any], estimator: Estimator | nn.Module) -> None:
     """Raise ValueError on an option that would do nothing."""
     ema = given["update"] == "ema"
     has_unit_codes = given["lookup"] == "normalised" or given["form"] == "sphere"
     is_constant = isinstance(estimator, Estimator) and estimator.is_constant
-    is_ste = is_constant and estimator.clip[0] == 1
+    is_ste = isinstance(estimator, Estimator) and (estimator.mix == 0 or is_constant and estimator.clip[0] == 1)
     idle = {
         "beta": (ema and given["beta"], "update 'ema' moves the codes, not a codebook loss"),
         "penalties": (ema and given["penalties"], "update 'ema' takes no gradient to the codes"),
         "revival_at": (given["revival_at"] is not None and given["revival"] == "none", "revival is 'none'"),
         "init_scale": (given["init_scale"] != 1 and has_unit_codes, "codes have norm 1"),
         "centre": (given["centre"] != "origin" and is_constant, "G is the same about any point"),
-        "mix": (given["mix"] is not None and is_ste, "G is I at any mix"),
+        "mix": (given["mix"] and is_ste, "G is I at any mix"),
         "warmup": (given["warmup"] and is_ste, "G is I at any mix"),
+        "gain": (given["gain"] is not None and is_constant and estimator.clip[0] == 0, "G is 0"),
     }
     for name, (does_nothing, reason) in idle.items():
         if does_nothing:

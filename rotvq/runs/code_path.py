@@ -21,6 +21,8 @@ from itertools import chain, filterfalse
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rotvq.training import own
+from rotvq.training.checks import allowed_names
 from rotvq.training.config import Config
 
 PACKAGE = Path(__file__).parents[1]
@@ -56,16 +58,26 @@ class Sources:
 
     def digest(self, config: Config) -> str:
         """The digest of the code that the run of ``config`` executes, 16 hex digits."""
-        reached = self.reached(config)
+        return self._digest(self._words(config))
+
+    def reached(self, config: Config) -> dict[Name, list[Part]]:
+        """What the run of ``config`` reaches, in order; of a registry the entries that it can look up."""
+        return self._reached(self._words(config))
+
+    def _words(self, config: Config) -> frozenset[str]:
+        words = {value for value in config.as_dict().values() if isinstance(value, str)}
+        for part in own.PARTS:  # one's own may use any of its kind; its own source is in its name
+            words |= set(allowed_names()[part]) if own.is_own(part, getattr(config, part)) else set()
+        return frozenset(words)
+
+    @cache  # noqa: B019  (one object a process)
+    def _digest(self, words: frozenset[str]) -> str:
+        reached = self._reached(words)
         numbers = {name: number for number, name in enumerate(reached)}
         lines = (f"{part.code} {[numbers[name] for name in part.references]}" for part in chain(*reached.values()))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
-    def reached(self, config: Config) -> dict[Name, list[Part]]:
-        """What the run of ``config`` reaches, in order; of a registry the entries that it can look up."""
-        return self._reached(frozenset(value for value in config.as_dict().values() if isinstance(value, str)))
-
-    @cache  # noqa: B019  (one object a process)
+    @cache  # noqa: B019
     def _reached(self, words: frozenset[str]) -> dict[Name, list[Part]]:
         """Look up the words of a config, then the strings found on the way too, until they bring in no more."""
         reached: dict[Name, list[Part]] = {}

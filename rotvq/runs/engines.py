@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from rotvq.runs import provenance
+from rotvq.training import files
 from rotvq.training.config import Config
 
 
@@ -54,8 +55,6 @@ def processes(n: int) -> Iterator[Engine]:
     Each is a pool of its own: a worker that dies takes its run with it and no other. Every worker holds one end of a
     pipe and ends when the other end, the leash, closes: on an error or Ctrl-C here, or when this process dies.
     """
-    if n < 1:
-        raise ValueError(f"{n} workers: at least 1 is needed")
     spawn = multiprocessing.get_context("spawn")
     end, leash = spawn.Pipe(duplex=False)
     own, pools = threading.local(), []
@@ -87,7 +86,8 @@ def _start_worker(leash: Connection) -> None:
 
     def watch() -> None:
         leash.poll(None)
-        os._exit(1)
+        with files.WRITING:  # a record, whole
+            os._exit(1)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=watch, daemon=True).start()
@@ -109,8 +109,12 @@ def ray(gpus: float = 0.25, cpus: float = 1) -> Iterator[Engine]:
         raise ValueError("the package ray is not there: pip install 'rotvq[ray]'") from None
     joined = cluster.is_initialized()
     if not joined:
-        local = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
-        cluster.init(log_to_driver=False, logging_level="error", **local)
+        address = os.environ.get("RAY_ADDRESS")
+        local = {} if address else {"include_dashboard": False}
+        try:
+            cluster.init(log_to_driver=False, logging_level="error", **local)
+        except (ConnectionError, ValueError) as error:
+            raise ValueError(f"RAY_ADDRESS is {address!r}, where Ray cannot be joined ({error})") from None
 
     def submit(fn: Callable, *args: Any) -> Future:
         future: Future = Future()
@@ -143,8 +147,6 @@ def ray(gpus: float = 0.25, cpus: float = 1) -> Iterator[Engine]:
 @contextmanager
 def shard(i: int, of: int, inner: AbstractContextManager[Engine] | None = None) -> Iterator[Engine]:
     """Run the i-th of ``of`` equal parts of a grid, by the ids of its configs and from 0, in ``inner`` or `serial`."""
-    if not 0 <= i < of:
-        raise ValueError(f"shard {i} of {of}: the first number must be from 0 to {of - 1}")
 
     def choose(configs: Sequence[Config]) -> list[Config]:
         part = set(sorted({config.id for config in configs})[i::of])
@@ -160,12 +162,14 @@ def find_engine(name: str) -> AbstractContextManager[Engine]:
     with suppress(ValueError):
         if name == "serial":
             return serial()
-        if kind == "processes":
-            return processes(int(rest))
-        if kind == "ray":
-            return ray(float(rest)) if rest else ray()
+        if kind == "processes" and (n := int(rest)) >= 1:
+            return processes(n)
+        if kind == "ray" and 0 <= (gpus := float(rest or 0.25)) < math.inf:
+            return ray(gpus)
         if kind == "shard":
             part, _, inner = rest.partition(":")
             i, of = map(int, part.split("/"))
-            return shard(i, of, find_engine(inner or "serial"))
-    raise ValueError(f"unknown engine {name!r}: serial, processes:N, ray:GPUS, shard:I/OF or shard:I/OF:ENGINE")
+            if 0 <= i < of and not inner.startswith("shard"):
+                return shard(i, of, find_engine(inner or "serial"))
+    allowed = "serial, processes:N, ray:GPUS, shard:I/OF or shard:I/OF:ENGINE"
+    raise ValueError(f"unknown engine {name!r}: {allowed}, with N from 1, GPUS from 0 and I from 0 to OF - 1")

@@ -10,12 +10,16 @@ A record is *verified* while the digest of the code that its run executes is unc
 import contextlib
 import hashlib
 import json
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from rotvq.runs import code_path
+from rotvq.training import own
 from rotvq.training.config import SCHEMA, Config
 from rotvq.training.files import write_atomically
 
@@ -32,7 +36,7 @@ class Records:
     """The records in one folder. Several processes may read and write at once.
 
     Args:
-        folder: where records are; it is made when the first is written.
+        folder: where records are; it is made when the first is written. ValueError if it is a file.
         neighbours: folders in which a record is looked for too. What is new is written to ``folder``.
 
     >>> import tempfile
@@ -46,18 +50,29 @@ class Records:
 
     def __init__(self, folder: str | Path, neighbours: Iterable[str | Path] = ()):
         self.folder, self.neighbours = Path(folder), tuple(map(Path, neighbours))
+        if os.path.exists(self.folder) and not self.folder.is_dir():
+            raise ValueError(f"records are kept in a folder, which {self.folder} is not")
         for path in self.folder.glob(".*.tmp"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > LEFTOVER:
                     path.unlink()
 
+    def prepare(self) -> None:
+        """Make the folder; ValueError where no record can be written there."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
+        except OSError as error:
+            raise ValueError(f"records cannot be written to {self.folder} ({error.strerror}): name another") from None
+
     def path(self, config: Config) -> Path:
         """Where the record of ``config`` is, or will be."""
-        places = [folder / f"{config.id}.json" for folder in (self.folder, *self.neighbours)]
-        return next((place for place in places if place.exists()), places[0])
+        name = f"{config.id}.json"
+        places = (folder / name for folder in (self.folder, *self.neighbours))
+        return next((place for place in places if place.exists()), self.folder / name)
 
     def get(self, config: Config) -> dict | None:
-        """The record of ``config``, or None; RecordError where the file is not that record."""
+        """The record of ``config``, to be read only, or None; RecordError where the file is not that record."""
         path = self.path(config)
         return _read(path) if path.exists() else None
 
@@ -116,19 +131,27 @@ class Records:
         records = [(config, self.get(config)) for config in configs]
         if missing := sum(record is None for _, record in records):
             raise LookupError(f"{missing} of {len(records)} runs have no record in {self.folder.name}: run the grid")
-        return pandas.DataFrame([{"id": c.id, **c.as_dict(), **row} for c, record in records for row in rows(record)])
+        named = [({"id": config.id, **config.as_dict()}, record) for config, record in records]
+        return pandas.DataFrame([{**fields, **row} for fields, record in named for row in rows(record)])
 
 
 def status(record: dict) -> str:
     """'verified', 'unverified' (the code has changed since) or 'stale' (and it gives something else now)."""
     if record["provenance"].get("stale"):
         return "stale"
-    current = code_path.digest(Config.from_dict(record["config"]))
-    return "verified" if record["provenance"].get("digest") == current else "unverified"
+    config = Config.from_dict(record["config"])
+    same_code = record["provenance"].get("digest") == code_path.digest(config)
+    return "verified" if same_code and own.is_current(vars(config)) else "unverified"
 
 
 def _cost_and_status(record: dict) -> dict:
     return {"seconds": record["provenance"].get("seconds"), "status": status(record)}
+
+
+def read_any(path: Path) -> dict:
+    """The record in a file, or the measurement, of which the digest alone is checked; RecordError as elsewhere."""
+    record = read_record(path)
+    return _read(path) if record.get("schema") == SCHEMA else record
 
 
 def write_record(path: Path, record: dict) -> None:
@@ -138,10 +161,21 @@ def write_record(path: Path, record: dict) -> None:
 
 def read_record(path: Path) -> dict:
     """The record in a file, as it was written; RecordError where its digest says that it is another."""
+    return _checked(path, _text(path))
+
+
+def _text(path: Path) -> str:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} is not a record ({error!r}): {REMEDY}") from None
+
+
+def _checked(path: Path, text: str) -> dict:
+    try:
+        record = json.loads(text, parse_constant=_refuse)
         noted, actual = record.pop("sha256", None), _digest(record)
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise RecordError(f"{path} is not a record ({error!r}): {REMEDY}") from None
     if noted != actual:
         raise RecordError(f"{path} has been altered or cut: it notes the sha256 {noted} and has {actual}: {REMEDY}")
@@ -168,7 +202,12 @@ def _format(value: Any, indent: str = "") -> str:
 
 
 def _read(path: Path) -> dict:
-    record = read_record(path)
+    return _parsed(path, _text(path))
+
+
+@lru_cache(maxsize=4096)  # a page asks for its records again and again
+def _parsed(path: Path, text: str) -> dict:
+    record = _checked(path, text)
     try:
         if record["schema"] != SCHEMA:
             raise ValueError(f"its schema is {record['schema']}, not {SCHEMA}")

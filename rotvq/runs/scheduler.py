@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from math import inf
 from operator import attrgetter
+from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
@@ -63,7 +64,7 @@ def run(
         Each run with its record or its `Failure`, as it ends.
 
     Raises:
-        ValueError: a config, engine or device is refused, or the cost is above the cap; nothing has run then.
+        ValueError: a config, engine, device or store is refused, or the cost is above the cap; nothing has run then.
 
     >>> import tempfile
     >>> runs = [Config(data="fashion-mnist-mini", codebook_size=16, steps=3, seed=seed) for seed in (0, 1)]
@@ -81,6 +82,8 @@ def run(
         if hours > cap:
             raise ValueError(f"{len(missing)} runs would take {hours:.1f} core-hours, over the cap of {cap:g} (--over)")
         chosen = records.missing(entered.choose(configs))
+        if chosen:
+            records.prepare()
         if device != "cpu" and chosen:
             entered.submit(find_device, device).result()  # tried where the runs will run
         with tqdm(total=len(chosen), unit="run", disable=not (progress and sys.stderr.isatty())) as bar:
@@ -96,15 +99,17 @@ def _outcomes(configs: list[Config], records: Records, engine: Engine, device: s
     while waiting or running:
         while waiting and len(running) < engine.queue:
             config = waiting.pop()
-            running[engine.submit(_work, fn, config, device)] = config
+            running[engine.submit(_work, fn, config, device, records.folder.absolute())] = config
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             config = running.pop(future)
-            if isinstance(future.exception(), WorkerDied) and config not in retried:
+            died = isinstance(future.exception(), WorkerDied)
+            written = records.get(config)
+            if died and not written and config not in retried:
                 retried.add(config)
                 waiting.append(config)
                 continue
             try:
-                outcome = records.put(config, *future.result())
+                outcome = written or records.put(config, *future.result())
             except Exception as error:
                 outcome = Failure(error)
                 records.fail(config, str(outcome))
@@ -112,13 +117,16 @@ def _outcomes(configs: list[Config], records: Records, engine: Engine, device: s
             yield config, outcome
 
 
-def _work(fn: Callable[..., dict], config: Config, device: str) -> tuple[dict, dict]:
-    """In a worker: the result of one run on one thread, and its provenance."""
+def _work(fn: Callable[..., dict], config: Config, device: str, store: Path) -> tuple[dict, dict]:
+    """In a worker: the result of one run on one thread, and its provenance, recorded at once if the store is here."""
     clock = time.process_time if device == "cpu" else time.perf_counter  # other work hardly changes processor time
     start, wall = clock(), time.perf_counter()
     result = fn(config, device=device, threads=1)
     spent = {"seconds": clock() - start, "wall_seconds": time.perf_counter() - wall}
-    return result, provenance.describe(config, device=device, threads=1, **spent)
+    made = provenance.describe(config, device=device, threads=1, **spent)
+    if store.is_dir():  # a worker may be on a machine without it; then who submitted the run records it
+        Records(store).put(config, result, made)
+    return result, made
 
 
 def cost_in_steps(config: Config) -> float:

@@ -90,7 +90,8 @@ def path_key(config: Config) -> tuple:
     """What decides which statements a run executes: the names in its Config, and which optional parts are on."""
     names = tuple(value for value in config.as_dict().values() if isinstance(value, str))
     amounts = (config.clip, config.mix, config.warmup, config.pretrain_steps, config.weight_decay, config.centre_offset)
-    return (*names, *map(bool, amounts), config.latent_scale != 1)
+    amounts += (config.revival_at, config.project_to, config.temperature)
+    return (*names, *map(bool, amounts), config.latent_scale != 1, config.code_lr != 1)
 
 
 def recheck_unverified(

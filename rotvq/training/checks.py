@@ -6,9 +6,10 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from rotvq.quantizers import base, codebook, estimators, registry, updates, vector
-from rotvq.training import ablations, images, models, optimizers
+from rotvq.training import ablations, files, images, models, optimizers, own
 
 _POSITIVE = ("positive", lambda value: value > 0)
 _COUNT = ("at least 1", lambda value: value >= 1)
@@ -17,7 +18,9 @@ RANGES = {
     **dict.fromkeys(("dim", "codebook_size", "init_latents", "batch"), _COUNT),
     **dict.fromkeys(("warmup", "pretrain_steps", "steps", "seed"), _NATURAL),
     **dict.fromkeys(("initial_count", "beta", "gamma", "lr", "weight_decay", "centre_offset"), _NATURAL),
-    **dict.fromkeys(("init_scale", "latent_scale"), _POSITIVE),
+    **dict.fromkeys(("init_scale", "latent_scale", "code_lr"), _POSITIVE),
+    **dict.fromkeys(("revival_at", "temperature"), _NATURAL),
+    "project_to": _COUNT,
     "decay": ("in [0, 1)", lambda value: 0 <= value < 1),
 }
 TYPES = {  # annotation of a field, without "| None" -> what it asks for
@@ -29,7 +32,7 @@ TYPES = {  # annotation of a field, without "| None" -> what it asks for
 
 
 def allowed_names() -> dict[str, tuple[str, ...]]:
-    """Field -> the names that it may hold; of ``data``, which may also be a folder, see :func:`.images.check`."""
+    """Field -> the names that it may hold, beside those of one's own; of ``data`` see :func:`.images.check`."""
     return {
         "model": tuple(models.MODELS),
         "norm": tuple(models.NORMS),
@@ -41,6 +44,7 @@ def allowed_names() -> dict[str, tuple[str, ...]]:
         "revival": tuple(updates.REVIVALS),
         "convention": tuple(base.CONVENTIONS),
         "optimizer": tuple(optimizers.OPTIMIZERS),
+        "schedule": tuple(optimizers.SCHEDULES),
         "quantizer": tuple(registry.METHODS),
         "gamma_rule": ablations.GAMMA_RULES,
         "gain": ablations.GAINS,
@@ -49,11 +53,9 @@ def allowed_names() -> dict[str, tuple[str, ...]]:
 
 def check(values: Mapping[str, Any], changed: Collection[str]) -> None:
     """Raise ValueError on the first bad value of a Config; ``changed`` are the fields that are not at their default."""
-    images.check(values["data"])
-    for name, names in allowed_names().items():
-        base.one_of(name, values[name], names)
+    _check_names(values)
     for name, (rule, holds) in RANGES.items():
-        if not holds(values[name]):
+        if values[name] is not None and not holds(values[name]):
             raise ValueError(f"{name} is {values[name]}: it must be {rule}")
     _check_method(values, changed)
     offset, scale, init, latents = (values[name] for name in ("centre_offset", "latent_scale", "init", "init_latents"))
@@ -63,12 +65,39 @@ def check(values: Mapping[str, Any], changed: Collection[str]) -> None:
         raise ValueError(f"latent_scale is {scale}: norm 'latent' would undo it")
     if init in codebook.FROM_LATENTS and latents < values["codebook_size"]:
         raise ValueError(f"init_latents is {latents}: {init!r} needs at least codebook_size")
-    estimators.estimator(values["estimator"], values["clip"], values["mix"])
+    member = own.estimator(values["estimator"])
+    if not isinstance(member, nn.Module):
+        member = estimators.estimator(member, values["clip"], values["mix"])
+    _check_idle(values, changed, member)
+    if isinstance(member, estimators.Estimator):
+        return
+    for name in ("clip", "mix", "warmup", "centre", "centre_offset", "gain"):
+        if name in changed:
+            raise ValueError(
+                f"{name} is {values[name]!r}: it goes with an Estimator, which {values['estimator']} is not"
+            )
+
+
+def _check_idle(values: Mapping[str, Any], changed: Collection[str], member: estimators.Estimator | nn.Module) -> None:
+    if values["quantizer"] == "vq":
+        beta = values["beta"] if "beta" in changed else None
+        vector.refuse_idle_options({**values, "beta": beta, "form": "free", "penalties": None, "gain": None}, member)
+    if values["update"] == "ema" and "code_lr" in changed:
+        raise ValueError(f"code_lr is {values['code_lr']}: update 'ema' moves the codes without a learning rate")
+
+
+def _check_names(values: Mapping[str, Any]) -> None:
+    images.check(files.PIN.sub("", values["data"]))
+    for name, names in ({"data": ()} | allowed_names()).items():
+        if own.is_own(name, values[name]):
+            own.check(name, values[name])
+        elif names:
+            base.one_of(name, values[name], (*names, own.FORMS) if name in own.PARTS else names)
 
 
 def _check_method(values: Mapping[str, Any], changed: Collection[str]) -> None:
     quantizer = values["quantizer"]
-    for name in registry.METHODS[quantizer].fixed:
+    for name in own.quantizer(quantizer).fixed:
         if name in changed:
             raise ValueError(f"{name} is {values[name]!r}: quantizer {quantizer!r} has its own")
     for name in ablations.VQ_ONLY:
@@ -83,7 +112,7 @@ def read(name: str, annotation: str, value: Any) -> Any:
     if optional and value is None:
         return None
     if kind == "str" and isinstance(value, str):
-        return str(value)
+        return own.pin(name, str(value))
     if kind == "int" and is_number and value == int(value):
         return int(value)
     if kind == "float" and is_number:

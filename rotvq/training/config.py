@@ -45,11 +45,16 @@ class Config:
     decay: float = 0.99  #: of the moving averages of an EMA update
     initial_count: float = 1.0  #: count of each code with which an EMA update starts
     revival: str = "none"  #: what happens to unused codes
+    revival_at: float | None = None  #: the bound under or over which a code counts as unused, or None for its default
+    project_to: int | None = None  #: dimension of the codes between two linear maps, or None for dim
+    temperature: float = 0.0  #: of codes drawn in training, or 0 for the nearest
     beta: float = 1.0  #: weight of the codebook loss
     gamma: float = 0.25  #: weight of the commitment loss
     convention: str = "mean"  #: how the two losses are reduced
     optimizer: str = "adam"  #: of encoder, decoder and codes
     lr: float = 1e-3  #: learning rate
+    code_lr: float = 1.0  #: factor on it for the codes
+    schedule: str = "constant"  #: of the learning rates over the steps
     weight_decay: float = 0.0  #: coupled (adam, sgd) or decoupled (adamw)
     batch: int = 32  #: images a step
     steps: int = 2000  #: optimiser steps

@@ -1,16 +1,20 @@
 """Files: those of an image set are found or fetched, and checked before a byte is used; and how a file is written.
 
-A file is looked for in the folder named by ROTVQ_DATA, then in the checkout's data/, and is else fetched into a cache.
+A file is looked for in the folder named by ROTVQ_DATA, then in the checkout's data/, or, where the package is installed
+without one, in the user's own folder; it is else fetched into a cache.
 """
 
 import gzip
 import hashlib
 import importlib.util
 import os
+import re
+import signal
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -53,15 +57,30 @@ PHOTOGRAPHS = {
 }
 
 
+PIN = re.compile("#[0-9a-f]{16}$")  # a digest behind the name of what is one's own: see `rotvq.training.own`
+
+
 class DataError(OSError):
     """A source is missing, truncated or altered. The message names it and says what to do."""
 
 
 def folders() -> list[Path]:
-    """Data folders in the order in which they are searched: ROTVQ_DATA if it is set, the checkout's data/."""
-    shipped = CHECKOUT / "data"
+    """Data folders in the order in which they are searched: ROTVQ_DATA if it is set, the checkout's data/ or one's own.
+
+    Raises DataError where ROTVQ_DATA is no folder.
+    """
     named = os.environ.get("ROTVQ_DATA")
-    return [Path(named).expanduser(), shipped] if named else [shipped]
+    if named and not Path(named).expanduser().is_dir():
+        raise DataError(f"ROTVQ_DATA is {named!r}, which is no folder: make it, name another or unset it")
+    shipped = CHECKOUT / "data"
+    last = shipped if (shipped / "registry.txt").is_file() else user_folder()
+    return [Path(named).expanduser(), last] if named else [last]
+
+
+def user_folder() -> Path:
+    """Where data and records of a package without a checkout are: rotvq in XDG_DATA_HOME or LOCALAPPDATA, if set."""
+    home = os.environ.get("XDG_DATA_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".local" / "share"
+    return Path(home) / "rotvq"
 
 
 def read(name: str) -> bytes:
@@ -86,6 +105,27 @@ def read_photograph(name: str) -> bytes:
     except (AttributeError, FileNotFoundError) as error:
         distribution = {"skimage": "scikit-image", "sklearn": "scikit-learn"}[package]
         raise DataError(f"{name} is missing: install {distribution} (again), which ships this photograph.") from error
+
+
+def digest(place: Path) -> str:
+    """16 digits of the sha256 of a file, or of all files below a folder, in order and with their names in it.
+
+    Hidden files do not count, nor those named ``rotvq-...``, into which images are decoded.
+    """
+    names = [path.relative_to(place) for path in place.rglob("*")] if place.is_dir() else [Path()]
+    counted = sorted(name for name in names if not any(part.startswith((".", "rotvq-")) for part in name.parts))
+    states = [(name.as_posix(), (place / name).stat()) for name in counted if (place / name).is_file()]
+    return _digest(place, tuple((name, state.st_size, state.st_mtime_ns) for name, state in states))
+
+
+@lru_cache
+def _digest(place: Path, states: tuple[tuple[str, int, int], ...]) -> str:
+    """Files are read again when their size or their time of change differs."""
+    whole = hashlib.sha256()
+    for name, *_ in states:
+        with (place / name).open("rb") as file:
+            whole.update(f"{name}\0".encode() + hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()[:16]
 
 
 def _checked(contents: bytes, sha256: str, path: Path) -> bytes:
@@ -138,21 +178,50 @@ def _resume_download(url: str, output: str, _: object, *, part: Path) -> None:
     os.replace(part, output)
 
 
+WRITING = threading.RLock()  # held while a file is written: who ends this process should wait for it
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path that replaces ``path`` when the block ends; if it raises or is killed, ``path`` stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with WRITING:
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file whole or not at all, through :func:`replacing`. Text is encoded as UTF-8."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def holding_interrupts(hold: bool) -> Iterator[list[int]]:
+    """Note the first Ctrl-C or SIGTERM inside instead of acting on it; the second acts. Only in the main thread.
+
+    Gives the numbers of those that came: who holds them back raises them, by ``signal.raise_signal``, when it is ready.
+    """
+    came: list[int] = []
+    before = {}
+
+    def note(number: int, _) -> None:
+        came.append(number)
+        signal.signal(number, before[number])
+
+    if hold and threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -82,13 +82,18 @@ class Images:
 def load(name: str, seed: int = 0) -> Images:
     """The set called ``name``; the seed matters to 'photographs' alone, where seed mod 5 chooses those of the test.
 
-    A name that is no set raises ValueError, a source that is missing or not intact DataError.
+    A name that is no set raises ValueError, a source that is missing, not intact or not the one that ``#<digest>``
+    behind its name asks for raises DataError.
 
     >>> images = load("fashion-mnist-mini")
     >>> images.train.shape, images.normalise(images.test).dtype
     (torch.Size([2000, 1, 28, 28]), torch.float32)
     """
-    check(name)
+    plain = files.PIN.sub("", name)
+    place = find(plain)
+    if plain != name and name != f"{plain}#{files.digest(place)}":
+        raise DataError(f"{place} is no longer what {name!r} was: to use what is there now, ask for it by {plain!r}")
+    name = plain
     return _load(name, fold=seed % len(FOLDS) if name == "photographs" else 0)
 
 

@@ -156,6 +156,7 @@ def trace_row(model: nn.Module, details: Details, reconstruction: Tensor, z: Ten
     options = {"retain_graph": True, "materialize_grads": True}
     at_z, at_z_q = torch.autograd.grad(reconstruction, (z, details.z_q), allow_unused=True, **options)
     (commitment_at_z,) = torch.autograd.grad(commitment, z, **options)
+    q = details.q if quantizer.code_dim == quantizer.dim else details.z_q  # of codes behind a projection: its value
     encoder, decoder = (sum(w.detach().double().square().sum().item() for w in end) for end in model.ends)
     return {
         **tokens.over_ranks().metrics(),
@@ -163,7 +164,7 @@ def trace_row(model: nn.Module, details: Details, reconstruction: Tensor, z: Ten
         "within_share": within_cell_share(at_z, details.indices, quantizer.codebook_size),
         # the sums of <dL_rec/dz, z> and <dL_rec/dz_q, q>, which the balance law compares
         "z_product": mean_over_ranks((at_z * z).double().sum()).item(),
-        "q_product": mean_over_ranks((at_z_q * details.q.view_as(at_z_q)).double().sum()).item(),
+        "q_product": mean_over_ranks((at_z_q * q.view_as(at_z_q)).double().sum()).item(),
         "encoder_squared": encoder,  # squared norms of the linear maps beside the quantiser
         "decoder_squared": decoder,
     }

@@ -1,8 +1,9 @@
 """Train one Config; deterministic on a given machine. Nothing is written but a resume point."""
 
 import math
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -13,11 +14,10 @@ from tqdm import tqdm
 
 from rotvq.quantizers import distributed
 from rotvq.quantizers.estimators import estimator
-from rotvq.quantizers.registry import METHODS
-from rotvq.training import ablations, files, images, metrics, starts
+from rotvq.training import ablations, files, images, metrics, own, starts
 from rotvq.training.config import Config
-from rotvq.training.models import MODELS, VQVAE
-from rotvq.training.optimizers import make_optimizer
+from rotvq.training.models import VQVAE
+from rotvq.training.optimizers import make_optimizer, set_learning_rates
 from rotvq.training.seeds import derived_seed, generator
 
 FIRST_LOSSES = 20  # training losses kept from the start: what a run elsewhere is compared with
@@ -31,10 +31,6 @@ RECONSTRUCTION = {  # loss of normalised pixels, under each loss convention
     "token": lambda squares: squares.mean(),
     "image": lambda squares: squares.flatten(1).sum(1).mean(),
 }
-QUANTIZER_FIELDS = (  # fields of a Config that a quantiser takes under the same name
-    *("estimator", "clip", "mix", "warmup", "centre", "lookup", "init", "init_scale"),
-    *("update", "decay", "initial_count", "revival", "beta", "gamma", "convention"),
-)
 
 
 def fit(
@@ -47,8 +43,8 @@ def fit(
         device: "cpu", "cuda", "cuda:1", ...
         threads: of torch, in this process.
         progress: whether to show a bar.
-        resume: a file from which a run that was killed goes on, written about once a minute. The result is that of the
-            uninterrupted run, bit for bit on a CPU.
+        resume: a file from which a run that was killed goes on, written about once a minute, and on Ctrl-C or SIGTERM.
+            The result is that of the uninterrupted run, bit for bit on a CPU.
 
     Returns:
         The model and its result. ``curve.stops`` are the metrics on the test split at steps 500, 1000, 2000, 4000, ...
@@ -64,16 +60,17 @@ def fit(
     torch.set_num_threads(threads)
     run = Run.from_config(config, device, resume)
     total, done = config.pretrain_steps + config.steps, config.pretrain_steps + run.step
-    with tqdm(total=total, initial=done, unit="step", disable=not progress, leave=False) as bar:
+    bar = tqdm(total=total, initial=done, unit="step", disable=not progress, leave=False)
+    with bar, files.holding_interrupts(resume is not None) as interrupts:
         while run.step < 0:
             run.pretrain_step()
-            run.save_if_due()
+            run.save_if_due(interrupts)
             bar.update()
         if run.step == 0:
             run.start_codes()
         while run.step < config.steps and run.diverged_at is None:
             run.train_step()
-            run.save_if_due()
+            run.save_if_due(interrupts)
             bar.update()
     return run.model, run.result()
 
@@ -124,7 +121,7 @@ class Run:
         pixels = data.train.to(device) if data.train.numel() <= DEVICE_BYTES else data.train
         batches = images.batches(len(pixels), config.batch, generator(config.seed, "order"))
         model = build_model(config, channels=pixels.shape[1]).to(device)
-        optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay)
+        optimizer = make_optimizer(config.optimizer, model, config.lr, config.weight_decay, config.code_lr)
         gain_learner = None
         if config.gain == "learned":
             gain_learner = ablations.GainLearner(model.quantizer, derived_seed(config.seed, "noise"))
@@ -195,7 +192,7 @@ class Run:
         def objective(z_q: Tensor) -> Tensor:
             return self.reconstruction(x, z_q)
 
-        options = {"objective": objective} if METHODS[config.quantizer].second_pass else {}
+        options = {"objective": objective} if self.model.quantizer.second_pass else {}
         quantized = self.model.quantizer(z, details=is_traced or learns_gain or gamma_over_r, **options)
         reconstruction, quantizer_loss = objective(quantized.z_q), quantized.loss
         if gamma_over_r:
@@ -213,6 +210,7 @@ class Run:
             self._note(self.trace, step, {name: float(f"{value:.6g}") for name, value in row.items()})
             if self.diverged_at is not None:
                 return
+        set_learning_rates(self.optimizer, config.schedule, self.step / config.steps)
         self.descend(loss)
         if step == config.steps or is_evaluation_step(step):
             self._note(self.evaluations, step, self.evaluate("test"))
@@ -237,9 +235,12 @@ class Run:
         first = [loss for loss in self.first_losses if math.isfinite(loss)]
         return {"final": final, "curve": {"stops": self.evaluations, "trace": self.trace, "first": first}}
 
-    def save_if_due(self) -> None:
-        """Write the resume point, if there is to be one and a minute has passed; only the first rank does."""
-        if self.resume is None or time.monotonic() - self.saved_at <= SAVE_SECONDS:
+    def save_if_due(self, interrupts: Sequence[int] = ()) -> None:
+        """Write the resume point, if there is to be one and a minute has passed or an interrupt came, which then acts.
+
+        Only the first rank writes.
+        """
+        if self.resume is None or not (interrupts or time.monotonic() - self.saved_at > SAVE_SECONDS):
             return
         self.saved_at = time.monotonic()
         if distributed.world()[0] == 0:
@@ -248,6 +249,8 @@ class Run:
             state["gain"] = self.gain_learner.state_dict() if self.gain_learner else {}
             with files.replacing(self.resume) as temporary:
                 torch.save(state, temporary)
+        if interrupts:
+            signal.raise_signal(interrupts[0])
 
     def load(self, path: Path) -> None:
         """Go on from a resume point, or raise ValueError if it is another run's."""
@@ -267,7 +270,8 @@ class Run:
 def build_model(config: Config, channels: int) -> VQVAE:
     """The untrained model of a config; its weights depend on the seed and the architecture, never on the estimator."""
     weights, revival = derived_seed(config.seed, "weights"), derived_seed(config.seed, "revival")
-    options = {name: getattr(config, name) for name in QUANTIZER_FIELDS}
+    options = {name: getattr(config, name) for name in own.QUANTIZER_FIELDS}
+    options["estimator"] = own.estimator(config.estimator)
     if "beta" not in config.changed:
         del options["beta"]  # 1, and none with "ema", which refuses a weight that would do nothing
     if config.init == "kmeans":
@@ -275,18 +279,18 @@ def build_model(config: Config, channels: int) -> VQVAE:
     options |= {"check": False, "generator": generator(config.seed, "codebook")}
     options |= {"engine": "tiles", "process_group": distributed.WORLD}
     if config.centre_offset:
-        about_origin = estimator(config.estimator, config.clip, config.mix)
+        about_origin = estimator(options["estimator"], config.clip, config.mix)
         shifted = ablations.ShiftedCentre(about_origin, config.centre_offset)
         options |= {"estimator": shifted, "clip": None, "mix": None}
     if config.gain == "learned":
         options["gain"] = torch.ones(config.codebook_size)
-    method = METHODS[config.quantizer]
+    method = own.quantizer(config.quantizer)
     for name in method.fixed:
         options.pop(name, None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(weights)
         quantizer = method(config.dim, config.codebook_size, **options)
-        model = MODELS[config.model](channels, quantizer, norm=config.norm)
+        model = own.model(config.model)(channels, quantizer, norm=config.norm)
     quantizer.seed = revival
     if config.latent_scale != 1:
         ablations.scale_latent_space(model, config.latent_scale)

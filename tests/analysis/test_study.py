@@ -162,3 +162,19 @@ def test_words():
     assert wording.ratio_sentence(None) == "not run" and wording.ratio_text(None) == wording.ratio_with_n(None) == ""
     assert wording.seed_ranges([3, 0, 1, 2, 100]) == "0–3, 100"
     assert wording.title("test_relative_error") == "test |z − q|² / Var z"
+
+
+def test_where_every_run_diverged_the_last_step_is_the_only_stop(tmp_path):
+    study = Study(Runs(CONFIGS, store(tmp_path, CONFIGS, diverged=CONFIGS)), Block(ARMS, CELLS))
+    assert study.steps == [500]
+    early = Study(Runs(CONFIGS, lost(tmp_path / "early")), Block(ARMS, CELLS))
+    assert early.steps == [early.last] and early.pair("rotation", "uniform", against="STE", at=early.last).n == 0
+
+
+def lost(folder) -> Records:
+    """Records of runs that diverged before they were evaluated."""
+    records = Records(folder)
+    for config in CONFIGS:
+        curve = {"stops": [], "trace": [{"step": 1, "r": 1.0}]}
+        records.put(config, {"final": {"diverged_at": 7}, "curve": curve}, {"seconds": 1.0})
+    return records

@@ -1,13 +1,16 @@
 """The chain from script to page, in a small project of its own: what is made again when, and what is refused."""
 
+import contextlib
 import json
 import shutil
 import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
 
 from book.press import build, execute, page_provenance, pair, paths
+from rotvq.runs.records import RecordError, write_record
 
 SCRIPT = """\
 # %% [markdown]
@@ -39,15 +42,18 @@ def project(tmp_path, monkeypatch):
     for name in ("notebooks", "data/records/10_chapter", "book"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "notebooks" / "00_page.py").write_text(SCRIPT)
-    shutil.copytree(ROOT / "rotvq", tmp_path / "rotvq", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("rotvq", "book/press"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "book" / "__init__.py").write_text("")
-    (tmp_path / "book" / "report.py").write_text("from book.arithmetic import double\n")
+    (tmp_path / "book" / "theory").mkdir()
+    (tmp_path / "book" / "theory" / "law.py").write_text("x = 1\n")
+    (tmp_path / "book" / "report.py").write_text("import book.theory.law\nfrom book.arithmetic import double\n")
     (tmp_path / "book" / "arithmetic.py").write_text("def double(x):\n    return 2 * x\n")
     (tmp_path / "book" / "other.py").write_text("")
     for name in ("_config.yml", "environment.yml"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "data" / "registry.txt").write_text("pixels")
-    (tmp_path / "data" / "records" / "10_chapter" / "ABC.json").write_text(json.dumps(record("ABC")))
+    write_record(tmp_path / "data" / "records" / "10_chapter" / "ABC.json", record("ABC"))
     for name, value in vars(paths).items():
         if isinstance(value, type(ROOT)):
             monkeypatch.setattr(paths, name, tmp_path / value.relative_to(ROOT))
@@ -63,12 +69,17 @@ def papermill(monkeypatch):
     async def copy(source, target, parameters):
         notebook = json.loads(source.read_text())
         if "1 / 0" in "".join(line for cell in notebook["cells"] for line in cell["source"]):
-            raise RuntimeError("ZeroDivisionError: division by zero")
+            return 1, "ZeroDivisionError: division by zero"
         said = {"application/vnd.rotvq.records+json": ["ABC"]}
         notebook["cells"][-1]["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": said}]
         target.write_text(json.dumps(notebook))
+        return 0, ""
 
-    monkeypatch.setattr(execute, "papermill", copy)
+    @contextlib.asynccontextmanager
+    async def quick():
+        yield copy
+
+    monkeypatch.setitem(execute.PAPERMILL, sys.platform, quick)
 
 
 def forget():
@@ -126,6 +137,7 @@ UNRELATED = {
     "rotvq/__main__.py": "no page depends on the command line",
     "rotvq/analysis/study.py": "this page does not import it",
     "book/other.py": "neither does it this",
+    "book/arithmetic.py": "def double(x):\n    # a comment\n\n    return 2 * x  # and another\n",
     "data/registry.txt": "other pixels: what it imports does not read them",
     "data/records/10_chapter/OTHER.json": "{}",
 }
@@ -134,7 +146,10 @@ INPUTS = {
     "rotvq/page/figures.py": (ROOT / "rotvq" / "page" / "figures.py").read_text() + "\nx = 2\n",
     "rotvq/quantizers/lookup.py": "x = 2  # rotvq itself imports it, and the page takes a name from rotvq\n",
     "book/report.py": "from book.arithmetic import double\n\nx = 2\n",
+    "book/theory/law.py": "x = 1  # a page shows the source of a law\n",
     "book/arithmetic.py": "def double(x):\n    return x + x\n",
+    "rotvq/page/html.py": '"""A docstring, which a page may show."""\n'
+    + (ROOT / "rotvq" / "page" / "html.py").read_text().partition("\n")[2],
     "data/records/10_chapter/ABC.json": json.dumps({"id": "ABC"}),
 }
 
@@ -163,10 +178,23 @@ def inputs_changed(project) -> bool:
     return not execute.is_current(page, project / "notebooks" / "00_page.py", {})
 
 
-def test_a_page_says_how_it_was_made(project):
+def by_command(monkeypatch):
+    """As where a process may not be forked: papermill's own command, and the kernel that it starts."""
+    monkeypatch.delitem(execute.PAPERMILL, sys.platform)
+    execute.run(parameters={"n": 4})
+
+
+def by_forks(monkeypatch):
+    """In a process of its own, which imports rotvq and book from the project."""
+    command = [sys.executable, "-m", "book.press", "run", "--parameters", '{"n": 4}']
+    subprocess.run(command, cwd=paths.ROOT, env=paths.environment(), check=True)
+
+
+@pytest.mark.parametrize("run", [by_command] + [by_forks] * (sys.platform in execute.PAPERMILL))
+def test_a_page_says_how_it_was_made(run, project, monkeypatch):
     """By papermill itself."""
     pair.write_notebooks()
-    execute.run(parameters={"n": 4})
+    run(monkeypatch)
     made = page(project)["metadata"]["rotvq"]
     assert made["parameters"] == {"n": 4} and made["records"] == ["ABC"]
     last = "".join(page(project)["cells"][-1]["source"])
@@ -183,6 +211,7 @@ def test_a_page_says_how_it_was_made(project):
         assert words in last, words
     outputs = [out for cell in page(project)["cells"] for out in cell.get("outputs", [])]
     assert len(outputs) == 1, "only the glued value stays; what the page was told about itself is in its end"
+    assert outputs[0]["data"]["application/papermill.record/text/plain"] == "8"
     tags = [tag for cell in page(project)["cells"] for tag in cell["metadata"].get("tags", [])]
     assert "hide-input" not in tags and "remove-input" in tags, "hidden code leaves no trace in the page"
     assert last.count('href="../code/00_page.html">Code of this page</a>') == 1
@@ -225,7 +254,7 @@ def test_stale_records_stop_the_build(project, papermill, capsys, monkeypatch):
     monkeypatch.setattr(build, "_render", lambda: (1, ""))
     executed(project, capsys)
     path = project / "data" / "records" / "10_chapter" / "ABC.json"
-    path.write_text(json.dumps(record("ABC", stale=True)))
+    write_record(path, record("ABC", stale=True))
     forget()
     with pytest.raises(SystemExit, match="00_page shows 1 stale records, such as ABC"):
         build.build()
@@ -234,9 +263,19 @@ def test_stale_records_stop_the_build(project, papermill, capsys, monkeypatch):
     assert rendering_failed.value.code == 1
 
 
+def test_a_record_that_was_altered_stops_the_build(project, papermill, capsys):
+    executed(project, capsys)
+    path = project / "data" / "records" / "10_chapter" / "ABC.json"
+    path.write_text(path.read_text().replace("36.0", "35.0"))
+    forget()
+    for use in (page_provenance.every_record, lambda: page_provenance.stale(["ABC"])):
+        with pytest.raises(RecordError, match=f"{path} has been altered"):
+            use()
+
+
 def test_a_measurement_is_neither_verified_nor_stale(project):
     times = {**record("ABC"), "schema": "cost-1", "config": {"kind": "step"}}
-    (project / "data" / "records" / "10_chapter" / "ABC.json").write_text(json.dumps(times))
+    write_record(project / "data" / "records" / "10_chapter" / "ABC.json", times)
     assert page_provenance.stale(["ABC"]) == [] and "1 measured" in page_provenance.every_record()
 
 

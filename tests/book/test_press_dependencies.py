@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from book.press import paths
-from book.press.dependencies import LOADS, READS, _file_of, files_used_by, modules_used_by
+from book.press.dependencies import CHECKS, LOADS, READS, _file_of, files_used_by, modules_used_by
 from book.press.pair import scripts
 
 TREE = {
@@ -56,6 +56,11 @@ def test_imports_are_followed_wherever_they_stand(name, tree):
     assert set(modules_used_by(tree / "notebooks" / f"{name}.py")) == USED[name]
 
 
+def test_imports_of_a_module_that_only_checks_do_not_count(tree, monkeypatch):
+    monkeypatch.setattr("book.press.dependencies.CHECKS", {"rotvq.core.helper"})
+    assert set(modules_used_by(tree / "notebooks" / "01_page.py")) == BASE - {"rotvq.above"}
+
+
 def test_files_that_a_module_reads_count(tree, monkeypatch):
     script = tree / "notebooks" / "00_page.py"
     assert script in files_used_by(script) and tree / "book" / "claims.yml" not in files_used_by(script)
@@ -71,11 +76,12 @@ def test_modules_that_a_module_loads_by_name_count(tree, monkeypatch):
 
 @pytest.mark.parametrize("name", ["03_rotation", "10_ste_vs_rotation", "40_claims"])
 def test_no_module_that_a_page_loads_is_left_out(name):
-    """All imports of the script, made in a process of their own, where packages on the way to modules are empty."""
+    """All imports of the script, in a process of their own, where packages on the way and checks are empty."""
     used = modules_used_by(SCRIPTS[name])
     packages = {".".join(module.split(".")[:size]) for module in used for size in range(1, module.count(".") + 1)}
     imports = re.findall(r"^(?:from|import) (?:.*\(\n(?:    .*\n)+\)|.*)", SCRIPTS[name].read_text(), re.M)
-    code = "\n".join([EMPTY.format(names=sorted(packages - set(used))), *imports, "print(*sys.modules)"])
+    empty = EMPTY.format(names=sorted(packages - set(used) | CHECKS), checks=sorted(CHECKS))
+    code = "\n".join([empty, *imports, "print(*sys.modules)"])
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     loaded = {module for module in ran.stdout.split() if module.split(".")[0] in ("rotvq", "book")}
@@ -86,7 +92,9 @@ EMPTY = """\
 import sys, types
 for name in {names}:
     sys.modules[name] = types.ModuleType(name)
-    sys.modules[name].__path__ = [name.replace(".", "/")]"""
+    sys.modules[name].__path__ = [name.replace(".", "/")]
+for name in {checks}:
+    sys.modules[name].__getattr__ = lambda wanted: None"""
 
 
 def test_a_page_does_not_depend_on_the_code_of_other_pages():
@@ -105,11 +113,14 @@ def test_images_count_for_the_pages_that_train():
 
 def test_what_is_declared_is_there():
     declared = READS | LOADS
-    assert all(map(_file_of, declared))
+    assert all(map(_file_of, [*declared, *CHECKS]))
     assert all(list(ROOT.glob(pattern)) for patterns in declared.values() for pattern in patterns)
 
 
 def test_modules_that_load_others_by_name_are_declared():
     sources = [path for folder in ("rotvq", "book") for path in (ROOT / folder).rglob("*.py")]
     loading = {path for path in sources if "import_module" in path.read_text() and path.name != "__main__.py"}
-    assert loading <= {_file_of(name) for name in LOADS}
+    assert loading <= {_file_of(name) for name in {*LOADS, *ELSEWHERE}}
+
+
+ELSEWHERE = ("book.press.warm", "rotvq.training.own")  # load modules of other packages

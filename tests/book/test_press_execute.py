@@ -1,6 +1,9 @@
 """Each notebook: its pair, its parameters, and a short run by papermill into a fresh store, from another directory."""
 
+import asyncio
+import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -10,7 +13,7 @@ import yaml
 from conftest import ROOT
 from notebook_cells import SCRIPTS, check_cell, code_of, parameters_of, tags
 
-from book.press import pair
+from book.press import execute, pair, paths
 from rotvq.page.parameters import SHOWN
 
 # What each notebook is run with here, besides the smoke profile where it has one: every path once, in seconds.
@@ -24,8 +27,14 @@ SMOKE = {
     "06_collapse": {"codes": 6, "grid": 5},
     "07_bias": {"samples": 1000, "grid": 12},
     "08_convergence": {"steps": 500, "seeds": 2},
-    "10_ste_vs_rotation": {"live_steps": 2},
-    "17_balance_law": {"live_steps": 5},
+    "09_residual": {"dim": 8, "codebook_size": 4, "levels": 4, "latents": 64, "seed": 1},
+    "10_ste_vs_rotation": {"estimators": ["rotation", "ste", "zero"], "data": "fashion-mnist-mini", "live_steps": 2},
+    "11_initialisation": {"scales": [0.5, 1.0], "gamma": 1.0},
+    "12_gamma": {"gammas": [1.0, 0.1, 0.01], "rates": [0.03, 0.01, 0.02]},
+    "13_which_part": {"seeds": 1},
+    "14_mixtures": {"mixes": [0.9], "warmups": [2]},
+    "15_codebook": {"codebook_sizes": [16], "dims": [2, 4]},
+    "17_balance_law": {"decays": [0.1, 0.0], "live_steps": 5},
     "18_photographs": {"live_steps": 2},
     "20_cost": {"bandwidth": 10.0},
     "21_estimators": {"dim": 3, "angle": 30.0},
@@ -34,41 +43,87 @@ SMOKE = {
     "24_conserved": {"steps": 40, "images": 4, "seed": 1},
     "25_drift": {"networks": 1, "pretrain": 5, "images": 32, "slide_steps": 20, "race_steps": 50},
     "26_guarantees": {"cap": 0.3, "steps": 60},
+    "27_training_loop": {"dim": 4, "codebook_size": 16, "seed": 1},
+    "29_your_experiment": {
+        "arms": {"a": {"gamma": [0.1, 1.0]}, "b": {"quantizer": "fsq"}},
+        "cells": {"": {"lr": [1e-3, 1e-2]}},
+        "common": {"codebook_size": 64},
+        "data": "fashion-mnist-mini",
+        "steps": 3,
+        "seeds": 2,
+    },
     "40_claims": {"rows": ["A-00"]},
 }
 # What of its results shows that it ran with these values, from its glued numbers and the folder of its records; of a
 # notebook that trains the runs of a grid, the number of records.
 EFFECT = {
     "00_quickstart": lambda glued, store: glued["steps"] == "20",
-    "20_cost": lambda glued, store: len(list(store.glob("*.json"))) == int(glued["cases"]) == 7,
+    "20_cost": lambda glued, store: len(list(store.glob("*.json"))) == int(glued["cases"]) == 8,
     "23_scale": lambda glued, store: glued["cards"] == "4" and len(list(store.glob("*.json"))) == 3,
+    "29_your_experiment": lambda glued, store: len(list(store.glob("*.json"))) == int(glued["runs"]) == 12,
+    "27_training_loop": lambda glued, store: glued["numbers"] == "'80'",
 }
 # Values that its check cell must refuse, with words that the refusal must contain. Wrong types and unknown names are
 # tried on every parameter anyway, those of REFUSED_EVERYWHERE on every parameter of that name.
-REFUSED_EVERYWHERE = [({"profile": "quick"}, "one of smoke, standard"), ({"seeds": 1}, "at least 2")]
+REFUSED_EVERYWHERE = [
+    ({"profile": "quick"}, "one of smoke, standard"),
+    ({"seeds": 0}, "at least [12]"),
+    ({"seed": 10**20}, "at most 4294967295"),
+    ({"gamma": math.inf}, "finite"),
+    ({"device": "cuda:77"}, "one of cpu"),
+    ({"engine": "processes:0"}, "with N from 1"),
+    ({"cap": -1.0}, "at least 0"),
+    ({"records": "/dev/null/runs"}, "folder"),
+    ({"data": "mnist"}, "imagefolder:<path>"),
+]
 REFUSED = {
     "00_quickstart": [
         ({"steps": "400"}, "steps = '400' is str, and must be int"),
-        ({"estimators": ["ste", "other"]}, "'other' must be one of ste, rotation"),
+        ({"estimators": ["ste", "other"]}, "'other': one of ste, rotation"),
         ({"gamma": -0.1}, "gamma = -0.1 must be at least 0"),
         ({"init": "none"}, "kmeans"),
     ],
     "01_missing_derivative": [({"K": 1}, "at least 3"), ({"decoder_slope": 0.0}, "at least 0.01")],
     "02_one_equation": [({"degrees": 180.0}, "at most 179")],
-    "03_rotation": [({"dims": []}, "empty"), ({"dims": [2, 1]}, "dims = 1 must be at least 2")],
+    "03_rotation": [
+        ({"dims": []}, "empty"),
+        ({"dims": [2, 1]}, "dims = 1 must be at least 2"),
+        ({"dims": [2, 2]}, "dims has 2 twice"),
+    ],
     "04_encoder_feels": [({"codebook_sizes": [1]}, "at least 2")],
-    "06_collapse": [({"mu": 0.0}, "at least 0.05")],
+    "06_collapse": [({"mu": 0.0}, "at least 0.4")],
     "07_bias": [({"grid": 4}, "at least 8"), ({"y": 11.0}, "at most 10")],
-    "10_ste_vs_rotation": [({"profile": "quick"}, "one of smoke, standard, full"), ({"estimators": []}, "empty")],
-    "17_balance_law": [({"live_steps": 0}, "at least 1")],
-    "20_cost": [({"dtype": "half"}, "one of float32, bfloat16")],
+    "09_residual": [({"levels": 2}, "at least 4"), ({"dim": 4}, "at least 8")],
+    "10_ste_vs_rotation": [
+        ({"profile": "quick"}, "one of smoke, standard, full"),
+        ({"estimators": []}, "empty"),
+        ({"estimators": ["ste"]}, "at least 2"),
+        ({"estimators": ["ste", "ste"]}, "twice"),
+    ],
+    "11_initialisation": [({"scales": [0.0]}, "at least"), ({"scales": []}, "empty")],
+    "12_gamma": [({"gammas": [0.1, 0.1]}, "twice"), ({"rates": [-1.0]}, "at least")],
+    "14_mixtures": [({"mixes": [1.5]}, "at most 1"), ({"warmups": [0]}, "at least 1")],
+    "15_codebook": [({"codebook_sizes": [1]}, "at least 2"), ({"dims": [0]}, "at least 1")],
+    "16_rivals": [({"rivals": ["fsq2"]}, "one of the arms 'SimVQ, STE'"), ({"rivals": []}, "empty")],
+    "17_balance_law": [({"live_steps": 0}, "at least 1"), ({"decays": [0.1]}, "at least 2")],
+    "20_cost": [({"dtype": "half"}, "one of float32"), ({"dtype": "bfloat16"}, "one of float32")],
     "21_estimators": [({"dim": 1}, "at least 2"), ({"angle": 270.0}, "at most 180")],
-    "22_use_it": [({"codebook_size": 1}, "at least 2")],
+    "22_use_it": [({"codebook_size": 15}, "at least 16"), ({"dim": 3}, "at least 4")],
     "23_scale": [({"ways": ["threads"]}, "one of serial, processes:2"), ({"utilisation": 0.0}, "at least 0.01")],
     "24_conserved": [({"steps": 5}, "at least 20"), ({"rate": 2.0}, "at most 1")],
     "25_drift": [({"networks": 0}, "at least 1")],
     "26_guarantees": [({"cap": 1.0}, "at most 0.99")],
     "40_claims": [({"rows": "A"}, "must be list")],
+    "27_training_loop": [({"codebook_size": 3}, "at least 4"), ({"dim": 1000}, "at most 128")],
+    "29_your_experiment": [
+        ({"arms": {"a": {}}}, "at least two"),
+        ({"arms": {"a": {"gama": 1}, "b": {}}}, "a sets 'gama'"),
+        ({"cells": {"x": {"lr": -1}}}, "lr is -1"),
+        ({"cells": {"x": {"gamma": 1}}}, "x sets gamma, which has no effect"),
+        ({"common": {"data": "mnist"}}, "data must be one of"),
+        ({"data": "arrays:none.npy"}, "is not there"),
+    ],
+    "40_claims": [({"rows": "A"}, "must be list"), ({"rows": ["A", "Z"]}, "'Z' begins no id")],
 }
 
 
@@ -91,12 +146,27 @@ def refused(name: str) -> list[tuple[dict, str]]:
     return [case for case in REFUSED_EVERYWHERE if case[0].keys() <= parameters] + REFUSED.get(name, [])
 
 
-def papermill(name, folder, parameters):
+def command(name, folder, parameters) -> tuple[int, str]:
     """The command that the README gives, from `folder`; the executed notebook lies there as out.ipynb."""
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb"), "out.ipynb", "-y"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "IPYTHONDIR": str(folder / "ipython")}
     command += [yaml.safe_dump(parameters), "--no-progress-bar", "--kernel", "python3"]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return ran.returncode, ran.stderr
+
+
+@pytest.fixture(scope="module")
+def papermill():
+    """The same as `command`, by processes that have their imports; test_press_warm.py compares the two."""
+    with asyncio.Runner() as runner, contextlib.ExitStack() as stack:
+        context = execute.PAPERMILL.get(sys.platform, execute.by_command)()
+        run = runner.run(context.__aenter__())
+        stack.callback(lambda: runner.run(context.__aexit__(None, None, None)))
+
+        async def timed(name, folder, parameters) -> tuple[int, str]:
+            return await asyncio.wait_for(run(paths.NOTEBOOKS / f"{name}.ipynb", folder / "out.ipynb", parameters), 300)
+
+        yield lambda *arguments: runner.run(timed(*arguments))
 
 
 def test_every_notebook_has_a_short_run():
@@ -122,10 +192,10 @@ def test_parameters_are_typed_and_checked(name):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_runs_anywhere_with_other_parameters(name, tmp_path):
+def test_runs_anywhere_with_other_parameters(name, tmp_path, papermill):
     given = smoke(name) | ({"records": str(tmp_path / "store")} if "records" in parameters_of(name) else {})
-    ran = papermill(name, tmp_path, given)
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    status, errors = papermill(name, tmp_path, given)
+    assert status == 0, errors[-3000:]
     cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
     injected = next("".join(cell["source"]) for cell in cells if "injected-parameters" in tags(cell))
     assert all(f"{key} = " in injected for key in given)
@@ -166,7 +236,8 @@ def test_check_cell_refuses_what_cannot_be(name):
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_check_cell_refuses_wrong_types_and_unknown_names(name):
-    for wrong in [{"no_such_name": 1}, *({parameter: {"a": "dict"}} for parameter in parameters_of(name))]:
+    unknown = [{name: 1} for name in ("no_such_name", "STEPS", "_steps", "seed_list")]
+    for wrong in [*unknown, *({parameter: {"a": "dict"}} for parameter in parameters_of(name))]:
         with pytest.raises(ValueError, match=next(iter(wrong))):
             check_cell(name, wrong)
 
@@ -174,9 +245,9 @@ def test_check_cell_refuses_wrong_types_and_unknown_names(name):
 def test_papermill_stops_at_the_check_cell(tmp_path):
     """`-p steps ten` hands over a string; nothing is computed from it, and the last line says what is allowed."""
     name, (wrong, word) = "00_quickstart", refused("00_quickstart")[0]
-    ran = papermill(name, tmp_path, wrong)
-    assert ran.returncode != 0
-    last = ran.stderr.strip().splitlines()[-1]
+    status, errors = command(name, tmp_path, wrong)
+    assert status != 0
+    last = errors.strip().splitlines()[-1]
     assert last.startswith("ValueError") and word in last
     cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
     done = [cell for cell in cells if cell["cell_type"] == "code" and cell.get("execution_count")]

@@ -151,7 +151,10 @@ def test_a_page_says_how_far_the_training_is(committed, said, monkeypatch):
     page.load_or_train("test", engine="serial")
     first, *rest = [line for line in lines if line]
     assert first.startswith("4 of 5 runs have no record in ") and first.endswith("committed and take about 4 minutes.")
-    assert [line.split(". ")[1].split(",")[0] for line in rest] == [f"{done} trained" for done in (1, 2, 3, 4)]
+    assert [line.split(". ")[1].split(",")[0].strip(".") for line in rest] == [
+        f"{done} trained" for done in (1, 2, 3, 4)
+    ]
+    assert "left" in rest[-2] and "left" not in rest[-1]
 
 
 def test_data_of_ones_own_is_rehearsed_before_a_run_is_trained(committed, said, tmp_path):
@@ -352,3 +355,16 @@ def test_what_a_reader_changes_reaches_the_study(committed, said):
         assert [(c.estimator, c.gamma, c.steps, c.seed) for c in found] == [
             (fields["estimator"], 2.0, 5, s) for s in range(3)
         ]
+
+
+def test_the_same_arms_in_another_order_are_another_page(committed, said, monkeypatch):
+    """Its sentences name the first arm as the reference."""
+    both = Chapter(1.0, {"explore": Block(TWO, {"": {}}, [0, 1], SMALL | {"steps": 3})})
+    monkeypatch.setitem(page.CHAPTERS, "test", both)
+    store(committed[0], both.configs())
+    one, other = made(), made()
+    other.change(arms=dict(reversed(TWO.items())))
+    assert one.load().published and not other.load().published and not committed[1]
+    assert list(other.study("explore").arms) == ["zero", "STE"]
+    other.drop("explore")
+    assert other.blocks == {} and list(one.blocks) == ["explore"]

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rotvq import VectorQuantizer
+from rotvq.quantizers.codebook import Codebook
 from rotvq.quantizers.grouped import Grouped
 from rotvq.quantizers.projected import Projected, Summed
 from rotvq.quantizers.residual import ResidualVectorQuantizer
@@ -91,18 +92,21 @@ def vqp_codebook(dim=DIM, size=SIZE, books=1, seed=0, cosine=False):
 
 
 def vqp_affine(dim=DIM, books=1, seed=0):
+    """Means and variances of latents and of codes; one feature is all but constant."""
+    of_latents, of_codes = positive(books, 1, dim, seed=seed + 1), positive(books, 1, dim, seed=seed + 3)
+    of_latents[..., 0], of_codes[..., 0] = 1e-6, 1e-8
     return {
         "batch_mean": numbers(books, 1, dim, seed=seed),
-        "batch_variance": positive(books, 1, dim, seed=seed + 1),
+        "batch_variance": of_latents,
         "codebook_mean_needs_init": torch.tensor(False),
         "codebook_mean": numbers(books, 1, dim, seed=seed + 2),
         "codebook_variance_needs_init": torch.tensor(False),
-        "codebook_variance": positive(books, 1, dim, seed=seed + 3),
+        "codebook_variance": of_codes,
     }
 
 
-def encodec_codebook(book="_codebook.", seed=0):
-    codes, counts = numbers(SIZE, DIM, seed=seed) / (1 + seed), positive(SIZE, seed=seed + 1)
+def encodec_codebook(book="_codebook.", seed=0, dim=DIM):
+    codes, counts = numbers(SIZE, dim, seed=seed) / (1 + seed), positive(SIZE, seed=seed + 1)
     state = {"inited": torch.ones(1), "cluster_size": counts, "embed": codes, "embed_avg": codes * counts[:, None]}
     return under(book, state)
 
@@ -328,6 +332,19 @@ def encodec(layers, book):
     return Layout(state, lambda x: cascade(x, codebooks(state, layers, book)), make, pairs)
 
 
+def encodec_projected():
+    """Each level with its own projection, as its VectorQuantization has for another codebook_dim."""
+    state, levels = {}, []
+    for i in range(3):
+        own = encodec_codebook(seed=i, dim=SMALL) | linear("project_in", SMALL, DIM, seed=10 + i)
+        own |= linear("project_out", DIM, SMALL, seed=20 + i)
+        inner = lambda x, own=own: nearest(x, own["_codebook.embed"])  # noqa: E731
+        levels.append(projected(own, "project_in", "project_out", inner))
+        state |= under(f"vq.layers.{i}.", own)
+    make = lambda: ResidualVectorQuantizer(DIM, SIZE, 3, project_to=SMALL)  # noqa: E731
+    return Layout(state, lambda x: cascade(x, levels), make)
+
+
 MOSHI_NAMES = {  # halves, layers, and a codebook's three buffers
     "moshi": (
         ("rvq_first.", "rvq_rest."),
@@ -414,6 +431,7 @@ LAYOUTS = {
     "vqp residual, sizes": vqp_residual_sizes,
     "vqp grouped residual": vqp_grouped_residual,
     "encodec": lambda: encodec("vq.layers.", "_codebook."),
+    "encodec, projected levels": encodec_projected,
     "encodec, transformers": lambda: encodec("layers.", "codebook."),
     **{name: lambda name=name: moshi(name) for name in MOSHI_NAMES},
     **{f"dac, {style}": lambda style=style: dac(style) for style in DAC_STYLES},
@@ -552,8 +570,31 @@ def test_what_cannot_be_taken_over_is_named(name, strict):
     """Also without strict, which leaves out what is unknown and not what matters."""
     make, more, message = REFUSED[name]
     layout = make()
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(RuntimeError, match=message) as raised:
         layout.ours().load_state_dict(layout.state | more, strict=strict)
+    if "cannot be taken over" in message:
+        assert all(str(raised.value).count(key) == 1 for key in more)
+
+
+@pytest.mark.parametrize("strict", (True, False))
+@pytest.mark.parametrize("name", ("taming", "llamagen", "dac, weight_norm", "dac, removed"))
+def test_a_file_that_does_not_say_so_has_started(name, strict):
+    layout = LAYOUTS[name]()
+    ours = layout.ours()
+    for part in ours.modules():
+        if isinstance(part, Codebook):
+            part.init = "kmeans"
+            part.started.fill_(False)
+    ours.load_state_dict(layout.state, strict=strict)
+    x = latents_of(ours)
+    assert torch.equal(ours.train()(x).indices, layout.lookup(x)[1])
+
+
+def test_levels_that_differ_are_no_shared_codebook():
+    layout = LAYOUTS["vqp residual, shared"]()
+    layout.state["layers.2._codebook.embed"] = layout.state["layers.2._codebook.embed"] + 1e-3
+    with pytest.raises(RuntimeError, match="layers.2._codebook.embed"):
+        layout.ours().load_state_dict(layout.state)
 
 
 @pytest.mark.parametrize("name", ("vqp", "encodec", "moshi"))

@@ -6,6 +6,9 @@ The Jacobians of the wirings are laws of chapter 9: see tests/book/test_laws_res
 import copy
 import itertools
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -272,6 +275,18 @@ def test_dropped_levels_cost_and_count_nothing():
     assert x.grad.isfinite().all()
 
 
+def test_dropout_of_masked_tokens():
+    vq, mask = cascade(dropout=1.0), torch.rand(40, 3, generator=generator(2)) > 0.5
+    x = latents(40, 3, 4)
+    x[~mask] = torch.nan
+    for call in range(2):
+        out, gradient = step(vq, x, mask)
+        assert torch.equal(out.indices >= 0, mask.unsqueeze(-1) & (out.indices >= 0).any(1, keepdim=True))
+        assert ((out.indices[mask] >= 0).all(0) == torch.tensor([True, call == 0, call == 0])).all()
+        assert torch.equal(vq.decode(out.indices)[~mask], torch.zeros_like(x[~mask]))
+        assert gradient[mask].isfinite().all() and gradient[mask].abs().sum() > 0
+
+
 def test_dropout_draws_alike_on_every_rank_and_in_a_run_that_is_continued():
     """Whatever the generators of the ranks are: the seed travels with the buffers, as DDP broadcasts them."""
     x = latents(50, 2, 4)
@@ -492,6 +507,53 @@ def test_copies_and_pickles():
         assert torch.equal(out.z_q, want.z_q) and states_equal(other.state_dict(), vq.state_dict())
 
 
+RANKS = {
+    "ema": {"update": "ema", "initial_count": 0.0},
+    "shared, k-means": {"shared": True, "update": "ema", "init": "kmeans", "size": 6},
+    "dropout": {"update": "ema", "dropout": 0.8},
+}
+SCRIPT = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+from test_residual import states_of_rank
+rank = int(sys.argv[1])
+torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+torch.save(states_of_rank(rank), sys.argv[3])
+torch.distributed.destroy_process_group()
+"""
+
+
+def states_of_rank(rank=None):
+    """The state after three training calls, case by case; ``rank`` None sees the joint batch."""
+    states = {}
+    for name, options in RANKS.items():
+        group = None if rank is None else "world"
+        vq = cascade(generator=generator(rank or 0), process_group=group, **options)  # the first rank decides
+        for seed in range(3):
+            x = latents(20, 3, 4, seed=seed)
+            x = x if rank is None else x.split((12, 8))[rank]
+            vq(x.requires_grad_()).z_q.sum().backward()
+        states[name] = vq.state_dict()
+    return states
+
+
+def test_two_ranks(tmp_path):
+    """They agree bit for bit, and with one process on the joint batch where every sample uses all levels."""
+    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    files = [tmp_path / f"state{rank}.pt" for rank in range(2)]
+    command = [[sys.executable, "-c", script, str(rank), str(tmp_path / "meet"), str(files[rank])] for rank in range(2)]
+    processes = [subprocess.Popen(one, stderr=subprocess.PIPE, text=True) for one in command]
+    for process in processes:
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error
+    first, second = (torch.load(file) for file in files)
+    joint = states_of_rank()
+    for name in RANKS:
+        assert states_equal(first[name], second[name]), name
+        for key, value in joint[name].items() if name != "dropout" else ():
+            torch.testing.assert_close(first[name][key], value, rtol=1e-5, atol=1e-6, msg=f"{name}: {key}")
+
+
 # groups
 
 
@@ -536,6 +598,7 @@ def test_each_group_is_quantised_by_itself(inner, channel_first):
     assert groups.frozen and all(layer.frozen for layer in groups.layers)
     twice = Grouped([groups, copy.deepcopy(groups)])
     both = twice(torch.cat([x, x], axis), mask)
+    assert all(torch.equal(group, out.indices) for group in both.indices.unbind(3))  # behind the axes of the tokens
     assert torch.equal(both.z_q, torch.cat([out.z_q, out.z_q], axis))
     assert torch.equal(twice.decode(both.indices), torch.cat([decoded, decoded], axis))
 

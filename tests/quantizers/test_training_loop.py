@@ -12,9 +12,10 @@ from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
-from rotvq import VectorQuantizer
+from rotvq import ResidualVectorQuantizer, VectorQuantizer
 from rotvq.quantizers.codebook import PENALTIES
 from rotvq.quantizers.learned_gain import LearnedGain
+from rotvq.quantizers.methods.lfq import LFQ
 from rotvq.quantizers.options import THEIRS
 from rotvq.quantizers.registry import METHODS
 
@@ -213,6 +214,56 @@ def test_drawing_quantisers_ask_for_the_random_state():
         (z_q.sum() + loss).backward()
 
 
+COMPILED = ["vq, ema", "vq, revival", "vq, about the latents", "vq, warm-up", "nsvq", "gumbel"]
+NO_WARNINGS = pytest.mark.filterwarnings("ignore")  # of the compiler
+
+
+@NO_WARNINGS
+@pytest.mark.parametrize("name", COMPILED)
+def test_checkpointing_compiled_code(name):
+    plain, again = build(**QUANTISERS[name]), build(**QUANTISERS[name])
+    compiled = torch.compile(again)
+    for seed in range(3):
+        z = latents(40, DIM, seed=seed)
+        _, wanted = backward(plain, z)
+        z = z.requires_grad_()
+        z_q, _, loss = checkpoint(compiled, z, use_reentrant=False)
+        (z_q.sin().sum() + loss).backward()
+        torch.testing.assert_close(z.grad, wanted[0], rtol=1e-5, atol=1e-6)
+        assert_same(state(plain), state(again), rtol=1e-5, atol=1e-6)
+
+
+@NO_WARNINGS
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiling_a_checkpoint(name):
+    """Right, or refused: there the compiler runs a drawing call again without its random state."""
+    plain, again = build(**QUANTISERS[name]), build(**QUANTISERS[name])
+    compiled = torch.compile(lambda z: checkpoint(again, z, use_reentrant=False))
+    for seed in range(3):
+        torch.manual_seed(123_456_789 + seed)
+        z = latents(40, DIM, seed=seed)
+        _, wanted = backward(plain, z)
+        z = z.requires_grad_()
+        z_q, _, loss = compiled(z)
+        if name in ("nsvq", "gumbel"):
+            with pytest.raises(RuntimeError, match="around what it compiled"):
+                (z_q.sin().sum() + loss).backward()
+            return
+        (z_q.sin().sum() + loss).backward()
+        torch.testing.assert_close(z.grad, wanted[0], rtol=1e-5, atol=1e-6)
+        assert_same(state(plain), state(again), rtol=1e-5, atol=1e-6)
+
+
+def test_a_quantiser_built_on_the_meta_device():
+    with torch.device("meta"):
+        empty = VectorQuantizer(DIM, SIZE, update="ema", init="kmeans")
+    trained = build(update="ema", init="kmeans")
+    trained(latents(50, DIM))
+    loaded = empty.to_empty(device="cpu")
+    loaded.load_state_dict(trained.state_dict())
+    assert torch.equal(loaded.eval()(latents(9, DIM)).z_q, trained.eval()(latents(9, DIM)).z_q)
+
+
 # K4: copying and sending
 
 
@@ -401,6 +452,8 @@ IDLE = {
     "beta would do nothing": {"update": "ema", "beta": 1.0},
     "warmup would do nothing": {"estimator": "ste", "warmup": 10},
     "mix would do nothing": {"estimator": "ste", "mix": 0.5},
+    "gain would do nothing": {"estimator": "zero", "gain": torch.ones(SIZE)},
+    "warmup would do nothing: G is I": {"mix": 0.0, "warmup": 10},
     "centre would do nothing": {"estimator": "constant", "centre": "latents"},
     "revival_at would do nothing": {"revival_at": 3.0},
     "init_scale would do nothing": {"lookup": "normalised", "init_scale": 2.0},
@@ -424,10 +477,25 @@ def test_an_option_of_another_library_is_answered_with_ours(name, method):
     assert name in str(error.value) and THEIRS[name] in str(error.value)
 
 
+@pytest.mark.parametrize("name", ("freeze_codebook", "lens", "return_loss_breakdown", "sample_codebook_temp"))
+def test_an_option_of_another_call_is_answered_with_ours(name):
+    with pytest.raises(TypeError) as error:
+        build()(latents(3, DIM), **{name: 1})
+    assert THEIRS[name] in str(error.value)
+
+
+@pytest.mark.parametrize("size", ("4", 4.0, None), ids=str)
+def test_sizes_are_whole_numbers(size):
+    with pytest.raises(ValueError, match="must be a whole number"):
+        VectorQuantizer(size, SIZE)
+
+
 def test_the_names_of_ours_exist():
     import inspect
 
-    ours = {*inspect.signature(VectorQuantizer).parameters, "follow", "Grouped", "ResidualVectorQuantizer", "levels"}
+    ours = {*inspect.signature(VectorQuantizer).parameters, "follow", "Grouped", "ResidualVectorQuantizer"}
+    ours |= {"details", "mask", "decode", *inspect.signature(ResidualVectorQuantizer).parameters}
+    ours |= {*inspect.signature(LFQ).parameters}
     for text in THEIRS.values():
         assert any(name in text for name in ours), text
 

@@ -24,8 +24,8 @@ def latents(*shape, seed=0):
     return torch.randn(*shape, generator=generator(seed))
 
 
-def quantizer(dim=4, size=12, **options):
-    return VectorQuantizer(dim, size, **{"init": "normal", "generator": generator(5), **options})
+def quantizer(dim=4, size=12, seed=5, **options):
+    return VectorQuantizer(dim, size, **{"init": "normal", "generator": generator(seed), **options})
 
 
 def step(vq, z, lr=0.1):
@@ -519,6 +519,20 @@ def test_a_run_continues_from_its_state_dict(init, calls):
     for (name, value), other in zip(first.state_dict().items(), second.state_dict().values()):
         assert torch.equal(value, other), name
     assert first.state_dict()._metadata[""]["version"] == 2
+
+
+def test_a_state_dict_of_version_0_1_0_loads():
+    vq, other = (quantizer(update="ema", seed=seed) for seed in (0, 1))
+    vq(latents(30, 4))
+    old = vq.state_dict()
+    del old["statistics.step_ended"]
+    with pytest.raises(RuntimeError, match="step_ended"):
+        other.load_state_dict(old)
+    for metadata in old._metadata.values():
+        metadata["version"] = 1
+    other.load_state_dict(old)
+    assert torch.equal(other(latents(30, 4, seed=1)).z_q, vq(latents(30, 4, seed=1)).z_q)
+    assert torch.equal(other.codes, vq.codes)
 
 
 def test_state_dicts_of_other_layouts_load():

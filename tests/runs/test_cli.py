@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import pkgutil
+import signal
 import subprocess
 import sys
+import time
+import tomllib
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
 from rotvq import __main__ as cli
 from rotvq.runs import engines, grids, scheduler
 from rotvq.runs.grids import CHAPTERS, CONFIRM, EXPLORE, FEW, FRESH, PROFILES, Block, Chapter, vary
-from rotvq.runs.records import Records
+from rotvq.runs.records import Records, write_record
 from rotvq.training.config import FIELDS, Config
 
 NAME = "10_ste_vs_rotation"
@@ -56,15 +63,20 @@ def test_every_field_is_an_option(call):
         "init_scale": 0.1,
         "init_latents": 100,
         "pretrain_steps": 5,
-        "update": "ema",
+        "update": "gradient",
         "decay": 0.9,
-        "initial_count": 0.0,
-        "revival": "unused",
+        "initial_count": 1.0,
+        "revival": "count",
+        "revival_at": 3.0,
+        "project_to": 6,
+        "temperature": 0.5,
         "beta": 2.0,
         "gamma": 0.1,
         "convention": "token",
         "optimizer": "sgd",
         "lr": 0.01,
+        "code_lr": 0.5,
+        "schedule": "cosine",
         "weight_decay": 0.001,
         "batch": 4,
         "steps": 7,
@@ -128,8 +140,36 @@ REFUSED = [
     (["grid", NAME, "--device", "cuda:99"], "device 'cuda:99' is not there"),
     (["grid", NAME, "--profile", "full"], "over the cap of 2 (--over)"),
     (["verify", "--sample", "0"], "sample is 0: it must be at least 1"),
-    (["verify", "--sample", "2", "--reference", "before"], "leave out --sample or --reference"),
     (["verify"], "there is no record in"),
+    (["verify", "--restamp"], "there is no record in"),
+    (["verify", "--sample", "2", "--reference", "before"], "--sample and --reference exclude each other"),
+    (["verify", "--sample", "2", "--restamp"], "--sample and --restamp exclude each other"),
+    (["verify", "--engine", "processes:2"], "digests train nothing"),
+    (["verify", "--device", "cuda"], "digests train nothing"),
+    (["verify", "--restamp", "--engine", "shard:0/2"], "engine is 'shard:0/2': verify decides over whole stores"),
+    (["verify", "--sample", "1", "--engine", "shard:0/2:processes:2"], "verify decides over whole stores"),
+    (["grid", NAME, "--dry-run", "--status"], "--dry-run and --status exclude each other"),
+    (["grid", NAME, "--dry-run", "--sbatch", "2"], "--dry-run and --sbatch exclude each other"),
+    (["grid", NAME, "--status", "--sbatch", "2"], "--status and --sbatch exclude each other"),
+    (["grid", NAME, "--status", "--sbatch", "2", "--dry-run"], "--dry-run and --status and --sbatch exclude"),
+    (["grid", NAME, "--over", "--status"], "--over and --status exclude each other"),
+    (["grid", NAME, "--over", "--dry-run"], "--over and --dry-run exclude each other"),
+    (["grid", NAME, "--sbatch", "0"], "sbatch is 0: it must be from 1 to 132, the runs of this grid"),
+    (["grid", NAME, "--sbatch", "-1"], "sbatch is -1: it must be from 1"),
+    (["grid", NAME, "--sbatch", "133"], "sbatch is 133: it must be from 1 to 132"),
+    (["grid", NAME, "--sbatch", "2", "--engine", "shard:0/2"], "leave out --engine shard"),
+    (["grid", NAME, "--sbatch", "2", "--engine", "shard:0/2:processes:2"], "leave out --engine shard"),
+    (["grid", NAME, "--sbatch", "2", "--engine", "threads"], "unknown engine 'threads'"),
+    (["grid", NAME, "--sbatch", "2", "--engine", "processes:0"], "unknown engine 'processes:0'"),
+    (["grid", NAME, "--sbatch", "2", "--device", "cuda:1"], "device is 'cuda:1': a job sees its own GPU as cuda"),
+    (["grid", NAME, "--status", "--engine", "shard:2/2"], "unknown engine 'shard:2/2'"),
+    (["grid", NAME, "--status", "--engine", "processes:-1"], "unknown engine 'processes:-1'"),
+    (["grid", NAME, "--engine", "shard:0/2:shard:0/2"], "unknown engine 'shard:0/2:shard:0/2'"),
+    (["grid", NAME, "--engine", "ray:-1"], "GPUS from 0"),
+    (["grid", NAME, "--engine", "ray:nan"], "GPUS from 0"),
+    (["grid", NAME, "--engine", "ray:inf"], "GPUS from 0"),
+    (["train", "--estimator", "absent.py:Brake"], "estimator 'absent.py:Brake' cannot be imported"),
+    (["train", "--data", "imagefolder:absent"], "imagefolder:absent is not there: looked for"),
 ]
 
 
@@ -199,6 +239,8 @@ def test_verify(call, tmp_path):
     status, out, _ = call("verify", "--sample", 1, "--records", folder)
     assert status == 0 and "records: 14 unverified" in out
     status, out, _ = call("verify", "--records", tmp_path)
+    assert (status, out) == (0, "14 digests checked, 0 of measurements\nrecords: 14 unverified\n")
+    status, out, _ = call("verify", "--restamp", "--records", tmp_path)
     assert status == 0 and out.count(": identical\n") == 4
     assert out.endswith("records: 14 verified\nverified: 14 identical\n")
     config = store.all()[0]
@@ -207,13 +249,178 @@ def test_verify(call, tmp_path):
     assert status == 1 and out.count("test_mse was 77.0") == 1
 
 
-def test_ctrl_c_says_what_to_do(call, tmp_path, monkeypatch):
-    def stopped(*_, **__):
-        raise KeyboardInterrupt
+def test_verify_alone_checks_every_digest_and_trains_nothing(call, tmp_path, monkeypatch):
+    folder = tmp_path / NAME
+    call("grid", NAME, "--profile", "smoke", "--records", folder)
+    monkeypatch.setattr(cli.scheduler, "run", None)
+    write_record(tmp_path / "20_cost" / "a.json", {"schema": "cost-1", "result": {"seconds": 1.0}})
+    words = ("verify", "--records", tmp_path)
+    assert call(*words) == (
+        0,
+        "15 digests checked, 1 of measurements\nrecords: 14 verified\nverified: 14 as trained\n",
+        "",
+    )
+    altered = [*sorted(folder.glob("*.json"))[:2], tmp_path / "20_cost" / "a.json"]
+    for path in altered:
+        path.write_text(path.read_text().replace("1.0", "1.5"))
+    (tmp_path / NAME / "0123456789abcdef.json").write_text("{}")
+    status, out, _ = call(*words)
+    assert status == 1 and out.endswith("4 of 16 records do not check\n")
+    assert all(f"{path} has been altered" in out for path in altered)
+    status, out, err = call("verify", "--sample", 1, "--records", tmp_path)
+    assert status == 2 and str(tmp_path / NAME) in err
 
+
+@pytest.mark.parametrize("words, interrupt", [
+    (["grid", NAME, "--profile", "smoke"], KeyboardInterrupt),
+    (["grid", NAME, "--profile", "smoke"], cli.Terminated),
+    (["train", "--steps", "1"], KeyboardInterrupt),
+    (["verify", "--sample", "1"], KeyboardInterrupt),
+    (["verify", "--restamp"], cli.Terminated),
+])  # fmt: skip
+def test_an_interrupt_says_what_is_kept(call, tmp_path, monkeypatch, words, interrupt):
+    def stopped(*_, **__):
+        raise interrupt
+
+    store = Records(tmp_path)
+    store.put(Config(), fake(Config()), {"digest": "older"})
     monkeypatch.setattr(cli.scheduler, "run", stopped)
-    status, _, err = call("grid", NAME, "--profile", "smoke", "--records", tmp_path)
-    assert status == 130 and "the same command trains the rest" in err
+    status, _, err = call(*words, "--records", tmp_path)
+    assert status == {KeyboardInterrupt: 130, cli.Terminated: 143}[interrupt]
+    kept = {
+        "grid": "what has ended is recorded; the same command trains the rest",
+        "train": "nothing had been trained that is not recorded",
+        "verify": "what was decided is in the records; the same command decides the rest",
+    }[words[0]]
+    assert err == f"interrupted: {'no record was changed' if '--sample' in words else kept}\n"
+
+
+NO_STORE = {
+    "a file": lambda folder: (folder / "file").write_text("") * 0 or folder / "file",
+    "below a file": lambda folder: (folder / "file").write_text("") * 0 or folder / "file" / "store",
+    "below no folder": lambda folder: Path("/proc/self/store"),
+    "a name too long": lambda folder: folder / ("x" * 300),
+}
+
+
+@pytest.mark.parametrize("words", [["train", "--steps", "1"], ["grid", NAME, "--profile", "smoke"]], ids=lambda w: w[0])
+@pytest.mark.parametrize("place", NO_STORE)
+def test_a_store_that_cannot_be_written_is_refused_before_training(call, tmp_path, monkeypatch, words, place):
+    def trained(*_, **__):
+        raise AssertionError("it was trained")
+
+    monkeypatch.setattr(cli, "train", trained)
+    monkeypatch.setattr(scheduler.run, "__kwdefaults__", {**scheduler.run.__kwdefaults__, "fn": trained})
+    store = NO_STORE[place](tmp_path)
+    status, out, err = call(*words, "--records", store)
+    assert (status, out, err.count("\n")) == (2, "", 1) and str(store) in err
+    assert any(words in err for words in ("cannot be written to", "are kept in a folder, which", "File name too long"))
+    if place == "a file":
+        for others in (["verify"], ["grid", NAME, "--status"], ["verify", "--restamp"]):
+            assert call(*others, "--records", store)[0] == 2
+
+
+@pytest.mark.parametrize("name, value, words", [
+    ("ROTVQ_DATA", "/nowhere/at/all", "ROTVQ_DATA is '/nowhere/at/all', which is no folder"),
+    ("ROTVQ_DATA", __file__, "which is no folder"),
+    ("ROTVQ_DATA", "~/no such folder", "ROTVQ_DATA is '~/no such folder', which is no folder"),
+    ("ROTVQ_DATAS", "/tmp", "unknown environment variable ROTVQ_DATAS: the folder of the data is named by ROTVQ_DATA"),
+    ("ROTVQ_DTA", "/tmp", "unknown environment variable ROTVQ_DTA"),
+    ("ROTVQDATA", "/tmp", "unknown environment variable ROTVQDATA"),
+])  # fmt: skip
+@pytest.mark.parametrize(
+    "command", [["train", "--steps", "1"], ["grid", NAME, "--status"], ["verify"]], ids=lambda w: w[0]
+)
+def test_an_environment_that_points_nowhere_is_named(call, monkeypatch, name, value, words, command):
+    monkeypatch.delenv("ROTVQ_DATA", raising=False)
+    monkeypatch.setenv(name, value)
+    status, out, err = call(*command)
+    assert (status, out, err.count("\n")) == (2, "", 1) and words in err
+
+
+@pytest.mark.parametrize("device, refused", [("cuda:1", True), ("cuda:0", True), ("cpu", False)])
+def test_torchrun_gives_each_process_its_device(call, monkeypatch, device, refused):
+    monkeypatch.setattr(cli, "find_device", lambda name: name)
+    monkeypatch.setattr(cli.distributed, "join_process_group", nullcontext)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    status, _, err = call("train", "--device", device)
+    assert (status, "under torchrun each process takes its own" in err) == ((2, True) if refused else (0, False))
+
+
+def test_status_and_dry_run_are_of_the_part_that_the_engine_would_train(call, tmp_path):
+    words = ("grid", NAME, "--profile", "smoke", "--records", tmp_path, "--engine", "shard:0/4")
+    assert "0 of 4 runs done, 4 missing" in call(*words, "--status")[1]
+    assert "4 of 4 runs missing" in call(*words, "--dry-run")[1]
+    call(*words)
+    assert "4 of 4 runs done" in call(*words, "--status")[1]
+
+
+@pytest.mark.parametrize("name", ["with space", "with 'quote", 'with "two', "$HOME `x`", "é"])
+def test_a_script_names_any_folder(call, tmp_path, name):
+    script = call("grid", NAME, "--records", tmp_path / name, "--sbatch", 2)[1]
+    said = subprocess.run(
+        ["bash"], input=script.replace("srun python", "printf '%s\\n'"), text=True, capture_output=True
+    )
+    assert str(tmp_path / name) in said.stdout.splitlines(), said
+
+
+STOPPED = """
+import os, sys
+from rotvq import __main__ as m
+from rotvq.runs import scheduler
+sys.path.insert(0, sys.argv[1])
+from test_cli import slow
+m.train = slow
+scheduler.run.__kwdefaults__["fn"] = slow
+sys.exit(m.main(sys.argv[2:]))
+"""
+
+
+def slow(config: Config, *, folder=None, **_) -> dict:
+    Path(os.environ["CALLS"], f"{config.id}.{os.getpid()}").touch()
+    time.sleep(0.3 if config.seed == 0 else 60)
+    return fake(config)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("words", [
+    ["grid", NAME, "--profile", "smoke", "--engine", "processes:2"],
+    ["grid", NAME, "--profile", "smoke"],
+    ["verify", "--sample", "14", "--engine", "processes:2"],
+], ids=["grid, two processes", "grid", "verify"])  # fmt: skip
+def test_a_command_that_is_stopped_leaves_no_process_and_no_folder(call, tmp_path, number, words):
+    for name in ("store", "calls", "tmp"):
+        (tmp_path / name).mkdir()
+    if words[0] == "verify":
+        call("grid", NAME, "--profile", "smoke", "--records", tmp_path / "store")
+    before = set((tmp_path / "store").iterdir())
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "CALLS": str(tmp_path / "calls"), "TMPDIR": str(tmp_path / "tmp")}
+    command = [sys.executable, "-c", STOPPED, str(Path(__file__).parent), *words, "--records", str(tmp_path / "store")]
+    driver = subprocess.Popen(command, env=os.environ | paths, stderr=subprocess.PIPE, text=True,
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # fmt: skip
+    end = time.monotonic() + 240
+    workers = 1 + ("processes:2" in words)
+    while len({path.suffix for path in (tmp_path / "calls").iterdir()}) < workers:
+        assert driver.poll() is None and time.monotonic() < end, driver.stderr.read()
+        time.sleep(0.05)
+    driver.send_signal(number)
+    err = driver.communicate(timeout=60)[1]
+    assert driver.returncode == (130 if number == signal.SIGINT else 143)
+    assert err.splitlines()[-1].startswith("interrupted: ") and "Traceback" not in err
+    pids = {int(path.suffix[1:]) for path in (tmp_path / "calls").iterdir()}
+    while any(map(alive, pids)):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert not [path for path in (tmp_path / "tmp").iterdir() if not path.name.startswith("torchinductor")]
+    left = set((tmp_path / "store").iterdir()) - before
+    assert all(path.suffix == ".json" for path in left) and (words[0] == "grid" or not left)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +431,11 @@ def test_commands_that_moved_are_named(call, words, now):
     assert (status, out) == (2, "") and now in err and err.startswith("error: ") and err.count("\n") == 1
     module = now.split()[-1]
     assert importlib.util.find_spec(f"{module}.__main__")
+
+
+def test_the_console_command_is_this_module():
+    scripts = tomllib.loads((Path(cli.__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
+    assert pkgutil.resolve_name(scripts["rotvq"]) is cli.main
 
 
 def test_the_real_command_trains(tmp_path):

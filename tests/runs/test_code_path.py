@@ -209,14 +209,14 @@ def touch(folder: Path, place: str) -> None:
 
 
 SUBSTITUTES = {"nsvq", "diveq", "diveq_detach"}
-NOISY = SUBSTITUTES | {"sf_diveq", "gumbel", "gumbel_soft"}
+LATTICES = {"fsq", "lfq", "bsq"}  # those that draw no number: a VectorQuantizer may draw its codes
 REACHES = {
     "fit": lambda c: True,
     "evaluate": lambda c: True,
     "Quantizer.forward": lambda c: True,
     "FSQ.round": lambda c: c.quantizer == "fsq",
     "ErrorSubstitution.forward": lambda c: c.quantizer in SUBSTITUTES,
-    "Noise.normal": lambda c: c.quantizer in NOISY,
+    "Noise.normal": lambda c: c.quantizer not in LATTICES,
     "hessian": lambda c: c.quantizer == "hessian",
     "METHODS[gumbel]": lambda c: c.quantizer == "gumbel",
     "_kmeans": lambda c: c.init == "kmeans",
@@ -225,7 +225,7 @@ REACHES = {
     "_cosine": lambda c: c.lookup == "cosine",
     "REVIVALS[threshold]": lambda c: c.revival == "threshold",
     "ResidualBlock.forward": lambda c: c.model.startswith("residual"),
-    "NORMS[group]": lambda c: c.norm == "group",
+    "NORMS[group]": lambda c: c.norm == "group" or c.quantizer == "bsq",  # whose digits come in a "group"
     "_crops": lambda c: c.data == "photographs",
     "_cifar10": lambda c: c.data == "cifar10",
 }
@@ -497,6 +497,7 @@ OPTIONS = {  # each value of a field is used in some run
 TRACED = [
     *(
         {"estimator": estimator, **{field: values[i % len(values)] for field, values in OPTIONS.items()}}
+        | ({"centre": "origin"} if estimator == "constant" else {})  # it is refused: any point is the same
         for i, estimator in enumerate(allowed_names()["estimator"])
     ),
     *({"quantizer": name, "init": "normal"} for name in METHODS),

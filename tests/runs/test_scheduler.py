@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -162,6 +164,75 @@ def test_a_killed_driver_loses_at_most_the_runs_in_flight(store, tmp_path, how):
     assert [config for config, _ in run(CONFIGS, store, fn=fake)] == left
     whole = Records(tmp_path / "whole")
     assert len(list(run(CONFIGS, whole, fn=fake))) == 6 and results(store) == results(whole)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.0])
+def test_a_worker_records_its_run_before_it_reports(store, tmp_path, seconds):
+    """The driver sleeps while its workers end, as on a machine that is busy, and never wakes."""
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER.replace("seconds=0.8", f"seconds={seconds}"))
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    driver = subprocess.Popen([sys.executable, script, store.folder, tmp_path], env=paths, stderr=subprocess.PIPE)
+    with driver:
+        wait_until(lambda: len(calls(tmp_path)) >= 2)
+        driver.send_signal(signal.SIGSTOP)
+        began = len(calls(tmp_path))
+        wait_until(lambda: len(list(store.folder.glob("*.json"))) >= began)  # while the driver cannot do anything
+        driver.kill()
+    workers = {pid for _, pid in calls(tmp_path)}
+    wait_until(lambda: not any(map(alive, workers)))
+    assert len(store.missing(CONFIGS)) <= 6 - began and not list(store.folder.glob(".*.tmp"))
+
+
+def test_what_a_worker_recorded_before_it_died_is_not_trained_again(store, tmp_path, monkeypatch):
+    fn = partial(fake, folder=str(tmp_path))
+    outcomes = dict(run(CONFIGS[:3], store, dying(after=1)(), fn=fn))
+    assert outcomes == {config: store.get(config) for config in CONFIGS[:3]} and len(calls(tmp_path)) == 3
+
+
+def dying(after: int):
+    """An engine in which a worker dies after so many runs, when it has recorded the last and before it reports it."""
+
+    @contextmanager
+    def engine():
+        ended = []
+
+        def submit(fn, *args):
+            future = Future()
+            result = fn(*args)
+            ended.append(args)
+            if len(ended) == after:
+                future.set_exception(engines.WorkerDied("the worker process died"))
+            else:
+                future.set_result(result)
+            return future
+
+        yield engines.Engine(submit, workers=1, queue=1)
+
+    return engine
+
+
+def test_a_worker_without_the_store_leaves_the_record_to_the_driver(store, monkeypatch):
+    @contextmanager
+    def elsewhere():
+        def submit(fn, *args):
+            future = Future()
+            future.set_result(fn(*args[:-1], args[-1] / "not here"))
+            return future
+
+        yield engines.Engine(submit, workers=1, queue=1)
+
+    outcomes = dict(run(CONFIGS[:2], store, elsewhere(), fn=fake))
+    assert outcomes == {config: store.get(config) for config in CONFIGS[:2]}
+    assert sorted(path.suffix for path in store.folder.iterdir()) == [".json"] * 2
+
+
+@pytest.mark.parametrize("place", ["file", "file/store", "/proc/self/store"])
+def test_a_store_that_cannot_be_written_is_refused_before_anything_runs(tmp_path, place):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="records cannot be written to|records are kept in a folder"):
+        list(run(CONFIGS, Records(tmp_path / place), fn=partial(fake, folder=str(tmp_path))))
+    assert calls(tmp_path) == []
 
 
 RAY = """

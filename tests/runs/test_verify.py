@@ -196,6 +196,12 @@ def test_code_paths_differ_by_names_and_options_only():
         {"weight_decay": 0.1},
         {"update": "ema"},
         {"optimizer": "sgd"},
+        {"schedule": "cosine"},
+        {"code_lr": 0.5},
+        {"project_to": 8},
+        {"temperature": 0.5},
+        {"revival": "count"},
+        {"revival": "count", "revival_at": 3.0},
     ]
     assert len({path_key(Config(**p)) for p in paths}) == len(paths)
 

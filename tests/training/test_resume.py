@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import torch
 
 from rotvq.training import train as training
 from rotvq.training.config import Config
+from rotvq.training.models import VQVAE
 from rotvq.training.train import Run, fit
 
 TINY = {"data": "fashion-mnist-mini", "codebook_size": 16, "dim": 8, "batch": 8, "init_latents": 256, "steps": 6}
@@ -50,6 +52,90 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(fields, after, tmp_p
         assert torch.equal(a, b), name
     with pytest.raises(ValueError, match="is the resume point of run"):
         fit(Config(**TINY, seed=1), resume=path)
+
+
+@pytest.fixture
+def ctrl_c():
+    """It acts, also where the tests run in a shell's background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+INTERRUPTS = {"Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM}
+
+
+@pytest.mark.parametrize("number", INTERRUPTS.values(), ids=INTERRUPTS)
+@pytest.mark.parametrize("fields", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("at", ["encode", "descend"])
+def test_an_interrupt_inside_a_step_leaves_a_resume_point_at_its_end(fields, number, at, tmp_path, monkeypatch, ctrl_c):
+    config, path = Config(**TINY | fields), tmp_path / "run.resume"
+    whole = fit(config)[1]
+    taken, real = [], {"encode": VQVAE.encode, "descend": Run.descend}[at]
+
+    def until(self, *inputs):
+        taken.append(None)
+        if len(taken) == 4:
+            signal.raise_signal(number)
+        return real(self, *inputs)
+
+    def terminate(*_):
+        raise Killed
+
+    monkeypatch.setattr({"encode": VQVAE, "descend": Run}[at], at, until)
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else Killed):
+            fit(config, resume=path)
+        assert signal.getsignal(signal.SIGTERM) is terminate
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.undo()
+    state = torch.load(path, weights_only=True)
+    assert state["id"] == config.id and state["noted"]["step"] < config.steps
+    assert fit(config, resume=path)[1] == whole
+
+
+def test_an_interrupt_without_a_resume_point_acts_at_once(monkeypatch, ctrl_c):
+    def interrupted(*_):
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(Run, "descend", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Config(**TINY))
+
+
+def test_a_second_interrupt_acts_at_once(tmp_path, monkeypatch, ctrl_c):
+    def interrupted(*_):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(Run, "descend", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Config(**TINY), resume=tmp_path / "run.resume")
+    assert not list(tmp_path.iterdir()) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("number", INTERRUPTS.values(), ids=INTERRUPTS)
+def test_an_interrupted_command_says_what_it_keeps_and_goes_on(tmp_path, number):
+    fields = TINY | {"steps": 400}
+    arguments = ["train", *flags(**fields), "--records", str(tmp_path)]
+    code = "import os, rotvq.training.train as t, rotvq.__main__ as m, sys\ntrain_step = t.Run.train_step\n"
+    until = f"def until(self):\n    if self.step == 50: os.kill(os.getpid(), {int(number)})\n    train_step(self)\n"
+    command = [sys.executable, "-c", f"{code}{until}t.Run.train_step = until\nsys.exit(m.main({arguments!r}))"]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=ctrl_c_acts)
+    (resume,) = tmp_path.iterdir()
+    assert done.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    assert done.stderr.splitlines()[-1] == f"interrupted: {resume} is kept, and the same command goes on from there"
+    again = subprocess.run([sys.executable, "-m", "rotvq", *arguments], capture_output=True, text=True, check=True)
+    assert json.loads(again.stdout) == fit(Config(**fields))[1]["final"] == record(tmp_path)["final"]
+
+
+def ctrl_c_acts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_a_run_that_had_diverged_stays_so(tmp_path, monkeypatch):

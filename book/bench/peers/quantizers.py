@@ -5,12 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from vector_quantize_pytorch import VectorQuantize
-from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
 
 from rotvq import VectorQuantizer
 from rotvq.quantizers.base import Quantized
 from rotvq.quantizers.blockwise import map_rows
+
+try:
+    from vector_quantize_pytorch import VectorQuantize
+    from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
+except ImportError:  # a machine with a card may have torch and little else
+    VectorQuantize = rotate_to = None
 
 __all__ = ["Learned", "Library", "Matrix", "Paper", "Taming", "bare", "matrix", "paper", "rotate_to", "textbook"]
 

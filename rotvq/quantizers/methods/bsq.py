@@ -7,7 +7,7 @@ def bsq(
     dim: int,
     codebook_size: int,
     *,
-    temperature: float = 1.0,
+    entropy_temperature: float = 1.0,
     group: int | None = 1,
     gamma: float = 0.0,
     **options,
@@ -26,4 +26,5 @@ def bsq(
     >>> bsq(dim=4, codebook_size=16)(torch.tensor([[3.0, -1.0, 0.0, 2.0]]))[:2]
     (tensor([[ 0.5000, -0.5000, -0.5000,  0.5000]]), tensor([9]))
     """
-    return LFQ(dim, codebook_size, temperature=temperature, group=group, gamma=gamma, spherical=True, **options)
+    options |= {"entropy_temperature": entropy_temperature, "group": group, "gamma": gamma}
+    return LFQ(dim, codebook_size, spherical=True, **options)

@@ -49,7 +49,7 @@ class LFQ(Quantizer):
     .. math:: q_i = \mathrm{sign}(z_i), \qquad k = \sum_i 2^{i-1} [z_i > 0], \qquad
               L = \lambda\,\big(\mathbb E\,H(p(z)) - \mu\,H(\mathbb E\,p(z))\big) + \gamma\,|z - \mathrm{sg}[q]|^2,
 
-    with sign(0) = -1 and p(z) the softmax of ``-|z - e|^2 / temperature`` over all codes e. Yu et al., "Language Model
+    with sign(0) = -1 and p(z) the softmax of ``-|z - e|^2 / T`` over all codes e. Yu et al., "Language Model
     Beats Diffusion: Tokenizer is Key to Visual Generation", ICLR 2024 (arXiv 2310.05737). The gradient passes straight
     through. Where dim is not log2 K, a linear map leads there and another one back.
 
@@ -60,7 +60,7 @@ class LFQ(Quantizer):
     Args:
         dim: of a latent.
         codebook_size: K, a power of two from 2 on.
-        temperature: of p, positive.
+        entropy_temperature: T, positive.
         entropy_weight: lambda.
         diversity: mu.
         group: H(E p) is summed over groups of so many digits, which bounds it from above. None: all, which is exact.
@@ -82,7 +82,7 @@ class LFQ(Quantizer):
         dim: int,
         codebook_size: int,
         *,
-        temperature: float = 0.01,
+        entropy_temperature: float = 0.01,
         entropy_weight: float = 0.1,
         diversity: float = 1.0,
         group: int | None = None,
@@ -96,11 +96,11 @@ class LFQ(Quantizer):
         options |= {"project_to": None if bits == dim else bits, "normalise": spherical}
         super().__init__(dim, codebook_size, gamma=gamma, **options)
         group = bits if group is None else group
-        if temperature <= 0 or group < 1:
-            raise ValueError(f"temperature is {temperature} and group {group}: both must be positive")
+        if entropy_temperature <= 0 or group < 1:
+            raise ValueError(f"entropy_temperature is {entropy_temperature}, group {group}: both must be positive")
         if entropy_weight < 0 or diversity < 0:
             raise ValueError(f"entropy_weight is {entropy_weight}, diversity {diversity}: neither may be negative")
-        self.temperature, self.entropy_weight, self.diversity = temperature, entropy_weight, diversity
+        self.entropy_temperature, self.entropy_weight, self.diversity = entropy_temperature, entropy_weight, diversity
         self.group = group
         self.codebook = Corners(bits, 1 / math.sqrt(bits) if spherical else 1.0)
 
@@ -109,6 +109,7 @@ class LFQ(Quantizer):
         return self.codebook.points(torch.arange(self.codebook_size, device=self.codebook.origin.device))
 
     def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
+        z = z.to(torch.promote_types(z.dtype, torch.float32))
         digits = z > 0
         q = self.codebook.of_digits(digits, z.dtype)
         loss_sum = weighted_losses(z, q, self.beta, self.gamma, mask)
@@ -126,10 +127,9 @@ class LFQ(Quantizer):
             z: latents as the signs are taken, (..., log2 K).
             mask: bool, (...), True where a latent counts; one that is not finite never does.
         """
-        counted = self._counted(z, mask)
-        z = z.to(torch.promote_types(z.dtype, torch.float32))
-        log_odds = 4 * self.codebook.radius / self.temperature * z  # |z + radius|^2 - |z - radius|^2 = 4 radius z
-        log_odds = log_odds.clamp(-SURE, SURE)
+        counted, z = self._counted(z, mask), z.to(torch.promote_types(z.dtype, torch.float32))
+        # the two corners along an axis are apart by |z + radius|^2 - |z - radius|^2 = 4 radius z
+        log_odds = (4 * self.codebook.radius / self.entropy_temperature * z).clamp(-SURE, SURE)
         share = z.new_ones(z.shape[:-1]).unsqueeze(-1)
         if counted is not None:
             share = counted.unsqueeze(-1).to(z.dtype)
@@ -169,7 +169,7 @@ def entropy_of_mean(log_odds: Tensor, share: Tensor) -> Tensor:
 
 def _probabilities(log_odds: Tensor) -> Tensor:
     """Of every number of the given binary digits, (N, 2**digits), the lowest digit first."""
-    product = log_odds.new_ones(len(log_odds), 1)
+    product = log_odds.new_ones(log_odds.shape[0], 1)
     for digit in log_odds.unsqueeze(-1).unbind(1):
         product = torch.cat([product * torch.sigmoid(-digit), product * torch.sigmoid(digit)], dim=1)
     return product

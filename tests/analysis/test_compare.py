@@ -1,0 +1,182 @@
+"""Two sets of runs side by side: what differs in their Configs, which arms and seeds meet, and the ratios."""
+
+from __future__ import annotations
+
+import pytest
+
+from rotvq.__main__ import main
+from rotvq.analysis.compare import compare, split
+from rotvq.runs.records import Records
+from rotvq.training.config import Config
+
+
+def record(store: Records, *configs: Config, factor: float = 1.0, **provenance) -> None:
+    for config in configs:
+        mse = factor * (1 + config.seed / 10) * (2 if config.estimator == "ste" else 1)
+        final = {"diverged_at": None, "step": 9, "test_mse": mse, "test_psnr": config.seed - 1.0, "test_usage": 0.5}
+        final |= {"test_perplexity": 8.0}
+        store.put(config, {"final": final}, {"seconds": 10.0 * factor, "torch": "2", "time": "2026", **provenance})
+
+
+def arm(seeds, **fields) -> list[Config]:
+    return [Config(seed=seed, **fields) for seed in seeds]
+
+
+@pytest.fixture
+def stores(tmp_path):
+    return Records(tmp_path / "one"), Records(tmp_path / "other")
+
+
+def places(store):
+    return [(store, config) for config in store.all()]
+
+
+def test_runs_are_paired_where_seeds_meet(stores):
+    one, other = stores
+    record(one, *arm(range(5)))
+    record(other, *arm(range(2, 7), gamma=1.0), factor=3.0, torch="3")
+    (found,) = compare(places(one), places(other))
+    assert found.differs == {"gamma": (0.25, 1.0)} and found.seeds == [2, 3, 4]
+    assert found.pairs("test_mse") == ([1.2, 1.3, 1.4], pytest.approx([3.6, 3.9, 4.2]))
+    lines = list(found.lines(["test_mse", "test_psnr", "seconds"]))
+    assert lines[0] == "gamma 0.25 → 1.0 (both: defaults)"
+    assert lines[1] == "  seeds: 3 pairs, 0 of them identical; only before: 0–1, only after: 5–6"
+    assert lines[2] == "  made with another torch"
+    assert lines[3] == "  test MSE: 1.3 → 3.9, ratio 3 (3 to 3), n = 3"
+    assert lines[4] == "  test PSNR, dB: 2 → 2, ratio 1 (1 to 1), n = 3"
+    assert lines[5] == "  seconds: 10 → 30, ratio 3 (3 to 3), n = 3"
+
+
+def test_values_that_are_not_positive_are_compared_by_differences(stores):
+    one, other = stores
+    record(one, *arm(range(3)))
+    record(other, *arm(range(3), lr=0.01))
+    (found,) = compare(places(one), places(other))
+    assert list(found.lines(["test_psnr"]))[-1] == "  test PSNR, dB: 0 → 0, difference 0 (0 to 0), n = 3"
+
+
+def test_each_arm_meets_the_one_from_which_it_differs_least(stores):
+    one, other = stores
+    record(one, *arm(range(2), estimator="ste"), *arm(range(2)), *arm(range(2), estimator="zero"))
+    record(other, *arm(range(2), estimator="ste", lr=0.01), *arm(range(2), lr=0.01, dim=8))
+    pairs = {(a.before[0].estimator, a.after[0].estimator): set(a.differs) for a in compare(places(one), places(other))}
+    assert pairs == {("ste", "ste"): {"lr"}, ("rotation", "rotation"): {"lr", "dim"}}
+
+
+def test_an_arm_that_is_as_far_from_several_meets_all_of_them(stores):
+    one, other = stores
+    record(one, *arm(range(2), gamma=0.1), *arm(range(2), gamma=0.2))
+    record(other, *arm(range(2), gamma=0.3))
+    found = compare(places(one), places(other))
+    assert [a.differs["gamma"] for a in found] == [(0.1, 0.3), (0.2, 0.3)]
+
+
+def test_the_same_runs_say_how_many_are_identical_and_what_made_the_others(stores):
+    one, other = stores
+    record(one, *arm(range(3)), digest="a", device="CPU")
+    record(other, *arm(range(2)), digest="b", device="CPU")
+    record(other, Config(seed=2), factor=1.5, digest="b", device="CPU")
+    (found,) = compare(places(one), places(other))
+    lines = list(found.lines([]))
+    assert lines == [
+        "the same config (both: defaults)",
+        "  seeds: 3 pairs, 2 of them identical; only before: none, only after: none",
+        "  made with another digest",
+    ]
+
+
+def test_no_common_seed_is_said_and_a_diverged_run_is_counted(stores):
+    one, other = stores
+    record(one, *arm(range(3)))
+    record(other, *arm([7], lr=0.1))
+    (found,) = compare(places(one), places(other))
+    assert list(found.lines(["test_mse"]))[1:] == ["  seeds: no seed is in both; only before: 0–2, only after: 7"]
+    record(other, *arm(range(2), lr=0.1))
+    other.put(Config(seed=2, lr=0.1), {"final": {"diverged_at": 5}}, {"seconds": 1.0, "torch": "2"})
+    (found,) = compare(places(one), places(other))
+    assert list(found.lines(["test_mse"]))[-1] == "  test MSE: 1.1 → 1.05, ratio 1 (1 to 1), n = 2, 1 diverged"
+
+
+AGAINST = {
+    "estimator": ({"estimator": "ste"}, 4),
+    "two fields": ({"estimator": "ste", "gamma": 1}, 2),
+    "a number as text of another type": ({"gamma": 1}, 4),
+}
+
+
+@pytest.mark.parametrize("against, chosen", AGAINST.values(), ids=AGAINST)
+def test_one_store_is_split_by_fields(stores, against, chosen):
+    one, _ = stores
+    for gamma in (0.25, 1.0):
+        record(one, *arm(range(2), gamma=gamma), *arm(range(2), gamma=gamma, estimator="ste"))
+    first, second = split(one, against)
+    assert len(first) == chosen and len(first) + len(second) == 8 and not set(first) & set(second)
+
+
+def test_two_arms_of_one_store_need_no_word(stores):
+    one, _ = stores
+    record(one, *arm(range(2)), time="2026-02")
+    record(one, *arm(range(2), estimator="ste"), time="2026-01")
+    first, second = split(one, {})
+    assert {config.estimator for config in first} == {"ste"} and {config.estimator for config in second} == {"rotation"}
+
+
+@pytest.mark.parametrize(
+    "arms, against",
+    [
+        ([{}], {}),
+        ([{}, {"gamma": 1.0}, {"gamma": 2.0}], {}),
+        ([{}, {"gamma": 1.0}], {"gamma": 3.0}),
+        ([{}, {"gamma": 1.0}], {"lr": 1e-3}),
+    ],
+)
+def test_one_store_that_cannot_be_split_says_what_varies(stores, arms, against):
+    one, _ = stores
+    record(one, *(config for fields in arms for config in arm(range(2), **fields)))
+    with pytest.raises(ValueError, match="name the one to compare with, as in --against") as refused:
+        split(one, against)
+    assert ("gamma: " in str(refused.value)) == (len(arms) > 1)
+
+
+def test_the_command(stores, capsys, tmp_path):
+    one, other = stores
+    record(one, *arm(range(3), estimator="ste"), *arm(range(3)))
+    record(other, *arm(range(3), lr=0.01))
+    assert main(["compare", str(one.folder), "--against", "estimator=ste"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("estimator ste → rotation (both: defaults)\n") and "ratio 0.5 (0.5 to 0.5), n = 3\n" in out
+    assert main(["compare", str(one.folder), str(other.folder), "--metrics", "test_mse"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == "lr 0.001 → 0.01 (both: defaults)" and "usage" not in out
+
+
+REFUSED = [
+    (["{one}", "{one}", "--against", "gamma=1"], "against chooses among the runs of one folder"),
+    (["{one}", "--against", "gama=1"], "against 'gama=1': it takes FIELD=VALUE with a field of data, model"),
+    (["{one}", "--against", "gamma"], "against 'gamma': it takes FIELD=VALUE"),
+    (["{one}", "--against", "gamma=much"], "gamma is 'much': it must be a finite number"),
+    (["{one}", "{one}/none"], "there is no record in"),
+    (["{one}/none"], "there is no record in"),
+    (["{one}", "--metrics", "test_mae"], "unknown metric 'test_mae': one of diverged_at, step, test_mse"),
+    (["{one}/file"], "records are kept in a folder"),
+]
+
+
+@pytest.mark.parametrize("words, said", REFUSED, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_what_cannot_be_compared_is_refused(stores, capsys, words, said):
+    one, _ = stores
+    record(one, *arm(range(2)), *arm(range(2), gamma=1.0))
+    (one.folder / "file").write_text("")
+    assert main(["compare", *(word.format(one=one.folder) for word in words)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and said in err and err.count("\n") == 1
+
+
+def test_an_altered_record_is_not_compared(stores, capsys):
+    one, other = stores
+    record(one, *arm(range(2)))
+    record(other, *arm(range(2), gamma=1.0))
+    path = other.path(Config(gamma=1.0))
+    path.write_text(path.read_text().replace('"test_mse": 1.0', '"test_mse": 0.5'))
+    assert main(["compare", str(one.folder), str(other.folder)]) == 2
+    assert f"{path} has been altered" in capsys.readouterr().err

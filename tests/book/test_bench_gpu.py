@@ -1,0 +1,159 @@
+"""The one call on a card, tried on a CPU: its device tests, its order, its limits, its report."""
+
+import dataclasses
+import json
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from book.bench import gpu, gpu_report
+from book.bench.__main__ import main
+from book.bench.gpu import Plan, Task, device_test, subjects
+from rotvq.quantizers.base import Quantized
+from rotvq.quantizers.registry import METHODS
+from rotvq.quantizers.vector import VectorQuantizer
+from rotvq.runs.grids import CHAPTERS, FULL
+from rotvq.runs.records import read_record
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses old parts of torch
+
+
+@pytest.mark.parametrize("mode", ("float32", "bfloat16", "autocast"))
+def test_device_tests_pass_on_a_cpu(mode):
+    found = {name: device_test(name, mode, "cpu") for name in subjects()}
+    assert set(METHODS) < set(found)
+    assert {name: result["why"] for name, result in found.items() if not result["passed"]} == {}
+
+
+def test_device_tests_of_compiled_and_captured_quantisers():
+    assert device_test("EMA, revival", "compiled", "cpu")["passed"]
+    assert device_test("vq", "CUDA graph", "cpu") == {"passed": None, "why": "on a GPU only"}
+
+
+class Wrong(nn.Module):
+    """Exact in float64 alone, as a device may be that is wrong in float32."""
+
+    def __init__(self, part, dim, codebook_size, **options):
+        super().__init__()
+        self.part, self.inner, self.calls = part, VectorQuantizer(dim, codebook_size, update="ema", **options), 0
+
+    def forward(self, x):
+        z_q, indices, loss = self.inner(x)
+        self.calls += 1
+        if x.dtype == torch.float64 or self.calls == 1:
+            return Quantized(z_q, indices, loss)
+        if self.part == "gradient":
+            x.register_hook(lambda g: g * 1.01)
+        if self.part == "raises":
+            raise RuntimeError("no kernel\nand a long trace")
+        value = z_q + 0.01 * z_q.detach() * (self.part == "value")
+        return Quantized(value, indices ^ (self.part == "indices"), loss * (1.01 if self.part == "loss" else 1))
+
+
+@pytest.mark.parametrize("part", ("value", "indices", "loss", "gradient", "raises", "nothing"))
+def test_a_device_that_is_wrong_is_found_out(part, monkeypatch):
+    monkeypatch.setattr(gpu, "subjects", lambda: {"wrong": lambda *sizes, **more: Wrong(part, *sizes, **more)})
+    result = device_test("wrong", "float32", "cpu")
+    assert result["passed"] == (part == "nothing")
+    assert result["why"] == "RuntimeError: no kernel" if part == "raises" else "of indices equal" in result["why"]
+
+
+def test_the_slice_is_of_the_full_profile():
+    configs = gpu.slice_configs("standard", 30_000)
+    assert len(set(configs)) == len(configs) and {c.seed for c in configs[:30]} == {0}
+    assert all((c.steps, c.batch) == (FULL["steps"], FULL["batch"]) for c in configs)
+    grids = {chapter: set(CHAPTERS[chapter].configs("full")) for chapter in gpu.SLICE}
+    for chapter in gpu.SLICE:
+        assert any(config in grids[chapter] for config in configs[:4]), chapter
+    estimators = {(c.estimator, c.quantizer) for c in configs[:8]}
+    assert {("ste", "vq"), ("rotation", "vq")} < estimators and len(estimators) > 2
+
+
+def test_as_many_steps_as_fit(tmp_path):
+    todo = list(gpu.sharing("standard", "cuda"))
+    assert gpu._steps_that_fit(tmp_path, todo, 1e9, 8) == 30_000  # whatever a step takes
+    assert gpu._steps_that_fit(tmp_path, todo, 100.0, 8) == 1_000  # not known
+    for task, per_step in zip(todo, (1e-3, 5e-4)):  # of a second, of any of the runs
+        config = json.loads(json.dumps(task.config))
+        ((runs, _),) = config["shared"]
+        gpu.read_or_measure(tmp_path / task.part, gpu.SCHEMA, config, lambda: {f"{runs} x 1": [per_step]})  # noqa: B023
+    want = {30_000 * 8 * 3 * 5e-4 + 1: 30_000, 30_000 * 8 * 3 * 5e-4 - 1: 10_000, 13.0: 1_000, 1.0: 1_000}
+    assert {budget: gpu._steps_that_fit(tmp_path, todo, budget, 8) for budget in want} == want
+
+
+def test_the_order_and_the_size_of_the_plan():
+    todo = gpu.plan("standard", "cuda")
+    parts = [task.part for task in todo.first]
+    assert parts[0] == "card" and parts.index("tests") < parts.index("cost") < parts.index("sharing")
+    every = [task for part in todo for task in part]
+    paths = {task.path(gpu.Path()) for task in every}
+    assert len(paths) == len(every)
+    tried = {(task.config["subject"], task.config["mode"]) for task in every if task.part == "tests"}
+    assert tried == {(name, mode) for name in subjects() for mode in gpu.MODES}
+    assert {task.config["dtype"] for task in every if task.part == "cost"} == {"float32", "bfloat16"}
+    in_time = sum(task.seconds for task in todo.first) + sum(task.seconds for task in todo.apart)
+    assert in_time < 1000  # upper bounds, of which most are far from reached
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A card, two tests, a case of cost, a failure, one test apart; and two runs of three steps."""
+
+    def fail():
+        raise RuntimeError("out of memory")
+
+    def plan(profile, device):
+        whole = small_plan(profile, device)
+        tests = [task for task in whole.first if task.config.get("subject") in ("vq", "fsq")]
+        tests = [task for task in tests if task.config["mode"] != "compiled"]  # which takes long
+        case = next(task for task in whole.first if task.part == "cost" and task.config["kind"] == "step")
+        failing = Task("sharing", {"runs": 3}, fail, 0.0)
+        quick = [dataclasses.replace(task, seconds=0.0) for task in (whole.first[0], *tests, case)]
+        return Plan([*quick, failing], whole.apart[:1], [])
+
+    small_plan = gpu.plan
+    monkeypatch.setattr(gpu, "plan", plan)
+
+
+def test_from_nothing_to_a_report_and_on(small, tmp_path, capsys):
+    call = ["gpu", "--out", str(tmp_path), "--profile", "smoke", "--device", "cpu", "--minutes"]
+    assert main([*call, "0"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("\nnot run\n") == len(gpu_report.PARTS) and "training: 2 of 2 runs of 3 steps" in said
+    assert not list(tmp_path.rglob("*.json"))
+
+    assert main([*call, "2"]) == 0
+    said = capsys.readouterr().out
+    assert "| fsq | passed | passed | passed |" in said and "6 passed, 0 failed, 1 need a GPU" in said
+    assert "sharing: {'runs': 3}: RuntimeError: out of memory" in said  # no record: the next call tries it again
+    assert "of the roofline" in said and "data fashion-mnist-mini" in said and "training:" not in said
+    assert said == (tmp_path / "report.md").read_text() + "\n"
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    assert {path.parent.name for path in made} == {"card", "tests", "cost", "training"}
+    assert all(len(read_record(path)["provenance"]["time"]) > 9 for path in made)
+    assert not list(tmp_path.rglob("*.resume"))
+
+    began = time.monotonic()
+    assert main([*call, "2"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == made
+    assert time.monotonic() - began < 10
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["gpu", "--out", str(tmp_path / "out"), "--device", "cuda:99"])
+    assert "device 'cuda:99' is not there" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "case, want",
+    [
+        ({"n": 1000, "d": 10, "k": 100, "dtype": "float32"}, 2e6 / 1e9),  # operations
+        ({"n": 1000, "d": 10, "k": 1, "dtype": "float32"}, 4 * 4001 * 10 / 1e8),  # bytes
+        ({"n": 1000, "d": 10, "k": 1, "dtype": "bfloat16"}, 2 * 4001 * 10 / 1e8),
+    ],
+)
+def test_the_roofline(case, want):
+    assert gpu_report.least_seconds(case, {"float32": 1e9, "bytes": 1e8}) == pytest.approx(want)
