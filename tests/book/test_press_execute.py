@@ -113,7 +113,6 @@ REFUSED = {
     "24_conserved": [({"steps": 5}, "at least 20"), ({"rate": 2.0}, "at most 1")],
     "25_drift": [({"networks": 0}, "at least 1")],
     "26_guarantees": [({"cap": 1.0}, "at most 0.99")],
-    "40_claims": [({"rows": "A"}, "must be list")],
     "27_training_loop": [({"codebook_size": 3}, "at least 4"), ({"dim": 1000}, "at most 128")],
     "29_your_experiment": [
         ({"arms": {"a": {}}}, "at least two"),
