@@ -212,9 +212,11 @@ glue(
 # ```{math}
 # :label: eq-who
 # \frac{\partial L}{\partial z} = g+2\gamma(z-q),\qquad
-# \frac{\partial L}{\partial e_k} = \sum_{z\in V_k} 2\beta\,(e_k-z).
+# \frac{\partial L}{\partial e_k} = \sum_{z:\,k(z)=k} 2\beta\,(e_k-z).
 # ```
-# The reconstruction loss reaches the encoder and not the codes. <claim:A-010> <claim:A-014> <claim:A-015> <claim:A-132>
+# The sum is over the latents that have the code $e_k$: of a latent on a face the one that it has, though it lies in
+# other cells, too. The reconstruction loss reaches the encoder and not the codes. <claim:A-010> <claim:A-014>
+# <claim:A-015> <claim:A-132>
 # ````
 #
 # ````{prf:proof}
@@ -366,9 +368,9 @@ glue("mse", (error.mean() / h**2).item())
 # ```
 #
 # So STE does have a gradient to be faithful to: on average it hands back the gradient of the autoencoder *without*
-# quantiser, $h(m-y)$. Its bias against the quantised loss averages to zero over a cell and vanishes as the cells
-# shrink. {prf:ref}`prop-dither` is one-dimensional; {ref}`nb-bias` goes on from here, with other dimensions and
-# estimators.
+# quantiser, $h(m-y)$. Its bias against this quantised loss averages to zero from one code to the next, and over a
+# cell, and vanishes as the cells shrink. {prf:ref}`prop-dither` is one-dimensional; {ref}`nb-bias` goes on from here,
+# with other dimensions and estimators.
 #
 # ```{admonition} Is the variance of STE zero?
 # :class: caution
@@ -412,7 +414,7 @@ show(one_equation.value)
 # For a code with $n_k>0$, the step {eq}`eq-ema` is
 # ```{math}
 # :label: eq-ema-sgd
-# e_k\leftarrow e_k-\frac{1-\rho}{2c_k}\,\frac{\partial}{\partial e_k}\sum_{z\in V_k}|e_k-z|^2,
+# e_k\leftarrow e_k-\frac{1-\rho}{2c_k}\,\frac{\partial}{\partial e_k}\sum_{z:\,k(z)=k}|e_k-z|^2,
 # ```
 # with the new $c_k$: a gradient step on the codebook loss, each code with its own step size. A code without latents
 # stays where it is. <claim:B-003> <claim:A-126>
@@ -431,8 +433,10 @@ show(missing_derivative.ema_is_sgd)
 # %% [markdown]
 # Where the code is used steadily, $c_k\to n_k$, and the step is $(1-\rho)(m_k-e_k)$ whatever $n_k$: EMA is SGD
 # preconditioned by the counts. The article's Proposition 7.2 says "approximately equivalent"; it is exact
-# <claim:A-126>. The form that its Definition 7.2 gives, with the mean of the cell in place of sum and count, is another
-# one <claim:A-125>. The weight $\beta$ drops out because the step size has taken its place.
+# <claim:A-126>. (Code that adds a small number to every count, "Laplace smoothing", leaves this: there
+# $e_k\ne s_k/c_k$, and a code without latents moves.) The form that its Definition 7.2 gives, with the mean of the cell
+# in place of sum and count, is another one <claim:A-125>. The weight $\beta$ drops out because the step size has taken
+# its place.
 #
 # ```{admonition} The same choice in code
 # :class: tip
@@ -448,3 +452,30 @@ out.loss.backward()
 assert torch.allclose(
     z.grad, 2 * 0.5 * (z - out.q).detach() / 32, atol=1e-6
 )  # the commitment term of eq-who, a mean over tokens
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** The codes are $0$ and $1$ on the line, and $z=0.3$. How far may $z$ move before its code changes? What does
+# {eq}`eq-margin` say?
+#
+# ```{dropdown} Solution
+# The face is at $0.5$, so by less than $0.2$. {eq}`eq-margin` is $(0.7^2-0.3^2)/2=0.2$.
+# ```
+
+# %% tags=["hide-input"]
+line = torch.tensor([[0.0], [1.0]]).double()
+delta, _ = missing_derivative.nearest_face(torch.tensor([[0.3]]).double(), line)
+assert abs(delta.item() - 0.2) < 1e-6  # 0.3 in float32
+
+# %% [markdown]
+# **2.** A code $e=0$ has the running count $c=10$. The next batch brings $n=5$ latents with the mean $1$, and the decay
+# is $0.9$. Where does EMA put the code? Which step of gradient descent is that?
+#
+# ```{dropdown} Solution
+# $c'=0.9\cdot10+0.1\cdot5=9.5$ and $s'=0.1\cdot5=0.5$, so $e'=0.5/9.5\approx0.053$. The gradient of the codebook loss
+# is $2\cdot5\,(0-1)=-10$, and the step size $\frac{0.1}{2\cdot9.5}$: the same.
+# ```
+
+# %% tags=["hide-input"]
+assert abs(0.5 / 9.5 - 10 * 0.1 / (2 * 9.5)) < 1e-12

@@ -82,8 +82,9 @@ show(one_equation.value, one_equation.transpose, one_equation.codes_untouched)
 # ### What "defines $\partial q/\partial z$" means
 #
 # One says that {eq}`eq-one` *defines* $\partial q/\partial z=G$. It defines a linear map for the backward pass at
-# this one $z$, nothing more. $G(z)$ need not be the derivative of any function of $z$, and for the rotation of the
-# next chapter it is not. Only products $G^\top g$ are ever taken.
+# this one $z$, nothing more. $G(z)$ need not be the derivative of any function of $z$. For the rotation of the next
+# chapter and a fixed $q$ it is one in the plane, of $q\log z$ with vectors as complex numbers; from three dimensions on
+# it is the derivative of nothing ({prf:ref}`thm-curl`). Only products $G^\top g$ are ever taken.
 #
 # ### The transpose
 #
@@ -177,7 +178,7 @@ table
 # <claim:A-154> <claim:P-061>. `clipped`, `interpolated` and `constant` are proposals of the article: clipping keeps the
 # gain within its bounds <claim:A-157>, and the mix runs from STE to the full trick <claim:A-155>. `scale_only`,
 # `mean_scale` and `mean_rotation` are controls that separate the turn from the scale; the paper has no arm with
-# $G=rI$.
+# $G=rI$. `no_gain`, with $\min(r,1)$, never lengthens a gradient ({ref}`nb-guarantees`).
 #
 # Which $G$ is good? The derivation asks that $G$ keep $g$ near its direction, have a moderate size, and mirror the move
 # from $z$ to $q$. At large angles the first and the third exclude each other <claim:A-087>.
@@ -308,8 +309,8 @@ show(one_equation.constants_inside, one_equation.stop_gradient_matters)
 # ````{prf:proposition} The radial-free variant
 # :label: prop-radial-free
 # $z_q=\mathrm{sg}\big[|q|R\big]\,\dfrac{z}{|z|}$ has the value $q$ and the pull-back
-# $r\,P\,R^\top g$ with $P=I-aa^\top$. So $\langle\partial L/\partial z,z\rangle=0$: the reconstruction loss cannot
-# change the norm of a latent to first order. <claim:B-008> <claim:P-076>
+# $r\,P\,R^\top g$ with $P=I-aa^\top$. So $\langle\partial L/\partial z,z\rangle=0$: a latent that follows its own
+# gradient keeps its norm to first order. <claim:B-008> <claim:P-076>
 # ````
 #
 # ````{prf:proof}
@@ -321,6 +322,9 @@ show(one_equation.constants_inside, one_equation.stop_gradient_matters)
 show(one_equation.released_code, one_equation.radial_free)
 
 # %% [markdown]
+# In a network latents share weights, and the gradients of others can lengthen a latent: what is kept there is
+# $|(E,b)|$ of the last layer, see {prf:ref}`thm-balance`.
+#
 # The paper's formula is `rotation`; `radial_free` is what these files compute <claim:P-076> <claim:P-077>. They are
 # different estimators, and the book runs both. The arm of the paper's Table 7 without $|q|$ is neither: its pull-back
 # is $PR^\top g/|z|$ <claim:P-078>.
@@ -332,7 +336,7 @@ show(one_equation.released_code, one_equation.radial_free)
 # ```{math}
 # :label: eq-encoder
 # \frac{\partial L}{\partial\theta}=\sum_z J^\top\left(G^\top g+2\gamma\,(z-q)\right),\qquad
-# \frac{\partial L}{\partial e_k}=\sum_{z\in V_k}2\beta\,(e_k-z).
+# \frac{\partial L}{\partial e_k}=\sum_{z:\,k(z)=k}2\beta\,(e_k-z).
 # ```
 # The estimator changes one term of one line <claim:A-130> <claim:A-131>. The value, the decoder's gradient and the
 # codes' do not notice <claim:P-003> <claim:A-070> <claim:A-123> <claim:A-133>. The commitment loss does not pass
@@ -351,3 +355,30 @@ latent = z @ weight
 ((rotate(latent, q) * g).sum() + 0.25 * (latent - q).square().sum()).backward()
 by_hand = z.T @ (ESTIMATORS["rotation"].pull_back(latent, q, g) + 2 * 0.25 * (latent - q))
 assert torch.allclose(weight.grad, by_hand, rtol=1e-4, atol=1e-4)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** Take $z=(1,0)$, $q=(0.8,0.6)$ and $g=(0,1)$. What do the rotation, the reflection and the radial-free rotation
+# hand to $z$?
+#
+# ```{dropdown} Solution
+# $r=1$. The rotation turns $g$ back by the angle from $z$ to $q$: $(0.6,0.8)$. The reflection exchanges $z$ and $q$ and
+# takes $g$ to $(0.6,-0.8)$. The radial-free one drops what of $(0.6,0.8)$ lies along $z$: $(0,0.8)$.
+# ```
+
+# %% tags=["hide-input"]
+pair = [torch.tensor([x], dtype=torch.float64) for x in ([1.0, 0.0], [0.8, 0.6], [0.0, 1.0])]
+for name, answer in {"rotation": (0.6, 0.8), "reflection": (0.6, -0.8), "radial_free": (0.0, 0.8)}.items():
+    assert torch.allclose(ESTIMATORS[name].pull_back(*pair), torch.tensor([answer]).double())
+
+# %% [markdown]
+# **2.** Which $G$ makes a descent step on the encoder *raise* the loss as fast as STE lowers it? Does the value change?
+#
+# ```{dropdown} Solution
+# $G=-I$: then $G^\top g=-g$. The value is $q$, as for every $G$.
+# ```
+
+# %% tags=["hide-input"]
+z, q = torch.randn(2, 5, 3, generator=draw)
+assert torch.allclose(-z + (q + z), q, atol=1e-6)

@@ -216,8 +216,12 @@ show(rotation.article_form)
 #
 # (i) $\|Q-I\|_2\ge2\sin\frac\theta2=\|R-I\|_2$. For $d\ge4$ and $\theta>0$ others attain it, too.
 #
-# (ii) $\|Q-I\|_F\ge2\sqrt2\sin\frac\theta2=\|R-I\|_F$. For $0<\theta<\pi$ equality holds for $Q=R$ only.
-# <claim:B-012> <claim:A-096> <claim:A-171>
+# (ii) $\|Q-I\|_F\ge2\sqrt2\sin\frac\theta2=\|R-I\|_F$. More exactly,
+# ```{math}
+# :label: eq-alone
+# \|Q-I\|_F^2\;\ge\;\|R-I\|_F^2+\cos^2\tfrac\theta2\;\|Q-R\|_F^2 ,
+# ```
+# so for $\theta<\pi$ equality holds for $Q=R$ only. <claim:B-012> <claim:A-096> <claim:A-171>
 # ````
 #
 # ````{prf:proof}
@@ -232,13 +236,18 @@ show(rotation.article_form)
 # (i) $\|Q-I\|_2=\max_i2\sin\frac{\theta_i}2\ge2\sin\frac\theta2$. For $R$ there is one plane and $\theta_1=\theta$. If
 # $d\ge4$, follow $R$ by a turn of a plane in $S^\perp$ by an angle up to $\theta$.
 #
-# (ii) On a plane, $Q-I$ is $2\sin\frac{\theta_i}2$ times an orthogonal map, so it contributes
-# $8\sin^2\frac{\theta_i}2$ to $\|Q-I\|_F^2$. One plane has $\theta_i\ge\theta$, so the sum is at least
-# $8\sin^2\frac\theta2$. In case of equality there is one plane, with $\theta_1=\theta$, and the display gives
-# $|a_1|=1$: $a$ lies in that plane, and so does $b=Qa$. If $0<\theta<\pi$, $a$ and $b$ span it and fix the sense.
+# (ii) Write $Q=RF$. $F=R^\top Q$ is a rotation that fixes $a$. For orthogonal matrices
+# $\|Q-I\|_F^2=2d-2\operatorname{tr}Q$ and $\|Q-R\|_F^2=2d-2\operatorname{tr}F$. Let $u\in S$ be orthogonal to $a$,
+# and $x=1-\langle u,Fu\rangle\ge0$. Let $y$ be $d-2$ less the trace of $F$ on $S^\perp$. So $\|Q-R\|_F^2=2(x+y)$. On
+# $S$, $R$ has the entries $c$ in its diagonal, and $Fa=a$. So $\operatorname{tr}RF=c+c(1-x)+(d-2-y)$, and
+# $\|Q-I\|_F^2-\|R-I\|_F^2=2(cx+y)$.
+#
+# If $F$ turns its planes by $\varphi_i$ and $u_i$ is the part of $u$ in the $i$-th, then
+# $x=\sum(1-\cos\varphi_i)|u_i|^2$, while $x+y=d-1-(\operatorname{tr}F-1)=2\sum(1-\cos\varphi_i)\ge2x$. So $y\ge x$.
+# Hence $2(cx+y)-(1+c)(x+y)=(1-c)(y-x)\ge0$, and $\frac{1+c}2=\cos^2\frac\theta2$.
 # ````
 #
-# By the same argument $R$ is also nearest to $I$ in the geodesic distance, which is proportional to
+# By the argument of (i), $R$ is also nearest to $I$ in the geodesic distance, which is proportional to
 # $\sqrt{\sum\theta_i^2}$.
 
 # %%
@@ -250,13 +259,13 @@ show(rotation.smallest, rotation.not_unique)
 #
 # ````{prf:proposition} The mirror is nearer, past a right angle
 # :label: prop-mirror
-# Let $\theta>0$. $H=H_u$ with $u=(a-b)/|a-b|$ takes $a$ to $b$, and $\|H-I\|_F=2$. So $\|H-I\|_F<\|R-I\|_F$ exactly if
-# $\theta>90°$. <claim:B-013>
+# Let $\theta>0$. $H=H_u$ with $u=(a-b)/|a-b|$ takes $a$ to $b$, and $\|H-I\|_F=\|H-I\|_2=2$. So in the Frobenius norm
+# the mirror is nearer to $I$ than $R$ exactly if $\theta>90°$. In the spectral norm it never is. <claim:B-013>
 # ````
 #
 # ````{prf:proof}
-# $a-b$ is reversed and $a+b$ kept, so $a=\frac12(a+b)+\frac12(a-b)$ goes to $b$. $H-I=-2uu^\top$ has the norm $2$.
-# $2\sqrt2\sin\frac\theta2>2$ means $\sin\frac\theta2>\sin45°$.
+# $a-b$ is reversed and $a+b$ kept, so $a=\frac12(a+b)+\frac12(a-b)$ goes to $b$. $H-I=-2uu^\top$ has both norms $2$.
+# $\|R-I\|_F=2\sqrt2\sin\frac\theta2>2$ means $\sin\frac\theta2>\sin45°$. $\|R-I\|_2=2\sin\frac\theta2\le2$.
 # ````
 
 # %%
@@ -582,3 +591,34 @@ glue("holonomy", defect)
 # alone <claim:P-072>.
 #
 # The rotation is understood. What does it do to an encoder? See {ref}`the-field`.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** A latent follows $z'=-G^\top g$ under the rotation, with $q$ and $g$ fixed. How does $|z|^2$ change?
+#
+# ```{dropdown} Solution
+# $\frac d{dt}|z|^2=2\langle z,z'\rangle=-2\langle G^\top g,z\rangle=-2\langle g,q\rangle$, by {eq}`eq-kept`: at a
+# constant rate, wherever $z$ is.
+# ```
+
+# %% tags=["hide-input"]
+z, q, g = torch.randn(3, 1, 5, generator=draw, dtype=torch.float64)
+step = 1e-6
+moved = z - step * ESTIMATORS["rotation"].pull_back(z, q, g)
+rate = (moved.square().sum() - z.square().sum()) / step
+assert abs(rate + 2 * (g * q).sum()) < 1e-4
+
+# %% [markdown]
+# **2.** In $64$ dimensions $z$ and $q$ are $60°$ apart. What is the mean cosine of the angle by which a gradient of
+# uniform direction turns?
+#
+# ```{dropdown} Solution
+# $(64-2+2\cdot\frac12)/64=63/64\approx0.984$, by {eq}`eq-mean-cosine`.
+# ```
+
+# %% tags=["hide-input"]
+z, q = torch.zeros(2, 1, 64, dtype=torch.float64)
+z[0, 0], q[0, 0], q[0, 1] = 1, 0.5, 0.75**0.5
+turned = algebra.jacobian("rotation_only", z, q)[0]
+assert abs(turned.trace() / 64 - 63 / 64) < 1e-12

@@ -195,8 +195,27 @@ table
 show(encoder_feels.complex_quotient, encoder_feels.difference, encoder_feels.plane_field)
 
 # %% [markdown]
-# So within a cell the field is continuous <claim:A-205>. It varies as $1/|z|$ does, fastest near the origin and not
-# near a face. Along a ray its direction is fixed and its length falls as $1/|z|$, in every dimension: $F(tz)=F(z)/t$.
+# So in one cell the field is smooth except at the origin and, from three dimensions on, on the ray opposite to $q$
+# <claim:A-205>. One cell contains the origin: cells are convex, so the cell of $q$ meets that ray only if the origin
+# lies in it. In all other cells the field is smooth throughout. In the plane it varies as $1/|z|$ does, in more
+# dimensions also faster the nearer $\theta$ is to a half turn ({prf:ref}`thm-curl`). A face plays no part in this.
+# Along a ray the direction of $F$ is fixed and its length falls as $1/|z|$, in every dimension: $F(tz)=F(z)/t$.
+#
+# ````{prf:proposition} Opposite to the code
+# :label: prop-opposite
+# Let $d\ge3$, let $u$ and $w$ be orthogonal to $q$ and to each other, and $g=u$. As $z\to-sq$ along $u$, $F\to-u/s$. As
+# $z\to-sq$ along $w$, $F\to u/s$. <claim:B-059>
+# ````
+#
+# ````{prf:proof}
+# $r=1/s$, and by {prf:ref}`prop-ends` $R\to I-2aa^\top-2vv^\top$ along a unit vector $v\perp a$. For $v=u$ this takes
+# $u$ to $-u$, for $v=w$ to $u$.
+# ````
+
+# %%
+show(encoder_feels.breaks_opposite_the_code)
+
+# %% [markdown]
 #
 # ````{prf:theorem} The field at a code
 # :label: thm-derivative
@@ -565,8 +584,10 @@ glue(
 # ```
 #
 # - With the same $g$ everywhere, straight-through moves all points alike. The rotation's field is, in each cell, that
-#   of a source or sink and a vortex at the origin: a sink where $\langle g,q\rangle>0$. Its speed is $|g||q|/|z|$.
-# - Under the quadratic loss, points gather where the fields of two cells meet head-on.
+#   of a source or sink and a vortex at the origin: a sink where $\langle g,q\rangle>0$. Its speed is $|g||q|/|z|$ (the
+#   picture shows no more than 8).
+# - Under the quadratic loss, points gather where the fields of two cells meet head-on, and under the rotation also at
+#   the origin, if the cell that contains it has $\langle g,q\rangle>0$.
 #
 # Does the deformation reach more codes? In this toy, over {glue:text}`books` random codebooks, the latents end in
 # {glue:text}`occupied_ste:.2f` cells with straight-through and {glue:text}`occupied_rotation:.2f` with the rotation: a
@@ -628,8 +649,9 @@ glue(
 # ```
 #
 # So the article's remark is right, that the rotation gives one point a rank that $k$-means knows nothing of
-# <claim:A-050>. Its derivation goes too far in saying that the trick fails where the data are not centred: it turns
-# into straight-through <claim:A-223>.
+# <claim:A-050>. Its derivation says that the trick fails where the data are not centred <claim:A-223>. Far away it
+# does not: it turns into straight-through. On the way there it can do much worse than either: {ref}`initialisation` has
+# a centre one norm away, and {ref}`nb-drift` says what happens there.
 #
 # ### The metric
 #
@@ -647,10 +669,11 @@ glue(
 # $\bar q\,g$ and $\bar zF$.
 # ````
 #
-# So the derivation is right that $G^\top G$ is a metric, and there is no more geometry in it than the length of $z$
+# So the derivation is right that $G^\top G$ is a metric, and there is no more in it than the length of $z$
 # <claim:A-203>. Straight-through is the parallel transport of the Euclidean metric <claim:P-073>. For $d\ge3$ the
 # rotation is no transport that is independent of the path: such transports compose, and the rotations around a triangle
-# do not, see the end of {ref}`the-rotation` <claim:P-074>.
+# do not, see the end of {ref}`the-rotation`. But it is the transport of $|dz|^2/|z|^2$ along the *shortest* path, in
+# every dimension: {prf:ref}`thm-transport` <claim:P-074>.
 #
 # ## Himmelblau's function
 #
@@ -762,3 +785,36 @@ if (seed, starts, codebook_sizes) == (0, 20, [4, 16, 64]):
 # cell or lengthens it, as the update points outwards or inwards. And at every point
 # $\langle F,z\rangle=\langle g,q\rangle$. The last of these is small print here. Summed over a network it becomes the
 # strongest statement of this book.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** For $z=(1,0,0)$ and $q=(0.8,0.6,0)$, what are $\|G-I\|_2$ and $\|G-I\|_F$? And after both are shifted by
+# $(10,0,0)$?
+#
+# ```{dropdown} Solution
+# $|q-z|^2=0.4$ and $r=1$, so $\|G-I\|_2=\sqrt{0.4}\approx0.63$ and $\|G-I\|_F=\sqrt{0.8}$. After the shift $|z|=11$ and
+# $\|G-I\|_2=\sqrt{0.4}/11\approx0.06$.
+# ```
+
+# %% tags=["hide-input"]
+z, q = vector(1.0, 0.0, 0.0), vector(0.8, 0.6, 0.0)
+for shift, size in ((0.0, 0.4**0.5), (10.0, 0.4**0.5 / 11)):
+    away = vector(shift, 0.0, 0.0)
+    apart = algebra.jacobian("rotation", z + away, q + away) - torch.eye(3)
+    assert abs(algebra.spectral_norm(apart).item() - size) < 1e-12
+
+# %% [markdown]
+# **2.** One code $q$, a linear loss with the gradient $g=q$. Where does a latent go under $z'=-F(z)$ in the plane, and
+# how long does it take?
+#
+# ```{dropdown} Solution
+# $F=g\,\overline{q/z}=|q|^2/\bar z=|q|^2z/|z|^2$ points along $z$: straight to the origin.
+# $\frac d{dt}|z|^2=-2|q|^2$, so it arrives at $t=|z|^2/(2|q|^2)$.
+# ```
+
+# %% tags=["hide-input"]
+z, q, t, dt = vector(1.0, 0.5), vector(0.8, 0.6), 0.0, 1e-4
+while algebra.norm(z) > 0.03:
+    z, t = z - dt * pull_back(z, q, q), t + dt
+assert abs(t - 1.25 / 2) < 2e-3 and abs((z / algebra.norm(z))[0, 0].item() - 1 / 1.25**0.5) < 1e-6

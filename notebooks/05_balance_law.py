@@ -16,9 +16,10 @@
 #
 # There is a simple way: shrink the latents. If $z$ and all codes are halved and the decoder's first layer is doubled,
 # nothing changes in what the decoder computes, and $|z-q|^2$ falls to a quarter <claim:A-177>. This chapter proves that
-# the rotation trick gives the reconstruction loss no means to resist such shrinking. The straight-through estimator
-# does resist, by a bias. The statements hold for any network whose encoder ends, and whose decoder begins, with a
-# linear layer.
+# under the rotation trick the reconstruction loss does not resist shrinking that the decoder compensates. Halve $z$ and
+# the codes, double $W$: the picture stays. Under the rotation the loss knows this, and its force along that change is
+# exactly zero. The straight-through estimator's is not: it resists, by a bias. The statements hold for any network
+# whose encoder ends, and whose decoder begins, with a linear layer.
 #
 # Notation as before: $z$ is the encoder output, $q$ its code, $g=\partial L_{\rm rec}/\partial z_q$, and an estimator
 # passes $G^\top g$ to $z$. The weights are $\beta$ for the codebook and $\gamma$ for the commitment loss (the paper
@@ -82,8 +83,10 @@ torch.set_num_threads(1)
 # ```
 #
 # The proof uses only that $z$ is homogeneous of degree one in $(E,b)$. So $(E,b)$ may be replaced by any weights with
-# this property, such as the last layer before a ReLU or the gain and the bias of a normalisation layer. For the
-# decoder, a first layer that sees $W$ and $z_q$ only through their product is enough.
+# this property: the last layer before a ReLU, a convolution, the gain and the bias of a normalisation layer. The bias
+# has to be counted: without it the law is false. For the decoder, a first layer that sees $W$ and $z_q$ only through
+# their product is enough. How codes move, what is normalised elsewhere and which optimiser uses the gradients does not
+# matter to the identity.
 #
 # What an estimator does to the balance can be read off $Gz$:
 #
@@ -95,10 +98,14 @@ torch.set_num_threads(1)
 # | scale only | $rz$ | $\mathbb E\langle g, rz-q\rangle$ |
 # | radial-free (some released code), zero | $0$ | $-\mathbb E\langle g,q\rangle$: the left side itself is $0$ |
 #
-# The law is a function that draws a network of its own and runs over all members of the family.
+# The law is a function that draws a network of its own and runs over all members of the family. The second one runs
+# over four ways in which an encoder may end.
 
 # %%
 show(balance_law.balance)
+
+# %%
+show(balance_law.endings)
 
 # %% [markdown]
 # ## In a network that trains
@@ -186,7 +193,7 @@ table.style.format(precision=12).hide(axis="index").set_table_styles(pad)
 # this true derivative contains no reason to keep the latents long, since the decoder can undo any scale.
 
 # %%
-show(balance_law.scaling_derivative)
+show(balance_law.scaling_derivative, balance_law.scaling_symmetry)
 
 # %% [markdown]
 # STE's error in this direction has a sign, and a meaning.
@@ -241,12 +248,18 @@ show(balance_law.cost_of_quantising)
 # $\mathbb E\langle q,z-q\rangle=0$.
 # ```
 #
+# {prf:ref}`thm-balance` is about gradients and holds under every optimiser. This corollary is about a flow: under Adam,
+# which divides each gradient by a number of its own, the sizes of weights obey another law ({ref}`nb-conserved` has it,
+# and a form of this one for codes that are not centroids).
+#
 # For the rotation the first term on the right is absent. What remains without weight decay is
 # $-2\gamma\,\mathbb E|z-q|^2$: the commitment loss turns encoder norm into decoder norm, and the reconstruction loss
 # cannot object.
 #
 # The same mean zero gives $\mathbb E|q|^2=\mathbb E|z|^2-\mathbb E|z-q|^2$. So where codes are centroids they are, in
-# the mean square, shorter than their latents: $r=5$ is possible for a pair, not for the average <claim:A-218>.
+# the root mean square, shorter than their latents: $r=5$ is possible for a pair, and no ratio of root mean squares
+# <claim:A-218>. The mean of $r$ itself can be anything: a latent near the origin has a huge one ({ref}`nb-convergence`
+# has a case where it is infinite).
 
 # %%
 show(balance_law.one_step)
@@ -309,15 +322,39 @@ show(balance_law.one_step)
 show(balance_law.normalised_latents)
 
 # %% [markdown]
-# Something similar happens on the other side. If a normalisation layer follows the decoder's first layer, then scaling
-# $(W,b_W)$ changes nothing. Where $b_W=0$, the balance law reads $\mathbb E\langle g,q\rangle=0$: the reconstruction
-# loss under rotation has no radial part at all, on average.
+# Something similar happens on the other side.
+#
+# ```{prf:proposition} A normalisation in the decoder
+# :label: prop-normalised-decoder
+#
+# Let a batch normalisation follow the decoder's first layer $Wz_q+b_W$, or a layer or group normalisation with
+# $b_W=0$. Then $\langle W,\partial_WL_{\rm rec}\rangle=\mathbb E\langle g,q\rangle=0$, and under the rotation
+# $\langle(E,b),\partial L_{\rm rec}\rangle=0$, too: the reconstruction loss has no radial part, and commitment and
+# decay shrink $(E,b)$ unopposed,
+#
+# $$ \tfrac12\tfrac d{dt}|(E,b)|^2=-2\gamma\,\mathbb E\langle z,z-q\rangle-2\nu|(E,b)|^2 . $$
+#
+# <claim:B-057>
+# ```
+#
+# ```{prf:proof}
+# A batch normalisation takes the mean of each coordinate over the batch away, and $b_W$ with it, and divides by the
+# deviation, and the length of $W$ with it. A layer normalisation mixes the coordinates of one latent: it removes the
+# length of $Wz_q+b_W$, which is proportional to that of $W$ if $b_W=0$. So the loss does not change when $W$ is scaled.
+# The rest is {eq}`eq-balance` with $Gz=q$, and the proof of {prf:ref}`cor-flow`.
+# ```
+
+# %%
+show(balance_law.normalised_decoder)
+
+# %% [markdown]
 #
 # ## A small network, several seeds
 #
 # A demonstration, on a scale where all seeds together take seconds: an autoencoder 6–24–3 with one hidden layer on
-# each side, 16 codes that follow their cells by EMA, 256 normal data, Adam, no weight decay. It is far too small to
-# say anything about image quality. It does show where the scale goes.
+# each side, 16 codes that follow their cells by EMA, 256 normal data, Adam, no weight decay. Under Adam
+# {prf:ref}`cor-flow` is no identity, so this is a test of what it suggests. The network is far too small to say
+# anything about image quality. It does show where the scale goes.
 
 
 # %%
@@ -480,12 +517,31 @@ glue("paper", Figure(fig, alt))
 #
 # Two more details of the released code {cite}`fifty2024code` belong here. First, the file for the VQGANs of Table 3
 # applies the detached rotation to $z/|z|$ *without* detaching $|z|$. That removes the radial part of the gradient
-# altogether: the member `radial_free` of our family. Its left side in {eq}`eq-balance` is zero, so there the
-# reconstruction loss cannot lengthen the latents even where it wants to <claim:P-076>. Second, the same holds for the
-# arm "without the norm factor" of Table 7. That arm is therefore $P R^\top g/|z|$ and not $R^\top g$ <claim:P-078>.
+# altogether: the member `radial_free` of our family <claim:P-076>. Its left side in {eq}`eq-balance` is zero, so there
+# the reconstruction loss leaves $|(E,b)|$ alone. It does not leave the lengths of latents alone (see below). Second,
+# the same holds for the arm "without the norm factor" of Table 7. That arm is therefore $P R^\top g/|z|$ and not
+# $R^\top g$ <claim:P-078>.
 #
 # So whoever reports $\mathbb E|z-q|^2$ should report $\mathbb E|z|^2$ and $\mathbb E|z-q|^2/\mathbb E|z|^2$ next to it,
 # and $|(E,b)|^2-|W|^2$ if the cause is in question. This book's experiments do.
+#
+# ```{prf:proposition} Shared weights
+# :label: prop-shared-weights
+#
+# Under the radial-free member $\langle(E,b),\partial L_{\rm rec}\rangle=0$, and yet
+# $\frac d{dt}\sum_i|z_i|^2=-2\sum_{i,j}\langle z_i,u_j\rangle\big(\langle h_i,h_j\rangle+1\big)$ with $u=G^\top g$,
+# which is not zero in general. <claim:B-058>
+# ```
+#
+# ```{prf:proof}
+# $E'=-\sum_ju_jh_j^\top$ and $b'=-\sum_ju_j$, so $z_i'=-\sum_ju_j(\langle h_i,h_j\rangle+1)$. Only the terms with $i=j$
+# vanish.
+# ```
+
+# %%
+show(balance_law.shared_weights)
+
+# %% [markdown]
 #
 # ## What this does not say
 #
@@ -493,3 +549,32 @@ glue("paper", Figure(fig, alt))
 # smaller latent is no harm by itself. It becomes one where something else fixes the scale: weight decay, finite
 # precision, or a learning rate that does not fit. And the higher usage that the paper reports is not explained by any
 # of this.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** One latent $z=1$ on the line has the code $q=0.8$, and the loss is $\frac12(z_q-1)^2$. By how much does STE
+# lengthen the latent against the true derivative, and what does quantising cost?
+#
+# ```{dropdown} Solution
+# $g=-0.2$ and $\langle g,q-z\rangle=0.04$. Quantising costs $\frac12\cdot0.04=0.02$, which is less, as
+# {prf:ref}`prop-cost` says.
+# ```
+
+# %% tags=["hide-input"]
+g, gap = 0.8 - 1, 0.8 - 1
+assert abs(g * gap - 0.04) < 1e-12 and g * gap > 0.5 * 0.2**2
+
+# %% [markdown]
+# **2.** A model's quantisation error fell to a quarter, and so did $\mathbb E|z|^2$. What can have happened to its
+# codebook?
+#
+# ```{dropdown} Solution
+# Nothing: latents and codes halved, and the decoder's first layer doubled, give just that. The relative error is the
+# same.
+# ```
+
+# %% tags=["hide-input"]
+z, q = np.array([1.0, -2.0, 0.5]), np.array([0.8, -1.8, 0.8])
+error = lambda s: ((s * z - s * q) ** 2).sum() / ((s * z) ** 2).sum()  # noqa: E731
+assert np.isclose(error(0.5), error(1.0))

@@ -85,10 +85,11 @@ def table(rows, precision=3):
 # $$ \frac1\Delta\Big[q_0g_0\ln\frac{(k+\frac12)\Delta}{m-\frac\Delta2}
 #    +q_1g_1\ln\frac{m+\frac\Delta2}{(k+\frac12)\Delta}\Big]. $$ (eq-log)
 #
-# For a quadratic loss with second derivative $h$ the bias of STE is $h\Delta(p-\frac12)$: zero on average over each
-# cell, and zero everywhere for a linear loss. For a smooth loss its average over a cell is
-# $\frac{\Delta^2}{12}L'''+O(\Delta^4)$, the error of the trapezoidal rule. The rotation is biased even for a linear
-# loss. <claim:B-043> <claim:A-107> <claim:A-108>
+# For a quadratic loss with second derivative $h$ the bias of STE is $h\Delta(p-\frac12)$: zero on average, from one
+# code to the next and over each cell, and zero everywhere for a linear loss. For a smooth loss its average is
+# $\frac{\Delta^2}{12}L'''+O(\Delta^4)$ from one code to the next, the error of the trapezoidal rule, and
+# $-\frac{\Delta^2}{24}L'''+O(\Delta^4)$ over a cell. The rotation is biased even for a linear loss.
+# <claim:B-043> <claim:A-107> <claim:A-108>
 # ```
 #
 # ```{prf:proof}
@@ -97,14 +98,17 @@ def table(rows, precision=3):
 # $(k+\frac12)\Delta$. On the positive line $G=q/z$, and $\int q\,dz/z$ over the two parts gives the logarithms.
 #
 # For quadratic $L$, $(1-p)g_0+pg_1=h(m-y)$, while the chord has slope $h((k+\frac12)\Delta-y)$. The average over $p$ of
-# STE is $\frac12(g_0+g_1)$, the trapezoidal rule for $\int L'=L(q_1)-L(q_0)$, divided by $\Delta$. For a linear loss
-# $g_0=g_1=1$, and {eq}`eq-log` is not $1$: see the number below.
+# STE is $\frac12(g_0+g_1)$, the trapezoidal rule for $\int L'=L(q_1)-L(q_0)$, divided by $\Delta$. Over the cell of
+# $q_0$, with $q_{-1}=q_0-\Delta$, STE has on average
+# $\frac18g_{-1}+\frac34g_0+\frac18g_1=L'+\frac{\Delta^2}8L'''+\dots$, and $F$ rises by $\frac12(L(q_1)-L(q_{-1}))$, at
+# the mean rate $L'+\frac{\Delta^2}6L'''+\dots$. For a linear loss $g_0=g_1=1$, and {eq}`eq-log` is not $1$: see the
+# number below.
 # ```
 #
 # So for a quadratic loss STE estimates $h(m-y)$, exactly the gradient of the autoencoder *without* quantiser.
 
 # %%
-show(bias.lattice_bias)
+show(bias.lattice_bias, bias.average_over_a_cell)
 
 # %%
 m = torch.linspace(0.55, 4.95, 400, dtype=torch.float64)
@@ -153,27 +157,31 @@ glue("lattice", Figure(fig, alt))
 #
 # ## In many dimensions, on average
 #
-# With a fine quantiser the error $e=q-z$ is small, and over many cells it has no preferred direction. The gradient at
-# $q$ and the one at $z$ differ by the second derivative times $e$, up to second order <claim:P-013>. So STE is then
-# unbiased against the un-quantised gradient, for a quadratic loss. The rotation is not, and its bias has a direction.
+# With a fine quantiser the error $e=q-z$ is small. The gradient at $q$ and the one at $z$ differ by the second
+# derivative times $e$, up to second order <claim:P-013>. What an estimator makes of this on average depends on how $e$
+# stands to $z$. Dither makes $e$ independent of $z$. Trained codes do not: a centroid is shorter than its latents, and
+# $\mathbb E\langle z,e\rangle=-\mathbb E|e|^2$. So compare the rotation with STE first. There the leading term is the
+# same in both cases.
 #
 # ```{prf:theorem} An inward force
 # :label: thm-inward
 #
-# Let $L(q)=\frac h2|q-y|^2$, let $e$ be isotropic and independent of $z$ with $D=\mathbb E|e|^2$, and let
-# $\bar g=h(z-y)$ be the gradient without quantiser. Then $\mathbb E[g]=\bar g$ for STE, and for the rotation
+# Let $L(q)=\frac h2|q-y|^2$, let $\bar g=h(z-y)$ be the gradient without quantiser and $g=\bar g+he$. For every $z$ and
+# $q$ the rotation adds to STE's gradient
 #
-# $$ \mathbb E[G^\top g]=\bar g+hD\,\frac{z}{|z|^2}+\frac{d-2}{2d}\,\frac{D}{|z|^2}\,P\bar g
-#    +\text{terms of fourth order in } e,
-#    \qquad P=I-\frac{zz^\top}{|z|^2}. $$ (eq-inward)
+# $$ (G^\top-I)\,g=h|e|^2\,\frac z{|z|^2}+(G^\top-I)\,\bar g . $$ (eq-inward)
+#
+# With $D=\mathbb E|e|^2$ the mean of the last part is, up to terms of fourth order in $e$,
+#
+# 1. $\frac{d-2}{2d}\frac D{|z|^2}\,P\bar g$ at one $z$, if $e$ is isotropic, with $P=I-zz^\top/|z|^2$;
+# 2. $-\frac D{|q|^2}\big(\frac{d-2}d(I-P)+\frac{d-2}{2d}P\big)\bar g$ over the cell of $q$, if $q$ is its centroid, $e$
+#    is isotropic given $q$, $y$ follows $z$ so that $\bar g$ is the same in the cell, and $P=I-qq^\top/|q|^2$.
 #
 # <claim:B-044> <claim:A-111>
 # ```
 #
 # ```{prf:proof}
-# STE: $g=\bar g+he$, and $e$ has mean zero.
-#
-# For the rotation split $\mathbb R^d$ into $S=\operatorname{span}\{z,q\}$ and its complement. On $S$, seen as the
+# Split $\mathbb R^d$ into $S=\operatorname{span}\{z,q\}$ and its complement. On $S$, seen as the
 # complex plane, $G$ is multiplication by $q/z$, which is linear in $e$. So there $G^\top$ is $I+A(e)$ with
 # $A(e)=(ze^\top-ez^\top+\langle z,e\rangle I)/|z|^2$, exactly: this is {eq}`eq-expansion`. On the complement $G$ is
 # multiplication by $r$, and $r^2=|z+e|^2/|z|^2=\big(1+\langle z,e\rangle/|z|^2\big)^2+|e_\perp|^2/|z|^2$, where
@@ -182,20 +190,39 @@ glue("lattice", Figure(fig, alt))
 #
 # $$ G^\top=I+A(e)+\frac{|e_\perp|^2}{2|z|^2}\,N+\text{third order}. $$
 #
-# Apply this to $g=\bar g+he$ and take the mean. $A(e)\bar g$ is linear in $e$ and has mean zero.
-# $A(e)\,he=h|e|^2z/|z|^2$ for every $e$: the first term. $Ne=0$, since $e\in S$. The projection $N$ removes from $P$
-# the direction of $e_\perp$, so $|e_\perp|^2N=|e_\perp|^2P-e_\perp e_\perp^\top$. By isotropy
-# $\mathbb E\,e_\perp e_\perp^\top=\frac DdP$ and $\mathbb E|e_\perp|^2=\frac Dd(d-1)$, so the mean is $\frac Dd(d-2)P$:
-# the second term. Terms of third order change their sign with $e$ and vanish.
+# $A(e)\,e=|e|^2z/|z|^2$ for every $e$, and $Ne=0$, since $e\in S$; on $S$ nothing was neglected, so {eq}`eq-inward` is
+# exact.
+#
+# *Part 1.* $A(e)\bar g$ is linear in $e$ and has mean zero. The projection $N$ removes from $P$ the direction of
+# $e_\perp$, so $|e_\perp|^2N=|e_\perp|^2P-e_\perp e_\perp^\top$. By isotropy
+# $\mathbb E\,e_\perp e_\perp^\top=\frac DdP$ and $\mathbb E|e_\perp|^2=\frac Dd(d-1)$, so the mean is
+# $\frac Dd(d-2)P$. Terms of third order change their sign with $e$ and vanish.
+#
+# *Part 2.* Now $q$ is fixed and $z=q-e$. The part with $N$ is as before. But $A(e)$ contains $z$ and is no longer odd
+# in $e$. Insert $z=q-e$ and $|z|^{-2}=|q|^{-2}\big(1+2\langle q,e\rangle/|q|^2+\dots\big)$, and use
+# $\mathbb E\,ee^\top=\frac DdI$. With $f=\bar g$ and $f_\parallel$ its part along $q$, the means are, in units of
+# $D/|q|^2$, $\frac1d(2f_\parallel-f)$ from $ze^\top f$, $-\frac1d(2f_\parallel-f)$ from $-ez^\top f$ and $(\frac2d-1)f$
+# from $\langle z,e\rangle f$. They add up to $-\frac{d-2}df$, and $N$ adds $\frac{d-2}{2d}Pf$.
 # ```
 #
-# The first term is $\nabla(hD\ln|z|)$. Descending, it pulls towards the origin, as if the loss contained $hD\ln|z|$.
-# It is the same $\mathbb E\langle g,e\rangle=hD$ that STE adds to the balance of {prf:ref}`thm-balance`: what is a
-# bias of STE against the derivative of the quantised loss is a bias of the rotation against the loss without
-# quantiser. The second term only makes the tangential gradient slightly larger.
+# The first term of {eq}`eq-inward` is $\nabla(hD\ln|z|)$ on average. Descending, it pulls towards the origin, as if the
+# loss contained $hD\ln|z|$. Its product with $z$ is $hD$: the part of $\mathbb E\langle g,e\rangle$ by which STE misses
+# the balance of {prf:ref}`thm-balance`. {ref}`nb-drift` follows it through training.
+#
+# And who is biased against the loss without quantiser? Along $z$ that depends on the case. Take $\bar g$ there as the
+# standard:
+#
+# | | STE | rotation |
+# |---|---|---|
+# | $e$ isotropic, independent of $z$ | $0$ | $hD$ |
+# | centroid codes, $y$ follows $z$ | $-hD$ | $0$ |
+# | centroid codes, one $y$ for the cell | $-hD$ | $-hD$ |
+#
+# The entries are $\mathbb E\langle G^\top g-\bar g,z\rangle$, to leading order. The last two rows are
+# $\mathbb E\langle e,z\rangle=-D$ for STE and $\mathbb E\langle\bar g,e\rangle$ for the rotation.
 
 # %%
-show(bias.inward_bias)
+show(bias.inward_bias, bias.radial_bias)
 
 # %%
 rows, generator = [], torch.Generator().manual_seed(seed)
@@ -324,16 +351,47 @@ glue("map", Figure(fig, alt))
 # ## The article's statements
 #
 # - *STE and rotation are biased* (its Theorem 6.1). True of the rotation <claim:A-108>. STE is unbiased for a linear
-#   loss, and on average over cells for a quadratic one <claim:A-107> <claim:A-084>.
+#   loss on a lattice with dither one cell wide, and on average over cells for a quadratic one <claim:A-107>
+#   <claim:A-084>. At a face with other noise it is biased even for a linear loss ({prf:ref}`prop-face`).
 # - *STE's bias comes from giving the same gradient to all $z$ of a cell* (its Proposition 6.1). No: on a lattice with
 #   linear loss it does just that and has no bias <claim:A-110>. What matters is the curvature of the loss over a cell
-#   <claim:A-109>. - *Within a cell STE has no variance* (its Proposition 2.2). For fixed $g$ that is so. But $g$
-#   depends on the image and on its other latents <claim:A-083>.
+#   <claim:A-109>.
+# - *Within a cell STE has no variance* (its Proposition 2.2). For fixed $g$ that is so. But $g$ depends on the image
+#   and on its other latents <claim:A-083>.
 # - *For small $|z-q|$ the rotation's bias is close to STE's* (its Proposition 6.2). True if small means small against
 #   $|z|$: {eq}`eq-inward` has $D/|z|^2$ in it <claim:A-111>.
 # - *$\mathbb E\big||q|/|z|-1\big|$ measures the bias in norm, and is very large if codes are far shorter than latents*
 #   (its Definition 6.2 and Proposition 6.3). It does not see the angle, and on the line it is infinite as soon as $z$
-#   has a positive density at $0$ <claim:A-114>. For short codes it tends to $1$ <claim:A-115>.
+#   has a positive density at $0$ and no code lies there <claim:A-114>. For short codes it tends to $1$ wherever it is
+#   finite <claim:A-115>.
 #
 # Bias is not everything. An estimator can be useful because of what its bias does, as STE shows in
 # {ref}`the chapter on collapse <nb-collapse>`.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** The loss is $L(q)=q$ and the codes are the integers, with uniform dither one cell wide. At $m=3.2$, what are
+# the true gradient, STE's mean and the rotation's?
+#
+# ```{dropdown} Solution
+# $1$, $1$, and $3\ln\frac{3.5}{2.7}+4\ln\frac{3.7}{3.5}\approx1.0008$, by {eq}`eq-log`.
+# ```
+
+# %% tags=["hide-input"]
+assert abs(3 * np.log(3.5 / 2.7) + 4 * np.log(3.7 / 3.5) - linear) < 1e-6
+
+# %% [markdown]
+# **2.** Two codes at $(0,0)$ and $(1,0)$, normal dither of size $1$, $m$ on the face, and $L(q)=q_1+q_2$. What is true,
+# and what does STE report?
+#
+# ```{dropdown} Solution
+# The true gradient is $\varphi(0)\,(1,0)\approx(0.40,0)$. STE reports $(1,1)$: all of $g$, of which only a part of the
+# first entry is real.
+# ```
+
+# %% tags=["hide-input"]
+codes = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+step, middle = torch.tensor([1e-4, 0.0]).double(), torch.tensor([0.5, 0.3]).double()
+total = [bias.over_dither(lambda z, q: q.sum(-1, keepdim=True), middle + s * step, codes, 1.0) for s in (1, -1)]
+assert abs(float(total[0] - total[1]) / 2e-4 - 0.3989) < 1e-3

@@ -77,18 +77,19 @@ torch.set_num_threads(1)
 # ```{prf:corollary} A floor without the gradient
 # :label: cor-relative-floor
 #
-# If $|q_t-z_t|\le\kappa|z_t|$ along the way with $\kappa^2<\tfrac12$, then for the rotation
+# If $|q_t-z_t|\le\kappa|z_t|$ along the way with some $\kappa<1$, then for the rotation and $\eta\le1/S$
 #
-# $$ (1-2\kappa^2)\,\frac1T\sum_{t<T}|\nabla f(z_t)|^2\le\frac{2(f(z_0)-f^*)}{\eta T}
-#    +2(1+\kappa)^2S^2\,\frac1T\sum_{t<T}|q_t-z_t|^2 . $$
+# $$ \frac1T\sum_{t<T}|\nabla f(z_t)|^2\le\frac{2(f(z_0)-f^*)}{(1-\kappa)\,\eta T}
+#    +\Big(\frac{1+\kappa}{1-\kappa}\Big)^2S^2\,\frac1T\sum_{t<T}|q_t-z_t|^2 . $$
 #
 # <claim:B-047>
 # ```
 #
 # ```{prf:proof}
 # $u-\nabla f(z)=G^\top\big(\nabla f(q)-\nabla f(z)\big)+(G^\top-I)\nabla f(z)$. The first part is at most $rS|q-z|$
-# with $r=|q|/|z|\le1+\kappa$, the second at most $\kappa|\nabla f(z)|$. Square with $(a+b)^2\le2a^2+2b^2$, insert into
-# {eq}`eq-floor`, and take $2\kappa^2$ times the mean of $|\nabla f(z_t)|^2$ to the left.
+# with $r=|q|/|z|\le1+\kappa$, the second at most $\kappa|\nabla f(z)|$. Square with Young's inequality
+# $(a+b)^2\le\frac{a^2}{1-\kappa}+\frac{b^2}\kappa$, insert into {eq}`eq-floor`, and take $\kappa$ times the mean of
+# $|\nabla f(z_t)|^2$ to the left.
 # ```
 #
 # So as long as the *relative* quantisation error stays below a bound, the rotation has a floor of the same kind as
@@ -103,12 +104,13 @@ torch.set_num_threads(1)
 show(convergence.biased_descent)
 
 # %%
-show(convergence.relative_gradient_error)
+show(convergence.gradient_error, convergence.relative_gradient_error, convergence.relative_floor)
 
 # %% [markdown]
 # The floor is real. With codes at $0$ and $\Delta$ on the line and $f(z)=\frac12(z-y)^2$ for a small $y>0$, STE
 # drives $z$ up to the boundary $\Delta/2$ if it starts above, and keeps it there. At the boundary
-# $|\nabla f|=\Delta/2-y$, and $S|q-z|=\Delta/2$. So the constant of STE in {eq}`eq-direction` cannot be improved.
+# $|\nabla f|^2=(\Delta/2-y)^2$, and the floor that {eq}`eq-floor` and {eq}`eq-direction` allow, $S^2|q-z|^2$, is
+# $\Delta^2/4$: for $y\to0$ they agree. So STE's floor cannot be lowered.
 #
 # How does the floor fall with the spacing of the codes? Square lattices in the plane, $f(z)=\frac12|z-y|^2$, two
 # hundred latents for each of several targets near $(3,2)$:
@@ -136,7 +138,7 @@ floors = {name: [floor(name, spacing) for spacing in spacings] for name in ("ste
 rows = []
 for i, spacing in enumerate(spacings):
     (ste, error, _), (rot, rot_error, kappa) = floors["ste"][i], floors["rotation"][i]
-    bound = 2 * (1 + kappa) ** 2 * rot_error / (1 - 2 * kappa**2)  # the start has been forgotten
+    bound = ((1 + kappa) / (1 - kappa)) ** 2 * rot_error  # the start has been forgotten
     assert (ste <= 1.05 * error).all() and (rot <= 1.05 * bound).all()
     rows.append(
         {
@@ -330,3 +332,31 @@ glue("kmeans_steps", steps)
 #
 # Nothing here concerns the speed in real networks, and nothing tells which method finds better solutions. That is
 # what experiments are for.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** Codes at $0$ and $1$, $f(z)=\frac12(z-0.1)^2$, STE, small steps, and a start at $0.8$. Where does the latent
+# end, and what is $|\nabla f|$ there?
+#
+# ```{dropdown} Solution
+# At the boundary $0.5$: above it $g=0.9$ pushes down, below it $g=-0.1$ pushes up. There $|\nabla f|=0.4$, below the
+# floor $0.5$.
+# ```
+
+# %% tags=["hide-input"]
+x = 0.8
+for _ in range(5000):
+    x -= 1e-3 * ((1.0 if x > 0.5 else 0.0) - 0.1)
+assert abs(x - 0.5) < 2e-3
+
+# %% [markdown]
+# **2.** Why does {prf:ref}`cor-relative-floor` not forbid what happens in {prf:ref}`prop-circle`?
+#
+# ```{dropdown} Solution
+# On the circle $|q-z|$ goes up to $2$ while $|z|=1$: there is no $\kappa<1$.
+# ```
+
+# %% tags=["hide-input"]
+turn = np.linspace(0, 2 * np.pi, 100)
+assert np.abs(1 - np.exp(1j * turn)).max() > 1

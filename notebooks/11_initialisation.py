@@ -182,7 +182,7 @@ page.show("fig-stops", drawings.effect_map(page.study(norms), against="STE", row
 #
 # $r_0$ or the fit? The rotation turns and scales about the origin. Here it does so about a point some root-mean-square
 # norms of $z$ away. Codes, cells and losses stay as they are, $r$ and the angle change. The farther the point, the
-# nearer $G$ is to $I$: $\|G - I\| = |q-z|/|z-\mu|$ ({doc}`02_one_equation`).
+# nearer $G$ is to $I$: $\|G - I\| = |q-z|/|z-\mu|$ ({prf:ref}`prop-centred`).
 
 # %%
 page.say("about", about.pairs(against="STE"))

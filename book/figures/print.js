@@ -3,7 +3,7 @@
 "use strict";
 const fs = require("node:fs"), path = require("node:path");
 const assets = path.join(__dirname, "..", "assets");
-const NAMES = ["codebook", "field", "collapse", "angle"];
+const NAMES = ["codebook", "field", "collapse", "angle", "drift"];
 
 /* as much of a document as drawing needs */
 class Node {

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from book.algebra import dot, norm, pull_back
+from book.algebra import dot, norm
 from book.statements import AtMost, law
 from book.theory.inputs import GENERIC
 from rotvq.quantizers.estimators import ESTIMATORS, Estimator, estimator
@@ -80,11 +80,13 @@ def push(name: str | Estimator, x: Tensor, c: Tensor, u: float = 1.0) -> tuple[f
     return A, B
 
 
-def rates(name: str, state, cells: Cells, gamma, mu=0.0, beta=1.0, nu=0.0, frozen: bool = False) -> np.ndarray:
+def rates(
+    name: str | Callable, state, cells: Cells, gamma, mu=0.0, beta=1.0, nu=0.0, frozen: bool = False
+) -> np.ndarray:
     """The velocities (s', t', w') of the flow.
 
     Args:
-        name: An estimator in :data:`PUSH`.
+        name: An estimator in :data:`PUSH`, or (A, B) as a function of the averages and u.
         state: (s, t, w), each a number or an array.
         cells: The averages.
         gamma: The commitment weight.
@@ -97,7 +99,7 @@ def rates(name: str, state, cells: Cells, gamma, mu=0.0, beta=1.0, nu=0.0, froze
         An array with a row for each of the three.
     """
     s, t, w = state
-    A, B = PUSH[name](cells, t / s)
+    A, B = (PUSH[name] if isinstance(name, str) else name)(cells, t / s)
     ds = 2 * w * (A - w * t * B) - 2 * gamma * (s - cells.rho * t) - 2 * nu * s
     dw = 0 * w if frozen else 2 * cells.rho * t * (1 - w * t) - 2 * mu * w
     return np.array([ds, 2 * beta * (s - t) + 0 * ds, dw + 0 * ds])
@@ -248,47 +250,110 @@ def cells_of(t: float) -> Cells:
     return Cells(t, (1 + t) / 2, t**0.75, t)
 
 
-@law(chapter=6, kinds=GENERIC, dims=(1, 2), members=tuple(PUSH), tolerance=1e-12)
-def model_is_closed(member, d, t):
-    "In the symmetric model E[G^T g x^T] is a multiple of I: -2w(A(u) - wt B(u)) I. So E stays s I."
-    x, codes = line() if d == 1 else circle(5)
-    c, s, w = codes[nearest(x, codes)], 0.7, 1.3
-    felt = pull_back(member, s * x, t * c, 2 * w * (w * t * c - x))
-    A, B = PUSH[member](Cells.of(x, c), t / s)
-    return felt.T @ x / len(x), -2 * w * (A - w * t * B) * torch.eye(d, dtype=torch.float64), 1.0
+@law(chapter=6, kinds=GENERIC, dims=(1, 2), members=tuple(PUSH), tolerance=1e-11)
+def model_is_closed(member, d, t, draw):
+    """From E = s I, q_k = t c_k, W = w I every gradient keeps the form, and the three velocities are the model's.
+
+    The network's gradients are autograd's, of the whole loss, with every latent looked up.
+    """
+    x, start = line() if d == 1 else circle(5)
+    s, w, gamma, beta, mu, nu = draw(6).double().exp().tolist()
+    eye = torch.eye(d, dtype=torch.float64)
+    E, C, W = (p.clone().requires_grad_() for p in (s * eye, t * start, w * eye))
+    z = x @ E.T
+    q = C[nearest(z.detach(), C.detach())]
+    loss = (x - ESTIMATORS[member](z, q) @ W.T).square().sum(-1) + gamma * (z - q.detach()).square().sum(-1)
+    loss = (loss + len(start) * beta * (q - z.detach()).square().sum(-1)).mean()
+    slopes = torch.autograd.grad(loss + nu * E.square().sum() + mu * W.square().sum(), [E, C, W])
+    ds, dt, dw = rates(member, (s, t, w), Cells.of(x, start[nearest(x, start)]), gamma, mu, beta, nu)
+    size = sum(float(slope.abs().max()) for slope in slopes) + (1 + w) ** 2 * (1 + gamma + beta + mu + nu)
+    return {
+        "E": (-slopes[0], ds * eye, size),
+        "codes": (-slopes[1], dt * start, size),
+        "W": (-slopes[2], dw * eye, size),
+    }
 
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), members=COMPARED, tolerance=1e-10)
 def stationary_state(member, t, draw):
-    "Below the threshold there is a positive stationary state, and it is where the formula says; above, there is none."
+    """Below the threshold there is exactly one positive stationary state, where the formula says.
+
+    At the threshold and above there is none.
+    """
     cells, mu = cells_of(t), float(draw(1).exp())
-    edge = threshold(PUSH[member](cells, 1.0)[0], cells.rho, mu)
+    A, B = PUSH[member](cells, 1.0)
+    edge = threshold(A, cells.rho, mu)
     state = fixed_point(member, cells, 0.8 * edge, mu)
     moves = rates(member, state, cells, 0.8 * edge, mu)
-    beyond = fixed_point(member, cells, 1.01 * edge, mu)
-    zero = torch.zeros(3, dtype=torch.float64)
-    return {"rates": (torch.from_numpy(moves), zero, 1 + edge), "beyond": (0.0 if beyond is None else 1.0, 0.0, 1.0)}
+    # all candidates: t = s, and for each y = ws the w/s that lets w rest; s' must vanish, too
+    y = np.linspace(0, 1, 2002)[1:-1]
+    k = cells.rho * (1 - y) / mu
+    s = np.sqrt(y / k)
+    found = {"rates": (torch.from_numpy(moves), torch.zeros(3), 1 + edge)}
+    for name, factor, count in (("below", 0.8, 1), ("just below", 0.99, 1), ("at", 1.0, 0), ("above", 1.2, 0)):
+        signs = np.sign(rates(member, (s, s, k * s), cells, factor * edge, mu)[0])
+        found[name] = (float((signs[1:] != signs[:-1]).sum()), float(count), 1.0)
+    return found
 
 
-@law(chapter=6, kinds=GENERIC, dims=(1,), members=COMPARED, tolerance=0.0)
-def comparison(member, t, draw):
-    "On either side of the threshold the linear part F of the flow has a v > 0 with F(v) < 0, or with F(v) > 0."
-    cells, mu, beta = cells_of(t), *draw(2).exp().tolist()
-    edge, out = threshold(PUSH[member](cells, 1.0)[0], cells.rho, mu), {}
-    for side, sign in (("above", 1), ("below", -1)):
-        v = np.array([1.0, 1 + sign * 1e-3, (1 + sign * 2e-3) * cells.rho / mu])
-        F = rates(member, 1e-9 * v, cells, (1 + sign * 0.05) * edge, mu, beta) / 1e-9
-        out[side] = AtMost(torch.from_numpy(sign * F), torch.zeros(3), 1.0)
+def two_vectors(push: Callable, cells: Cells, mu: float, sign: int, delta: float = 1e-3) -> np.ndarray:
+    """v of the proof of the threshold theorem, above (sign 1) and below (-1)."""
+    return np.array([1.0, 1 + sign * delta, (1 + sign * 2 * delta) * cells.rho / mu])
+
+
+def some_pushes(draw: Callable) -> dict[str, Callable]:
+    """Functions (A, B) of u with A >= 0 nondecreasing and 0 <= B <= C A: those of the table, a clip, and others."""
+    a, b, C, low, high = draw(5).double().exp().tolist()
+
+    def clipped(k, u):
+        A = k.kappa * np.clip(u * k.rho / k.kappa, 0.5, 1.5)
+        return A, A * k.sigma
+
+    def bent(k, u):
+        A = a + b * np.clip(u, low, low + high)
+        return A, C * A * u / (1 + u)
+
+    return {name: PUSH[name] for name in (*COMPARED, "interpolated", "zero")} | {"clipped": clipped, "bent": bent}
+
+
+@law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-9)
+def comparison(t, draw):
+    """With A >= 0 nondecreasing and 0 <= B <= C A: above the threshold max_i x_i/v_i decays at a fixed rate from every
+
+    positive state, below it min_i x_i/v_i grows at one from every state with small wt.
+    """
+    cells, mu, beta = cells_of(t), *draw(2).double().exp().tolist()
+    states = (3 * draw(3, 200).double()).exp().numpy()
+    out = {}
+    for name, push in some_pushes(draw).items():
+        kappa = float(push(cells, 1.0)[0])
+        for side, sign in (("above", 1), ("below", -1)):
+            gamma = (1 + sign * 0.05) * threshold(kappa, cells.rho, mu) + (sign > 0) * 0.01
+            if gamma <= 0:  # no threshold to be below
+                continue
+            v = two_vectors(push, cells, mu, sign)
+            linear = rates(push, 1e-9 * v, cells, gamma, mu, beta) / (1e-9 * v)
+            rate = 0.5 * float(np.min(-sign * linear))  # epsilon of the proof, less what wt > 0 takes from it
+            x = states if sign > 0 else states * np.sqrt(1e-6 / (states[1] * states[2]).clip(1e-6))
+            i = (sign * x / v[:, None]).argmax(0)
+            velocity = np.take_along_axis(rates(push, x, cells, gamma, mu, beta) / x, i[None], 0)
+            out[f"{name}, {side}: v"] = AtMost(torch.tensor(0.0), torch.tensor(rate), 1.0)
+            out[f"{name}, {side}: rate"] = AtMost(
+                torch.from_numpy(sign * velocity), torch.tensor(-rate), 1 + gamma + beta + mu
+            )
     return out
 
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-10)
 def no_way_back(t, draw):
-    "No decay: with a = gamma(2 - rho)/beta, (s^2 + a t^2 - w^2)' = -4 gamma((s - t)^2 + (1 - rho)t^2) under rotation."
+    """No decay, a = gamma rho/beta: (s^2 + a t^2 - w^2)' = -4 gamma((s - rho t)^2 + rho(1 - rho)t^2) under rotation.
+
+    That is -4 gamma E|z - q|^2/d.
+    """
     cells, (s, u, w, gamma, beta) = cells_of(t), draw(5).exp().tolist()
     ds, dt, dw = rates("rotation", (s, u, w), cells, gamma, 0.0, beta)
-    left = 2 * (s * ds + gamma * (2 - t) / beta * u * dt - w * dw)
-    right = -4 * gamma * ((s - u) ** 2 + (1 - t) * u**2)
+    left = 2 * (s * ds + gamma * t / beta * u * dt - w * dw)
+    right = -4 * gamma * ((s - t * u) ** 2 + t * (1 - t) * u**2)
     return *torch.tensor([left, right], dtype=torch.float64), abs(s * ds) + abs(w * dw) + gamma * (s + u) ** 2
 
 

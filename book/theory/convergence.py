@@ -37,3 +37,25 @@ def biased_descent(draw, n, d, t):
     f = lambda v: -v.cos().sum(-1, keepdim=True)  # noqa: E731
     right = f(z) - t / 2 * norm(z.sin()) ** 2 + t / 2 * norm(u - z.sin()) ** 2
     return AtMost(f(z - t * u), right, d)
+
+
+@law(chapter=8, kinds=GENERIC, dims=(1, 2, 3, 8))
+def relative_floor(draw, d, t):
+    """Along every path of the rotation with |q - z| <= k |z|, k < 1, eta <= 1/S, the mean of |grad f(z)|^2 is at most
+
+    2 (f_0 - f_min)/((1 - k) eta T) + ((1 + k)/(1 - k))^2 S^2 mean|q - z|^2.
+    """
+    steps, k = 300, t
+    weights, phase = draw(1, d).double().abs() + 0.1, draw(1, d).double()
+    S, grad = float(weights.max()), lambda v: weights * torch.sin(v + phase)
+    f = lambda v: -(weights * torch.cos(v + phase)).sum(-1, keepdim=True)  # noqa: E731
+    z = draw(1, d).double()
+    start, slopes, errors = f(z), [], []
+    for direction in draw(steps, 1, d).double():
+        e = 0.5 * k * norm(z) * direction / norm(direction).clamp_min(0.5)
+        slopes.append(norm(grad(z)) ** 2)
+        errors.append(norm(e) ** 2)
+        z = z - pull_back("rotation", z, z + e, grad(z + e)) / S
+    bound = 2 * (start + weights.sum()) * S / ((1 - k) * steps)
+    bound = bound + ((1 + k) / (1 - k) * S) ** 2 * torch.stack(errors).mean()
+    return AtMost(torch.stack(slopes).mean(), bound, S)

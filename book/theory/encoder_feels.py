@@ -21,6 +21,7 @@ from book.algebra import (
     unit,
 )
 from book.statements import AtMost, law
+from book.theory.inputs import GENERIC
 from book.theory.one_equation import conditioning
 from book.theory.rotation import FROM_TWO
 
@@ -108,6 +109,21 @@ def plane_field(z, q, g):
         "divergence": (J[:, 0, 0] + J[:, 1, 1], torch.zeros(()), scale),
         "curl": (J[:, 1, 0] - J[:, 0, 1], torch.zeros(()), scale),
     }
+
+
+@law(chapter=4, dims=(3, 8, 64), kinds=GENERIC, tolerance=1e-5)
+def breaks_opposite_the_code(q, draw, t):
+    """From d = 3 on the field breaks on the ray opposite to q: come to -s q along u or along w, orthogonal to q and
+
+    to each other, and g = |q| u arrives as -u |q|/s or as u |q|/s. Near 0, where s is small, it has no bound.
+    """
+    q, s = q.double(), t**4
+    u, w = draw(2, *q.shape).double()
+    u = unit(u - dot(u, unit(q)) * unit(q))
+    w = unit(w - dot(w, unit(q)) * unit(q) - dot(w, u) * u)
+    gap, g = 1e-7 * norm(q), norm(q) * u
+    along_u, along_w = (pull_back("rotation", -s * q + s * gap * side_, q, g) for side_ in (u, w))
+    return {"along u": (along_u, -g / s, norm(g) / s), "along w": (along_w, g / s, norm(g) / s)}
 
 
 @law(chapter=4, kinds=("generic",), tolerance=1e-6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from book.algebra import distances, norm
+from book.algebra import distances, norm, unit
 from book.statements import AtMost, law
 from book.theory.inputs import GENERIC
 from book.theory.one_equation import gradients
@@ -16,12 +16,13 @@ from rotvq.quantizers.updates import ema_codes
 CODES = 8
 
 
-def margin(z: Tensor, codes: Tensor) -> Tensor:
-    """How far z is from the nearest face of its cell, (n, 1)."""
+def nearest_face(z: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """How far z is from the nearest face of its cell, (n, 1), and the unit normal that leads there, (n, d)."""
     squares, k = distances(z, codes) ** 2, nearest(z, codes)
     between = distances(codes[k], codes)
     faces = (squares - squares.gather(1, k[:, None])) / (2 * between)
-    return faces.masked_fill(between == 0, torch.inf).amin(1, keepdim=True)
+    distance, beyond = faces.masked_fill(between == 0, torch.inf).min(1, keepdim=True)
+    return distance, unit(codes[beyond.squeeze(1)] - codes[k])
 
 
 # cells
@@ -51,10 +52,15 @@ def convex(z, draw, t):
 
 @law(chapter=1, kinds=GENERIC, roundings=0)
 def locally_constant(z, draw):
-    "A step shorter than the distance to the nearest face changes nothing: off the faces the derivative is 0."
+    "A step shorter than the distance delta to the nearest face changes no code; one a little longer, across it, does."
     z, codes, step = z.double(), draw(CODES, z.shape[-1]).double(), draw(*z.shape).double()
-    moved = z + 0.999 * margin(z, codes) * step / norm(step)
-    return codes[nearest(moved, codes)], codes[nearest(z, codes)]
+    delta, normal = nearest_face(z, codes)
+    before = nearest(z, codes)
+    inside, across = z + 0.999 * delta * unit(step), z + 1.001 * delta * normal
+    return {
+        "shorter": (codes[nearest(inside, codes)], codes[before]),
+        "longer": ((nearest(across, codes) != before).double(), torch.ones(len(z))),
+    }
 
 
 # the losses
@@ -96,28 +102,38 @@ def ema_is_sgd(z, draw, t):
 # straight-through on average: codes k D, z = m + u with u uniform on (-D/2, D/2), L(q) = h (q - y)^2/2, m = (k + p) D
 
 
+POINTS = 64  # of the dither: their mean is exact where a multiple of 1/64 of them has the upper code
+
+
 @law(chapter=1, dims=(1,), kinds=GENERIC)
 def dithered(n, t, draw):
     """The expected loss has the slope h((k + 1/2)D - y); straight-through is h(m - y) on average.
 
     Its bias is h D (p - 1/2), its variance h^2 D^2 p(1 - p), and its mean squared error h^2 D^2/4 at every m.
     """
-    h, D, y, k, p = 2.0, draw(n).double().abs() + 0.1, draw(n).double(), draw(n).double().mul(3).round(), t
-    low, high, m = k * D, (k + 1) * D, (k + p) * D
+    h, D = draw(2).double().exp()
+    k, y, p = draw(n, 1).double().mul(3).round(), draw(n, 1).double(), (1 + int(62 * t)) / POINTS
+    codes = D * torch.arange(-30, 31, dtype=torch.float64)[:, None]
+    dither = D * ((torch.arange(POINTS, dtype=torch.float64) + 0.5) / POINTS - 0.5)
 
-    def expected(share):  # of the loss, with the share of the upper code
-        return (1 - share) * h * (low - y) ** 2 / 2 + share * h * (high - y) ** 2 / 2
+    def losses(m, estimate):
+        """The loss of every z = m + dither, each looked up, and what the estimator hands to it."""
+        z = (m + dither)[..., None].requires_grad_()
+        q = codes[nearest(z.detach(), codes)]
+        loss = h * (estimate(z, q).squeeze(-1) - y) ** 2 / 2
+        return loss.detach(), torch.autograd.grad(loss.sum(), z)[0].squeeze(-1)
 
-    slope = (expected(1.0) - expected(0.0)) / D  # linear in m, so this is its derivative
-    at = torch.stack([h * (low - y), h * (high - y)])
-    weight = torch.tensor([1 - p, p], dtype=torch.float64)[:, None]
-    mean = (weight * at).sum(0)
-    variance, error = (weight * (at - mean) ** 2).sum(0), (weight * (at - slope) ** 2).sum(0)
+    m, step = (k + p) * D, D / POINTS
+    above, below = (losses(m + side * step, straight_through)[0].mean(1) for side in (1, -1))
+    slope = (above - below) / (2 * step)
+    felt = losses(m, straight_through)[1]
+    mean, spread, error = felt.mean(1), felt.var(1, correction=0), (felt - slope[:, None]).square().mean(1)
+    m, k, y = m[:, 0], k[:, 0], y[:, 0]
     size = h * (D + m.abs() + y.abs())
     return {
-        "slope": (slope, h * ((k + 0.5) * D - y), size),
+        "slope": (slope, h * ((k + 0.5) * D - y), POINTS * size * (1 + (m.abs() + y.abs()) / D)),
         "mean": (mean, h * (m - y), size),
-        "bias": (mean - slope, h * D * (p - 0.5), size),
-        "variance": (variance, (h * D) ** 2 * p * (1 - p), size**2),
-        "error": (error, (h * D) ** 2 / 4, size**2),
+        "bias": (mean - slope, h * D * (p - 0.5), POINTS * size * (1 + (m.abs() + y.abs()) / D)),
+        "variance": (spread, (h * D) ** 2 * p * (1 - p), size**2),
+        "error": (error, (h * D) ** 2 / 4, POINTS * size**2 * (1 + (m.abs() + y.abs()) / D)),
     }

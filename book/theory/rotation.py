@@ -123,7 +123,10 @@ def fixing(a: Tensor, turn: Tensor) -> Tensor:
 
 @law(chapter=3, dims=FROM_TWO)
 def smallest(z, q, draw):
-    "Every rotation Q with Q a = b has |Q - I|_2 >= 2 sin(theta/2) and |Q - I|_F^2 >= 8 sin^2(theta/2); R attains both."
+    """Every rotation Q with Q a = b has |Q - I|_2 >= 2 sin(theta/2), which R attains, and
+
+    |Q - I|_F^2 >= 8 sin^2(theta/2) + cos^2(theta/2) |Q - R|_F^2: in the Frobenius norm R is alone for theta < pi.
+    """
     a, s = unit(z), (angle(z, q) / 2).sin()
     X = draw(len(z), z.shape[-1] - 1, z.shape[-1] - 1).double() * 10 ** draw(len(z), 1, 1).double()
     R = rotation(z, q)
@@ -134,7 +137,9 @@ def smallest(z, q, draw):
         "spectral of R": (spectral_norm(mine), 2 * s, scale),
         "Frobenius of R": (frobenius_norm(mine), 8**0.5 * s, scale),
         "spectral": AtMost(2 * s, spectral_norm(far), scale),
-        "Frobenius": AtMost(8**0.5 * s, frobenius_norm(far), scale),
+        "Frobenius": AtMost(
+            8 * s**2 + (1 - s**2) * frobenius_norm(Q - R) ** 2, frobenius_norm(far) ** 2, z.shape[-1] * scale
+        ),
     }
 
 
@@ -157,13 +162,18 @@ def not_unique(z, q, draw, t):
 
 @law(chapter=3, dims=FROM_TWO, kinds=("generic", "lopsided", "opposite"))
 def mirror_is_nearer(z, q):
-    "The reflection H takes a to b, too, and |H - I|_F = 2: past 90 degrees |R - I|_F is larger."
+    """The reflection H takes a to b, too, and |H - I|_F = |H - I|_2 = 2.
+
+    Past 90 degrees |R - I|_F is larger; |R - I|_2 never is.
+    """
     H, theta = reflection(z, q), angle(z, q)
     mine = frobenius_norm(rotation(z, q) - identity(z))
     past, before = theta > math.pi / 2, theta < math.pi / 2
     return {
         "H a": (apply(H, unit(z)), unit(q), conditioning("reflection", z, q)),
         "Frobenius": (frobenius_norm(H - identity(z)), torch.tensor(2.0)),
+        "spectral": (spectral_norm(H - identity(z)), torch.tensor(2.0)),
+        "spectral of R": AtMost(spectral_norm(rotation(z, q) - identity(z)), torch.tensor(2.0), 1.0),
         "past 90": AtMost((2 - mine) * past, torch.zeros(()), 1.0),
         "before 90": AtMost((mine - 2) * before, torch.zeros(()), 1.0),
     }

@@ -210,6 +210,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "rotation_only": Estimator("rotation", UNIT_SCALE, formula=r"R^\top g", source=_FIFTY),
     "scale_only": Estimator("identity", formula=r"r g", source="control"),
     "clipped": Estimator("rotation", CLIPS["medium"], formula=r"\mathrm{clip}(r) R^\top g", source=_SU),
+    "no_gain": Estimator("rotation", (0.0, 1.0), formula=r"\min(r, 1) R^\top g", source="control"),
     "interpolated": Estimator("rotation", mix=0.5, formula=r"(1-t)g + t r R^\top g", source=_SU),
     "reflection": Estimator("reflection", formula=r"r H g", source=_FIFTY),
     "radial_free": Estimator("rotation", radial=False, formula=r"r P R^\top g", source=_FIFTY),

@@ -71,6 +71,7 @@ BY_HAND = {
     "rotation_only": lambda eye, r, R, H, P: R,
     "scale_only": lambda eye, r, R, H, P: r * eye,
     "clipped": lambda eye, r, R, H, P: r.clamp(0.5, 2) * R,
+    "no_gain": lambda eye, r, R, H, P: r.clamp(max=1) * R,
     "interpolated": lambda eye, r, R, H, P: 0.5 * eye + 0.5 * r * R,
     "reflection": lambda eye, r, R, H, P: r * H,
     "radial_free": lambda eye, r, R, H, P: r * R @ P,
@@ -197,7 +198,7 @@ def test_other_wrongs_are_caught(monkeypatch):
 
     fails("half_spaces", nearest=second)
     fails("convex", nearest=lambda z, codes: torch.arange(len(z)) % 2)
-    fails("locally_constant", margin=lambda z, codes: 100.0)
+    fails("locally_constant", nearest=second)
     fails("ema_is_sgd", ema_codes=lambda codes, running, counts, sums, decay: decay * codes + (1 - decay) * sums)
     fails("who_gets_what", straight_through=lambda z, q: 2 * z + (q - 2 * z).detach())
     monkeypatch.setitem(ESTIMATORS, "ste", type("Leaky", (), {"__call__": lambda self, z, q: q + 0 * z})())

@@ -236,7 +236,8 @@ def test_words(name, shown):
 
 
 NOTEBOOKS = ROOT / "notebooks"
-THEORY = {path.name[:2]: list(mentions.page_blocks(path.read_text("utf-8"))) for path in NOTEBOOKS.glob("0[1-9]_*.py")}
+PAGES_OF_THEORY = [path for name in ("0[1-9]_*.py", "2[456]_*.py") for path in NOTEBOOKS.glob(name)]
+THEORY = {path.name[:2]: list(mentions.page_blocks(path.read_text("utf-8"))) for path in PAGES_OF_THEORY}
 MATHEMATICS = ("theorem", "definition", "proof", "numeric")
 
 

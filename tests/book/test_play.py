@@ -13,7 +13,7 @@ from conftest import BOOK, HTML, ROOT, built
 from rotvq.page.figures import ARMS
 from rotvq.quantizers.estimators import ESTIMATORS, rotate, straight_through
 
-NAMES = ["codebook", "field", "collapse", "angle"]
+NAMES = ["codebook", "field", "collapse", "angle", "drift"]
 DRAWN = ["ste", "rotation", "rotation_only", "scale_only", "clipped", "reflection", "radial_free", "radial_free_scale"]
 
 PAGE = """<!doctype html><html data-theme="light"><meta charset="utf-8">
@@ -299,11 +299,28 @@ def test_reduced_motion_leaves_single_steps(figure):
     assert state(page, "t") > before
 
 
+@pytest.mark.parametrize("arm, member", [("rotation", "rotation"), ("ste", "ste"), ("turn", "rotation_only")])
+def test_drift_is_the_race_of_its_chapter(figure, arm, member):
+    from book.theory import drift
+
+    page = figure("drift")
+    fresh = "const D = rotvq.drift, s = D.fresh({...structuredClone(D.START), arm});"
+    before = "const first = structuredClone([s.z, s.code]);"
+    steps = "for (let i = 0; i < 60; i++) D.step(s); return [...first, s.centre, s.z, s.code]"
+    z, codes, centre, later, moved = map(vec, page.evaluate(f"(arm) => {{ {fresh} {before} {steps} }}", arm))
+    start = page.evaluate("rotvq.drift.START")
+    options = {"follow": start["follow"], "gamma": start["gamma"], "rate": start["dt"]}
+    run = drift.race(z - centre, codes - centre, member=member, steps=60, **options)
+    torch.testing.assert_close(run.latents, later - centre, rtol=0, atol=1e-10)
+    torch.testing.assert_close(run.codes, moved - centre, rtol=0, atol=1e-10)
+
+
 FRAME = {  # one frame: what a drag or a clock tick calls, with 200 points in the figure
     "codebook": "s.z[0] = 2 * Math.sin(i); s.codes[i][1] += 0.01; s.cells(); s.draw()",
     "field": "s.step(); s.draw()",
     "collapse": "s.gamma = 0.5 + i / 20; s.draw()",
     "angle": "s.theta = 1 + i; s.draw()",
+    "drift": "s.run(1)",
 }
 FRAMES = """([name, count]) => {
   const uniform = rotvq.random(5), codes = Array.from({length: 200}, () => [6 * uniform() - 3, 6 * uniform() - 3]);
@@ -329,7 +346,13 @@ def test_a_frame_of_200_points_takes_under_8_ms(figure, name):
     assert 0 < (seconds() - start) / count < 0.008  # the mean, first frames and compilation included
 
 
-HOMES = {"codebook": "02_one_equation", "field": "04_encoder_feels", "collapse": "06_collapse", "angle": "03_rotation"}
+HOMES = {
+    "codebook": "02_one_equation",
+    "field": "04_encoder_feels",
+    "collapse": "06_collapse",
+    "angle": "03_rotation",
+    "drift": "25_drift",
+}
 
 
 def test_each_figure_stands_once_in_its_chapter_and_the_gallery_leads_there():

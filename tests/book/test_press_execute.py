@@ -40,6 +40,9 @@ SMOKE = {
     "21_estimators": {"dim": 3, "angle": 30.0},
     "22_use_it": {"dim": 4, "codebook_size": 16, "seed": 1},
     "23_scale": {"cards": 4, "utilisation": 0.25},
+    "24_conserved": {"steps": 40, "images": 4, "seed": 1},
+    "25_drift": {"networks": 1, "pretrain": 5, "images": 32, "slide_steps": 20, "race_steps": 50},
+    "26_guarantees": {"cap": 0.3, "steps": 60},
     "27_training_loop": {"dim": 4, "codebook_size": 16, "seed": 1},
     "29_your_experiment": {
         "arms": {"a": {"gamma": [0.1, 1.0]}, "b": {"quantizer": "fsq"}},
@@ -107,6 +110,9 @@ REFUSED = {
     "21_estimators": [({"dim": 1}, "at least 2"), ({"angle": 270.0}, "at most 180")],
     "22_use_it": [({"codebook_size": 15}, "at least 16"), ({"dim": 3}, "at least 4")],
     "23_scale": [({"ways": ["threads"]}, "one of serial, processes:2"), ({"utilisation": 0.0}, "at least 0.01")],
+    "24_conserved": [({"steps": 5}, "at least 20"), ({"rate": 2.0}, "at most 1")],
+    "25_drift": [({"networks": 0}, "at least 1")],
+    "26_guarantees": [({"cap": 1.0}, "at most 0.99")],
     "27_training_loop": [({"codebook_size": 3}, "at least 4"), ({"dim": 1000}, "at most 128")],
     "29_your_experiment": [
         ({"arms": {"a": {}}}, "at least two"),

@@ -42,11 +42,11 @@
       const p = shares(theta, d), top = Math.max(...p), ds = R.spaced(D, s.n);
       const curve = (f) => ds.map((v) => x(v) + " " + y(f(v) / theta)).join("L");
       [A, B].forEach((c, i) => fill(sector[i], { d: wedge(c, 78, 0, theta) }));
-      fill(fan, { d: `M${R.points([B, ...p.map((v, i) => polar(B, 78 * Math.sqrt(v / top), (theta * (i + 0.5)) / BINS))]).replaceAll(" ", "L")}z` });
-      [[A, 0], [A, theta], [B, 0], [B, half]].forEach(([c, a], i) => {
+      fill(fan, { d: `M${R.points([B, ...p.map((v, i) => polar(B, 78 * Math.sqrt(v / top), theta - (theta * (i + 0.5)) / BINS))]).replaceAll(" ", "L")}z` });
+      [[A, 0], [A, theta], [B, theta], [B, theta - half]].forEach(([c, a], i) => {
         const at = polar(c, 93, a);
         fill(arms[i], { d: R.arrow(c, polar(c, 80, a)) });
-        fill(tags[i], { x: px(at[0]), y: px(at[1] + (i === 2 ? 14 : 4)) });
+        fill(tags[i], { x: px(at[0]), y: px(at[1] + (i === 3 ? 14 : 4)) });
       });
       fill(line, { d: "M" + curve((v) => quantile(0.5, theta, v)) });
       fill(band, { d: "M" + curve((v) => quantile(0.1, theta, v)) + "L" + curve((v) => quantile(0.9, theta, v)).split("L").reverse().join("L") + "z" });

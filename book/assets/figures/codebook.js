@@ -73,7 +73,7 @@
         facts[n].textContent = norm(v) ? `×${num(length)}, ${num(turn, 0)}°` : "0";
       }
       move.forEach((f) => f());
-      out.textContent = `z in cell ${m.k + 1}: r = |q|/|z| = ${num(m.r)}, θ = ${num(m.theta, 0)}°, ⟨g, q⟩ = ${num(R.dot(s.g, m.q))}, ⟨g, z⟩ = ${num(R.dot(s.g, s.z))}`;
+      out.textContent = !norm(s.z) ? "z = 0: r has no bound near it, θ no value at it; here the estimators pass on g as it is" : `z in cell ${m.k + 1}: r = |q|/|z| = ${num(m.r)}, θ = ${num(m.theta, 0)}°, ⟨g, q⟩ = ${num(R.dot(s.g, m.q))}, ⟨g, z⟩ = ${num(R.dot(s.g, s.z))}`;
     }
     draw();
     return Object.assign(s, { draw, cells: P.cells });

@@ -70,7 +70,7 @@
     });
     const between = el("rect", { y: 362, height: 20, class: "mv-between" }, root);
     el("path", { d: "M40 382H370", class: "mv-axis" }, root);
-    R.ticks(root, [0.1, 1, 10], R.below(gx, 397));
+    R.ticks(root, [0.1, 1, 10], R.below(gx, 410));
     const marks = {};
     for (const k in NAMES) marks[k] = { line: el("path", { class: "mv-arrow mv-" + k }, root), tag: text(root, 0, 0, "", { "text-anchor": "middle" }) };
     const here = el("path", { class: "mv-code" }, root), htag = text(root, 0, 0, "γ", { class: "mv-symbol", "text-anchor": "middle" });
@@ -92,7 +92,7 @@
       const [a, b] = ["rotation", "ste"].map((k) => gx(threshold(k, s))), at = gx(s.gamma);
       fill(between, { x: a, width: px(b - a) });
       fill(here, { d: `M${at} 384l6 12h-12z` });
-      fill(htag, { x: at, y: 410 });
+      fill(htag, { x: at + 12, y: 397 });
       out.textContent = `γ = ${num(s.gamma)}: ${said.join("; ")}`;
     }
     R.range(box, "γ, commitment", [...GAMMA, 0.01], s, "gamma", draw, R.log);

@@ -14,7 +14,6 @@
   const angle = (a, b) => 2 * Math.atan2(norm(add(unit(a), unit(b), -1)), norm(add(unit(a), unit(b))));
   const same = (x) => x;
 
-
   /* repeatable uniform numbers in (0, 1), by Lehmer's generator */
   const random = (seed) => () => (seed = (seed * 16807) % 2147483647) / 2147483647;
 
@@ -41,7 +40,6 @@
     return n < 0.5 ? "" : `M${points([p])}L${points([s])}M${points([add(s, w)])}L${points([q])}L${points([add(s, w, -1)])}z`;
   }
 
-
   // ---- controls
   const button = (parent, label, click) => {
     const b = html("button", { type: "button" }, parent, label);
@@ -67,12 +65,12 @@
   const api = { dot, norm, mul, add, unit, clamp, angle, same, random, fill, el, html, text, svg, num, px, points, arrow, button, enhance };
   if (typeof module === "object") { module.exports = api; return; }
   self.rotvq = api;
-  const here = document.currentScript.src, needs = { codebook: "plane", field: "plane", collapse: "chart", angle: "chart" };
+  const here = document.currentScript.src, needs = { codebook: "plane", field: "plane", drift: "plane", collapse: "chart", angle: "chart" };
   document.addEventListener("DOMContentLoaded", () => {
     const names = Object.keys(needs).filter((n) => document.querySelector("img.rotvq-" + n));
     new Set(names.flatMap((n) => [needs[n], n])).forEach((n) => {
       const s = html("script", { src: new URL(n + ".js", here) });
-      s.async = false;                                                           // in this order
+      s.async = false; // in this order
       document.head.append(s);
     });
   });

@@ -8,10 +8,10 @@
   const reflect = (v, u) => add(v, u, -2 * dot(u, v));
   const middle = (a, b) => {
     const m = unit(add(a, b)), i = +(a[0] * a[0] > a[1] * a[1]);
-    return norm(m) ? m : unit(add(a.map((_, j) => +(i === j)), a, -a[i]));       // b = -a: the plane of a and an axis
+    return norm(m) ? m : unit(add(a.map((_, j) => +(i === j)), a, -a[i])); // b = -a: the plane of a and an axis
   };
-  const back = (g, a, b) => reflect(reflect(g, middle(a, b)), a);                // R^T g
-  const mirror = (g, a, b) => reflect(g, unit(add(a, b, -1)));                   // H g
+  const back = (g, a, b) => reflect(reflect(g, middle(a, b)), a); // R^T g
+  const mirror = (g, a, b) => reflect(g, unit(add(a, b, -1))); // H g
   const one = () => 1, ratio = (r) => r, clip = (r) => clamp(r, 0.5, 2);
   const PULL = {
     ste: ["STE", "g", same, one],
@@ -43,7 +43,7 @@
   /* cell i of the Voronoi diagram: the box [-B, B]^2 cut by one half-plane per code that is near enough to matter */
   function cell(i, codes, B) {
     const cx = codes[i][0], cy = codes[i][1];
-    let P = [[-B, -B], [B, -B], [B, B], [-B, B]], reach = Infinity;              // 4 times the largest squared radius
+    let P = [[-B, -B], [B, -B], [B, B], [-B, B]], reach = Infinity; // 4 times the largest squared radius
     for (let j = 0; j < codes.length; j++) {
       const nx = codes[j][0] - cx, ny = codes[j][1] - cy, n2 = nx * nx + ny * ny;
       if (!n2 || n2 > reach) continue;
@@ -71,7 +71,7 @@
     el("circle", { r: 16, class: "mv-hit" }, h);
     el("circle", { r: 5.5 }, h);
     const put = (p) => set(p.map((x) => clamp(x, -plane.B, plane.B)));
-    const busy = (on) => h.closest(".mv").setAttribute("aria-busy", on);         // a drag is read out once, at its end
+    const busy = (on) => h.closest(".mv").setAttribute("aria-busy", on); // a drag is read out once, at its end
     h.addEventListener("pointerdown", (e) => { h.setPointerCapture(e.pointerId); e.preventDefault(); h.focus(); busy(true); });
     h.addEventListener("lostpointercapture", () => busy(false));
     h.addEventListener("pointermove", (e) => {
@@ -103,8 +103,9 @@
       fill(shapes[on], { class: "mv-cell" });
       fill(shapes[(on = k)], { class: "mv-cell mv-on" });
     };
+    P.moved = () => move.forEach((f) => f());
     P.cells();
-    move.forEach((f) => f());
+    P.moved();
     return P;
   }
 

@@ -148,11 +148,23 @@ def crosses_smoothly(which):
 
 @evidence
 def field_inside_a_cell():
-    """For fixed g and q the pulled-back gradient is continuous in z away from 0 and from antiparallel z."""
+    """For fixed g and q the field is continuous in z away from 0 and from the ray opposite to q, where it breaks."""
     q, g = vector(1.0, 0, 0), vector(0.2, -1, 0.4)
-    z = vector(0.9, 0.3, -0.2)
-    gaps = [float(norm(pull_back("rotation", z + h, q, g) - pull_back("rotation", z, q, g))) for h in (1e-3, 1e-6)]
-    return Finding.of(gaps[1] < 1e-5 < gaps[0], change_for_a_step_of_1e_3=gaps[0], change_for_a_step_of_1e_6=gaps[1])
+
+    def change(z, step):
+        return float(norm(pull_back("rotation", z + step, q, g) - pull_back("rotation", z - step, q, g)))
+
+    usual = [change(vector(0.9, 0.3, -0.2), torch.full((3,), h).double()) for h in (1e-3, 1e-6)]
+    up, aside = vector(0, 1e-6, 0), vector(0, 0, 1e-6)
+    opposite = vector(-0.5, 0, 0)
+    break_ = float(norm(pull_back("rotation", opposite + up, q, g) - pull_back("rotation", opposite + aside, q, g)))
+    return Finding.of(
+        break_ < 1e-3,
+        usual[1] < 1e-5 < usual[0] and break_ > 1,
+        change_for_a_step_of_1e_3=usual[0],
+        change_for_a_step_of_1e_6=usual[1],
+        change_opposite_to_q=break_,
+    )
 
 
 @evidence

@@ -1,0 +1,515 @@
+r"""Laws of the chapter "Why the turn collapses": the push that the rotation adds to every latent, and what comes of it.
+
+With e = q - z, g = dL_rec/dz_q and G = rR about a centre mu, the rotation adds (G^T - I) g to what STE passes on. For a
+decoder of curvature h, g = h e + (the gradient without quantiser), and to leading order the mean of what is added is
+
+.. math:: h\, \mathbb E\Big[|e|^2 \frac{z - \mu}{|z - \mu|^2}\Big],
+
+the same push for all latents where they lie far from the centre. A step of descent takes the opposite: inwards. The
+module has the laws, a small simulation of the race between latents and codes, and the same measured in a network.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from book.algebra import angle, dot, nearest, norm, pull_back, unit
+from book.statements import AtMost, law
+from book.theory.conserved import CARRIERS, SMALL, Network, mean_product
+from book.theory.inputs import GENERIC
+from rotvq.quantizers.estimators import ESTIMATORS
+from rotvq.training import images
+from rotvq.training.config import Config
+from rotvq.training.train import fit
+
+CHAPTER = 25
+PLANE_AND_MORE = (2, 3, 8, 64)
+
+
+def added(member: str, z: Tensor, q: Tensor, g: Tensor, centre: Tensor | None = None) -> Tensor:
+    """``(G^T - I) g``: what an estimator adds to STE's gradient, (n, d)."""
+    return pull_back(member, z, q, g, centre=centre) - g
+
+
+def leading_push(z: Tensor, q: Tensor, curvature: float | Tensor, centre: Tensor | float = 0.0) -> Tensor:
+    r"""The leading order of E[(G^T - I) g] about a centre, ``h E[|q - z|^2 (z - centre)/|z - centre|^2]``, shape (d,).
+
+    Args:
+        z: Latents (n, d).
+        q: Their codes (n, d).
+        curvature: h, the second derivative of the loss of one latent, on average along q - z.
+        centre: The point about which the estimator turns and scales, (d,) or 0.
+
+    >>> leading_push(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.8, 0.6]]), curvature=1.0)
+    tensor([0.4000, 0.0000], dtype=torch.float64)
+    """
+    away = z.double() - centre
+    return (curvature * dot(q - z, q - z) * away / dot(away, away)).mean(0)
+
+
+# one latent
+
+
+@law(CHAPTER)
+def push_of_own_error(z, q):
+    "(G^T - I) e = |e|^2 z/|z|^2 for e = q - z, exactly: of the error's own gradient the rotation makes a push along z."
+    z, q = z.double(), q.double()
+    e = q - z
+    return added("rotation", z, q, e), dot(e, e) * z / dot(z, z), (1 + norm(q) / norm(z)) * norm(e)
+
+
+@law(CHAPTER, members=CARRIERS)
+def radial_push(z, q, g, member):
+    "<(G^T - I) g, z> = <g, e> for every G with G z = q: its part along z is the price of the balance law."
+    z, q, g = z.double(), q.double(), g.double()
+    return dot(added(member, z, q, g), z), dot(g, q - z), norm(g) * (norm(z) + norm(q))
+
+
+@law(CHAPTER, dims=PLANE_AND_MORE)
+def shares_of_turn_and_gain(z, q):
+    """Along z the turn adds (1 - c)(|q| + |z|) to e, the gain (r - 1)(r c - 1)|z|, both together |e|^2/|z|.
+
+    c = cos(theta). The turn's part is never negative; the gain's is, where r lies between 1 and 1/c.
+    """
+    z, q = z.double(), q.double()
+    a, e, r, theta = unit(z), q - z, norm(q) / norm(z), angle(z, q)
+    c, one_minus_c = theta.cos(), 2 * (theta / 2).sin() ** 2
+    scale = (1 + r) * norm(e)
+    return {
+        "turn": (dot(added("rotation_only", z, q, e), a), one_minus_c * (norm(q) + norm(z)), scale),
+        "gain": (dot(added("scale_only", z, q, e), a), (r - 1) * (r * c - 1) * norm(z), scale),
+        "both": (dot(added("rotation", z, q, e), a), dot(e, e) / norm(z), scale),
+    }
+
+
+@law(CHAPTER, dims=PLANE_AND_MORE)
+def gain_past_one(z, q):
+    "Along z rR adds |z| (r - 1)(r - cos(theta)) more to e than R alone: less where cos(theta) < r < 1, else not less."
+    z, q = z.double(), q.double()
+    a, e, r, c = unit(z), q - z, norm(q) / norm(z), angle(z, q).cos()
+    alone, gained = (dot(added(member, z, q, e), a) for member in ("rotation_only", "rotation"))
+    return gained - alone, norm(z) * (r - 1) * (r - c), (1 + r) * norm(e)
+
+
+def isotropic_errors(draw, d: int, length: float, frames: int = 8) -> Tensor:
+    """Vectors whose mean is 0 and whose outer products average to a multiple of I: frames and their mirror images."""
+    rows = torch.linalg.qr(draw(frames, d, d).double())[0].reshape(-1, d)
+    return length * torch.cat([rows, -rows])
+
+
+@law(CHAPTER, kinds=GENERIC, dims=PLANE_AND_MORE, tolerance=1e-4)
+def isotropic_shares(draw, d):
+    "Short isotropic e, g = h e: the turn gives the share (d-1)/d of the push h D z/|z|^2, the gain 1/d."
+    z, h = draw(1, d).double(), float(draw(1).double().exp())
+    e = isotropic_errors(draw, d, 1e-3 * float(norm(z)))
+    z = z.expand_as(e)
+    push = h * float(dot(e, e).mean()) * unit(z)[:1] / norm(z)[:1]
+    parts = {member: added(member, z, z + e, h * e).mean(0, keepdim=True) for member in ("rotation_only", "scale_only")}
+    return {
+        "turn": (parts["rotation_only"], (d - 1) / d * push, norm(push)),
+        "gain": (parts["scale_only"], push / d, norm(push)),
+    }
+
+
+@law(CHAPTER, kinds=GENERIC, dims=PLANE_AND_MORE, tolerance=1e-4)
+def centroid_cells(draw, d):
+    """In a cell whose code is the centroid, z = q - e with isotropic e, the mean of (G^T - I) g, g = h e + f, is
+
+    (D/|q|^2) (h q - (d-2)/d f_radial - (d-2)/(2d) f_tangential) to leading order in D = E|e|^2.
+    """
+    q, f, h = draw(1, d).double(), draw(1, d).double(), float(draw(1).double().exp())
+    e = isotropic_errors(draw, d, 1e-3 * float(norm(q)))
+    D = float(dot(e, e).mean())
+    every = q.expand_as(e)
+    radial = dot(f, unit(q)) * unit(q)
+    found = added("rotation", every - e, every, h * e + f).mean(0, keepdim=True)
+    stated = D / norm(q) ** 2 * (h * q - (d - 2) / d * radial - (d - 2) / (2 * d) * (f - radial))
+    return found, stated, D / norm(q) ** 2 * (h * norm(q) + norm(f))
+
+
+# many latents
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL)
+def push_is_a_potential(draw, n, d, mu):
+    "The leading push about mu is minus the gradient, in mu, of h E[|e|^2 ln|z - mu|]."
+    z, e, h = draw(n, d).double(), draw(n, d).double(), float(draw(1).double().exp())
+    centre = mu.double().requires_grad_()
+    potential = (h * dot(e, e) * norm(z - centre).log()).mean()
+    (slope,) = torch.autograd.grad(potential, centre)
+    return leading_push(z, z + e, h, centre.detach()), -slope, h * (dot(e, e) / norm(z - centre.detach())).mean()
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL)
+def alike_for_all(draw, n, d):
+    "Pushes differ little far from the centre: |z/|z|^2 - w/|w|^2| = |z - w|/(|z| |w|) for any two latents."
+    z, w = draw(n, d).double(), draw(n, d).double()
+    left = norm(leading_direction(z) - leading_direction(w))
+    return left, norm(z - w) / (norm(z) * norm(w)), 1 / norm(z) + 1 / norm(w)
+
+
+def leading_direction(z: Tensor) -> Tensor:
+    """``z/|z|^2``, the push of each latent for h |e|^2 = 1."""
+    return z / dot(z, z)
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL)
+def cancels_about_the_middle(draw, n, d, mu):
+    "About the middle of a cloud that is symmetric, errors too, the pushes of the latents cancel."
+    x, e, h = draw(n, d).double(), draw(n, d).double(), float(draw(1).double().exp())
+    z = torch.cat([mu.double() + x, mu.double() - x])
+    push = leading_push(z, z + torch.cat([e, e]), h, mu.double())
+    return push, torch.zeros(d), h * (dot(e, e) / norm(x)).mean()
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL, roundings=3000)
+def lag_at_balance(member, draw, n, d, mu):
+    "Where b is at rest, E[q - z] = E[G^T g]/(2 gamma): latents that share a push stand behind their codes."
+    net = Network(draw, n, d, decayed=False)
+    b_velocity = net.run(member, mu.double()).b
+    lag = net.e.mean(0)
+    scale = (norm(net.u).mean() + net.gamma * norm(net.e).mean()) / net.gamma
+    return lag - b_velocity / (2 * net.gamma), net.u.mean(0) / (2 * net.gamma), scale
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL, members=CARRIERS)
+def lag_alone_adds_nothing(member, draw, n, d):
+    """Slide all latents by s with codes and assignments kept: <g, e> changes by -<E g, s> on average.
+
+    So E<g, e> stays where b_W is at rest, which makes E g = 0: it grows because latents change to codes that fit worse.
+    """
+    z, q, s = draw(n, d).double(), draw(n, d).double(), draw(d).double()
+    g = draw(n, d).double()
+    g = g - g.mean(0)  # what the stationary b_W says
+    before, after = (mean_product(added(member, at, q, g), at) for at in (z, z + s))
+    return after, before, (norm(g) * (norm(z) + norm(z + s) + norm(q))).mean()
+
+
+# a model of the race: the lag l of a cloud at distance m, with E<g, e> = h (D + k l)
+
+
+def balanced_lag(distance: float, push: float, growth: float, gamma: float) -> float | None:
+    """The lag at which commitment holds the cloud, ``push/(2 gamma distance - growth)``; None where it cannot.
+
+    A cloud at this distance from the centre is pushed inwards by ``(push + growth * lag)/distance``, where ``push`` is
+    ``h D`` and ``growth`` says by how much E<g, e> grows with the lag. Commitment pulls back by ``2 gamma lag``.
+
+    >>> balanced_lag(4.0, push=1.0, growth=2.0, gamma=0.5), balanced_lag(4.0, push=1.0, growth=4.0, gamma=0.5)
+    (0.5, None)
+    """
+    margin = 2 * gamma * distance - growth
+    return push / margin if margin > 0 else None
+
+
+@law(CHAPTER, kinds=GENERIC, dims=(1,), roundings=3000)
+def held_or_lost(draw, n):
+    """The lag's rate (push + growth l)/m - 2 gamma l has a rest point l > 0 exactly if m > growth/(2 gamma).
+
+    It is stable. Nearer to the centre the lag grows without bound.
+    """
+    found = {}
+    for i, row in enumerate(draw(n, 4).double().exp().tolist()):
+        distance, push, growth, gamma = row
+        rate = lambda lag: (push + growth * lag) / distance - 2 * gamma * lag  # noqa: B023, E731
+        lag = balanced_lag(distance, push, growth, gamma)
+        if lag is None:
+            least = min(rate(10.0**k) for k in range(-6, 7))
+            found[f"{i} lost"] = AtMost(torch.zeros(()), torch.tensor(least), 1.0)
+        else:
+            scale = push / distance + 2 * gamma * lag
+            found[f"{i} at rest"] = (torch.tensor(rate(lag)), torch.zeros(()), scale)
+            found[f"{i} stable"] = AtMost(torch.tensor(rate(1.01 * lag)), torch.zeros(()), scale)
+    return found
+
+
+# a simulation of the race
+
+
+@dataclass(frozen=True)
+class Race:
+    """A run of :func:`race`; everything is a series with one entry a step, the first before any step.
+
+    Attributes:
+        latent: The mean latent (steps + 1, d).
+        code: The mean of the codes in use (steps + 1, d).
+        usage: The share of codes in use.
+        push: ``-<E[(G^T - I) g], a>`` with a the direction of the mean latent from the centre: below 0, inwards.
+        latents: The latents at the end (n, d).
+        codes: The codes at the end (K, d).
+    """
+
+    latent: Tensor
+    code: Tensor
+    usage: Tensor
+    push: Tensor
+    latents: Tensor
+    codes: Tensor
+
+
+def race(
+    z: Tensor,
+    codes: Tensor,
+    *,
+    member: str = "rotation",
+    about: str = "origin",
+    follow: float = 0.0,
+    curvature: float = 1.0,
+    gamma: float = 0.1,
+    rate: float = 0.05,
+    steps: int = 400,
+) -> Race:
+    """Latents that move as one, b' = -E[G^T g] - 2 gamma E[z - q], and codes that follow the means of their latents.
+
+    The decoder is frozen but for its bias: a latent's loss is ``h |z_q - y|^2/2`` with y where the latent was, so the
+    gradient without quantiser is 0 at the start, and E g = 0 throughout.
+
+    Args:
+        z: Latents (n, d), float64.
+        codes: Codes (K, d), float64.
+        member: An estimator.
+        about: "origin" or "codes": what it turns about, 0 or the mean of all codes.
+        follow: The rate at which a code in use approaches the mean of its latents.
+        curvature: h.
+        gamma: The commitment weight.
+        rate: The size of a step.
+        steps: How many.
+    """
+    wanted, series = z, []
+    for step in range(steps + 1):
+        index = nearest(z, codes)
+        q = codes[index]
+        g = curvature * (q - wanted)
+        g = g - g.mean(0)
+        centre = codes.mean(0) if about == "codes" else torch.zeros_like(codes[0])
+        felt = pull_back(member, z, q, g, centre=centre)
+        counts = torch.bincount(index, minlength=len(codes)).double()[:, None]
+        used = counts > 0
+        usage, outward = used.double().mean(), unit(z.mean(0) - centre)
+        series.append((z.mean(0), codes[used[:, 0]].mean(0), usage, -(felt - g).mean(0) @ outward))
+        if step == steps:
+            break
+        z = z - rate * (felt + 2 * gamma * (z - q)).mean(0)
+        means = torch.zeros_like(codes).index_add(0, index, z) / counts.clamp_min(1)
+        codes = torch.where(used, codes + rate * follow * (means - codes), codes)
+    return Race(*(torch.stack(column) for column in zip(*series)), z, codes)
+
+
+# the same in a network
+
+
+def warmed_up(seed: int, pretrain_steps: int = 500, **changes: Any) -> tuple[nn.Module, images.Images]:
+    """The book's network after a warm-up without quantiser, its codes just placed by k-means, and its data.
+
+    Args:
+        seed: Of the run.
+        pretrain_steps: The length of the warm-up.
+        changes: Further fields of the Config.
+    """
+    config = Config(estimator="rotation", init="kmeans", pretrain_steps=pretrain_steps, steps=0, seed=seed, **changes)
+    model, _ = fit(config)
+    return model.eval(), images.load(config.data, config.seed)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Latents, codes and gradients of a batch; a row is a latent. Gradients are scaled so that means add up.
+
+    Attributes:
+        z: Latents (n, d), float64.
+        q: Their codes.
+        g: dL_rec/dz_q at q.
+        g_at_z: The same where the decoder sees z: the gradient without quantiser.
+    """
+
+    z: Tensor
+    q: Tensor
+    g: Tensor
+    g_at_z: Tensor
+
+    @property
+    def curvature(self) -> float:
+        """``E<g(q) - g(z), q - z>/E|q - z|^2``: the decoder's second derivative along the quantisation error."""
+        e = self.q - self.z
+        return float(mean_product(self.g - self.g_at_z, e) / mean_product(e, e))
+
+
+def pairs_of(model: nn.Module, data: images.Images, count: int = 192) -> Pairs:
+    """The :class:`Pairs` of the first training images."""
+    x = data.normalise(data.train[:count])
+    with torch.no_grad():
+        z = model.encode(x)
+        q = model.quantizer.codes[model.quantizer.encode(z)]
+
+    def slope(z_q: Tensor) -> Tensor:
+        z_q = z_q.detach().requires_grad_()
+        loss = (model.decode(z_q) - x).square().mean()
+        return torch.autograd.grad(loss, z_q)[0]
+
+    rows = [part.detach().flatten(0, -2).double() for part in (z, q, slope(q), slope(z))]
+    n = len(rows[0])
+    return Pairs(rows[0], rows[1], n * rows[2], n * rows[3])
+
+
+@dataclass(frozen=True)
+class FirstStep:
+    """What the rotation adds to STE's mean gradient before the first step, along the mean latent, per mean \\|g\\|.
+
+    Attributes:
+        measured: ``E[(G^T - I) g]``.
+        predicted: :func:`leading_push` with the decoder's measured curvature.
+        turn: What R alone adds.
+        gain: What r alone adds.
+        ste: ``E g`` itself.
+        about_codes: ``E[(G^T - I) g]`` about the mean code.
+        curvature: h.
+        distortion: ``D = E|q - z|^2``.
+        distance: The length of the mean latent.
+    """
+
+    measured: float
+    predicted: float
+    turn: float
+    gain: float
+    ste: float
+    about_codes: float
+    curvature: float
+    distortion: float
+    distance: float
+
+    @property
+    def relative_error(self) -> float:
+        """Of the prediction."""
+        return self.predicted / self.measured - 1
+
+
+def first_step(model: nn.Module, data: images.Images, count: int = 192) -> FirstStep:
+    """Measure the push in a network, and predict it. Both see the same latents, codes and decoder.
+
+    Args:
+        model: A network from :func:`warmed_up`.
+        data: Its data.
+        count: The number of training images.
+    """
+    pairs = pairs_of(model, data, count)
+    z, q, g = pairs.z, pairs.q, pairs.g
+    outward, size = unit(z.mean(0)), norm(g).mean()
+    mean_code = model.quantizer.codes.detach().double().mean(0)
+
+    def along(vectors: Tensor) -> float:
+        return float(vectors @ outward / size)
+
+    parts = {member: along(added(member, z, q, g).mean(0)) for member in ("rotation", "rotation_only", "scale_only")}
+    return FirstStep(
+        measured=parts["rotation"],
+        predicted=along(leading_push(z, q, pairs.curvature)),
+        turn=parts["rotation_only"],
+        gain=parts["scale_only"],
+        ste=along(g.mean(0)),
+        about_codes=along(added("rotation", z, q, g, mean_code).mean(0)),
+        curvature=pairs.curvature,
+        distortion=float(mean_product(q - z, q - z)),
+        distance=float(norm(z.mean(0))),
+    )
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Push and commitment against how far all latents have slid towards the centre, with the codes where they were.
+
+    Attributes:
+        slid: The distances.
+        push: ``<E[(G^T - I) g], a>``, a the direction of the mean latent: what drives them on.
+        commitment: ``2 gamma <E[q - z], a>``: what holds them.
+        usage: The share of codes in use.
+    """
+
+    slid: list[float]
+    push: list[float]
+    commitment: list[float]
+    usage: list[float]
+
+
+@torch.no_grad()
+def push_and_commitment(
+    model: nn.Module, data: images.Images, slid: Sequence[float], about: str = "origin", count: int = 128
+) -> Curves:
+    """The :class:`Curves` of a network. The mean of g is taken out, as the decoder's bias does.
+
+    Args:
+        model: A network from :func:`warmed_up`.
+        data: Its data.
+        slid: Distances.
+        about: "origin" or "codes".
+        count: The number of training images.
+    """
+    x = data.normalise(data.train[:count])
+    z_there, codes = model.encode(x), model.quantizer.codes.detach()
+    outward = unit(z_there.flatten(0, -2).mean(0)).float()
+    centre = codes.mean(0) if about == "codes" else None
+    gamma = model.quantizer.gamma / codes.shape[1]  # of losses that are means over coordinates
+    curves = Curves(list(slid), [], [], [])
+    for distance in slid:
+        z = z_there - distance * outward
+        index = model.quantizer.encode(z)
+        with torch.enable_grad():
+            z_q = codes[index].requires_grad_()
+            (g,) = torch.autograd.grad((model.decode(z_q) - x).square().mean(), z_q)
+        z, q, g = (part.detach().flatten(0, -2) for part in (z, z_q, g))
+        g = len(z) * (g - g.mean(0))
+        curves.push.append(float(added("rotation", z, q, g, centre).mean(0) @ outward))
+        curves.commitment.append(float(2 * gamma * (q - z).mean(0) @ outward))
+        curves.usage.append(len(index.unique()) / len(codes))
+    return curves
+
+
+def slide(
+    model: nn.Module,
+    data: images.Images,
+    member: str,
+    about: str = "origin",
+    *,
+    gamma: float | None = None,
+    steps: int = 100,
+    every: int = 5,
+) -> list[dict[str, float]]:
+    """Train a copy of a warmed-up network on, with Adam, and say where latents and codes are.
+
+    Args:
+        model: A network from :func:`warmed_up`.
+        data: Its data.
+        member: The estimator.
+        about: "origin" or "codebook", as of :class:`rotvq.VectorQuantizer`.
+        gamma: The commitment weight, None for the network's own.
+        steps: The number of steps.
+        every: Steps from one row to the next.
+
+    Returns:
+        Rows with ``step``, ``latent`` and ``code``, the components of the mean latent and of the mean code along the
+        first mean latent, and ``usage``, of the batch.
+    """
+    model = copy.deepcopy(model).train()
+    quantizer = model.quantizer
+    quantizer.estimator, quantizer.centre = ESTIMATORS[member], about
+    quantizer.gamma = quantizer.gamma if gamma is None else gamma
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0)).split(32)
+    rows, outward = [], None
+    for step, chosen in enumerate(order[: steps + 1]):
+        x = data.normalise(data.train[chosen])
+        out = quantizer(model.encode(x), details=True)
+        if step % every == 0:
+            latent = out.z.detach().flatten(0, -2).mean(0)
+            outward = unit(latent).float() if outward is None else outward
+            code = quantizer.codes.detach().mean(0)
+            rows.append({"step": step, "latent": float(latent @ outward), "code": float(code @ outward)})
+            rows[-1]["usage"] = float(out.usage)
+        optimizer.zero_grad()
+        ((model.decode(out.z_q) - x).square().mean() + out.loss).backward()
+        optimizer.step()
+    return rows

@@ -1,0 +1,529 @@
+r"""Laws of the chapter "What can be guaranteed": mixes of the rotation with STE, the trap, transport, wirings.
+
+All estimators here are ``G_t = I + t (G_mu - I)``, G_mu the rotation trick about a centre mu, with a weight t in [0, 1]
+a latent, or the rotation with its gain kept at most 1. With e = q - z
+
+.. math:: \|G_t - I\|_2 = t\,|e|/|z - \mu| .
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from book.algebra import angle, apply, dot, identity, jacobian, nearest, norm, outer, pull_back, rotation, unit
+from book.statements import AtMost, law
+from book.theory.conserved import SMALL, inner, mean_product
+from book.theory.inputs import GENERIC
+from rotvq.quantizers.estimators import ESTIMATORS
+
+CHAPTER = 26
+NO_GAIN_PAST_ONE = ESTIMATORS["no_gain"]  #: min(r, 1) R
+
+
+# weights of the mix
+
+
+def capped_weight(z: Tensor, q: Tensor, centre: Tensor, cap: float) -> Tensor:
+    """``t = min(1, cap |z - centre|/|q - z|)`` of each latent, shape (n, 1): then ``|G_t - I| <= cap``."""
+    distance = norm(q - z)
+    return (cap * norm(z - centre) / distance.clamp_min(1e-300)).clamp_max(1.0)
+
+
+def fading_weight(z: Tensor, q: Tensor) -> Tensor:
+    """``t = min(1, sqrt(E|z - q|^2 / Var z))`` of a batch, one number: it falls to 0 as the codes fit."""
+    spread = z - z.mean(0)
+    return (mean_product(q - z, q - z) / mean_product(spread, spread)).sqrt().clamp_max(1.0)
+
+
+def mixed(z: Tensor, q: Tensor, g: Tensor, centre: Tensor, t: Tensor | float) -> Tensor:
+    """``G_t^T g``, with one t a latent or one for all."""
+    return g + t * (pull_back("rotation", z, q, g, centre=centre) - g)
+
+
+def mixed_jacobian(z: Tensor, q: Tensor, centre: Tensor, t: Tensor) -> Tensor:
+    """``G_t`` (n, d, d)."""
+    eye = identity(z)
+    return eye + t.unsqueeze(-1) * (jacobian("rotation", z, q, centre=centre) - eye)
+
+
+def spectral(matrix: Tensor) -> Tensor:
+    """The largest singular value, shape (n, 1)."""
+    return torch.linalg.matrix_norm(matrix, 2).unsqueeze(-1)
+
+
+# the capped turn
+
+
+@law(CHAPTER, kinds=("generic", "close", "lopsided"), dims=SMALL)
+def cap_holds(z, q, mu, t):
+    "The capped turn has |G_t - I| = min(cap, |q - z|/|z - mu|): never further from STE than the cap."
+    z, q, mu = z.double(), q.double(), mu.double()
+    weight = capped_weight(z, q, mu, t)
+    found = spectral(mixed_jacobian(z, q, mu, weight) - identity(z))
+    return found, (norm(q - z) / norm(z - mu)).clamp_max(t), 1 + norm(q - mu) / norm(z - mu)
+
+
+@law(CHAPTER, kinds=("generic", "close", "opposite", "lopsided"))
+def never_uphill(z, q, g, mu, t):
+    "<g, G_t^T g> >= (1 - cap) |g|^2: a capped step never has an obtuse angle with g, whatever the turn."
+    z, q, g, mu = z.double(), q.double(), g.double(), mu.double()
+    felt = mixed(z, q, g, mu, capped_weight(z, q, mu, t))
+    return AtMost((1 - t) * dot(g, g), dot(g, felt), dot(g, g) * (1 + norm(q - mu) / norm(z - mu)))
+
+
+class Waves:
+    """A loss without quantiser, ``f(x) = sum_j a_j cos(<w_j, x> + p_j)``: not convex, and S-smooth."""
+
+    def __init__(self, draw: Callable, d: int):
+        self.a, self.w, self.phase = draw(6).double(), draw(6, d).double(), draw(6).double()
+
+    @property
+    def S(self) -> float:
+        """A bound of its second derivative."""
+        return float((self.a.abs() * dot(self.w, self.w).squeeze(-1)).sum())
+
+    def at(self, x: Tensor) -> Tensor:
+        return (self.a * torch.cos(x @ self.w.T + self.phase)).sum(-1, keepdim=True)
+
+    def gradient(self, x: Tensor) -> Tensor:
+        return -(self.a * torch.sin(x @ self.w.T + self.phase)) @ self.w
+
+
+def near_codes(draw: Callable, n: int, d: int) -> tuple[Tensor, Tensor]:
+    """Latents and codes at distances of all sizes, from 1e-3 to 1."""
+    z, e = draw(2, n, d).double()
+    return z, z + unit(e) * 10 ** (-3 * torch.linspace(0, 1, n, dtype=torch.float64))[:, None]
+
+
+@law(CHAPTER, kinds=GENERIC)
+def capped_gradient_error(draw, n, d, mu, t):
+    "|G_t^T grad f(q) - grad f(z)| <= (1 + cap) S |q - z| + cap |grad f(z)|."
+    f, mu = Waves(draw, d), mu.double()
+    z, q = near_codes(draw, n, d)
+    felt = mixed(z, q, f.gradient(q), mu, capped_weight(z, q, mu, t))
+    bound = (1 + t) * f.S * norm(q - z) + t * norm(f.gradient(z))
+    return AtMost(norm(felt - f.gradient(z)), bound, f.S)
+
+
+@law(CHAPTER, kinds=GENERIC)
+def capped_descent(draw, n, d, mu, t):
+    """A step of size eta <= 1/S against G_t^T grad f(q) does not raise f, as long as
+
+    |grad f(z)| >= (1 + cap)/(1 - cap) S |q - z|. Nothing is asked of the path, of r, or of the angle.
+    """
+    f, mu, cap = Waves(draw, d), mu.double(), t / 2
+    z, q = near_codes(draw, 40 * n, d)
+    felt = mixed(z, q, f.gradient(q), mu, capped_weight(z, q, mu, cap))
+    holds = norm(f.gradient(z)) >= (1 + cap) / (1 - cap) * f.S * norm(q - z)
+    rise = f.at(z - felt / f.S) - f.at(z)
+    return {
+        "rise": AtMost(rise * holds, torch.zeros(()), f.S),
+        "cases": AtMost(torch.tensor(1.0), holds.double().sum(), 1.0),
+    }
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL)
+def capped_average(draw, d, mu, t):
+    """Along every path z <- z - eta G_t^T grad f(q), eta <= 1/S, q anywhere, the mean of |grad f(z)|^2 is at most
+
+    2 (f_0 - f_min)/((1 - cap) eta T) + ((1 + cap)/(1 - cap))^2 S^2 mean|q - z|^2.
+    """
+    f, mu, cap, steps = Waves(draw, d), mu.double(), t / 2, 400
+    z = draw(1, d).double()
+    start, slopes, errors = f.at(z), [], []
+    for e in 0.01 * draw(steps, 1, d).double():
+        q = z + e
+        slopes.append(dot(f.gradient(z), f.gradient(z)))
+        errors.append(dot(e, e))
+        z = z - mixed(z, q, f.gradient(q), mu, capped_weight(z, q, mu, cap)) / f.S
+    fall = start + f.a.abs().sum()  # f is nowhere below -sum |a|
+    bound = 2 * fall * f.S / ((1 - cap) * steps) + ((1 + cap) / (1 - cap) * f.S) ** 2 * torch.stack(errors).mean()
+    return AtMost(torch.stack(slopes).mean(), bound, f.S)
+
+
+@law(CHAPTER, kinds=("generic", "close", "lopsided"))
+def cost_of_mixing(z, q, g, mu, t):
+    "A mix gives up the balance by <g, q - mu> - <G_t^T g, z - mu> = (1 - t) <g, e>."
+    z, q, g, mu = z.double(), q.double(), g.double(), mu.double()
+    gap = dot(g, q - mu) - dot(mixed(z, q, g, mu, t), z - mu)
+    return gap, (1 - t) * dot(g, q - z), norm(g) * (norm(z - mu) + norm(q - mu))
+
+
+# the fading turn and its relatives
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL)
+def fading_is_of_second_order(draw, n, d, mu):
+    """The fading turn is at E[|G_t - I|^2 |z - mu|^2] = t^2 E|q - z|^2 = t^4 Var z from STE, where the rotation is at
+
+    E|q - z|^2 = t^2 Var z. For centroid codes t <= 1 without the cap.
+    """
+    z, mu = draw(max(n, 5), d).double(), mu.double()
+    index = torch.arange(len(z)) % 2
+    q = torch.stack([z[index == k].mean(0) for k in range(2)])[index]
+    t, spread = fading_weight(z, q), z - z.mean(0)
+
+    def distance(weight: Tensor) -> Tensor:
+        away = spectral(mixed_jacobian(z, q, mu, weight.expand(len(z), 1)) - identity(z)) * norm(z - mu)
+        return away.square().mean()
+
+    variance, error = mean_product(spread, spread), mean_product(q - z, q - z)
+    return {
+        "fading": (distance(t), t**4 * variance, variance),
+        "rotation": (distance(torch.ones_like(t)), error, variance),
+        "no cap needed": AtMost(error, variance, variance),
+    }
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL)
+def moves_along(draw, n, d, U, t):
+    """Move latents, codes and centre by x -> s U x + v, and every weight stays and every gradient turns by U:
+
+    for the turn about a centre that moves along, capped or fading, and for min(r, 1) R. Not about a centre that stays.
+    """
+    z, g, codes = draw(n, d).double(), draw(n, d).double(), draw(7, d).double()
+    s, v, U = 0.5 + t, draw(d).double(), U.double()
+    answers = []
+    for move in (lambda x: x, lambda x: s * x @ U.T + v):
+        x, k = move(z), move(codes)
+        q, centre, felt = k[nearest(x, k)], k.mean(0), g if not answers else g @ U.T
+        weights = {"turn": 1.0, "capped": capped_weight(x, q, centre, t), "fading": fading_weight(x, q)}
+        gradients = {name: mixed(x, q, felt, centre, weight) for name, weight in weights.items()}
+        gradients["no gain past one"] = NO_GAIN_PAST_ONE.pull_back(x, q, felt, centre=centre)
+        away = norm(q - centre) / norm(x - centre)
+        answers.append((gradients, away))
+    (before, r), (after, _) = answers
+    size = norm(g) * (1 + r) * 10
+    q = codes[nearest(z, codes)]
+    stays = mixed(z + v, q + v, g, torch.zeros(d), 1.0) - mixed(z, q, g, torch.zeros(d), 1.0)
+    found = {name: (after[name], before[name] @ U.T, size) for name in before}
+    return found | {"a centre that stays": AtMost(torch.tensor(1e-3).double(), norm(stays).max(), 1.0)}
+
+
+@law(CHAPTER, kinds=("generic", "close", "opposite", "lopsided"), dims=SMALL)
+def no_gain_past_one(z, q, g, mu):
+    """min(r, 1) R about mu never lengthens a gradient, and lies at |G - I| = |q - z|/|z - mu| from STE where r <= 1,
+
+    at 2 sin(theta/2) <= |q - z|/|z - mu| where r > 1.
+    """
+    z, q, g, mu = z.double(), q.double(), g.double(), mu.double()
+    x, y = z - mu, q - mu
+    r, half = norm(y) / norm(x), angle(x, y) / 2
+    G = torch.stack([NO_GAIN_PAST_ONE.pull_back(z, q, e.expand_as(z), centre=mu) for e in identity(z)], -2)
+    distance = spectral(G - identity(z))
+    stated = torch.where(r <= 1, norm(q - z) / norm(x), 2 * half.sin())
+    return {
+        "length": AtMost(norm(NO_GAIN_PAST_ONE.pull_back(z, q, g, centre=mu)), norm(g), norm(g)),
+        "distance": (distance, stated, 1.0),
+        "nearer": AtMost(distance, norm(q - z) / norm(x), 1 + r),
+    }
+
+
+# what no rule can be
+
+
+def nearest_in_triangle(point: Tensor, corners: list[Tensor]) -> Tensor:
+    """The point of the triangle with these corners that is nearest to ``point``; all of shape (d,)."""
+    origin = corners[0]
+    sides = torch.stack([corner - origin for corner in corners[1:]], -1)
+    share = torch.linalg.lstsq(sides, (point - origin)[:, None], driver="gelsd").solution[:, 0]
+    inside = origin + sides @ share
+    candidates = [inside] if bool((share >= 0).all() and share.sum() <= 1) else []
+    for i in range(3):
+        start, end = corners[i], corners[(i + 1) % 3]
+        along = inner(point - start, end - start) / inner(end - start, end - start).clamp_min(1e-300)
+        candidates.append(start + along.clamp(0, 1) * (end - start))
+    return min(candidates, key=lambda candidate: float(norm(candidate - point)))
+
+
+def spoiler(z: Tensor, q: Tensor, rule: Tensor, rival: Tensor) -> tuple[Tensor, bool]:
+    """A second code, and whether it must be the better one, with which ``rule`` ends worse than ``rival``.
+
+    Both are where a step takes the latent. The code is q mirrored in a hyperplane that has one of them on its far side
+    and z, q and the other on its near side.
+    """
+    for better, lone, others in ((True, rival, [z, rule, q]), (False, rule, [z, rival, q])):
+        foot = nearest_in_triangle(lone, others)
+        normal, middle = unit(lone - foot), (lone + foot) / 2
+        if norm(lone - foot) > 1e-9 * (1 + norm(lone)):
+            return q - 2 * inner(q - middle, normal) * normal, better
+    raise ValueError("both steps end on the segment from z to q: no code tells them apart")
+
+
+@law(CHAPTER, kinds=GENERIC, dims=(2, 3, 8))
+def no_rule_is_never_worse(draw, t, d):
+    """Whatever a rule does with z, q and g, there is a second code and a loss with this g at q for which one step of it
+
+    ends with a higher loss than one step of STE or one step of the rotation, whichever it differs from.
+    """
+    z, q, g = draw(3, d).double()
+    step = {name: z - t * pull_back(name, z[None], q[None], g[None])[0] for name in ESTIMATORS}
+    rivals = [step.pop("ste"), step.pop("rotation")]
+    found = {}
+    for name, rule in {**step, "anything": z + draw(d).double()}.items():
+        rival = max(rivals, key=lambda end: float(norm(end - rule)))
+        code, better = spoiler(z, q, rule, rival)
+        codes, losses = torch.stack([q, code]), torch.tensor([0.0, -1.0 if better else 1.0]).double()
+        at_rule, at_rival = (losses[nearest(end[None], codes)] for end in (rule, rival))
+        found[f"{name}, same start"] = (nearest(z[None], codes).double(), torch.zeros(1), 1.0)
+        found[f"{name}, worse"] = AtMost(at_rival, at_rule - 1, 1.0)
+    return found
+
+
+# usage: a trap, and what revival does
+
+
+def descend(
+    member: str, z: Tensor, g: Tensor, codes: Tensor, centre: Tensor, steps: int = 100
+) -> tuple[Tensor, Tensor]:
+    """The path of z <- z - eta G^T g with g fixed and the nearest code looked up anew: (steps + 1, n, d), and all eta.
+
+    A step is a fiftieth of the distance from the centre.
+    """
+    path, sizes = [z], []
+    for _ in range(steps):
+        felt = pull_back(member, path[-1], codes[nearest(path[-1], codes)], g, centre=centre)
+        sizes.append(0.02 * norm(path[-1] - centre) / norm(felt))
+        path.append(path[-1] - sizes[-1] * felt)
+    return torch.stack(path), torch.stack(sizes)
+
+
+def caged(draw: Callable, d: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A centre (d,), codes (2d + 1, d) of which the first has a bounded cell around the centre, z and g (1, d).
+
+    The ball about the centre through z lies in that cell, and <g, q - centre> > 0.
+    """
+    centre, q = draw(d).double(), 0.3 * unit(draw(1, d).double())
+    others = 2 * torch.cat([torch.eye(d), -torch.eye(d)]).double()
+    codes = centre + torch.cat([q, others])
+    reach = ((norm(others) ** 2 - norm(q) ** 2) / (2 * norm(others - q))).min()  # from the centre to the nearest face
+    z = centre + 0.9 * reach * unit(draw(1, d).double())
+    g = draw(1, d).double()
+    return centre, codes, z, g * dot(g, q).sign()
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL, members=("rotation", "reflection"), roundings=3000)
+def trap(member, draw, d):
+    """If G(z - mu) = q - mu, a step eta against G^T g changes |z - mu|^2 by -2 eta <g, q - mu> + eta^2 |G^T g|^2.
+
+    So if the ball about mu through z lies in the cell of q and <g, q - mu> >= 0, small steps never leave that cell.
+    """
+    centre, codes, z, g = caged(draw, d)
+    path, sizes = descend(member, z, g, codes, centre)
+    squares, felt = dot(path - centre, path - centre), norm(path[1:] - path[:-1])
+    stated = squares[:-1] - 2 * sizes * dot(g, codes[:1] - centre) + felt**2
+    return {
+        "law": (squares[1:], stated, squares[:-1] + sizes * norm(g) * norm(codes[:1] - centre)),
+        "stays": (nearest(path, codes).double(), torch.zeros(()), 1.0),
+    }
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL)
+def ste_leaves(draw, d):
+    "From the same place STE leaves the bounded cell, and every bounded cell, along a straight line."
+    centre, codes, z, g = caged(draw, d)
+    across = 2 * norm(codes - centre).max()  # more than the width of the cell
+    end = z
+    for _ in range(50):
+        end = end - across / norm(g) / 50 * pull_back("ste", end, codes[nearest(end, codes)], g, centre=centre)
+    left = (nearest(end, codes) > 0).double()
+    return {"leaves": (left, torch.ones(1), 1.0), "straight": (unit(end - z), -unit(g), 1.0)}
+
+
+def least_error(z: Tensor, codes: Tensor) -> Tensor:
+    """``E min_k |z - e_k|^2``."""
+    return (z.unsqueeze(1) - codes).square().sum(-1).amin(1).mean()
+
+
+def idle_code(z: Tensor, codes: Tensor) -> int:
+    """A code that no latent uses."""
+    counts = torch.bincount(nearest(z, codes), minlength=len(codes))
+    return int(counts.argmin())
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL)
+def revival_is_safe(draw, n, d):
+    "Wherever a code that no latent uses is put, E min|z - e_k|^2 does not rise; put on a latent, it falls."
+    z, codes = draw(n, d).double(), torch.cat([draw(5, d).double(), 50 + draw(1, d).double()])
+    k, before = idle_code(z, codes), least_error(z, codes)
+    anywhere, there = codes.clone(), codes.clone()
+    anywhere[k], there[k] = draw(d).double(), z[0]
+    gain = (z[0] - codes).square().sum(-1).min() / n
+    return {
+        "anywhere": AtMost(least_error(z, anywhere), before, before + 1e-9),
+        "on a latent": AtMost(least_error(z, there), before - gain, before + 1e-9),
+    }
+
+
+# geometry
+
+
+def transported(v: Tensor, path: Callable[[float], tuple[Tensor, Tensor]], steps: int = 60) -> Tensor:
+    r"""Levi-Civita transport of v along a path in the metric \|dz\|^2/\|z\|^2, by Runge-Kutta.
+
+    With velocity w the equation is ``v' = (<x, w> v + <x, v> w - <w, v> x)/|x|^2``. ``path`` gives (x, w) at a time in
+    (0, 1).
+    """
+
+    def change(time: float, v: Tensor) -> Tensor:
+        x, w = path(time)
+        return (dot(x, w) * v + dot(x, v) * w - dot(w, v) * x) / dot(x, x)
+
+    h = 1 / steps
+    for i in range(steps):
+        first = change(i * h, v)
+        second = change((i + 0.5) * h, v + h / 2 * first)
+        third = change((i + 0.5) * h, v + h / 2 * second)
+        fourth = change((i + 1) * h, v + h * third)
+        v = v + h / 6 * (first + 2 * second + 2 * third + fourth)
+    return v
+
+
+def winding(z: Tensor, q: Tensor, wiggle: float) -> Callable[[float], tuple[Tensor, Tensor]]:
+    """A path from z to q in their plane; for wiggle 0 the shortest one in |dz|^2/|z|^2, a logarithmic spiral."""
+    a, theta = unit(z), angle(z, q)
+    u = unit(q) - dot(a, unit(q)) * a
+    u = unit(u - dot(a, u) * a)
+    growth = (norm(q) / norm(z)).log()
+
+    def at(time: float) -> tuple[Tensor, Tensor]:
+        bump, slope = wiggle * math.sin(math.pi * time) ** 2, wiggle * math.pi * math.sin(2 * math.pi * time)
+        length, turned = norm(z) * (time * growth + bump).exp(), time * theta - bump
+        x = length * (turned.cos() * a + turned.sin() * u)
+        across = length * (turned.cos() * u - turned.sin() * a)
+        return x, (growth + slope) * x + (theta - slope) * across
+
+    return at
+
+
+@law(CHAPTER, kinds=("generic", "opposite"), dims=(2, 3, 8), tolerance=1e-4)
+def levi_civita(z, q, g):
+    r"""rR is the Levi-Civita transport of |dz|^2/|z|^2 along the shortest path from z to q, in every dimension.
+
+    Any other path in the plane of z and q that winds as far about 0 gives the same.
+    """
+    z, q, g = z.double(), q.double(), g.double()
+    stated, scale = norm(q) / norm(z) * apply(rotation(z, q), g), norm(q) / norm(z) * norm(g)
+    return {
+        "shortest": (transported(g, winding(z, q, 0.0)), stated, scale),
+        "detour": (transported(g, winding(z, q, 0.5)), stated, scale),
+        "package": (apply(jacobian("rotation", z, q), g), stated, scale * 2 / norm(unit(z) + unit(q))),
+    }
+
+
+def off(x: Tensor) -> Tensor:
+    """The projector ``I - aa^T`` on what is orthogonal to x."""
+    return identity(x) - outer(unit(x), unit(x))
+
+
+@law(CHAPTER, kinds=("generic", "close", "parallel", "lopsided"))
+def sphere(z, q, g):
+    """P_a R^T = R^T P_b: behind a normalisation of z the rotation turns what of g is tangent at q and drops the rest.
+
+    Its length stays. STE lets the part along q through, by sin(theta).
+    """
+    z, q, g = z.double(), q.double(), g.double()
+    R, scale = rotation(z, q), 2 / norm(unit(z) + unit(q))
+    felt = apply(off(z), pull_back("rotation_only", z, q, g))
+    return {
+        "identity": (off(z) @ R.mT, R.mT @ off(q), scale.unsqueeze(-1)),
+        "gradient": (felt, apply(R.mT, apply(off(q), g)), norm(g) * scale),
+        "length": (norm(felt), norm(apply(off(q), g)), norm(g) * scale),
+        "STE": (norm(apply(off(z), unit(q))), angle(z, q).sin(), 1.0),
+    }
+
+
+# residual stages and heads
+
+
+class Stack:
+    """Residual stages in three wirings, for latents (n, d) and codebooks (stages, K, d); each gives z_q."""
+
+    def __init__(self, member: str, codebooks: Tensor):
+        self.member, self.codebooks = ESTIMATORS[member], codebooks
+
+    def residuals(self, z: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The input and the code of every stage."""
+        found, rest = [], z.detach()
+        for codes in self.codebooks:
+            q = codes[nearest(rest, codes)]
+            found.append((rest, q))
+            rest = rest - q
+        return found
+
+    def chained(self, z: Tensor) -> Tensor:
+        """Each stage quantises what the last one left, and the gradient runs through all of it."""
+        total, rest = 0.0, z
+        for _, q in self.residuals(z):
+            out = self.member(rest, q)
+            total, rest = total + out, rest - out
+        return total
+
+    def detached(self, z: Tensor) -> Tensor:
+        """The same, but what is subtracted carries no gradient."""
+        total, rest = 0.0, z
+        for _, q in self.residuals(z):
+            total, rest = total + self.member(rest, q), rest - q
+        return total
+
+    def on_the_sum(self, z: Tensor) -> Tensor:
+        """One estimator from z to the sum of the codes."""
+        return self.member(z, sum(q for _, q in self.residuals(z)))
+
+
+def through(wiring: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """The Jacobian (n, d, d) that autograd sees."""
+    z = z.clone().requires_grad_()
+    out = wiring(z)
+    rows = [torch.autograd.grad(out, z, e.expand_as(z), retain_graph=True)[0] for e in identity(z)]
+    return torch.stack(rows, -2)
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL, members=("rotation", "ste"), roundings=3000)
+def three_wirings(member, draw, n, d):
+    """Stages with maps G_j on what is left: chained they make I - (I - G_J)...(I - G_1), detached sum_j G_j,
+
+    one estimator on the sum its own G. With the rotation the first and the last take z to q, the detached one does not.
+    """
+    z, codebooks = draw(n, d).double(), torch.stack([draw(6, d).double() / 2**j for j in range(3)])
+    stack = Stack(member, codebooks)
+    stages = stack.residuals(z)
+    maps = [jacobian(member, *stage) for stage in stages]
+    q = sum(code for _, code in stages)
+    eye = identity(z).expand(n, d, d)
+    left = eye
+    for G in maps:
+        left = (eye - G) @ left
+    size = torch.stack([spectral(G) for G in maps]).add(1).prod(0).unsqueeze(-1)
+    found = {
+        "chained": (through(stack.chained, z), eye - left, size),
+        "detached": (through(stack.detached, z), sum(maps), size),
+        "on the sum": (through(stack.on_the_sum, z), jacobian(member, z, q), size + (norm(q) / norm(z)).unsqueeze(-1)),
+    }
+    if member == "rotation":
+        reach = size.squeeze(-1) * (norm(z) + norm(q))
+        found["chained takes z to q"] = (apply(through(stack.chained, z), z), q, reach)
+        found["so does one on the sum"] = (apply(through(stack.on_the_sum, z), z), q, reach)
+        missed = norm(apply(through(stack.detached, z), z) - q).max()
+        found["detached does not"] = AtMost(torch.tensor(1e-3).double(), missed, 1.0)
+    return found
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL, members=("rotation", "reflection"), roundings=3000)
+def heads(member, draw, n, d):
+    "Each head has a balance law of its own: <(E_h, b_h), dL> = E<g_h, q_h>, with one codebook or with one a head."
+    h, codes, count = draw(n, d + 2).double(), draw(9, d).double(), 3
+    E = draw(count, d, d + 2).double().requires_grad_()
+    b = draw(count, d).double().requires_grad_()
+    z = torch.einsum("hdx,nx->nhd", E, h) + b
+    q = codes[nearest(z.detach(), codes)]
+    z_q = ESTIMATORS[member](z, q)
+    loss = (torch.tanh(z_q.flatten(1) @ draw(count * d, 5).double()) - draw(n, 5).double()).square().sum()
+    g, slope_E, slope_b = torch.autograd.grad(loss, (z_q, E, b))
+    left = torch.stack([inner(E[i], slope_E[i]) + inner(b[i], slope_b[i]) for i in range(count)])
+    size = (norm(g) * (norm(z) * (1 + norm(q) / norm(z)))).sum(0).squeeze(-1)
+    return left, dot(g, q).sum(0).squeeze(-1), size

@@ -1,0 +1,490 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (nb-guarantees)=
+# # What can be guaranteed
+#
+# ```{admonition} In short
+# :class: tip
+# A turn that is capped by its distance from the centre never goes uphill and descends the loss without quantiser
+# wherever that loss is steeper than the quantisation error is long; no condition on the path is needed. A turn that
+# fades as the codes fit, about a centre that moves along, keeps its meaning when the latents are shifted or stretched.
+# That one estimator is never worse than the better of two others cannot be had, and "the rotation raises the usage of
+# codes" is no law: it traps latents as easily as it frees them.
+# ```
+#
+# Symbols: $z$ a latent, $q$ its code, $e=q-z$, $g=\partial L_{\rm rec}/\partial z_q$; $G_\mu$ the rotation trick about
+# a centre $\mu$, with $r=|q-\mu|/|z-\mu|$. The running pair is $z=(1,0)$, $q=(0.8,0.6)$ with $|e|^2=0.4$. Arrows show
+# the step the encoder takes, $-G^\top g$.
+
+# %% tags=["parameters"]
+cap: float = 0.5  # of the capped turn
+steps: int = 300  # of the two latents in the pictures
+
+# %% tags=["hide-input"]
+from rotvq.page import Page
+
+page = Page("26_guarantees", globals(), cap=(0.01, 0.99), steps=(50, None))
+
+# %% tags=["hide-input"]
+import math
+
+import matplotlib.pyplot as plt
+import torch
+
+from book.algebra import dot, nearest, norm, normal, polar, pull_back, vector
+from book.statements import show
+from book.theory import guarantees
+from rotvq import ESTIMATORS
+from rotvq.page.figures import ARMS, INK, MUTED
+
+ROTATION, STE = ARMS["rotation"], ARMS["ste"]
+CAPPED = ARMS["interpolated"]
+zero = torch.zeros(2, dtype=torch.float64)
+
+# %% [markdown]
+# ## A turn with a cap
+#
+# The rotation changes a gradient by at most $\|G_\mu-I\|=|e|/|z-\mu|$, relatively. Where the quantisation error is
+# longer than the way to the centre, that is more than everything. Then a step can go uphill, and {prf:ref}`prop-circle`
+# shows a latent that runs in circles for ever. The cure is to turn less where the turn is too strong:
+#
+# $$ G_t=I+t\,(G_\mu-I),\qquad t=\min\Big(1,\;\kappa\,\frac{|z-\mu|}{|q-z|}\Big),\qquad 0<\kappa<1 . $$ (eq-capped)
+
+# %% tags=["hide-input"]
+codes, slope = vector(1, 0, -4, 0).view(2, 2), vector(0, 1)[None]
+paths = {}
+for name, limit in (("rotation", None), ("capped", cap), ("ste", 0.0)):
+    x, path = polar(115.0)[None], []
+    for _ in range(steps):
+        path.append(x)
+        q = codes[nearest(x, codes)]
+        t = 1.0 if limit is None else guarantees.capped_weight(x, q, zero, max(limit, 1e-9))
+        x = x - 0.02 * guarantees.mixed(x, q, slope, zero, t)
+    paths[name] = torch.cat(path)
+heights = {name: path[:, 1] for name, path in paths.items()}
+assert heights["rotation"].diff().max() > 0.005  # uphill at times
+assert heights["capped"].diff().max() < 0  # never
+fig, ax = plt.subplots(figsize=(4.4, 3.6))
+labels = {"rotation": "rotation", "capped": f"capped at {cap:g}", "ste": "STE"}
+for name, look in (("rotation", ROTATION), ("capped", CAPPED), ("ste", STE)):
+    inside = paths[name][paths[name][:, 1] > -2.2]
+    ax.plot(*inside.T, linestyle=look.linestyle, color=look.color, label=labels[name])
+ax.plot(*codes[0], "s", color=INK)
+ax.plot(0, 0, "+", color=INK, markersize=9)
+ax.annotate("$q$", codes[0], xytext=(6, 4), textcoords="offset points")
+ax.annotate("", (-1.6, -0.6), (-1.6, 0.4), arrowprops={"arrowstyle": "->", "color": MUTED})
+ax.annotate("downhill", (-1.9, 0.5), color=MUTED, fontsize=8)
+ax.set(aspect="equal", xlim=(-2, 2), xticks=[], yticks=[])
+ax.legend(loc="lower right")
+page.show(
+    "paths",
+    fig,
+    "Paths of one latent under a constant slope. Under STE it goes straight down. Under the rotation it runs around "
+    "the origin. With the cap it bends a little and goes down all the same.",
+)
+
+# %% [markdown]
+# ```{glue:figure} paths
+# :name: fig-paths
+#
+# The example of {prf:ref}`prop-circle`: a linear loss that falls downwards, and $r=1$.
+# ```
+#
+# ````{prf:theorem} The capped turn
+# :label: thm-capped
+#
+# Let $f$ be the loss without quantiser, $S$-smooth, $u=G_t^\top\nabla f(q)$ with {eq}`eq-capped`, and $\eta\le1/S$.
+#
+# 1. $\|G_t-I\|=\min(\kappa,|e|/|z-\mu|)$, so $\langle g,G_t^\top g\rangle\ge(1-\kappa)|g|^2$: no step is uphill at $q$.
+# 2. $|u-\nabla f(z)|\le(1+\kappa)S|e|+\kappa|\nabla f(z)|$.
+# 3. The step $z-\eta u$ does not raise $f$, as long as
+#    $|\nabla f(z)|\ge\dfrac{1+\kappa}{1-\kappa}\,S\,|q-z|$.
+# 4. Over $T$ steps, whatever codes the latent meets,
+#
+# $$ \frac1T\sum_t|\nabla f(z_t)|^2\le\frac{2(f_0-\inf f)}{(1-\kappa)\,\eta\,T}
+#    +\Big(\frac{1+\kappa}{1-\kappa}\Big)^2S^2\,\frac1T\sum_t|q_t-z_t|^2 . $$
+#
+# <claim:B-072>
+# ````
+#
+# ````{dropdown} Proof
+# *1.* $\|G_t-I\|=t\,\|G_\mu-I\|=t|e|/|z-\mu|$.
+#
+# *2.* $u-\nabla f(z)=G_t^\top(\nabla f(q)-\nabla f(z))+(G_t^\top-I)\nabla f(z)$, with $\|G_t\|\le1+\kappa$ and
+# $|\nabla f(q)-\nabla f(z)|\le S|e|$.
+#
+# *3.* For $\eta\le1/S$ and any $u$, $f(z-\eta u)\le f(z)-\frac\eta2|\nabla f(z)|^2+\frac\eta2|u-\nabla f(z)|^2$. The
+# last term is at most the one before it if $(1+\kappa)S|e|+\kappa|\nabla f|\le|\nabla f|$.
+#
+# *4.* By Young's inequality $(a+b)^2\le\frac{a^2}{1-\kappa}+\frac{b^2}\kappa$, so $|u-\nabla
+# f|^2\le\frac{(1+\kappa)^2}{1-\kappa}S^2|e|^2+\kappa|\nabla f|^2$. Insert this into the inequality of part 3 and sum
+# over the steps.
+# ````
+#
+# For $\kappa\to0$ these are the constants of STE. For the rotation itself there is no such statement without conditions
+# on where the path goes ({prf:ref}`prop-circle`).
+#
+# What does the cap cost? $\langle g,q-\mu\rangle-\langle G_t^\top g,z-\mu\rangle=(1-t)\langle g,e\rangle$: of the
+# balance law, its share $1-t$, and only for the latents that it caps, those with $|e|>\kappa|z-\mu|$.
+
+# %%
+show(guarantees.cap_holds, guarantees.never_uphill, guarantees.capped_gradient_error, guarantees.cost_of_mixing)
+
+# %%
+show(guarantees.capped_descent, guarantees.capped_average)
+
+# %% [markdown]
+# ## A turn that fades
+#
+# The cap looks at one latent. One weight for all can look at how well the codes fit:
+#
+# $$ t=\min\Big(1,\sqrt{\mathbb E|z-q|^2/\operatorname{Var}z}\Big),\qquad \mu=\text{the mean code}. $$ (eq-fading)
+#
+# ```{prf:proposition} Of second order
+# :label: prop-fading
+#
+# With $t\le1$, the mean square distance from STE, $\mathbb E\big[\|G_t-I\|^2|z-\mu|^2\big]$, is $t^2\,\mathbb E|z-q|^2
+# =t^4\operatorname{Var}z$. For the rotation itself it is $\mathbb E|z-q|^2=t^2\operatorname{Var}z$. For centroid codes
+# $t\le1$ without the minimum.
+#
+# <claim:B-073>
+# ```
+#
+# ````{prf:proof}
+# $\|G_t-I\||z-\mu|=t|e|$ for every latent. Centroids leave at most the variance of $z$ as their error: it is the sum of
+# the variance within cells, which is $\mathbb E|z-q|^2$, and that between them.
+# ````
+#
+# So as the codes fit better, the rotation approaches STE like the relative error, and the fading turn like its square.
+# At the start, when codes fit badly, it is the rotation. It has no guarantee for a single latent, which may be near the
+# centre: the two weights can be combined.
+
+# %%
+show(guarantees.fading_is_of_second_order)
+
+# %% [markdown]
+# ## Centres that move along
+#
+# ```{prf:proposition} What a similarity does
+# :label: prop-moves-along
+#
+# Let latents, codes and the centre all move by one similarity $x\mapsto sUx+v$. Then $t$ of {eq}`eq-capped` and of
+# {eq}`eq-fading` stay as they are, and $G_t^\top$ becomes $UG_t^\top U^\top$. The mean code and the mean latent are
+# centres that move so. The origin is not, under shifts.
+#
+# <claim:B-073>
+# ```
+#
+# ````{prf:proof}
+# Both weights are ratios of lengths that are all multiplied by $s$. $G_\mu$ depends on $z-\mu$ and $q-\mu$, which
+# become $sU(z-\mu)$ and $sU(q-\mu)$, and $R(Ua,Ub)=UR(a,b)U^\top$.
+# ````
+#
+# An untrained encoder puts its latents somewhere, for no reason. Only an estimator of this kind does not care where.
+# STE is one, too.
+#
+# ```{prf:proposition} No gain past one
+# :label: prop-no-gain
+#
+# $\min(r,1)R$ about $\mu$ never lengthens a gradient. Its distance from STE is $|q-z|/|z-\mu|$ where $r\le1$, and
+# $2\sin\frac\theta2\le|q-z|/|z-\mu|$ where $r>1$, with $\theta$ the angle at $\mu$.
+#
+# <claim:B-073>
+# ```
+#
+# ````{prf:proof}
+# $\|\min(r,1)R\|\le1$. In the plane of $z-\mu$ and $q-\mu$ the map $sR-I$ stretches by $|se^{i\theta}-1|$ and off it by
+# $|s-1|$, which is less. For $s=r$ this is $|q-z|/|z-\mu|$. For $s=1$ it is $2\sin\frac\theta2$, and
+# $|re^{i\theta}-1|^2=(r-1)^2+4r\sin^2\frac\theta2\ge4\sin^2\frac\theta2$ if $r\ge1$.
+# ````
+#
+# It gives up $Gz=q$ where $r>1$, and with it the balance law.
+
+# %%
+show(guarantees.moves_along, guarantees.no_gain_past_one)
+
+# %% [markdown]
+# ### As members of the family
+#
+# $\min(r,1)R$ is the member `no_gain` of {eq}`eq-family`: a clip. The fading turn is the rotation with a mix that a
+# batch computes, and every member takes one:
+
+# %%
+cloud, book = normal(200, 4, seed=1) + 2, normal(12, 4, seed=2) + 2
+cloud.requires_grad_()
+chosen = book[nearest(cloud.detach(), book)]
+weight, centre, arrives = guarantees.fading_weight(cloud.detach(), chosen), book.mean(0), normal(200, 4, seed=3)
+(felt,) = torch.autograd.grad(ESTIMATORS["rotation"](cloud, chosen, centre=centre, mix=weight), cloud, arrives)
+assert torch.allclose(felt, guarantees.mixed(cloud.detach(), chosen, arrives, centre, weight))
+
+# %% [markdown]
+# The capped turn has one mix a latent, which the family does not have: it needs a field `cap`, and the line
+# $t\leftarrow t\,\min(1,\kappa|z-\mu|/|q-z|)$ where the pull-back has moved the centre to $0$. That is a change of what
+# every recorded run executes, so it belongs together with the experiments that ask for it.
+
+# %% [markdown]
+# ## What cannot be had
+#
+# The experiments of this book find STE better from some starts and the rotation from others. One would like a rule that
+# is never worse than the better of the two.
+#
+# ```{prf:theorem} No rule is never worse
+# :label: thm-never
+#
+# Take any rule that makes a step from $z$, $q$ and $g$, and from anything that has been seen before. Let the steps of
+# STE and of the rotation not be along $e$. If the rule differs from one of them, there are a second code and a loss
+# with this $g$ at $q$ for which one step of the rule ends with a higher loss than one step of that one. Nothing that
+# the rule has seen tells it so.
+#
+# <claim:B-074>
+# ```
+#
+# ````{dropdown} Proof
+# Let $P$ be where the rule goes and $P'$ where the other goes, $P\ne P'$. Suppose first that $P'$ is not in the
+# triangle of $z,q,P$. Then a hyperplane separates $P'$ strictly from the triangle. Let the second code be the mirror
+# image of $q$ in it. The cell of $q$ is its near side, so $z$ and $P$ choose $q$ and $P'$ the second code. Give the
+# second code the lower loss: there is a smooth loss with given values at two points and a given gradient at one.
+#
+# Otherwise $P$ is not in the triangle of $z,q,P'$: if both triangles contained the third corner of the other they would
+# be equal, and since $z,q,P'$ do not lie on a line, $P=P'$. So a hyperplane has $P$ alone on its far side. Give the
+# second code the higher loss.
+# ````
+#
+# This is about one step and one latent, which is enough for "never". It does not say that no rule is better on average,
+# or on the problems that occur. That is for experiments.
+
+# %%
+show(guarantees.no_rule_is_never_worse)
+
+# %% [markdown]
+# ## Usage: a trap
+#
+# The paper reports that the rotation raises the share of codes in use. Is there a law behind it? The length of a latent
+# has one: where $G(z-\mu)=q-\mu$, the flow $z'=-G^\top g$ with fixed $g$ has
+# $\frac d{dt}|z-\mu|^2=-2\langle g,q-\mu\rangle$. It can be read in either direction.
+
+# %% tags=["hide-input"]
+centre, start, g = zero, vector(0.62, 0.45)[None], vector(0.7, -0.5)[None]
+codes = torch.stack([vector(0.3, 0.0), *(polar(angle, 2.0) for angle in (0, 72, 144, 216, 288))])
+paths = {}
+for name in ("rotation", "ste"):
+    x, path = start, []
+    for _ in range(steps):
+        path.append(x)
+        felt = pull_back(name, x, codes[nearest(x, codes)], g)
+        x = x - 0.01 * norm(x).clamp_max(1) * felt / norm(felt)
+    paths[name] = torch.cat(path)
+side = torch.linspace(-2.3, 2.3, 240, dtype=torch.float64)
+plane = torch.cartesian_prod(side, side)
+cells = nearest(plane, codes).view(240, 240).T
+assert (nearest(paths["rotation"], codes) == 0).all()
+if steps >= 300:
+    assert (nearest(paths["ste"], codes) > 0).any()
+fig, ax = plt.subplots(figsize=(4.2, 3.8))
+ax.contour(side, side, (cells == 0).double(), levels=[0.5], colors=[MUTED], linewidths=1)
+angles = torch.linspace(0, 2 * math.pi, 80)
+circle = float(norm(start)) * torch.stack([angles.cos(), angles.sin()])
+ax.plot(*circle, ":", color=MUTED, linewidth=1)
+for name in ("rotation", "ste"):
+    ax.plot(*paths[name].T, ARMS[name].linestyle, color=ARMS[name].color, label=ARMS[name].label)
+ax.plot(*codes.T, "s", color=INK)
+ax.plot(*start.T, "o", color=INK, markersize=5)
+ax.set(aspect="equal", xticks=[], yticks=[])
+ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncol=2)
+page.show(
+    "trap",
+    fig,
+    "A bounded cell around the origin and the circle through a latent in it. Under STE the latent leaves the cell on a "
+    "straight line. Under the rotation it spirals to the origin inside the circle.",
+)
+
+# %% [markdown]
+# ```{glue:figure} trap
+# :name: fig-trap
+#
+# One latent, one fixed gradient. The dotted circle about the centre lies in the cell.
+# ```
+#
+# ```{prf:theorem} The trap
+# :label: thm-trap
+#
+# Let the ball about $\mu$ through $z$ lie in the cell of $q$, and let $\langle g,q-\mu\rangle\ge0$. Under every
+# estimator with $G(z-\mu)=q-\mu$ the latent never leaves the cell while $g$ stays. STE leaves every bounded cell if
+# $g\ne0$.
+#
+# <claim:B-075>
+# ```
+#
+# ````{prf:proof}
+# $|z-\mu|^2$ does not grow, so the latent stays in the ball. A step of size $\eta$ adds $\eta^2|G^\top g|^2$, which
+# small steps keep as small as one likes. STE moves along the ray $z-tg$, and no ray is bounded.
+# ````
+#
+# So with the same $g$ the rotation can keep a latent from the codes that STE would bring it to. Nor does it lower usage
+# as a law: where $\langle g,q-\mu\rangle<0$ it drives latents outwards, where the codes are. And {ref}`nb-drift` shows
+# the pushes that all latents share. What can be said is this: relative to STE the rotation moves latents towards its
+# centre, by the price of the balance. If the codes lie there, they come into use; if they lie outside, they fall out of
+# it.
+#
+# ```{prf:proposition} Revival
+# :label: prop-revival
+#
+# Putting a code that no latent uses anywhere else does not raise $\mathbb E\min_k|z-e_k|^2$. Putting it on a latent
+# lowers it by that latent's share of the error, at least.
+#
+# <claim:B-076>
+# ```
+#
+# ````{prf:proof}
+# All codes that were nearest to some latent are still there.
+# ````
+#
+# It is about the data on which the code was unused. On others it may have been the nearest. And it does nothing about a
+# push: revival gives latents that slide new codes to slide away from, which wins the race only if it is quick.
+
+# %%
+show(guarantees.trap, guarantees.ste_leaves, guarantees.revival_is_safe)
+
+# %% [markdown]
+# ## Geometry: what the rotation transports
+#
+# The paper calls its estimator a transport of gradients. It is one, in the strict sense.
+#
+# ```{prf:theorem} Levi-Civita transport
+# :label: thm-transport
+#
+# In the metric $|dz|^2/|z|^2$ on $\mathbb R^d\setminus\{0\}$, $G=rR$ is the Levi-Civita transport from $z$ to $q$ along
+# the shortest path, a logarithmic spiral, if $q$ is not a negative multiple of $z$. Every other path in the plane of
+# $z$ and $q$ that winds as far about $0$ gives the same.
+#
+# <claim:B-077>
+# ```
+#
+# ````{dropdown} Proof
+# With $\ln|z|$ and $z/|z|$ as coordinates the metric is that of the cylinder $\mathbb R\times S^{d-1}$. Its geodesics
+# change the first evenly and follow a great circle in the second: logarithmic spirals. The metric is
+# $e^{2\varphi}|dz|^2$ with $\varphi=-\ln|z|$, for which transport of $v$ along a path $x(t)$ reads
+#
+# $$ v'=\frac{\langle x,x'\rangle v+\langle x,v\rangle x'-\langle x',v\rangle x}{|x|^2} . $$ (eq-transport)
+#
+# Let the path lie in a plane through $0$. For $v$ in the plane the right side is, in complex numbers, $(x'/x)v$, since
+# $\langle x,x'\rangle v+\langle x,v\rangle x'-\langle x',v\rangle x=\bar xx'v$ there. So $v/x$ is constant, and $v$ is
+# multiplied by $q/z$ in all. For $v$ orthogonal to the plane it is $\langle x,x'\rangle v/|x|^2=(\ln|x|)'v$, so $v$ is
+# multiplied by $|q|/|z|$. Together this is $rR$.
+# ````
+#
+# Compare {eq}`eq-transport` for a short step $x'=e$ with {eq}`eq-expansion`: $G$ is the identity and this generator.
+# The pull-back $G^\top$ is $r^2$ times the transport back. In the plane the cylinder is flat, and the transport knows
+# its path by the winding alone. From three dimensions on it is curved, which is why rotations do not compose there.
+#
+# On the sphere, with latents normalised before the lookup, the same fact reads as follows.
+#
+# ```{prf:proposition} Normalised latents
+# :label: prop-sphere
+#
+# With $P_a=I-aa^\top$ for $a=z/|z|$ and $P_b$ for $b=q/|q|$: $P_aR^\top=R^\top P_b$. So behind a normalisation of $z$
+# the rotation hands on the part of $g$ that is tangent to the sphere at $q$, turned, at its full length, and drops the
+# radial part. STE hands on $P_ag$, and of a radial $g=b$ the length $\sin\theta$.
+#
+# <claim:B-077>
+# ```
+#
+# ````{prf:proof}
+# $R^\top b=a$, so $R^\top P_b=R^\top-ab^\top=R^\top-aa^\top R^\top$. $|P_ab|=\sin\theta$.
+# ````
+
+# %%
+show(guarantees.levi_civita, guarantees.sphere)
+
+# %% [markdown]
+# ## Residual stages and heads
+#
+# A residual quantiser codes $z$ by a sum: each stage takes what is left, $x_1=z$, $x_{j+1}=x_j-q_j$, and $q=\sum_jq_j$.
+# There are three ways to wire the gradient, and released code has all of them: {doc}`09_residual` is about them. Here
+# is what they do to the balance law.
+#
+# ```{prf:proposition} Which wirings keep the laws
+# :label: prop-wirings
+#
+# Let the stages have maps $G_j$ with $G_jx_j=q_j$, in this order.
+#
+# | wiring | $G$ | $Gz=q$? |
+# |---|---|---|
+# | chained: the gradient runs through the subtractions, too | $I-(I-G_J)\cdots(I-G_1)$ | yes |
+# | detached: what is subtracted carries no gradient | $\sum_jG_j$ | no |
+# | on the sum: one estimator from $z$ to $\sum_jq_j$ | its own | yes |
+#
+# For STE these are $I$, $J\,I$ and $I$. With several heads each head has a balance law of its own.
+#
+# <claim:B-078>
+# ```
+#
+# ````{prf:proof}
+# Chained, $dx_{j+1}=(I-G_j)dx_j$, and the sum of the outputs is $z-x_{J+1}$. Applied to $z$ itself the product peels
+# one code off at a time: $(I-G_1)z=z-q_1=x_2$, and so on to $x_{J+1}$; so $Gz=z-x_{J+1}=q$. Detached, every stage sees
+# $dx_j=dz$. $\sum_jG_jz$ is not $\sum_jG_jx_j$. For heads the proof of {prf:ref}`thm-balance` applies to each.
+# ````
+#
+# So the detached wiring, common in libraries, breaks the balance law, and it multiplies STE's gradient by the number of
+# stages. The other two keep it.
+
+# %%
+show(guarantees.three_wirings, guarantees.heads)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** For $z=(1,0)$, $q=(0.8,0.6)$ and $\mu=0$: what is $t$ of the capped turn for $\kappa=\frac12$, and by how much
+# does the balance law miss for $g=(0,1)$?
+#
+# ```{dropdown} Solution
+# $t=\frac12/\sqrt{0.4}\approx0.79$. The gap is $(1-t)\langle g,e\rangle=0.6\,(1-t)\approx0.126$.
+# ```
+
+# %% tags=["hide-input"]
+z, q, g = vector(1, 0)[None], vector(0.8, 0.6)[None], vector(0, 1)[None]
+t = guarantees.capped_weight(z, q, zero, 0.5)
+gap = dot(g, q) - dot(guarantees.mixed(z, q, g, zero, t), z)
+assert abs(float(t) - 0.5 / 0.4**0.5) < 1e-12 and abs(float(gap) - 0.6 * (1 - float(t))) < 1e-12
+
+# %% [markdown]
+# **2.** Is the constant in part 3 of {prf:ref}`thm-capped` needed? Find, on the line with $\kappa\to0$, a loss, a
+# latent and a code with $|\nabla f(z)|<S|q-z|$ for which a step of size $1/S$ raises $f$.
+#
+# ```{dropdown} Solution
+# $f(x)=\frac12x^2$, $S=1$, $z=0.1$, $q=0.3$. STE's step is $-0.3$, to $-0.2$, and $f$ rises from $0.005$ to $0.02$.
+# $|\nabla f(z)|=0.1<|q-z|=0.2$.
+# ```
+
+# %% tags=["hide-input"]
+f = lambda x: 0.5 * x * x  # noqa: E731
+assert f(0.1 - 0.3) > f(0.1)
+
+# %% [markdown]
+# **3.** Two residual stages with STE, wired with detached subtractions: what gradient reaches $z$ for the loss
+# $\frac12|z_q-y|^2$? Which learning rate of the encoder makes it agree with one stage?
+#
+# ```{dropdown} Solution
+# $2(z_q-y)$. Half the learning rate, for this part of the loss; the commitment losses are as they were.
+# ```
+
+# %% tags=["hide-input"]
+books = torch.stack([normal(6, 3, seed=1), 0.5 * normal(6, 3, seed=2)])
+stack, x = guarantees.Stack("ste", books), normal(4, 3, seed=3).requires_grad_()
+z_q = stack.detached(x)
+(felt,) = torch.autograd.grad(0.5 * z_q.square().sum(), x)
+assert torch.allclose(felt, 2 * z_q)
+
+# %% [markdown]
+# ## What stays open
+#
+# Whether the capped or the fading turn trains better than STE and rotation is not decided by any of this. Nor is the
+# question of dither: with noise before the lookup every estimator has a true gradient to be compared with
+# ({ref}`nb-bias`), and we know no estimator of this family that is unbiased for it.
