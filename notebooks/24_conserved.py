@@ -36,7 +36,7 @@ seed: int = 0
 # %% tags=["hide-input"]
 from rotvq.page import Page
 
-page = Page("24_conserved", globals(), steps=(20, None), rate=(0, 1), images=(4, 5000))
+page = Page("24_conserved", globals(), steps=(20, 100_000), rate=(0, 1), images=(4, 5000))
 is_published = (steps, rate, images, seed) == (400, 0.01, 16, 0)
 
 # %% tags=["hide-input"]

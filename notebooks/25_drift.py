@@ -43,10 +43,10 @@ page = Page(
     "25_drift",
     globals(),
     networks=(1, 20),
-    pretrain=(1, None),
+    pretrain=(1, 100_000),
     images=(32, 5000),
-    slide_steps=(20, None),
-    race_steps=(50, None),
+    slide_steps=(20, 100_000),
+    race_steps=(50, 100_000),
 )
 
 # %% tags=["hide-input"]

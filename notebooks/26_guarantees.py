@@ -30,7 +30,7 @@ steps: int = 300  # of the two latents in the pictures
 # %% tags=["hide-input"]
 from rotvq.page import Page
 
-page = Page("26_guarantees", globals(), cap=(0.01, 0.99), steps=(50, None))
+page = Page("26_guarantees", globals(), cap=(0.01, 0.99), steps=(50, 100_000))
 
 # %% tags=["hide-input"]
 import math

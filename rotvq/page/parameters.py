@@ -253,7 +253,7 @@ def _unknown(values: Mapping[str, object], declared: Mapping) -> list[str]:
     IPython keeps the code of every cell, that which papermill injects among them. Elsewhere every value counts that is
     no code and no name of Python's own.
     """
-    if shell := _shell():
+    if "In" in values and (shell := _shell()):
         cells = shell.user_ns["In"]
         assigned = [name for cell in cells[: cells.index(cells[-1])] for name in _assigned(cell)]
     else:

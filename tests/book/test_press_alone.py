@@ -84,7 +84,7 @@ def test_a_stranger_has_neither_module_before_the_line(python, tmp_path):
 
 PRESENT = {"IPython", "PIL", "requests"}  # a kernel has the first; the others come with matplotlib and pooch
 PROVIDERS = metadata.packages_distributions()
-CHOSEN = {"ray", "faiss"}  # engines that a reader may ask for, of runs and of the lookup
+CHOSEN = {"ray", "faiss", "onnxruntime"}  # engines that a reader may ask for, of runs and of the lookup; shown if there
 
 
 def imported_packages(path: pathlib.Path) -> set[str]:

@@ -193,6 +193,8 @@ def test_parameters_are_typed_and_checked(name):
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_runs_anywhere_with_other_parameters(name, tmp_path, papermill):
     given = smoke(name) | ({"records": str(tmp_path / "store")} if "records" in parameters_of(name) else {})
+    if name == "40_claims":
+        (tmp_path / "store").mkdir()  # it trains nothing that could fill one
     status, errors = papermill(name, tmp_path, given)
     assert status == 0, errors[-3000:]
     cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]

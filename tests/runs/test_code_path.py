@@ -497,7 +497,7 @@ OPTIONS = {  # each value of a field is used in some run
 TRACED = [
     *(
         {"estimator": estimator, **{field: values[i % len(values)] for field, values in OPTIONS.items()}}
-        | ({"centre": "origin"} if estimator == "constant" else {})  # it is refused: any point is the same
+        | ({"centre": "origin", "gain": "none"} if estimator in ("ste", "constant", "zero") else {})  # would do nothing
         for i, estimator in enumerate(allowed_names()["estimator"])
     ),
     *({"quantizer": name, "init": "normal"} for name in METHODS),

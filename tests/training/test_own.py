@@ -183,7 +183,7 @@ def test_what_is_no_part_is_refused_in_a_sentence(folder, field, value, words):
     ],
 )
 def test_a_module_takes_no_options_of_an_estimator(folder, fields):
-    Config(estimator="parts.py:Halved", **fields).check()
+    Config(estimator="rotation", **fields).check()
     with pytest.raises(ValueError, match=f"{next(iter(fields))} is .*it goes with an Estimator, which parts.py:Plain"):
         Config(estimator="parts.py:Plain", **fields).check()
 
