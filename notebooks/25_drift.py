@@ -97,7 +97,7 @@ ax.plot(0, 0, "+", color=INK, markersize=9)
 leader = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.8}  # its label has to stand clear of the arrows
 ax.annotate("$z$", z[0], xytext=(1.74, 0.66), arrowprops=leader)
 ax.annotate("0", (0, 0), xytext=(4, 6), textcoords="offset points")
-ax.set(aspect="equal", xlim=(-0.45, 1.9), xticks=[0, 1], yticks=[0])
+ax.set(aspect="equal", xlim=(-0.45, 1.9), ylim=(-0.75, 1.25), xticks=[0, 1], yticks=[0])  # room for the legend
 ax.legend(loc="upper left", fontsize=8)
 page.show(
     "ring",
