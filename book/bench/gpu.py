@@ -15,6 +15,7 @@ import math
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -53,12 +54,14 @@ class Mode(NamedTuple):
     autocast: bool = False
     compiled: bool = False
     captured: bool = False  #: forward alone, in evaluation mode, replayed from a CUDA graph
+    tf32: bool = False  #: the user allows it in matrix products
 
 
 MODES = {
     "float32": Mode(1e-3),
     "bfloat16": Mode(5e-2, 0.95, torch.bfloat16),
     "autocast": Mode(5e-2, 0.9, autocast=True),
+    "TF32": Mode(1e-3, tf32=True),
     "CUDA graph": Mode(1e-3, captured=True),
     "compiled": Mode(1e-3, compiled=True),
 }
@@ -126,7 +129,7 @@ def device_test(subject: str, mode: str, device: str, tokens: int = 512) -> dict
             torch.compiler.reset()
             backend = "aot_eager" if on_cpu else "inductor"
             quantizer = torch.compile(module, fullgraph=True, backend=backend) if how.compiled else module
-            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=how.autocast):
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=how.autocast), _tf32(how.tf32):
                 got = _call(quantizer, module, x.to(device), g.to(device))
             want = _call(exact, exact, x.double(), g.double())
     except Exception as error:  # whatever a device does not take is a result
@@ -138,6 +141,16 @@ def device_test(subject: str, mode: str, device: str, tokens: int = 512) -> dict
         "passed": worst <= how.tolerance and share >= how.agreement,
         "why": f"off by {worst:.1e}, {share:.2%} of indices equal",
     }
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if allowed else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _difference(got: Tensor, want: Tensor, same: Tensor) -> float:
@@ -196,13 +209,17 @@ def _train_slice(configs: list[Config], folder: Path, workers: int, device: str)
         pass
 
 
-def in_a_process(function: Callable, *arguments: object, budget: float) -> None:
-    """Call a function in a process of its own, which is ended after ``budget`` seconds."""
-    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
-    process.start()
-    process.join(max(0.0, budget))
-    process.terminate()
-    process.join()
+def in_processes(function: Callable, calls: Sequence[tuple], budget: float) -> None:
+    """Make each call in a process of its own, all at once; what runs after ``budget`` seconds is ended."""
+    spawn = multiprocessing.get_context("spawn")
+    started = [spawn.Process(target=function, args=arguments) for arguments in calls]
+    for process in started:
+        process.start()
+    deadline = time.monotonic() + max(0.0, budget)
+    for process in started:
+        process.join(max(0.0, deadline - time.monotonic()))
+        process.terminate()
+        process.join()
 
 
 # What is done, in order
@@ -246,19 +263,21 @@ def costs(profile: str, device: str, compiled: bool) -> Iterator[Task]:
 
 def sharing(profile: str, device: str) -> Iterator[Task]:
     """Small runs that share the card."""
-    for runs in (1, 2) if profile == "smoke" else (1, 4, 8, 16):
+    for runs in (1, 2) if profile == "smoke" else (1, 4, 16):
         case = replace(run.loop_case(profile, device), loops=(), shared=((runs, 1),))
         yield Task("sharing", asdict(case), partial(run.together, case, 1), 30.0 + 2 * runs)
 
 
-CORE = ("vq", "EMA, revival", "residual, graph", "simvq")  # compiled before the runs, the others after them
+LOOKED_UP = ("vq", "EMA, revival", "cosine", "normalised", "residual, graph")  # no other matrix product
+COMPILING = 8  # processes that compile at a time
 
 
 class Plan(NamedTuple):
-    """What comes before the runs of the full profile, first in this process and then in another, and what after."""
+    """What comes before the runs of the full profile, and what after them."""
 
-    first: list[Task]
-    apart: list[Task]  #: where a failure may leave the card unusable for its process
+    first: list[Task]  #: in this process
+    captured: list[Task]  #: in another, since a failure may leave the card unusable for it
+    compiled: list[Task]  #: in several
     last: list[Task]
 
 
@@ -267,14 +286,17 @@ def plan(profile: str, device: str) -> Plan:
     names = list(subjects())
     if profile == "smoke":
         names = [name for name in names if not name.startswith("estimator ") or name == "estimator ste"]
-    quick = [name for name, mode in MODES.items() if not (mode.compiled or mode.captured)]
+    quick = [name for name, mode in MODES.items() if not (mode.compiled or mode.captured or mode.tf32)]
     config = {"megabytes": 16 if profile == "smoke" else 1024, "device": torch.device(device).type}
     card = Task("card", config, partial(card_limits, device, config["megabytes"]), 5.0)
-    first = [card, *tests(quick, names, device, 1.0), *costs(profile, device, compiled=False)]
-    first += [*tests(["compiled"], CORE, device, 20.0), *sharing(profile, device)]
-    rest = [name for name in names if name not in CORE]
-    last = [*tests(["compiled"], rest, device, 20.0), *costs(profile, device, compiled=True)]
-    return Plan(first, list(tests(["CUDA graph"], names, device, 1.0)), last)
+    first = [card, *tests(quick, names, device, 1.0), *tests(["TF32"], LOOKED_UP, device, 1.0)]
+    first += [*costs(profile, device, compiled=False), *sharing(profile, device)]
+    return Plan(
+        first,
+        captured=list(tests(["CUDA graph"], names, device, 1.0)),
+        compiled=list(tests(["compiled"], names, device, 20.0)),
+        last=list(costs(profile, device, compiled=True)),
+    )
 
 
 def _work_through(todo: list[Task], folder: Path, device: str, deadline: float) -> dict[Path, str]:
@@ -324,9 +346,10 @@ def measure_all(folder: Path, minutes: float, profile: str = "standard", device:
     deadline = time.monotonic() + 60 * minutes
     todo = plan(profile, device)
     failed = _work_through(todo.first, folder, device, deadline)
-    if any(not task.path(folder).exists() for task in todo.apart):
-        budget = deadline - time.monotonic()
-        in_a_process(_work_through, todo.apart, folder, device, deadline, budget=budget)
+    for tasks, workers in ((todo.captured, 1), (todo.compiled, 2 if profile == "smoke" else COMPILING)):
+        missing = [task for task in tasks if not task.path(folder).exists()]
+        shares = [(missing[i::workers], folder, device, deadline) for i in range(min(workers, len(missing)))]
+        in_processes(_work_through, shares, budget=deadline - time.monotonic())
 
     workers, share = (2, 0.9) if profile == "smoke" else (8, 0.7)
     budget = share * (deadline - time.monotonic())
@@ -334,7 +357,7 @@ def measure_all(folder: Path, minutes: float, profile: str = "standard", device:
     configs = slice_configs(profile, steps)[: workers if profile == "smoke" else None]
     runs = Records(folder / "training")
     if budget > LEAST_SECONDS and runs.missing(configs):
-        in_a_process(_train_slice, configs, folder / "training", workers, device, budget=budget)
+        in_processes(_train_slice, [(configs, folder / "training", workers, device)], budget=budget)
     failed |= _work_through(todo.last, folder, device, deadline)
 
     left = [task for part in todo for task in part if not task.path(folder).exists()]

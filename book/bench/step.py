@@ -28,7 +28,7 @@ from rotvq.quantizers.vector import VectorQuantizer
 from rotvq.training.models import VQVAE
 
 SCHEMA = "cost-1"
-MEMORY_LIMIT = 4e9  # bytes: an arm predicted to need more is not run
+MEMORY_LIMIT = 4e9  # bytes on a CPU: an arm predicted to need more is not run; on a GPU, half of its memory
 LATENTS_PER_IMAGE = 49  # in a training step
 
 
@@ -312,6 +312,11 @@ def _may_not_fit(case: StepCase, arm: str) -> bool:
     return case.kind == "estimator" or (case.kind == "step" and arm not in BOUNDED_MEMORY)
 
 
+def _memory_limit(device: str) -> float:
+    on_gpu = torch.device(device).type == "cuda"
+    return torch.cuda.get_device_properties(device).total_memory / 2 if on_gpu else MEMORY_LIMIT
+
+
 def measure(case: StepCase, rounds: int = 5, budget: float = 10.0) -> dict:
     """Time and memory of every arm of a case.
 
@@ -334,7 +339,7 @@ def measure(case: StepCase, rounds: int = 5, budget: float = 10.0) -> dict:
                 absent[arm] = step
                 continue
             needed = predicted_bytes(case, arm) if _may_not_fit(case, arm) else 0
-            if needed > MEMORY_LIMIT:
+            if needed > _memory_limit(case.device):
                 absent[arm] = f"does not fit: {needed / 1e9:.1f} GB"
                 continue
             step()

@@ -75,8 +75,11 @@ async def papermill() -> AsyncIterator[Papermill]:
         try:
             yield run
         finally:
-            listening.cancel()
             processes.end_all(temporary, server.pid)
+            server.stdin.close()
+            await asyncio.wait([listening], timeout=10)  # its forks hold the other end of the pipe as well
+            listening.cancel()
+            await server.wait()
 
 
 def _log(out: Path) -> Path:

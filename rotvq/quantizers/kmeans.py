@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from rotvq.quantizers.lookup import MEMORY, nearest
+from rotvq.quantizers.lookup import nearest, working_memory
 
 ROUNDS = 100  # at most
 LEAST_SAVING = 1e-4  # share of the inertia that a round must save for another to follow
@@ -52,7 +52,7 @@ def _moves(latents: Tensor, codes: Tensor, indices: Tensor) -> tuple[Tensor, Ten
     """Counts (K,), sums of the differences ``z - e`` (K, d), and the squared distance of each latent (N,)."""
     counts = torch.bincount(indices, minlength=len(codes))
     sums, distances = torch.zeros_like(codes), []
-    rows = max(1, MEMORY // (4 * codes.dtype.itemsize * codes.shape[1]))
+    rows = max(1, working_memory(codes.device) // (4 * codes.dtype.itemsize * codes.shape[1]))
     for part, choices in zip(latents.split(rows), indices.split(rows)):
         differences = part - codes[choices]
         sums.index_add_(0, choices, differences)

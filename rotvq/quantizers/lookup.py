@@ -1,14 +1,16 @@
 r"""The nearest code, streamed: never the whole N x K matrix of distances.
 
 :math:`\arg\min_k |z - e_k|^2 = \arg\max_k \langle z, e_k\rangle - \tfrac12 |e_k|^2`: one matrix product with a bias,
-taken tile by tile. Latents and codes are shifted to a code amid the latents, since a common offset of 100 standard
-deviations eats all digits of the products, and scaled by a power of two, so that squares neither overflow nor vanish.
+taken tile by tile on a CPU, and some latents at a time on a GPU. Latents and codes are shifted to a code amid the
+latents, since a common offset of 100 standard deviations eats all digits of the products, and scaled by a power of two,
+so that squares neither overflow nor vanish.
 """
 
 import importlib.util
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from torch.nn import functional as F
 
 from rotvq.quantizers.geometry import unit
 
-MEMORY = 64 << 20  # bytes of working space by default
+MEMORY = {"cpu": 64 << 20, "cuda": 256 << 20}  # bytes of working space by default, by type of device
 TILE_BYTES = 4 << 20  # of scores at a time on a CPU: they stay in the cache
 DOUBLE_TILE_DIMS = range(16, 128)  # dimensions at which tiles of twice that were found to be faster
 TILE_CODES = 1024, 4096  # codes of a tile, from and to
@@ -29,6 +31,27 @@ FUSED_DIMS = {"AVX512": 32, "AVX2": 16}  # dimensions up to which FAISS 1.15 has
 REACH = 4.0  # entries of a latent, over the largest of the codes, up to which FAISS is as exact as it is here
 
 
+def working_memory(device: torch.device, given: int | None = None) -> int:
+    """Bytes of working space on a device: those given, or by default."""
+    return MEMORY.get(device.type, MEMORY["cuda"]) if given is None else given
+
+
+@contextmanager
+def full_float32(device: torch.device) -> Iterator[None]:
+    """Products in float32 on a GPU, also where the user allows TF32, which keeps three digits of a latent."""
+    settings = torch.backends.cuda.matmul
+    option, value = ("fp32_precision", "ieee") if hasattr(settings, "fp32_precision") else ("allow_tf32", False)
+    if device.type != "cuda" or getattr(settings, option) == value:
+        yield
+        return
+    before = getattr(settings, option)
+    setattr(settings, option, value)
+    try:
+        yield
+    finally:
+        setattr(settings, option, before)
+
+
 def _euclidean(z: Tensor, codes: Tensor) -> tuple[Callable, Callable]:
     """Scores ``<z', e'> - |e'|^2 / 2`` of shifted and scaled vectors."""
 
@@ -38,7 +61,8 @@ def _euclidean(z: Tensor, codes: Tensor) -> tuple[Callable, Callable]:
         return torch.cat([(part - point).abs().amax(-1) for part in parts])
 
     middle = z[:: math.ceil(len(z) / SAMPLE)].nanmedian(0).values
-    centre = codes[extents(middle).argmin()]  # a code: neither unused codes nor far latents spoil it
+    nearest_to_middle = extents(middle).argmin(0, keepdim=True)
+    centre = codes.index_select(0, nearest_to_middle)[0]  # a code: neither unused codes nor far latents spoil it
     top = extents(centre).amax()
     scale = torch.ldexp(torch.ones_like(top), -torch.frexp(top).exponent).clamp_max(1 / torch.finfo(top.dtype).tiny)
 
@@ -93,14 +117,12 @@ def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
     return top, inside.add_(block, alpha=size)
 
 
-def tile_sizes(z: Tensor, codes: Tensor, memory: int = MEMORY) -> tuple[int, int, int]:
+def tile_sizes(z: Tensor, codes: Tensor, memory: int = MEMORY["cpu"]) -> tuple[int, int, int]:
     """Latents of a tile, codes of a tile, and tiles of codes that are held prepared, within ``memory`` bytes."""
     d, size = codes.shape[1], codes.dtype.itemsize
     most_codes = max(CODE_BLOCKS, memory // (4 * size * d))
     tile_codes = min(max(TILE_CODES[0], (1 << 16) // d), TILE_CODES[1], most_codes, len(codes))
-    tile_bytes = memory // 4
-    if z.device.type == "cpu":
-        tile_bytes = min(2 * TILE_BYTES if d in DOUBLE_TILE_DIMS else TILE_BYTES, tile_bytes)
+    tile_bytes = min(2 * TILE_BYTES if d in DOUBLE_TILE_DIMS else TILE_BYTES, memory // 4)
     tile_latents = tile_bytes // (size * tile_codes) // IMAGES * IMAGES
     return max(IMAGES, tile_latents), tile_codes, most_codes // tile_codes
 
@@ -110,10 +132,15 @@ def _nearest(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
     indices = torch.zeros(len(z), dtype=torch.int64, device=z.device)
     if len(z) == 0 or len(codes) == 1:
         return indices
-    with torch.autocast(z.device.type, enabled=False):
+    with torch.autocast(z.device.type, enabled=False), full_float32(z.device):
         dtype = torch.promote_types(torch.promote_types(z.dtype, codes.dtype), torch.float32)
         z, codes = z.to(dtype), codes.to(dtype)
         prepare_latents, prepare_codes = LOOKUPS[metric](z, codes)
+        if z.device.type != "cpu":  # a call of a kernel costs more there than a long row
+            rows = max(1, memory // (dtype.itemsize * len(codes)))
+            prepared, bias = prepare_codes(codes)
+            parts = [F.linear(prepare_latents(part), prepared, bias).argmax(-1) for part in z.split(rows)]
+            return torch.cat(parts)
         tile_latents, tile_codes, held = tile_sizes(z, codes, memory)
         best = torch.full((len(z),), -torch.inf, dtype=dtype, device=z.device)
         buffer = z.new_zeros(min(tile_latents, len(z) + IMAGES), codes.shape[1])
@@ -139,8 +166,10 @@ def _(z, codes, metric, memory):
 
 def _fits_faiss(z: Tensor, codes: Tensor, memory: int) -> bool:
     """Whether FAISS has a fused kernel for these: on a CPU, in float32, of few dimensions."""
+    # of one dimension, its kernel for AVX2 sometimes returns a later copy of the nearest code
+    few = range(2, 1 + FUSED_DIMS.get(torch.backends.cpu.get_cpu_capability(), 0))
     half_or_single = torch.promote_types(torch.promote_types(z.dtype, codes.dtype), torch.float32) == torch.float32
-    on_cpu = z.device.type == "cpu" and codes.shape[1] <= FUSED_DIMS.get(torch.backends.cpu.get_cpu_capability(), 0)
+    on_cpu = z.device.type == "cpu" and codes.shape[1] in few
     return HAS_FAISS and half_or_single and on_cpu and 16 * codes.numel() <= memory  # it copies the codes
 
 
@@ -224,15 +253,15 @@ ENGINES = {"tiles": _nearest, "plain": _nearest_plain, "faiss": _nearest_faiss} 
 
 
 def nearest(
-    z: Tensor, codes: Tensor, metric: str = "euclidean", memory: int = MEMORY, engine: str | None = None
+    z: Tensor, codes: Tensor, metric: str = "euclidean", memory: int | None = None, engine: str | None = None
 ) -> Tensor:
     """Index of the nearest code of every latent, int64, (...): the lowest on ties.
 
     Engines agree but where two codes are equally near up to a few roundings of squared distances:
 
-    - "tiles": products of tiles, see above. What is installed does not change its answer.
-    - "faiss": the fused kernel of ``faiss-cpu`` (an extra) where it has one: on a CPU, in float32, for up to 16
-      dimensions, 32 with AVX-512. "tiles" elsewhere, and for latents far outside the codes.
+    - "tiles": a part of the products at a time, see above. What is installed does not change its answer.
+    - "faiss": the fused kernel of ``faiss-cpu`` (an extra) where it has one: on a CPU, in float32, for 2 to 16
+      dimensions, to 32 with AVX-512. "tiles" elsewhere, and for latents far outside the codes.
     - "plain": one product and an argmax in torch's own operators, for export. It holds all N x K scores, and the
       product may round two copies of a code differently.
     - None: "tiles"; in eager mode under ``torch.inference_mode()`` "faiss" if it is installed. So what is trained, and
@@ -242,7 +271,8 @@ def nearest(
         z: latents, (..., d); half precision is ranked in float32.
         codes: (K, d).
         metric: "euclidean" or "cosine".
-        memory: bytes of working space, beyond the copy of z that half precision and strides need.
+        memory: bytes of working space, beyond the copy of z that half precision and strides need. None: 64 MiB on a
+            CPU, 256 MiB on a GPU.
         engine: a key of :data:`ENGINES`, or None.
 
     Raises:
@@ -262,4 +292,5 @@ def nearest(
     if engine is None:
         inference = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
         engine = "faiss" if HAS_FAISS and inference else "tiles"
+    memory = working_memory(z.device, memory)
     return ENGINES[engine](z.detach().reshape(-1, z.shape[-1]), codes.detach(), metric, memory).reshape(z.shape[:-1])

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rotvq.quantizers.geometry import unit
+from rotvq.quantizers.lookup import full_float32, working_memory
 from rotvq.quantizers.operators import Noise
 
 
@@ -27,17 +28,19 @@ SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }  #: (n, K), by metric
 
 
-def _map_scores(function: Callable[[Tensor], Tensor], z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
+def _map_scores(
+    function: Callable[[Tensor], Tensor], z: Tensor, codes: Tensor, metric: str, memory: int | None
+) -> Tensor:
     """``function`` of the scores (n, K) of some latents at a time; what it returns, in the shape of the latents."""
     wide = torch.promote_types(torch.promote_types(z.dtype, codes.dtype), torch.float32)
     rows, codes = z.reshape(-1, z.shape[-1]).to(wide), codes.to(wide)
-    size = max(1, memory // (4 * wide.itemsize * len(codes)))
-    with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
+    size = max(1, working_memory(z.device, memory) // (4 * wide.itemsize * len(codes)))
+    with torch.no_grad(), torch.autocast(z.device.type, enabled=False), full_float32(z.device):
         found = torch.cat([function(SCORES[metric](part, codes)) for part in rows.split(size)])
     return found.reshape(*z.shape[:-1], *found.shape[1:])
 
 
-def best_codes(z: Tensor, codes: Tensor, metric: str, k: int, memory: int) -> Tensor:
+def best_codes(z: Tensor, codes: Tensor, metric: str, k: int, memory: int | None) -> Tensor:
     """Indices of the k codes of highest score of latents z (..., d), the highest first: (..., k).
 
     >>> best_codes(torch.tensor([[0.9, 0.1]]), torch.eye(2), "euclidean", k=2, memory=1 << 20)
@@ -48,7 +51,9 @@ def best_codes(z: Tensor, codes: Tensor, metric: str, k: int, memory: int) -> Te
     return _map_scores(lambda scores: scores.topk(k).indices, z, codes, metric, memory)
 
 
-def sampled_codes(z: Tensor, codes: Tensor, metric: str, temperature: float, noise: Noise, memory: int) -> Tensor:
+def sampled_codes(
+    z: Tensor, codes: Tensor, metric: str, temperature: float, noise: Noise, memory: int | None
+) -> Tensor:
     """Indices (...) drawn by ``softmax(scores / temperature)``, as in MoMask (Guo et al. 2024, arXiv 2312.00063)."""
 
     def draw(scores: Tensor) -> Tensor:

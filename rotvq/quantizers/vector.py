@@ -12,7 +12,7 @@ from rotvq.quantizers.distributed import Group, group_of_call, is_sharded
 from rotvq.quantizers.estimators import Clip, Estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.foreign import adopt
-from rotvq.quantizers.lookup import ENGINES, LOOKUPS, MEMORY, nearest
+from rotvq.quantizers.lookup import ENGINES, LOOKUPS, nearest
 from rotvq.quantizers.losses import Step, weighted_losses
 from rotvq.quantizers.operators import Noise, runs_again, seed_of
 from rotvq.quantizers.scores import best_codes, sampled_codes
@@ -68,7 +68,7 @@ class VectorQuantizer(Quantizer):
         project_to: the dimension of the codes, code_dim, between two linear maps (DAC, ViT-VQGAN); None: dim.
         channel_first: whether the input is (B, heads * dim, ...) instead of (..., heads * dim).
         check: refuse NaN and inf in the input (skipped while compiling or exporting).
-        memory: bytes that the lookup may use.
+        memory: bytes that the lookup may use; None: 64 MiB on a CPU, 256 MiB on a GPU.
         engine: of the lookup, a key of :data:`.ENGINES`; "plain" exports to torch's own operators. None: "tiles", and
             under ``torch.inference_mode()`` "faiss" where it is installed.
         frozen: keep the codes as they are, also in training mode; may be set later.
@@ -116,7 +116,7 @@ class VectorQuantizer(Quantizer):
         project_to: int | None = None,
         channel_first: bool = False,
         check: bool = True,
-        memory: int = MEMORY,
+        memory: int | None = None,
         engine: str | None = None,
         frozen: bool = False,
         second_pass: Callable | None = None,

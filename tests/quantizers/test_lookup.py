@@ -365,3 +365,23 @@ def test_plain_becomes_onnx(metric, tmp_path):
     for batches in (z, torch.cat([z, z.flip(0), z[:1]])):
         (got,) = session.run(None, dict(zip(names, (batches.numpy(), codes.numpy()))))
         assert torch.equal(torch.from_numpy(got), nearest(batches, codes, metric))
+
+
+def test_products_on_a_gpu_are_in_float32_whatever_the_user_allows():
+    settings = torch.backends.cuda.matmul
+    before = settings.fp32_precision
+    try:
+        for allowed in ("tf32", "ieee"):
+            settings.fp32_precision = allowed
+            with lookup.full_float32(torch.device("cuda", 1)):
+                assert settings.fp32_precision == "ieee"
+            assert settings.fp32_precision == allowed
+            with lookup.full_float32(torch.device("cpu")):
+                assert settings.fp32_precision == allowed
+    finally:
+        settings.fp32_precision = before
+
+
+def test_more_memory_on_a_gpu():
+    on_cpu, on_gpu = (lookup.working_memory(torch.device(kind)) for kind in ("cpu", "cuda"))
+    assert (on_cpu, on_gpu) == (64 << 20, 256 << 20) and lookup.working_memory(torch.device("cuda"), 7) == 7

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from rotvq.quantizers.base import Assigned
 from rotvq.quantizers.geometry import dot, norm, unit
-from rotvq.quantizers.lookup import MEMORY, nearest
+from rotvq.quantizers.lookup import nearest
 from rotvq.quantizers.losses import weighted_losses
 from rotvq.quantizers.methods.noise import RandomQuantizer
 
@@ -27,7 +27,7 @@ class SFDiVeQ(RandomQuantizer):
     tensor([[0.5000, 0.0000]], grad_fn=...)
     """
 
-    def __init__(self, dim: int, codebook_size: int, *, deviation: float = 1e-3, memory: int = MEMORY, **options):
+    def __init__(self, dim: int, codebook_size: int, *, deviation: float = 1e-3, memory: int | None = None, **options):
         super().__init__(dim, codebook_size, **options)
         if codebook_size < 2:
             raise ValueError(f"codebook_size is {codebook_size}: a segment needs 2 codes")
