@@ -15,6 +15,8 @@ def definition(name: str, z: Tensor, q: Tensor) -> Tensor:
 
     .. math:: G = (1-t)\,I + t\,\mathrm{clip}(r)\,T P, \qquad T \in \{I, R, H\},\ P \in \{I,\ I - aa^\top\}
 
+    where a fade makes t smaller where codes fit.
+
     Args:
         name: A member of the family; the fields of its row say which T, clip, P and t, and whether r is pooled.
         z: Latents (n, d).
@@ -29,7 +31,21 @@ def definition(name: str, z: Tensor, q: Tensor) -> Tensor:
     scale = (r.mean() if member.pooled else r).clamp(*member.clip)
     projection = eye if member.radial else eye - outer(a, a)
     G = scale[..., None] * turns[member.turn]() @ projection
-    return ((1 - member.mix) * eye + member.mix * G).expand(*z.shape, -1)
+    t = member.mix * faded(member.fade, z, q)[..., None]
+    return ((1 - t) * eye + t * G).expand(*z.shape, -1)
+
+
+def faded(name: str, z: Tensor, q: Tensor) -> Tensor:
+    """The factor on t of a fade, from its definition: (n, 1) or (1, 1)."""
+    r, error = norm(q) / norm(z), norm(z - q)
+    spread = (z - z.mean(0)).square().sum().sqrt()
+    factors = {
+        "none": lambda: torch.ones(1, 1, dtype=z.dtype),
+        "length": lambda: (1 - r).clamp(min=0),
+        "error": lambda: (error.square().sum().sqrt() / spread).clamp(max=1).view(1, 1),
+        "cap": lambda: (norm(z) / (2 * error)).clamp(max=1),
+    }
+    return factors[name]()
 
 
 def gradients(z_q: Tensor, *wrt: Tensor, g: Tensor) -> list[Tensor]:

@@ -60,6 +60,7 @@ FIXED = {  # by the name of an estimator
     "scale_only": Arm("scale only", "#bd5298", ":", "v"),
     "clipped": Arm("clipped", "#7a6ede", _DASHDOTDOT, "P"),
     "interpolated": Arm("interpolated", "#9466b8", _LONG, "X"),
+    "fading": Arm("fading", "#5a7d2b", _LONG, "s"),
     "reflection": Arm("reflection", "#3f8f3c", "-", "^"),
     "radial_free": Arm("radial-free rotation", "#97792c", "-.", "<"),
     "radial_free_scale": Arm("radial-free scale", "#b3684f", ":", ">"),

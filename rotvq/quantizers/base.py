@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from rotvq.quantizers.distributed import Group
 from rotvq.quantizers.geometry import geometry, unit
 from rotvq.quantizers.losses import weighted_losses
+from rotvq.quantizers.operators import can_look
 from rotvq.quantizers.options import refuse_unknown
 
 #: what the sum of squares is divided by, by name (how many numbers, tokens or samples there are in the batch)
@@ -265,8 +266,7 @@ class Quantizer(nn.Module, ABC):
 
     def _counted(self, z: Tensor, mask: Tensor | None) -> Tensor | None:
         """Which latents statistics count, (...): those that the mask keeps and that are finite; None: all."""
-        can_look = z.device.type == "cpu" and not torch.compiler.is_compiling()  # on a GPU a look would wait for it
-        if can_look and all_finite(z):
+        if can_look(z) and all_finite(z):
             return mask
         finite = z.isfinite().all(-1)
         return finite if mask is None else mask & finite

@@ -24,6 +24,37 @@ from rotvq.quantizers.geometry import TURN_COSTS, TURNS, directions, dot, norm
 CLIPS = {"conservative": (0.8, 1.2), "medium": (0.5, 2.0), "aggressive": (0.1, 10.0)}  #: ranges by name
 ANY_SCALE, UNIT_SCALE = (0.0, float("inf")), (1.0, 1.0)
 SMALLEST, LARGEST = 2.0**-20, 2.0**20  # norms between these: products of three stay finite and exact in float32
+
+
+def _length_fade(z: Tensor, q: Tensor) -> Tensor:
+    """``max(0, 1 - |q|/|z|)``, (..., 1): the straight-through estimator once a code is as long as its latent."""
+    return (1 - directions(z, q)[2]).clamp_min(0)
+
+
+def _error_fade(z: Tensor, q: Tensor) -> Tensor:
+    """``min(1, sqrt(E|z - q|^2 / E|z - E z|^2))`` over the finite vectors of the call, 0-d: it falls as codes fit."""
+    rows, codes = (x.reshape(-1, x.shape[-1]) for x in (z, q))
+    counts = (rows.isfinite() & codes.isfinite()).all(-1, keepdim=True)
+    rows, codes = torch.where(counts, rows, 0.0), torch.where(counts, codes, 0.0)
+    sizes = torch.maximum(rows.abs().amax(-1), codes.abs().amax(-1))
+    size = torch.cat([sizes, sizes.new_zeros(1)]).amax()  # squares of entries over the largest stay in range
+    rows, codes = (x / torch.where(size > 0, size, 1.0) for x in (rows, codes))
+    mean = rows.sum(0) / counts.sum().clamp_min(1)
+    spread = torch.where(counts, rows - mean, 0.0).square().sum()
+    error = (rows - codes).square().sum()
+    return torch.where(error < spread, error / torch.where(spread > 0, spread, 1.0), 1.0).sqrt()
+
+
+def _cap_fade(z: Tensor, q: Tensor) -> Tensor:
+    """``min(1, |z| / (2 |q - z|))``, (..., 1), so that ``|G - I| <= 1/2``."""
+    size = torch.maximum(z.abs().amax(-1, keepdim=True), q.abs().amax(-1, keepdim=True))
+    z, q = (x / torch.where(size > 0, size, 1.0) for x in (z, q))
+    length, distance = norm(z), norm(q - z)
+    return torch.where(length < 2 * distance, length / torch.where(distance > 0, 2 * distance, 1.0), 1.0)
+
+
+#: factors on ``t`` by name, from latents and codes about the centre; of the whole call or one a vector
+FADES = {"none": None, "length": _length_fade, "error": _error_fade, "cap": _cap_fade}
 Clip = str | tuple[float, float]  # a key of CLIPS or a range
 Maybe = Tensor | None
 Floats = List[float]  # noqa: UP006
@@ -43,6 +74,7 @@ class Estimator:
         radial: False removes the part of the gradient along z (``P = I - aa^T``).
         pooled: True replaces ``r`` by its mean over all vectors of the call.
         mix: ``t`` in [0, 1], the share of this member against the straight-through estimator.
+        fade: a factor on ``t`` that falls as codes fit, a key of :data:`FADES`.
         formula: ``G^T g`` in LaTeX, for tables.
         source: its key in the bibliography, or "control".
 
@@ -55,6 +87,7 @@ class Estimator:
     radial: bool = True
     pooled: bool = False
     mix: float = 1.0
+    fade: str = "none"
     formula: str = ""
     source: str = ""
 
@@ -65,11 +98,18 @@ class Estimator:
             raise ValueError(f"clip is {self.clip}: it needs 0 <= lo <= hi")
         if not 0 <= self.mix <= 1:
             raise ValueError(f"mix is {self.mix}: it needs 0 <= mix <= 1")
+        if self.fade not in FADES:
+            raise ValueError(f"unknown fade {self.fade!r}: one of {', '.join(FADES)}")
 
     @property
     def is_constant(self) -> bool:
         """G is alpha I, which needs neither z nor q."""
         return self.turn == "identity" and self.radial and self.clip[0] == self.clip[1]
+
+    @property
+    def takes_whole_calls(self) -> bool:
+        """G of a vector depends on the others of the call."""
+        return not self.is_constant and self.pooled or self.fade == "error"
 
     @property
     def has_short_form(self) -> bool:
@@ -106,9 +146,9 @@ class Estimator:
         The other arguments are those of :meth:`__call__`.
         """
         if torch.compiler.is_compiling() and self.has_short_form and g.device.type == "cpu" and not g.requires_grad:
-            return _compiled_pull_back(g, z, q, centre, mix, gain, list(self.clip), self.radial, self.mix)
+            return _compiled_pull_back(g, z, q, centre, mix, gain, list(self.clip), self.radial, self.mix, self.fade)
         pull_back = partial(self._pull_back, centre=centre, t=self.mix if mix is None else mix)
-        if self.pooled and not self.is_constant:  # r is a mean over all rows, so they cannot be taken in blocks
+        if self.takes_whole_calls:  # so its rows cannot be taken in blocks
             return pull_back(g, z, q, gain).to(g.dtype)
         return map_rows(pull_back, g, z, q, gain)
 
@@ -121,6 +161,8 @@ class Estimator:
         g = g.contiguous()  # channels first in memory, all that follows is three times as slow
         if centre is not None:
             z, q = z - centre.detach(), q - centre.detach()
+        if self.fade != "none":
+            t = t * FADES[self.fade](z, q)
         if self.has_short_form and g.device.type == "cpu" and not torch.compiler.is_compiling():
             return self._short_form(g, z, q, gain, t)
         return self._composition(g, z, q, gain, t)
@@ -157,6 +199,7 @@ class Estimator:
         pulled = pulled.addcmul_(q, scale / norm_q * -sigma)
         if not all_fine:
             rest = ~fine.squeeze(-1)
+            t = t[rest] if isinstance(t, Tensor) and t.ndim else t
             pulled[rest] = self._composition(g[rest], z[rest], q[rest], None if gain is None else gain[rest], t)
         return pulled
 
@@ -169,10 +212,20 @@ def _gain_and_mix(g: Tensor, pulled: Tensor, gain: Tensor | None, t: float | Ten
 
 @torch.library.custom_op("rotvq::pulled_back", mutates_args=())
 def _compiled_pull_back(
-    g: Tensor, z: Tensor, q: Tensor, centre: Maybe, mix: Maybe, gain: Maybe, clip: Floats, radial: bool, t: float
+    g: Tensor,
+    z: Tensor,
+    q: Tensor,
+    centre: Maybe,
+    mix: Maybe,
+    gain: Maybe,
+    clip: Floats,
+    radial: bool,
+    t: float,
+    fade: str,
 ) -> Tensor:
     """The rotation's pull-back as one node of a compiled graph: it looks at values, which a graph cannot."""
-    return Estimator("rotation", tuple(clip), radial, mix=t).pull_back(z, q, g, centre=centre, mix=mix, gain=gain)
+    member = Estimator("rotation", tuple(clip), radial, mix=t, fade=fade)
+    return member.pull_back(z, q, g, centre=centre, mix=mix, gain=gain)
 
 
 @_compiled_pull_back.register_fake
@@ -212,6 +265,11 @@ ESTIMATORS: dict[str, Estimator] = {
     "clipped": Estimator("rotation", CLIPS["medium"], formula=r"\mathrm{clip}(r) R^\top g", source=_SU),
     "no_gain": Estimator("rotation", (0.0, 1.0), formula=r"\min(r, 1) R^\top g", source="control"),
     "interpolated": Estimator("rotation", mix=0.5, formula=r"(1-t)g + t r R^\top g", source=_SU),
+    "fading": Estimator("rotation", fade="error", formula=r"(1-t)g + t r R^\top g", source="control"),
+    "fading_length": Estimator(
+        "rotation", fade="length", formula=r"(1-(1-r)_+)g + (1-r)_+ r R^\top g", source="control"
+    ),
+    "capped": Estimator("rotation", fade="cap", formula=r"(1-t)g + t r R^\top g, |t(G-I)| \le 1/2", source="control"),
     "reflection": Estimator("reflection", formula=r"r H g", source=_FIFTY),
     "radial_free": Estimator("rotation", radial=False, formula=r"r P R^\top g", source=_FIFTY),
     "radial_free_scale": Estimator("identity", radial=False, formula=r"r P g", source="control"),

@@ -45,7 +45,7 @@ class Step(torch.autograd.Function):
         z, q, indices, mask, centre, mix, gain = ctx.saved_tensors
         to_z = to_q = to_codes = None
         if g is not None:
-            to_z = ctx.estimator.pull_back(z, q, g, centre=centre, mix=mix, gain=gain).to(z.dtype)
+            to_z = _pulled_back(ctx.estimator, z, q, g, mask, centre, mix, gain).to(z.dtype)
         if c is not None:
             z_weight, q_weight = 2 * ctx.gamma * c, -2 * ctx.beta * c
             if ctx.codes_shape is None:
@@ -61,6 +61,15 @@ class Step(torch.autograd.Function):
                 else:
                     _add_loss_gradients_in_place(to_z, to_codes, *losses)
         return to_z, to_q, to_codes, *[None] * 8
+
+
+def _pulled_back(estimator, z, q, g, mask, centre, mix, gain):
+    """``estimator.pull_back``; tokens that the mask leaves out, which get no g, count in no mean over the call."""
+    if mask is None or not estimator.takes_whole_calls:
+        return estimator.pull_back(z, q, g, centre=centre, mix=mix, gain=gain)
+    gain = None if gain is None else gain[mask]
+    kept = estimator.pull_back(z[mask], q[mask], g[mask], centre=centre, mix=mix, gain=gain)
+    return torch.zeros_like(g).masked_scatter(mask.unsqueeze(-1), kept)
 
 
 def _add_loss_gradients(to_z, to_codes, indices, z, q, mask, z_weight, q_weight):

@@ -18,6 +18,11 @@ def runs_again() -> bool:
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1  # torch's checkpoint asks this
 
 
+def can_look(x: Tensor) -> bool:
+    """Whether Python may branch on values like x: on a CPU and in eager code; a GPU would be waited for."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def seed_of(generator: torch.Generator | None) -> int:
     """The seed that ``generator`` was given; 0 without one."""
     return 0 if generator is None else generator.initial_seed()

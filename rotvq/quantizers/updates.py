@@ -13,8 +13,8 @@ be called several times in a model, and moves once. What a step counted moves th
 import torch
 from torch import Tensor
 
-from rotvq.quantizers.distributed import Group, broadcast, sum_before_rank, sum_over_ranks
-from rotvq.quantizers.operators import WideState, uniform, write
+from rotvq.quantizers.distributed import Group, broadcast, sum_before_rank, sum_over_ranks, world
+from rotvq.quantizers.operators import WideState, can_look, uniform, write
 
 UPDATES = ("gradient", "ema")
 #: which codes are dead, by name, from running counts (K,), steps since the last use (K,) and a bound; its default
@@ -143,6 +143,8 @@ class Statistics(WideState):
         self, codes: Tensor, latents: Tensor, mask: Tensor | None, seed: int, group: Group, begins: Tensor
     ) -> None:
         """Where a step begins, take the EMA step of the last one, and replace dead codes by latents of this call."""
+        if can_look(begins) and not begins:
+            return
         if self.update == "ema":
             moved = ema_codes(codes, self.running, self.counts, self.sums, self.decay)
             write(codes, torch.where(begins, moved, codes))
@@ -150,6 +152,8 @@ class Statistics(WideState):
             write(self.sums, torch.where(begins, 0.0, self.sums))
         if self.revival != "none":
             is_dead = REVIVALS[self.revival][0](self.running, self.idle, self.revival_at)
+            if can_look(is_dead) and world(group)[1] == 1 and not is_dead.any():
+                return
             draw = broadcast(uniform(self.running, seed, self.calls), group)
             dead, fresh = fresh_codes(begins & is_dead, latents, mask, draw, group)
             write(codes, torch.where(dead[:, None], fresh, codes))

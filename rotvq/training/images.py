@@ -94,7 +94,8 @@ def load(name: str, seed: int = 0) -> Images:
     if plain != name and name != f"{plain}#{files.digest(place)}":
         raise DataError(f"{place} is no longer what {name!r} was: to use what is there now, ask for it by {plain!r}")
     name = plain
-    return _load(name, fold=seed % len(FOLDS) if name == "photographs" else 0)
+    changed = place.stat().st_mtime_ns if place is not None and place.is_file() else 0
+    return _load(name, seed % len(FOLDS) if name == "photographs" else 0, changed)
 
 
 def check(name: str) -> None:
@@ -146,7 +147,8 @@ def batches(count: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
 
 
 @lru_cache(maxsize=2)
-def _load(name: str, fold: int) -> Images:
+def _load(name: str, fold: int, changed: int) -> Images:
+    """``changed``: when the file of one's own was written, so that another one under its name is read."""
     if name.startswith("imagefolder:"):
         splits = _imagefolder(name)
     elif name.startswith("arrays:"):

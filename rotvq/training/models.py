@@ -42,6 +42,37 @@ def convolutional(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Se
     return encoder, decoder
 
 
+class ResidualBlock(nn.Module):
+    """``x + branch(x)`` of (B, channels, H, W): a 3 x 3 and a 1 x 1 convolution, as in the first VQ-VAE."""
+
+    def __init__(self, channels: int, norm: str):
+        super().__init__()
+        between = NORMS[norm]
+        self.branch = nn.Sequential(
+            *(between(channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)),
+            *(between(channels), nn.ReLU(), nn.Conv2d(channels, channels, 1)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+def residual(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """As :func:`convolutional`, with two residual blocks on the coarser grid of either side.
+
+    >>> import torch
+    >>> encoder, decoder = residual(1, 8, 16, "group")
+    >>> z = encoder(torch.zeros(2, 1, 28, 28))
+    >>> z.shape, decoder(z).shape
+    (torch.Size([2, 8, 7, 7]), torch.Size([2, 1, 28, 28]))
+    """
+    encoder, decoder = convolutional(channels, dim, width, norm)
+    down, to_latents = encoder[:-1], encoder[-1]
+    from_latents, up = decoder[:1], decoder[1:]
+    before, after = ((ResidualBlock(2 * width, norm) for _ in range(2)) for _ in range(2))
+    return nn.Sequential(*down, *before, to_latents), nn.Sequential(*from_latents, *after, *up)
+
+
 def pointwise(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Sequential, nn.Sequential]:
     """A perceptron with one hidden layer to each place, and another back: for vectors, which are images of one place.
 
@@ -112,6 +143,7 @@ class VQVAE(nn.Module):
 MODELS = {
     "conv": VQVAE,
     "mlp": partial(VQVAE, width=256, networks=pointwise),
+    "residual": partial(VQVAE, width=26, networks=residual),
     "residual_f16": partial(VQVAE, width=128, networks=vqgan.f16),
     "residual_f4": partial(VQVAE, width=128, networks=vqgan.f4),
 }

@@ -7,10 +7,12 @@ from torch import nn
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}  # SGD without momentum
 
+RAMP = 0.15  # share of the steps over which the rates of "ramp" rise
 
 SCHEDULES = {  # factor on the learning rates, from the share of the steps that have been taken
     "constant": lambda share: 1.0,
     "cosine": lambda share: (1 + math.cos(math.pi * share)) / 2,
+    "ramp": lambda share: min(1.0, share / RAMP),
 }
 
 

@@ -73,6 +73,7 @@ BY_HAND = {
     "clipped": lambda eye, r, R, H, P: r.clamp(0.5, 2) * R,
     "no_gain": lambda eye, r, R, H, P: r.clamp(max=1) * R,
     "interpolated": lambda eye, r, R, H, P: 0.5 * eye + 0.5 * r * R,
+    "fading_length": lambda eye, r, R, H, P: torch.where(r < 1, r * eye + (1 - r) * r * R, eye),
     "reflection": lambda eye, r, R, H, P: r * H,
     "radial_free": lambda eye, r, R, H, P: r * R @ P,
     "radial_free_scale": lambda eye, r, R, H, P: r * P,
@@ -90,6 +91,16 @@ def test_a_row_says_what_its_name_says(member):
     P = eye - algebra.outer(algebra.unit(z), algebra.unit(z))
     G = BY_HAND[member](eye, r, algebra.rotation(z, q), algebra.reflection(z, q), P)
     torch.testing.assert_close(one_equation.definition(member, z, q), G.expand(9, 5, 5))
+
+
+@pytest.mark.parametrize("distance", (0.1, 3.0))
+def test_fades_of_a_distance(distance):
+    """A latent and a code at a given distance: t is what remains of 1 within the bound."""
+    z = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    q = z + distance * torch.tensor([[0.6, 0.8], [0.0, 1.0]], dtype=torch.float64)
+    eye, rotation = one_equation.definition("ste", z, q), one_equation.definition("rotation", z, q)
+    for name, t in {"capped": min(1, 1 / (2 * distance)), "fading": min(1, distance)}.items():
+        torch.testing.assert_close(one_equation.definition(name, z, q), (1 - t) * eye + t * rotation)
 
 
 def test_a_new_row_needs_no_edit(monkeypatch):

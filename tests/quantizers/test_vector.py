@@ -182,6 +182,8 @@ MASKED = {
     "token": {"convention": "token"},
     "normalised": {"lookup": "normalised"},
     "about the latents": {"centre": "latents"},
+    "a mean over the call": {"estimator": "mean_rotation"},
+    "a fade over the call": {"estimator": "fading", "centre": "codebook", "gain": lambda z, q, i, mask: 2 + q[..., :1]},
     "k-means": {"init": "latents"},
     "two heads": {"heads": 2, "dim": 2},
     "channels first": {"channel_first": True},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import shutil
 import struct
 import sys
@@ -550,3 +551,11 @@ def test_vectors_are_trained_and_their_error_is_in_their_units(tmp_path, fresh):
     )
     result = train(config)["final"]
     assert 0.8 < result["test_mse"] < 1.5 and result["test_usage_tokens"] == 100
+
+
+def test_an_array_file_that_was_written_again_is_read_again(tmp_path):
+    path = tmp_path / "rows.npy"
+    for value in (0.25, 0.75):
+        np.save(path, np.full((40, 6), value, np.float32))
+        os.utime(path, ns=(int(1e18 * value), int(1e18 * value)))
+        assert images.load(f"arrays:{path}").train.unique().tolist() == [value]
