@@ -558,4 +558,4 @@ def test_an_array_file_that_was_written_again_is_read_again(tmp_path):
     for value in (0.25, 0.75):
         np.save(path, np.full((40, 6), value, np.float32))
         os.utime(path, ns=(int(1e18 * value), int(1e18 * value)))
-        assert images.load(f"arrays:{path}").train.unique().tolist() == [value]
+        assert images.load(f"arrays:{path}").train.unique().tolist() == [255 * value]
