@@ -26,7 +26,7 @@ from book.theory.inputs import GENERIC
 from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.training import images
 from rotvq.training.config import Config
-from rotvq.training.train import fit
+from rotvq.training.train import Run
 
 CHAPTER = 25
 PLANE_AND_MORE = (2, 3, 8, 64)
@@ -312,8 +312,11 @@ def warmed_up(seed: int, pretrain_steps: int = 500, **changes: Any) -> tuple[nn.
         changes: Further fields of the Config.
     """
     config = Config(estimator="rotation", init="kmeans", pretrain_steps=pretrain_steps, steps=0, seed=seed, **changes)
-    model, _ = fit(config)
-    return model.eval(), images.load(config.data, config.seed)
+    run = Run.from_config(config)  # not fit, which also evaluates two splits
+    while run.step < 0:
+        run.pretrain_step()
+    run.start_codes()
+    return run.model.eval(), run.data
 
 
 @dataclass(frozen=True)
@@ -501,9 +504,10 @@ def slide(
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0)).split(32)
     rows, outward = [], None
     for step, chosen in enumerate(order[: steps + 1]):
-        x = data.normalise(data.train[chosen])
-        out = quantizer(model.encode(x), details=True)
-        if step % every == 0:
+        x = data.normalise(data.train[chosen]).contiguous(memory_format=torch.channels_last)
+        is_row = step % every == 0
+        out = quantizer(model.encode(x), details=is_row)
+        if is_row:
             latent = out.z.detach().flatten(0, -2).mean(0)
             outward = unit(latent).float() if outward is None else outward
             code = quantizer.codes.detach().mean(0)

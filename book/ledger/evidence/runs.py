@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 
 from book.chapters import hypotheses
@@ -86,13 +87,14 @@ def _settle(comparison: Comparison, rule: hypotheses.Rule, records: Path) -> Fin
 def _measure(comparison: Comparison, cell: str, records: Path, level: float) -> _Measured | None:
     """The ratio of the arms on the first phase that has pairs enough, else on the last that has any; None without."""
     folders = sorted(path for path in records.glob("*") if path.is_dir()) or [records]
-    store = Records(folders[0], neighbours=folders[1:])
+    found = {path.stem: path for folder in reversed(folders) for path in folder.glob("*.json")}
     arms, latest = comparison.configs(cell), None
     for seeds, least in PHASES:
         values = {}
         for seed in seeds:
-            rows = [_row(store, replace(arm, seed=seed), comparison) for arm in arms]
-            if None not in rows:
+            each = (_row(found, replace(arm, seed=seed), comparison) for arm in arms)
+            rows = list(takewhile(lambda row: row is not None, each))  # most seeds have no run of the first arm
+            if len(rows) == len(arms):
                 values[seed] = [row.get(comparison.metric) for row in rows]
         if values:
             pair = ratio(*zip(*values.values(), strict=True), level=level)
@@ -102,14 +104,19 @@ def _measure(comparison: Comparison, cell: str, records: Path, level: float) -> 
     return latest
 
 
-def _row(store: Records, config: Config, comparison: Comparison) -> dict | None:
+def _row(found: dict[str, Path], config: Config, comparison: Comparison) -> dict | None:
     """The row of a run that is compared; empty where the run diverged before it, None where there is no such run.
+
+    Args:
+        found: Where the record of each id is.
+        config: The run.
+        comparison: What is compared, and when.
 
     Raises:
         ValueError: The record has no such metric or stop.
     """
-    path = store.path(config)
-    rows = _rows(path.parent, config, path.stat().st_mtime_ns) if path.exists() else None
+    path = found.get(config.id)
+    rows = _rows(path.parent, config, path.stat().st_mtime_ns) if path else None
     if rows is None:
         return None
     final, stops = rows
