@@ -14,6 +14,7 @@ import numpy as np
 
 from rotvq.quantizers.estimators import CLIPS
 from rotvq.runs.records import Records
+from rotvq.runs.settings import SETTINGS
 from rotvq.training.config import Config
 from rotvq.training.files import folders
 
@@ -132,7 +133,34 @@ LADDER = {
     "zero": {"estimator": "zero"},
 }
 EMA = {"update": "ema"}
+FAST_EMA = EMA | {"decay": 0.8, "initial_count": 0.0}
+REVIVED_EMA = EMA | {"revival": "unused"}
+UPDATES = {"gradient": {}, "EMA 0.8": FAST_EMA, "EMA, revival": REVIVED_EMA}
 REMEDY = vary(PAIR, "{}, EMA, revival", **EMA, revival="unused")
+
+ABOUT_MEAN = {"centre": "codebook"}
+FAMILY = {  # the frontier beside STE; with EMA a method without codebook loss has nothing to add
+    "rotation": ROTATION,
+    "r I": {"estimator": "scale_only"},
+    "R": {"estimator": "rotation_only"},
+    "r P": {"estimator": "radial_free_scale"},
+    "clip(r) R": {"estimator": "clipped"},
+    "half STE, half rotation": {"estimator": "interpolated"},
+    "about the mean code": ROTATION | ABOUT_MEAN,
+    "fading about the mean code": {"estimator": "fading"} | ABOUT_MEAN,
+    "dynamic STE": {"quantizer": "dynamic"},
+    "learned gain": STE | {"gain": "learned"},
+}
+CANDIDATES = {  # for an estimator that is never worse
+    "about the mean code": ROTATION | ABOUT_MEAN,
+    "fading about the mean code": {"estimator": "fading"} | ABOUT_MEAN,
+    "fading by length about the mean code": {"estimator": "fading_length"} | ABOUT_MEAN,
+    "capped about the mean code": {"estimator": "capped"} | ABOUT_MEAN,
+    "min(r, 1) about the mean code": {"estimator": "no_gain"} | ABOUT_MEAN,
+    "mean(r) about the mean code": {"estimator": "mean_rotation"} | ABOUT_MEAN,
+    "half about the mean code": {"estimator": "interpolated"} | ABOUT_MEAN,
+    "fading by length": {"estimator": "fading_length"},
+}
 
 # fmt: off
 CHAPTERS = {
@@ -205,6 +233,57 @@ CHAPTERS = {
     "18_photographs": Chapter(1.2, {
         "explore": Block(PAIR, MAIN | WARM, EXPLORE, {"data": "photographs"}),
         "confirm": Block(PAIR, MAIN, CONFIRM, {"data": "photographs"}),
+    }),
+    "28_code_speed": Chapter(9.5, {
+        "speed": Block(vary(PAIR, "{}, codes × {:g}", code_lr=[1.0, 3.0, 10.0, 30.0]), MAIN | WARM),
+        "end, gradient": Block(PAIR, MAIN | WARM, FEW, {"steps": 32_000}),
+        "end, EMA": Block(vary(PAIR, "{}, EMA, revival", **REVIVED_EMA) | vary(PAIR, "{}, EMA 0.8", **FAST_EMA),
+                          MAIN | WARM, FEW, {"steps": 32_000}),
+        "decay": Block(vary(PAIR, "{}, cosine", schedule="cosine"), MAIN, FEW, {"steps": 32_000}),
+        "confirm": Block(vary(PAIR, "{}, codes × {:g}", code_lr=[10.0]), MAIN | WARM, CONFIRM),
+        "confirm end": Block(PAIR, UNIFORM, CONFIRM, {"steps": 32_000}),
+    }),
+    "38_what_people_run": Chapter(1.0, {
+        "settings": Block({name: setting.fields for name, setting in SETTINGS.items()}, {"as published": {}}, CONFIRM),
+    }),
+    "39_frontier": Chapter(4.0, {
+        "frontier": Block(vary({"STE": STE} | FAMILY, "{}, EMA, revival", **REVIVED_EMA), MAIN | WARM, FEW),
+        "fast": Block(vary({"STE": STE} | FAMILY, "{}, EMA 0.8", **FAST_EMA), MAIN | WARM, FEW),
+        "others": Block({
+            "NSVQ, revival": {"quantizer": "nsvq", "revival": "unused"},
+            "DiVeQ, revival": {"quantizer": "diveq", "revival": "unused"},
+            "SimVQ, STE": {**STE, "quantizer": "simvq", "init": "normal"},
+        }, MAIN | WARM, FEW),
+        "never worse": Block(PAIR | CANDIDATES, UNIFORM | kmeans(0.01) | KMEANS | kmeans(3, 10) | WARM, FEW),
+        "never worse, EMA": Block(vary(CANDIDATES, "{}, EMA, revival", **REVIVED_EMA), MAIN | WARM, FEW),
+        "photographs": Block(vary({"STE": STE} | FAMILY, "{}, EMA, revival", **REVIVED_EMA), MAIN, FEW,
+                             {"data": "photographs"}),
+        "never worse, photographs": Block(PAIR | CANDIDATES, MAIN | WARM, FEW, {"data": "photographs"}),
+    }),
+    "41_collapse": Chapter(0.8, {
+        "remedies": Block({
+            "rotation": ROTATION,
+            "rotation, codes × 10": ROTATION | {"code_lr": 10.0},
+            "rotation, γ = 0.05": ROTATION | {"gamma": 0.05},
+            "rotation, γ = 1": ROTATION | {"gamma": 1.0},
+            "rotation, γ = 5": ROTATION | {"gamma": 5.0},
+            "rotation, ramp": ROTATION | {"schedule": "ramp"},
+            "rotation, EMA 0.8": ROTATION | FAST_EMA,
+            "rotation about the mean code": ROTATION | ABOUT_MEAN,
+            "R": {"estimator": "rotation_only"},
+            "STE": STE,
+        }, WARM, CONFIRM),
+    }),
+    "42_wider": Chapter(1.6, {
+        "GroupNorm": Block(PAIR, vary(MAIN | WARM, "{}, GroupNorm", norm="group"), FEW),
+        "residual": Block(PAIR, vary(MAIN | WARM, "{}, residual net", model="residual"), FEW),
+        "three": Block(PAIR, vary(MAIN, "{}, d = {}", dim=[3]), FEW),
+        "many": Block(PAIR, vary(MAIN, "{}, K = {}", codebook_size=[8192]), FEW),
+        "normalised": Block(vary(PAIR, "{}, normalised", lookup="normalised"), vary(KMEANS, "{}, d = {}", dim=[8, 32]),
+                            CONFIRM),
+        "normalised, EMA": Block(vary(PAIR, "{}, normalised, EMA 0.8", lookup="normalised", **FAST_EMA),
+                                 vary(KMEANS, "{}, d = {}", dim=[8, 32]), CONFIRM),
+        "γ": Block(vary({"STE": STE}, "{}, γ = {:g}", gamma=[0.05, 1.0, 5.0]), WARM, FEW),
     }),
 }
 # fmt: on

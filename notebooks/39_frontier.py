@@ -1,0 +1,123 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (frontier)=
+# # Given the strong baseline, does any estimator beat STE?
+#
+# A practitioner who trains with EMA and revival asks another question than chapter 10: once the codes follow and none
+# is dead, is there anything left for an estimator to gain? And is there one that is never worse than the better of STE
+# and the rotation, whatever the start?
+
+# %% tags=["parameters"]
+profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
+steps: int | None = None  # of each run; None: as the profile says
+seeds: int | None = None  # 0, 1, ...; None: as the profile says
+data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
+engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
+device: str = "cpu"
+cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
+records: str = ""  # folder of the run records; empty: the committed ones
+
+# %% tags=["hide-input"]
+from rotvq.page import Page
+
+page = Page("39_frontier", globals())
+
+# %% tags=["hide-input"]
+from book.chapters import drawings, tables
+
+# %% [markdown]
+# ## What was fixed beforehand
+#
+# **Common ground.** Network, data, batches and metrics are those of {doc}`10_ste_vs_rotation` unless an arm says
+# otherwise: Fashion-MNIST, 512 codes of dimension 32, $\beta = 1$, $\gamma = 0.25$ on standardised pixels, Adam at
+# $10^{-3}$, batches of 32, 2,000 steps. One seed gives every arm the same weights and batches. The primary metric is
+# test MSE at the last stop, as a ratio.
+#
+# **Arms.** The family and its rivals on two strong updates, EMA 0.99 with revival and EMA 0.8 from counts 0, from
+# uniform, from k-means and after the warm-up, seeds 0 to 2: STE, rotation, $r I$, $R$, $r P$, clip, half and half, the
+# rotation about the mean code, the fading rotation about the mean code, dynamic STE, a learned gain; NSVQ and DiVeQ
+# with revival; SimVQ. Candidates for an estimator that is never worse, with codes moved by the gradient, from uniform,
+# k-means × 0.01, 1, 3 and 10 and after the warm-up, and with EMA and revival from the main starts: the rotation about
+# the mean code, the same fading with $t = \min(1, \sqrt{E|z-q|^2 / E|z - Ez|^2})$, fading with $t = (1 - r)_+$, capped
+# so that $|G - I| \le 1/2$, with $\min(r, 1)$, with the mean $r$, with $t = 1/2$; and fading by length about the
+# origin. Both questions also on photographs, seeds 0 to 2.
+#
+# **Primary comparisons**, six: the rotation about the mean code / STE with EMA and revival, from uniform and from
+# k-means; the fading rotation about the mean code / STE with the gradient, from k-means, k-means × 10 and after the
+# warm-up; the same / the rotation from uniform.
+#
+# **Hypotheses**, written before the records:
+#
+# 1. *Nothing beats STE on the strong baseline.* With EMA and revival no arm is below STE by more than 3 % from
+#    uniform, from k-means or after the warm-up.
+# 2. *What counts is the code's speed.* With EMA and revival every arm of the family with a turn is within 15 % of STE
+#    from uniform and from k-means.
+# 3. *About the mean code nothing collapses.* After the warm-up with the gradient, every run of the rotation about the
+#    mean code uses more than 50 codes' worth of perplexity.
+# 4. *Fading is never much worse.* With the gradient the fading rotation about the mean code is below 1.1 times STE
+#    from k-means, k-means × 3, × 10 and after the warm-up.
+# 5. *But it pays where codes are short.* From uniform and from k-means × 0.01 it is above the rotation.
+# 6. *The cap gives up the gain.* The capped rotation about the mean code is within 10 % of STE from k-means, k-means ×
+#    3 and × 10.
+# 7. *Photographs agree.* Hypotheses 4 and 5 hold there too, from k-means, after the warm-up and from uniform.
+
+# %%
+runs = page.load()
+strong = page.study("frontier", "others")
+fast = page.study("fast")
+candidates = page.study("never worse")
+candidates_ema = page.study("never worse, EMA")
+photographs = page.study("photographs", "never worse, photographs")
+tables.plan(candidates)
+
+# %% [markdown]
+# This page shows {glue:text}`coverage`.
+#
+# ## Is any estimator never worse?
+
+# %%
+tables.comparisons(candidates, against="STE")
+
+# %% tags=["hide-input"]
+page.show("fig-candidates", drawings.dots(candidates, against="STE"))
+
+# %% [markdown]
+# ```{glue:figure} fig-candidates
+# :name: fig-candidates
+#
+# Ratio of test MSE against STE at the last stop, on a logarithmic axis: each point a pair of runs with the same
+# seed, the diamond their geometric mean, the bar its 95 % interval. Left of 1 the error is lower.
+# ```
+#
+# ## On EMA with revival
+
+# %%
+tables.levels(strong, ["test_mse", "test_usage", "test_perplexity"])
+
+# ## On EMA 0.8
+
+# %%
+tables.levels(fast, ["test_mse", "test_usage", "test_perplexity"])
+
+# ## The candidates on EMA with revival
+
+# %%
+tables.levels(candidates_ema, ["test_mse", "test_usage", "test_perplexity"])
+
+# ## On photographs
+
+# %%
+tables.levels(photographs, ["test_mse", "test_usage", "test_perplexity"])
+
+
+# %% [markdown]
+# ## What it cost, and what it does not show
+#
+# The page shows {glue:text}`cost` {glue:text}`full`
