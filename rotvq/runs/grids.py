@@ -26,6 +26,7 @@ PROFILES = ("smoke", "standard", "full")
 FULL = {"steps": 30_000, "batch": 128, "seed": list(range(10))}
 SMOKE = {"data": "fashion-mnist-mini", "init_latents": 2048, "steps": 10, "seed": [0, 1]}
 SMOKE_LIMITS = {"codebook_size": 64, "warmup": 5, "pretrain_steps": 5}
+SMOKE_LIMITS_OF_ALL = {"codebook_size": 64}  # which by default is more
 
 Fields = Mapping[str, Any]  # of Config; the value is a list where a field takes several values
 
@@ -50,6 +51,10 @@ def _combinations(fields: Fields) -> list[Fields]:
     return [dict(zip(fields, values)) for values in itertools.product(*lists)]
 
 
+def _limited(fields: Fields) -> Fields:
+    return {name: min(value, SMOKE_LIMITS[name]) if name in SMOKE_LIMITS else value for name, value in fields.items()}
+
+
 @dataclass(frozen=True)
 class Block:
     """Arms crossed with cells and with seeds. An arm's fields go before its cell's, and those before ``base``."""
@@ -66,11 +71,11 @@ class Block:
 
     def smoke(self, **changes: Any) -> list[Config]:
         """Every arm in the first cell and the first arm in every cell, with `SMOKE` and `SMOKE_LIMITS`."""
-        (arm, *_), (cell, *_) = self.arms, self.cells
-        parts = replace(self, cells={cell: self.cells[cell]}), replace(self, arms={arm: self.arms[arm]})
-        configs = [config for part in parts for config in part.configs(**{**SMOKE, **changes})]
-        limits = [{k: min(getattr(config, k), most) for k, most in SMOKE_LIMITS.items()} for config in configs]
-        return [replace(config, **limit).check() for config, limit in zip(configs, limits)]
+        arms, cells = ({name: _limited(fields) for name, fields in of.items()} for of in (self.arms, self.cells))
+        (arm, *_), (cell, *_) = arms, cells
+        base = SMOKE_LIMITS_OF_ALL | _limited(self.base)
+        parts = replace(self, arms=arms, cells={cell: cells[cell]}), replace(self, arms={arm: arms[arm]}, cells=cells)
+        return [config for part in parts for config in replace(part, base=base).configs(**{**SMOKE, **changes})]
 
 
 @dataclass(frozen=True)
@@ -278,7 +283,7 @@ CHAPTERS = {
         "GroupNorm": Block(PAIR, vary(MAIN | WARM, "{}, GroupNorm", norm="group"), FEW),
         "residual": Block(PAIR, vary(MAIN | WARM, "{}, residual net", model="residual"), FEW),
         "three": Block(PAIR, vary(MAIN, "{}, d = {}", dim=[3]), FEW),
-        "many": Block(PAIR, vary(MAIN, "{}, K = {}", codebook_size=[8192]), FEW),
+        "many": Block(PAIR, vary(MAIN, "{}, K = {}", codebook_size=[8192], init_latents=32_768), FEW),
         "normalised": Block(vary(PAIR, "{}, normalised", lookup="normalised"), vary(KMEANS, "{}, d = {}", dim=[8, 32]),
                             CONFIRM),
         "normalised, EMA": Block(vary(PAIR, "{}, normalised, EMA 0.8", lookup="normalised", **FAST_EMA),
