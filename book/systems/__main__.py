@@ -1,0 +1,62 @@
+"""``python -m book.systems run 30``: train what a chapter has no record of; ``verify 30``: train some again."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+
+from tqdm import tqdm
+
+from book.systems import runs
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m book.systems", description=__doc__)
+    parser.add_argument("command", choices=("run", "verify"))
+    parser.add_argument("chapter", help="name, or how it starts")
+    parser.add_argument("--block", action="append", default=[], help="only this block; may be given again")
+    parser.add_argument("--profile", choices=("standard", "smoke"), default="standard")
+    parser.add_argument("--engine", default="serial", help="serial or processes:N")
+    parser.add_argument("--records", default="", help="folder of the records; by default that of the book")
+    parser.add_argument("--sample", type=int, default=1, help="of verify: how many records are made again")
+    parser.add_argument("--dry-run", action="store_true", help="print what is missing and what it would cost")
+    given = parser.parse_args(arguments)
+    try:
+        experiment = runs.find(given.chapter)
+        cases = experiment.cases(given.profile, *given.block)
+    except (ValueError, KeyError) as error:
+        parser.error(str(error))
+    return (_run if given.command == "run" else _verify)(experiment, cases, given)
+
+
+def _run(experiment: runs.Experiment, cases: list, given: argparse.Namespace) -> int:
+    missing = [case for case in cases if runs.record(experiment, case, given.records) is None]
+    hours = len(missing) * experiment.seconds / 3600
+    print(f"{len(missing)} of {len(cases)} runs missing: about {hours:.2f} core-hours.")
+    if given.dry_run:
+        return 0
+    failed = 0
+    with tqdm(total=len(missing), unit="run", disable=not sys.stderr.isatty()) as bar:
+        for case, outcome in runs.run(experiment, missing, given.engine, given.records):
+            bar.update()
+            if isinstance(outcome, Exception):
+                failed += 1
+                print(f"{case}: {type(outcome).__name__}: {outcome}", file=sys.stderr)
+    return int(failed > 0)
+
+
+def _verify(experiment: runs.Experiment, cases: list, given: argparse.Namespace) -> int:
+    made = [case for case in cases if runs.record(experiment, case, given.records)]
+    differing = 0
+    for case in random.Random(0).sample(made, min(given.sample, len(made))):
+        want = runs.record(experiment, case, given.records)
+        same = experiment.train(case) == want["result"]
+        differing += not same
+        print(f"{want['id']} {'identical' if same else 'DIFFERS'}: {case}")
+    return int(differing > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,154 @@
+"""The runs of a system: which cases a chapter asks for, their records, and training what has none.
+
+A case is a frozen dataclass with a ``seed``; two arms with one seed share weights, data and order. Its record is
+``data/records/<chapter>/<id>.json``; whatever kills a grid costs the runs in flight, and calling again trains the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from rotvq.analysis.stats import Paired, ratio
+from rotvq.runs import engines, provenance
+from rotvq.runs.grids import stores_folder
+from rotvq.runs.records import read_record, write_record
+
+SCHEMA = "system-1"
+#: the module of each chapter, which defines ``EXPERIMENT``
+CHAPTERS: dict[str, str] = {}
+FEW, EXPLORE, CONFIRM = range(3), range(5), range(100, 110)  # seeds, as in the experiment chapters
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a chapter asks of a system.
+
+    Args:
+        chapter: its name, and that of the folder of its records.
+        train: a case to its result, a dictionary for JSON; deterministic on a given machine.
+        blocks: cases by the name of the block, those that decide most first.
+        smoke: fields that make a case take a second or less.
+        seconds: about how long a case takes on one core.
+    """
+
+    chapter: str
+    train: Callable[[Any], dict]
+    blocks: Mapping[str, Sequence[Any]]
+    smoke: Mapping[str, Any]
+    seconds: float
+
+    def cases(self, profile: str = "standard", *blocks: str, **changes: Any) -> list[Any]:
+        """The cases of some blocks, or of all, each once; "smoke": small, one seed; ``changes`` replace fields."""
+        chosen = dict.fromkeys(case for name in blocks or self.blocks for case in self.blocks[name])
+        if profile == "smoke":
+            chosen = dict.fromkeys(replace(case, **{"seed": 0, **self.smoke}) for case in chosen)
+        return list(dict.fromkeys(replace(case, **changes) for case in chosen))
+
+
+def crossed(case: Any, *factors: Mapping[str, Mapping[str, Any]], seeds: Sequence[int] = FEW) -> list[Any]:
+    """``case`` with every combination of the fields of some factors, each a name to fields, and with every seed."""
+    cases = [case]
+    for factor in factors:
+        cases = [replace(one, **fields) for one in cases for fields in factor.values()]
+    return [replace(one, seed=seed) for seed in seeds for one in cases]
+
+
+def case_id(case: Any) -> str:
+    """The first 16 hex digits of the sha256 of the fields that differ from their defaults: the name of the record."""
+    changed = {name: value for name, value in asdict(case).items() if value != getattr(type(case), name, None)}
+    text = json.dumps([SCHEMA, type(case).__name__, changed], sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def store(experiment: Experiment, folder: str | Path = "") -> Path:
+    """The folder of a chapter's records."""
+    return Path(folder) if folder else stores_folder() / experiment.chapter
+
+
+def record(experiment: Experiment, case: Any, folder: str | Path = "") -> dict | None:
+    """The record of a case; None where there is none. RecordError where it has been altered."""
+    path = store(experiment, folder) / f"{case_id(case)}.json"
+    return read_record(path) if path.exists() else None
+
+
+@cache
+def code_digest(experiment_module: str) -> str:
+    """The sha256, 16 hex digits, of the source of a chapter's system and of what it imports from this package."""
+    module = importlib.import_module(experiment_module)
+    used = {value.__module__ for value in vars(module).values() if hasattr(value, "__module__")}
+    modules = sorted({experiment_module} | {name for name in used if name.startswith(__package__) and name != __name__})
+    sources = [inspect.getsource(importlib.import_module(name)) for name in modules]
+    return hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
+
+
+def _work(experiment: Experiment, case: Any, folder: Path) -> dict:
+    torch.set_num_threads(1)
+    processor, wall = time.process_time(), time.perf_counter()
+    result = experiment.train(case)
+    made = {
+        **provenance.commit(),
+        "digest": code_digest(experiment.train.__module__),
+        "torch": torch.__version__,
+        "device": provenance.kind("cpu"),
+        "threads": 1,
+        "seconds": round(time.process_time() - processor, 2),
+        "wall_seconds": round(time.perf_counter() - wall, 2),
+    }
+    found = {"schema": SCHEMA, "id": case_id(case), "config": asdict(case), "result": result, "provenance": made}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(folder / f"{found['id']}.json", found)
+    return found
+
+
+def run(
+    experiment: Experiment, cases: Iterable[Any], engine: str = "serial", folder: str | Path = ""
+) -> Iterator[tuple[Any, dict | Exception]]:
+    """Train the cases that have no record; yields each with its record, or with what it raised, as it ends."""
+    place = store(experiment, folder).absolute()
+    missing = [case for case in dict.fromkeys(cases) if record(experiment, case, place) is None]
+    with engines.find_engine(engine) as entered:
+        if entered.queue == 1:  # in this process: one by one
+            for case in missing:
+                yield case, entered.submit(_work, experiment, case, place).result()
+            return
+        futures = {entered.submit(_work, experiment, case, place): case for case in missing}
+        for future in as_completed(futures):
+            yield futures[future], future.exception() or future.result()
+
+
+def table(experiment: Experiment, cases: Iterable[Any], folder: str | Path = "") -> pd.DataFrame:
+    """A row a case that has a record: its fields, then its result."""
+    found = [read for case in dict.fromkeys(cases) if (read := record(experiment, case, folder))]
+    return pd.DataFrame([{**read["config"], **read["result"]} for read in found])
+
+
+def pair(rows: pd.DataFrame, metric: str, arm: Mapping[str, Any], against: Mapping[str, Any]) -> Paired | None:
+    """The ratio of a metric, arm / against, over the seeds that both have; None where there are none."""
+
+    def by_seed(fields: Mapping[str, Any]) -> pd.Series:
+        chosen = rows[(rows[list(fields)] == pd.Series(fields)).all(axis=1)]
+        return chosen.set_index("seed")[metric]
+
+    both = pd.concat([by_seed(arm), by_seed(against)], axis=1, join="inner") if len(rows) else rows
+    return ratio(both.iloc[:, 0].tolist(), both.iloc[:, 1].tolist()) if len(both) else None
+
+
+def find(name: str) -> Experiment:
+    """The experiment of the chapter called ``name``, or of the only one whose name starts so, such as 30."""
+    found = [full for full in CHAPTERS if name and full.startswith(name)]
+    if len(found) != 1:
+        raise ValueError(f"unknown chapter {name!r}: one of {', '.join(CHAPTERS)}")
+    return importlib.import_module(CHAPTERS[found[0]]).EXPERIMENT
