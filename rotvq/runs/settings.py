@@ -64,9 +64,17 @@ SETTINGS: dict[str, Setting] = {
         "one level; one factor for both losses there, here 1 and 0.25",
     ),
     "EnCodec": Setting(
-        {"estimator": "ste", "update": "ema", "decay": 0.99, "initial_count": 1.0, "init": "kmeans", "gamma": 1.0,
-         "revival": "count", "revival_at": 2.0},
+        {
+            "estimator": "ste",
+            "update": "ema",
+            "decay": 0.99,
+            "initial_count": 1.0,
+            "init": "kmeans",
+            "gamma": 1.0,
+            "revival": "count",
+            "revival_at": 2.0,
+        },
         "audiocraft, audiocraft/quantization/core_vq.py, EuclideanCodebook",
         "one level; its counts start at those of k-means",
     ),
-}  # fmt: skip
+}

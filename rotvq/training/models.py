@@ -42,7 +42,7 @@ def convolutional(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Se
     return encoder, decoder
 
 
-class ResidualBlock(nn.Module):
+class ResidualUnit(nn.Module):
     """``x + branch(x)`` of (B, channels, H, W): a 3 x 3 and a 1 x 1 convolution, as in the first VQ-VAE."""
 
     def __init__(self, channels: int, norm: str):
@@ -69,7 +69,7 @@ def residual(channels: int, dim: int, width: int, norm: str) -> tuple[nn.Sequent
     encoder, decoder = convolutional(channels, dim, width, norm)
     down, to_latents = encoder[:-1], encoder[-1]
     from_latents, up = decoder[:1], decoder[1:]
-    before, after = ((ResidualBlock(2 * width, norm) for _ in range(2)) for _ in range(2))
+    before, after = ((ResidualUnit(2 * width, norm) for _ in range(2)) for _ in range(2))
     return nn.Sequential(*down, *before, to_latents), nn.Sequential(*from_latents, *after, *up)
 
 
