@@ -224,7 +224,7 @@ REACHES = {
     "ESTIMATORS[scale_only]": lambda c: c.estimator == "scale_only",
     "_cosine": lambda c: "cosine" in (c.lookup, c.schedule),  # one word, two registries: counted for either
     "REVIVALS[threshold]": lambda c: c.revival == "threshold",
-    "ResidualBlock.forward": lambda c: c.model.startswith("residual"),
+    "ResidualBlock.forward": lambda c: c.model.startswith("residual_"),
     "NORMS[group]": lambda c: c.norm == "group" or c.quantizer == "bsq",  # whose digits come in a "group"
     "_crops": lambda c: c.data == "photographs",
     "_cifar10": lambda c: c.data == "cifar10",
