@@ -1,0 +1,99 @@
+"""What the pages of the systems share: the runs of a chapter, from their records or trained, and what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from book.systems import runs
+from book.systems.runs import Experiment
+from rotvq.analysis.stats import Paired
+from rotvq.analysis.wording import coverage, seed_ranges
+from rotvq.page import Page
+from rotvq.page.figures import used
+
+CAP = 1.0  # core-hours that missing runs may take where the parameters do not say
+PROFILES = ("smoke", "standard")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The runs that a page shows.
+
+    Args:
+        experiment: whose they are.
+        cases: that are planned.
+        records: of those that have one, in the order of the plan.
+        published: whether the plan is that of the published page, of which its sentences speak; :meth:`.Page.holds`
+            asks.
+    """
+
+    experiment: Experiment
+    cases: Sequence[Any]
+    records: Sequence[dict]
+    published: bool
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """A row a run: the fields of its case, then its result."""
+        return pd.DataFrame([{**record["config"], **record["result"]} for record in self.records])
+
+    def pair(self, metric: str, arm: Mapping[str, Any], against: Mapping[str, Any]) -> Paired | None:
+        """The ratio of a metric, arm / against, over the seeds that both have; None where there are none."""
+        return runs.pair(self.rows, metric, arm, against)
+
+
+def load(page: Page, experiment: Experiment, **changes: Any) -> Shown:
+    """The runs of an experiment by the page's parameters; what they are and cost is glued.
+
+    As published, in profile "standard" with no seeds, store or engine named, nothing is trained and what has no record
+    is missing. With any other parameters the missing runs are trained.
+
+    Args:
+        page: has the parameters ``profile``, ``seeds``, ``engine``, ``records`` and ``cap``; it gets ``runs``.
+        experiment: of the page's chapter.
+        changes: replace fields of every case.
+
+    Raises:
+        ValueError: What is missing would take more core-hours than the cap; nothing has been trained then.
+        RuntimeError: Names the first run that failed.
+    """
+    given = page.parameters
+    cases = experiment.cases(given["profile"], **changes)
+    if given["seeds"] is not None:
+        cases = list(dict.fromkeys(replace(case, seed=seed) for seed in range(given["seeds"]) for case in cases))
+    if given["profile"] == "smoke" or given["seeds"] is not None or given["engine"] or given["records"] or changes:
+        _train(experiment, cases, given)
+    found = [read for case in cases if (read := runs.record(experiment, case, given["records"]))]
+    page.runs = Shown(experiment, cases, found, set(cases) == set(experiment.cases()))
+    used(record["id"] for record in found)
+    page.say("", cost(page.runs))
+    return page.runs
+
+
+def _train(experiment: Experiment, cases: Sequence[Any], given: Mapping[str, Any]) -> None:
+    missing = [case for case in cases if runs.record(experiment, case, given["records"]) is None]
+    hours = 0.0 if given["profile"] == "smoke" else len(missing) * experiment.seconds / 3600
+    cap = CAP if given["cap"] is None else given["cap"]
+    if hours > cap:
+        allow = f"cap: {math.ceil(10 * hours) / 10:g}"
+        raise ValueError(f"{len(missing)} runs are missing, {hours:.1f} core-hours, over the cap of {cap:g}: {allow}")
+    for case, outcome in runs.run(experiment, missing, given["engine"] or "serial", given["records"]):
+        if isinstance(outcome, Exception):
+            raise RuntimeError(f"{case} failed: {outcome}") from outcome
+
+
+def cost(shown: Shown) -> dict[str, Any]:
+    """What the shown runs are and cost, by the names under which a page glues it; ``cost`` says it in a sentence."""
+    said = coverage(len(shown.records), len(shown.cases))
+    seconds = [record["provenance"]["seconds"] for record in shown.records]
+    numbers = {"runs": len(seconds), "coverage": said, "core-hours": sum(seconds) / 3600}
+    if not seconds:
+        return numbers | {"cost": f"{said}."}
+    seeds = seed_ranges(record["config"]["seed"] for record in shown.records)
+    words = f"{said}, seeds {seeds}: {sum(seconds) / 3600:.2f} core-hours of one CPU thread each"
+    return numbers | {"cost": f"{words}, {sum(seconds) / len(seconds):.0f} seconds of processor time a run."}
