@@ -516,7 +516,7 @@ page.say("fits", {word: [*fits.values()].count(word) for word in ("agrees", "dis
 # - *$K$ and $d$ at scale.* 64 to 2,048 codes, 8 and 32 dimensions; the paper goes to 16,384 and to $d = 3$.
 # - *Longer training.* The longest runs have 8,000 steps, from two starts, with three seeds.
 # - *GPUs.* The `full` profile, ten seeds and 30,000 steps at batch 128, is the same notebooks with `profile: full`. It
-#   has not been run. {doc}`23_scale` says what it would take.
+#   has not been run, but for a {ref}`short slice <cost-on-a-gpu>` on one card that settles nothing.
 # - *Other modalities, residual quantisers, sampled codes.* None was trained.
 #
 # ## A sceptic's list

@@ -16,7 +16,7 @@
 #
 # The same notebook runs on a GPU, with a store of its own:
 # `papermill notebooks/20_cost.ipynb out.ipynb -y '{device: cuda, dtype: bfloat16, bandwidth: 4800, records: gpu}'`.
-# What one call measures on a card is [below](cost-on-a-gpu).
+# What one call on an H100 measured is [below](cost-on-a-gpu).
 
 # %% tags=["parameters"]
 profile: str = "standard"  # smoke: tiny cases, in seconds; standard: the stored records; full: four times the turns
@@ -44,16 +44,17 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 from book.bench import gpu_report
 from book.bench import step as step_bench
+from book.bench.gpu_report import short
 from book.bench.timing import ratio
 from rotvq.page.figures import INK, MUTED, Arm, used
 from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.quantizers.lookup import FUSED_DIMS
 from rotvq.runs import provenance
-from rotvq.runs.grids import stores_folder
+from rotvq.runs.grids import FULL, stores_folder
 
 LOOK = {
     "floor": Arm("floor", "#7c8288", ":", "x"),
@@ -119,11 +120,6 @@ def rows():
 
 every = pd.DataFrame(rows())
 step = every[(every.kind == "step") & (every.threads == 1)]
-
-
-def short(n):
-    """16384 as 16k."""
-    return f"{n // 1024}k" if n >= 4096 else str(n)
 
 
 def table(frame, value, arms, size=("K", "N", "d")):
@@ -658,31 +654,252 @@ roofline
 #
 # (cost-on-a-gpu)=
 # ## On a GPU
-#
-# `python -m book.bench gpu --out card --minutes 8`, from a checkout on a machine with a card and without a
-# network, tries every quantiser on the card against float64 on a CPU: in float32, in bfloat16, under autocast, as a
-# CUDA graph and compiled. It measures the cost of a step beside what the card can do at all, and how many small runs
-# share it, and it trains runs of the full profile of chapters 10, 13 and 16. It stops at the time limit, and the same
-# command goes on from there. On a CPU it has been tried from end to end, at tiny sizes.
 
 # %% tags=["hide-input"]
-on_a_card = {title: of(stores_folder() / "gpu") for title, of in gpu_report.PARTS.items()}
-parts_run = [title for title, text in on_a_card.items() if text != gpu_report.NOT_RUN]
-page.say(
-    "gpu",
-    f"{len(parts_run)} of {len(on_a_card)} parts have been run"
-    if parts_run
-    else "not run: no card was at hand for this edition",
-)
-Markdown("\n\n".join(f"**{title}**\n\n{on_a_card[title]}" for title in parts_run))
+gpu = stores_folder() / "gpu"
+on_card, tried, shared = gpu_report.costs(gpu), gpu_report.device_tests(gpu), gpu_report.sharing(gpu)
+limits, sliced, twins = gpu_report.read(gpu, "card"), gpu_report.read(gpu, "training"), gpu_report.pairs(gpu)
+CODES = [512, 8192, 65536]
+
+
+def on_gpu(kind, where=lambda cost: True):
+    """The sizes of a kind that were measured on the card."""
+    return [cost for cost in on_card if cost.kind == kind and where(cost)]
+
+
+def over_ours(arm, costs):
+    """The times of an arm, each over that of rotvq."""
+    return [cost.ratios[arm].median for cost in costs if arm in cost.ratios]
+
+
+def span(values, form="{:.2f}"):
+    """The least and the most of some values."""
+    return " to ".join(map(form.format, (min(values), max(values))))
+
+
+def of_the_card():
+    made, can = limits[-1]["provenance"], limits[-1]["result"]
+    rates = f"{can['float32'] / 1e12:.0f} TFLOP/s in float32 and moves {can['bytes'] / 1e12:.1f} TB/s"
+    failed = {" ".join(test): result["why"] for test, result in tried.items() if not result["passed"]}
+    assert list(failed) == ["hessian compiled"] and "requires_grad_" in failed["hessian compiled"]
+    assert shared[1] > shared[4] > shared[16]
+    (steps,) = {record["config"]["steps"] for record in sliced}
+    return {
+        "device": made["device"],
+        "torch": made["torch"],
+        "cores": made["cores"],
+        "rates": rates,
+        "passed": len(tried) - len(failed),
+        "tested": len(tried),
+        "failed": ", ".join(failed),
+        "shared-ms": f"{1e3 * shared[1]:.1f}",
+        "shared-4": f"{shared[1] / shared[4]:.1f}",
+        "shared-16": f"{shared[1] / shared[16]:.1f}",
+        "sliced": len(sliced),
+        "slice-steps": f"{steps:,}",
+        "slice-full": f"{FULL['steps']:,}",
+        "twins": len(twins),
+        "lower": sum(twin.rotation < twin.ste for twin in twins),
+    }
+
+
+def of_few_codes():
+    small = on_gpu("step", lambda cost: cost.k == 512)
+    single = [cost for cost in small if cost.dtype == "float32"]
+    ms, numbers = [cost.ms for cost in single], [cost.n * cost.d for cost in single]
+    assert max(ms) / min(ms) < 1.6 and max(numbers) / min(numbers) > 50 and max(cost.share for cost in small) < 0.05
+    others = [value for arm in ("library_ste", "paper", "taming") for value in over_ours(arm, small)]
+    assert all(cost.ratios["library"].high < 1 for cost in small) and max(others) < 0.6
+    return {
+        "flat-ms": span(ms, "{:.1f}"),
+        "flat-sizes": f"{max(numbers) / min(numbers):.0f}",
+        "small": span(over_ours("library", small)),
+        "small-others": span(others),
+    }
+
+
+def of_many_codes():
+    large = on_gpu("step", lambda cost: cost.k >= 8192 and cost.n >= 16384 and "library" in cost.ratios)
+    assert all(cost.ratios["library"].low > 1 for cost in large)
+    lines = {}  # what the library takes, against the number of codes
+    for cost in on_gpu("step", lambda cost: cost.n == 16384):
+        lines.setdefault((cost.dtype, cost.d), []).append(cost.ratios["library"].median)
+    assert all(len(line) == len(CODES) and line == sorted(line) for line in lines.values())
+    few = over_ours("library", on_gpu("step", lambda cost: cost.k == 8192 and cost.n == 4096))
+    assert max(few) < 1
+
+    def ahead(arm, dtype):
+        values = over_ours(arm, on_gpu("step", lambda cost: cost.dtype == dtype))
+        faster = sum(value < 1 for value in values)
+        assert faster > len(values) / 2  # often, as the text says
+        return f"{faster} of {len(values)}"
+
+    return {
+        "large": span(over_ours("library", [cost for cost in large if cost.k == CODES[1]]), "{:.1f}"),
+        "larger": span(over_ours("library", [cost for cost in large if cost.k == CODES[2]]), "{:.1f}"),
+        "few": span(few),
+        "paper": ahead("paper", "float32"),
+        "taming": ahead("taming", "float32"),
+        "taming-half": ahead("taming", "bfloat16"),
+    }
+
+
+def of_limits():
+    wide = on_gpu("step", lambda cost: cost.d == 256 and cost.k >= 8192)
+    fused = over_ours("rotvq_compiled", on_gpu("step", lambda cost: cost not in wide))
+    assert max(fused) < 0.7 and min(over_ours("rotvq_compiled", wide)) > 0.8
+    reached = {c.k: c.share for c in on_gpu("step", lambda cost: (cost.dtype, cost.d) == ("float32", 256))}
+    network = on_gpu("training")
+    assert all(cost.ratios[arm].high < 1 for cost in network for arm in ("ste", "library"))
+    return {
+        "compiled": span(fused),
+        "compiled-wide": span(over_ours("rotvq_compiled", wide)),
+        **{f"reached-{k}": f"{share:.0%}" for k, share in reached.items()},
+        "network-ms": span([cost.ms for cost in network], "{:.1f}"),
+        "network-ste": span(over_ours("ste", network)),
+        "network-library": span(over_ours("library", network)),
+    }
+
+
+SAID = [
+    *("device", "torch", "cores", "rates", "passed", "tested", "failed", "shared-ms", "shared-4", "shared-16"),
+    *("sliced", "slice-steps", "slice-full", "twins", "lower", "flat-ms", "flat-sizes", "small", "small-others"),
+    *("large", "larger", "few", "paper", "taming", "taming-half", "compiled", "compiled-wide"),
+    *("reached-512", "reached-8192", "reached-65536", "network-ms", "network-ste", "network-library"),
+]
+was_run = all((on_card, tried, shared, limits, sliced))
+made_there = of_the_card() | of_few_codes() | of_many_codes() | of_limits() if was_run else {}
+page.say("gpu", dict.fromkeys(SAID, gpu_report.NOT_RUN) | made_there)
 
 # %% [markdown]
-# Of this edition: {glue:text}`gpu`.
+# On one {glue:text}`gpu-device`, with torch {glue:text}`gpu-torch`:
 #
+# - **It is right.** {glue:text}`gpu-passed` of {glue:text}`gpu-tested` device tests pass, each against float64 on a
+#   CPU: in float32, in bfloat16, under autocast, where TF32 is allowed, as a CUDA graph, compiled. What fails:
+#   {glue:text}`gpu-failed`, as this torch takes no `requires_grad_` inside a graph.
+# - **Few codes: the library is faster.** With 512 codes an eager step of `rotvq` takes {glue:text}`gpu-flat-ms` ms,
+#   though the largest of these sizes has {glue:text}`gpu-flat-sizes` times the numbers of the smallest. So calling
+#   kernels takes the time, not their work. vector-quantize-pytorch with the rotation takes {glue:text}`gpu-small` of
+#   our time. Its STE, the paper's operator and VQGAN's quantiser take {glue:text}`gpu-small-others` of it.
+# - **Many codes: `rotvq` is faster.** With 8,192 codes and 16,384 latents or more, the library takes
+#   {glue:text}`gpu-large` times as long. With 65,536 codes that is {glue:text}`gpu-larger` times. With 8,192 codes but
+#   4,096 latents it still takes {glue:text}`gpu-few` of our time.
+# - **Holding all distances** is often faster where they fit. The paper's operator is ahead of ours at
+#   {glue:text}`gpu-paper` sizes in float32. VQGAN's quantiser, which has no rotation, is at {glue:text}`gpu-taming`. In
+#   bfloat16, in which it also ranks, it is at {glue:text}`gpu-taming-half`; ours ranks in float32.
+# - **Compiled**, a step takes {glue:text}`gpu-compiled` of the eager time. At $d$ = 256 with 8,192 codes, where the
+#   product weighs more, it takes {glue:text}`gpu-compiled-wide`. No compiled step of the others was timed.
+# - **Roofline.** The card does {glue:text}`gpu-rates`, measured. At $d$ = 256 a step reaches
+#   {glue:text}`gpu-reached-512` of what that allows with 512 codes, {glue:text}`gpu-reached-8192` with 8,192 and
+#   {glue:text}`gpu-reached-65536` with 65,536.
+# - **A training step** of this book's network, eager, takes {glue:text}`gpu-network-ms` ms. With our STE it takes
+#   {glue:text}`gpu-network-ste` of that, with the library's rotation {glue:text}`gpu-network-library`.
+# - **Small runs share the card.** One takes {glue:text}`gpu-shared-ms` ms a step. Four at once get
+#   {glue:text}`gpu-shared-4` times as much done, sixteen {glue:text}`gpu-shared-16` times. Each was timed once, on a
+#   machine of {glue:text}`gpu-cores` cores.
+#
+# All of it is from one call, `python -m book.bench gpu --out card --minutes 8`, which needs a checkout, a card and no
+# network. It stops at the time limit, and the same command goes on from there. Latents and codes are random. What the
+# chapters of experiments conclude rests on runs on CPUs.
+
+# %% tags=["hide-input"]
+fig_panels = []
+styles = {d: LOOK[arm] for d, arm in zip((3, 8, 32, 256), ("paper", "rotvq_compiled", "rotvq", "library"))}
+for dtype in gpu_report.DTYPES:
+    fig, ax = plt.subplots(figsize=(3.6, 3.0))
+    for d, style in styles.items():
+        line = on_gpu("step", lambda cost: (cost.dtype, cost.n, cost.d) == (dtype, 16384, d))  # noqa: B023
+        if line:
+            mid, low, high = zip(*(cost.ratios["library"] for cost in line))
+            ax.fill_between([cost.k for cost in line], low, high, color=style.color, alpha=0.2, linewidth=0)
+            ax.plot([cost.k for cost in line], mid, label=f"d = {d}", **style.line)
+    ax.axhline(1, color=MUTED, linewidth=1)
+    ax.set(xscale="log", yscale="log", xlabel="codes K", ylabel="time / rotvq", title=dtype, ylim=(0.6, 8))
+    ax.set_xticks(CODES, [f"{k:,}" for k in CODES], minor=False)
+    ax.set_yticks([1, 2, 4, 8], ["1", "2", "4", "8"], minor=False)
+    ax.minorticks_off()
+    fig_panels.append(fig)
+if on_card:
+    fig_panels[0].axes[0].legend(fontsize=8, loc="upper left")
+alt = (
+    "Time of a step of vector-quantize-pytorch with the rotation, over that of rotvq, on the GPU, against the number "
+    "of codes, for four dimensions; one panel for float32 and one for bfloat16. All lines start below 1 and rise."
+)
+page.show("fig-gpu", fig_panels, alt)
+
+# %% [markdown]
+# ```{glue:figure} fig-gpu
+# :name: fig-cost-gpu
+#
+# vector-quantize-pytorch with the rotation on the GPU, 16,384 latents: above 1, `rotvq` is faster. Bands are quartiles.
+# ```
+#
+# Medians, as multiples of the time of `rotvq` in eager mode. A step in float32:
+
+# %% tags=["hide-input"]
+STEP_ARMS = ("rotvq_compiled", "library", "library_ste", "paper", "taming", "product")
+
+
+def gpu_table(costs, arms):
+    """A table of the report in the style of this page, medians alone."""
+    head, rows = gpu_report.cost_table(costs, arms, lambda times: f"{times.median:.2f}")
+    labels = {arm: look.label for arm, look in LOOK.items()}
+    return pd.DataFrame(rows, columns=head).set_index(head[0]).rename(columns=labels)
+
+
+gpu_table(on_gpu("step", lambda cost: cost.dtype == "float32"), STEP_ARMS)
+
+# %% [markdown]
+# A step in bfloat16:
+
+# %% tags=["hide-input"]
+gpu_table(on_gpu("step", lambda cost: cost.dtype == "bfloat16"), STEP_ARMS)
+
+# %% [markdown]
+# A training step, 32 images and 512 codes; bfloat16 is autocast:
+
+# %% tags=["hide-input"]
+by_dtype = {dtype: lambda cost, dtype=dtype: cost.dtype == dtype for dtype in gpu_report.DTYPES}
+TRAINING_ARMS = ("ste", "bare", "library", "library_ste")
+pd.concat({dtype: gpu_table(on_gpu("training", where), TRAINING_ARMS) for dtype, where in by_dtype.items()})
+
+# %% [markdown]
+# The estimator alone, on as many numbers as above. Where the $d \times d$ matrix has no time, it would take more than
+# half of the card's memory:
+
+# %% tags=["hide-input"]
+assert all(set(cost.absent) <= {"matrix"} for cost in on_gpu("estimator"))
+ALONE_ARMS = ("ste", "rotvq_compiled", "library", "paper", "matrix")
+pd.concat({dtype: gpu_table(on_gpu("estimator", where), ALONE_ARMS) for dtype, where in by_dtype.items()})
+
+# %% [markdown]
+# **Runs of the full profile.** {glue:text}`gpu-sliced` runs of the grids of chapters 10, 13 and 16 were trained on the
+# card at the batch of that profile, for {glue:text}`gpu-slice-steps` of its {glue:text}`gpu-slice-full` steps. Of
+# {glue:text}`gpu-twins` pairs that differ in the estimator alone, the rotation has the lower test MSE in
+# {glue:text}`gpu-lower`. That is a slice, nearly all of one seed, and no verdict.
+
+# %% tags=["hide-input"]
+pd.DataFrame(
+    [[f"{twin.ste:.5f}", f"{twin.rotation:.5f}", f"{twin.rotation / twin.ste:.2f}"] for twin in twins],
+    columns=["STE", "rotation", "rotation / STE"],
+    index=pd.MultiIndex.from_tuples(
+        [(twin.seed, twin.what) for twin in twins], names=["seed", "apart from the default"]
+    ),
+) if twins else gpu_report.NOT_RUN
+
+# %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
+display(
+    Markdown(
+        "\n\n".join(f"````{{dropdown}} {title}, all of it\n{of(gpu)}\n````" for title, of in gpu_report.PARTS.items())
+    )
+)
+
+# %% [markdown]
 # ## What this does not show
 #
-# One processor, one version of torch, random normal latents and codes. Latents of unit variance do not change the work
-# of any arm here, except that one-hot products do not care which codes are used. Absolute times carry the noise of a
-# shared machine; ratios within a turn carry less of it. Where a case is short, the calls themselves are a large part of
-# every eager time. The training step is that of a small network, where the quantiser's share is large: a larger encoder
-# makes every percentage here smaller.
+# One processor and, in one call, one GPU, each with one version of torch; random normal latents and codes. Latents of
+# unit variance do not change the work of any arm here, except that one-hot products do not care which codes are used.
+# Absolute times carry the noise of a shared machine; ratios within a turn carry less of it. Where a case is short, the
+# calls themselves are a large part of every eager time; on a GPU they are nearly all of it, and they hang on the
+# processor beside the card. The training step is that of a small network, where the quantiser's share is large: a
+# larger encoder makes every percentage here smaller.

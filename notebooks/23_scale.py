@@ -14,8 +14,8 @@
 # at once, and gives the same result up to the order of sums. This page says how fast the small runs of this book are
 # and why, how to spread many of them, how to train one large one, and what the paper's own setting would take.
 #
-# Measured numbers come from this book's machine, which has no GPU. Everything about a GPU is an estimate, and is called
-# one.
+# Numbers of a CPU were measured on this book's machine. Of a GPU, one thing was measured, on one card: small runs that
+# share it. What the paper's own setting would take is an estimate, and is called one.
 
 # %% tags=["parameters"]
 profile: str = "standard"  # smoke: a few steps of each loop; standard
@@ -53,7 +53,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from book.bench import paper_runs, sizing
+from book.bench import gpu_report, paper_runs, sizing
 from book.bench import run as run_bench
 from book.bench.timing import ratio
 from rotvq.__main__ import main
@@ -211,15 +211,40 @@ page.say(
 )
 if committed:
     assert middle["2 x 1"] < 0.9 * middle["1 x 2"]
+
+gpu = stores_folder() / "gpu"
+on_card, limits = gpu_report.sharing(gpu), gpu_report.read(gpu, "card")
+of_card = dict.fromkeys(("card", "card-ms", "card-4", "card-16", "card-cores"), gpu_report.NOT_RUN)
+if on_card and limits:
+    assert on_card[1] > on_card[4] > on_card[16] and on_card[1] > 2 * on_card[16]  # alone it leaves most of it idle
+    there = limits[-1]["provenance"]
+    of_card |= {"card": there["device"], "card-cores": there["cores"], "card-ms": f"{1e3 * on_card[1]:.1f}"}
+    of_card |= {f"card-{runs}": f"{on_card[1] / seconds:.1f}" for runs, seconds in on_card.items() if runs > 1}
+page.say("", of_card)
+page.say("core-ms", f"{1e3 * middle['1 x 1']:.1f}")
 ways_table
 
 # %% [markdown]
 # Two runs on one thread each get {glue:text}`two-runs` times as much done as one such run. One run on two threads gets
 # {glue:text}`two-threads` times as much done. So every run of this book has one thread.{glue:text}`priority`
 #
-# On a GPU one small run leaves most of the card idle. How many to put on it depends on the card, and this book had
-# none: **it has not been measured.** The procedure is one command. It times 1, 2, 4, 8 and 16 runs at once; the best
-# row of the table above, as made by it, is the k of `processes:k` or of `ray:1/k`:
+# **On a GPU** one small run leaves most of the card idle. On one {glue:text}`card` it takes {glue:text}`card-ms` ms a
+# step, here on one core {glue:text}`core-ms` ms. Four runs at once get {glue:text}`card-4` times as much done as one,
+# sixteen {glue:text}`card-16` times, so one run does not fill the card. Each was timed once, by the call of
+# {ref}`cost-on-a-gpu`, on a machine of {glue:text}`card-cores` cores.
+
+# %% tags=["hide-input"]
+pd.DataFrame(
+    {
+        "ms for one step": [f"{1e3 * seconds:.2f}" for seconds in on_card.values()],
+        "throughput": [f"{on_card[1] / seconds:.2f}" for seconds in on_card.values()],
+    },
+    index=[f"{runs} at once" for runs in on_card],
+) if on_card else gpu_report.NOT_RUN
+
+# %% [markdown]
+# For another card the procedure is one command. It times 1, 2, 4, 8 and 16 runs at once; the best row of the table
+# above, as made by it, is the k of `processes:k` or of `ray:1/k`:
 #
 # ```
 # papermill notebooks/23_scale.ipynb out.ipynb -y '{device: cuda, records: gpu}'
@@ -336,7 +361,7 @@ print(f"{len(pairs)} losses of 1 and {ranks} processes: within {apart:.0e}")
 #
 # The networks are here: `residual_f16` and `residual_f4` have the layers, shapes and numbers of parameters of the
 # paper's code {cite}`fifty2024code`, which takes them from VQGAN {cite}`esser2021taming`. Trained they are not: this
-# book had no GPU and no ImageNet.
+# book had one card for some minutes, and no ImageNet.
 
 # %%
 table_1 = paper_runs.table_1()
@@ -373,7 +398,9 @@ for config in table_1.values():  # `imagenet` is the folder of the images
 # No training was run. Parameters are counted; so are, on tensors without contents, the bytes that the graph keeps for
 # the backward pass, the operations, and the bytes that kernels read and write. The card is one H100 SXM by its data
 # sheet: 495 TFLOP/s dense in TF32, in which torch does convolutions of float32 numbers; 67 TFLOP/s in float32, in which
-# it does other products, here those of the attention; 3.35 TB/s; 80 GB.
+# it does other products, here those of the attention; 3.35 TB/s; 80 GB. On one such card, products in float32 were
+# measured at {glue:text}`measured-float32` of the data sheet's rate and copies at {glue:text}`measured-bandwidth`; no
+# network of this section ran on it.
 
 # %%
 card, batch = sizing.H100, paper_runs.BATCH
@@ -394,6 +421,13 @@ page.say("tflop", {name: found.flops / 1e12 for name, found in by_name.items()})
 page.say("moved", {name: found.moved / 1e9 for name, found in by_name.items()})
 page.say("bound", {name: 1e3 * found.bound for name, found in by_name.items()})
 page.say("arithmetic", {name: 1e3 * found.flops / card.tf32 for name, found in by_name.items()})
+if limits:
+    can = limits[-1]["result"]
+    of_sheet = {"float32": can["float32"] / card.float32, "bandwidth": can["bytes"] / card.bandwidth}
+    of_sheet = {name: f"{share:.0%}" for name, share in of_sheet.items()}
+else:
+    of_sheet = dict.fromkeys(("float32", "bandwidth"), gpu_report.NOT_RUN)
+page.say("measured", of_sheet)
 spare = {name: card.memory - sum(found.memory(0).values()) for name, found in by_name.items()}
 page.say("fits", {name: int(spare[name] / found.kept) for name, found in by_name.items()})
 most = memory.loc["together"].max()
@@ -480,7 +514,7 @@ page.say("gib", paper_runs.IMAGENET * 3 * 256**2 / 2**30)
 # {glue:text}`step-seconds` s or more by this estimate. In it the cards exchange {glue:text}`reduced:.0f` MB of
 # gradients and read {glue:text}`reading:.0f` MB of images from a file of {glue:text}`gib:.0f` GiB. That is little
 # beside the step on one machine's links and disks, and it is not in the formula. Nor is the quantiser itself, except
-# for the operations of its lookup; what a quantiser costs is measured on a CPU in {doc}`20_cost`.
+# for the operations of its lookup; what a quantiser costs is measured in {doc}`20_cost`.
 #
 # One card would have to add up several batches to one update, which this code does not do; its column says only how
 # much work there is. Under bfloat16 arithmetic is twice as fast (989 TFLOP/s) and half the bytes move, so the released
@@ -488,6 +522,7 @@ page.say("gib", paper_runs.IMAGENET * 3 * 256**2 / 2**30)
 #
 # ## What this page does not show
 #
-# No line of it ran on a GPU or on more than one machine. The times are those of one small network on one kind of
-# processor. The estimate knows neither kernels that fall short of the data sheet nor a network between machines; the
-# utilisation is a guess, a parameter of this page.
+# Nothing ran on several GPUs or on more than one machine. On one GPU ran our loop, by several processes at once, and
+# short runs of the engine `processes` ({ref}`cost-on-a-gpu`); not Ray, `torchrun`, or a network of Table 1. The times
+# are those of one small network on one kind of processor and one card. The estimate knows neither kernels that fall
+# short of the data sheet nor a network between machines; the utilisation is a guess, a parameter of this page.

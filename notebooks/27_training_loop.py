@@ -63,7 +63,9 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
+from book.bench import gpu_report
 from rotvq import VectorQuantizer, recommended
+from rotvq.runs.grids import stores_folder
 
 tokens = 4 * codebook_size  # of a batch
 KIB = 1024
@@ -177,6 +179,11 @@ assert abs(vq.statistics.running[0] - 4000) < 1
 # %% tags=["hide-input"]
 page.say("state", size(model.vq.state_dict().values()) / KIB)
 page.say("", {"codes": codebook_size, "dimension": dim, "tokens": f"{tokens:,}"})
+tried = [result["passed"] for result in gpu_report.device_tests(stores_folder() / "gpu").values()]
+page.say(
+    "gpu",
+    {"passed": sum(map(bool, tried)), "tested": len(tried)} if tried else dict.fromkeys(("passed", "tested"), "none"),
+)
 
 # %% [markdown]
 # float16 overflows. The quantiser refuses NaN and inf among its latents with an error; `check=False` lets them pass,
@@ -586,5 +593,7 @@ else:
 # %% [markdown]
 # ## What this page does not show
 #
-# No line of it ran on a GPU. Times are in {doc}`20_cost`; one training shared by several machines is in
+# No cell of it ran on a GPU. On one, {glue:text}`gpu-passed` of {glue:text}`gpu-tested` device tests of the quantisers
+# pass, in mixed precision, compiled and as a CUDA graph ({ref}`cost-on-a-gpu`). Accumulation, checkpointing, DDP, FSDP2
+# and export were tried on CPUs alone. Times are in {doc}`20_cost`; one training shared by several machines is in
 # {doc}`23_scale`; what each argument means is in {doc}`22_use_it`.

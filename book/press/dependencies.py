@@ -16,6 +16,7 @@ PACKAGES = ("rotvq", "book")
 # What a module reads, or a page through it: patterns below the checkout.
 READS = {
     "rotvq.training.files": ["data/*.txt", "data/fashion-mnist/*"],
+    "book.bench.gpu_report": ["data/records/gpu/*/*.json"],
     "book.chapters.rounding": ["data/rounding.csv"],
     "book.ledger.claims": ["book/claims.yml"],
     "book.ledger.mentions": ["notebooks/*.py", "book/_toc.yml"],
