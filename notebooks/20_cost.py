@@ -688,6 +688,7 @@ def of_the_card():
         "device": made["device"],
         "torch": made["torch"],
         "cores": made["cores"],
+        "commit": (made["commit"] or "none")[:7],
         "rates": rates,
         "passed": len(tried) - len(failed),
         "tested": len(tried),
@@ -762,7 +763,19 @@ def of_limits():
 
 
 SAID = [
-    *("device", "torch", "cores", "rates", "passed", "tested", "failed", "shared-ms", "shared-4", "shared-16"),
+    *(
+        "device",
+        "torch",
+        "cores",
+        "commit",
+        "rates",
+        "passed",
+        "tested",
+        "failed",
+        "shared-ms",
+        "shared-4",
+        "shared-16",
+    ),
     *("sliced", "slice-steps", "slice-full", "twins", "lower", "flat-ms", "flat-sizes", "small", "small-others"),
     *("large", "larger", "few", "paper", "taming", "taming-half", "compiled", "compiled-wide"),
     *("reached-512", "reached-8192", "reached-65536", "network-ms", "network-ste", "network-library"),
@@ -774,9 +787,9 @@ page.say("gpu", dict.fromkeys(SAID, gpu_report.NOT_RUN) | made_there)
 # %% [markdown]
 # On one {glue:text}`gpu-device`, with torch {glue:text}`gpu-torch`:
 #
-# - **It is right.** {glue:text}`gpu-passed` of {glue:text}`gpu-tested` device tests pass, each against float64 on a
-#   CPU: in float32, in bfloat16, under autocast, where TF32 is allowed, as a CUDA graph, compiled. What fails:
-#   {glue:text}`gpu-failed`, as this torch takes no `requires_grad_` inside a graph.
+# - **Right, but for one case.** {glue:text}`gpu-passed` of {glue:text}`gpu-tested` device tests pass, each against
+#   float64 on a CPU: in float32, in bfloat16, under autocast, where TF32 is allowed, as a CUDA graph, compiled. What
+#   fails: {glue:text}`gpu-failed`, as this torch takes no `requires_grad_` inside a graph.
 # - **Few codes: the library is faster.** With 512 codes an eager step of `rotvq` takes {glue:text}`gpu-flat-ms` ms,
 #   though the largest of these sizes has {glue:text}`gpu-flat-sizes` times the numbers of the smallest. So calling
 #   kernels takes the time, not their work. vector-quantize-pytorch with the rotation takes {glue:text}`gpu-small` of
@@ -787,8 +800,9 @@ page.say("gpu", dict.fromkeys(SAID, gpu_report.NOT_RUN) | made_there)
 # - **Holding all distances** is often faster where they fit. The paper's operator is ahead of ours at
 #   {glue:text}`gpu-paper` sizes in float32. VQGAN's quantiser, which has no rotation, is at {glue:text}`gpu-taming`. In
 #   bfloat16, in which it also ranks, it is at {glue:text}`gpu-taming-half`; ours ranks in float32.
-# - **Compiled**, a step takes {glue:text}`gpu-compiled` of the eager time. At $d$ = 256 with 8,192 codes, where the
-#   product weighs more, it takes {glue:text}`gpu-compiled-wide`. No compiled step of the others was timed.
+# - **Compiled**, where that was tried, a step takes {glue:text}`gpu-compiled` of the eager time. At
+#   $d$ = 256 with 8,192 codes, where the product weighs more, it takes {glue:text}`gpu-compiled-wide`. No compiled step
+#   of the others was timed.
 # - **Roofline.** The card does {glue:text}`gpu-rates`, measured. At $d$ = 256 a step reaches
 #   {glue:text}`gpu-reached-512` of what that allows with 512 codes, {glue:text}`gpu-reached-8192` with 8,192 and
 #   {glue:text}`gpu-reached-65536` with 65,536.
@@ -799,8 +813,8 @@ page.say("gpu", dict.fromkeys(SAID, gpu_report.NOT_RUN) | made_there)
 #   machine of {glue:text}`gpu-cores` cores.
 #
 # All of it is from one call, `python -m book.bench gpu --out card --minutes 8`, which needs a checkout, a card and no
-# network. It stops at the time limit, and the same command goes on from there. Latents and codes are random. What the
-# chapters of experiments conclude rests on runs on CPUs.
+# network, at commit {glue:text}`gpu-commit`. It stops at the time limit, and the same command goes on from there.
+# Latents and codes are random. What the chapters of experiments conclude rests on runs on CPUs.
 
 # %% tags=["hide-input"]
 fig_panels = []
