@@ -17,7 +17,12 @@
 #
 # Symbols, for the whole book: $z\in\mathbb R^d$ is the encoder's output, $q$ its code, $z_q$ what the decoder sees,
 # $g=\partial L/\partial z_q$ the gradient that the decoder sends back. Gradients are columns.
-# $\mathrm{sg}[\cdot]$ is stop-gradient: the identity forwards, a constant backwards.
+# $\mathrm{sg}[\cdot]$ is stop-gradient: the identity forwards, a constant backwards. Arrows in figures show steps: what
+# moves goes *against* the gradient, by $-g$ or $-G^\top g$. A proof of five lines or more is folded.
+#
+# Two examples run through all chapters of theory. *The pair* is the latent $z=(1,0)$ with the code $q=(0.8,0.6)$. Both
+# have the length $1$, the angle between them is $36.9°$, and $e=q-z=(-0.2,0.6)$ has $|e|^2=0.4$. *The line* has the
+# codes $-1$ and $1$ and one face between them, at $0$.
 #
 # A mark like <claim:A-077> leads to the row of the ledger that says who claims this, and what checks it: {ref}`claims`.
 
@@ -50,8 +55,8 @@ draw = torch.Generator().manual_seed(seed)
 #
 # ````{prf:definition} Vector quantiser
 # :label: def-quantiser
-# For codes $e_1,\dots,e_K\in\mathbb R^d$, $\mathrm{VQ}(z)=e_{k(z)}$, where $k(z)$ is the lowest index among those that
-# minimise $|z-e_k|$. The *cell* of $e_k$ is $V_k=\{z: |z-e_k|\le|z-e_j|\text{ for all }j\}$.
+# For codes $q_1,\dots,q_K\in\mathbb R^d$, $\mathrm{VQ}(z)=q_{k(z)}$, where $k(z)$ is the lowest index among those that
+# minimise $|z-q_k|$. The *cell* of $q_k$ is $V_k=\{z: |z-q_k|\le|z-q_j|\text{ for all }j\}$.
 # <claim:A-009> <claim:A-071> <claim:A-073>
 # ````
 #
@@ -67,16 +72,16 @@ draw = torch.Generator().manual_seed(seed)
 # $V_k$ is the intersection of the $K-1$ half-spaces
 # ```{math}
 # :label: eq-half-space
-# \langle z, e_j-e_k\rangle \le \tfrac12\left(|e_j|^2-|e_k|^2\right), \qquad j\ne k .
+# \langle z, q_j-q_k\rangle \le \tfrac12\left(|q_j|^2-|q_k|^2\right), \qquad j\ne k .
 # ```
 # So the cells are convex. Together they cover $\mathbb R^d$. If the codes are distinct, two cells share boundary
 # points only. <claim:A-074> <claim:A-075> <claim:A-076>
 # ````
 #
-# ````{prf:proof}
-# $|z-e_k|^2-|z-e_j|^2 = 2\langle z,e_j-e_k\rangle + |e_k|^2-|e_j|^2$: the square $|z|^2$ cancels, and what remains is
-# affine in $z$. So $|z-e_k|\le|z-e_j|$ is {eq}`eq-half-space`. A half-space is convex, and so is an intersection of
-# convex sets. Some code is nearest to each $z$, so the cells cover. If $e_j\ne e_k$, equality in {eq}`eq-half-space`
+# ````{dropdown} Proof
+# $|z-q_k|^2-|z-q_j|^2 = 2\langle z,q_j-q_k\rangle + |q_k|^2-|q_j|^2$: the square $|z|^2$ cancels, and what remains is
+# affine in $z$. So $|z-q_k|\le|z-q_j|$ is {eq}`eq-half-space`. A half-space is convex, and so is an intersection of
+# convex sets. Some code is nearest to each $z$, so the cells cover. If $q_j\ne q_k$, equality in {eq}`eq-half-space`
 # defines a hyperplane, and a common point of $V_j$ and $V_k$ lies on it. As near to this point as one likes there are
 # points on either side, so it is a boundary point of both cells.
 # ````
@@ -100,9 +105,9 @@ glue("true_distance", (middle - there).norm().item())
 # ```{admonition} A proof that does not close
 # :class: caution
 # The source article's derivation {cite}`su2024rotation` proves convexity by the triangle inequality:
-# $|z_t-e_i|\le t|z_1-e_j|+(1-t)|z_2-e_j|$ for $z_t=tz_1+(1-t)z_2$. That is true, and not what is needed, which is
-# $|z_t-e_i|\le|z_t-e_j|$: the triangle inequality puts the bound *above* $|z_t-e_j|$. For $z_1=(0,1)$, $z_2=(0,-1)$,
-# $t=\frac12$ and $e_j=(-1.5,0)$ it is {glue:text}`chain:.3f` where {glue:text}`true_distance:.3f` is required.
+# $|z_t-q_i|\le t|z_1-q_j|+(1-t)|z_2-q_j|$ for $z_t=tz_1+(1-t)z_2$. That is true, and not what is needed, which is
+# $|z_t-q_i|\le|z_t-q_j|$: the triangle inequality puts the bound *above* $|z_t-q_j|$. For $z_1=(0,1)$, $z_2=(0,-1)$,
+# $t=\frac12$ and $q_j=(-1.5,0)$ it is {glue:text}`chain:.3f` where {glue:text}`true_distance:.3f` is required.
 # That $f\le g$ on two points, for convex $f$ and $g$, says nothing about the points between. Squares save the
 # argument, since their difference is affine. <claim:A-077>
 # ```
@@ -116,17 +121,17 @@ glue("true_distance", (middle - there).norm().item())
 # have measure $0$, and there $\mathrm{VQ}$ is discontinuous. The distance is
 # ```{math}
 # :label: eq-margin
-# \delta=\min_{j\ne k}\frac{|z-e_j|^2-|z-e_k|^2}{2\,|e_j-e_k|}.
+# \delta=\min_{j\ne k}\frac{|z-q_j|^2-|z-q_k|^2}{2\,|q_j-q_k|}.
 # ```
 # <claim:B-001> <claim:A-078> <claim:A-080> <claim:A-081>
 # ````
 #
-# ````{prf:proof}
-# By {prf:ref}`prop-cells` the cell is bounded by hyperplanes with the normals $e_j-e_k$, and {eq}`eq-margin` is the
+# ````{dropdown} Proof
+# By {prf:ref}`prop-cells` the cell is bounded by hyperplanes with the normals $q_j-q_k$, and {eq}`eq-margin` is the
 # distance of $z$ to the nearest of them. The open ball of that radius stays in the cell, where $\mathrm{VQ}$ is
 # constant. The faces lie in finitely many hyperplanes, which have measure $0$. Last, let $z$ lie in $V_j$ and in $V_k$.
-# The cell $V_j$ is convex and holds a ball about $e_j$, so the segment from $z$ to $e_j$, without $z$, runs in its
-# interior. There $\mathrm{VQ}=e_j$, as near to $z$ as one likes; in the same way it is $e_k$ elsewhere near $z$.
+# The cell $V_j$ is convex and holds a ball about $q_j$, so the segment from $z$ to $q_j$, without $z$, runs in its
+# interior. There $\mathrm{VQ}=q_j$, as near to $z$ as one likes; in the same way it is $q_k$ elsewhere near $z$.
 # ````
 
 # %%
@@ -212,9 +217,9 @@ glue(
 # ```{math}
 # :label: eq-who
 # \frac{\partial L}{\partial z} = g+2\gamma(z-q),\qquad
-# \frac{\partial L}{\partial e_k} = \sum_{z:\,k(z)=k} 2\beta\,(e_k-z).
+# \frac{\partial L}{\partial q_k} = \sum_{z:\,k(z)=k} 2\beta\,(q_k-z).
 # ```
-# The sum is over the latents that have the code $e_k$: of a latent on a face the one that it has, though it lies in
+# The sum is over the latents that have the code $q_k$: of a latent on a face the one that it has, though it lies in
 # other cells, too. The reconstruction loss reaches the encoder and not the codes. <claim:A-010> <claim:A-014>
 # <claim:A-015> <claim:A-132>
 # ````
@@ -278,7 +283,7 @@ table.map(lambda v: "0" if v == 0 else f"{v:.2f}")
 #
 # ```{admonition} The codes do not hear the reconstruction loss
 # :class: caution
-# The derivation's Proposition 8.2 gives $\partial L/\partial e_i$ a term $\partial L_\text{rec}/\partial q$. Under
+# The derivation's Proposition 8.2 gives $\partial L/\partial q_i$ a term $\partial L_\text{rec}/\partial q$. Under
 # {eq}`eq-loss` that term is $0$, as the article itself says in its introduction. It also writes
 # $\partial L/\partial z=\partial L/\partial q$ for the total loss; by {eq}`eq-who` this holds for the reconstruction
 # loss alone. <claim:A-132> <claim:A-015> <claim:A-068>
@@ -303,22 +308,22 @@ table.map(lambda v: "0" if v == 0 else f"{v:.2f}")
 #
 # ````{prf:proposition} Bias and variance of straight-through
 # :label: prop-dither
-# Let the codes be $k\Delta$, $k\in\mathbb Z$, let $z=m+u$ with $u$ uniform on $(-\frac\Delta2,\frac\Delta2)$, write
-# $m=(k+p)\Delta$ with $0<p<1$, and let $L(q)=\frac h2(q-y)^2$. Then
+# Let the codes be $k\Delta$, $k\in\mathbb Z$, let $z=\bar z+u$ with $u$ uniform on $(-\frac\Delta2,\frac\Delta2)$,
+# write $\bar z=(k+p)\Delta$ with $0<p<1$, and let $L(q)=\frac h2(q-y)^2$. Then
 # ```{math}
 # :label: eq-dither
-# \frac{d}{dm}\,\mathbb E\,L(\mathrm{VQ}(z)) = h\left((k+\tfrac12)\Delta-y\right),\qquad
-# \mathbb E\,g_\text{STE} = h(m-y).
+# \frac{d}{d\bar z}\,\mathbb E\,L(\mathrm{VQ}(z)) = h\left((k+\tfrac12)\Delta-y\right),\qquad
+# \mathbb E\,g_\text{STE} = h(\bar z-y).
 # ```
 # The bias is $h\Delta(p-\frac12)$, the variance $h^2\Delta^2p(1-p)$. The mean squared error is
-# $\frac14h^2\Delta^2$, at every $m$. <claim:B-002>
+# $\frac14h^2\Delta^2$, at every $\bar z$. <claim:B-002>
 # ````
 #
-# ````{prf:proof}
+# ````{dropdown} Proof
 # $z$ has the code $(k+1)\Delta$ if $u>(\frac12-p)\Delta$, which has the probability $p$, and $k\Delta$ otherwise. So
-# $\mathbb E L=(1-p)L(k\Delta)+pL((k+1)\Delta)$, whose derivative by $m$ is
+# $\mathbb E L=(1-p)L(k\Delta)+pL((k+1)\Delta)$, whose derivative by $\bar z$ is
 # $(L((k+1)\Delta)-L(k\Delta))/\Delta$: the slope of a chord, which for a quadratic is $L'$ at the midpoint. STE hands
-# back $L'(q)=h(q-y)$, and $\mathbb E\,q=m$. The difference of the two is the bias. The variance is that of $hq$, a
+# back $L'(q)=h(q-y)$, and $\mathbb E\,q=\bar z$. The difference of the two is the bias. The variance is that of $hq$, a
 # two-point distribution. The mean squared error is squared bias plus variance, and $(p-\frac12)^2+p(1-p)=\frac14$.
 # ````
 
@@ -343,7 +348,7 @@ ax.plot(p, h**2 * p * (1 - p), "--", color=ARMS["rotation"].color, label="varian
 ax.plot(p, torch.full_like(p, h**2 / 4), ":", color=INK, label="mean squared error")
 ax.plot(p[::4], estimate[::4] ** 2, "o", color=ARMS["ste"].color, markersize=4)
 ax.plot(p[::4], spread[::4], "s", color=ARMS["rotation"].color, markersize=4)
-ax.set(xlabel="$p$, the place of $m$ between two codes", ylabel="in units of $\\Delta^2$")
+ax.set(xlabel="$p$, the place of $\\bar z$ between two codes", ylabel="in units of $\\Delta^2$")
 ax.set_ylim(-0.01 * h**2, 0.42 * h**2)
 ax.legend(loc="upper center", ncols=2)
 glue(
@@ -368,7 +373,7 @@ glue("mse", (error.mean() / h**2).item())
 # ```
 #
 # So STE does have a gradient to be faithful to: on average it hands back the gradient of the autoencoder *without*
-# quantiser, $h(m-y)$. Its bias against this quantised loss averages to zero from one code to the next, and over a
+# quantiser, $h(\bar z-y)$. Its bias against this quantised loss averages to zero from one code to the next, and over a
 # cell, and vanishes as the cells shrink. {prf:ref}`prop-dither` is one-dimensional; {ref}`nb-bias` goes on from here,
 # with other dimensions and estimators.
 #
@@ -403,10 +408,10 @@ show(one_equation.value)
 #
 # The codebook loss is that of $k$-means: its gradient {eq}`eq-who` vanishes where each code is the mean of its cell
 # <claim:A-011> <claim:A-016>. Many implementations replace it by exponential moving averages, EMA. With $n_k$ latents
-# of mean $m_k$ in this batch and decay $\rho$,
+# of mean $\bar z_k$ in this batch and rate $\omega$, which is one less the decay,
 # ```{math}
 # :label: eq-ema
-# c_k \leftarrow \rho\,c_k+(1-\rho)\,n_k,\qquad s_k\leftarrow\rho\,s_k+(1-\rho)\,n_km_k,\qquad e_k = s_k/c_k .
+# c_k \leftarrow (1-\omega)\,c_k+\omega\,n_k,\quad s_k\leftarrow(1-\omega)\,s_k+\omega\,n_k\bar z_k,\quad q_k=s_k/c_k .
 # ```
 #
 # ````{prf:proposition} EMA is SGD
@@ -414,27 +419,27 @@ show(one_equation.value)
 # For a code with $n_k>0$, the step {eq}`eq-ema` is
 # ```{math}
 # :label: eq-ema-sgd
-# e_k\leftarrow e_k-\frac{1-\rho}{2c_k}\,\frac{\partial}{\partial e_k}\sum_{z:\,k(z)=k}|e_k-z|^2,
+# q_k\leftarrow q_k-\frac{\omega}{2c_k}\,\frac{\partial}{\partial q_k}\sum_{z:\,k(z)=k}|q_k-z|^2,
 # ```
 # with the new $c_k$: a gradient step on the codebook loss, each code with its own step size. A code without latents
 # stays where it is. <claim:B-003> <claim:A-126>
 # ````
 #
 # ````{prf:proof}
-# With primes for the new values and $s_k=c_ke_k$,
-# $e_k'=\frac{\rho c_ke_k+(1-\rho)n_km_k}{c_k'}=e_k+\frac{(1-\rho)n_k}{c_k'}(m_k-e_k)$, since
-# $\rho c_k=c_k'-(1-\rho)n_k$. The gradient in {eq}`eq-ema-sgd` is $2n_k(e_k-m_k)$. If $n_k=0$ both $s_k$ and $c_k$ are
-# multiplied by $\rho$, and the ratio stays.
+# With primes for the new values and $s_k=c_kq_k$,
+# $q_k'=\frac{(1-\omega) c_kq_k+\omega n_k\bar z_k}{c_k'}=q_k+\frac{\omega n_k}{c_k'}(\bar z_k-q_k)$, since
+# $(1-\omega) c_k=c_k'-\omega n_k$. The gradient in {eq}`eq-ema-sgd` is $2n_k(q_k-\bar z_k)$. If $n_k=0$ both $s_k$ and
+# $c_k$ are multiplied by $1-\omega$, and the ratio stays.
 # ````
 
 # %%
 show(missing_derivative.ema_is_sgd)
 
 # %% [markdown]
-# Where the code is used steadily, $c_k\to n_k$, and the step is $(1-\rho)(m_k-e_k)$ whatever $n_k$: EMA is SGD
+# Where the code is used steadily, $c_k\to n_k$, and the step is $\omega (\bar z_k-q_k)$ whatever $n_k$: EMA is SGD
 # preconditioned by the counts. The article's Proposition 7.2 says "approximately equivalent"; it is exact
 # <claim:A-126>. (Code that adds a small number to every count, "Laplace smoothing", leaves this: there
-# $e_k\ne s_k/c_k$, and a code without latents moves.) The form that its Definition 7.2 gives, with the mean of the cell
+# $q_k\ne s_k/c_k$, and a code without latents moves.) The form that its Definition 7.2 gives, with the mean of the cell
 # in place of sum and count, is another one <claim:A-125>. The weight $\beta$ drops out because the step size has taken
 # its place.
 #
@@ -454,28 +459,50 @@ assert torch.allclose(
 )  # the commitment term of eq-who, a mean over tokens
 
 # %% [markdown]
+# ## What to keep
+#
+# - The quantiser has a derivative almost everywhere, and it is zero.
+# - The reconstruction loss reaches the encoder through $g$ and never the codes: {eq}`eq-who`.
+# - With noise, STE hands on the gradient of the autoencoder without quantiser. Against the quantised loss it errs by an
+#   amount that averages to zero over a cell.
+#
 # ## Exercises
 #
-# **1.** The codes are $0$ and $1$ on the line, and $z=0.3$. How far may $z$ move before its code changes? What does
+# **1.** On the line with the codes $\pm1$ let $z=0.3$. How far may $z$ move before its code changes? What does
 # {eq}`eq-margin` say?
 #
 # ```{dropdown} Solution
-# The face is at $0.5$, so by less than $0.2$. {eq}`eq-margin` is $(0.7^2-0.3^2)/2=0.2$.
+# The face is at $0$, so by less than $0.3$. {eq}`eq-margin` is $(1.3^2-0.7^2)/(2\cdot2)=0.3$.
 # ```
 
 # %% tags=["hide-input"]
-line = torch.tensor([[0.0], [1.0]]).double()
+line = torch.tensor([[-1.0], [1.0]]).double()
 delta, _ = missing_derivative.nearest_face(torch.tensor([[0.3]]).double(), line)
-assert abs(delta.item() - 0.2) < 1e-6  # 0.3 in float32
+assert abs(delta.item() - 0.3) < 1e-6  # 0.3 in float32
 
 # %% [markdown]
-# **2.** A code $e=0$ has the running count $c=10$. The next batch brings $n=5$ latents with the mean $1$, and the decay
+# **2.** A code $q=0$ has the running count $c=10$. The next batch brings $n=5$ latents with the mean $1$, and the decay
 # is $0.9$. Where does EMA put the code? Which step of gradient descent is that?
 #
 # ```{dropdown} Solution
-# $c'=0.9\cdot10+0.1\cdot5=9.5$ and $s'=0.1\cdot5=0.5$, so $e'=0.5/9.5\approx0.053$. The gradient of the codebook loss
+# $c'=0.9\cdot10+0.1\cdot5=9.5$ and $s'=0.1\cdot5=0.5$, so $q'=0.5/9.5\approx0.053$. The gradient of the codebook loss
 # is $2\cdot5\,(0-1)=-10$, and the step size $\frac{0.1}{2\cdot9.5}$: the same.
 # ```
 
 # %% tags=["hide-input"]
 assert abs(0.5 / 9.5 - 10 * 0.1 / (2 * 9.5)) < 1e-12
+
+# %% [markdown]
+# **3.** The pair, under STE with $g=(0,1)$, $\beta=1$ and $\gamma=\frac14$. What do $z$ and $q$ receive from the whole
+# loss?
+#
+# ```{dropdown} Solution
+# By {eq}`eq-who` $z$ receives $g+2\gamma(z-q)=(0,1)+\frac12(0.2,-0.6)=(0.1,0.7)$, and $q$ receives
+# $2\beta(q-z)=(-0.4,1.2)$.
+# ```
+
+# %% tags=["hide-input"]
+z, q = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in ([1.0, 0.0], [0.8, 0.6]))
+total = straight_through(z, q)[1] + (q - z.detach()).square().sum() + 0.25 * (z - q.detach()).square().sum()
+received = torch.autograd.grad(total, (z, q))
+assert torch.allclose(torch.cat(received), torch.tensor([0.1, 0.7, -0.4, 1.2], dtype=torch.float64))

@@ -120,18 +120,18 @@ show(one_equation.inverse_is_not_transpose)
 # All estimators of this book are one composition. With $a=z/|z|$, $b=q/|q|$ and $r=|q|/|z|$,
 # ```{math}
 # :label: eq-family
-# G^\top g=(1-t)\,g+t\;\mathrm{clip}(r)\;P\,T^\top g
+# G^\top g=(1-t)\,g+t\;\mathrm{clip}(r)\;P\,U^\top g
 # ```
-# with a turn $T\in\{I,R,H\}$ and a projection $P\in\{I,\,I-aa^\top\}$.
-# *Turn*: $R$ is the smallest rotation that takes $a$ to $b$, $H$ the reflection that does. *Scale*: $r$, clipped to an
-# interval; a one-point interval is a constant; `pooled` takes the mean of $r$ over the batch. *Projection*: $P$
-# removes the part of the gradient along $z$. *Mix*: $t$ blends with STE. *Centre*: $z-\mu$ and $q-\mu$ in place of
+# with a turn $U\in\{I,R,H\}$ and a projection $P\in\{I,\,I-aa^\top\}$. *Turn*: $R$ is the smallest rotation that takes
+# $a$ to $b$, $H$ the reflection that does. *Scale*: $r$, clipped to an interval; a one-point interval is a constant;
+# `pooled` takes the mean of $r$ over the batch. *Projection*: $P$ removes the part of the gradient along $z$. *Mix*:
+# $t$ blends with STE; it is a number, or falls as {ref}`nb-guarantees` says. *Centre*: $z-\mu$ and $q-\mu$ in place of
 # $z$ and $q$. Here is the whole list, from `rotvq.ESTIMATORS`, with what each keeps, found by trial on random vectors
 # in $\mathbb R^8$.
 
 # %% tags=["hide-input"]
 z, q, g = (x.double() for x in torch.randn(3, 200, 8, generator=draw))
-q, g = 0.7 * q, g / algebra.norm(g)
+q, g = (z + q) / 2, g / algebra.norm(g)  # nearer than the spread of z, so that what fades has faded a little
 
 
 def holds(left, right):
@@ -155,7 +155,7 @@ for name, member in ESTIMATORS.items():
         "turn": {"identity": "I", "rotation": "R", "reflection": "H"}[member.turn],
         "scale": scale_of(member),
         "P": "" if member.radial else "I - aa'",
-        "t": f"{member.mix:g}",
+        "t": f"{member.mix:g}" if member.fade == "none" else f"by {member.fade}",
         "Gz = q": holds(algebra.apply(G, z), q),
         "<G'g,z> = <g,q>": holds(algebra.dot(found, z), algebra.dot(g, q)),
         "|G'g| = |g|": holds(algebra.norm(found), algebra.norm(g)),
@@ -187,7 +187,7 @@ table
 turn = math.radians(degrees)
 z = torch.tensor([1.0, 0.0])
 q = ratio * torch.tensor([math.cos(turn), math.sin(turn)])
-g = torch.tensor([0.5, 1.1])
+g = torch.tensor([-0.5, -1.1])
 shown = [
     "ste",
     "rotation",
@@ -209,10 +209,10 @@ for part in (shown[:5], shown[5:]):
         ax.plot([0, point[0]], [0, point[1]], color=MUTED, lw=1)
         ax.plot(*point, "o", color=INK, markersize=4)
         ax.annotate(word, point.tolist(), xytext=(4, -10), textcoords="offset points")
-    ax.annotate("", (q + g).tolist(), q.tolist(), arrowprops={"arrowstyle": "-|>", "color": MUTED, "lw": 1.5})
-    ax.annotate("$g$", (q + g).tolist(), xytext=(3, -2), textcoords="offset points")
+    ax.annotate("", (q - g).tolist(), q.tolist(), arrowprops={"arrowstyle": "-|>", "color": MUTED, "lw": 1.5})
+    ax.annotate("$-g$", (q - g).tolist(), xytext=(3, -2), textcoords="offset points")
     for name in part:
-        end = z + ESTIMATORS[name].pull_back(z, q, g)
+        end = z - ESTIMATORS[name].pull_back(z, q, g)
         ax.plot([z[0], end[0]], [z[1], end[1]], color=ARMS[name].color, linestyle=ARMS[name].linestyle)
         ax.plot(*end, ARMS[name].marker, color=ARMS[name].color, label=ARMS[name].label, markersize=6)
     ax.set(xlim=(-0.4, 4.2), ylim=(-1.0, 2.7), aspect="equal")
@@ -223,8 +223,8 @@ glue(
     Figure(
         figs,
         alt=(
-            "A latent z, its code q with the gradient g at q, and at z the gradient that each of ten estimators "
-            "hands back: copies of g, turned, scaled, reflected, or without the part along z."
+            "A latent z, its code q with the step minus g at q, and at z the step that each of ten estimators "
+            "makes of it: copies of it, turned, scaled, reflected, or without the part along z."
         ),
     ),
 )
@@ -233,25 +233,28 @@ glue(
 # ```{glue:figure} fan
 # :name: fig-fan
 #
-# One $z$, one $q$, one $g$, and what ten members of {eq}`eq-family` hand to $z$.
+# Arrows are steps. At $q$: the step $-g$ that would lower the loss. At $z$: the steps $-G^\top g$ that ten members of
+# {eq}`eq-family` make of it.
 # ```
 #
-# {numref}`fig-play-codebook` is the same picture to be moved: drag $z$, a code or the tip of $g$, or mark one with Tab
-# and use the arrow keys.
+# {numref}`fig-play-codebook` is the same picture to be moved: drag $z$, a code, the centre or the tip of the step $-g$,
+# or mark one with Tab and use the arrow keys.
 #
 # ```{figure} ../figures/codebook.svg
 # :name: fig-play-codebook
 # :class: rotvq-codebook
-# :alt: Six codes and their cells, a latent z in one of them, the gradient g at its code, and what z receives of it.
+# :alt: Six codes and their cells, a latent z in one of them, the step minus g at its code, and what z makes of it.
 #
-# Which way does each estimator tell $z$ to go? The list gives the length of each arrow as a multiple of $|g|$ and its
-# angle to $g$. The clipped estimator keeps $r$ between ½ and 2.
+# Which way does each estimator tell $z$ to go? Arrows are steps: $-g$ at $q$, $-G^\top g$ at $z$. The list gives the
+# length of each as a multiple of $|g|$ and its angle to $-g$. The white point is the centre. The clipped estimator
+# keeps $r$ between ½ and 2.
 # ```
 #
 # - Move $z$ along its ray from the origin, inside its cell: the rotation's arrow keeps its direction and changes its
 #   length. Carry $z$ to the origin: it grows without bound, and the clipped one does not.
 # - Drag $z$ onto $q$: straight-through and the rotation agree there.
 # - Move $z$ across a wall: the rotation's arrow jumps, that of straight-through does not.
+# - Drag the centre far away: the rotation becomes straight-through. Drag it onto $z$: what becomes of $r$?
 #
 # A new member is one line: the rotation at half strength whose scale never exceeds one, say.
 
@@ -293,7 +296,7 @@ show(one_equation.constants_inside, one_equation.stop_gradient_matters)
 # %% [markdown]
 # ```{admonition} Two proposals that cannot be trained as written
 # :class: caution
-# The derivation suggests to learn the mix $\lambda$, a scale $r_i$ for each code, or a network $G=f(z,q;\theta)$ end
+# The derivation suggests to learn the mix $\lambda$, a scale $r_i$ for each code, or a network $G=f(z,q;\vartheta)$ end
 # to end. By {prf:ref}`prop-constants` their gradients are zero, identically. And taking them out of $\mathrm{sg}$
 # changes the value's dependence on them not at all: $z_q=q$ whatever $G$ is, so the loss does not depend on
 # $\lambda$. Learning them needs another objective, for instance the loss after the step. <claim:A-214> <claim:A-245>
@@ -331,12 +334,12 @@ show(one_equation.released_code, one_equation.radial_free)
 #
 # ## The encoder's whole gradient
 #
-# Let $J=\partial z/\partial\theta$ be the Jacobian of the encoder with parameters $\theta$. From {eq}`eq-who` and
+# Let $J=\partial z/\partial\vartheta$ be the Jacobian of the encoder with parameters $\vartheta$. From {eq}`eq-who` and
 # {eq}`eq-pull-back`,
 # ```{math}
 # :label: eq-encoder
-# \frac{\partial L}{\partial\theta}=\sum_z J^\top\left(G^\top g+2\gamma\,(z-q)\right),\qquad
-# \frac{\partial L}{\partial e_k}=\sum_{z:\,k(z)=k}2\beta\,(e_k-z).
+# \frac{\partial L}{\partial\vartheta}=\sum_z J^\top\left(G^\top g+2\gamma\,(z-q)\right),\qquad
+# \frac{\partial L}{\partial q_k}=\sum_{z:\,k(z)=k}2\beta\,(q_k-z).
 # ```
 # The estimator changes one term of one line <claim:A-130> <claim:A-131>. The value, the decoder's gradient and the
 # codes' do not notice <claim:P-003> <claim:A-070> <claim:A-123> <claim:A-133>. The commitment loss does not pass
@@ -357,6 +360,13 @@ by_hand = z.T @ (ESTIMATORS["rotation"].pull_back(latent, q, g) + 2 * 0.25 * (la
 assert torch.allclose(weight.grad, by_hand, rtol=1e-4, atol=1e-4)
 
 # %% [markdown]
+# ## What to keep
+#
+# - An estimator is its pull-back $g\mapsto G^\top g$. The value is $q$, whatever $G$ is.
+# - All members are a turn, a scale, a projection, a mix and a centre. $Gz=q$ says the same as
+#   $\langle G^\top g,z\rangle=\langle g,q\rangle$, and only the rotation and the reflection have it.
+# - Nothing inside $\mathrm{sg}$ is learned. Without $\mathrm{sg}$ on $G$ the encoder receives nothing.
+#
 # ## Exercises
 #
 # **1.** Take $z=(1,0)$, $q=(0.8,0.6)$ and $g=(0,1)$. What do the rotation, the reflection and the radial-free rotation
@@ -382,3 +392,15 @@ for name, answer in {"rotation": (0.6, 0.8), "reflection": (0.6, -0.8), "radial_
 # %% tags=["hide-input"]
 z, q = torch.randn(2, 5, 3, generator=draw)
 assert torch.allclose(-z + (q + z), q, atol=1e-6)
+
+# %% [markdown]
+# **3.** The pair again, with $g=(0,1)$: what does the even mix of STE and rotation hand to $z$, and how long is it?
+#
+# ```{dropdown} Solution
+# $\frac12(0,1)+\frac12(0.6,0.8)=(0.3,0.9)$, of length $\sqrt{0.9}\approx0.95$: a mean of two directions is shorter than
+# either.
+# ```
+
+# %% tags=["hide-input"]
+mixed = ESTIMATORS["interpolated"].pull_back(*pair)
+assert torch.allclose(mixed, torch.tensor([[0.3, 0.9]]).double())

@@ -77,7 +77,7 @@ dims = sorted(dims)
 # <claim:B-009> <claim:A-089> <claim:A-093> <claim:A-094> <claim:A-095> <claim:P-018> <claim:P-055>
 # ````
 #
-# ````{prf:proof}
+# ````{dropdown} Proof
 # $\langle m,a\rangle=\frac12|a+b|$, since $\langle a+b,a\rangle=1+c=\frac12|a+b|^2$. So
 # $H_ma=a-2\langle m,a\rangle m=a-(a+b)=-b$. Then
 # $H_mH_a=H_m-2(H_ma)a^\top=I-2mm^\top+2ba^\top=R$. By symmetry $H_mb=-a$, and
@@ -89,6 +89,8 @@ dims = sorted(dims)
 show(rotation.two_reflections, rotation.orthogonal)
 
 # %% [markdown]
+# For the pair $m=(3,1)/\sqrt{10}$ and $R=\begin{pmatrix}0.8&-0.6\\0.6&0.8\end{pmatrix}$.
+#
 # The left-hand sides are of two kinds. `rotation` is the definition of a rotation in a plane, written without
 # {eq}`eq-rotation`. `jacobian` is the matrix that the package's code applies.
 
@@ -97,10 +99,10 @@ turn = math.radians(degrees)
 a = torch.tensor([math.cos(0.35), math.sin(0.35)])
 b = torch.tensor([math.cos(0.35 + turn), math.sin(0.35 + turn)])
 m = (a + b) / (a + b).norm()
-g = torch.tensor([math.cos(0.7 + turn), math.sin(0.7 + turn)]) * 0.65
-first = g - 2 * (m @ g) * m
+step = torch.tensor([math.cos(0.7 + turn), math.sin(0.7 + turn)]) * 0.65  # -g
+first = step - 2 * (m @ step) * m
 second = first - 2 * (a @ first) * a
-G = ESTIMATORS["rotation_only"].pull_back(a, b, g)
+G = ESTIMATORS["rotation_only"].pull_back(a, b, step)
 assert torch.allclose(second, G, atol=1e-6)
 
 fig, ax = plt.subplots(figsize=(4.4, 4.2))
@@ -119,9 +121,9 @@ for normal, word, name in ((m, "mirror of $H_m$", "scale_only"), (a, "mirror of 
         label=word,
     )
 for vector, word, colour in (
-    (g, "$g$", ARMS["ste"].color),
-    (first, "$H_mg$", ARMS["scale_only"].color),
-    (second, "$R^\\top g$", ARMS["rotation"].color),
+    (step, "$-g$", ARMS["ste"].color),
+    (first, "$-H_mg$", ARMS["scale_only"].color),
+    (second, "$-R^\\top g$", ARMS["rotation"].color),
 ):
     ax.annotate("", vector.tolist(), (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2})
     ax.annotate(word, (1.22 * vector).tolist(), ha="center", va="center")
@@ -133,8 +135,8 @@ glue(
     Figure(
         fig,
         alt=(
-            "Unit vectors a and b and their bisector m. The vector g is reflected in the mirror of H_m and then "
-            "in the mirror of H_a; the result is g turned clockwise by the angle between a and b."
+            "Unit vectors a and b and their bisector m. The step minus g is reflected in the mirror of H_m and then "
+            "in the mirror of H_a; the result is the step turned clockwise by the angle between a and b."
         ),
     ),
 )
@@ -144,30 +146,30 @@ glue(
 # :name: fig-mirrors
 #
 # $R^\top g=H_aH_mg$ in the plane: first the mirror orthogonal to $m$, then the one orthogonal to $a$. Together they
-# turn $g$ by $-\theta$.
+# turn by $-\theta$. Drawn is what becomes of the step $-g$.
 # ```
 #
 # ````{prf:proposition} Eigenstructure
 # :label: prop-spectrum
 # On $S=\mathrm{span}(z,q)$, $R$ is the rotation by $\theta$ that takes $a$ to $b$. On $S^\perp$ it is the identity.
 # Its eigenvalues are $e^{\pm i\theta}$ and $d-2$ times $1$ (for $d\ge2$), so $\operatorname{tr}R=d-2+2\cos\theta$.
-# With $K=ba^\top-ab^\top$,
+# With $\Omega=ba^\top-ab^\top$,
 # ```{math}
 # :label: eq-exponential
-# R=I+K+\frac{K^2}{1+c}.
+# R=I+\Omega+\frac{\Omega^2}{1+c}.
 # ```
 # <claim:B-010>
 # ````
 #
-# ````{prf:proof}
+# ````{dropdown} Proof
 # If $\theta=0$, $b=a=m$ and $R=I$. Let $\theta>0$, so that $S$ is a plane. $a$ and $m$ lie in $S$, so both reflections
 # fix $S^\perp$ and map $S$ to itself. On $S$ the product of two reflections is a rotation, and it takes $a$ to $b$. A
 # rotation of the plane by $\theta$ has the eigenvalues $e^{\pm i\theta}$.
 #
 # For {eq}`eq-exponential`, let $u\in S$ be the unit vector orthogonal to $a$ with $b=ca+su$, $s=\sin\theta$. Then
-# $K=s(ua^\top-au^\top)$ is $s$ times the quarter turn of $S$ that takes $a$ to $u$. Two quarter turns are a half turn,
-# so $K^2=-s^2P$ with the projector $P$ on $S$. Since $s^2/(1+c)=1-c$, the right-hand side is $c$ times the identity
-# plus $s$ times the quarter turn on $S$, and $I$ on $S^\perp$. That is the turn by $\theta$.
+# $\Omega=s(ua^\top-au^\top)$ is $s$ times the quarter turn of $S$ that takes $a$ to $u$. Two quarter turns are a half
+# turn, so $\Omega^2=-s^2\Pi$ with the projector $\Pi$ on $S$. Since $s^2/(1+c)=1-c$, the right-hand side is $c$ times
+# the identity plus $s$ times the quarter turn on $S$, and $I$ on $S^\perp$. That is the turn by $\theta$.
 # ````
 
 # %%
@@ -212,38 +214,38 @@ show(rotation.article_form)
 #
 # ````{prf:theorem} Minimality
 # :label: thm-minimal
-# Let $Q$ be a rotation with $Qa=b$.
+# Let $U$ be a rotation with $Ua=b$.
 #
-# (i) $\|Q-I\|_2\ge2\sin\frac\theta2=\|R-I\|_2$. For $d\ge4$ and $\theta>0$ others attain it, too.
+# (i) $\|U-I\|_2\ge2\sin\frac\theta2=\|R-I\|_2$. For $d\ge4$ and $\theta>0$ others attain it, too.
 #
-# (ii) $\|Q-I\|_F\ge2\sqrt2\sin\frac\theta2=\|R-I\|_F$. More exactly,
+# (ii) $\|U-I\|_F\ge2\sqrt2\sin\frac\theta2=\|R-I\|_F$. More exactly,
 # ```{math}
 # :label: eq-alone
-# \|Q-I\|_F^2\;\ge\;\|R-I\|_F^2+\cos^2\tfrac\theta2\;\|Q-R\|_F^2 ,
+# \|U-I\|_F^2\;\ge\;\|R-I\|_F^2+\cos^2\tfrac\theta2\;\|U-R\|_F^2 ,
 # ```
-# so for $\theta<\pi$ equality holds for $Q=R$ only. <claim:B-012> <claim:A-096> <claim:A-171>
+# so for $\theta<\pi$ equality holds for $U=R$ only. <claim:B-012> <claim:A-096> <claim:A-171>
 # ````
 #
-# ````{prf:proof}
-# On a plane turned by $\theta_i$, $Q-I$ stretches every vector by $2\sin\frac{\theta_i}2$. So with $a_i$ the part of
+# ````{dropdown} Proof
+# On a plane turned by $\theta_i$, $U-I$ stretches every vector by $2\sin\frac{\theta_i}2$. So with $a_i$ the part of
 # $a$ in the $i$-th plane,
 # ```{math}
-# 4\sin^2\tfrac\theta2=|b-a|^2=|Qa-a|^2=\sum_i4\sin^2\tfrac{\theta_i}2\,|a_i|^2 .
+# 4\sin^2\tfrac\theta2=|b-a|^2=|Ua-a|^2=\sum_i4\sin^2\tfrac{\theta_i}2\,|a_i|^2 .
 # ```
 # The planes are orthogonal, so $\sum|a_i|^2\le1$. If all $\theta_i$ were less than $\theta>0$, the right-hand side
 # would be too small. So some $\theta_i\ge\theta$.
 #
-# (i) $\|Q-I\|_2=\max_i2\sin\frac{\theta_i}2\ge2\sin\frac\theta2$. For $R$ there is one plane and $\theta_1=\theta$. If
+# (i) $\|U-I\|_2=\max_i2\sin\frac{\theta_i}2\ge2\sin\frac\theta2$. For $R$ there is one plane and $\theta_1=\theta$. If
 # $d\ge4$, follow $R$ by a turn of a plane in $S^\perp$ by an angle up to $\theta$.
 #
-# (ii) Write $Q=RF$. $F=R^\top Q$ is a rotation that fixes $a$. For orthogonal matrices
-# $\|Q-I\|_F^2=2d-2\operatorname{tr}Q$ and $\|Q-R\|_F^2=2d-2\operatorname{tr}F$. Let $u\in S$ be orthogonal to $a$,
-# and $x=1-\langle u,Fu\rangle\ge0$. Let $y$ be $d-2$ less the trace of $F$ on $S^\perp$. So $\|Q-R\|_F^2=2(x+y)$. On
-# $S$, $R$ has the entries $c$ in its diagonal, and $Fa=a$. So $\operatorname{tr}RF=c+c(1-x)+(d-2-y)$, and
-# $\|Q-I\|_F^2-\|R-I\|_F^2=2(cx+y)$.
+# (ii) Write $U=RV$. $V=R^\top U$ is a rotation that fixes $a$. For orthogonal matrices
+# $\|U-I\|_F^2=2d-2\operatorname{tr}U$ and $\|U-R\|_F^2=2d-2\operatorname{tr}V$. Let $u\in S$ be orthogonal to $a$,
+# and $x=1-\langle u,Vu\rangle\ge0$. Let $y$ be $d-2$ less the trace of $V$ on $S^\perp$. So $\|U-R\|_F^2=2(x+y)$. On
+# $S$, $R$ has the entries $c$ in its diagonal, and $Va=a$. So $\operatorname{tr}RV=c+c(1-x)+(d-2-y)$, and
+# $\|U-I\|_F^2-\|R-I\|_F^2=2(cx+y)$.
 #
-# If $F$ turns its planes by $\varphi_i$ and $u_i$ is the part of $u$ in the $i$-th, then
-# $x=\sum(1-\cos\varphi_i)|u_i|^2$, while $x+y=d-1-(\operatorname{tr}F-1)=2\sum(1-\cos\varphi_i)\ge2x$. So $y\ge x$.
+# If $V$ turns its planes by $\varphi_i$ and $u_i$ is the part of $u$ in the $i$-th, then
+# $x=\sum(1-\cos\varphi_i)|u_i|^2$, while $x+y=d-1-(\operatorname{tr}V-1)=2\sum(1-\cos\varphi_i)\ge2x$. So $y\ge x$.
 # Hence $2(cx+y)-(1+c)(x+y)=(1-c)(y-x)\ge0$, and $\frac{1+c}2=\cos^2\frac\theta2$.
 # ````
 #
@@ -292,14 +294,14 @@ show(rotation.mirror_is_nearer)
 # ```{math}
 # :label: eq-kept
 # \langle G^\top g,z\rangle=\langle g,q\rangle,\qquad |G^\top g|=r\,|g|,\qquad
-# \angle(G^\top g,z)=\angle(g,q),\qquad \langle G^\top g,G^\top h\rangle=r^2\langle g,h\rangle .
+# \angle(G^\top g,z)=\angle(g,q),\qquad \langle G^\top g,G^\top g'\rangle=r^2\langle g,g'\rangle .
 # ```
 # <claim:B-014> <claim:A-098> <claim:A-099> <claim:P-004>
 # ````
 #
 # ````{prf:proof}
 # $\langle G^\top g,z\rangle=\langle g,Gz\rangle$ and $Gz=r|z|Ra=|q|b=q$. $GG^\top=r^2I$ gives the last identity, and
-# the second with $h=g$. The cosines agree: $\langle G^\top g,z\rangle/(r|g||z|)=\langle g,q\rangle/(|g||q|)$.
+# the second with $g'=g$. The cosines agree: $\langle G^\top g,z\rangle/(r|g||z|)=\langle g,q\rangle/(|g||q|)$.
 # ````
 #
 # The same holds for the reflection $G=rH$, with the same proof: nothing in it needs a rotation.
@@ -326,10 +328,10 @@ show(rotation.carries, rotation.product, rotation.norm_ratio, rotation.angle_kep
 #
 # ````{prf:theorem} How far a gradient turns
 # :label: thm-half-angle
-# Let $P$ be the projector on $S$ and $\varphi$ the angle between $G^\top g$ and $g$. Then
+# Let $\Pi$ be the projector on $S$ and $\varphi$ the angle between $G^\top g$ and $g$. Then
 # ```{math}
 # :label: eq-half-angle
-# \sin\frac\varphi2=\sin\frac\theta2\;\frac{|Pg|}{|g|}.
+# \sin\frac\varphi2=\sin\frac\theta2\;\frac{|\Pi g|}{|g|}.
 # ```
 # If the direction of $g$ is uniform on the sphere, and $d\ge2$,
 # ```{math}
@@ -341,7 +343,7 @@ show(rotation.carries, rotation.product, rotation.norm_ratio, rotation.angle_kep
 #
 # ````{prf:proof}
 # Take $|g|=1$. $R^\top g-g$ has no part in $S^\perp$, and on $S$ it is a turn by $\theta$ less the identity, which
-# stretches by $2\sin\frac\theta2$. So $|R^\top g-g|=2\sin\frac\theta2|Pg|$. The chord between unit vectors at the
+# stretches by $2\sin\frac\theta2$. So $|R^\top g-g|=2\sin\frac\theta2|\Pi g|$. The chord between unit vectors at the
 # angle $\varphi$ is $2\sin\frac\varphi2$. For the mean, $\cos\varphi=\langle g,R^\top g\rangle$ and
 # $\mathbb E\,gg^\top=I/d$, so $\mathbb E\cos\varphi=\operatorname{tr}R/d$; see {prf:ref}`prop-spectrum`.
 # ````
@@ -400,16 +402,17 @@ glue("middle_turn", spread[middle][3])
 # In the plane every gradient lies in $S$ and turns by $\theta$. In high dimension a gradient that knows nothing of $z$
 # and $q$ has little to do with $S$ and hardly turns. There the trick is STE times the number $r$, unless the decoder's
 # gradients concentrate on $S$. Whether they do is a question for a trained network. {eq}`eq-half-angle` says what to
-# measure: $|Pg|/|g|$. In {numref}`fig-play-angle` $\theta$ and $d$ can be moved.
+# measure: $|\Pi g|/|g|$. In {numref}`fig-play-angle` $\theta$ and $d$ can be moved.
 #
 # ```{figure} ../figures/angle.svg
 # :name: fig-play-angle
 # :class: rotvq-angle
 # :alt: Left, theta between z and q; right, the smaller turns of gradients; below, their share of theta by dimension.
 #
-# How much of the turn from $z$ to $q$ does a gradient without a preferred direction feel? For it $|Pg|^2/|g|^2$ has the
-# law $\mathrm{Beta}(1,(d-2)/2)$, and {eq}`eq-half-angle` gives that of $\varphi$. In the plane all of the turn
-# survives; in 64 dimensions half of all gradients feel less than 15 % of it. <claim:B-015>
+# Arrows are directions: of $z$ and $q$, and of the step $-g$ and what it turns into, $-R^\top g$, for the median
+# gradient. How much of the turn from $z$ to $q$ does a gradient without a preferred direction feel? For it
+# $|\Pi g|^2/|g|^2$ has the law $\mathrm{Beta}(1,(d-2)/2)$, and {eq}`eq-half-angle` gives that of $\varphi$. In the
+# plane all of the turn survives; in 64 dimensions half of all gradients feel less than 15 % of it. <claim:B-015>
 # ```
 #
 # ```{admonition} Theorem 4.2 of the derivation
@@ -593,6 +596,14 @@ glue("holonomy", defect)
 # The rotation is understood. What does it do to an encoder? See {ref}`the-field`.
 
 # %% [markdown]
+# ## What to keep
+#
+# - $R$ is two reflections, and the smallest rotation that takes the direction of $z$ to that of $q$.
+# - $G=rR$ keeps $\langle G^\top g,z\rangle=\langle g,q\rangle$, angles to $z$, and lengths up to the factor $r$, in
+#   every dimension.
+# - Only in the plane does a gradient turn by $\theta$. In $d$ dimensions the mean cosine of its turn is
+#   $(d-2+2\cos\theta)/d$, which is near $1$.
+#
 # ## Exercises
 #
 # **1.** A latent follows $z'=-G^\top g$ under the rotation, with $q$ and $g$ fixed. How does $|z|^2$ change?
@@ -622,3 +633,20 @@ z, q = torch.zeros(2, 1, 64, dtype=torch.float64)
 z[0, 0], q[0, 0], q[0, 1] = 1, 0.5, 0.75**0.5
 turned = algebra.jacobian("rotation_only", z, q)[0]
 assert abs(turned.trace() / 64 - 63 / 64) < 1e-12
+
+# %% [markdown]
+# **3.** Find $m$ and $R$ for the pair. Where does the other formula, $M$ of {prf:ref}`prop-other-formula`, take $z$?
+#
+# ```{dropdown} Solution
+# $a+b=(1.8,0.6)$, so $m=(3,1)/\sqrt{10}$ and $R=I+2ba^\top-2mm^\top=\begin{pmatrix}0.8&-0.6\\0.6&0.8\end{pmatrix}$.
+# $Mz=cb=0.8\,(0.8,0.6)=(0.64,0.48)$, which has the right direction and the length $0.8$.
+# ```
+
+# %% tags=["hide-input"]
+z, q = torch.tensor([[1.0, 0.0], [0.8, 0.6]], dtype=torch.float64)
+m = torch.tensor([3.0, 1.0], dtype=torch.float64) / 10**0.5
+R = torch.eye(2, dtype=torch.float64) + 2 * torch.outer(q, z) - 2 * torch.outer(m, m)
+assert torch.allclose(R, torch.tensor([[0.8, -0.6], [0.6, 0.8]], dtype=torch.float64))
+assert torch.allclose(R, algebra.rotation(z[None], q[None])[0])
+M = torch.eye(2, dtype=torch.float64) - torch.outer(z, z) + torch.outer(q, q)
+assert torch.allclose(M @ z, torch.tensor([0.64, 0.48], dtype=torch.float64))

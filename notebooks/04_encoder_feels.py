@@ -17,8 +17,9 @@
 # F(z)=G(z,q)^\top g,\qquad q=\mathrm{VQ}(z),\quad G=rR .
 # ```
 # Much has been said about this field: that it pushes latents over the boundaries of their cells, that it pushes some
-# apart and pulls others together, that it changes smoothly where straight-through jumps. This chapter computes it.
-# Notation is that of {ref}`the-rotation`.
+# apart and pulls others together, that it changes smoothly where straight-through jumps. This chapter computes it, in
+# two parts: the field inside the cells and across their faces, and what the place of the origin has to do with it.
+# Notation is that of {ref}`the-rotation`. Arrows show the step $-F$.
 
 # %% tags=["parameters"]
 codes_shown: int = 16  # codes in the pictures of fields
@@ -73,7 +74,100 @@ def edges(ax, codes, span, color=MUTED):
 
 
 # %% [markdown]
-# ## How far from straight-through
+# ## The picture
+#
+# {numref}`fig-fields` repeats the paper's Figures 2 and 14: the gradient of two functions of the plane, and what a
+# latent feels of it when the function sees the nearest of 16 codes.
+
+# %% tags=["hide-input"]
+span = (-2.2, 2.2)
+codes = (torch.rand(codes_shown, 2, generator=draw, dtype=torch.float64) - 0.5) * 4
+ticks = torch.linspace(-2, 2, 13, dtype=torch.float64)
+points = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).reshape(-1, 2)
+landscapes = {
+    "$x^2+y^2$": lambda p: p.square().sum(-1),
+    "$\\log|x/2+\\tanh y|$": lambda p: (p[..., 0] / 2 + p[..., 1].tanh()).abs().log(),
+}
+
+
+def slope(function, at):
+    at = at.clone().requires_grad_()
+    return torch.autograd.grad(function(at).sum(), at)[0]
+
+
+figs = []
+for title, function in landscapes.items():
+    q = codes[nearest(points, codes)]
+    felt = {
+        "exact, at $z$": slope(function, points),
+        "STE": slope(function, q),
+        "rotation": pull_back(points, q, slope(function, q)),
+    }
+    for name, field in felt.items():
+        fig, ax = plt.subplots(figsize=(3.1, 3.2))
+        colour = {"STE": ARMS["ste"].color, "rotation": ARMS["rotation"].color}.get(name, INK)
+        if name != "exact, at $z$":
+            edges(ax, codes, span)
+            ax.plot(*codes.T, ".", color=MUTED, markersize=5)
+        length = algebra.norm(field)
+        arrow = -field / length * (length / (1 + length))  # long arrows are shortened
+        ax.quiver(*points.T, *arrow.T, color=colour, angles="xy", scale_units="xy", scale=3.4, width=0.006)
+        ax.set(title=f"{title}, {name}", aspect="equal", xlim=span, ylim=span)
+        ax.grid(False)
+        figs.append(fig)
+inside = nearest(points, codes)
+same = (inside[:, None] == inside) & ~torch.eye(len(points), dtype=torch.bool)
+ste_field = slope(landscapes["$x^2+y^2$"], codes[inside])
+rotation_field = pull_back(points, codes[inside], ste_field)
+assert (ste_field[:, None] - ste_field)[same].abs().max() == 0
+assert (rotation_field[:, None] - rotation_field)[same].abs().max() > 0.1
+glue(
+    "fields",
+    Figure(
+        figs,
+        alt=(
+            "Downhill arrows of two functions. The exact field varies everywhere. Under straight-through the "
+            "arrows of a cell are all equal. Under the rotation they fan out within each cell, most of all near "
+            "the origin."
+        ),
+    ),
+)
+
+# %% [markdown]
+# ```{glue:figure} fields
+# :name: fig-fields
+#
+# After the paper's Figures 2 and 14: the update $-F$ for two functions of the plane. Arrows longer than about 1 are
+# shortened. The places of the codes and the scale of the arrows are our guesses; the functions and the number of codes
+# are the paper's.
+# ```
+#
+# For $x^2+y^2$ the gradient at a code is $2q$, and {eq}`eq-complex` will give $F=2|q|^2/\bar z=2|q|^2z/|z|^2$: radial
+# everywhere, like the exact field $2z$. With straight-through every latent of a cell moves parallel to its code.
+#
+# {numref}`fig-play-field` lets the points move, under any estimator, with the same $g$ everywhere or with that of the
+# loss $|q-y|^2/2$ for a target $y$.
+#
+# ```{figure} ../figures/field.svg
+# :name: fig-play-field
+# :class: rotvq-field
+# :alt: Six cells, filled with small arrows that show the field, and two hundred points that have moved along it.
+#
+# Do points in one cell stay as they are, crowd together or spread? Every point moves by $-F(z)$, and the small arrows
+# are steps $-F$, too. Codes, the centre (the white point), the step $-g$ and $y$ can be dragged. <claim:B-019>
+# <claim:B-024>
+# ```
+#
+# - Drag the centre out of the picture's middle: what do the points pile up at now?
+# - With the same $g$ everywhere, straight-through moves all points alike. The rotation's field is, in each cell, that
+#   of a source or sink and a vortex at the centre: a sink where $\langle g,q\rangle>0$. Its speed is $|g||q|/|z|$ (the
+#   picture shows no more than 8), all lengths from the centre.
+# - Under the quadratic loss, points gather where the fields of two cells meet head-on, and under the rotation also at
+#   the centre, if the cell that contains it has $\langle g,q\rangle>0$.
+#
+# ## Part 1: the field
+#
+# ### How far from straight-through
 #
 # ````{prf:theorem} Distance from straight-through
 # :label: thm-distance
@@ -88,7 +182,7 @@ def edges(ax, codes, span, color=MUTED):
 # <claim:B-017> <claim:A-046>
 # ````
 #
-# ````{prf:proof}
+# ````{dropdown} Proof
 # Read $S=\mathrm{span}(z,q)$ as the complex plane, with the turn from $z$ to $q$ counterclockwise. (If $z$ and $q$ lie
 # on one line, take any plane through it, at $\theta=\pi$ the one that $R$ turns.) $G$ acts on it as multiplication by
 # $re^{i\theta}=q/z$, and $G-I$ as multiplication by $q/z-1$, which stretches every vector by $|q-z|/|z|$. On $S^\perp$,
@@ -98,11 +192,11 @@ def edges(ax, codes, span, color=MUTED):
 #
 # ````{prf:theorem} An exact expansion
 # :label: thm-expansion
-# With $P_\perp$ the projector on $S^\perp$,
+# With $\Pi_\perp$ the projector on $S^\perp$,
 # ```{math}
 # :label: eq-expansion
 # \begin{aligned}
-# G&=\frac{\langle z,q\rangle I+qz^\top-zq^\top}{|z|^2}+r(1-\cos\theta)\,P_\perp,\\
+# G&=\frac{\langle z,q\rangle I+qz^\top-zq^\top}{|z|^2}+r(1-\cos\theta)\,\Pi_\perp,\\
 # 0&\le r(1-\cos\theta)\le\frac{|q-z|^2}{2|z|^2}.
 # \end{aligned}
 # ```
@@ -130,7 +224,7 @@ show(
 )
 
 # %% [markdown]
-# ### The boundary has no say
+# #### The boundary has no say
 #
 # The article reports, and doubts, the explanation that $G$ is near $I$ deep inside a cell and far from $I$ near its
 # boundary, where latents "fly about" and so reach new codes {cite}`su2024rotation` <claim:A-047> <claim:A-049>. Near a
@@ -166,10 +260,10 @@ table
 # What counts is the error *relative to* $|z|$, and so the place of the origin. A turn by 90° or more needs
 # $\langle z,q\rangle\le0$, hence $|q-z|^2\ge|z|^2+|q|^2$: an error as large as the vectors <claim:P-048>. Even then the
 # gradients at $z$ and at $q$ need not point apart. By {eq}`eq-half-angle`,
-# $\langle G^\top g,g\rangle=r|g|^2\big(1-(1-\cos\theta)|Pg|^2/|g|^2\big)$ is negative only if enough of $g$ lies in $S$
-# <claim:P-047>.
+# $\langle G^\top g,g\rangle=r|g|^2\big(1-(1-\cos\theta)|\Pi g|^2/|g|^2\big)$ is negative only if enough of $g$ lies in
+# $S$ <claim:P-047>.
 #
-# ## Inside a cell
+# ### Inside a cell
 #
 # Let the code and $g$ be fixed, as they are for a linear loss.
 #
@@ -228,7 +322,7 @@ show(encoder_feels.breaks_opposite_the_code)
 # <claim:B-020>
 # ````
 #
-# ````{prf:proof}
+# ````{dropdown} Proof
 # Put $z=q+v$ and use {eq}`eq-expansion` with $e=-v$, whose last term is of second order:
 # $F=g+\big(-zv^\top g+v\langle z,g\rangle-\langle z,v\rangle g\big)/|z|^2+O(|v|^2)$. The bracket is of first order, so
 # $z$ may be replaced by $q=|q|b$ in it: $|q|\,Jv=-b\langle g,v\rangle+\langle g,b\rangle v-\langle b,v\rangle g$.
@@ -256,7 +350,7 @@ show(encoder_feels.derivative_at_code, encoder_feels.homogeneous)
 # So where $g$ has a part off $S$, the field is locally the gradient of no function. <claim:B-021> <claim:A-204>
 # ````
 #
-# ````{prf:proof}
+# ````{dropdown} Proof
 # *A move within the plane.* Let $v\in S$. $S$ stays, and on it {prf:ref}`thm-plane-field` holds: that block of $J$ is
 # symmetric with trace $0$. Off $S$, $F$ is $rp$, which changes by $-\frac r{|z|}p\,\langle a,v\rangle$, since
 # $r=|q|/|z|$.
@@ -303,7 +397,7 @@ glue("curl", curl)
 # one, of $\langle g,z\rangle$.) And in high dimension the divergence matters more than anything in the plane: it has
 # $d-2$ equal contributions.
 #
-# ## Push and pull
+# ### Push and pull
 #
 # The paper explains the trick by latents of one cell being pushed apart or pulled together, according to how the
 # gradient lies to the code {cite}`fifty2025rotation`. {eq}`eq-derivative` says when and along which directions.
@@ -385,7 +479,7 @@ glue(
 # both cases it holds for separations across the code; along the code the opposite happens. <claim:P-023> <claim:P-024>
 # ```
 #
-# ### Outwards from the code
+# #### Outwards from the code
 #
 # What if the gradient is such that it moves latents away from their code?
 #
@@ -410,7 +504,7 @@ glue(
 show(encoder_feels.outward_push)
 
 # %% [markdown]
-# ## Across the faces
+# ### Across the faces
 #
 # Across a face $q$ changes at once, and $G$ and $g$ with it.
 #
@@ -443,75 +537,6 @@ glue("jump", size)
 # <claim:A-207>. The derivation has it the other way round: it says that straight-through's flow breaks at the faces and
 # the rotation's passes smoothly. Inside a cell the rotation's field does vary continuously, and straight-through's
 # jumps where the loss is not linear.
-#
-# {numref}`fig-fields` repeats the paper's Figures 2 and 14: the gradient of two functions of the plane, and what a
-# latent feels of it when the function sees the nearest of 16 codes.
-
-# %% tags=["hide-input"]
-span = (-2.2, 2.2)
-codes = (torch.rand(codes_shown, 2, generator=draw, dtype=torch.float64) - 0.5) * 4
-ticks = torch.linspace(-2, 2, 13, dtype=torch.float64)
-points = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).reshape(-1, 2)
-landscapes = {
-    "$x^2+y^2$": lambda p: p.square().sum(-1),
-    "$\\log|x/2+\\tanh y|$": lambda p: (p[..., 0] / 2 + p[..., 1].tanh()).abs().log(),
-}
-
-
-def slope(function, at):
-    at = at.clone().requires_grad_()
-    return torch.autograd.grad(function(at).sum(), at)[0]
-
-
-figs = []
-for title, function in landscapes.items():
-    q = codes[nearest(points, codes)]
-    felt = {
-        "exact, at $z$": slope(function, points),
-        "STE": slope(function, q),
-        "rotation": pull_back(points, q, slope(function, q)),
-    }
-    for name, field in felt.items():
-        fig, ax = plt.subplots(figsize=(3.1, 3.2))
-        colour = {"STE": ARMS["ste"].color, "rotation": ARMS["rotation"].color}.get(name, INK)
-        if name != "exact, at $z$":
-            edges(ax, codes, span)
-            ax.plot(*codes.T, ".", color=MUTED, markersize=5)
-        length = algebra.norm(field)
-        arrow = -field / length * (length / (1 + length))  # long arrows are shortened
-        ax.quiver(*points.T, *arrow.T, color=colour, angles="xy", scale_units="xy", scale=3.4, width=0.006)
-        ax.set(title=f"{title}, {name}", aspect="equal", xlim=span, ylim=span)
-        ax.grid(False)
-        figs.append(fig)
-inside = nearest(points, codes)
-same = (inside[:, None] == inside) & ~torch.eye(len(points), dtype=torch.bool)
-ste_field = slope(landscapes["$x^2+y^2$"], codes[inside])
-rotation_field = pull_back(points, codes[inside], ste_field)
-assert (ste_field[:, None] - ste_field)[same].abs().max() == 0
-assert (rotation_field[:, None] - rotation_field)[same].abs().max() > 0.1
-glue(
-    "fields",
-    Figure(
-        figs,
-        alt=(
-            "Downhill arrows of two functions. The exact field varies everywhere. Under straight-through the "
-            "arrows of a cell are all equal. Under the rotation they fan out within each cell, most of all near "
-            "the origin."
-        ),
-    ),
-)
-
-# %% [markdown]
-# ```{glue:figure} fields
-# :name: fig-fields
-#
-# After the paper's Figures 2 and 14: the update $-F$ for two functions of the plane. Arrows longer than about 1 are
-# shortened. The places of the codes and the scale of the arrows are our guesses; the functions and the number of codes
-# are the paper's.
-# ```
-#
-# For $x^2+y^2$ the gradient at a code is $2q$, and {eq}`eq-complex` gives $F=2|q|^2/\bar z=2|q|^2z/|z|^2$: radial
-# everywhere, like the exact field $2z$. With straight-through every latent of a cell moves parallel to its code.
 #
 # {numref}`fig-cells` repeats Figure 4: a fixed codebook, a constant gradient, 25 steps.
 
@@ -571,30 +596,14 @@ glue(
 # and step size are our guesses.
 # ```
 #
-# {numref}`fig-play-field` lets the points move, under any estimator, with the same $g$ everywhere or with that of the
-# loss $|q-y|^2/2$ for a target $y$.
-#
-# ```{figure} ../figures/field.svg
-# :name: fig-play-field
-# :class: rotvq-field
-# :alt: Six cells, filled with small arrows that show the field, and two hundred points that have moved along it.
-#
-# Do points in one cell stay as they are, crowd together or spread? Every point moves by $-F(z)$. Codes, $g$ and $y$ can
-# be dragged. <claim:B-019> <claim:B-024>
-# ```
-#
-# - With the same $g$ everywhere, straight-through moves all points alike. The rotation's field is, in each cell, that
-#   of a source or sink and a vortex at the origin: a sink where $\langle g,q\rangle>0$. Its speed is $|g||q|/|z|$ (the
-#   picture shows no more than 8).
-# - Under the quadratic loss, points gather where the fields of two cells meet head-on, and under the rotation also at
-#   the origin, if the cell that contains it has $\langle g,q\rangle>0$.
-#
 # Does the deformation reach more codes? In this toy, over {glue:text}`books` random codebooks, the latents end in
 # {glue:text}`occupied_ste:.2f` cells with straight-through and {glue:text}`occupied_rotation:.2f` with the rotation: a
 # difference of {glue:text}`occupied_difference:.2f` with a standard error of {glue:text}`occupied_error:.2f`. A fixed
 # codebook and one gradient are no training run. Usage is measured in later chapters. <claim:P-025> <claim:A-048>
 #
-# ## The place of the origin
+# ## Part 2: the origin
+#
+# ### The place of the origin
 #
 # $G(Uz,Uq)=UG(z,q)U^\top$ for every orthogonal $U$: the trick does not mind how the axes lie <claim:A-067>. It minds
 # where they meet. Nearest codes are unchanged by a common shift of latents and codes <claim:A-051>, straight-through
@@ -675,7 +684,7 @@ glue(
 # do not, see the end of {ref}`the-rotation`. But it is the transport of $|dz|^2/|z|^2$ along the *shortest* path, in
 # every dimension: {prf:ref}`thm-transport` <claim:P-074>.
 #
-# ## Himmelblau's function
+# ### Himmelblau's function
 #
 # The paper's appendix (Figures 7 and 8) minimises Himmelblau's function
 # $f(x,y)=(x^2+y-11)^2+(x+y^2-7)^2$ over points that $f$ sees through a codebook: 100 updates, learning rate $10^{-3}$,
@@ -779,12 +788,12 @@ if (seed, starts, codebook_sizes) == (0, 20, [4, 16, 64]):
 # {glue:text}`left_ste` with straight-through. A code nearer to the origin than its latents shrinks what they feel, by
 # $r=|q|/|z|$: the origin again <claim:A-050>.
 #
-# ## What we keep
+# ## What to keep
 #
-# The field is STE's, changed by the relative quantisation error. It knows the origin and not the faces. It widens a
-# cell or lengthens it, as the update points outwards or inwards. And at every point
-# $\langle F,z\rangle=\langle g,q\rangle$. The last of these is small print here. Summed over a network it becomes the
-# strongest statement of this book.
+# - The field is STE's, changed by the relative quantisation error $|q-z|/|z|$. It knows the origin and not the faces.
+# - It widens a cell or lengthens it, as the update points outwards or inwards.
+# - At every point $\langle F,z\rangle=\langle g,q\rangle$. That is small print here. Summed over a network it becomes
+#   the strongest statement of this book.
 
 # %% [markdown]
 # ## Exercises
@@ -818,3 +827,17 @@ z, q, t, dt = vector(1.0, 0.5), vector(0.8, 0.6), 0.0, 1e-4
 while algebra.norm(z) > 0.03:
     z, t = z - dt * pull_back(z, q, q), t + dt
 assert abs(t - 1.25 / 2) < 2e-3 and abs((z / algebra.norm(z))[0, 0].item() - 1 / 1.25**0.5) < 1e-6
+
+# %% [markdown]
+# **3.** On the line with the codes $\pm1$ let $g=1$ for both. Where do latents go under $z'=-F(z)$, and what happens at
+# the face?
+#
+# ```{dropdown} Solution
+# $F=gq/z=1/|z|$: all go left, at the speed $1/|z|$, where STE has the speed $1$. Those on the right reach the face at
+# $0$ after the time $z^2/2$, with no bound on the speed, and those on the left slow down for ever. The jump
+# {eq}`eq-jump` at a face in the origin is infinite.
+# ```
+
+# %% tags=["hide-input"]
+for x in (0.5, -0.5, -2.0):
+    assert abs(pull_back(vector(x), vector(math.copysign(1, x)), vector(1.0)).item() - 1 / abs(x)) < 1e-12

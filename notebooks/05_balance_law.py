@@ -63,8 +63,9 @@ torch.set_num_threads(1)
 # ```{prf:theorem} Balance law
 # :label: thm-balance
 #
-# Let the encoder end in a linear layer, $z = E\,h(x) + b$ (dense or convolutional), and let the decoder begin with one,
-# $W z_q + b_W$. Everything else is arbitrary, and so is the loss $L_{\rm rec}$. For every estimator with a detached $G$
+# Let the encoder end in a linear layer, $z = E\,\xi(x) + b$ (dense or convolutional), and let the decoder begin with
+# one, $W z_q + b_W$. Everything else is arbitrary, and so is the loss $L_{\rm rec}$. For every estimator with a
+# detached $G$
 #
 # $$ \big\langle (E,b), \partial L_{\rm rec}\big\rangle = \mathbb E\langle g, Gz\rangle, \qquad
 #    \big\langle W, \partial_W L_{\rm rec}\big\rangle = \mathbb E\langle g, q\rangle . $$ (eq-balance)
@@ -74,13 +75,13 @@ torch.set_num_threads(1)
 # $\mathbb E\langle g, Gz-q\rangle$. <claim:B-027>
 # ```
 #
-# ```{prf:proof}
+# ````{dropdown} Proof
 # Let $(E,b)$ become $\lambda(E,b)$. Then each $z$ becomes $\lambda z$: at $\lambda=1$ it moves with the velocity $z$.
 # The gradient that $z$ receives is $G^\top g$. So by the chain rule, which is what backpropagation applies, the
 # left-hand side is $\mathbb E\langle G^\top g, z\rangle = \mathbb E\langle g, Gz\rangle$. Let $W$ become $\lambda W$.
 # The decoder sees $W$ and $z_q$ through $Wz_q$ alone, and $(\lambda W)z_q=W(\lambda z_q)$. So this changes the loss as
 # moving $z_q$ with the velocity $z_q$ does, by $\mathbb E\langle g, z_q\rangle = \mathbb E\langle g, q\rangle$.
-# ```
+# ````
 #
 # The proof uses only that $z$ is homogeneous of degree one in $(E,b)$. So $(E,b)$ may be replaced by any weights with
 # this property: the last layer before a ReLU, a convolution, the gain and the bias of a normalisation layer. The bias
@@ -97,6 +98,9 @@ torch.set_num_threads(1)
 # | rotation only | $q/r$ | $\mathbb E[(1/r-1)\langle g,q\rangle]$ |
 # | scale only | $rz$ | $\mathbb E\langle g, rz-q\rangle$ |
 # | radial-free (some released code), zero | $0$ | $-\mathbb E\langle g,q\rangle$: the left side itself is $0$ |
+#
+# For the pair and $g=(0,1)$ the rotation reports $\langle G^\top g,z\rangle=0.6=\langle g,q\rangle$, and STE
+# $\langle g,z\rangle=0$.
 #
 # The law is a function that draws a network of its own and runs over all members of the family. The second one runs
 # over four ways in which an encoder may end.
@@ -181,13 +185,13 @@ table.style.format(precision=12).hide(axis="index").set_table_styles(pad)
 # codes grow together. STE's errs by $\mathbb E\langle g, z-q\rangle$. <claim:B-028>
 # ```
 #
-# ```{prf:proof}
-# Distances $|z-e_k|$ are all multiplied by $\lambda$, so the nearest code stays the nearest. $Wq$ stays. $r$ is a
+# ````{dropdown} Proof
+# Distances $|z-q_k|$ are all multiplied by $\lambda$, so the nearest code stays the nearest. $Wq$ stays. $r$ is a
 # ratio of norms and $R$ depends on directions only. For the second part let latents and codes be $\lambda z$ and
 # $\lambda q$. The assignments stay, so $L_{\rm rec}$ is a smooth function of $\lambda$ with derivative
 # $\mathbb E\langle g,q\rangle$ at $\lambda=1$. By {prf:ref}`thm-balance` the rotation reports
 # $\mathbb E\langle g,q\rangle$ and STE $\mathbb E\langle g,z\rangle$.
-# ```
+# ````
 #
 # So in this one direction, the length of the latents, the rotation is not a heuristic but the true derivative. And
 # this true derivative contains no reason to keep the latents long, since the decoder can undo any scale.
@@ -224,9 +228,9 @@ show(balance_law.cost_of_quantising)
 # %% [markdown]
 # ## What training does with it
 #
-# Now add the commitment loss $\gamma\,\mathbb E|z-\mathrm{sg}\,q|^2$ and weight decay $\mu|W|^2+\nu|(E,b)|^2$, and
-# let all weights follow the gradient that the estimator reports. (With losses averaged over the $d$ coordinates, read
-# $\gamma/d$ for $\gamma$.)
+# Now add the commitment loss $\gamma\,\mathbb E|z-\mathrm{sg}\,q|^2$ and weight decay
+# $\lambda_W|W|^2+\lambda_E|(E,b)|^2$, and let all weights follow the gradient that the estimator reports. (With losses
+# averaged over the $d$ coordinates, read $\gamma/d$ for $\gamma$.)
 #
 # ```{prf:corollary} Who pays for the length of the latents
 # :label: cor-flow
@@ -234,19 +238,19 @@ show(balance_law.cost_of_quantising)
 # Under gradient flow
 #
 # $$ \tfrac12\tfrac{d}{dt}\big(|(E,b)|^2-|W|^2\big) = \mathbb E\langle g,q-Gz\rangle
-#    - 2\gamma\,\mathbb E\langle z,z-q\rangle - 2\nu|(E,b)|^2 + 2\mu|W|^2 , $$ (eq-flow)
+#    - 2\gamma\,\mathbb E\langle z,z-q\rangle - 2\lambda_E|(E,b)|^2 + 2\lambda_W|W|^2 , $$ (eq-flow)
 #
 # and if every code is the mean of its latents, $\mathbb E\langle z,z-q\rangle=\mathbb E|z-q|^2\ge0$. <claim:B-030>
 # ```
 #
-# ```{prf:proof}
+# ````{dropdown} Proof
 # $\tfrac12\frac{d}{dt}|p|^2=-\langle p,\partial_p\,\text{total}\rangle$ for each group of weights $p$. The total has
 # three parts that $(E,b)$ feels. The reconstruction loss gives $\mathbb E\langle g,Gz\rangle$ by {eq}`eq-balance`. The
 # commitment loss has the gradient $2\gamma(z-q)$ in $z$, which moves with the velocity $z$: it gives
-# $2\gamma\,\mathbb E\langle z-q,z\rangle$. The decay gives $2\nu|(E,b)|^2$. $W$ feels $\mathbb E\langle g,q\rangle$ and
-# $2\mu|W|^2$. Subtract. Last, within a cell $q$ is constant and $z-q$ has mean zero, so
-# $\mathbb E\langle q,z-q\rangle=0$.
-# ```
+# $2\gamma\,\mathbb E\langle z-q,z\rangle$. The decay gives $2\lambda_E|(E,b)|^2$. $W$ feels
+# $\mathbb E\langle g,q\rangle$ and $2\lambda_W|W|^2$. Subtract. Last, within a cell $q$ is constant and $z-q$ has mean
+# zero, so $\mathbb E\langle q,z-q\rangle=0$.
+# ````
 #
 # {prf:ref}`thm-balance` is about gradients and holds under every optimiser. This corollary is about a flow: under Adam,
 # which divides each gradient by a number of its own, the sizes of weights obey another law ({ref}`nb-conserved` has it,
@@ -270,8 +274,9 @@ show(balance_law.one_step)
 #
 # At a stationary point whose codes are the means of their latents,
 #
-# $$ \gamma\,\mathbb E|z-q|^2 = \mu|W|^2-\nu|(E,b)|^2 \ \text{ (rotation)},\qquad
-#    \gamma\,\mathbb E|z-q|^2 = \mu|W|^2-\nu|(E,b)|^2 + \tfrac12\mathbb E\langle g,q-z\rangle\ \text{ (STE)}. $$
+# $$ \gamma\,\mathbb E|z-q|^2 = \lambda_W|W|^2-\lambda_E|(E,b)|^2 \ \text{ (rotation)},\qquad
+#    \gamma\,\mathbb E|z-q|^2 = \lambda_W|W|^2-\lambda_E|(E,b)|^2
+#      + \tfrac12\mathbb E\langle g,q-z\rangle\ \text{ (STE)}. $$
 #
 # So for $\gamma>0$ and without weight decay the rotation has no stationary point with a positive quantisation error.
 # <claim:B-031>
@@ -332,7 +337,7 @@ show(balance_law.normalised_latents)
 # $\langle(E,b),\partial L_{\rm rec}\rangle=0$, too: the reconstruction loss has no radial part, and commitment and
 # decay shrink $(E,b)$ unopposed,
 #
-# $$ \tfrac12\tfrac d{dt}|(E,b)|^2=-2\gamma\,\mathbb E\langle z,z-q\rangle-2\nu|(E,b)|^2 . $$
+# $$ \tfrac12\tfrac d{dt}|(E,b)|^2=-2\gamma\,\mathbb E\langle z,z-q\rangle-2\lambda_E|(E,b)|^2 . $$
 #
 # <claim:B-057>
 # ```
@@ -529,13 +534,13 @@ glue("paper", Figure(fig, alt))
 # :label: prop-shared-weights
 #
 # Under the radial-free member $\langle(E,b),\partial L_{\rm rec}\rangle=0$, and yet
-# $\frac d{dt}\sum_i|z_i|^2=-2\sum_{i,j}\langle z_i,u_j\rangle\big(\langle h_i,h_j\rangle+1\big)$ with $u=G^\top g$,
+# $\frac d{dt}\sum_i|z_i|^2=-2\sum_{i,j}\langle z_i,u_j\rangle\big(\langle\xi_i,\xi_j\rangle+1\big)$ with $u=G^\top g$,
 # which is not zero in general. <claim:B-058>
 # ```
 #
 # ```{prf:proof}
-# $E'=-\sum_ju_jh_j^\top$ and $b'=-\sum_ju_j$, so $z_i'=-\sum_ju_j(\langle h_i,h_j\rangle+1)$. Only the terms with $i=j$
-# vanish.
+# $E'=-\sum_ju_j\xi_j^\top$ and $b'=-\sum_ju_j$, so $z_i'=-\sum_ju_j(\langle\xi_i,\xi_j\rangle+1)$. Only the terms with
+# $i=j$ vanish.
 # ```
 
 # %%
@@ -551,6 +556,14 @@ show(balance_law.shared_weights)
 # of this.
 
 # %% [markdown]
+# ## What to keep
+#
+# - $\langle(E,b),\partial L_{\rm rec}\rangle=\mathbb E\langle g,Gz\rangle$ and
+#   $\langle W,\partial_WL_{\rm rec}\rangle=\mathbb E\langle g,q\rangle$: equal where $Gz=q$, as for the rotation.
+# - So under the rotation the reconstruction loss does not resist shrinking that the decoder compensates. STE resists,
+#   by a bias worth at least what quantising costs if the loss is convex.
+# - An absolute quantisation error means little without $\mathbb E|z|^2$ beside it.
+#
 # ## Exercises
 #
 # **1.** One latent $z=1$ on the line has the code $q=0.8$, and the loss is $\frac12(z_q-1)^2$. By how much does STE
@@ -578,3 +591,18 @@ assert abs(g * gap - 0.04) < 1e-12 and g * gap > 0.5 * 0.2**2
 z, q = np.array([1.0, -2.0, 0.5]), np.array([0.8, -1.8, 0.8])
 error = lambda s: ((s * z - s * q) ** 2).sum() / ((s * z) ** 2).sum()  # noqa: E731
 assert np.isclose(error(0.5), error(1.0))
+
+# %% [markdown]
+# **3.** Let the encoder be a bias alone, $z=b$, at the pair, with $g=(0,1)$, $\gamma=\frac14$ and no decay. At which
+# rate does $\frac12|b|^2$ change under the rotation, and at which under STE?
+#
+# ```{dropdown} Solution
+# At $-\langle G^\top g,z\rangle-2\gamma\langle z-q,z\rangle$. The second term is $-0.1$ for both. The first is
+# $-\langle g,q\rangle=-0.6$ under the rotation and $-\langle g,z\rangle=0$ under STE. So it is $-0.7$ and $-0.1$.
+# ```
+
+# %% tags=["hide-input"]
+z, q, g = (torch.tensor([x], dtype=torch.float64) for x in ([1.0, 0.0], [0.8, 0.6], [0.0, 1.0]))
+for name, answer in (("rotation", -0.7), ("ste", -0.1)):
+    felt = estimator(name).pull_back(z, q, g) + 2 * 0.25 * (z - q)
+    assert abs(-float((felt * z).sum()) - answer) < 1e-12
