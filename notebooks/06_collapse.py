@@ -63,13 +63,13 @@ def table(rows, **formats):
 #
 # Encoder and decoder are matrices, $z=Ex$ and $\hat x=Wz_q$, and the loss is
 #
-# $$ \mathbb E|x-Wz_q|^2+\beta\,\mathbb E|q-\mathrm{sg}\,z|^2+\gamma\,\mathbb E|z-\mathrm{sg}\,q|^2+\mu|W|^2 . $$
+# $$ \mathbb E|x-Wz_q|^2+\beta\,\mathbb E|q-\mathrm{sg}\,z|^2+\gamma\,\mathbb E|z-\mathrm{sg}\,q|^2+\lambda_W|W|^2 . $$
 #
 # The data have $\mathbb E xx^\top=I$ in $\mathbb R^d$. The codes are $q_k=t\,c_k$, where $c_1,\dots,c_K$ are the
 # centroids of their own Voronoi cells. Finally there is a symmetry: a finite group of orthogonal matrices that leaves
 # the law of $x$ alone, takes every $c_k$ to every other, and commutes with no matrices but the multiples of $I$. Two
-# examples suffice: the normal law on the line with two codes, and in the plane with $K\ge3$ codes on a circle (the
-# symmetries of a regular polygon).
+# examples suffice: the normal law on the line with two codes (the line, up to its scale), and in the plane with $K\ge3$
+# codes on a circle (the symmetries of a regular polygon).
 #
 # Write $c(x)$ for the centroid of the cell of $x$, and
 #
@@ -84,13 +84,13 @@ def table(rows, **formats):
 # Gradient flow from $E=sI$, $q_k=t\,c_k$, $W=wI$ with $s,t,w>0$ stays of this form, and with $u=t/s$
 #
 # $$ s' &= 2w\,\big(A(u)-wt\,B(u)\big)-2\gamma(s-\rho t),\\
-#    t' &= 2\beta(s-t),\qquad w' = 2\rho t\,(1-wt)-2\mu w, $$ (eq-model)
+#    t' &= 2\beta(s-t),\qquad w' = 2\rho t\,(1-wt)-2\lambda_W w, $$ (eq-model)
 #
 # where $A(u)=\mathbb E\langle x,Gx\rangle/d$ and $B(u)=\mathbb E\langle c,Gx\rangle/d$ with $G=G(x,u\,c)$. (Plain
 # gradient codes of share $p_k$ move at the rate $p_k\beta$; EMA is the limit of large $\beta$.) <claim:B-034>
 # ```
 #
-# ```{prf:proof}
+# ````{dropdown} Proof
 # The nearest of the codes $tc_k$ to $sx$ is the one with the largest $\langle x,c_k\rangle$, since all $|c_k|$ are
 # equal. So the cells do not depend on $s$ and $t$, and $c$ is the centroid:
 # $\mathbb E\langle x,c\rangle=\mathbb E|c|^2=\rho d$. The gradient at $q$ is $g=2w(wtc-x)$ and that of $E$ is
@@ -103,22 +103,22 @@ def table(rows, **formats):
 # $s'$.
 #
 # Likewise $\mathbb E[qq^\top]=\rho t^2I$ and $\mathbb E[xq^\top]=\rho tI$, so the gradient of $W$ is
-# $2(\rho wt^2-\rho t+\mu w)I$. The mean of the latents of cell $k$ is $s\,c_k$, so the codebook loss moves $q_k$ along
-# $s\,c_k-q_k=(s-t)\,c_k$, the same for each $k$.
-# ```
+# $2(\rho wt^2-\rho t+\lambda_W w)I$. The mean of the latents of cell $k$ is $s\,c_k$, so the codebook loss moves $q_k$
+# along $s\,c_k-q_k=(s-t)\,c_k$, the same for each $k$.
+# ````
 #
 # So all that an estimator does is in two functions of one number:
 #
-# | estimator | $A(u)$ | $B(u)$ | $\kappa_G=A(1)$ |
+# | estimator | $A(u)$ | $B(u)$ | $A(1)$ |
 # |---|---|---|---|
 # | STE | $1$ | $\rho$ | $1$ |
 # | rotation, reflection | $\rho u$ | $\rho u$ | $\rho$ |
-# | rotation only | $\kappa$ | $\sigma$ | $\kappa$ |
-# | scale only | $\sigma u$ | $\tau u$ | $\sigma$ |
+# | rotation only | $\rho_R$ | $\rho_r$ | $\rho_R$ |
+# | scale only | $\rho_r u$ | $\rho_{rr} u$ | $\rho_r$ |
 # | radial-free, zero | $0$ | $0$ | $0$ |
 #
-# with $\kappa=\mathbb E|x|\langle x,c/|c|\rangle/d$, $\sigma=\mathbb E|x||c|/d$ and
-# $\tau=\mathbb E\langle x,c\rangle|c|/(|x|d)$.
+# with $\rho_R=\mathbb E|x|\langle x,c/|c|\rangle/d$, $\rho_r=\mathbb E|x||c|/d$ and
+# $\rho_{rr}=\mathbb E\langle x,c\rangle|c|/(|x|d)$.
 #
 # The row of the rotation is the balance law of {prf:ref}`thm-balance`: $Gx=uc$.
 
@@ -150,10 +150,54 @@ show(collapse.model_is_closed)
 #
 # ## A decoder that follows
 #
+# First without weight decay. Three runs of {eq}`eq-model` with the rotation and one with STE, from different starts:
+
+# %%
+line, line_codes = collapse.line()
+plane, plane_codes = collapse.circle(codes)
+line_c, plane_c = line_codes[nearest(line, line_codes)], plane_codes[nearest(plane, plane_codes)]
+half = collapse.Cells.of(line, line_c)  # the model of the line, with the shares of these very points
+times = np.logspace(-1, 5, 120)
+slow = [
+    (beta, collapse.flow("rotation", (1, r0, 1), times, half, gamma=1.0, beta=beta))
+    for beta, r0 in ((0.1, 1.0), (0.1, 0.05), (10.0, 0.05))
+]
+law = (8 * (1 - half.rho) * times) ** -0.25
+ratios = [path[0, -1] / law[-1] for _, path in slow]
+assert max(abs(r - 1) for r in ratios) < 1e-3
+assert all(abs(path[1, -1] * path[2, -1] - 1) < 1e-3 for _, path in slow)  # wt -> 1
+kept = collapse.flow("ste", (1, 0.05, 1), times, half, gamma=1.0)
+assert np.allclose(kept[:, -1], 1, atol=1e-6)
+glue("quartic", float(max(abs(r - 1) for r in ratios)))
+
+fig, ax = plt.subplots()
+for beta, path in slow:
+    ax.loglog(
+        times, path[0], color=ARMS["rotation"].color, linewidth=1, alpha=0.8, label="rotation" if beta > 1 else None
+    )
+ax.loglog(times, kept[0], label="STE", color=ARMS["ste"].color, linestyle="--")
+ax.loglog(times[60:], law[60:] * 1.25, ":", color=MUTED, label="slope −1/4")
+ax.set(xlabel="time", ylabel="$s$")
+ax.legend()
+alt = """The scale s of the latents against time, logarithmic. Three rotation runs dip differently and then fall along
+one line of slope minus a quarter; the STE run settles at one."""
+glue("quartic-figure", Figure(fig, alt))
+
+# %% [markdown]
+# ```{glue:figure} quartic-figure
+# :name: fig-quartic
+#
+# No weight decay, $\gamma=1$. Rotation with two values of $\beta$ and two of $r_0$, and STE.
+# ```
+#
+# At the end of {numref}`fig-quartic` all three rotation runs agree with {eq}`eq-quartic` to a relative
+# {glue:text}`quartic:.0e`, whatever $\beta$ and $r_0$ <claim:B-036>. All latents vanish, and the reconstruction does
+# not suffer: this is the escape of {prf:ref}`cor-dichotomy`, slowed down to a fourth root.
+#
 # ```{prf:theorem} No weight decay
 # :label: thm-no-decay
 #
-# Let $\mu=0$ and $\gamma>0$.
+# Let $\lambda_W=0$ and $\gamma>0$.
 #
 # 1. Under STE the state $s=t=\gamma^{-1/2}$, $w=\gamma^{1/2}$ is stationary, and stable for every $\beta$.
 # 2. Under the rotation there is no stationary state with $s>0$. If the codes are always centroids ($t=s$, the limit
@@ -167,7 +211,7 @@ show(collapse.model_is_closed)
 # <claim:B-036> <claim:B-037>
 # ```
 #
-# ````{prf:proof}
+# ````{dropdown} Proof
 # *Part 1.* Insert. For stability linearise at $t=s$, $ws=1$, $w^2=\gamma$:
 #
 # $$ \begin{pmatrix}\delta s\\\delta t\\\delta w\end{pmatrix}'=
@@ -214,191 +258,10 @@ show(collapse.model_is_closed)
 # That happens when the decoder is far too large for the codes, $wt\gg1$.
 #
 # For finite $\beta$ the rate {eq}`eq-quartic` is what we compute, not what we prove.
-
-# %%
-line, line_codes = collapse.line()
-plane, plane_codes = collapse.circle(codes)
-line_c, plane_c = line_codes[nearest(line, line_codes)], plane_codes[nearest(plane, plane_codes)]
-half = collapse.Cells.of(line, line_c)  # the model of the line, with the shares of these very points
-times = np.logspace(-1, 5, 120)
-slow = [
-    (beta, collapse.flow("rotation", (1, r0, 1), times, half, gamma=1.0, beta=beta))
-    for beta, r0 in ((0.1, 1.0), (0.1, 0.05), (10.0, 0.05))
-]
-law = (8 * (1 - half.rho) * times) ** -0.25
-ratios = [path[0, -1] / law[-1] for _, path in slow]
-assert max(abs(r - 1) for r in ratios) < 1e-3
-assert all(abs(path[1, -1] * path[2, -1] - 1) < 1e-3 for _, path in slow)  # wt -> 1
-kept = collapse.flow("ste", (1, 0.05, 1), times, half, gamma=1.0)
-assert np.allclose(kept[:, -1], 1, atol=1e-6)
-glue("quartic", float(max(abs(r - 1) for r in ratios)))
-
-fig, ax = plt.subplots()
-for beta, path in slow:
-    ax.loglog(
-        times, path[0], color=ARMS["rotation"].color, linewidth=1, alpha=0.8, label="rotation" if beta > 1 else None
-    )
-ax.loglog(times, kept[0], label="STE", color=ARMS["ste"].color, linestyle="--")
-ax.loglog(times[60:], law[60:] * 1.25, ":", color=MUTED, label="slope −1/4")
-ax.set(xlabel="time", ylabel="$s$")
-ax.legend()
-alt = """The scale s of the latents against time, logarithmic. Three rotation runs dip differently and then fall along
-one line of slope minus a quarter; the STE run settles at one."""
-glue("quartic-figure", Figure(fig, alt))
-
-# %% [markdown]
-# ```{glue:figure} quartic-figure
-# :name: fig-quartic
-#
-# No weight decay, $\gamma=1$. Rotation with two values of $\beta$ and two of $r_0$, and STE.
-# ```
-#
-# At the end of {numref}`fig-quartic` all three rotation runs agree with {eq}`eq-quartic` to a relative
-# {glue:text}`quartic:.0e`, whatever $\beta$ and $r_0$ <claim:B-036>. All latents vanish, and the reconstruction does
-# not suffer: this is the escape of {prf:ref}`cor-dichotomy`, slowed down to a fourth root.
 #
 # ## Weight decay closes the escape
 #
 # Now the decoder may not grow for free, and there is a threshold.
-#
-# ```{prf:theorem} The threshold
-# :label: thm-threshold
-#
-# Let $\mu>0$, $\gamma>0$, $\beta>0$. Let $A\ge0$ be nondecreasing and $0\le B\le CA$ with a constant $C$, as for all
-# estimators of the table and for the rotation with a clipped $r$. Let $\kappa_G=A(1)$.
-#
-# 1. If $\mu\gamma(1-\rho)>\kappa_G\,\rho$, then $(s,t,w)\to0$ exponentially along every solution that stays positive.
-# 2. If $\mu\gamma(1-\rho)<\kappa_G\,\rho$, then no solution that stays positive tends to $0$, and there is exactly one
-#    stationary state with $s,t,w>0$.
-# 3. If the two are equal, there is no stationary state with $s,t,w>0$.
-#
-# As long as the state stays positive the start does not enter, neither $r_0=|q_0|/|z_0|$ nor anything else, and neither
-# does $\beta$. <claim:B-038> <claim:A-116> <claim:A-134>
-# ```
-#
-# ````{prf:proof}
-# Drop the terms of higher order from {eq}`eq-model`. What is left,
-#
-# $$ F(s,t,w)=\big(2wA(t/s)-2\gamma(s-\rho t),\;2\beta(s-t),\;2\rho t-2\mu w\big), $$
-#
-# is homogeneous of degree one and *cooperative*: each component grows, or stays, when one of the *other* variables
-# grows. This holds because $A$ is nowhere negative and nowhere decreasing. The dropped terms $-2w^2tB$ and
-# $-2\rho wt^2$ are not positive, since $B\ge0$.
-#
-# *Above the threshold.* Choose $v=(1,\,1+\delta,\,(1+2\delta)\rho/\mu)$ with a small $\delta>0$. The second and third
-# components of $F(v)$ are $-2\beta\delta$ and $-2\rho\delta$. The first tends to
-# $2\rho\kappa_G/\mu-2\gamma(1-\rho)<0$ as $\delta\to0$. So $F(v)\le-\varepsilon v$ for some $\delta,\varepsilon>0$.
-# Let $V=\max_i x_i/v_i$ for a state $x$. If the maximum is at $i$, then $x\le Vv$ with equality at $i$, and
-# cooperation gives $x_i'\le F_i(x)\le F_i(Vv)=VF_i(v)\le-\varepsilon x_i$. So $V'\le-\varepsilon V$ (where two
-# components change places as the largest, for the derivative from the right), and $V$ decays exponentially.
-#
-# *Below.* Fix a small $\eta>0$. While $wt\le\eta$, the actual right-hand side is at least $F^\eta$, which is $F$ with
-# $(1-\eta C)A$ for $A$ and $(1-\eta)\rho$ for $\rho$ in the last component. It is cooperative, too. With
-# $v=(1,\,1-\delta,\,(1-2\delta)\rho/\mu)$ and small $\delta$, then small $\eta$, $F^\eta(v)\ge\varepsilon v$, by the
-# same computation with all signs reversed. Now $m=\min_ix_i/v_i$ has $m'\ge\varepsilon m$, as long as $wt\le\eta$. But
-# $wt\ge m^2v_wv_t$, so $wt$ exceeds $\eta$ in finite time. A solution that tends to zero would have $wt\le\eta$ from
-# some time on: a contradiction.
-#
-# *The stationary state.* $t'=0$ gives $t=s$, so $u=1$. With $y=ws$ and $k=w/s$ the other two say
-# $k(A-yB)=\gamma(1-\rho)$ and $\rho(1-y)=\mu k$. Both factors must be positive, and their product is
-#
-# $$ (1-y)\,(A-yB)=\mu\gamma(1-\rho)/\rho . $$ (eq-stationary)
-#
-# As $y$ grows from $0$, the first factor falls, and the second does not grow, until one of them is $0$. So the left
-# side falls from $A=\kappa_G$ to $0$, and there is exactly one solution $y>0$ below the threshold, and none at it or
-# above. $y$ and $k$ give $s=\sqrt{y/k}$ and $w=ks$.
-# ````
-#
-# The usual proof of such a statement goes through the nonlinear Perron–Frobenius theorem. The two vectors $v$ replace
-# it.
-#
-# "Stays positive" is a condition. The model ends where $s$ falls to zero, and a decoder that is far too large brings it
-# there at once, under both estimators:
-
-# %%
-apart = {}
-for name in ("ste", "rotation"):
-    state, step, taken = np.array([1.0, 1.0, 5.0]), 1e-4, 0
-    while state[0] > 0 and taken < 5000:
-        state, taken = state + step * collapse.rates(name, state, half, gamma=1.0, mu=mu), taken + 1
-    apart[name] = step * taken
-assert max(apart.values()) < 0.1
-glue("apart", max(apart.values()))
-
-# %% [markdown]
-# From $(s,t,w)=(1,1,5)$, with $\gamma=1$, $s$ is zero before the time {glue:text}`apart:.2f`. <claim:B-038>
-
-# %%
-show(collapse.comparison)
-
-# %%
-show(collapse.stationary_state)
-
-# %% [markdown]
-# ```{prf:corollary} Collapse with rotation, not with STE
-# :label: cor-window
-#
-# The rotation collapses and STE does not if $\;\rho^2<\mu\gamma(1-\rho)<\rho$, that is, for $\gamma$ between
-#
-# $$ \gamma^*_{\rm rot}=\frac{\rho^2}{\mu(1-\rho)}\qquad\text{and}\qquad
-#    \gamma^*_{\rm STE}=\frac{\rho}{\mu(1-\rho)}=\frac{\gamma^*_{\rm rot}}{\rho}. $$
-#
-# For the rotation the stationary state below the threshold is $y=1-\sqrt{\mu\gamma(1-\rho)}/\rho$ and
-# $s^2=y\mu/(\rho(1-y))$. <claim:B-039> <claim:A-042>
-# ```
-#
-# ```{prf:proof}
-# $\kappa_G$ is $1$ for STE and $\rho$ for the rotation. For the latter $A=B=\rho$ at $u=1$, and {eq}`eq-stationary` is
-# $\rho(1-y)^2=\mu\gamma(1-\rho)/\rho$. Finally $s^2=y/k$ and $\mu k=\rho(1-y)$.
-# ```
-#
-# How wide is the window? Its ends differ by the factor $1/\rho$. A coarse quantiser keeps little, and the window is
-# wide. With many codes for few dimensions $\rho$ is near one, both thresholds are far away, and the window is narrow.
-# For normal data there is a bound: $K$ codes cannot leave less than the share $K^{-2/d}$ of the variance, by
-# rate–distortion theory {cite}`gray1984vector`, so $1/\rho\ge1/(1-K^{-2/d})$. With the 512 codes and 32 dimensions of
-# this book's experiments that is {glue:text}`window:.1f`. <claim:B-039>
-#
-# ```{prf:proposition} The stationary state is stable
-# :label: prop-stable
-#
-# For STE and for the rotation all eigenvalues of {eq}`eq-model` at the positive stationary state have negative real
-# part, for all $\beta,\gamma,\mu,\rho$. <claim:B-040>
-# ```
-#
-# ```{prf:proof}
-# Linearise {eq}`eq-model` where $t=s$, $ws=y$, $w=ks$ and $\mu k=\rho(1-y)$. The rows for $t$ and $w$ are the same for
-# both: $-2\rho s^2-2\mu=-2\rho/k$ and $2\rho(1-2y)$. For the rotation $\gamma(1-\rho)=k\rho(1-y)$, and the matrix is
-#
-# $$ \begin{pmatrix}-2\gamma(2-\rho)&2k\rho(1-2y)+2\gamma\rho&2\rho(1-2y)\\
-#    2\beta&-2\beta&0\\0&2\rho(1-2y)&-2\rho/k\end{pmatrix}. $$
-#
-# Its characteristic polynomial $\lambda^3+a_2\lambda^2+a_1\lambda+a_0$ has $a_0=32\beta\rho^2y(1-y)$,
-# $a_2=2\gamma(2-\rho)+2\beta+2\rho/k$ and
-# $a_1=4\beta\gamma(1-\rho)+4\beta k\rho y+4\gamma(2-\rho)\rho/k+4\beta\rho/k$. All are positive. Of the product
-# $a_1a_2$ keep four terms. $2\rho/k$ times the first two of $a_1$ gives $8\beta\rho^2(1-y)$ and $8\beta\rho^2y$.
-# $2\beta$ times the third and $2\gamma(2-\rho)$ times the fourth give $8\beta\rho\gamma(2-\rho)/k$ each, which is at
-# least $16\beta\rho^2(1-y)$, since $\gamma/k=\rho(1-y)/(1-\rho)$ and $2-\rho\ge2(1-\rho)$. Together
-# $a_1a_2\ge8\beta\rho^2(5-4y)>32\beta\rho^2y(1-y)=a_0$, as $5-4y-4y(1-y)=(2y-2)^2+1>0$.
-#
-# For STE $\gamma(1-\rho)=k(1-\rho y)$, and the first row is $-2\gamma$, $2\rho(\gamma-w^2)$, $2-4\rho y$. Now
-# $a_2=2\gamma+2\beta+2\rho/k$, $a_1=4\beta\gamma(1-\rho)+4\beta\rho w^2+4\gamma\rho/k+4\beta\rho/k$ and
-# $a_0=16\beta\rho\,y(1+\rho-2\rho y)=16\beta\rho\,[y(1-\rho)+2\rho y(1-y)]<16\beta\rho$. As $w^2=ky$, $2\rho/k$
-# times the first two of $a_1$ gives $8\beta\rho(1-\rho y)+8\beta\rho^2y=8\beta\rho$. Again $2\beta$ times the third and
-# $2\gamma$ times the fourth are $8\beta\rho\gamma/k$ each, and $\gamma/k=(1-\rho y)/(1-\rho)\ge1$. So
-# $a_1a_2\ge24\beta\rho>a_0$. Routh and Hurwitz do the rest.
-# ```
-
-# %% tags=["hide-input"]
-glue("window", 1 / (1 - 512 ** (-2 / 32)))
-
-# %%
-show(collapse.stable)
-
-# %% [markdown]
-# Whether *every* solution below the threshold ends at the stationary state we prove only for centroid codes (below).
-# For finite $\beta$ we compute it.
-#
-# ### The phase diagram
 #
 # Each mark of {numref}`fig-phase` is a solution of {eq}`eq-model` from $s=w=1$, $t=0.3$, followed for a long time.
 # The lines are the formulas of {prf:ref}`cor-window`.
@@ -442,7 +305,7 @@ for which, label, marker, color in kinds:
 span = np.array([0.1, 3])
 for name, edge in edges.items():
     ax.loglog(span, edge / span / (1 - half.rho), color=ARMS[name].color, linestyle=ARMS[name].linestyle)
-ax.set(xlabel="decoder decay $\\mu$", ylabel="commitment weight $\\gamma$", ylim=(0.27, 33))
+ax.set(xlabel="decoder decay $\\lambda_W$", ylabel="commitment weight $\\gamma$", ylim=(0.27, 33))
 ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncol=3, columnspacing=0.8, handletextpad=0.2)
 alt = """Phase diagram over decay and commitment weight, both logarithmic. Two parallel falling lines separate three
 regions: below both live, between them the rotation collapses, above both collapse."""
@@ -463,14 +326,152 @@ glue("phase", Figure(fig, alt))
 # :class: rotvq-collapse
 # :alt: s, t and w against time: under STE they settle, under the rotation they decay. Below, the two thresholds.
 #
-# Which commitment weight makes the latents vanish? $\gamma$, $\mu$, $r_0$, $\beta$ and $\rho$ can be moved; $s$, $t$
-# and $w$ start at $1$, $r_0$ and $1$. Between the two thresholds the rotation collapses and STE does not. A triangle at
-# the right marks the value at which $s$ settles. <claim:B-038> <claim:B-039>
+# Which commitment weight makes the latents vanish? $\gamma$, $\lambda_W$, $r_0$, $\beta$ and $\rho$ can be moved; $s$,
+# $t$ and $w$ start at $1$, $r_0$ and $1$. Between the two thresholds the rotation collapses and STE does not. A
+# triangle at the right marks the value at which $s$ settles. <claim:B-038> <claim:B-039>
 # ```
 #
 # Change $\beta$ or $r_0$ in {numref}`fig-play-collapse`: the way changes, the end does not. A small $r_0$ and a small
 # $\beta$ with a $\gamma$ below the threshold make all three shrink first and come back: see
 # {ref}`the-way-there`.
+#
+# ```{prf:theorem} The threshold
+# :label: thm-threshold
+#
+# Let $\lambda_W>0$, $\gamma>0$, $\beta>0$. Let $A\ge0$ be nondecreasing and $0\le B\le CA$ with a constant $C$, as for
+# all estimators of the table and for the rotation with a clipped $r$.
+#
+# 1. If $\lambda_W\gamma(1-\rho)>A(1)\,\rho$, then $(s,t,w)\to0$ exponentially along every solution that stays positive.
+# 2. If $\lambda_W\gamma(1-\rho)<A(1)\,\rho$, then no solution that stays positive tends to $0$, and there is exactly
+#    one stationary state with $s,t,w>0$.
+# 3. If the two are equal, there is no stationary state with $s,t,w>0$.
+#
+# As long as the state stays positive the start does not enter, neither $r_0=|q_0|/|z_0|$ nor anything else, and neither
+# does $\beta$. <claim:B-038> <claim:A-116> <claim:A-134>
+# ```
+#
+# ````{dropdown} Proof
+# Drop the terms of higher order from {eq}`eq-model`. What is left,
+#
+# $$ F(s,t,w)=\big(2wA(t/s)-2\gamma(s-\rho t),\;2\beta(s-t),\;2\rho t-2\lambda_W w\big), $$
+#
+# is homogeneous of degree one and *cooperative*: each component grows, or stays, when one of the *other* variables
+# grows. This holds because $A$ is nowhere negative and nowhere decreasing. The dropped terms $-2w^2tB$ and
+# $-2\rho wt^2$ are not positive, since $B\ge0$.
+#
+# *Above the threshold.* Choose $v=(1,\,1+\delta,\,(1+2\delta)\rho/\lambda_W)$ with a small $\delta>0$. The second and
+# third components of $F(v)$ are $-2\beta\delta$ and $-2\rho\delta$. The first tends to
+# $2\rho A(1)/\lambda_W-2\gamma(1-\rho)<0$ as $\delta\to0$. So $F(v)\le-\varepsilon v$ for some $\delta,\varepsilon>0$.
+# Let $V=\max_i x_i/v_i$ for a state $x$. If the maximum is at $i$, then $x\le Vv$ with equality at $i$, and cooperation
+# gives $x_i'\le F_i(x)\le F_i(Vv)=VF_i(v)\le-\varepsilon x_i$. So $V'\le-\varepsilon V$ (where two components change
+# places as the largest, for the derivative from the right), and $V$ decays exponentially.
+#
+# *Below.* Fix a small $\eta>0$. While $wt\le\eta$, the actual right-hand side is at least $F^\eta$, which is $F$ with
+# $(1-\eta C)A$ for $A$ and $(1-\eta)\rho$ for $\rho$ in the last component. It is cooperative, too. With
+# $v=(1,\,1-\delta,\,(1-2\delta)\rho/\lambda_W)$ and small $\delta$, then small $\eta$, $F^\eta(v)\ge\varepsilon v$, by
+# the same computation with all signs reversed. Now $m=\min_ix_i/v_i$ has $m'\ge\varepsilon m$, as long as $wt\le\eta$.
+# But $wt\ge m^2v_wv_t$, so $wt$ exceeds $\eta$ in finite time. A solution that tends to zero would have $wt\le\eta$
+# from some time on: a contradiction.
+#
+# *The stationary state.* $t'=0$ gives $t=s$, so $u=1$. With $y=ws$ and $k=w/s$ the other two say
+# $k(A-yB)=\gamma(1-\rho)$ and $\rho(1-y)=\lambda_W k$. Both factors must be positive, and their product is
+#
+# $$ (1-y)\,(A-yB)=\lambda_W\gamma(1-\rho)/\rho . $$ (eq-stationary)
+#
+# As $y$ grows from $0$, the first factor falls, and the second does not grow, until one of them is $0$. So the left
+# side falls from $A(1)$ to $0$, and there is exactly one solution $y>0$ below the threshold, and none at it or
+# above. $y$ and $k$ give $s=\sqrt{y/k}$ and $w=ks$.
+# ````
+#
+# The usual proof of such a statement goes through the nonlinear Perron–Frobenius theorem. The two vectors $v$ replace
+# it.
+#
+# "Stays positive" is a condition. The model ends where $s$ falls to zero, and a decoder that is far too large brings it
+# there at once, under both estimators:
+
+# %%
+apart = {}
+for name in ("ste", "rotation"):
+    state, step, taken = np.array([1.0, 1.0, 5.0]), 1e-4, 0
+    while state[0] > 0 and taken < 5000:
+        state, taken = state + step * collapse.rates(name, state, half, gamma=1.0, mu=mu), taken + 1
+    apart[name] = step * taken
+assert max(apart.values()) < 0.1
+glue("apart", max(apart.values()))
+
+# %% [markdown]
+# From $(s,t,w)=(1,1,5)$, with $\gamma=1$, $s$ is zero before the time {glue:text}`apart:.2f`. <claim:B-038>
+
+# %%
+show(collapse.comparison)
+
+# %%
+show(collapse.stationary_state)
+
+# %% [markdown]
+# ```{prf:corollary} Collapse with rotation, not with STE
+# :label: cor-window
+#
+# The rotation collapses and STE does not if $\;\rho^2<\lambda_W\gamma(1-\rho)<\rho$, that is, for $\gamma$ between
+#
+# $$ \gamma^*_{\rm rot}=\frac{\rho^2}{\lambda_W(1-\rho)}\qquad\text{and}\qquad
+#    \gamma^*_{\rm STE}=\frac{\rho}{\lambda_W(1-\rho)}=\frac{\gamma^*_{\rm rot}}{\rho}. $$
+#
+# For the rotation the stationary state below the threshold is $y=1-\sqrt{\lambda_W\gamma(1-\rho)}/\rho$ and
+# $s^2=y\lambda_W/(\rho(1-y))$. <claim:B-039> <claim:A-042>
+# ```
+#
+# ```{prf:proof}
+# $A(1)$ is $1$ for STE and $\rho$ for the rotation. For the latter $A=B=\rho$ at $u=1$, and {eq}`eq-stationary` is
+# $\rho(1-y)^2=\lambda_W\gamma(1-\rho)/\rho$. Finally $s^2=y/k$ and $\lambda_W k=\rho(1-y)$.
+# ```
+#
+# How wide is the window? Its ends differ by the factor $1/\rho$. A coarse quantiser keeps little, and the window is
+# wide. With many codes for few dimensions $\rho$ is near one, both thresholds are far away, and the window is narrow.
+# For normal data there is a bound: $K$ codes cannot leave less than the share $K^{-2/d}$ of the variance, by
+# rate–distortion theory {cite}`gray1984vector`, so $1/\rho\ge1/(1-K^{-2/d})$. With the 512 codes and 32 dimensions of
+# this book's experiments that is {glue:text}`window:.1f`. <claim:B-039>
+#
+# ```{prf:proposition} The stationary state is stable
+# :label: prop-stable
+#
+# For STE and for the rotation all eigenvalues of {eq}`eq-model` at the positive stationary state have negative real
+# part, for all $\beta,\gamma,\lambda_W,\rho$. <claim:B-040>
+# ```
+#
+# ````{dropdown} Proof
+# Linearise {eq}`eq-model` where $t=s$, $ws=y$, $w=ks$ and $\lambda_W k=\rho(1-y)$. The rows for $t$ and $w$ are the
+# same for both: $-2\rho s^2-2\lambda_W=-2\rho/k$ and $2\rho(1-2y)$. For the rotation $\gamma(1-\rho)=k\rho(1-y)$, and
+# the matrix is
+#
+# $$ \begin{pmatrix}-2\gamma(2-\rho)&2k\rho(1-2y)+2\gamma\rho&2\rho(1-2y)\\
+#    2\beta&-2\beta&0\\0&2\rho(1-2y)&-2\rho/k\end{pmatrix}. $$
+#
+# Its characteristic polynomial $\lambda^3+a_2\lambda^2+a_1\lambda+a_0$ has $a_0=32\beta\rho^2y(1-y)$,
+# $a_2=2\gamma(2-\rho)+2\beta+2\rho/k$ and
+# $a_1=4\beta\gamma(1-\rho)+4\beta k\rho y+4\gamma(2-\rho)\rho/k+4\beta\rho/k$. All are positive. Of the product
+# $a_1a_2$ keep four terms. $2\rho/k$ times the first two of $a_1$ gives $8\beta\rho^2(1-y)$ and $8\beta\rho^2y$.
+# $2\beta$ times the third and $2\gamma(2-\rho)$ times the fourth give $8\beta\rho\gamma(2-\rho)/k$ each, which is at
+# least $16\beta\rho^2(1-y)$, since $\gamma/k=\rho(1-y)/(1-\rho)$ and $2-\rho\ge2(1-\rho)$. Together
+# $a_1a_2\ge8\beta\rho^2(5-4y)>32\beta\rho^2y(1-y)=a_0$, as $5-4y-4y(1-y)=(2y-2)^2+1>0$.
+#
+# For STE $\gamma(1-\rho)=k(1-\rho y)$, and the first row is $-2\gamma$, $2\rho(\gamma-w^2)$, $2-4\rho y$. Now
+# $a_2=2\gamma+2\beta+2\rho/k$, $a_1=4\beta\gamma(1-\rho)+4\beta\rho w^2+4\gamma\rho/k+4\beta\rho/k$ and
+# $a_0=16\beta\rho\,y(1+\rho-2\rho y)=16\beta\rho\,[y(1-\rho)+2\rho y(1-y)]<16\beta\rho$. As $w^2=ky$, $2\rho/k$
+# times the first two of $a_1$ gives $8\beta\rho(1-\rho y)+8\beta\rho^2y=8\beta\rho$. Again $2\beta$ times the third and
+# $2\gamma$ times the fourth are $8\beta\rho\gamma/k$ each, and $\gamma/k=(1-\rho y)/(1-\rho)\ge1$. So
+# $a_1a_2\ge24\beta\rho>a_0$. Routh and Hurwitz do the rest.
+# ````
+
+# %% tags=["hide-input"]
+glue("window", 1 / (1 - 512 ** (-2 / 32)))
+
+# %%
+show(collapse.stable)
+
+# %% [markdown]
+# Whether *every* solution below the threshold ends at the stationary state we prove only for centroid codes (below).
+# For finite $\beta$ we compute it.
 #
 # ## It is the loss that wants zero
 #
@@ -481,29 +482,29 @@ glue("phase", Figure(fig, alt))
 #
 # With $t=s$ the rotation's flow is the gradient flow of
 #
-# $$ \Phi(s,w)=\rho(1-ws)^2+\gamma(1-\rho)s^2+\mu w^2, $$
+# $$ \Phi(s,w)=\rho(1-ws)^2+\gamma(1-\rho)s^2+\lambda_W w^2, $$
 #
-# which is the whole loss, $\mathbb E|x-Wq|^2+\gamma\,\mathbb E|z-q|^2+\mu|W|^2$ per dimension (the codebook loss has
-# done its work), up to the constant $1-\rho$. Every solution from $s,w>0$ converges: to the positive stationary state
-# below the threshold, to zero above it. In both cases that is the global minimum of $\Phi$. <claim:B-041>
+# which is the whole loss, $\mathbb E|x-Wq|^2+\gamma\,\mathbb E|z-q|^2+\lambda_W|W|^2$ per dimension (the codebook loss
+# has done its work), up to the constant $1-\rho$. Every solution from $s,w>0$ converges: to the positive stationary
+# state below the threshold, to zero above it. In both cases that is the global minimum of $\Phi$. <claim:B-041>
 # ```
 #
-# ```{prf:proof}
+# ````{dropdown} Proof
 # With $t=s$, $\mathbb E|x-Wq|^2/d=1-2\rho ws+\rho w^2s^2$ and $\mathbb E|z-q|^2/d=(1-\rho)s^2$. Differentiate $\Phi$
 # and compare with {eq}`eq-model`: $s'=-\partial_s\Phi$ and $w'=-\partial_w\Phi$.
 #
-# *Convergence.* $\Phi$ falls along solutions, and $\gamma(1-\rho)s^2+\mu w^2\le\Phi$ keeps them bounded. A bounded
-# solution of the gradient flow of a polynomial converges to a critical point (Łojasiewicz's theorem). The quadrant
-# stays invariant: $s'=2\rho w>0$ at $s=0$ and $w'=2\rho s>0$ at $w=0$. Its critical points are zero and, below the
-# threshold, the one positive state. Below the threshold zero is a saddle, as the determinant of the second derivatives
-# of $\Phi$ there is $4(\mu\gamma(1-\rho)-\rho^2)<0$. Their mixed entry is $-2\rho<0$, so the eigenvector of the
-# positive eigenvalue, along which solutions could approach, has entries of opposite signs and points out of the
-# quadrant. So the limit is the positive state.
+# *Convergence.* $\Phi$ falls along solutions, and $\gamma(1-\rho)s^2+\lambda_W w^2\le\Phi$ keeps them bounded. A
+# bounded solution of the gradient flow of a polynomial converges to a critical point (Łojasiewicz's theorem). The
+# quadrant stays invariant: $s'=2\rho w>0$ at $s=0$ and $w'=2\rho s>0$ at $w=0$. Its critical points are zero and, below
+# the threshold, the one positive state. Below the threshold zero is a saddle, as the determinant of the second
+# derivatives of $\Phi$ there is $4(\lambda_W\gamma(1-\rho)-\rho^2)<0$. Their mixed entry is $-2\rho<0$, so the
+# eigenvector of the positive eigenvalue, along which solutions could approach, has entries of opposite signs and points
+# out of the quadrant. So the limit is the positive state.
 #
-# *Minimum.* $\Phi\ge\rho(1-y)^2+2\sqrt{\mu\gamma(1-\rho)}\,y$ with $y=ws$, by the inequality of arithmetic and
+# *Minimum.* $\Phi\ge\rho(1-y)^2+2\sqrt{\lambda_W\gamma(1-\rho)}\,y$ with $y=ws$, by the inequality of arithmetic and
 # geometric means, with equality for suitable $s,w$. The right side is least over $y\ge0$ at
-# $y=\max(0,\,1-\sqrt{\mu\gamma(1-\rho)}/\rho)$.
-# ```
+# $y=\max(0,\,1-\sqrt{\lambda_W\gamma(1-\rho)}/\rho)$.
+# ````
 #
 # So here the rotation trick does exactly what gradient descent should do. The loss itself prefers zero latents beyond
 # $\gamma^*_{\rm rot}$: commitment and decay together cost more than the reconstruction is worth. STE does not follow
@@ -677,7 +678,7 @@ table(rows)
 # %% [markdown]
 # ## The author's observation, re-created
 #
-# Weight decay $\mu$, $\gamma=0.8\,\gamma^*_{\rm rot}$, and codes that start at a twentieth of the latents:
+# Weight decay $\lambda_W$, $\gamma=0.8\,\gamma^*_{\rm rot}$, and codes that start at a twentieth of the latents:
 
 # %%
 gamma, rows = 0.8 * edge["rotation"], []
@@ -729,17 +730,17 @@ table(rows)
 # <claim:A-040>
 # ```
 #
-# ```{prf:proof}
+# ````{dropdown} Proof
 # *Part 1.* $z'=-2\gamma(z-q)$ and $q'=2\beta(z-q)$. So $\beta z+\gamma q$ does not move, and $z-q$ decays as
 # $e^{-2(\beta+\gamma)T}$.
 #
-# *Part 2.* With $m_k$ the mean of cell $k$,
+# *Part 2.* With $\bar x_k$ the mean of cell $k$,
 # $\mathbb E|z-q|^2=\operatorname{tr}(E\Sigma E^\top)+\sum_kp_k|q_k-Em_k|^2$. Its gradient in $E$, weighted by
 # $\gamma$, and in the codes, weighted by $\beta$, is the flow: a gradient flow of a convex quadratic form in a
 # rescaled metric, so it converges to a minimiser, and the minimum is zero. If $\Sigma$ is nonsingular, zero
 # requires $E=0$ and $q=0$. If $\Sigma v=0$ for some $v\ne0$, then every $E=av^\top$ with $q_k=Em_k$ is a
 # minimiser, and stays where it starts.
-# ```
+# ````
 #
 # What remains open: the author reports neither norms nor his weight decay. The symptom fits at least three causes,
 # namely shrunken latents with decay (permanent), the dip (while training is short), and a decoder that lags.
@@ -747,7 +748,7 @@ table(rows)
 #
 # ## What helps
 #
-# The threshold of each remedy, from $\kappa_G=\mathbb E\langle x,Gx\rangle/d$ at $q=c$: {prf:ref}`thm-threshold` covers
+# The threshold of each remedy, from $A(1)=\mathbb E\langle x,Gx\rangle/d$ at $q=c$: {prf:ref}`thm-threshold` covers
 # them all. It is evaluated with the package's own estimators.
 
 # %%
@@ -768,7 +769,7 @@ for label, member in {
     for where, (x, c) in {"line": (fine, fine_codes), "plane": (wide, wide_codes)}.items():
         own = c[nearest(x, c)]
         rho, kappa = collapse.Cells.of(x, own).rho, collapse.push(member, x, own)[0]
-        row |= {f"{where}: κ": kappa, f"{where}: γ*/γ* of rotation": kappa / rho}
+        row |= {f"{where}: A(1)": kappa, f"{where}: γ*/γ* of rotation": kappa / rho}
     rows.append(row)
 remedy = {row["estimator"]: row for row in rows}
 for where, (x, c) in {"line": (fine, fine_codes), "plane": (wide, wide_codes)}.items():
@@ -785,7 +786,7 @@ clipped = remedy["rotation, r clipped to [0.5, 1.5]"]
 glue("clip_line", 100 * (clipped["line: γ*/γ* of rotation"] - 1))
 glue("clip_plane", 100 * (clipped["plane: γ*/γ* of rotation"] - 1))
 assert 1 < clipped["line: γ*/γ* of rotation"] < 1.1 and abs(clipped["plane: γ*/γ* of rotation"] - 1) < 0.05
-assert abs(remedy["radial-free rotation"]["plane: κ"]) < 1e-12
+assert abs(remedy["radial-free rotation"]["plane: A(1)"]) < 1e-12
 assert all(
     remedy[name][f"{where}: γ*/γ* of rotation"] > 1
     for name in ("half STE, half rotation", "rotation only")
@@ -803,7 +804,7 @@ above, below = 1.3 * edge["rotation"], 0.9 * edge["rotation"]
 lost = {
     "k-means start, r₀ = 1": end(above, r0=1.0),
     "γ below 1/β": end(above, beta=0.5 / above),
-    "encoder decay ν = 0.5": end(below, nu=0.5),
+    "encoder decay λ_E = 0.5": end(below, nu=0.5),
 }
 saved = {"tiny codes, r₀ = 0.001": end(below, r0=1e-3), "γ above 1/β": end(below, beta=500.0)}
 assert max(lost.values()) < 1e-6 and min(saved.values()) > 0.05
@@ -816,12 +817,13 @@ table([{"case": k, "γ/γ*": f, "s at the end": v} for f, (k, v) in zip(factors,
 # - **k-means initialisation** sets $r_0$ to one. It shortens the dip. The threshold stays. <claim:A-136>
 # - **$\gamma<1/\beta$** is irrelevant: the threshold has no $\beta$ in it. The table has a collapse with
 #   $\gamma<1/\beta$ and a survival with $\gamma\gg1/\beta$. <claim:A-138>
-# - **L2 regularisation** of $z$ or of the weights does not prevent collapse, it causes it: an encoder decay $\nu$
-#   adds to $\gamma(1-\rho)$, and the decoder decay $\mu$ is what makes a threshold in the first place. <claim:A-137>
+# - **L2 regularisation** of $z$ or of the weights does not prevent collapse, it causes it: an encoder decay $\lambda_E$
+#   adds to $\gamma(1-\rho)$, and the decoder decay $\lambda_W$ is what makes a threshold in the first place.
+#   <claim:A-137>
 # - **Clipping** $r$ to $[0.5,1.5]$ moves the threshold by {glue:text}`clip_line:+.1f` % on the line and by
 #   {glue:text}`clip_plane:+.1f` % in the plane, although it changes $r$ for {glue:text}`clipped_line:.0f` % and
 #   {glue:text}`clipped_plane:.0f` % of the latents. Where it lowers $r$ the latents are short and weigh little in
-#   $\kappa_G=\mathbb E\langle x,Gx\rangle/d$ ({glue:text}`lowered_line:.1f` % on the line). Where it raises $r$ they
+#   $A(1)=\mathbb E\langle x,Gx\rangle/d$ ({glue:text}`lowered_line:.1f` % on the line). Where it raises $r$ they
 #   are long, and gain little ({glue:text}`raised_line:+.1f` %). <claim:A-140>
 # - **A smaller $\gamma$** does help <claim:A-139>. So does a mix with STE, or the rotation without its factor $r$.
 # - **A hard constraint** on the norm of the latents removes $s$ from the model altogether ({prf:ref}`prop-normalised`).
@@ -834,13 +836,21 @@ table([{"case": k, "γ/γ*": f, "s at the end": v} for f, (k, v) in zip(factors,
 # scale always harmful, as the case without decay shows: there the reconstruction stays optimal.
 
 # %% [markdown]
+# ## What to keep
+#
+# - Without decay STE comes to rest. Under the rotation all norms vanish like $T^{-1/4}$, and the reconstruction does
+#   not suffer.
+# - With the decay $\lambda_W$ of the decoder norms vanish above $\gamma^*=A(1)\,\rho/\big(\lambda_W(1-\rho)\big)$. For
+#   the rotation that is lower by the factor $\rho$. Neither the start nor $\beta$ enters.
+# - This is a collapse of norms, and the loss itself wants it. For the collapse of usage see {ref}`nb-drift`.
+#
 # ## Exercises
 #
-# **1.** Normal data on the line, two codes, $\mu=\frac12$. From which $\gamma$ on do the latents vanish under the
+# **1.** Normal data on the line, two codes, $\lambda_W=\frac12$. From which $\gamma$ on do the latents vanish under the
 # rotation, and from which under STE?
 #
 # ```{dropdown} Solution
-# $\rho=2/\pi$. $\gamma^*_{\rm rot}=\rho^2/(\mu(1-\rho))\approx2.23$ and
+# $\rho=2/\pi$. $\gamma^*_{\rm rot}=\rho^2/(\lambda_W(1-\rho))\approx2.23$ and
 # $\gamma^*_{\rm STE}=\gamma^*_{\rm rot}/\rho\approx3.50$.
 # ```
 
@@ -852,9 +862,22 @@ assert abs(collapse.threshold(rho, rho, 0.5) - 2.23) < 0.01 and abs(collapse.thr
 # **2.** Which estimator has the threshold zero? Why is that no surprise?
 #
 # ```{dropdown} Solution
-# One with $\kappa_G=0$: the radial-free ones and zero. They pass nothing on that could hold $(E,b)$ against the
+# One with $A(1)=0$: the radial-free ones and zero. They pass nothing on that could hold $(E,b)$ against the
 # commitment loss.
 # ```
 
 # %% tags=["hide-input"]
 assert all(collapse.push(name, line, line_c)[0] < 1e-12 for name in ("radial_free", "radial_free_scale", "zero"))
+
+# %% [markdown]
+# **3.** The same line, $\lambda_W=\frac12$ and $\gamma=1$, below both thresholds. Where does the rotation settle?
+#
+# ```{dropdown} Solution
+# By {prf:ref}`cor-window` $y=1-\sqrt{\frac12(1-\rho)}/\rho\approx0.330$, $s=\sqrt{y\lambda_W/(\rho(1-y))}\approx0.62$
+# and $w=y/s\approx0.53$.
+# ```
+
+# %% tags=["hide-input"]
+cells = collapse.Cells.of(fine, fine_codes[nearest(fine, fine_codes)])
+s, t, w = collapse.fixed_point("rotation", cells, 1.0, 0.5)
+assert abs(s - 0.62) < 0.01 and abs(w - 0.53) < 0.01 and s == t

@@ -28,12 +28,12 @@
 # ```{prf:definition} The gradient of the expected loss
 # :label: def-expected
 #
-# For a random $\varepsilon$ with a density let $F(m)=\mathbb E\,L(Q(m+\varepsilon))$, where $Q$ is the quantiser. The
-# bias of an estimator at $m$ is $\mathbb E[G^\top g]-\nabla F(m)$ with $z=m+\varepsilon$ and $g=\nabla L(Q(z))$.
-# <claim:A-106>
+# For a random $\varepsilon$ with a density let $\bar L(\bar z)=\mathbb E\,L(\mathrm{VQ}(\bar z+\varepsilon))$. The bias
+# of an estimator at $\bar z$ is $\mathbb E[G^\top g]-\nabla\bar L(\bar z)$ with $z=\bar z+\varepsilon$ and
+# $g=\nabla L(\mathrm{VQ}(z))$. <claim:A-106>
 # ```
 #
-# The jumps at the cell boundaries, which the derivative ignores, are all there is in $\nabla F$.
+# The jumps at the cell boundaries, which the derivative ignores, are all there is in $\nabla\bar L$.
 
 # %% tags=["parameters"]
 y: float = 2.2  # the target on the line
@@ -70,20 +70,21 @@ def table(rows, precision=3):
 # ## On a lattice
 #
 # Let the codes be the multiples of $\Delta$ on the line and the dither uniform on $[-\Delta/2,\Delta/2]$. Write
-# $m=(k+p)\Delta$ with $0<p<1$. Then $q$ is $k\Delta$ with probability $1-p$ and $(k+1)\Delta$ with probability $p$.
+# $\bar z=(k+p)\Delta$ with $0<p<1$. Then $q$ is $k\Delta$ with probability $1-p$ and $(k+1)\Delta$ with probability
+# $p$.
 #
 # ```{prf:proposition} Chord, interpolation, logarithm
 # :label: prop-lattice
 #
 # Write $q_0=k\Delta$, $q_1=(k+1)\Delta$, $g_i=L'(q_i)$.
 #
-# 1. $F$ is the piecewise linear interpolation of $L$ between the codes. So $F'(m)=(L(q_1)-L(q_0))/\Delta$, the slope
-#    of a chord.
+# 1. $\bar L$ is the piecewise linear interpolation of $L$ between the codes. So
+#    $\bar L'(\bar z)=(L(q_1)-L(q_0))/\Delta$, the slope of a chord.
 # 2. STE gives the interpolation of $L'$: $(1-p)g_0+p\,g_1$.
-# 3. For $m>\Delta/2$ the rotation gives
+# 3. For $\bar z>\Delta/2$ the rotation gives
 #
-# $$ \frac1\Delta\Big[q_0g_0\ln\frac{(k+\frac12)\Delta}{m-\frac\Delta2}
-#    +q_1g_1\ln\frac{m+\frac\Delta2}{(k+\frac12)\Delta}\Big]. $$ (eq-log)
+# $$ \frac1\Delta\Big[q_0g_0\ln\frac{(k+\frac12)\Delta}{\bar z-\frac\Delta2}
+#    +q_1g_1\ln\frac{\bar z+\frac\Delta2}{(k+\frac12)\Delta}\Big]. $$ (eq-log)
 #
 # For a quadratic loss with second derivative $h$ the bias of STE is $h\Delta(p-\frac12)$: zero on average, from one
 # code to the next and over each cell, and zero everywhere for a linear loss. For a smooth loss its average is
@@ -92,20 +93,21 @@ def table(rows, precision=3):
 # <claim:B-043> <claim:A-107> <claim:A-108>
 # ```
 #
-# ```{prf:proof}
-# *Part 1.* $F=(1-p)L(q_0)+pL(q_1)$, and $p$ grows with $m$ at the rate $1/\Delta$. *Part 2.* Take the mean of $L'(q)$.
-# *Part 3.* $z$ is uniform on $[m-\frac\Delta2,m+\frac\Delta2]$, where it is positive, and passes from $q_0$ to $q_1$ at
-# $(k+\frac12)\Delta$. On the positive line $G=q/z$, and $\int q\,dz/z$ over the two parts gives the logarithms.
+# ````{dropdown} Proof
+# *Part 1.* $\bar L=(1-p)L(q_0)+pL(q_1)$, and $p$ grows with $\bar z$ at the rate $1/\Delta$. *Part 2.* Take the mean of
+# $L'(q)$. *Part 3.* $z$ is uniform on $[\bar z-\frac\Delta2,\bar z+\frac\Delta2]$, where it is positive, and passes
+# from $q_0$ to $q_1$ at $(k+\frac12)\Delta$. On the positive line $G=q/z$, and $\int q\,dz/z$ over the two parts gives
+# the logarithms.
 #
-# For quadratic $L$, $(1-p)g_0+pg_1=h(m-y)$, while the chord has slope $h((k+\frac12)\Delta-y)$. The average over $p$ of
-# STE is $\frac12(g_0+g_1)$, the trapezoidal rule for $\int L'=L(q_1)-L(q_0)$, divided by $\Delta$. Over the cell of
-# $q_0$, with $q_{-1}=q_0-\Delta$, STE has on average
-# $\frac18g_{-1}+\frac34g_0+\frac18g_1=L'+\frac{\Delta^2}8L'''+\dots$, and $F$ rises by $\frac12(L(q_1)-L(q_{-1}))$, at
-# the mean rate $L'+\frac{\Delta^2}6L'''+\dots$. For a linear loss $g_0=g_1=1$, and {eq}`eq-log` is not $1$: see the
-# number below.
-# ```
+# For quadratic $L$, $(1-p)g_0+pg_1=h(\bar z-y)$, while the chord has slope $h((k+\frac12)\Delta-y)$. The average over
+# $p$ of STE is $\frac12(g_0+g_1)$, the trapezoidal rule for $\int L'=L(q_1)-L(q_0)$, divided by $\Delta$. Over the cell
+# of $q_0$, with $q_{-1}=q_0-\Delta$, STE has on average
+# $\frac18g_{-1}+\frac34g_0+\frac18g_1=L'+\frac{\Delta^2}8L'''+\dots$, and $\bar L$ rises by
+# $\frac12(L(q_1)-L(q_{-1}))$, at the mean rate $L'+\frac{\Delta^2}6L'''+\dots$. For a linear loss $g_0=g_1=1$, and
+# {eq}`eq-log` is not $1$: see the number below.
+# ````
 #
-# So for a quadratic loss STE estimates $h(m-y)$, exactly the gradient of the autoencoder *without* quantiser.
+# So for a quadratic loss STE estimates $h(\bar z-y)$, exactly the gradient of the autoencoder *without* quantiser.
 
 # %%
 show(bias.lattice_bias, bias.average_over_a_cell)
@@ -132,13 +134,13 @@ assert abs(linear - 1.00081) < 1e-4
 glue("linear", linear)
 
 fig, ax = plt.subplots()
-ax.plot(m, truth, ".", color=INK, markersize=1.5, label="gradient of $F$")
+ax.plot(m, truth, ".", color=INK, markersize=1.5, label="gradient of $\\bar L$")
 for name, values in curves.items():
     arm = ARMS[name]
     ax.plot(m, values, color=arm.color, linestyle=arm.linestyle, label=arm.label)
     mean, error = draws[name].mean(0), draws[name].std(0) / samples**0.5
     ax.errorbar(at, mean, 2 * error, fmt=arm.marker, color=arm.color, markersize=3, capsize=2, linewidth=1)
-ax.set(xlabel="$m$", ylabel="gradient at $m$")
+ax.set(xlabel="$\\bar z$", ylabel="gradient at $\\bar z$")
 ax.legend()
 alt = """The gradient of the expected loss is a staircase. STE is the straight line through the middle of its steps. The
 rotation follows STE far from zero and departs from it near zero. Monte Carlo points lie on both curves."""
@@ -152,7 +154,7 @@ glue("lattice", Figure(fig, alt))
 # ```
 #
 # The simulation agrees with the closed forms: the largest of 30 deviations is {glue:text}`score:.1f` standard errors.
-# For a linear loss of slope one the rotation gives {glue:text}`linear:.5f` at $m=3.2$ and not 1. <claim:B-043>
+# For a linear loss of slope one the rotation gives {glue:text}`linear:.5f` at $\bar z=3.2$ and not 1. <claim:B-043>
 # <claim:A-108>
 #
 # ## In many dimensions, on average
@@ -180,30 +182,33 @@ glue("lattice", Figure(fig, alt))
 # <claim:B-044> <claim:A-111>
 # ```
 #
-# ```{prf:proof}
+# ````{dropdown} Proof
 # Split $\mathbb R^d$ into $S=\operatorname{span}\{z,q\}$ and its complement. On $S$, seen as the
 # complex plane, $G$ is multiplication by $q/z$, which is linear in $e$. So there $G^\top$ is $I+A(e)$ with
 # $A(e)=(ze^\top-ez^\top+\langle z,e\rangle I)/|z|^2$, exactly: this is {eq}`eq-expansion`. On the complement $G$ is
 # multiplication by $r$, and $r^2=|z+e|^2/|z|^2=\big(1+\langle z,e\rangle/|z|^2\big)^2+|e_\perp|^2/|z|^2$, where
 # $e_\perp$ is the part of $e$ orthogonal to $z$. So $r=1+\langle z,e\rangle/|z|^2+|e_\perp|^2/(2|z|^2)$ up to third
-# order. With $N$ the projection onto the complement,
+# order. With $\Pi_\perp$ the projection onto the complement,
 #
-# $$ G^\top=I+A(e)+\frac{|e_\perp|^2}{2|z|^2}\,N+\text{third order}. $$
+# $$ G^\top=I+A(e)+\frac{|e_\perp|^2}{2|z|^2}\,\Pi_\perp+\text{third order}. $$
 #
-# $A(e)\,e=|e|^2z/|z|^2$ for every $e$, and $Ne=0$, since $e\in S$; on $S$ nothing was neglected, so {eq}`eq-inward` is
-# exact.
+# $A(e)\,e=|e|^2z/|z|^2$ for every $e$, and $\Pi_\perp e=0$, since $e\in S$; on $S$ nothing was neglected, so
+# {eq}`eq-inward` is exact.
 #
-# *Part 1.* $A(e)\bar g$ is linear in $e$ and has mean zero. The projection $N$ removes from $P$ the direction of
-# $e_\perp$, so $|e_\perp|^2N=|e_\perp|^2P-e_\perp e_\perp^\top$. By isotropy
-# $\mathbb E\,e_\perp e_\perp^\top=\frac DdP$ and $\mathbb E|e_\perp|^2=\frac Dd(d-1)$, so the mean is
-# $\frac Dd(d-2)P$. Terms of third order change their sign with $e$ and vanish.
+# *Part 1.* $A(e)\bar g$ is linear in $e$ and has mean zero. The projection $\Pi_\perp$ removes from $P$ the direction
+# of $e_\perp$, so $|e_\perp|^2\Pi_\perp=|e_\perp|^2P-e_\perp e_\perp^\top$. By isotropy
+# $\mathbb E\,e_\perp e_\perp^\top=\frac DdP$ and $\mathbb E|e_\perp|^2=\frac Dd(d-1)$, so the mean is $\frac Dd(d-2)P$.
+# Terms of third order change their sign with $e$ and vanish.
 #
-# *Part 2.* Now $q$ is fixed and $z=q-e$. The part with $N$ is as before. But $A(e)$ contains $z$ and is no longer odd
-# in $e$. Insert $z=q-e$ and $|z|^{-2}=|q|^{-2}\big(1+2\langle q,e\rangle/|q|^2+\dots\big)$, and use
-# $\mathbb E\,ee^\top=\frac DdI$. With $f=\bar g$ and $f_\parallel$ its part along $q$, the means are, in units of
-# $D/|q|^2$, $\frac1d(2f_\parallel-f)$ from $ze^\top f$, $-\frac1d(2f_\parallel-f)$ from $-ez^\top f$ and $(\frac2d-1)f$
-# from $\langle z,e\rangle f$. They add up to $-\frac{d-2}df$, and $N$ adds $\frac{d-2}{2d}Pf$.
-# ```
+# *Part 2.* Now $q$ is fixed and $z=q-e$. The part with $\Pi_\perp$ is as before. But $A(e)$ contains $z$ and is no
+# longer odd in $e$. Insert $z=q-e$ and $|z|^{-2}=|q|^{-2}\big(1+2\langle q,e\rangle/|q|^2+\dots\big)$, and use
+# $\mathbb E\,ee^\top=\frac DdI$. With $\bar g_\parallel$ the part of $\bar g$ along $q$, the means are, in units of
+# $D/|q|^2$, $\frac1d(2\bar g_\parallel-\bar g)$ from $ze^\top\bar g$, $-\frac1d(2\bar g_\parallel-\bar g)$ from
+# $-ez^\top\bar g$ and $(\frac2d-1)\bar g$ from $\langle z,e\rangle\bar g$. They add up to $-\frac{d-2}d\bar g$, and
+# $\Pi_\perp$ adds $\frac{d-2}{2d}P\bar g$.
+# ````
+#
+# For the pair the first term of {eq}`eq-inward` is $h\,(0.4,0)$.
 #
 # The first term of {eq}`eq-inward` is $\nabla(hD\ln|z|)$ on average. Descending, it pulls towards the origin, as if the
 # loss contained $hD\ln|z|$. Its product with $z$ is $hD$: the part of $\mathbb E\langle g,e\rangle$ by which STE misses
@@ -252,9 +257,9 @@ table(rows, precision=5)
 # %% [markdown]
 # ## At a face
 #
-# Near a single boundary one can compare directions. Let there be two codes $q_1,q_2$ at distance $\delta$, $n$ the
-# unit vector from one to the other, $\tau$ the distance of $m$ from the face between them (positive towards $q_2$),
-# and normal dither of size $\sigma$. Write $\Phi$ and $\varphi$ for the normal distribution function and density at
+# Near a single boundary one can compare directions. Let there be two codes $q_1,q_2$ at distance $\delta$, $n$ the unit
+# vector from one to the other, $\tau$ the distance of $\bar z$ from the face between them (positive towards $q_2$), and
+# normal dither of size $\sigma$. Write $\Phi$ and $\varphi$ for the normal distribution function and density at
 # $\tau/\sigma$.
 #
 # ```{prf:proposition} Only the normal component is real
@@ -262,7 +267,7 @@ table(rows, precision=5)
 #
 # For a quadratic loss
 #
-# $$ \nabla F(m)=\frac{\delta\,\varphi}{\sigma}\;n\,\Big\langle n,\frac{g_1+g_2}2\Big\rangle, \qquad
+# $$ \nabla\bar L(\bar z)=\frac{\delta\,\varphi}{\sigma}\;n\,\Big\langle n,\frac{g_1+g_2}2\Big\rangle, \qquad
 #    \mathbb E[g]=(1-\Phi)\,g_1+\Phi\,g_2\ \text{ for STE}. $$
 #
 # <claim:B-045>
@@ -270,8 +275,8 @@ table(rows, precision=5)
 #
 # ```{prf:proof}
 # $z$ has the code $q_2$ if the normal component of the dither exceeds $-\tau$, which has the probability
-# $\Phi(\tau/\sigma)$. So $F=(1-\Phi)L(q_1)+\Phi L(q_2)$ depends on $m$ through $\tau$ only. Now $\nabla\tau=n$, the
-# derivative of $\Phi(\tau/\sigma)$ by $\tau$ is $\varphi/\sigma$, and for a quadratic loss
+# $\Phi(\tau/\sigma)$. So $\bar L=(1-\Phi)L(q_1)+\Phi L(q_2)$ depends on $\bar z$ through $\tau$ only. Now
+# $\nabla\tau=n$, the derivative of $\Phi(\tau/\sigma)$ by $\tau$ is $\varphi/\sigma$, and for a quadratic loss
 # $L(q_2)-L(q_1)=\langle\frac{g_1+g_2}2,q_2-q_1\rangle$ exactly, with $q_2-q_1=\delta n$.
 # ```
 #
@@ -292,7 +297,7 @@ show(bias.two_codes)
 
 # %%
 def biases(offset: float):
-    """|bias| of STE and rotation on a grid of points m in (1, 4)^2 + offset; the target lies at (2.3, 1.8) + offset."""
+    """|bias| of STE and rotation on a grid of mean latents in (1, 4)^2 + offset; the target is (2.3, 1.8) + offset."""
     side = 1 + 3 * (torch.arange(grid, dtype=torch.float64) + 0.5) / grid
     at = torch.cartesian_prod(side, side) + offset
     nodes = (torch.arange(grid, dtype=torch.float64) + 0.5) / grid - 0.5
@@ -331,7 +336,7 @@ for which, name in ((better, "rotation"), (~better, "ste")):
     i, j = np.nonzero(which)
     arm = ARMS[name]
     ax.plot(side[i], side[j], arm.marker, color=arm.color, markersize=2.5, label=f"{arm.label} less")
-ax.set(xlabel="$m_1$", ylabel="$m_2$", aspect="equal")
+ax.set(xlabel="$\\bar z_1$", ylabel="$\\bar z_2$", aspect="equal")
 ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncol=2)
 alt = """A map of the square from one to four in both coordinates, dotted by which estimator has the smaller bias. The
 two kinds of dots form patches that differ from cell to cell."""
@@ -341,7 +346,7 @@ glue("map", Figure(fig, alt))
 # ```{glue:figure} map
 # :name: fig-bias-map
 #
-# Who has the smaller bias at $m$: squares, the rotation; circles, STE. Offset 0.
+# Who has the smaller bias at $\bar z$: squares, the rotation; circles, STE. Offset 0.
 # ```
 #
 # At offset 0 the rotation has the smaller bias at {glue:text}`share:.0f` % of the points, and far from the origin the
@@ -369,10 +374,17 @@ glue("map", Figure(fig, alt))
 # {ref}`the chapter on collapse <nb-collapse>`.
 
 # %% [markdown]
+# ## What to keep
+#
+# - Bias needs something random: the gradient to compare with is that of the expected loss.
+# - To STE's gradient the rotation adds $h|e|^2z/|z|^2$ and a part that is small on average. Descending, it is an inward
+#   force.
+# - Neither estimator is less biased. It depends on the place, on the target and on the origin.
+#
 # ## Exercises
 #
-# **1.** The loss is $L(q)=q$ and the codes are the integers, with uniform dither one cell wide. At $m=3.2$, what are
-# the true gradient, STE's mean and the rotation's?
+# **1.** The loss is $L(q)=q$ and the codes are the integers, with uniform dither one cell wide. At $\bar z=3.2$, what
+# are the true gradient, STE's mean and the rotation's?
 #
 # ```{dropdown} Solution
 # $1$, $1$, and $3\ln\frac{3.5}{2.7}+4\ln\frac{3.7}{3.5}\approx1.0008$, by {eq}`eq-log`.
@@ -382,8 +394,8 @@ glue("map", Figure(fig, alt))
 assert abs(3 * np.log(3.5 / 2.7) + 4 * np.log(3.7 / 3.5) - linear) < 1e-6
 
 # %% [markdown]
-# **2.** Two codes at $(0,0)$ and $(1,0)$, normal dither of size $1$, $m$ on the face, and $L(q)=q_1+q_2$. What is true,
-# and what does STE report?
+# **2.** Two codes at $(0,0)$ and $(1,0)$, normal dither of size $1$, $\bar z$ on the face, and $L(q)=q_1+q_2$. What is
+# true, and what does STE report?
 #
 # ```{dropdown} Solution
 # The true gradient is $\varphi(0)\,(1,0)\approx(0.40,0)$. STE reports $(1,1)$: all of $g$, of which only a part of the
@@ -395,3 +407,18 @@ codes = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
 step, middle = torch.tensor([1e-4, 0.0]).double(), torch.tensor([0.5, 0.3]).double()
 total = [bias.over_dither(lambda z, q: q.sum(-1, keepdim=True), middle + s * step, codes, 1.0) for s in (1, -1)]
 assert abs(float(total[0] - total[1]) / 2e-4 - 0.3989) < 1e-3
+
+# %% [markdown]
+# **3.** The pair, $h=1$ and $\bar g=(1,0)$. What does the rotation add to STE's gradient, term by term of
+# {eq}`eq-inward`?
+#
+# ```{dropdown} Solution
+# The first term is $|e|^2z/|z|^2=(0.4,0)$. The second is $(R^\top-I)(1,0)=(-0.2,-0.6)$, since $R^\top$ turns back by
+# $36.9°$. Together $(0.2,-0.6)$.
+# ```
+
+# %% tags=["hide-input"]
+z, q, base = (torch.tensor([x], dtype=torch.float64) for x in ([1.0, 0.0], [0.8, 0.6], [1.0, 0.0]))
+arrives = base + q - z
+more = ESTIMATORS["rotation"].pull_back(z, q, arrives) - arrives
+assert torch.allclose(more, torch.tensor([[0.2, -0.6]], dtype=torch.float64))

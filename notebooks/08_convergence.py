@@ -43,51 +43,51 @@ torch.set_num_threads(1)
 # %% [markdown]
 # ## What is true
 #
-# Let $f$ be the loss as a function of what the decoder sees, $S$-smooth (its gradient has Lipschitz constant $S$) and
-# bounded below by $f^*$. The latent moves by $z_{t+1}=z_t-\eta u_t$ with $u_t=G^\top\nabla f(q_t)$, where $q_t$ is
-# the code of $z_t$.
+# Let $f$ be the loss as a function of what the decoder sees, $h_{\max}$-smooth (its gradient has Lipschitz constant
+# $h_{\max}$) and bounded below by $f^*$. The latent moves by $z_{t+1}=z_t-\eta u_t$ with $u_t=G^\top\nabla f(q_t)$,
+# where $q_t$ is the code of $z_t$.
 #
 # ```{prf:theorem} Descent to a floor
 # :label: thm-floor
 #
-# For $\eta\le1/S$ and any directions $u_t$
+# For $\eta\le1/h_{\max}$ and any directions $u_t$
 #
 # $$ \frac1T\sum_{t<T}|\nabla f(z_t)|^2\;\le\;\frac{2(f(z_0)-f^*)}{\eta T}
 #    +\frac1T\sum_{t<T}|u_t-\nabla f(z_t)|^2, $$ (eq-floor)
 #
 # and the error of the direction is
 #
-# $$ |u-\nabla f(z)|\le S\,|q-z|\ \text{ (STE)},\qquad
-#    |u-\nabla f(z)|\le\Big(S+\frac{|\nabla f(q)|}{|z|}\Big)|q-z|\ \text{ (rotation)}. $$ (eq-direction)
+# $$ |u-\nabla f(z)|\le h_{\max}\,|q-z|\ \text{ (STE)},\qquad
+#    |u-\nabla f(z)|\le\Big(h_{\max}+\frac{|\nabla f(q)|}{|z|}\Big)|q-z|\ \text{ (rotation)}. $$ (eq-direction)
 #
 # <claim:B-046>
 # ```
 #
-# ```{prf:proof}
-# Smoothness gives $f(z-\eta u)\le f(z)-\eta\langle\nabla f,u\rangle+\frac{S\eta^2}2|u|^2$. With $S\eta\le1$ this is at
-# most $f(z)-\eta\langle\nabla f,u\rangle+\frac\eta2|u|^2$, and the last two terms are
+# ````{dropdown} Proof
+# Smoothness gives $f(z-\eta u)\le f(z)-\eta\langle\nabla f,u\rangle+\frac{h_{\max}\eta^2}2|u|^2$. With
+# $h_{\max}\eta\le1$ this is at most $f(z)-\eta\langle\nabla f,u\rangle+\frac\eta2|u|^2$, and the last two terms are
 # $\frac\eta2|u-\nabla f|^2-\frac\eta2|\nabla f|^2$. Sum over $t$: the values of $f$ telescope to
 # $f(z_T)-f(z_0)\ge f^*-f(z_0)$. Multiply by $\frac2{\eta T}$. For STE $u=\nabla f(q)$, and the bound is the Lipschitz
 # condition. For the rotation add $|G^\top\nabla f(q)-\nabla f(q)|\le\|G-I\|\,|\nabla f(q)|$ with $\|G-I\|=|q-z|/|z|$
 # ({prf:ref}`thm-distance`).
-# ```
+# ````
 #
 # The rotation's second term does not vanish where $\nabla f(q)$ is large. But it can be moved to the other side.
 #
 # ```{prf:corollary} A floor without the gradient
 # :label: cor-relative-floor
 #
-# If $|q_t-z_t|\le\kappa|z_t|$ along the way with some $\kappa<1$, then for the rotation and $\eta\le1/S$
+# If $|q_t-z_t|\le\kappa|z_t|$ along the way with some $\kappa<1$, then for the rotation and $\eta\le1/h_{\max}$
 #
 # $$ \frac1T\sum_{t<T}|\nabla f(z_t)|^2\le\frac{2(f(z_0)-f^*)}{(1-\kappa)\,\eta T}
-#    +\Big(\frac{1+\kappa}{1-\kappa}\Big)^2S^2\,\frac1T\sum_{t<T}|q_t-z_t|^2 . $$
+#    +\Big(\frac{1+\kappa}{1-\kappa}\Big)^2h_{\max}^2\,\frac1T\sum_{t<T}|q_t-z_t|^2 . $$
 #
 # <claim:B-047>
 # ```
 #
 # ```{prf:proof}
-# $u-\nabla f(z)=G^\top\big(\nabla f(q)-\nabla f(z)\big)+(G^\top-I)\nabla f(z)$. The first part is at most $rS|q-z|$
-# with $r=|q|/|z|\le1+\kappa$, the second at most $\kappa|\nabla f(z)|$. Square with Young's inequality
+# $u-\nabla f(z)=G^\top\big(\nabla f(q)-\nabla f(z)\big)+(G^\top-I)\nabla f(z)$. The first part is at most
+# $rh_{\max}|q-z|$ with $r=|q|/|z|\le1+\kappa$, the second at most $\kappa|\nabla f(z)|$. Square with Young's inequality
 # $(a+b)^2\le\frac{a^2}{1-\kappa}+\frac{b^2}\kappa$, insert into {eq}`eq-floor`, and take $\kappa$ times the mean of
 # $|\nabla f(z_t)|^2$ to the left.
 # ```
@@ -109,7 +109,7 @@ show(convergence.gradient_error, convergence.relative_gradient_error, convergenc
 # %% [markdown]
 # The floor is real. With codes at $0$ and $\Delta$ on the line and $f(z)=\frac12(z-y)^2$ for a small $y>0$, STE
 # drives $z$ up to the boundary $\Delta/2$ if it starts above, and keeps it there. At the boundary
-# $|\nabla f|^2=(\Delta/2-y)^2$, and the floor that {eq}`eq-floor` and {eq}`eq-direction` allow, $S^2|q-z|^2$, is
+# $|\nabla f|^2=(\Delta/2-y)^2$, and the floor that {eq}`eq-floor` and {eq}`eq-direction` allow, $h_{\max}^2|q-z|^2$, is
 # $\Delta^2/4$: for $y\to0$ they agree. So STE's floor cannot be lowered.
 #
 # How does the floor fall with the spacing of the codes? Square lattices in the plane, $f(z)=\frac12|z-y|^2$, two
@@ -179,7 +179,7 @@ style.set_table_styles([{"selector": "th, td", "props": "padding: 0.1em 0.7em"}]
 # ```{prf:proposition} STE at a boundary
 # :label: prop-hover
 #
-# Let the codes be $\pm1$ on the line and $L(q)=\frac12(q-y)^2$ with $|y|<1$. Under STE, from every start and for
+# On the line, with the codes $\pm1$, let $L(q)=\frac12(q-y)^2$ with $|y|<1$. Under STE, from every start and for
 # every $\eta$, the mean of $g_t^2$ tends to $1-y^2$, and for small $\eta$ the latent ends near $0$, where the
 # un-quantised loss has the squared gradient $y^2$. <claim:A-162>
 # ```
@@ -192,8 +192,8 @@ style.set_table_styles([{"selector": "th, td", "props": "padding: 0.1em 0.7em"}]
 #
 # Read $\nabla L$ as the gradient at the code: its mean square is $1-y^2$ for ever. Read it as the gradient of the
 # un-quantised loss: $y^2$ for ever. The right-hand side of {eq}`eq-article-rate` is as small as one likes. Only if
-# $\nabla L$ is the derivative of $L(Q(z))$, which is zero almost everywhere, does the inequality hold, and then it
-# says nothing.
+# $\nabla L$ is the derivative of $L(\mathrm{VQ}(z))$, which is zero almost everywhere, does the inequality hold, and
+# then it says nothing.
 
 # %%
 y, eta, count = 0.4, 0.01, 25_000
@@ -289,7 +289,7 @@ glue("circle", Figure(fig, alt))
 # start near $(0,\pm1)$ back to them, with a probability as near to one as one likes. <claim:A-167>
 # ```
 #
-# ```{prf:proof}
+# ````{dropdown} Proof
 # The errors are $2^2$ and $1^2$. As long as the codes are within some $\varepsilon$ of $(0,1)$ and $(0,-1)$, their
 # cells contain the two upper and the two lower corners. Then the second coordinate of the upper code is pulled to $1$
 # at every step. Its first coordinate moves by $x_t=(1-a_t)x_{t-1}+2a_t\xi_t$ with signs $\xi_t=\pm1$ that are
@@ -298,7 +298,7 @@ glue("circle", Figure(fig, alt))
 # of at most $64\sum a_t^2/\varepsilon^2$, which is small if the steps are. Otherwise the code stays near. In that case
 # the starts are forgotten since $\prod(1-a_t)=0$, the sum $M_t$ converges, and so $x_t\to0$. The lower code is the
 # same.
-# ```
+# ````
 
 # %%
 corners = torch.tensor([[2.0, 1.0], [2.0, -1.0], [-2.0, 1.0], [-2.0, -1.0]])
@@ -334,6 +334,13 @@ glue("kmeans_steps", steps)
 # what experiments are for.
 
 # %% [markdown]
+# ## What to keep
+#
+# - STE and the rotation descend the loss *without* quantiser, down to a floor that is set by $|q-z|^2$.
+# - The rotation needs in addition that the relative error stays below some $\kappa<1$, and pays the factor
+#   $\big(\frac{1+\kappa}{1-\kappa}\big)^2$.
+# - Rates without a floor are false: a latent hovers at a face, or runs around the origin for ever.
+#
 # ## Exercises
 #
 # **1.** Codes at $0$ and $1$, $f(z)=\frac12(z-0.1)^2$, STE, small steps, and a start at $0.8$. Where does the latent
@@ -360,3 +367,15 @@ assert abs(x - 0.5) < 2e-3
 # %% tags=["hide-input"]
 turn = np.linspace(0, 2 * np.pi, 100)
 assert np.abs(1 - np.exp(1j * turn)).max() > 1
+
+# %% [markdown]
+# **3.** What is the relative error of the pair? If a path never has more than that, by which factor may the floor of
+# the rotation lie above that of STE in {prf:ref}`cor-relative-floor`?
+#
+# ```{dropdown} Solution
+# $\kappa=|q-z|/|z|=\sqrt{0.4}\approx0.63$, and $\big(\frac{1.63}{0.37}\big)^2\approx20$.
+# ```
+
+# %% tags=["hide-input"]
+kappa = 0.4**0.5
+assert abs(np.hypot(0.8 - 1, 0.6) - kappa) < 1e-12 and abs(((1 + kappa) / (1 - kappa)) ** 2 - 20) < 0.5

@@ -17,8 +17,8 @@
 #
 # - *graph*: what is left over passes its gradient through the levels. Under the straight-through estimator the
 #   commitment of every level but the first is lost.
-# - *detach*: it passes it past them. The reconstruction gradient arrives about $D$ times, where $D$ is the number of
-#   levels. Under STE this is the same as dividing the commitment weight $\gamma$ by $D$.
+# - *detach*: it passes it past them. The reconstruction gradient arrives about $N$ times, where $N$ is the number of
+#   levels. Under STE this is the same as dividing the commitment weight $\gamma$ by $N$.
 # - *once*: one estimator leads from the latent to the sum of the codes. It is the single quantiser of the other
 #   chapters, with a finer codebook.
 #
@@ -57,7 +57,7 @@ torch.set_num_threads(1)
 # ## Three wirings
 #
 # Level $i$ is given $x_i$, with $x_1=z$. It takes the code $q_i$ and leaves $x_{i+1}=x_i-q_i$ to the next one. The
-# decoder sees $z_q=q_1+\dots+q_D$. Let $t_i$ be what the estimator of level $i$ gives: it has the value $q_i$, and
+# decoder sees $z_q=q_1+\dots+q_N$. Let $t_i$ be what the estimator of level $i$ gives: it has the value $q_i$, and
 # passes $G_i^\top g$ to $x_i$ when $g$ arrives at it. With $\mathrm{sg}$ for "stop gradient" the wirings are
 #
 # | wiring | what is left over | what the decoder sees |
@@ -116,37 +116,37 @@ glue("wired", Figure(fig, alt))
 #
 # In all three wirings $z_q$ is the sum of the codes. The gradient that reaches $z$ is $J^\top g$ with
 #
-# $$ J_{\rm graph}=I-(I-G_D)\cdots(I-G_1),\qquad J_{\rm detach}=\sum_i G_i,\qquad J_{\rm once}=G, $$ (eq-wirings)
+# $$ J_{\rm graph}=I-(I-G_N)\cdots(I-G_1),\qquad J_{\rm detach}=\sum_i G_i,\qquad J_{\rm once}=G, $$ (eq-wirings)
 #
 # where $G$ is the estimator's matrix for the pair $(z,z_q)$. <claim:B-048>
 # ```
 #
 # ```{prf:proof}
 # $G_i$ is detached, so $dt_i=G_i\,dx_i$. In *graph* $dx_{i+1}=dx_i-dt_i=(I-G_i)\,dx_i$, and the sum of the $t_i$ is
-# $z-x_{D+1}$. In *detach* $dx_i=dz$ for every $i$. *Once* is the definition of an estimator.
+# $z-x_{N+1}$. In *detach* $dx_i=dz$ for every $i$. *Once* is the definition of an estimator.
 # ```
 
 # %%
 show(residual.wirings)
 
 # %% [markdown]
-# For STE all $G_i$ are $I$. Then $J$ is $I$, $D\cdot I$ and $I$.
+# For STE all $G_i$ are $I$. Then $J$ is $I$, $N\cdot I$ and $I$.
 #
 # ```{prf:corollary} Detach divides the commitment
 # :label: cor-divides
 #
-# Under STE the gradient that reaches $z$ in *detach* at commitment weight $\gamma$ is $D$ times the gradient that
-# reaches it in *once* at $\gamma/D$. <claim:B-049>
+# Under STE the gradient that reaches $z$ in *detach* at commitment weight $\gamma$ is $N$ times the gradient that
+# reaches it in *once* at $\gamma/N$. <claim:B-049>
 # ```
 #
 # ```{prf:proof}
 # The commitment of level $i$ is $\gamma|x_i-\mathrm{sg}\,q_i|^2$. In both wirings $dx_i=dz$, so together they give
-# $2\gamma\sum_i x_{i+1}$. The first gradient is $Dg+2\gamma\sum_i x_{i+1}$, the second
-# $g+2\frac\gamma D\sum_i x_{i+1}$.
+# $2\gamma\sum_i x_{i+1}$. The first gradient is $Ng+2\gamma\sum_i x_{i+1}$, the second
+# $g+2\frac\gamma N\sum_i x_{i+1}$.
 # ```
 #
 # An optimiser such as Adam does not see a factor on the whole gradient. To it, *detach* is *once* with a $\gamma$ that
-# is $D$ times smaller, as far as the encoder is concerned. So a $\gamma$ that was found in one wiring means something
+# is $N$ times smaller, as far as the encoder is concerned. So a $\gamma$ that was found in one wiring means something
 # else in another.
 
 # %%
@@ -178,7 +178,7 @@ show(residual.times_levels)
 # their commitments. ESPnet was *graph* until the pull request; the file as it is now we could not read.
 # RQ-VAE-Recommender was *detach* from 2024-12-15 to 2025-01-08 and is *graph* again.
 # [A thread there](https://github.com/EdoardoBotta/RQ-VAE-Recommender/issues/67) names both, the commitments that are
-# lost in the one and the factor $D$ that the other brings. In vector-quantize-pytorch `quant_grad_frac` leads from
+# lost in the one and the factor $N$ that the other brings. In vector-quantize-pytorch `quant_grad_frac` leads from
 # *detach* to *graph*, and `diveq=True` is *once* with the estimator of that name.
 #
 # The package of this book has all three, and agrees with vector-quantize-pytorch in values and gradients for *graph*
@@ -200,14 +200,14 @@ show(residual.times_levels)
 #
 # ```{prf:proof}
 # $(I-G_i)x_i=x_i-q_i=x_{i+1}$. So the product of {eq}`eq-wirings` takes $z$ to $x_2$, then to $x_3$, and at last to
-# $x_{D+1}$, and $J_{\rm graph}\,z=z-x_{D+1}=z_q$. *Once* is the assumption for the pair $(z,z_q)$. The proof of
+# $x_{N+1}$, and $J_{\rm graph}\,z=z-x_{N+1}=z_q$. *Once* is the assumption for the pair $(z,z_q)$. The proof of
 # {prf:ref}`thm-balance` uses of $G$ only that it is detached: read $J$ for it.
 # ```
 #
 # So in *graph* and in *once* the rotation knows the exact derivative of the loss when latents and all codebooks grow
 # together ({prf:ref}`prop-symmetry`), and has nothing that resists shrinking. Under STE the two sides differ there by
 # $\mathbb E\langle g,z-z_q\rangle$, the error of the whole cascade, which gets small with depth. In *detach* they
-# differ by $\mathbb E\langle g,Dz-z_q\rangle$, which does not.
+# differ by $\mathbb E\langle g,Nz-z_q\rangle$, which does not.
 
 # %%
 show(residual.cascade_balanced)
@@ -231,8 +231,8 @@ show(residual.cascade_balanced)
 #
 # ```{prf:proof}
 # For *once* this is {prf:ref}`thm-distance` for the pair $(z,z_q)$. In *graph* the same theorem gives
-# $\|I-G_i\|=|x_{i+1}|/|x_i|$ for each level. So the norm of the product is at most $|x_{D+1}|/|z|$: the other lengths
-# cancel. And it is no less, since the product takes $z$ to $x_{D+1}$.
+# $\|I-G_i\|=|x_{i+1}|/|x_i|$ for each level. So the norm of the product is at most $|x_{N+1}|/|z|$: the other lengths
+# cancel. And it is no less, since the product takes $z$ to $x_{N+1}$.
 # ```
 #
 # In its worst direction, which is that of $z$, the rotation of a deep cascade is as near to STE as that of a single
@@ -259,12 +259,12 @@ show(residual.cascade_balanced)
 # ```{prf:proposition} There, graph is nearer than once
 # :label: prop-graph-nearer
 #
-# If $q_1,\dots,q_D$ and $x_{D+1}$ are pairwise orthogonal, then $0\le\prod_i(1-r_i)\le1-|z_q|/|z|$. <claim:B-053>
+# If $q_1,\dots,q_N$ and $x_{N+1}$ are pairwise orthogonal, then $0\le\prod_i(1-r_i)\le1-|z_q|/|z|$. <claim:B-053>
 # ```
 #
 # ```{prf:proof}
 # Let $u_i=|x_{i+1}|^2/|x_i|^2$ and $f(u)=1-\sqrt{1-u}$. By Pythagoras $r_i=\sqrt{1-u_i}$ and
-# $|z_q|/|z|=\sqrt{1-u_1\cdots u_D}$, so $f(u)f(v)\le f(uv)$ for $u,v\in[0,1]$ is enough. Let $a=\sqrt{1-u}$,
+# $|z_q|/|z|=\sqrt{1-u_1\cdots u_N}$, so $f(u)f(v)\le f(uv)$ for $u,v\in[0,1]$ is enough. Let $a=\sqrt{1-u}$,
 # $b=\sqrt{1-v}$ and $c=\sqrt{1-uv}$. Since $f(u)=u/(1+a)$, it says that $c\le a+b+ab$, and
 # $c^2=1-(1-a^2)(1-b^2)=a^2+b^2-a^2b^2\le(a+b+ab)^2$.
 # ```
@@ -315,7 +315,7 @@ for depth, level in enumerate(details.levels, 1):
             "error": root_mean_square(norm(z - total) / norm(z)),
             "graph": size_of(product),
             "once": size_of(once - eye),
-            "detach/D": size_of(added / depth - eye),
+            "detach/N": size_of(added / depth - eye),
             "graph, blind": root_mean_square(shrinks),
             "once, blind": root_mean_square(1 - norm(total) / norm(z)),
             "detach": size_of(added),
@@ -328,13 +328,13 @@ found = pd.DataFrame(rows).set_index("levels")
 first, last = found.iloc[0], found.iloc[-1]
 for key, value in {"levels": levels, "first": first.graph, "error": last.error, "times": last.detach}.items():
     glue(key, value)
-for wiring in ("graph", "once", "detach/D"):
+for wiring in ("graph", "once", "detach/N"):
     glue(f"last_{wiring[:6]}", last[wiring])
 for wiring in ("graph", "once"):
     glue(f"blind_{wiring}", last[f"{wiring}, blind"])
 if (dim, codebook_size, levels, latents) == (32, 128, 8, 8192):  # what the text says of these values
     assert (found.graph[1:] < found.once[1:]).all() and (found["graph, blind"][1:] < found["once, blind"][1:]).all()
-    assert last.graph < 0.2 * first.graph and last.once < 0.4 * first.once and last["detach/D"] > 0.9 * first.graph
+    assert last.graph < 0.2 * first.graph and last.once < 0.4 * first.once and last["detach/N"] > 0.9 * first.graph
     assert last["graph, blind"] < 0.15 * last["once, blind"] and last["graph, blind"] < 0.2 * last.graph
     assert 0.4 * levels < last.detach < levels
     of_blind = (dim - levels - 1) / dim * last["graph, blind"] ** 2
@@ -346,7 +346,7 @@ shown.format_index("{:d}")
 fig, ax = plt.subplots(figsize=(WIDTH, 3.4))
 depths = found.index
 ax.semilogy(depths, found.error, color=INK, marker="x", label="worst direction: graph, once")
-for wiring, column in (("detach", "detach/D"), ("once", "once"), ("graph", "graph")):
+for wiring, column in (("detach", "detach/N"), ("once", "once"), ("graph", "graph")):
     arm = STYLES[wiring]
     ax.semilogy(depths, found[column], color=arm.color, marker="o", label=f"mean: {column}")
     if wiring != "detach":
@@ -369,7 +369,7 @@ glue("distance", Figure(fig, alt))
 #
 # At one level the three wirings are one, and a random gradient changes by {glue:text}`first:.2f` of its length. At
 # {glue:text}`levels` levels it changes by {glue:text}`last_graph:.2f` in *graph* and by {glue:text}`last_once:.2f` in
-# *once*. In *detach*, divided by $D$, it still changes by {glue:text}`last_detach:.2f`; undivided, $J$ multiplies it by
+# *once*. In *detach*, divided by $N$, it still changes by {glue:text}`last_detach:.2f`; undivided, $J$ multiplies it by
 # {glue:text}`times:.1f` <claim:B-052>. On blind directions *graph* is at {glue:text}`blind_graph:.4f`, where *once* is
 # at {glue:text}`blind_once:.3f` <claim:B-053>. That is a product of one factor a level. The mean over all directions
 # falls more slowly. Nearly all that remains of it is in the span of $z$ and its codes, where in the worst direction
@@ -416,14 +416,14 @@ show(residual.deep_commitments_arrive)
 # <claim:B-055>
 # ```
 #
-# ```{prf:proof}
+# ````{dropdown} Proof
 # As {prf:ref}`cor-flow`. The reconstruction loss gives $\mathbb E\langle g,z_q-Jz\rangle$, which is $0$ under the
 # rotation. The commitment of level $i$ gives
 # $-2\gamma\,\mathbb E\langle C_i^\top x_{i+1},z\rangle=-2\gamma\,\mathbb E\langle x_{i+1},C_iz\rangle$, with $C_iz=x_i$
 # under the rotation and $C_iz=0$ for $i>1$ under STE. Last,
 # $\mathbb E\langle x_{i+1},x_i\rangle=\mathbb E|x_{i+1}|^2+\mathbb E\langle x_{i+1},q_i\rangle$, and the last term is
 # $0$ since $x_i-q_i$ has mean zero in each cell.
-# ```
+# ````
 #
 # ## Maps between latents and codes
 #
@@ -467,12 +467,19 @@ assert torch.equal(codec.decode(indices), z_q) and fewer == sorted(fewer, revers
 
 # %% [markdown]
 # - *Say which wiring you use.* "RVQ with STE" names three methods, and $\gamma$ has another meaning in each.
-# - *Moving from one to another, move $\gamma$ too.* From *once* to *detach* it takes $D\gamma$ to get the same
+# - *Moving from one to another, move $\gamma$ too.* From *once* to *detach* it takes $N\gamma$ to get the same
 #   direction under STE ({prf:ref}`cor-divides`). From *graph* to either, commitments that were not there before appear.
 # - *To compare estimators, use once.* There, STE and rotation differ in one matrix, as in the other chapters of this
 #   book. In *graph* they also differ in which commitments arrive.
 # - *Do not expect much of the rotation at depth.* What it can change is bounded by the relative error of the whole
 #   cascade, and in *graph* it changes far less than that in most directions.
+#
+# ## What to keep
+#
+# - Three wirings give one value and three gradients: $J$ is $I-\prod_i(I-G_i)$, $\sum_iG_i$ or one $G$.
+# - *Graph* and *once* take $z$ to $z_q$ and keep the balance law. *Detach* does not, and brings the reconstruction
+#   gradient about $N$ times.
+# - In its worst direction the rotation of a cascade is from STE as far as the relative error of the whole cascade.
 #
 # ## What this does not say
 #
@@ -480,3 +487,50 @@ assert torch.equal(codec.decode(indices), z_q) and fewer == sorted(fewer, revers
 # here. In particular it is open how much the lost commitments of *graph* matter. That detaching changed nothing in DAC,
 # as [one report](https://github.com/descriptinc/descript-audio-codec/issues/107) says, does not settle it: there they
 # are not lost.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** The pair as a first level: $z=(1,0)$, $q_1=(0.8,0.6)$. The second level has the code $q_2=(0.2,-0.5)$. What are
+# $z_q$ and the relative error, and how far is the rotation from STE in *graph*?
+#
+# ```{dropdown} Solution
+# $x_2=(0.2,-0.6)$, $z_q=(1,0.1)$ and $x_3=(0,-0.1)$. The relative error is $0.1$, and by {eq}`eq-cascade-distance` so
+# is the distance.
+# ```
+
+# %% tags=["hide-input"]
+z, first, second = (torch.tensor([x], dtype=torch.float64) for x in ([1.0, 0.0], [0.8, 0.6], [0.2, -0.5]))
+left = [eye[:2, :2] - definition("rotation", x, q) for x, q in ((z, first), (z - first, second))]
+assert abs(float(spectral_norm(left[1] @ left[0])) - 0.1) < 1e-12
+assert abs(float(norm(z - first - second)) - 0.1) < 1e-12
+
+# %% [markdown]
+# **2.** A cascade of four levels was trained with STE in *detach* at $\gamma=\frac14$. Which $\gamma$ gives the encoder
+# the same direction in *once*? Which in *graph*?
+#
+# ```{dropdown} Solution
+# $\gamma/4=\frac1{16}$ in *once*, by {prf:ref}`cor-divides`. In *graph* there is none: the commitments of the levels
+# after the first do not arrive, so what it receives is $g+2\gamma x_2$, and not a multiple of
+# $4g+\frac12(x_2+\dots+x_5)$ in general.
+# ```
+
+# %% tags=["hide-input"]
+g, x2, rest = torch.randn(3, 6, generator=generator, dtype=torch.float64)
+assert torch.allclose(4 * g + 2 / 4 * (x2 + rest), 4 * (g + 2 / 16 * (x2 + rest)))
+plane = torch.stack([g, x2])  # what graph can give at any gamma
+beyond = rest - torch.linalg.lstsq(plane.T, rest[:, None]).solution.T[0] @ plane
+assert norm(beyond[None]) > 0.1
+
+# %% [markdown]
+# **3.** The pair in *graph* under the rotation: what does the commitment of the second level send to $z$ if it leaves
+# $x_3=(0,-0.1)$ over, and what under STE?
+#
+# ```{dropdown} Solution
+# $2C_2^\top x_3$ with $C_2=I-R=\begin{pmatrix}0.2&0.6\\-0.6&0.2\end{pmatrix}$, so $(0.12,-0.04)$. Under STE $C_2=0$,
+# and nothing arrives.
+# ```
+
+# %% tags=["hide-input"]
+last_left = z - first - second
+assert torch.allclose(2 * last_left @ left[0][0], torch.tensor([[0.12, -0.04]], dtype=torch.float64))

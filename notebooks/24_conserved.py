@@ -100,8 +100,8 @@ page.show(
 # ```{glue:figure} motions
 # :name: fig-motions
 #
-# Latents (arrows) and codes (squares) that move together. The colour of a latent, its code, stays. The cross is the
-# centre of stretch and turn.
+# Latents and codes (squares) that move together; arrows are their velocities, no gradients. The colour of a latent, its
+# code, stays. The cross is the centre of stretch and turn.
 # ```
 #
 # Write such a motion as a velocity field with a centre $\mu$:
@@ -141,7 +141,7 @@ show(conserved.similarities_keep_assignments, conserved.only_similarities_do)
 # ```{prf:theorem} Report and truth
 # :label: thm-report
 #
-# Let the encoder end in a linear layer $z=Eh+b$, and let the decoder be fixed. When latents and codes move with $X$,
+# Let the encoder end in a linear layer $z=E\xi+b$, and let the decoder be fixed. When latents and codes move with $X$,
 # the loss has the derivative $\mathbb E\langle g,X(q)\rangle$. The encoder makes its part of this motion by
 # $(E,b)\mapsto(AE,\;A(b-\mu)+v)$, and along it the estimator reports $\mathbb E\langle g,G\,X(z)\rangle$. So it errs by
 #
@@ -152,8 +152,8 @@ show(conserved.similarities_keep_assignments, conserved.only_similarities_do)
 #
 # ````{prf:proof}
 # By {prf:ref}`prop-similar` no assignment changes, so $z_q=q$ moves with the velocity $X(q)$: that is the derivative.
-# If $E$ moves with $AE$ and $b$ with $A(b-\mu)+v$, then $z$ moves with $AEh+A(b-\mu)+v=X(z)$. The gradient that arrives
-# at $z$ is $G^\top g$, so backpropagation finds $\mathbb E\langle G^\top g,X(z)\rangle$.
+# If $E$ moves with $AE$ and $b$ with $A(b-\mu)+v$, then $z$ moves with $AE\xi+A(b-\mu)+v=X(z)$. The gradient that
+# arrives at $z$ is $G^\top g$, so backpropagation finds $\mathbb E\langle G^\top g,X(z)\rangle$.
 # ````
 #
 # The theorem asks what the gradient of the encoder is worth if the codes do follow. They follow by the codebook loss,
@@ -201,10 +201,10 @@ table(rows)
 # 3. In the plane $G_\mu$ is exact along turns about $\mu$.
 # 4. In more dimensions it is not: along a turn $\Omega$ about $\mu$ it errs by
 #
-# $$ \mathbb E\big\langle N g,\;\Omega\big(r(z-\mu)-(q-\mu)\big)\big\rangle,
+# $$ \mathbb E\big\langle\Pi_\perp g,\;\Omega\big(r(z-\mu)-(q-\mu)\big)\big\rangle,
 #    \qquad r=|q-\mu|/|z-\mu| , $$ (eq-turn-error)
 #
-# where $N$ projects off the plane of $z-\mu$ and $q-\mu$. STE errs by $-\mathbb E\langle g,\Omega e\rangle$.
+# where $\Pi_\perp$ projects off the plane of $z-\mu$ and $q-\mu$. STE errs by $-\mathbb E\langle g,\Omega e\rangle$.
 #
 # <claim:B-062>
 # ```
@@ -215,9 +215,9 @@ table(rows)
 # $\mathbb E\langle g,G\Omega z-\Omega Gz\rangle$. In the plane $\Omega$ and $G=rR$ are both multiplications by complex
 # numbers, and these commute.
 #
-# *4.* Split $\Omega z=s+n$ into its part $s$ in the plane $S$ of $z$ and $q$ and its part $n=N\Omega z$ off it, and
-# likewise $\Omega q=s'+n'$. Within $S$, $\Omega$ acts as a multiple of the turn by $90°$, which commutes with $G$, so
-# $Gs=s'$. Off $S$, $G$ multiplies by $r$. So $G\Omega z-\Omega q=rn-n'=N\Omega(rz-q)$. For STE
+# *4.* Split $\Omega z=s+n$ into its part $s$ in the plane $S$ of $z$ and $q$ and its part $n=\Pi_\perp\Omega z$ off it,
+# and likewise $\Omega q=s'+n'$. Within $S$, $\Omega$ acts as a multiple of the turn by $90°$, which commutes with $G$,
+# so $Gs=s'$. Off $S$, $G$ multiplies by $r$. So $G\Omega z-\Omega q=rn-n'=\Pi_\perp\Omega(rz-q)$. For STE
 # $\Omega z-\Omega q=-\Omega e$.
 # ````
 #
@@ -351,7 +351,7 @@ show(conserved.a_batch_can)
 #
 # ````{dropdown} Proof
 # Each term on the left is minus a gradient times a weight. With $x$ the gradient that arrives at $z$, $E'=-\mathbb
-# E[xh^\top]-2\lambda_EE$ and $b'=-\mathbb E[x]-2\lambda_Eb$, so $E'E^\top+b'b^\top=-\mathbb
+# E[x\xi^\top]-2\lambda_EE$ and $b'=-\mathbb E[x]-2\lambda_Eb$, so $E'E^\top+b'b^\top=-\mathbb
 # E[xz^\top]-2\lambda_E(EE^\top+bb^\top)$, and $x=u+2\gamma(z-q)$. The code of cell $k$ moves with $-2\beta\,\mathbb
 # E[(q-z)1_k]$, so $\frac\gamma\beta C'^\top C=-2\gamma\,\mathbb E[(q-z)q^\top]$. And $W'=-\mathbb E[\hat
 # gq^\top]-2\lambda_WW$ with $W^\top\hat g=g$, so $W^\top W'=-\mathbb E[gq^\top]-2\lambda_WW^\top W$. Add. The two parts
@@ -366,7 +366,7 @@ show(conserved.a_batch_can)
 # ```{prf:corollary} Three laws
 # :label: cor-three-laws
 #
-# *Scale.* With $Q=\frac12\big(|(E,b)|^2+\frac\gamma\beta\sum_k|e_k|^2-|W|^2\big)$,
+# *Scale.* With $Q=\frac12\big(|(E,b)|^2+\frac\gamma\beta\sum_k|q_k|^2-|W|^2\big)$,
 #
 # $$ Q'=\mathbb E\langle g,q-Gz\rangle-2\gamma\,\mathbb E|z-q|^2-2\lambda_E|(E,b)|^2+2\lambda_W|W|^2 . $$ (eq-scale)
 #
@@ -374,7 +374,7 @@ show(conserved.a_batch_can)
 #
 # *Momentum.* Without decay of the biases
 #
-# $$ \big(\beta b+\gamma\textstyle\sum_ke_k\big)'=-\beta\,\mathbb E[G^\top g],
+# $$ \big(\beta b+\gamma\textstyle\sum_kq_k\big)'=-\beta\,\mathbb E[G^\top g],
 #    \qquad W^\top b_W'=-\mathbb E[g] . $$ (eq-momentum)
 #
 # *Torque.* In the plane the rotation keeps the left side of {eq}`eq-matrix` symmetric.
@@ -384,7 +384,7 @@ show(conserved.a_batch_can)
 #
 # ````{prf:proof}
 # *Scale:* the trace of {eq}`eq-matrix`; $\mathbb E\langle u,z\rangle=\mathbb E\langle g,Gz\rangle$. *Momentum:*
-# $b'=-\mathbb E[u]-2\gamma\,\mathbb E[z-q]$ and $\sum_ke_k'=-2\beta\,\mathbb E[q-z]$; in the sum the two losses cancel.
+# $b'=-\mathbb E[u]-2\gamma\,\mathbb E[z-q]$ and $\sum_kq_k'=-2\beta\,\mathbb E[q-z]$; in the sum the two losses cancel.
 # *Torque:* as complex numbers $g\bar q$ and $u\bar z=g\overline{(q/z)}\bar z$ are equal, and the antisymmetric part of
 # $gq^\top$ is the imaginary part of $g\bar q$.
 # ````
@@ -469,7 +469,7 @@ for name, run in series.items():
     assert np.abs(moved - pushed).max() < 1e-9 * pushed.max()
     ax.plot(time, moved, color=arm.color, linestyle=arm.linestyle, label=arm.label)
     ax.plot(time[:: steps // 10], pushed[:: steps // 10], arm.marker, color=arm.color, markerfacecolor="none")
-ax.set(xlabel="time", ylabel="change of $\\beta b+\\gamma\\sum e_k$", title="momentum: how far the pushes carry")
+ax.set(xlabel="time", ylabel="change of $\\beta b+\\gamma\\sum q_k$", title="momentum: how far the pushes carry")
 ax.legend()
 figs.append(fig)
 page.show(
@@ -515,7 +515,7 @@ show(conserved.error_is_paid_for, conserved.momentum_in_training)
 # ```{prf:corollary} Where biases rest
 # :label: cor-rest
 #
-# Let the biases not decay. Where $b_W$ rests, $\mathbb E\,g=0$, and STE leaves $\beta b+\gamma\sum_ke_k$ where it is.
+# Let the biases not decay. Where $b_W$ rests, $\mathbb E\,g=0$, and STE leaves $\beta b+\gamma\sum_kq_k$ where it is.
 # The rotation moves it by $-\beta\,\mathbb E[(G_\mu^\top-I)g]$. At a stationary point with every used code at rest
 # $\mathbb E\,g=0$ and $\mathbb E[G^\top g]=0$, and then
 #
@@ -571,9 +571,9 @@ show(conserved.faces_change_nothing)
 # *Weight decay* is in the laws already. If the codes decay by $\lambda_C|C|^2$, too, the scale law has
 # $-2\frac\gamma\beta\lambda_C|C|^2$ more.
 #
-# *EMA.* Codes that follow at the rate $\kappa$, with running shares $c_k$ of their latents' shares $n_k$, obey a law of
-# the same form, with the kinetic term $\frac{2\gamma}\kappa\sum_kc_k|e_k|^2$ in place of
-# $\frac\gamma\beta\sum_k|e_k|^2$ and one more term, $\gamma\sum_k(n_k-c_k)|e_k|^2$ on the right, which vanishes once
+# *EMA.* Codes that follow at the rate $\omega$, with running shares $c_k$ of their latents' shares $n_k$, obey a law of
+# the same form, with the kinetic term $\frac{2\gamma}\omega\sum_kc_k|q_k|^2$ in place of
+# $\frac\gamma\beta\sum_k|q_k|^2$ and one more term, $\gamma\sum_k(n_k-c_k)|q_k|^2$ on the right, which vanishes once
 # the shares are steady.
 #
 # *Adam* divides each gradient by a number of its own. Were these numbers $M$ fixed, both laws would hold with
@@ -609,6 +609,13 @@ glue("adam_paid", -paid)
 # %% [markdown]
 # For the small network under Adam and the rotation, $Q$ changes by {glue:text}`adam_gained:.2f`, where the flow's law
 # would say {glue:text}`adam_paid:.2f`. <claim:B-067>
+#
+# ## What to keep
+#
+# - STE is exact along shifts, the rotation along stretching about its centre, and no rule for single pairs along both.
+# - In training the scale law {eq}`eq-scale` says who pays for the quantisation error, the momentum law
+#   {eq}`eq-momentum` whether the latents drift.
+# - A centre changes the way, not the law of the stationary points.
 #
 # ## Exercises
 #

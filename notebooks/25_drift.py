@@ -26,8 +26,8 @@
 #
 # Symbols: $z$ a latent, $q$ its code, $e=q-z$, $D=\mathbb E|e|^2$, $g=\partial L_{\rm rec}/\partial z_q$, $\mu$ the
 # centre of the rotation, $r=|q-\mu|/|z-\mu|$. Where no centre is named it is the origin. $h$ is the curvature of the
-# loss: if the decoder has the gradient $f$ at the latent itself, then near it $g=f+he$. Arrows show the step the
-# encoder takes, $-G^\top g$.
+# loss: if the decoder has the gradient $\bar g$ at the latent itself, then near it $g=\bar g+he$. Arrows show the step
+# the encoder takes, $-G^\top g$.
 
 # %% tags=["parameters"]
 networks: int = 2  # that are warmed up and measured
@@ -189,12 +189,12 @@ show(drift.shares_of_turn_and_gain, drift.isotropic_shares)
 # ```{prf:theorem} The drift
 # :label: thm-drift
 #
-# Let $g=f+he$, where $f$ is the gradient without quantiser. To leading order in the quantisation error the rotation
-# about $\mu$ adds to STE's mean gradient
+# Let $g=\bar g+he$, where $\bar g$ is the gradient without quantiser. To leading order in the quantisation error the
+# rotation about $\mu$ adds to STE's mean gradient
 #
 # $$ \mathbb E\big[(G_\mu^\top-I)g\big]\;\approx\;h\,\mathbb E\Big[|e|^2\,\frac{z-\mu}{|z-\mu|^2}\Big] . $$ (eq-drift)
 #
-# The part with $he$ is exact. What is left out is of the size $D\,|f|/|z-\mu|^2$: it is small where $|f|\ll
+# The part with $he$ is exact. What is left out is of the size $D\,|\bar g|/|z-\mu|^2$: it is small where $|\bar g|\ll
 # h\,|z-\mu|$.
 #
 # <claim:B-070>
@@ -203,13 +203,14 @@ show(drift.shares_of_turn_and_gain, drift.isotropic_shares)
 # ````{dropdown} Proof
 # The part $he$ is {prf:ref}`thm-push` about $\mu$. For the rest put $\mu=0$. By {eq}`eq-expansion`
 #
-# $$ (G^\top-I)f=\frac{\langle e,f\rangle z-\langle z,f\rangle e+\langle z,e\rangle f}{|z|^2}
-#    +O\Big(\frac{|e|^2}{|z|^2}\Big)|f| . $$
+# $$ (G^\top-I)\bar g=\frac{\langle e,\bar g\rangle z-\langle z,\bar g\rangle e+\langle z,e\rangle\bar g}{|z|^2}
+#    +O\Big(\frac{|e|^2}{|z|^2}\Big)|\bar g| . $$
 #
 # Each term of the first part is linear in $e$. Condition on the cell: $q$ is fixed, and $z=q-e$ with
-# $\mathbb E[e\mid q]=0$ where the code is the centroid. Insert $z=q-e$. The terms linear in $e$ have mean zero if $f$
-# does not depend on $e$ within the cell, and those left are of second order in $e$, times $|f|$. For isotropic $e$ they
-# are $-\frac{d-2}d$ along $q$ and $-\frac{d-2}{2d}$ across, times $D f/|q|^2$: the law `centroid_cells` has them.
+# $\mathbb E[e\mid q]=0$ where the code is the centroid. Insert $z=q-e$. The terms linear in $e$ have mean zero if
+# $\bar g$ does not depend on $e$ within the cell, and those left are of second order in $e$, times $|\bar g|$. For
+# isotropic $e$ they are $-\frac{d-2}d$ along $q$ and $-\frac{d-2}{2d}$ across, times $D\bar g/|q|^2$: the law
+# `centroid_cells` has them.
 # ````
 #
 # Far from the centre this is one push for all. For two latents $z$ and $w$ the directions in {eq}`eq-drift` differ by
@@ -269,9 +270,9 @@ show(drift.centroid_cells, drift.alike_for_all, drift.push_is_a_potential, drift
 # ## In the network, before the first step
 #
 # The prediction can be had without training: take the network after its warm-up, place the codes by k-means, and look
-# up each latent. {eq}`eq-drift` needs the latents, the codes, and $h$, which the decoder tells: $h=\mathbb E\langle
-# g-f,e\rangle/D$, with $f$ the gradient where it sees $z$ in place of $q$. Compare with $\mathbb E[G^\top g-g]$ from
-# the estimator itself. Components along the mean latent, in units of the mean $|g|$:
+# up each latent. {eq}`eq-drift` needs the latents, the codes, and $h$, which the decoder tells:
+# $h=\mathbb E\langle g-\bar g,e\rangle/D$, with $\bar g$ the gradient where it sees $z$ in place of $q$. Compare with
+# $\mathbb E[G^\top g-g]$ from the estimator itself. Components along the mean latent, in units of the mean $|g|$:
 
 # %%
 warmed = [drift.warmed_up(seed, pretrain) for seed in range(networks)]
@@ -298,9 +299,11 @@ found = list(measured.values())
 worst = max(abs(one.relative_error) for one in found)
 if (pretrain, images) == (500, 192):
     assert worst < 0.1
-    assert all(abs(one.about_codes) < 0.6 * one.measured and one.gain < 0.1 * one.turn for one in found)
+    assert all(-0.6 * one.measured < one.about_codes < 0 and one.gain < 0.1 * one.turn for one in found)
     assert all(abs(one.ste) < 0.5 * one.measured for one in found)
 glue("worst", f"{100 * worst:.1f}")
+weaker = math.ceil(10 * max(abs(one.about_codes) / one.measured for one in found)) / 10
+glue("weaker", f"{weaker:.1f}")
 glue("share", 100 * sum(one.measured for one in found) / len(found))
 glue("networks", len(found))
 glue("warmed", networks)
@@ -309,12 +312,12 @@ glue("untrained_predicted", untrained.predicted)
 table(rows)
 
 # %% [markdown]
-# The formula is within {glue:text}`worst` % of the measured push in all {glue:text}`networks` networks. It is the turn.
-# The gain has less than a tenth of it. About the mean code the push along the mean latent is half as large or less,
-# and has the other sign. <claim:B-070>
+# The formula is within {glue:text}`worst` % of the measured push in all {glue:text}`networks` networks <claim:B-079>.
+# It is the turn. The gain has less than a tenth of it. About the mean code the push along the mean latent is less than
+# {glue:text}`weaker` of that about the origin, and has the other sign. <claim:B-080>
 #
-# Without a warm-up the condition $|f|\ll h\,|z-\mu|$ fails: an untrained decoder has a gradient without quantiser and
-# hardly any curvature. There the rotation adds {glue:text}`untrained_measured:.3f`, the formula says
+# Without a warm-up the condition $|\bar g|\ll h\,|z-\mu|$ fails: an untrained decoder has a gradient without quantiser
+# and hardly any curvature. There the rotation adds {glue:text}`untrained_measured:.3f`, the formula says
 # {glue:text}`untrained_predicted:.3f`, and neither matters. <claim:B-070>
 #
 # This is {glue:text}`share:.0f` % of the mean $|g|$, which may not look like much. But the push is the same for every
@@ -384,35 +387,38 @@ page.show(
 # ```{glue:figure} balance
 # :name: fig-balance
 #
-# {glue:text}`warmed` networks after their warm-up, nothing trained since. The commitment weight is the book's usual one.
+# {glue:text}`warmed` networks after their warm-up, nothing trained since. The commitment weight is the book's usual
+# one.
 # ```
 #
 # About the origin there is no balance at any distance shown: from $0.4$ on the push is at least
 # {glue:text}`least:.1f` times the pull. This is a prediction: the latents leave their codes. About the mean code there
 # is nothing to balance. <claim:B-071>
 #
-# The smallest model of this: a cloud at the distance $m$ from the centre, whose latents lag behind their codes by
-# $\ell$. By {prf:ref}`prop-price` the push is $\mathbb E\langle g,e\rangle/m$. Let
+# The smallest model of this: a cloud at the distance $|\bar z|$ from the centre, whose latents lag behind their codes
+# by $\ell$. By {prf:ref}`prop-price` the push is $\mathbb E\langle g,e\rangle/|\bar z|$. Let
 # $\mathbb E\langle g,e\rangle=p+k\ell$, where $p=hD$ is its value at the start, and $k$ says by how much it grows with
 # the lag.
 #
 # ```{prf:proposition} Held or lost
 # :label: prop-held
 #
-# Let the cloud be pushed by $(p+k\ell)/m$, and pulled back by $2\gamma\ell$, with $p,k,m,\gamma>0$. If $m>k/(2\gamma)$
-# there is one lag at which it rests, $\ell=p/(2\gamma m-k)$, and it is stable. Otherwise the lag grows without bound.
+# Let the cloud be pushed by $(p+k\ell)/|\bar z|$, and pulled back by $2\gamma\ell$, with $p,k,|\bar z|,\gamma>0$. If
+# $|\bar z|>k/(2\gamma)$ there is one lag at which it rests, $\ell=p/(2\gamma|\bar z|-k)$, and it is stable. Otherwise
+# the lag grows without bound.
 #
 # <claim:B-071>
 # ```
 #
 # ````{prf:proof}
-# The rate of the lag is $\frac{p+k\ell}m-2\gamma\ell=\frac pm-\big(2\gamma-\frac km\big)\ell$.
+# The rate of the lag is
+# $\frac{p+k\ell}{|\bar z|}-2\gamma\ell=\frac p{|\bar z|}-\big(2\gamma-\frac k{|\bar z|}\big)\ell$.
 # ````
 #
 # Two things follow. A larger $\gamma$ holds the cloud at first. But the codes follow into the lag, the cloud comes
-# nearer to the centre, $m$ falls, and one day it is below $k/(2\gamma)$: a larger $\gamma$ is a reprieve. And a large
-# distance from the centre protects, which is why shifting the centre far away, as STE does to infinity, is one of the
-# cures.
+# nearer to the centre, $|\bar z|$ falls, and one day it is below $k/(2\gamma)$: a larger $\gamma$ is a reprieve. And a
+# large distance from the centre protects, which is why shifting the centre far away, as STE does to infinity, is one of
+# the cures.
 
 # %%
 show(drift.held_or_lost)
@@ -476,7 +482,8 @@ page.show(
 # :class: rotvq-drift
 # :alt: A cloud of latents over its nine codes, the centre of the rotation, and an arrow towards it.
 #
-# Which codes are left behind when all latents slide? The arrow at the mean latent is the push. The centre, the white
+# Which codes are left behind when all latents slide? The arrow at the mean latent is the step that the push alone
+# makes, so it points inwards. The centre, the white
 # point, can be dragged, and so can codes. <claim:B-068> <claim:B-071>
 # ```
 #
@@ -538,9 +545,8 @@ page.show(
 # And the reprieve: the same with eight times the usual commitment weight, and for longer.
 
 # %%
-held = pd.DataFrame(
-    drift.slide(*warmed[0], "rotation", gamma=8 * warmed[0][0].quantizer.gamma, steps=5 * slide_steps // 2)
-)
+eightfold = 8 * warmed[0][0].quantizer.gamma
+held = pd.DataFrame(drift.slide(*warmed[0], "rotation", gamma=eightfold, steps=5 * slide_steps // 2))
 middle, last = held[held.step == slide_steps].iloc[0], held.iloc[-1]
 if (pretrain, slide_steps) == (500, 100):
     assert middle.usage > 0.2 and last.usage < 0.05
@@ -612,6 +618,12 @@ table(rows, 2)
 show(drift.gain_past_one)
 
 # %% [markdown]
+# ## What to keep
+#
+# - $(G^\top-I)\,e=|e|^2z/|z|^2$, exactly: of its own error's gradient the rotation makes a push along $z$.
+# - Far from the centre that push is the same for all latents. Codes do not feel it; they follow, or are left behind.
+# - About the mean code the pushes cancel, and the collapse does not occur.
+#
 # ## Exercises
 #
 # **1.** Compute the push of {prf:ref}`thm-push` at $z=(1,0)$, $q=(0.8,0.6)$ about the centre $\mu=(0,1)$, for $g=e$.

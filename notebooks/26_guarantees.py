@@ -100,16 +100,17 @@ page.show(
 # ````{prf:theorem} The capped turn
 # :label: thm-capped
 #
-# Let $f$ be the loss without quantiser, $S$-smooth, $u=G_t^\top\nabla f(q)$ with {eq}`eq-capped`, and $\eta\le1/S$.
+# Let $f$ be the loss without quantiser, $h_{\max}$-smooth, $u=G_t^\top\nabla f(q)$ with {eq}`eq-capped`, and
+# $\eta\le1/h_{\max}$.
 #
 # 1. $\|G_t-I\|=\min(\kappa,|e|/|z-\mu|)$, so $\langle g,G_t^\top g\rangle\ge(1-\kappa)|g|^2$: no step is uphill at $q$.
-# 2. $|u-\nabla f(z)|\le(1+\kappa)S|e|+\kappa|\nabla f(z)|$.
+# 2. $|u-\nabla f(z)|\le(1+\kappa)h_{\max}|e|+\kappa|\nabla f(z)|$.
 # 3. The step $z-\eta u$ does not raise $f$, as long as
-#    $|\nabla f(z)|\ge\dfrac{1+\kappa}{1-\kappa}\,S\,|q-z|$.
+#    $|\nabla f(z)|\ge\dfrac{1+\kappa}{1-\kappa}\,h_{\max}\,|q-z|$.
 # 4. Over $T$ steps, whatever codes the latent meets,
 #
 # $$ \frac1T\sum_t|\nabla f(z_t)|^2\le\frac{2(f_0-\inf f)}{(1-\kappa)\,\eta\,T}
-#    +\Big(\frac{1+\kappa}{1-\kappa}\Big)^2S^2\,\frac1T\sum_t|q_t-z_t|^2 . $$
+#    +\Big(\frac{1+\kappa}{1-\kappa}\Big)^2h_{\max}^2\,\frac1T\sum_t|q_t-z_t|^2 . $$
 #
 # <claim:B-072>
 # ````
@@ -118,14 +119,14 @@ page.show(
 # *1.* $\|G_t-I\|=t\,\|G_\mu-I\|=t|e|/|z-\mu|$.
 #
 # *2.* $u-\nabla f(z)=G_t^\top(\nabla f(q)-\nabla f(z))+(G_t^\top-I)\nabla f(z)$, with $\|G_t\|\le1+\kappa$ and
-# $|\nabla f(q)-\nabla f(z)|\le S|e|$.
+# $|\nabla f(q)-\nabla f(z)|\le h_{\max}|e|$.
 #
-# *3.* For $\eta\le1/S$ and any $u$, $f(z-\eta u)\le f(z)-\frac\eta2|\nabla f(z)|^2+\frac\eta2|u-\nabla f(z)|^2$. The
-# last term is at most the one before it if $(1+\kappa)S|e|+\kappa|\nabla f|\le|\nabla f|$.
+# *3.* For $\eta\le1/h_{\max}$ and any $u$, $f(z-\eta u)\le f(z)-\frac\eta2|\nabla f(z)|^2+\frac\eta2|u-\nabla f(z)|^2$.
+# The last term is at most the one before it if $(1+\kappa)h_{\max}|e|+\kappa|\nabla f|\le|\nabla f|$.
 #
-# *4.* By Young's inequality $(a+b)^2\le\frac{a^2}{1-\kappa}+\frac{b^2}\kappa$, so $|u-\nabla
-# f|^2\le\frac{(1+\kappa)^2}{1-\kappa}S^2|e|^2+\kappa|\nabla f|^2$. Insert this into the inequality of part 3 and sum
-# over the steps.
+# *4.* By Young's inequality $(a+b)^2\le\frac{a^2}{1-\kappa}+\frac{b^2}\kappa$, so
+# $|u-\nabla f|^2\le\frac{(1+\kappa)^2}{1-\kappa}h_{\max}^2|e|^2+\kappa|\nabla f|^2$. Insert this into the inequality of
+# part 3 and sum over the steps.
 # ````
 #
 # For $\kappa\to0$ these are the constants of STE. For the rotation itself there is no such statement without conditions
@@ -213,21 +214,20 @@ show(guarantees.moves_along, guarantees.no_gain_past_one)
 # %% [markdown]
 # ### As members of the family
 #
-# $\min(r,1)R$ is the member `no_gain` of {eq}`eq-family`: a clip. The fading turn is the rotation with a mix that a
-# batch computes, and every member takes one:
+# $\min(r,1)R$ is the member `no_gain` of {eq}`eq-family`: a clip. In the other two $t$ is computed: `fading` is
+# {eq}`eq-fading`, for the latents of one call, and `capped` is {eq}`eq-capped` with $\kappa=\frac12$. The centre is an
+# argument of all members.
 
 # %%
-cloud, book = normal(200, 4, seed=1) + 2, normal(12, 4, seed=2) + 2
-cloud.requires_grad_()
-chosen = book[nearest(cloud.detach(), book)]
-weight, centre, arrives = guarantees.fading_weight(cloud.detach(), chosen), book.mean(0), normal(200, 4, seed=3)
-(felt,) = torch.autograd.grad(ESTIMATORS["rotation"](cloud, chosen, centre=centre, mix=weight), cloud, arrives)
-assert torch.allclose(felt, guarantees.mixed(cloud.detach(), chosen, arrives, centre, weight))
-
-# %% [markdown]
-# The capped turn has one mix a latent, which the family does not have: it needs a field `cap`, and the line
-# $t\leftarrow t\,\min(1,\kappa|z-\mu|/|q-z|)$ where the pull-back has moved the centre to $0$. That is a change of what
-# every recorded run executes, so it belongs together with the experiments that ask for it.
+cloud, book, arrives = normal(200, 4, seed=1) + 2, normal(12, 4, seed=2) + 2, normal(200, 4, seed=3)
+chosen, centre = book[nearest(cloud, book)], book.mean(0)
+weights = {
+    "fading": guarantees.fading_weight(cloud, chosen),
+    "capped": guarantees.capped_weight(cloud, chosen, centre, 0.5),
+}
+for name, weight in weights.items():
+    felt = ESTIMATORS[name].pull_back(cloud, chosen, arrives, centre=centre)
+    assert torch.allclose(felt, guarantees.mixed(cloud, chosen, arrives, centre, weight))
 
 # %% [markdown]
 # ## What cannot be had
@@ -336,7 +336,7 @@ page.show(
 # ```{prf:proposition} Revival
 # :label: prop-revival
 #
-# Putting a code that no latent uses anywhere else does not raise $\mathbb E\min_k|z-e_k|^2$. Putting it on a latent
+# Putting a code that no latent uses anywhere else does not raise $\mathbb E\min_k|z-q_k|^2$. Putting it on a latent
 # lowers it by that latent's share of the error, at least.
 #
 # <claim:B-076>
@@ -417,18 +417,18 @@ show(guarantees.levi_civita, guarantees.sphere)
 #
 # | wiring | $G$ | $Gz=q$? |
 # |---|---|---|
-# | chained: the gradient runs through the subtractions, too | $I-(I-G_J)\cdots(I-G_1)$ | yes |
+# | chained: the gradient runs through the subtractions, too | $I-(I-G_N)\cdots(I-G_1)$ | yes |
 # | detached: what is subtracted carries no gradient | $\sum_jG_j$ | no |
 # | on the sum: one estimator from $z$ to $\sum_jq_j$ | its own | yes |
 #
-# For STE these are $I$, $J\,I$ and $I$. With several heads each head has a balance law of its own.
+# For STE these are $I$, $N\,I$ and $I$. With several heads each head has a balance law of its own.
 #
 # <claim:B-078>
 # ```
 #
 # ````{prf:proof}
-# Chained, $dx_{j+1}=(I-G_j)dx_j$, and the sum of the outputs is $z-x_{J+1}$. Applied to $z$ itself the product peels
-# one code off at a time: $(I-G_1)z=z-q_1=x_2$, and so on to $x_{J+1}$; so $Gz=z-x_{J+1}=q$. Detached, every stage sees
+# Chained, $dx_{j+1}=(I-G_j)dx_j$, and the sum of the outputs is $z-x_{N+1}$. Applied to $z$ itself the product peels
+# one code off at a time: $(I-G_1)z=z-q_1=x_2$, and so on to $x_{N+1}$; so $Gz=z-x_{N+1}=q$. Detached, every stage sees
 # $dx_j=dz$. $\sum_jG_jz$ is not $\sum_jG_jx_j$. For heads the proof of {prf:ref}`thm-balance` applies to each.
 # ````
 #
@@ -439,6 +439,13 @@ show(guarantees.levi_civita, guarantees.sphere)
 show(guarantees.three_wirings, guarantees.heads)
 
 # %% [markdown]
+# ## What to keep
+#
+# - Capped at $\kappa|z-\mu|/|q-z|$, the turn goes nowhere uphill at $q$, and needs no condition on the path.
+# - No rule is never worse than the better of STE and rotation, not even for one step.
+# - The rotation moves latents towards its centre, relative to STE. Whether that raises usage depends on where the codes
+#   lie.
+#
 # ## Exercises
 #
 # **1.** For $z=(1,0)$, $q=(0.8,0.6)$ and $\mu=0$: what is $t$ of the capped turn for $\kappa=\frac12$, and by how much
@@ -456,11 +463,11 @@ assert abs(float(t) - 0.5 / 0.4**0.5) < 1e-12 and abs(float(gap) - 0.6 * (1 - fl
 
 # %% [markdown]
 # **2.** Is the constant in part 3 of {prf:ref}`thm-capped` needed? Find, on the line with $\kappa\to0$, a loss, a
-# latent and a code with $|\nabla f(z)|<S|q-z|$ for which a step of size $1/S$ raises $f$.
+# latent and a code with $|\nabla f(z)|<h_{\max}|q-z|$ for which a step of size $1/h_{\max}$ raises $f$.
 #
 # ```{dropdown} Solution
-# $f(x)=\frac12x^2$, $S=1$, $z=0.1$, $q=0.3$. STE's step is $-0.3$, to $-0.2$, and $f$ rises from $0.005$ to $0.02$.
-# $|\nabla f(z)|=0.1<|q-z|=0.2$.
+# $f(x)=\frac12x^2$, $h_{\max}=1$, $z=0.1$, $q=0.3$. STE's step is $-0.3$, to $-0.2$, and $f$ rises from $0.005$ to
+# $0.02$. $|\nabla f(z)|=0.1<|q-z|=0.2$.
 # ```
 
 # %% tags=["hide-input"]

@@ -73,7 +73,7 @@ PUSH: dict[str, Callable] = {
 def push(name: str | Estimator, x: Tensor, c: Tensor, u: float = 1.0) -> tuple[float, float]:
     """(A(u), B(u)) of any estimator, averaged over data x (N, d) with centroids c (N, d).
 
-    A(1) is the kappa_G of the threshold.
+    A(1) is what the threshold has of the estimator.
     """
     pulled = [estimator(name).pull_back(x, u * c, y) for y in (x, c)]  # <y, Gx> = <G^T y, x>
     A, B = (float(dot(y, x).mean()) / x.shape[-1] for y in pulled)

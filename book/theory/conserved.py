@@ -1,6 +1,6 @@
 r"""Laws of the chapter "What an estimator conserves": similarity motions, and what training then conserves.
 
-Setting, as in the chapter: latents z = E h + b, codes e_k, each latent with its nearest code q, a decoder that sees z_q
+Setting, as in the chapter: latents z = E xi + b, codes q_k, each latent with its nearest code q; the decoder sees z_q
 through W z_q + b_W, and any loss behind it. Means are over the latents, e = q - z, g = dL_rec/dz_q for one latent, and
 u = G^T g is what the encoder receives. A motion is a velocity field
 
@@ -277,9 +277,9 @@ def exact_for_turns_of_the_plane(member, draw, n, d, mu):
 
 @law(CHAPTER, kinds=GENERIC, dims=(2, 3, 8), roundings=3000)
 def error_along_turns(draw, n, d, mu):
-    """Along turns STE errs by -E<g, Omega e>, the rotation by E<N g, Omega(r (z - mu) - (q - mu))>.
+    """Along turns STE errs by -E<g, Omega e>, the rotation by E<Pi g, Omega(r (z - mu) - (q - mu))>.
 
-    N is the projector off span(z - mu, q - mu): nothing in the plane, and most of the space in many dimensions.
+    Pi is the projector off span(z - mu, q - mu): nothing in the plane, and most of the space in many dimensions.
     """
     net, mu = Network(draw, n, d), mu.double()
     turn = motions(draw, d, mu)["turn"]
@@ -424,7 +424,7 @@ def matrix_law(member, draw, n, d, mu):
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, members=(*CARRIERS, "ste"), roundings=3000)
 def scale_law(member, draw, n, d):
-    """Half the rate of |(E, b)|^2 + (gamma/beta) sum |e_k|^2 - |W|^2 is -2 gamma E|z - q|^2 and the decays.
+    """Half the rate of |(E, b)|^2 + (gamma/beta) sum |q_k|^2 - |W|^2 is -2 gamma E|z - q|^2 and the decays.
 
     STE adds E<g, q - z>. The codes may stand anywhere.
     """
@@ -436,7 +436,7 @@ def scale_law(member, draw, n, d):
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, roundings=3000)
 def momentum_law(member, draw, n, d, mu):
-    "beta b' + gamma sum e_k' = -beta E[G^T g] and the decays, and W^T b_W' = -E g and its decay."
+    "beta b' + gamma sum q_k' = -beta E[G^T g] and the decays, and W^T b_W' = -E g and its decay."
     net = Network(draw, n, d)
     v = net.run(member, mu.double())
     _, b, codes, W, b_W = net.weights
@@ -467,13 +467,13 @@ def centre_drops_out(draw, n, d, mu):
 
 
 def quantity(net: Network, weights: Sequence[Tensor]) -> Tensor:
-    """``Q = (|(E, b)|^2 + (gamma/beta) sum |e_k|^2 - |W|^2)/2`` of these weights."""
+    """``Q = (|(E, b)|^2 + (gamma/beta) sum |q_k|^2 - |W|^2)/2`` of these weights."""
     E, b, codes, W, _ = weights
     return (inner(E, E) + inner(b, b) + code_weight(net) * inner(codes, codes) - inner(W, W)) / 2
 
 
 def momentum(net: Network) -> Tensor:
-    """``beta b + gamma sum e_k``, shape (d,)."""
+    """``beta b + gamma sum q_k``, shape (d,)."""
     _, b, codes, _, _ = net.weights
     return net.beta * b + net.gamma * codes.sum(0)
 
@@ -520,7 +520,7 @@ def descend(net: Network, member: str, steps: int, rate: float) -> Descent:
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, members=CARRIERS, roundings=30_000)
 def error_is_paid_for(member, draw, n, d):
-    """Q = (|(E, b)|^2 + (gamma/beta) sum |e_k|^2 - |W|^2)/2 pays for the error in every run of gradient descent:
+    """Q = (|(E, b)|^2 + (gamma/beta) sum |q_k|^2 - |W|^2)/2 pays for the error in every run of gradient descent:
 
     without decay Q falls by 2 gamma eta sum_t E|z - q|^2, up to the eta^2 of the steps. Codes change on the way.
     """
@@ -533,7 +533,7 @@ def error_is_paid_for(member, draw, n, d):
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, members=("rotation", "ste", "zero"), roundings=30_000)
 def momentum_in_training(member, draw, n, d):
-    "Over a run of gradient descent without decay beta b + gamma sum e_k changes by -beta eta sum_t E[G^T g], exactly."
+    "Over a run of gradient descent without decay beta b + gamma sum q_k changes by -beta eta sum_t E[G^T g], exactly."
     net = Network(draw, n, d, decayed=False)
     run = descend(net, member, steps=5, rate=0.02)
     scale = net.beta * (1 + norm(net.weights[1])) + net.gamma * (1 + norm(net.weights[2]).sum()) + norm(run.pushed[-1])
@@ -545,20 +545,20 @@ def momentum_in_training(member, draw, n, d):
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, members=CARRIERS, roundings=3000)
 def ema_law(member, draw, n, d):
-    """Codes by EMA at the rate kappa, with running shares c_k of the shares n_k: half the rate of
+    """Codes by EMA at the rate omega, with running shares c_k of the shares n_k: half the rate of
 
-    |(E, b)|^2 + (2 gamma/kappa) sum c_k |e_k|^2 - |W|^2 is -2 gamma E|z - q|^2 + gamma sum (n_k - c_k) |e_k|^2.
+    |(E, b)|^2 + (2 gamma/omega) sum c_k |q_k|^2 - |W|^2 is -2 gamma E|z - q|^2 + gamma sum (n_k - c_k) |q_k|^2.
     """
-    net, kappa = Network(draw, n, d, decayed=False), 0.3
+    net, omega = Network(draw, n, d, decayed=False), 0.3
     v = net.run(member)
     E, b, codes, W, _ = net.weights
     chosen = torch.nn.functional.one_hot(net.codes_of(net.z), len(codes)).double()
     shares, running = chosen.mean(0), draw(len(codes)).double().exp()
-    code_velocity = ema_codes(codes, running, shares, chosen.T @ net.z / n, 1 - kappa) - codes  # it is linear in kappa
-    weights, weight_velocity = running[:, None], kappa * (shares - running)[:, None]
+    code_velocity = ema_codes(codes, running, shares, chosen.T @ net.z / n, 1 - omega) - codes  # it is linear in omega
+    weights, weight_velocity = running[:, None], omega * (shares - running)[:, None]
     kinetic = inner(weights * code_velocity, codes) + inner(weight_velocity * codes, codes) / 2
-    left = inner(v.E, E) + inner(v.b, b) + 2 * net.gamma / kappa * kinetic - inner(v.W, W)
-    lag = inner(weight_velocity * codes, codes) / kappa
+    left = inner(v.E, E) + inner(v.b, b) + 2 * net.gamma / omega * kinetic - inner(v.W, W)
+    lag = inner(weight_velocity * codes, codes) / omega
     scale = net.size + net.gamma * inner((weights + shares[:, None]) * (code_velocity.abs() + codes.abs()), codes.abs())
     return left, -2 * net.gamma * net.error + net.gamma * lag, scale
 
@@ -567,7 +567,7 @@ def ema_law(member, draw, n, d):
 def frozen_adam(member, draw, n, d, mu):
     """With p' = -grad/M, M > 0 fixed numbers, as Adam's with its second moments frozen, both laws hold with M in them:
 
-    <E, M E'> + <b, M b'> + (gamma/beta) <C, M C'> - <W, M W'>, and beta M b' + gamma sum M e_k'.
+    <E, M E'> + <b, M b'> + (gamma/beta) <C, M C'> - <W, M W'>, and beta M b' + gamma sum M q_k'.
     """
     net = Network(draw, n, d, decayed=False)
     v = net.run(member, mu.double())

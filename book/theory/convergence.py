@@ -14,8 +14,8 @@ from book.theory.inputs import GENERIC
 
 @law(chapter=8, kinds=GENERIC, members=("ste", "rotation"))
 def gradient_error(member, draw, n, d):
-    "|G^T grad f(q) - grad f(z)| <= (S + |grad f(q)|/|z|)|q - z| for an S-smooth f, and S|q - z| for STE."
-    z, q, f = draw(n, d).double(), draw(n, d).double(), lambda v: torch.sin(v)  # gradient of -sum(cos), so S = 1
+    "|G^T grad f(q) - grad f(z)| <= (h + |grad f(q)|/|z|)|q - z| for an h-smooth f, and h|q - z| for STE."
+    z, q, f = draw(n, d).double(), draw(n, d).double(), lambda v: torch.sin(v)  # gradient of -sum(cos), so h = 1
     error = norm(pull_back(member, z, q, f(q)) - f(z))
     slope = norm(f(q)) / norm(z) if member == "rotation" else 0
     return AtMost(error, (1 + slope) * norm(q - z), 1 + norm(q) / norm(z))

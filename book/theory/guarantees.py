@@ -76,7 +76,7 @@ def never_uphill(z, q, g, mu, t):
 
 
 class Waves:
-    """A loss without quantiser, ``f(x) = sum_j a_j cos(<w_j, x> + p_j)``: not convex, and S-smooth."""
+    """A loss without quantiser, ``f(x) = sum_j a_j cos(<w_j, x> + p_j)``: not convex, and smooth."""
 
     def __init__(self, draw: Callable, d: int):
         self.a, self.w, self.phase = draw(6).double(), draw(6, d).double(), draw(6).double()
@@ -335,7 +335,7 @@ def ste_leaves(draw, d):
 
 
 def least_error(z: Tensor, codes: Tensor) -> Tensor:
-    """``E min_k |z - e_k|^2``."""
+    """``E min_k |z - q_k|^2``."""
     return (z.unsqueeze(1) - codes).square().sum(-1).amin(1).mean()
 
 
@@ -347,7 +347,7 @@ def idle_code(z: Tensor, codes: Tensor) -> int:
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL)
 def revival_is_safe(draw, n, d):
-    "Wherever a code that no latent uses is put, E min|z - e_k|^2 does not rise; put on a latent, it falls."
+    "Wherever a code that no latent uses is put, E min|z - q_k|^2 does not rise; put on a latent, it falls."
     z, codes = draw(n, d).double(), torch.cat([draw(5, d).double(), 50 + draw(1, d).double()])
     k, before = idle_code(z, codes), least_error(z, codes)
     anywhere, there = codes.clone(), codes.clone()

@@ -30,7 +30,7 @@ def nearest_face(z: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
 
 @law(chapter=1, kinds=GENERIC)
 def half_spaces(z, draw):
-    "z has the code e_k where <z, e_j - e_k> <= (|e_j|^2 - |e_k|^2)/2 for all j: a cell is half-spaces intersected."
+    "z has the code q_k where <z, q_j - q_k> <= (|q_j|^2 - |q_k|^2)/2 for all j: a cell is half-spaces intersected."
     codes = draw(CODES, z.shape[-1])
     k = nearest(z, codes)
     side = (z[:, None].double() * (codes - codes[k][:, None]).double()).sum(-1)

@@ -116,31 +116,34 @@ def test_drawn_arrows_agree_with_torch_after_dragging(figure):
         box.check()
     before = state(page, "z")
     drag(page, page.get_by_role("slider", name="encoder output z"), -60, 25)
-    drag(page, page.get_by_role("slider", name="tip of the gradient"), 40, -30)
+    drag(page, page.get_by_role("slider", name="tip of the step"), 40, -30)
+    drag(page, page.get_by_role("slider", name="centre"), 45, 50)
     drag(page, page.get_by_role("slider", name="code 1"), 15, 40)
-    z, g, codes = (vec(state(page, key)) for key in ("z", "g", "codes"))
-    assert (z - vec(before)).norm() > 0.5
+    z, g, codes, centre = (vec(state(page, key)) for key in ("z", "g", "codes", "centre"))
+    assert (z - vec(before)).norm() > 0.5 < centre.norm()
     q = codes[(codes - z).square().sum(-1).argmin()]
     for name in DRAWN:
         path = page.locator(f".mv path.mv-{name}").get_attribute("d")
         tip = vec([float(x) for x in re.search(r"L([^L]+),([^L]+)L[^L]*z$", path).groups()])
         v = (tip - vec([200, 200])) / vec([66, -66]) - z
         # 66 pixels a unit, written to a tenth of a pixel
-        torch.testing.assert_close(v, ESTIMATORS[name].pull_back(z, q, g), rtol=0, atol=0.06 / 66)
+        torch.testing.assert_close(v, -ESTIMATORS[name].pull_back(z, q, g, centre=centre), rtol=0, atol=0.06 / 66)
 
 
 def test_field_agrees_with_torch(figure):
     page = figure("field")
     points = (4 * torch.rand(100, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) - 2).tolist()
-    codes, y, g = (vec(state(page, key)) for key in ("codes", "y", "g"))
+    drag(page, page.get_by_role("slider", name="centre"), 40, -30)
+    codes, y, g, centre = (vec(state(page, key)) for key in ("codes", "y", "g", "centre"))
+    assert centre.norm() > 0.5
     for loss in ("constant", "quadratic"):
         for name in DRAWN:
-            args = [points, {"estimator": name, "loss": loss}]
+            args = [points, {"estimator": name, "loss": loss, "centre": centre.tolist()}]
             velocity = "([z, s]) => z.map(p => rotvq.field.velocity({...rotvq.field.START, ...s}, p))"
             js = vec(page.evaluate(velocity, args))
             z = vec(points)
             q = codes[torch.cdist(z, codes).argmin(-1)]
-            v = -ESTIMATORS[name].pull_back(z, q, g.expand_as(z) if loss == "constant" else q - y)
+            v = -ESTIMATORS[name].pull_back(z, q, g.expand_as(z) if loss == "constant" else q - y, centre=centre)
             v = v * (8 / v.norm(dim=-1, keepdim=True)).clamp_max(1)
             torch.testing.assert_close(js, v, rtol=1e-9, atol=1e-9)
 
@@ -240,7 +243,8 @@ def test_every_handle_can_be_reached_by_tab(figure):
     for _ in range(20):
         page.keyboard.press("Tab")
         seen.add(page.evaluate("(e => e.ariaLabel || e.textContent || e.type)(document.activeElement)"))
-    assert {"encoder output z", "tip of the gradient g at q", "code 1", "code 6", "checkbox", "Reset"} <= seen
+    named = {"encoder output z", "tip of the step −g at q", "centre of the estimators", "code 1", "code 6"}
+    assert named | {"checkbox", "Reset"} <= seen
 
 
 def test_a_finger_moves_a_point_and_not_the_page(figure):

@@ -1,4 +1,4 @@
-/* How much of the turn from z to q a gradient feels in d dimensions: sin(φ/2) = sin(θ/2) |Pg|/|g|, P onto span{z, q}. */
+/* How much of the turn from z to q a gradient feels in d dimensions: sin(φ/2) = sin(θ/2) |Πg|/|g|, Π onto span{z, q}. */
 (function () {
   "use strict";
   const node = typeof module === "object", R = node ? require("./chart.js") : self.rotvq;
@@ -6,7 +6,7 @@
   const START = { theta: 60, d: 16 }, D = [2, 1024], BINS = 40;
   const powers = { to: Math.log2, from: (x) => Math.round(2 ** x) };
 
-  /* for isotropic g, |Pg|²/|g|² ~ Beta(1, (d - 2)/2); angles in degrees */
+  /* for isotropic g, |Πg|²/|g|² ~ Beta(1, (d - 2)/2); angles in degrees */
   const turned = (theta, kappa) => 2 * DEG * Math.asin(Math.min(1, Math.sin(theta / 2 / DEG) * Math.sqrt(kappa)));
   const quantile = (p, theta, d) => turned(theta, 1 - (1 - p) ** (2 / (d - 2)));
   function below(phi, theta, d) {
@@ -24,7 +24,7 @@
     const A = [100, 116], B = [296, 116];
     const sector = [A, B].map(() => el("path", { class: "mv-cell mv-on" }, root)), fan = el("path", { class: "mv-fan mv-rotation" }, root);
     const arms = ["g", "g", "g", "rotation"].map((c) => el("path", { class: "mv-arrow mv-" + c }, root));
-    const tags = ["z", "q", "g", "Rᵀg"].map((t) => text(root, 0, 0, t, { class: "mv-symbol", "text-anchor": "middle" }));
+    const tags = ["z", "q", "−g", "−Rᵀg"].map((t) => text(root, 0, 0, t, { class: "mv-symbol", "text-anchor": "middle" }));
     const x = R.along(D, 40, 370), y = (v) => px(340 - 150 * v);
     el("path", { d: "M40 190V340H370", class: "mv-axis" }, root);
     R.ticks(root, [0, 0.5, 1], R.left(34, y), (v) => `${100 * v}%`);

@@ -96,7 +96,7 @@
       out.textContent = `γ = ${num(s.gamma)}: ${said.join("; ")}`;
     }
     R.range(box, "γ, commitment", [...GAMMA, 0.01], s, "gamma", draw, R.log);
-    R.range(box, "μ, decoder decay", [0.05, 2, 0.01], s, "mu", draw, R.log);
+    R.range(box, "λ, decoder decay", [0.05, 2, 0.01], s, "mu", draw, R.log);
     R.range(box, "r₀, first |q|/|z|", [0.01, 2, 0.01], s, "r0", draw, R.log);
     R.range(box, "β, codebook", [0.02, 5, 0.01], s, "beta", draw, R.log);
     R.range(box, "ρ, share kept", [0.3, 0.95, 0.005], s, "rho", draw);

@@ -5,26 +5,19 @@
   const { PULL, pull, nearest, norm, add, mul, px, html, el, text, fill } = R;
   const START = {
     codes: [[2, 0.9], [0.4, 2.1], [-1.5, 1.5], [-2.1, -0.6], [-0.5, -1.9], [1.6, -1.4]],
-    estimator: "rotation", loss: "constant", g: [-1.1, 0.5], y: [0.9, 0.7], count: 200, dt: 0.012,
+    estimator: "rotation", loss: "constant", g: [-1.1, 0.5], y: [0.9, 0.7], centre: [0, 0], count: 200, dt: 0.012,
   };
-  const LOSS = { constant: "g is the same everywhere", quadratic: "g = q − y, the loss |q − y|²/2" };
+  const LOSS = [["constant", "g is the same everywhere"], ["quadratic", "g = q − y, the loss |q − y|²/2"]];
 
   const gradient = (s, q) => (s.loss === "constant" ? s.g : add(q, s.y, -1));
-  /* -G^T g at z, no longer than 8: the pull-back grows without bound at the origin */
+  /* -G^T g at z, no longer than 8: the pull-back has no bound at the centre */
   function velocity(s, z) {
-    const q = s.codes[nearest(z, s.codes)], v = mul(-1, pull(s.estimator, z, q, gradient(s, q))), n = norm(v);
+    const q = s.codes[nearest(z, s.codes)], c = s.centre;
+    const v = mul(-1, pull(s.estimator, add(z, c, -1), add(q, c, -1), gradient(s, q))), n = norm(v);
     return n > 8 ? mul(8 / n, v) : v;
   }
-  /* one midpoint step */
   const flow = (s, z) => add(z, velocity(s, add(z, velocity(s, z), s.dt / 2)), s.dt);
-  const outside = (z) => Math.abs(z[0]) > 3 || Math.abs(z[1]) > 3;
-
-  /* one choice among names: {value: label} */
-  function choose(parent, label, names, state, key, change) {
-    const s = html("select", {}, html("label", {}, parent, label + " "));
-    for (const k in names) html("option", k === state[key] ? { value: k, selected: "" } : { value: k }, s, names[k]);
-    s.addEventListener("change", () => { state[key] = s.value; change(); });
-  }
+  const outside = (z) => z.some((x) => Math.abs(x) > 3);
 
   function build(box, alt, options) {
     const s = { ...structuredClone(START), ...options }, uniform = R.random(20240607), root = R.svg(box, 400, 400, alt);
@@ -33,8 +26,12 @@
     const arrow = el("path", { class: "mv-arrow mv-g" }, P.arrows), tag = text(root, 0, 0, "", { class: "mv-symbol" });
     const out = html("output", {}, box), settings = html("div", { class: "mv-bar" }, box), bar = html("div", { class: "mv-bar" }, box);
     const fresh = () => ({ z: [6 * uniform() - 3, 6 * uniform() - 3], trail: [] });
-    const key = () => (s.loss === "constant" ? "g" : "y");
-    const move = R.handle(P.top, "gradient g, or target y", "mv-tip", P, () => s[key()], (p) => { s[key()] = p; redraw(); });
+    const steady = () => s.loss === "constant", aim = () => (steady() ? mul(-1, s.g) : s.y);
+    const set = (change) => { Object.assign(s, change); redraw(); };
+    const move = [
+      R.handle(P.top, "centre of the estimator", "mv-z", P, () => s.centre, (centre) => set({ centre })),
+      R.handle(P.top, "step −g, or target y", "mv-tip", P, aim, (p) => set(steady() ? { g: mul(-1, p) } : { y: p })),
+    ];
     Object.assign(s, { t: 0, crossed: 0, points: Array.from({ length: s.count }, fresh) });
 
     function step() {
@@ -55,7 +52,7 @@
       out.textContent = `t = ${R.num(s.t)}: mean |q − z| = ${R.num(e.reduce((a, b) => a + b) / e.length)}, `
         + `${new Set(k).size} of ${s.codes.length} codes in use, walls crossed ${s.crossed} times by ${s.count} points`;
     }
-    /* the field changed */
+    /* a new field */
     function redraw() {
       let d = "";
       [dots, trails].forEach((e) => fill(e, { class: "mv-" + s.estimator }));
@@ -64,17 +61,22 @@
         d += R.arrow(at, [at[0] + l * v[0], at[1] - l * v[1]], 4);
       }
       fill(quiver, { d });
-      const tip = P.to(s[key()]);
-      fill(arrow, { d: s.loss === "constant" ? R.arrow([200, 200], tip) : "" });
-      fill(tag, { x: px(tip[0] + 10), y: px(tip[1] - 8) }).textContent = key();
-      move();
+      const tip = P.to(aim());
+      fill(arrow, { d: steady() ? R.arrow([200, 200], tip) : "" });
+      fill(tag, { x: px(tip[0] + 10), y: px(tip[1] - 8) }).textContent = steady() ? "−g" : "y";
+      move.forEach((f) => f());
       draw();
       report();
     }
     function run(n) { while (n--) step(); draw(); report(); }
 
-    choose(settings, "Estimator", Object.fromEntries(Object.keys(PULL).map((n) => [n, PULL[n][0]])), s, "estimator", redraw);
-    choose(settings, "Gradient", LOSS, s, "loss", redraw);
+    function choose(label, names, key) {
+      const e = html("select", {}, html("label", {}, settings, label + " "));
+      for (const [k, word] of names) html("option", k === s[key] ? { value: k, selected: "" } : { value: k }, e, word);
+      e.addEventListener("change", () => set({ [key]: e.value }));
+    }
+    choose("Estimator", Object.keys(PULL).map((n) => [n, PULL[n][0]]), "estimator");
+    choose("Gradient", LOSS, "loss");
     let frame = 0, playing = false;
     const turn = () => {
       if (!playing || !root.isConnected) return;
