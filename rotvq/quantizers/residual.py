@@ -1,7 +1,7 @@
 """ResidualVectorQuantizer: each level quantises what the levels before it left over."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -12,8 +12,11 @@ from rotvq.quantizers.distributed import broadcast
 from rotvq.quantizers.estimators import Estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.grouped import Several, as_one_step
-from rotvq.quantizers.operators import Noise, seed_of, uniform
-from rotvq.quantizers.registry import METHODS
+from rotvq.quantizers.lookup import working_memory
+from rotvq.quantizers.methods.qinco import QINCo
+from rotvq.quantizers.operators import Noise, seed_of, uniform, write
+from rotvq.quantizers.registry import METHODS, Method
+from rotvq.quantizers.vector import VectorQuantizer
 
 
 class Wiring(NamedTuple):
@@ -28,6 +31,11 @@ WIRINGS = {
     "graph": Wiring(detached=False, one_estimator=False),
     "detach": Wiring(detached=True, one_estimator=False),
     "once": Wiring(detached=True, one_estimator=True),
+}
+#: what a level may be: every quantiser, and one that is nothing but a level
+LEVELS = {
+    **METHODS,
+    "qinco": Method(QINCo, "huijben2024qinco", "the codes, by a network of what is decoded", "$NK(d^2 + Ldh)$"),
 }
 OF_A_LEVEL = ("warmup", "centre", "gain")  # what the estimator of a level depends on, and that of the sum cannot
 
@@ -58,12 +66,15 @@ class ResidualVectorQuantizer(Several):
         levels: their number, D.
         wiring: a key of :data:`WIRINGS`.
         estimator: as for :class:`.VectorQuantizer`; None: "rotation", or what the method brings.
-        method: a key of :data:`.METHODS`.
+        method: a key of :data:`.METHODS`, or "qinco": see :class:`.QINCo`.
         shared: whether one codebook serves all levels.
         dropout: the share of samples of which only the first levels are used, drawn anew in every training call but the
             first; their number is drawn evenly from ``least_levels`` to all. The same on every rank.
         least_levels: used of every sample.
         multiple_of: the number of levels used is rounded up to a multiple of this.
+        beam: how many sums of codes, those nearest to the latent, :meth:`encode` and a call in evaluation mode keep
+            from level to level; may be set later. A latent is given the codes of beam 1 where these are nearer, so that
+            no beam has a larger error. It takes about ``beam`` times as long.
         generator: of the first codes and the seeds of the levels; None: torch's global one.
         options: of the levels, as for their method. A list gives one value a level, also of codebook_size, estimator
             and method; anything else is for all of them.
@@ -90,6 +101,7 @@ class ResidualVectorQuantizer(Several):
         dropout: float = 0.0,
         least_levels: int = 1,
         multiple_of: int = 1,
+        beam: int = 1,
         generator: torch.Generator | None = None,
         **options: Any,
     ):
@@ -109,6 +121,10 @@ class ResidualVectorQuantizer(Several):
         self.levels, self.wiring, self.shared, self.estimator = levels, wiring, shared, of_the_sum
         self.dropout, self.least_levels, self.multiple_of = dropout, least_levels, multiple_of
         self.dim, self.heads = dim, self.layers[0].heads
+        self.beam = beam
+        can_search = self.heads == 1 and all(isinstance(level, VectorQuantizer | QINCo) for level in self.layers)
+        if beam < 1 or (beam > 1 and not can_search):
+            raise ValueError(f"beam is {beam}: it must be 1, or more for one head and levels with a list of codes")
         self.noise = Noise() if dropout else None
         self.register_buffer("seed", torch.tensor(seed_of(generator) * 1_000_003) if dropout else None)
         if dropout:
@@ -140,15 +156,15 @@ class ResidualVectorQuantizer(Several):
             if mask.dtype != torch.bool or mask.shape != tokens:
                 raise ValueError(f"the mask is {mask.dtype} {tuple(mask.shape)}, not bool {tuple(tokens)}")
             x = self._where(mask, x, 0.0)
-        left_over, parts, outs = x, [], []
+        left_over, z_q, outs, drops = x, torch.zeros_like(x), [], self.training and self.dropout > 0
+        taken = [None] * self.levels if self.training or self.beam == 1 else self.encode(x).unbind(-1)
         with as_one_step(self.layers[0], x) if self.shared else nullcontext():
-            for level, used in zip(self._cascade(), self._used(x, mask)):
-                out = level(left_over, used, details)
+            for level, used, indices in zip(self._cascade(), self._used(x, mask), taken):
+                with told(level, z_q.detach(), indices), unless_unused(level, drops):
+                    out = level(left_over, used, details)
                 part = out.z_q if used is None else self._where(used, out.z_q, 0.0)
-                left_over = left_over - (part.detach() if wiring.detached else part)
-                parts.append(part)
+                left_over, z_q = left_over - (part.detach() if wiring.detached else part), z_q + part
                 outs.append(out)
-        z_q = sum(parts)
         if wiring.one_estimator:
             z_q = self._estimate(x, z_q)
         z_q = z_q.to(given.dtype)
@@ -159,18 +175,33 @@ class ResidualVectorQuantizer(Several):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Indices alone, without gradient, for x as in :meth:`forward`."""
-        left_over, indices = x.to(torch.promote_types(x.dtype, torch.float32)), []
+        x = left_over = x.to(torch.promote_types(x.dtype, torch.float32))
+        so_far, indices = torch.zeros_like(x), []
         for level in self._cascade():
-            indices.append(level.encode(left_over))
-            left_over = left_over - level.decode(indices[-1])
-        return torch.stack(indices, -1)
+            with told(level, so_far):
+                indices.append(level.encode(left_over))
+            part = decoded(level, indices[-1], so_far)
+            left_over, so_far = left_over - part, so_far + part
+        greedy = torch.stack(indices, -1)
+        if self.beam == 1:
+            return greedy
+        rows = x.movedim(self.channels, -1)
+        size = max(1, working_memory(x.device) // (16 * self.beam**2 * self.dim))
+        found = [beam_search(self._cascade(), some, self.beam) for some in rows.reshape(-1, self.dim).split(size)]
+        found = torch.cat(found).reshape(greedy.shape)
+        errors = [(x - self.decode(indices)).square().sum(self.channels) for indices in (found, greedy)]
+        return torch.where((errors[0] < errors[1]).unsqueeze(-1), found, greedy)
 
     def decode(self, indices: Tensor) -> Tensor:
         """The latents that indices (..., n) of the first n levels stand for; -1 stands for a level that is not used."""
         if not 1 <= indices.shape[-1] <= self.levels:
             raise ValueError(f"the indices are of {indices.shape[-1]} levels, not of 1 to {self.levels}")
-        parts = [level.decode(index) for level, index in zip(self._cascade(), indices.unbind(-1))]
-        return sum(part.to(torch.promote_types(part.dtype, torch.float32)) for part in parts).to(parts[0].dtype)
+        so_far = None
+        for level, index in zip(self._cascade(), indices.unbind(-1)):
+            part = decoded(level, index, so_far)
+            wide = part.to(torch.promote_types(part.dtype, torch.float32))
+            so_far = wide if so_far is None else so_far + wide
+        return so_far.to(part.dtype)
 
     indices_to_codes = decode
 
@@ -207,6 +238,63 @@ class ResidualVectorQuantizer(Several):
         return f"levels={self.levels}, wiring={self.wiring}, shared={self.shared}, dropout={self.dropout}"
 
 
+def decoded(level: Quantizer, indices: Tensor, so_far: Tensor | None) -> Tensor:
+    """What ``indices`` of a level stand for once the levels before it have given ``so_far``."""
+    return level.decode_after(indices, so_far) if isinstance(level, QINCo) else level.decode(indices)
+
+
+def beam_search(levels: list[Quantizer], x: Tensor, beam: int) -> Tensor:
+    """Indices (N, levels) for latents x (N, dim), keeping after each level the ``beam`` sums of codes nearest to x.
+
+    Those can only be sums of ones that were kept and their ``beam`` nearest codes. With a beam of all sums before the
+    last level the search is exhaustive.
+    """
+    so_far, paths = torch.zeros_like(x).unsqueeze(1), x.new_zeros(len(x), 1, 0, dtype=torch.int64)
+    for level in levels:
+        before, count = so_far.flatten(0, 1), min(beam, level.codebook_size)
+        shape = len(x), so_far.shape[1] * count
+        with told(level, before):
+            indices = level.nearest_codes((x.unsqueeze(1) - so_far).flatten(0, 1), count).flatten()
+        sums = before.repeat_interleave(count, 0)
+        sums = (sums + decoded(level, indices, sums)).reshape(*shape, x.shape[1])
+        longer = torch.cat([paths.repeat_interleave(count, 1), indices.reshape(*shape, 1)], -1)
+        errors = (x.unsqueeze(1) - sums).square().sum(-1)
+        best = errors.topk(min(beam, errors.shape[1]), largest=False).indices.unsqueeze(-1)
+        so_far, paths = sums.take_along_dim(best, 1), longer.take_along_dim(best, 1)
+    return paths[:, 0]
+
+
+@contextmanager
+def told(level: Quantizer, so_far: Tensor, indices: Tensor | None = None) -> Iterator[None]:
+    """In here a level of QINCo knows what has been decoded, and any level takes ``indices``, if given, for nearest."""
+    looks_back, takes = isinstance(level, QINCo), indices is not None
+    if looks_back:
+        level.so_far = so_far
+    if takes:
+        level.assign = lambda z, codes: indices  # all else of a call, its losses and gradients, is as ever
+    try:
+        yield
+    finally:
+        if looks_back:
+            level.so_far = None
+        if takes:
+            del level.assign
+
+
+@contextmanager
+def unless_unused(level: Quantizer, drops: bool) -> Iterator[None]:
+    """In here, a call of which dropout leaves the level no latent at all, on any rank, is no step to its counts."""
+    if not (drops and isinstance(level, VectorQuantizer)):
+        yield
+        return
+    counts = [getattr(level.statistics, name) for name in ("calls", "step_ended", "running", "idle")]
+    before = [count.clone() for count in counts]
+    yield
+    is_used = (level.statistics.idle == 0).any()  # some code, in this step: counts are those of all ranks
+    for count, old in zip(counts, before):
+        write(count, torch.where(is_used, count, old))
+
+
 def _values_of_levels(options: Mapping[str, Any], levels: int) -> list[dict[str, Any]]:
     """The options of each level: of a list, its value."""
     for name, value in options.items():
@@ -218,15 +306,15 @@ def _values_of_levels(options: Mapping[str, Any], levels: int) -> list[dict[str,
 
 def _make_level(dim: int, seed: int, codebook_size: int, method: str, estimator: Any, **options: Any) -> Quantizer:
     """The quantiser of one level."""
-    one_of("method", method, METHODS)
-    if METHODS[method].second_pass or "second_pass" in options:
+    one_of("method", method, LEVELS)
+    if LEVELS[method].second_pass or "second_pass" in options:
         raise ValueError("a level of a cascade has no objective, and can have no second pass")
     own = {"estimator": estimator, "generator": torch.Generator().manual_seed(seed)}
     if estimator is None:
         del own["estimator"]
-    if "generator" in METHODS[method].fixed:
+    if "generator" in LEVELS[method].fixed:
         del own["generator"]
-    return METHODS[method](dim, codebook_size, **own, **options)
+    return LEVELS[method](dim, codebook_size, **own, **options)
 
 
 def _estimator_of_the_sum(estimator: Any, method: str | list[str], options: dict[str, Any]) -> Estimator:

@@ -4,6 +4,7 @@ An option without a counterpart here is refused, or not in a signature; test_pee
 """
 
 import copy
+import math
 from collections import namedtuple
 
 import torch
@@ -26,12 +27,15 @@ class Adapter(nn.Module):
         super().__init__()
         self.vq = vq
 
-    def call(self, x: Tensor, mask: Tensor | None = None, freeze_codebook: bool = False) -> tuple:
-        """Our answer, as a plain tuple, with zeros where the mask is False."""
+    def call(
+        self, x: Tensor, mask: Tensor | None = None, freeze_codebook: bool = False, by_level: bool = False
+    ) -> tuple:
+        """Our answer, as a plain tuple, with zeros where the mask is False; ``by_level``: with their losses."""
         before, self.vq.frozen = self.vq.frozen, self.vq.frozen or freeze_codebook
-        z_q, indices, loss = self.vq(x, mask)
+        out = self.vq(x, mask, details=by_level)
         self.vq.frozen = before
-        return z_q if mask is None else torch.where(mask.unsqueeze(-1), z_q, 0.0), indices, loss
+        loss = torch.stack([level.loss for level in out.levels]) if by_level else out.loss
+        return out.z_q if mask is None else torch.where(mask.unsqueeze(-1), out.z_q, 0.0), out.indices, loss
 
     def get_output_from_indices(self, indices: Tensor) -> Tensor:
         return self.vq.decode(indices)
@@ -136,15 +140,17 @@ class ResidualVQ(Adapter):
         diveq: bool = False,
         directional_reparam: bool = False,
         implicit_neural_codebook: bool = False,
+        beam_size: int = 1,  # ours searches in evaluation alone
+        eval_beam_size: int = 1,
     ):
-        if implicit_neural_codebook:
-            raise NotImplementedError("implicit_neural_codebook")
         sizes = list(codebook_size) if isinstance(codebook_size, tuple) else codebook_size
         levels = len(sizes) if num_quantizers is None else num_quantizers
-        options = {"shared": shared_codebook, "dropout": float(quantize_dropout)}
+        options = {"shared": shared_codebook, "dropout": float(quantize_dropout), "beam": eval_beam_size}
         options |= {"wiring": "graph" if quant_grad_frac == 1 else "detach"}  # a fraction in between: see test_peer.py
         if diveq or directional_reparam:
             options |= {"method": "diveq"}
+        elif implicit_neural_codebook:
+            options |= {"method": "qinco", "gamma": 1.0}
         else:
             options |= {"update": "ema", "decay": 0.8, "gamma": 1.0}
             options |= {"lookup": "normalised" if use_cosine_sim else "euclidean"}
@@ -154,7 +160,7 @@ class ResidualVQ(Adapter):
         super().__init__(vq if codebook_dim in (None, dim) else Projected(vq, dim))
 
     def forward(self, x, mask=None, freeze_codebook=False) -> tuple:
-        return self.call(x, mask, freeze_codebook)
+        return self.call(x, mask, freeze_codebook, by_level=True)
 
 
 class GroupedResidualVQ(Adapter):
@@ -168,12 +174,8 @@ class GroupedResidualVQ(Adapter):
 
 class FSQ(Adapter):
     def __init__(self, levels, return_indices=True, preserve_symmetry=False, bound_hard_clamp=False):
-        if preserve_symmetry or bound_hard_clamp:
-            raise NotImplementedError("preserve_symmetry and bound_hard_clamp")
-        size = 1
-        for level in levels:
-            size *= level
-        super().__init__(fsq.FSQ(len(levels), size, sizes=tuple(levels)))
+        options = {"symmetric": preserve_symmetry, "bound": "clamp" if bound_hard_clamp else "tanh"}
+        super().__init__(fsq.FSQ(len(levels), math.prod(levels), sizes=tuple(levels), **options))
         self.return_indices = return_indices
 
     def forward(self, x) -> tuple:
@@ -183,10 +185,8 @@ class FSQ(Adapter):
 
 class ResidualFSQ(Adapter):
     def __init__(self, dim, levels, num_quantizers):
-        size = 1
-        for level in levels:
-            size *= level
-        super().__init__(ResidualVectorQuantizer(dim, size, num_quantizers, method="fsq", sizes=tuple(levels)))
+        options = {"method": "fsq", "sizes": tuple(levels)}
+        super().__init__(ResidualVectorQuantizer(dim, math.prod(levels), num_quantizers, **options))
 
     def forward(self, x) -> tuple:
         return self.call(x)[:2]

@@ -314,6 +314,52 @@ def test_fsq_bounds(sizes):
     assert bounded.abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("bound", ("tanh", "clamp"))
+@pytest.mark.parametrize("size", (1, 2, 3, 4, 5, 8))
+def test_symmetric_fsq(size, bound):
+    """By its formula, level by level: the points are even from -1 to 1, and those of -z are those of z, negated."""
+    vq = FSQ(1, size, sizes=(size,), symmetric=True, bound=bound)
+    vq.project_in = vq.project_out = nn.Identity()
+    z = latents(999, 1, seed=3).double().requires_grad_()
+    squashed = torch.tanh(z) if bound == "tanh" else z.clamp(-1, 1)
+    counted = (squashed * (size - 1) / 2 + (size - 1) / 2 + 0.5).floor()  # 0 to L - 1
+    out = vq(z)
+    torch.testing.assert_close(out.z_q, 2 * counted / max(size - 1, 1) - float(size > 1))
+    assert torch.equal(out.indices, counted.squeeze(-1).long())
+    assert set(out.indices.tolist()) == set(range(size))
+    torch.testing.assert_close(vq(-z).z_q, -out.z_q)
+    points = vq.codebook.points(torch.arange(size)).squeeze(-1)
+    torch.testing.assert_close(points, torch.linspace(-1, 1, size) if size > 1 else torch.zeros(1))
+    (received,) = torch.autograd.grad(out.z_q.sum(), z)
+    slope = 1 - squashed**2 if bound == "tanh" else (z.abs() < 1).double()
+    torch.testing.assert_close(received, slope * float(size > 1))
+
+
+def test_clamped_fsq_has_levels_of_one_width():
+    """All but the outer two; and they are reached."""
+    vq = FSQ(1, 8, sizes=(8,), bound="clamp")
+    vq.project_in = vq.project_out = nn.Identity()
+    z = torch.linspace(-2, 2, 40_001)[:, None]
+    out = vq(z)
+    lowest = z[torch.searchsorted(out.indices, torch.arange(1, 8))].squeeze(-1)  # of each level but the first
+    torch.testing.assert_close(lowest.diff(), torch.full((6,), 2 / (7 * 1.001)), rtol=0, atol=2e-4)
+    assert out.z_q.aminmax() == (-1, 0.75) and vq(torch.zeros(1, 1)).z_q == 0
+
+
+@pytest.mark.parametrize("bound", ("tanh", "clamp"))
+@pytest.mark.parametrize("symmetric", (False, True))
+def test_what_fsq_gives_is_what_it_decodes(symmetric, bound):
+    vq = FSQ(6, 240, sizes=(8, 6, 5), symmetric=symmetric, bound=bound)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        vq.to(dtype)
+        x = (3 * latents(200, 6)).to(dtype)
+        z_q, indices, _ = vq(x)
+        torch.testing.assert_close(vq.decode(indices), z_q)
+        assert torch.equal(vq.encode(x), indices) and len(indices.unique()) > 50
+    with pytest.raises(ValueError, match="unknown bound 'sigmoid': one of tanh, clamp"):
+        FSQ(6, 240, bound="sigmoid")
+
+
 def quadratic():
     """f(z) = (z - c)^T A (z - c) / 2 summed over tokens, with its gradient."""
     root, c = latents(4, 4, seed=8).double(), latents(4, seed=9).double()

@@ -170,9 +170,12 @@ def test_simvq(vqp, rotation):
         torch.testing.assert_close(grads[0][4], grads[1][4], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("symmetric", (False, True))
+@pytest.mark.parametrize("bound", ("tanh", "clamp"))
 @pytest.mark.parametrize("sizes", ((8, 5, 5), (5, 3), (8, 6, 5, 4)))
-def test_fsq(vqp, sizes):
-    ours, other = FSQ(DIM, math.prod(sizes), sizes=sizes), vqp.FSQ(list(sizes), dim=DIM)
+def test_fsq(vqp, sizes, bound, symmetric):
+    ours = FSQ(DIM, math.prod(sizes), sizes=sizes, symmetric=symmetric, bound=bound)
+    other = vqp.FSQ(list(sizes), dim=DIM, preserve_symmetry=symmetric, bound_hard_clamp=bound == "clamp")
     with torch.no_grad():
         for name in ("project_in", "project_out"):
             getattr(ours, name).load_state_dict(getattr(other, name).state_dict())

@@ -19,7 +19,7 @@ from rotvq import VectorQuantizer
 from rotvq.quantizers.grouped import Grouped
 from rotvq.quantizers.kmeans import kmeans
 from rotvq.quantizers.methods.nsvq import NSVQ
-from rotvq.quantizers.residual import WIRINGS, ResidualVectorQuantizer
+from rotvq.quantizers.residual import WIRINGS, ResidualVectorQuantizer, beam_search
 
 OLD_WARNING = "ignore:.*should not be instantiated:DeprecationWarning"  # raised by torch.compile itself
 
@@ -70,6 +70,10 @@ LEARNERS = {
     "drawn codes": {"temperature": 0.5},
     "simvq": {"method": "simvq"},
     "two methods": {"method": ["vq", "simvq", "vq"]},
+    "qinco": {"method": "qinco", "width": 8},
+    "qinco behind vq": {"method": ["vq", "qinco", "qinco"], "init": "kmeans", "beam": 3},
+    "qinco, shared": {"method": "qinco", "width": 8, "shared": True, "channel_first": True},
+    "beam": {"beam": 4, "update": "ema", "channel_first": True},
 }
 WIRED = [(name, wiring) for name in LEARNERS for wiring in WIRINGS]
 WIRED.remove(("sizes and estimators", "once"))  # has one estimator
@@ -193,13 +197,16 @@ MASKED = {
     "token": {"convention": "token"},
     "channels first": {"channel_first": True},
     "heads": {"heads": 2, "dim": 2},
+    "qinco": {"method": "qinco", "init": "kmeans", "size": 6},
+    "qinco, channels first": {"method": "qinco", "channel_first": True},
 }
 
 
 @pytest.mark.parametrize("name", MASKED)
 def test_a_masked_run_is_the_run_on_the_tokens_that_are_kept(name):
     """Values, losses, gradients and state, whatever the padding holds."""
-    masked, plain = cascade(**MASKED[name]), cascade(**MASKED[name])
+    masked = cascade(**MASKED[name])
+    plain = copy.deepcopy(masked)
     mask = torch.rand(3, 7, generator=generator(1)) > 0.4
     to, back = (-1, 1) if masked.channel_first else (1, 1)
     for seed in range(3):
@@ -210,7 +217,8 @@ def test_a_masked_run_is_the_run_on_the_tokens_that_are_kept(name):
         out, want = masked(x, mask), plain(kept)
         assert (out.indices[~mask] == -1).all() and torch.equal(out.indices[mask], want.indices)
         rows = out.z_q.movedim(back, to)
-        assert torch.equal(rows[mask], want.z_q)
+        rounding = 1e-6 if "qinco" in name else 0  # of matrix products of another shape
+        torch.testing.assert_close(rows[mask], want.z_q, rtol=rounding, atol=rounding)
         torch.testing.assert_close(rows[~mask], x.movedim(back, to)[~mask], rtol=0, atol=0, equal_nan=True)
         torch.testing.assert_close(out.loss, want.loss, rtol=1e-6, atol=0)
         (rows[mask].sin().sum() + out.loss).backward()
@@ -275,6 +283,27 @@ def test_dropped_levels_cost_and_count_nothing():
     assert x.grad.isfinite().all()
 
 
+def test_a_level_that_dropout_leaves_out_of_a_step_is_left_alone():
+    """Its statistics are those of a quantiser that was called in the other steps only."""
+    vq = cascade(dropout=1.0, update="ema", decay=0.8, initial_count=0.0, revival="unused", revival_at=3)
+    alone, ran = copy.deepcopy(list(vq.layers)), torch.zeros(3, dtype=torch.int64)
+    for seed in range(12):
+        before = vq.state_dict(keep_vars=False)
+        before = {key: value.clone() for key, value in before.items()}
+        out = vq(latents(1, 30, 4, seed=seed).requires_grad_(), details=True)
+        out.z_q.sum().backward()
+        for number, (level, other, details) in enumerate(zip(vq.layers, alone, out.levels)):
+            names = ("calls", "step_ended", "running", "idle")
+            if (details.indices < 0).all():
+                for name in names:
+                    assert torch.equal(getattr(level.statistics, name), before[f"layers.{number}.statistics.{name}"])
+                continue
+            ran[number] += 1
+            other(details.z.detach().requires_grad_()).z_q.sum().backward()
+            assert states_equal(level.state_dict(), other.state_dict())
+    assert ran[0] == 12 > ran[1] > ran[2] > 2 and torch.equal(ran, torch.stack([x.statistics.calls for x in vq.layers]))
+
+
 def test_dropout_of_masked_tokens():
     vq, mask = cascade(dropout=1.0), torch.rand(40, 3, generator=generator(2)) > 0.5
     x = latents(40, 3, 4)
@@ -301,7 +330,7 @@ def test_dropout_draws_alike_on_every_rank_and_in_a_run_that_is_continued():
 
 
 @pytest.mark.parametrize("wiring", WIRINGS)
-@pytest.mark.parametrize("name", ["ema, revival", "shared", "dropout", "drawn codes", "projected", "k-means"])
+@pytest.mark.parametrize("name", ["ema, revival", "shared", "dropout", "drawn codes", "projected", "k-means", "qinco"])
 def test_checkpointing_changes_neither_gradient_nor_state(name, wiring):
     plain = cascade(wiring=wiring, **LEARNERS[name])
     saving = copy.deepcopy(plain)
@@ -343,7 +372,8 @@ def test_a_shared_codebook_moves_once_a_step(needs_gradient):
 
 
 def test_frozen_codes_stay():
-    for options in (*({"update": update} for update in ("gradient", "ema")), {"shared": True}, {"method": "nsvq"}):
+    updates = ({"update": update} for update in ("gradient", "ema"))
+    for options in (*updates, {"shared": True}, {"method": "nsvq"}, {"method": "qinco"}):
         vq = cascade(**options)
         assert not vq.frozen
         vq.frozen = True
@@ -554,6 +584,180 @@ def test_two_ranks(tmp_path):
             torch.testing.assert_close(first[name][key], value, rtol=1e-5, atol=1e-6, msg=f"{name}: {key}")
 
 
+# several sums from level to level
+
+
+def error_of(vq, x, indices):
+    return (x - vq.decode(indices)).square().sum(vq.channels)
+
+
+BEAMS = {
+    "vq": {},
+    "shared, from k-means": {"shared": True, "init": "kmeans"},
+    "cosine": {"lookup": "cosine", "project_to": 3},
+    "channels first": {"channel_first": True},
+    "qinco": {"method": "qinco", "width": 8},
+}
+
+
+def built(name, beam, levels=3):
+    """A cascade that has been trained for a few steps, in evaluation mode."""
+    vq = cascade(3, 4, levels, beam=beam, **BEAMS[name])
+    torch.manual_seed(0)
+    if name == "qinco":
+        for parameter in vq.parameters():
+            nn.init.normal_(parameter, std=0.3)
+    with torch.no_grad():
+        vq(latents(40, 3, 2, seed=9) if vq.channel_first else latents(40, 2, 3, seed=9))
+    return vq.eval()
+
+
+@pytest.mark.parametrize("name", BEAMS)
+def test_a_beam_of_all_sums_finds_the_best(name):
+    """Of all 64; and a lesser beam never has a larger error than one code a level."""
+    x = latents(200, 3, 1, seed=1) if BEAMS[name].get("channel_first") else latents(200, 3, seed=1)
+    every = torch.cartesian_prod(*[torch.arange(4)] * 3)  # (64, 3)
+    one = built(name, 1)
+    greedy = error_of(one, x, one.encode(x))
+    sums = one.decode(every.unsqueeze(1)).reshape(64, 3)
+    best = (x.reshape(200, 1, 3) - sums).square().sum(-1).amin(1).reshape(greedy.shape)
+    torch.testing.assert_close(error_of(vq := built(name, 16), x, vq.encode(x)), best)
+    assert (best < 0.99 * greedy).any()
+    for beam in (2, 3):
+        vq = built(name, beam)
+        errors = error_of(vq, x, vq.encode(x))
+        assert (errors <= greedy).all() and (errors >= best * (1 - 1e-5)).all()
+        assert errors.mean() < 0.99 * greedy.mean()
+
+
+def test_a_beam_alone_may_be_worse_than_one_code_a_level():
+    """Sums that are nearest early may end farther away; those latents are given the codes of beam 1."""
+    x, one, vq = latents(3000, 4, seed=2), cascade(size=5, levels=4), cascade(size=5, levels=4, beam=2)
+    greedy = error_of(one, x, one.encode(x))
+    worse = error_of(vq, x, beam_search(vq._cascade(), x, 2)) > greedy * 1.001
+    assert 0 < worse.sum() < 300
+    assert torch.equal(vq.encode(x)[worse], one.encode(x)[worse]) and (error_of(vq, x, vq.encode(x)) <= greedy).all()
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_a_call_in_evaluation_takes_what_the_beam_found(wiring):
+    """Value, loss, gradient and details are those of these codes; training does not search."""
+    options = {"wiring": wiring, "estimator": "rotation" if wiring == "once" else "ste", "gamma": 0.3, "beta": 0.5}
+    plain, vq = cascade(**options), cascade(**options, beam=5)
+    x, mask = latents(30, 4), torch.arange(30) % 5 > 0
+    (a, one), (b, other) = (step(each, x, mask, lr=0) for each in (plain, vq))
+    assert torch.equal(a.z_q, b.z_q) and torch.equal(a.indices, b.indices) and torch.equal(one, other)
+    y = x.clone().requires_grad_()
+    out = vq.eval()(y, mask, details=True)
+    assert torch.equal(out.indices[mask], vq.encode(x)[mask]) and (out.indices[~mask] == -1).all()
+    assert not torch.equal(out.indices, plain.eval()(x, mask).indices)
+    rest, losses = x[mask], 0.0
+    for level, index, details in zip(vq.layers, out.indices[mask].unbind(-1), out.levels):
+        torch.testing.assert_close(details.z[mask], rest)
+        assert torch.equal(details.q[mask], level.codes[index])
+        rest = rest - level.codes[index].detach()
+        losses = losses + 0.8 * rest.square().mean()
+    torch.testing.assert_close(out.loss, losses)
+    torch.testing.assert_close(out.z_q[mask], vq.decode(out.indices)[mask])
+    g = latents(30, 4, seed=1) * mask[:, None]
+    (received,) = torch.autograd.grad(out.z_q, y, g)
+    want = {"graph": g, "detach": 3 * g, "once": None}[wiring]
+    want = vq.estimator.pull_back(x, out.z_q.detach(), g) if want is None else want
+    torch.testing.assert_close(received[mask], want[mask])
+    assert "assign" not in vars(vq.layers[0])
+
+
+def test_a_beam_is_taken_some_latents_at_a_time(monkeypatch):
+    vq, x = cascade(beam=4), latents(50, 4)
+    whole = vq.encode(x)
+    monkeypatch.setattr("rotvq.quantizers.residual.working_memory", lambda device: 16 * 16 * 4 * 7)
+    assert torch.equal(vq.encode(x), whole) and vq.encode(x[:0]).shape == (0, 3)
+
+
+# codes by a network
+
+
+def by_hand(level, so_far):
+    """The codes of each latent, (N, K, dim), as the docstring has them."""
+    A, B, W, U = level.network
+    e = level.codebook.codes.expand(len(so_far), -1, -1)
+    v = e + e @ A.weight.t() + (so_far @ B.weight.t())[:, None] + A.bias
+    return v + torch.relu(v @ U.weight.t() + U.bias) @ W.weight.t() + W.bias
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_qinco_by_hand(wiring):
+    vq = cascade(levels=3, wiring=wiring, method="qinco", blocks=1, width=7, gamma=0.3, beta=0.5)
+    torch.manual_seed(1)
+    for parameter in vq.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    x = latents(50, 4)
+    out = vq(x.requires_grad_())
+    rest, so_far, losses, tables = x, torch.zeros_like(x), 0.0, []
+    for level, index in zip(vq.layers, out.indices.unbind(-1)):
+        table = by_hand(level, so_far)
+        assert torch.equal((rest[:, None] - table).square().sum(-1).argmin(-1), index)
+        q = table[torch.arange(50), index]
+        losses = losses + (0.3 * (rest - q.detach()) ** 2 + 0.5 * (rest.detach() - q) ** 2).mean()
+        rest, so_far = rest - q.detach(), (so_far + q).detach()
+        tables.append(table)
+    torch.testing.assert_close(out.z_q, so_far)
+    torch.testing.assert_close(vq.decode(out.indices), so_far)
+    torch.testing.assert_close(vq.decode(out.indices[:, :1]), tables[0][torch.arange(50), out.indices[:, 0]])
+    torch.testing.assert_close(out.loss, losses)
+    ours, theirs = (torch.autograd.grad(loss, list(vq.parameters()), retain_graph=True) for loss in (out.loss, losses))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_qinco_starts_as_a_plain_cascade():
+    plain, vq = (cascade(init="kmeans", method=method) for method in ("vq", "qinco"))
+    x = latents(200, 4)
+    for _ in range(2):
+        out, want = vq(x), plain(x)
+        assert torch.equal(out.indices, want.indices)
+        torch.testing.assert_close((out.z_q, out.loss), (want.z_q, want.loss))
+    with pytest.raises(RuntimeError, match="'kmeans' awaits latents"):
+        cascade(init="kmeans", method="qinco").eval()(x)
+
+
+def test_qinco_learns_codes_that_depend_on_those_before():
+    """Two clusters, each spread along an axis of its own: two plain codes a level cannot hold all four points."""
+    points = torch.tensor([[1.0, 0.5], [1.0, -0.5], [-0.5, 0.0], [-1.5, 0.0]])
+    errors = {}
+    for method in ("vq", "qinco"):
+        torch.manual_seed(0)
+        vq = cascade(2, 2, levels=2, method=method, init="kmeans", generator=generator(1))
+        vq(points)
+        optimizer = torch.optim.Adam(vq.parameters(), lr=0.02)
+        for _ in range(300):
+            optimizer.zero_grad()
+            vq(points).loss.backward()
+            optimizer.step()
+        errors[method] = (vq.eval()(points).z_q - points).square().mean().item()
+    assert errors["qinco"] < 1e-3 < 0.02 < errors["vq"]
+
+
+def test_qinco_decodes_alike_under_autocast_and_in_half_precision():
+    vq, x = built("qinco", 2), latents(60, 3)
+    indices, z_q = vq.encode(x), vq.decode(vq.encode(x))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(vq.encode(x), indices) and torch.equal(vq.decode(indices), z_q)
+    for dtype in (torch.bfloat16, torch.float16):
+        half = copy.deepcopy(vq).to(dtype)
+        out = half(x.to(dtype))
+        assert out.z_q.dtype == dtype and torch.equal(half.encode(x.to(dtype)), out.indices)
+        assert torch.equal(half.decode(out.indices).to(dtype), out.z_q)
+
+
+@pytest.mark.filterwarnings(OLD_WARNING)
+def test_qinco_compiles_without_a_graph_break():
+    torch.compiler.reset()
+    vq, x = cascade(method="qinco", width=8).eval(), latents(5, 4)
+    out, want = torch.compile(vq, fullgraph=True, backend="aot_eager")(x), vq(x)
+    assert torch.equal(out.indices, want.indices)
+    torch.testing.assert_close(out.z_q, want.z_q)
+
+
 # groups
 
 
@@ -622,6 +826,11 @@ ERRORS = {
     "has 5 channels, not heads": lambda: cascade()(latents(3, 5)),
     "the mask is torch.float32": lambda: cascade()(latents(3, 4), torch.ones(3)),
     r"the mask is torch.bool \(2,\)": lambda: cascade()(latents(3, 4), torch.ones(2, dtype=bool)),
+    "beam is 0: it must be 1": lambda: cascade(beam=0),
+    "beam is 2: it must be 1, or more for one head": lambda: cascade(beam=2, heads=2),
+    "and levels with a list of codes": lambda: ResidualVectorQuantizer(4, 12, 3, method="fsq", beam=2),
+    "heads and project_to are not for QINCo": lambda: cascade(method="qinco", heads=2),
+    "not for QINCo: a token has one code": lambda: cascade(method="qinco", project_to=2),
     "NaN or inf": lambda: cascade()(latents(3, 4) / 0),
     "the input has 5 channels, not 8": lambda: Grouped([cascade(), cascade()])(latents(3, 5)),
     "needed is one": lambda: Grouped([cascade(), cascade(channel_first=True)]),

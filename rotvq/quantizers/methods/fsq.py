@@ -76,8 +76,8 @@ class FSQ(Quantizer):
     Arguments are those of :class:`.Quantizer`, and
 
     - ``sizes``: levels of each coordinate, instead of ``levels(K)``;
-    - ``symmetric``: the points of a coordinate lie evenly from -1 to 1, also for even L, where none of them is 0 then: y
-      is bounded to ``(L-1)/2 tanh(y) - o``, and the point of level l is ``2(l + o)/(L-1)``. Parker et al., "Scaling
+    - ``symmetric``: the points of a coordinate lie evenly from -1 to 1, also for even L, where then none of them is 0.
+      y is bounded to ``(L-1)/2 tanh(y) - o``, and the point of level l is ``2(l + o)/(L-1)``. Parker et al., "Scaling
       Transformers for Low-Bitrate High-Quality Speech Coding", 2024 (arXiv 2411.19842);
     - ``bound``: "clamp" takes min(max(y, -1), 1) in the place of tanh, which makes all levels but the outer two equally
       wide; farther out no gradient passes. An option of vector-quantize-pytorch, without a paper.
