@@ -34,6 +34,7 @@ EXPECTED = {
     "undecided": None,
 }
 VERDICTS = (*EXPECTED, "not testable")
+PARTS = {"true": True, "false": False, "open": None}
 KINDS = (
     "definition",
     "theorem",
@@ -75,7 +76,10 @@ class Claim:
         reason: Why, in a sentence or as a counterexample.
         chapter: The number of the chapter that treats it.
         corrected: The statement that holds, where the claim does not.
-        evidence: Statements, as :mod:`book.ledger.grammar` says; all of them have to hold.
+        quote: What it says in its own words, in short: Chinese for the article, English for the paper.
+        evidence: Statements, as :mod:`book.ledger.grammar` says; the claim is that all of them hold.
+        parts: What each statement gives, where there are several: ``true``, ``false`` or ``open``. All are true where
+            the claim is; otherwise the row says which are.
         awaits: The numbers of experiments whose records are to decide more.
         also: Further places that say so.
     """
@@ -88,7 +92,9 @@ class Claim:
     reason: str
     chapter: str
     corrected: str = ""
+    quote: str = ""
     evidence: str = ""
+    parts: tuple[str, ...] = ()
     awaits: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
 
@@ -104,6 +110,13 @@ class Claim:
             return parse_evidence(self.evidence)
         except ValueError as error:
             raise ValueError(f"{self.id}: {error}") from None
+
+    @property
+    def expected(self) -> list[bool | None]:
+        """What each statement has to find of its part of the claim."""
+        if self.parts:
+            return [PARTS.get(part) for part in self.parts]
+        return [EXPECTED.get(self.verdict)] * len(self.calls)
 
     @property
     def on_records(self) -> bool:
@@ -127,6 +140,16 @@ class Claim:
             ),
             (self.evidence or self.verdict in ("undecided", "not testable"), "without evidence it is 'undecided'"),
             (self.verdict != "not testable" or not self.evidence, "it is 'not testable' and has evidence"),
+            (set(self.parts) <= set(PARTS), f"parts {self.parts}: each is one of {', '.join(PARTS)}"),
+            (len(self.parts) in (0, len(self.calls)), "it says of some of its statements only what they give"),
+            (
+                self.parts or len(self.calls) < 2 or EXPECTED.get(self.verdict) is True,
+                "several statements, and not all true: its parts are missing",
+            ),
+            (
+                not self.parts or all_hold(self.expected) is EXPECTED.get(self.verdict),
+                "its parts do not give its verdict",
+            ),
         ]
         for holds, complaint in rules:
             if not holds:
@@ -148,8 +171,8 @@ def load(path: Path = LEDGER) -> tuple[Claim, ...]:
     ids = [claim.id for claim in claims]
     for source in SOURCES:
         own = [name for name in ids if name[0] == source]
-        if own != [f"{source}-{number:03d}" for number in range(1, len(own) + 1)]:
-            raise ValueError(f"the ids of {source} do not count 001, 002, ... in order")
+        if own != sorted(set(own)):
+            raise ValueError(f"the ids of {source} do not stand once each and in order")
     return claims
 
 
@@ -170,14 +193,19 @@ class Outcome:
     Attributes:
         claim: The row.
         status: ``agrees``, ``disagrees``, ``awaits`` or ``untestable``.
-        finding: What its evidence found; None where it has none, or where that awaits records.
+        findings: What each statement of its evidence found; None for one that awaits records.
         seconds: How long it took.
     """
 
     claim: Claim
     status: str
-    finding: Finding | None
+    findings: tuple[Finding | None, ...]
     seconds: float
+
+    @property
+    def finding(self) -> Finding | None:
+        """What its evidence found together; None where it has none, or where that awaits records."""
+        return join(self.findings)
 
 
 def check(claim: Claim, records: Path) -> Outcome:
@@ -193,8 +221,7 @@ def check(claim: Claim, records: Path) -> Outcome:
         statement = all_statements()[call.name]
         options = {"records": records} if statement.reads_records else {}
         findings.append(statement.check(*call.words, **options))
-    finding = join(findings)
-    return Outcome(claim, _status(claim.verdict, finding), finding, time.perf_counter() - start)
+    return Outcome(claim, _status(claim, findings), tuple(findings), time.perf_counter() - start)
 
 
 def check_all(claims: Sequence[Claim], records: Path) -> Iterator[Outcome]:
@@ -203,12 +230,13 @@ def check_all(claims: Sequence[Claim], records: Path) -> Iterator[Outcome]:
         yield check(claim, records)
 
 
-def _status(verdict: str, finding: Finding | None) -> str:
-    """Whether a verdict and what its evidence found agree."""
+def _status(claim: Claim, findings: Sequence[Finding | None]) -> str:
+    """Whether a verdict and what its evidence found agree, part by part."""
+    finding = join(findings)
     if finding is None:
-        return "untestable" if verdict == "not testable" else "awaits"
-    as_expected = finding.claim is EXPECTED[verdict]
-    fix_stands = finding.fix is True if verdict == "true with a fix" else finding.fix is not False
+        return "untestable" if claim.verdict == "not testable" else "awaits"
+    as_expected = [one.claim for one in findings if one] == claim.expected
+    fix_stands = finding.fix is True if claim.verdict == "true with a fix" else finding.fix is not False
     return "agrees" if as_expected and fix_stands else "disagrees"
 
 

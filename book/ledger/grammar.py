@@ -40,6 +40,9 @@ class Call(NamedTuple):
     name: str
     words: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(self.words)})" if self.words else self.name
+
 
 def parse_evidence(text: str) -> list[Call]:
     """The statements that a row names.

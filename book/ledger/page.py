@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from book.ledger.claims import Outcome
+from book.ledger.grammar import Call
 from book.ledger.mentions import Mention
+from book.statements import Finding
 from rotvq.page.html import Html, tag
+
+LANGUAGES = {"article": "zh", "paper": "en", "book": "en"}
 
 
 def rows_as_html(
@@ -29,6 +33,7 @@ def _row(outcome: Outcome, pages: Mapping[str, str], mentions: Sequence[Mention]
     link = tag("a", claim.id, href=f"#{claim.id}")
     parts = [
         tag("summary", link, " ", tag("b", claim.verdict), " ", claim.claim),
+        tag("blockquote", claim.quote, lang=LANGUAGES[claim.source]) if claim.quote else "",
         tag("p", claim.reason),
         tag("p", tag("b", "What holds."), " ", claim.corrected) if claim.corrected else "",
         tag("p", Html(" | ".join(_details(outcome, pages, mentions))), class_="claim-more"),
@@ -48,9 +53,16 @@ def _details(outcome: Outcome, pages: Mapping[str, str], mentions: Sequence[Ment
         tag("span", claim.kind),
         tag("span", Html("; ".join(links)) or chapter),
     ]
-    if claim.evidence:
-        numbers = outcome.finding.in_words() if outcome.finding else ""
-        details.append(tag("span", tag("code", claim.evidence), f": {numbers or 'no record yet'}"))
+    details += map(_part, claim.calls, outcome.findings)
     if claim.awaits:
         details.append(tag("span", f"awaits experiment {', '.join(claim.awaits)}"))
     return details
+
+
+def _part(call: Call, finding: Finding | None) -> Html:
+    """A statement, whether it holds, and what was measured."""
+    if finding is None:
+        return tag("span", tag("code", str(call)), ": no record yet")
+    holds = {True: "holds", False: "does not hold", None: "open"}[finding.claim]
+    numbers = finding.in_words()
+    return tag("span", tag("code", str(call)), f": {holds}; {numbers}" if numbers else f": {holds}")

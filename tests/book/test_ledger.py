@@ -87,6 +87,10 @@ BROKEN = {
     "without evidence": {"evidence": "", "verdict": "true", "awaits": ("10",)},
     "not testable' and has evidence": {"verdict": "not testable"},
     "evidence is a name": {"evidence": "value and (transpose)"},
+    "parts are missing": {"evidence": "value and transpose", "verdict": "false"},
+    "some of its statements": {"evidence": "value and transpose", "parts": ("true",)},
+    "each is one of": {"evidence": "value and transpose", "parts": ("true", "no")},
+    "do not give its verdict": {"evidence": "value and transpose", "verdict": "false", "parts": ("true", "true")},
 }
 
 
@@ -101,12 +105,19 @@ def test_chapters_and_experiments_are_those_of_the_book():
     assert {"10", "18"} <= set(claims.experiments()) <= set(claims.chapters()) and "03" not in claims.experiments()
 
 
-@pytest.mark.parametrize("ids", [("A-001", "A-003"), ("A-002",), ("A-001", "A-001")])
-def test_ids_count(ids, tmp_path):
-    row = "- {{id: {}, place: p, claim: c., kind: theorem, verdict: not testable, reason: r., chapter: 01}}"
-    (tmp_path / "rows.yml").write_text("\n".join(map(row.format, ids)))
+BARE = "- {{id: {}, place: p, claim: c., kind: theorem, verdict: not testable, reason: r., chapter: 01}}"
+
+
+@pytest.mark.parametrize("ids", [("A-003", "A-002"), ("A-001", "A-001")])
+def test_ids_stand_in_order(ids, tmp_path):
+    (tmp_path / "rows.yml").write_text("\n".join(map(BARE.format, ids)))
     with pytest.raises(ValueError, match="in order"):
         claims.load(tmp_path / "rows.yml")
+
+
+def test_ids_may_have_gaps(tmp_path):
+    (tmp_path / "rows.yml").write_text("\n".join(map(BARE.format, ("A-001", "A-005", "P-002"))))
+    assert [row.id for row in claims.load(tmp_path / "rows.yml")] == ["A-001", "A-005", "P-002"]
 
 
 def test_unknown_columns_are_refused(tmp_path):
@@ -164,6 +175,23 @@ def test_join(findings, claim):
     both = claims.join(findings)
     assert (both.claim, both.fix, list(both.numbers)) == (claim, claim, ["1_n", "2_n"])
     assert claims.join([]) is None and claims.join([TRUE, None]) is None
+
+
+def test_each_part_is_asserted_by_itself(monkeypatch, tmp_path):
+    """A claim that one part settles says what the other one gives, and disagrees where it does not."""
+    monkeypatch.setitem(STATEMENTS, "no", Evidence(lambda: Finding(False)))
+    for name, favourable, stands in (("right", True, "agrees"), ("wrong", False, "disagrees")):
+        monkeypatch.setitem(STATEMENTS, name, Evidence(lambda found=favourable: Finding(found)))
+        row = dataclasses.replace(ROW, verdict="false", evidence=f"{name} and no", parts=("true", "false"))
+        assert claims.check(row, tmp_path).status == stands
+
+
+def test_every_claim_of_the_article_is_quoted():
+    """In its own Chinese; the paper in its own English, but for what only its code or its tables show."""
+    assert [row.id for row in ROWS if row.source == "article" and not row.quote] == []
+    unquoted = [row for row in ROWS if row.source == "paper" and not row.quote]
+    assert [row.id for row in unquoted if not re.match("Code|Table|5, Tables", row.place)] == []
+    assert [row.id for row in ROWS if len(row.quote) > 160] == []
 
 
 def test_evidence_joined_by_and_has_to_hold_together(tmp_path):
@@ -342,7 +370,9 @@ def test_pages_of_chapters():
 
 
 def test_listing(tmp_path):
-    row = dataclasses.replace(ROW, claim="|z| < 1 & so on.", corrected="c.", awaits=("10",), also=("there",))
+    row = dataclasses.replace(
+        ROW, claim="|z| < 1 & so on.", corrected="c.", quote="q near z", awaits=("10",), also=("there",)
+    )
     out = rows_as_html([claims.check(row, tmp_path)], {"01": "01_x.html"})
     parts = [
         'id="A-001"',
@@ -351,7 +381,8 @@ def test_listing(tmp_path):
         "What holds",
         '<a href="01_x.html">',
         "article, here; there",
-        "nearest_code</code>: values taken 7",
+        '<blockquote lang="zh">q near z</blockquote>',
+        "nearest_code</code>: holds; values taken 7",
         "awaits experiment 10",
     ]
     assert [part for part in parts if part not in out] == []
