@@ -15,6 +15,7 @@ from rotvq.analysis.stats import Paired
 from rotvq.analysis.wording import coverage, seed_ranges
 from rotvq.page import Page
 from rotvq.page.figures import used
+from rotvq.runs.grids import FRESH
 
 CAP = 1.0  # core-hours that missing runs may take where the parameters do not say
 PROFILES = ("smoke", "standard")
@@ -37,14 +38,24 @@ class Shown:
     records: Sequence[dict]
     published: bool
 
-    @property
-    def rows(self) -> pd.DataFrame:
-        """A row a run: the fields of its case, then its result."""
-        return pd.DataFrame([{**record["config"], **record["result"]} for record in self.records])
+    def rows(self, fresh: bool | None = None) -> pd.DataFrame:
+        """A row a run: the fields of its case, then its result; of the fresh seeds or the others alone where asked."""
+        chosen = (one for one in self.records if fresh in (None, one["config"]["seed"] >= FRESH))
+        return pd.DataFrame([{**record["config"], **record["result"]} for record in chosen])
 
-    def pair(self, metric: str, arm: Mapping[str, Any], against: Mapping[str, Any]) -> Paired | None:
+    def pair(
+        self, metric: str, arm: Mapping[str, Any], against: Mapping[str, Any], fresh: bool | None = None
+    ) -> Paired | None:
         """The ratio of a metric, arm / against, over the seeds that both have; None where there are none."""
-        return runs.pair(self.rows, metric, arm, against)
+        return runs.pair(self.rows(fresh), metric, arm, against)
+
+    def mean(self, metric: str, arm: Mapping[str, Any], fresh: bool | None = None) -> float | None:
+        """The mean of a metric over the runs that have these fields; None where there are none."""
+        rows = self.rows(fresh)
+        if rows.empty:
+            return None
+        values = rows[(rows[list(arm)] == pd.Series(arm)).all(axis=1)][metric]
+        return values.mean() if len(values) else None
 
 
 def load(page: Page, experiment: Experiment, **changes: Any) -> Shown:

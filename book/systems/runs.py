@@ -28,7 +28,9 @@ from rotvq.runs.records import read_record, write_record
 
 SCHEMA = "system-1"
 #: the module of each chapter, which defines ``EXPERIMENT``
-CHAPTERS: dict[str, str] = {}
+CHAPTERS: dict[str, str] = {
+    "31_vqgan": "book.systems.vqgan",
+}
 FEW, EXPLORE, CONFIRM = range(3), range(5), range(100, 110)  # seeds, as in the experiment chapters
 
 

@@ -52,6 +52,7 @@ SMOKE = {
         "steps": 3,
         "seeds": 2,
     },
+    "31_vqgan": {"seeds": 1},
     "40_claims": {"rows": ["A-00"]},
 }
 # What of its results shows that it ran with these values, from its glued numbers and the folder of its records; of a
