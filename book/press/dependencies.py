@@ -21,6 +21,7 @@ READS = {
     "book.ledger.claims": ["book/claims.yml"],
     "book.ledger.mentions": ["notebooks/*.py", "book/_toc.yml"],
     "book.ledger.evidence.references": ["book/references.bib"],
+    "book.systems.classifier": ["data/classifier/*"],
 }
 # What a module imports by names that stand nowhere in its source.
 LOADS = {"book.all_statements": ["book/theory/[!_]*.py", "book/ledger/evidence/[!_]*.py"]}
