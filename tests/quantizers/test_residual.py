@@ -622,6 +622,8 @@ def test_a_beam_of_all_sums_finds_the_best(name):
     sums = one.decode(every.unsqueeze(1)).reshape(64, 3)
     best = (x.reshape(200, 1, 3) - sums).square().sum(-1).amin(1).reshape(greedy.shape)
     torch.testing.assert_close(error_of(vq := built(name, 16), x, vq.encode(x)), best)
+    rows = x.reshape(200, 3)
+    assert torch.equal(beam_search(one._cascade(), rows, 1), one.encode(x).reshape(200, 3))
     assert (best < 0.99 * greedy).any()
     for beam in (2, 3):
         vq = built(name, beam)
@@ -703,6 +705,7 @@ def test_qinco_by_hand(wiring):
         tables.append(table)
     torch.testing.assert_close(out.z_q, so_far)
     torch.testing.assert_close(vq.decode(out.indices), so_far)
+    assert torch.equal(vq.encode(x), out.indices)
     torch.testing.assert_close(vq.decode(out.indices[:, :1]), tables[0][torch.arange(50), out.indices[:, 0]])
     torch.testing.assert_close(out.loss, losses)
     ours, theirs = (torch.autograd.grad(loss, list(vq.parameters()), retain_graph=True) for loss in (out.loss, losses))
@@ -718,6 +721,14 @@ def test_qinco_starts_as_a_plain_cascade():
         torch.testing.assert_close((out.z_q, out.loss), (want.z_q, want.loss))
     with pytest.raises(RuntimeError, match="'kmeans' awaits latents"):
         cascade(init="kmeans", method="qinco").eval()(x)
+
+
+def test_a_frozen_network_stays_whatever_an_owner_asks_for():
+    vq = cascade(method="qinco", frozen=True).requires_grad_(True)
+    x = latents(20, 4).requires_grad_()
+    out = vq(x)
+    (out.z_q.sum() + out.loss).backward()
+    assert x.grad.abs().sum() > 0 and all(parameter.grad is None for parameter in vq.parameters())
 
 
 def test_qinco_learns_codes_that_depend_on_those_before():
