@@ -22,6 +22,7 @@ READS = {
     "book.ledger.mentions": ["notebooks/*.py", "book/_toc.yml"],
     "book.ledger.evidence.references": ["book/references.bib"],
     "book.systems.classifier": ["data/classifier/*"],
+    "book.systems.plays": ["data/shakespeare/*"],
 }
 # What a module imports by names that stand nowhere in its source.
 LOADS = {"book.all_statements": ["book/theory/[!_]*.py", "book/ledger/evidence/[!_]*.py"]}

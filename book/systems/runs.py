@@ -30,6 +30,8 @@ SCHEMA = "system-1"
 #: the module of each chapter, which defines ``EXPERIMENT``
 CHAPTERS: dict[str, str] = {
     "31_vqgan": "book.systems.vqgan",
+    "32_transformer_keys": "book.systems.transformer",
+    "time_32": "book.systems.attention_cost",
 }
 FEW, EXPLORE, CONFIRM = range(3), range(5), range(100, 110)  # seeds, as in the experiment chapters
 

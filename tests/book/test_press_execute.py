@@ -58,6 +58,9 @@ SMOKE = {
 # What of its results shows that it ran with these values, from its glued numbers and the folder of its records; of a
 # notebook that trains the runs of a grid, the number of records.
 EFFECT = {
+    "32_transformer_keys": lambda glued, store: (
+        len(list(store.glob("*.json"))) == int(glued["runs"]) + int(glued["timings"]) > 3
+    ),
     "00_quickstart": lambda glued, store: glued["steps"] == "20",
     "20_cost": lambda glued, store: len(list(store.glob("*.json"))) == int(glued["cases"]) == 8,
     "23_scale": lambda glued, store: glued["cards"] == "4" and len(list(store.glob("*.json"))) == 3,
