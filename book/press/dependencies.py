@@ -17,6 +17,7 @@ PACKAGES = ("rotvq", "book")
 READS = {
     "rotvq.training.files": ["data/*.txt", "data/fashion-mnist/*"],
     "book.bench.gpu_report": ["data/records/gpu/*/*.json"],
+    "book.systems.speech": ["data/*.txt", "data/speech/*"],
     "book.chapters.rounding": ["data/rounding.csv"],
     "book.ledger.claims": ["book/claims.yml"],
     "book.ledger.mentions": ["notebooks/*.py", "book/_toc.yml"],

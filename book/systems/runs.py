@@ -29,6 +29,7 @@ from rotvq.runs.records import read_record, write_record
 SCHEMA = "system-1"
 #: the module of each chapter, which defines ``EXPERIMENT``
 CHAPTERS: dict[str, str] = {
+    "30_residual_codec": "book.systems.codec",
     "31_vqgan": "book.systems.vqgan",
     "32_transformer_keys": "book.systems.transformer",
     "time_32": "book.systems.attention_cost",

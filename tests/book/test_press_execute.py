@@ -52,6 +52,7 @@ SMOKE = {
         "steps": 3,
         "seeds": 2,
     },
+    "30_residual_codec": {"live_steps": 2},
     "31_vqgan": {"seeds": 1},
     "40_claims": {"rows": ["A-00"]},
 }
@@ -126,6 +127,7 @@ REFUSED = {
         ({"common": {"data": "mnist"}}, "data must be one of"),
         ({"data": "arrays:none.npy"}, "is not there"),
     ],
+    "30_residual_codec": [({"live_steps": 0}, "at least 1"), ({"source": "nowhere"}, "is not there")],
     "40_claims": [({"rows": "A"}, "must be list"), ({"rows": ["A", "Z"]}, "'Z' begins no id")],
 }
 
