@@ -59,6 +59,11 @@ THEIRS = {
     "quantize_dropout_multiple_of": "multiple_of",
     "quant_grad_frac": 'wiring="detach" (0) or wiring="graph" (1)',
     "groups": "Grouped, one quantiser a group",
+    "eval_beam_size": "beam",
+    "train_beam_size": "beam, in evaluation alone",
+    "implicit_neural_codebook": 'method="qinco"',
+    "preserve_symmetry": "symmetric",
+    "bound_hard_clamp": 'bound="clamp"',
 }
 
 
