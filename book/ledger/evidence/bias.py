@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from book.algebra import largest, norm, normal, pull_back, vector
+from book.algebra import largest, nearest, norm, normal, pull_back, vector
+from book.ledger.evidence.samples import quantised
 from book.statements import Finding, evidence
 
 GRID = 20_001
@@ -18,16 +19,20 @@ def _dithered(m: float):
     return z, z.round()
 
 
+def target(m: float, h: float, y: float, linear: float) -> float:
+    """The gradient of the expected loss: the slope of the chord between the codes beside m."""
+    return h * (math.floor(m) + 0.5 - y) + linear
+
+
 def _estimates(m: float, h: float, y: float, linear: float = 0.0):
     """True gradient of E L, STE and rotation for L(q) = h (q - y)^2 / 2 + linear q, in d = 1."""
 
     def slope(q):
         return h * (q - y) + linear
 
-    z, q = _dithered(m)
-    k = math.floor(m)
-    true = h * (k + 0.5 - y) + linear
-    return true, float(slope(q).mean()), float((q / z * slope(q)).mean())
+    z, q = (x[:, None] for x in _dithered(m))
+    ste, rotation = (float(pull_back(name, z, q, slope(q)).mean()) for name in ("ste", "rotation"))
+    return target(m, h, y, linear), ste, rotation
 
 
 @evidence
@@ -78,8 +83,17 @@ def rotation_bias():
 @evidence
 def bias_definition():
     """Definition 2.3 compares with the derivative 0, so G = 0 has no bias at all and STE's bias is E|g|."""
-    g = normal(1000, 3, seed=1).norm(dim=1).mean()
-    return Finding.of(None, g > 0, bias_of_G_0=0.0, bias_of_STE=g)
+    codes, z, q = quantised()
+    step = 1e-6 * normal(*z.shape, seed=3)
+    derivative = norm(codes[nearest(z + step, codes)] - q).mean()  # of the lookup, along a random direction
+    g = normal(*z.shape, seed=4)
+    bias = {name: norm(pull_back(name, z, q, g) - derivative * g).mean() for name in ("zero", "ste")}
+    return Finding.of(
+        None,
+        bias["zero"] < 1e-2 < bias["ste"],
+        bias_of_G_0=bias["zero"],
+        bias_of_STE=bias["ste"],
+    )
 
 
 @evidence

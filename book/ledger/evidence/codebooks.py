@@ -10,6 +10,7 @@ import torch
 from book.algebra import angle_in_degrees, largest, nearest, normal, vector
 from book.ledger.evidence.samples import quantised
 from book.statements import Finding, evidence
+from rotvq.quantizers.methods.simvq import simvq
 
 
 @evidence
@@ -132,3 +133,20 @@ def less_error_more_information():
 def error_and_information():
     """The absolute error says little: it is quartered by halving the scale, while the relative error stays."""
     return less_error_more_information()
+
+
+@evidence
+def simvq_shares_one_map():
+    """SimVQ's codes are fixed vectors times one learned matrix, so a gradient to one code moves all of them."""
+    start = normal(6, 3, seed=1).float()
+    book = simvq(3, 6, init=start).codebook
+    learned = [tuple(one.shape) for one in book.parameters() if one.requires_grad]
+    before = book.form(start)
+    grads = torch.autograd.grad(before[0].sum(), list(book.form.parameters())) if learned == [(3, 3)] else ()
+    with torch.no_grad():
+        for one, grad in zip(book.form.parameters(), grads, strict=True):
+            one -= 0.1 * grad
+    moved = (book.form(start) - before).detach().abs().amax(1)
+    return Finding.of(
+        learned == [(3, 3)] and moved.min() > 1e-4, learned_matrices=len(learned), least_move_of_a_code=moved.min()
+    )

@@ -9,9 +9,11 @@ import torch
 from book.algebra import (
     angle_in_degrees,
     gradient_map,
+    identity,
     nearest,
     norm,
     normal,
+    outer,
     polar,
     pull_back,
     reflection,
@@ -41,11 +43,13 @@ def origin(which):
     p, q = vector(1.0, 0.2), vector(0.7, 0.8)
     change = (gradient_map(p + 3, q + 3) - gradient_map(p, q)).abs().max()
     far = [distance_to_identity(p + t, q + t) for t in (0.0, 10.0, 1000.0)]
+    R, off = rotation(vector(1.0, 0.2, 0), vector(0.7, 0.8, 0)), vector(0, 0, 3.0)
+    differs = norm(R @ (vector(1.0, 0.2, 0) + off) - (R @ vector(1.0, 0.2, 0) + off)) > 1e-9
     about = ESTIMATORS["rotation"].pull_back(p + 5, q + 5, p, centre=vector(5.0, 5)) - pull_back("rotation", p, q, p)
     claim, fix = {
         "lookup is translation equivariant": (moved, None),
         "trick depends on the origin": (moved and change > 0.1, None),
-        "R(z + v) against R(z) + v": (None, change > 0.1),
+        "R(z + v) against R(z) + v": (differs, change > 0.1),
         "fails off centre": (far[-1] > far[0], far[-1] < 1e-3 and norm(about) < 1e-12),
         "becomes STE": (far[0] > far[1] > far[2] and far[2] < 1e-3, None),
     }[which]
@@ -119,15 +123,20 @@ def obtuse_angles(which):
     )
     z3, q3, off = vector(1.0, 0, 0), vector(*polar(110).tolist(), 0), vector(0, 0, 1.0)
     kept = pull_back("rotation", z3, q3, off) @ off
-    claim, fix = {"points away": (inner < 0 and kept < 0, inner < 0 < kept), "needs small norms": (needed >= 1, None)}[
-        which
-    ]
+    short = 0.05 * normal(200, 4, seed=5)
+    codes = normal(16, 4, seed=6)
+    obtuse = float((angle_in_degrees(short, codes[nearest(short, codes)]) > 90).double().mean())
+    claim, fix = {
+        "points away": (inner < 0 and kept < 0, inner < 0 < kept),
+        "small norms": (needed >= 1 and obtuse > 0, None),
+    }[which]
     return Finding.of(
         claim,
         fix,
         inner_product_in_the_plane=inner,
         inner_product_off_the_plane=kept,
         smallest_relative_error_at_90_degrees_or_more=needed,
+        share_of_obtuse_angles_of_short_latents=obtuse,
     )
 
 
@@ -204,18 +213,18 @@ def transport():
     )
 
 
+def as_printed(z, q):
+    """The formula of A.7: q and e at their own lengths, and r along their sum."""
+    r = unit(z + q)
+    return norm(q) / norm(z) * (identity(z) - 2 * outer(r, r) + 2 * outer(q, z))
+
+
 @evidence
 def printed_rotation():
     """|q|/|e| [I - 2 r r^T + 2 q e^T] with unnormalised q, e and r along e + q does not take e to q."""
     z, q = vector(2.0, 0), vector(1.5, 1.5)
-    r = unit(z + q)
-    printed = norm(q) / norm(z) * (torch.eye(2) - 2 * torch.outer(r, r) + 2 * torch.outer(q, z))
-    return Finding.of(
-        norm(printed @ z - q) < 1e-9,
-        norm(gradient_map(z, q) @ z - q) < 1e-12,
-        error_as_printed=norm(printed @ z - q),
-        error_normalised=norm(gradient_map(z, q) @ z - q),
-    )
+    printed, right = norm(as_printed(z, q) @ z - q), norm(gradient_map(z, q) @ z - q)
+    return Finding.of(printed < 1e-9, right < 1e-12, error_as_printed=printed, error_normalised=right)
 
 
 @evidence

@@ -6,7 +6,19 @@ import math
 
 import torch
 
-from book.algebra import angle, angle_in_degrees, close, gradient_map, largest, norm, normal, polar, pull_back, vector
+from book.algebra import (
+    angle,
+    angle_in_degrees,
+    close,
+    gradient_map,
+    jacobian,
+    largest,
+    norm,
+    normal,
+    polar,
+    pull_back,
+    vector,
+)
 from book.ledger.evidence.samples import triples
 from book.statements import Finding, evidence
 from rotvq.quantizers.estimators import ESTIMATORS, estimator
@@ -181,3 +193,64 @@ def learning_rate_example(which):
         ratio_under_SGD=large / small,
         ratio_of_first_Adam_steps=adam,
     )
+
+
+@evidence
+def jacobian_is_a_rotation():
+    """The trick's Jacobian is r R: orthogonal up to the factor r^2, and a rotation at r = 1 only."""
+    orthogonal = scaled = 0.0
+    for z, q, _ in triples(2, 8):
+        G, r2 = jacobian("rotation", z, q), (norm(q) / norm(z)) ** 2
+        orthogonal = largest(orthogonal, (G.T @ G - torch.eye(len(z))).abs().max())
+        scaled = largest(scaled, (G.T @ G / r2 - torch.eye(len(z))).abs().max())
+    return Finding.of(orthogonal < 1e-10, scaled < 1e-10, defect_of_JtJ=orthogonal, defect_of_JtJ_over_r2=scaled)
+
+
+@evidence
+def scale_plays_no_part():
+    """R^T g is the same whatever the lengths of z and q; r R^T g is not."""
+    gaps = {"rotation_only": 0.0, "rotation": 0.0}
+    for z, q, g in triples(2, 8):
+        for name in gaps:
+            gaps[name] = largest(gaps[name], norm(pull_back(name, 7 * z, 0.2 * q, g) - pull_back(name, z, q, g)))
+    return Finding.of(gaps["rotation_only"] < 1e-12 < gaps["rotation"], R=gaps["rotation_only"], r_R=gaps["rotation"])
+
+
+@evidence
+def rests_on_direction():
+    """R depends on directions alone; the trick's factor is the ratio of two lengths."""
+    f = scale_plays_no_part()
+    return Finding.of(f.numbers["r_R"] < 1e-12, f.claim, **f.numbers)
+
+
+@evidence
+def clip_bounds_the_gradient():
+    """A clip bounds the factor, not the gradient: g may be as long or as short as the decoder makes it."""
+    z, q, g = normal(3, 8, seed=2).unbind()
+    clipped = estimator("clipped", clip=(0.5, 1.5))
+    lengths = [float(norm(clipped.pull_back(z, q, size * g)) / norm(g)) for size in (1e-6, 1e6)]
+    gains = [length / size for length, size in zip(lengths, (1e-6, 1e6), strict=True)]
+    return Finding.of(
+        0.1 < min(lengths) and max(lengths) < 10,
+        0.5 <= min(gains) + 1e-12 and max(gains) <= 1.5 + 1e-12,
+        shortest_gradient=min(lengths),
+        longest_gradient=max(lengths),
+        gain=gains[0],
+    )
+
+
+@evidence
+def flat_metrics():
+    """STE's G^T G is the identity, whose metric is flat."""
+    worst = 0.0
+    for z, q, _ in triples(2, 8):
+        G = jacobian("ste", z, q)
+        worst = largest(worst, (G.mT @ G - torch.eye(len(z))).abs().max())
+    return Finding.of(worst < 1e-12, largest_error=worst)
+
+
+@evidence
+def ste_translates():
+    """STE hands over the vector g itself: a translation moves its foot from q to z and leaves it as it is."""
+    worst = largest(*(norm(pull_back("ste", z, q, g) - g) for z, q, g in triples(2, 8)))
+    return Finding.of(worst == 0, largest_difference=worst)

@@ -6,35 +6,40 @@ import math
 
 import torch
 
-from book.algebra import close, norm, normal, pull_back, rotation
+from book.algebra import close, norm, normal, pull_back, rotation, vector
 from book.statements import Finding, evidence
 
 
 @evidence
-def latent_shape(resolution, blocks, claimed):
+def latent_shape(resolution, blocks, claimed, real):
     """An encoder with n levels halves the image n - 1 times."""
     side = int(resolution) // 2 ** (int(blocks) - 1)
-    return Finding.of(side == int(claimed), True, side=side)
+    return Finding.of(side == int(claimed), side == int(real), side=side)
 
 
 @evidence
-def patch_grid(resolution, patch, claimed):
+def patch_grid(resolution, patch, claimed, real):
     """A transformer has as many tokens a side as patches fit into the image."""
     side = int(resolution) // int(patch)
-    return Finding.of(side == int(claimed), True, side=side)
+    return Finding.of(side == int(claimed), side == int(real), side=side)
+
+
+# what the released code starts its codebooks with: whether by k-means, and the law of the codes without
+STARTS = {"VQ-VAE": (False, "kaiming uniform"), "VQGAN": (False, "uniform in +-1/K")}
 
 
 @evidence
-def official_initialisation():
+def official_initialisation(which):
     """Released defaults: no k-means; Kaiming-uniform codes, of rms norm sqrt(2/K), and U(-1/K, 1/K) in the VQGANs."""
     K, d = 1024, 32
-    generator = torch.Generator().manual_seed(0)
-    codes = torch.nn.init.kaiming_uniform_(torch.empty(1, K, d), generator=generator)[0]
+    codes = torch.nn.init.kaiming_uniform_(torch.empty(1, K, d), generator=torch.Generator().manual_seed(0))[0]
     size = float(codes.square().sum(1).mean().sqrt())
-    r0 = size / math.sqrt(d)
+    r0 = size / float(norm(normal(4096, d)).square().mean().sqrt())
+    by_kmeans = any(kmeans for kmeans, _ in STARTS.values())
+    claim = {"by k-means": by_kmeans, "as long as the latents": by_kmeans or r0 > 0.3}[which]
     return Finding.of(
-        r0 > 0.3,
-        abs(size / math.sqrt(2 / K) - 1) < 0.05,
+        claim,
+        not by_kmeans and abs(size / math.sqrt(2 / K) - 1) < 0.05 and r0 < 0.1,
         rms_norm_of_a_code=size,
         r0_for_normal_latents=r0,
         rms_norm_in_the_32x32x4_VQGAN=math.sqrt(4 / 3) / 16384,
@@ -86,8 +91,15 @@ def released_code_degenerate():
     )
 
 
+def to_bytes(pixels):
+    """Pixels in [0, 1] as eight bits, as the released script casts them."""
+    return (pixels * 255).to(torch.int64).to(torch.uint8)
+
+
 @evidence
 def released_fid_cast():
     """A pixel of value 1.02 becomes 260 and, cast to eight bits without clipping, 4."""
-    value = int(1.02 * 255)
-    return Finding.of(value % 256 == value, min(value, 255) == 255, before=value, after=value % 256)
+    pixels = vector(0.5, 1.02)
+    cast, clipped = to_bytes(pixels), to_bytes(pixels.clamp(0, 1))
+    faithful = [bool((x.double() - 255 * pixels.clamp(0, 1)).abs().max() < 1) for x in (cast, clipped)]
+    return Finding.of(*faithful, before=1.02 * 255, after=int(cast[1]))

@@ -10,6 +10,11 @@ from book.algebra import normal, polar, rotation, vector
 from book.statements import Finding, evidence
 
 
+def position_angle(m, plane):
+    """The angle by which RoPE turns a plane at position m."""
+    return m * 0.7**plane
+
+
 @evidence
 def rope():
     """RoPE turns d/2 fixed planes by angles that depend on the position alone, so scores depend on m - n."""
@@ -17,7 +22,7 @@ def rope():
     def R(m, d=4):
         blocks = []
         for i in range(d // 2):
-            t = m * 0.7**i
+            t = position_angle(m, i)
             blocks.append(torch.tensor([[math.cos(t), -math.sin(t)], [math.sin(t), math.cos(t)]], dtype=torch.float64))
         return torch.block_diag(*blocks)
 

@@ -51,7 +51,7 @@ def rotation_formula():
 
 
 @evidence
-def antiparallel():
+def limit_at_half_turn():
     """At theta = pi the formula divides 0 by 0 and the limit depends on the direction of approach."""
     a, limits = vector(1.0, 0, 0), []
     for u in (vector(0, 1.0, 0), vector(0, 0, 1.0)):
@@ -59,7 +59,7 @@ def antiparallel():
         limits.append(textbook(a, math.cos(t) * a + math.sin(t) * u))
     exact = textbook(a, -a)
     gap = (limits[0] - limits[1]).abs().max()
-    return Finding.of(bool(exact.isfinite().all()), gap > 1, largest_gap_between_two_limits=gap)
+    return Finding.of(not exact.isfinite().all() and gap > 1, largest_gap_between_two_limits=gap)
 
 
 @evidence
@@ -115,7 +115,7 @@ def rotation_as_reflections():
         Ha, Hb, Hm = (mirror(u) for u in (a, b, unit(a + b)))
         R = rotation(z, q)
         worst = largest(worst, (R - Hm @ Ha).abs().max(), (R - Hb @ Hm).abs().max())
-    return Finding.of(False, worst < 1e-10, largest_difference=worst)
+    return Finding.of(worst > 1e-10, worst < 1e-10, largest_difference=worst)
 
 
 @evidence
