@@ -105,3 +105,8 @@ def test_an_altered_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("ROTVQ_DATA", str(tmp_path))
     with pytest.raises(DataError, match="altered"):
         shipped.read("speech/french.csv")
+
+
+def test_the_licence_ships_with_the_names_of_the_voices():
+    text = (shipped.files.CHECKOUT / "data" / "speech" / "LICENSE").read_text("utf-8")
+    assert all(words in text for words in ("ShareAlike", "Allison Smith", "June Wallack"))
