@@ -169,7 +169,7 @@ def load(source: str) -> Recordings:
     """The recordings that ship under a name of :data:`SHIPPED`, or all that are in a folder.
 
     >>> load("french").frames.shape
-    torch.Size([19234, 32])
+    torch.Size([18972, 32])
     """
     if source not in SHIPPED:
         return joined(dict(read_folder(Path(source))))
