@@ -57,7 +57,7 @@ class Case:
     revival: str = "none"
     codebook_size: int = 512
     perceptual: float = 1.0
-    adversarial: float = 0.8
+    adversarial: float = 0.2
     adversarial_from: int = 500
     steps: int = 1500
     stops: int = 3
@@ -219,7 +219,7 @@ UPDATES = {
 LOSSES = {
     "L1": {"perceptual": 0.0, "adversarial": 0.0},
     "L1, perceptual": {"perceptual": 1.0, "adversarial": 0.0},
-    "L1, perceptual, adversarial": {"perceptual": 1.0, "adversarial": 0.8},
+    "L1, perceptual, adversarial": {"perceptual": 1.0, "adversarial": 0.2},
 }
 GRADIENT, REVIVED = ({name: UPDATES[name]} for name in UPDATES)
 KMEANS = {"k-means": STARTS["k-means"]}

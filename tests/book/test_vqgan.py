@@ -117,6 +117,6 @@ def test_the_grid():
         (estimator, init) for estimator in ("ste", "rotation") for init in ("uniform", "kmeans")
     }
     assert {case.seed for case in confirm} == set(range(100, 110)) and len(confirm) == 40
-    assert all((case.update, case.perceptual, case.adversarial) == ("gradient", 1.0, 0.8) for case in confirm)
+    assert all((case.update, case.perceptual, case.adversarial) == ("gradient", 1.0, 0.2) for case in confirm)
     assert len(EXPERIMENT.cases("standard", "arms", "EMA, revival")) == 4 * 2 * 2 * 3
     assert len(EXPERIMENT.cases()) == 40 + 48 + 2 * 3  # of the losses, the whole one is an arm
