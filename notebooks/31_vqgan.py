@@ -53,9 +53,9 @@ from rotvq.training import images
 # $\beta = 1$, $\gamma = 0.25$, batches of 32, rate $10^{-3}$; Adam with momenta 0.5 and 0.9, as VQGAN has it
 # {cite}`esser2021taming`; 1,500 steps, the discriminator from step 500 on. The weight on top of the adaptive one was
 # chosen by three runs of the rotation from k-means, seed 0, with 0, 0.2 and the released 0.8: it is 0.2. One seed gives
-# every arm the same weights, discriminator and batches. Measures, on the 10,000 test images and reported apart: MSE of the pixels; the Fréchet
-# distance {cite}`heusel2017fid` in the features of a classifier that no model is trained on, and in the features of the
-# same network before its first training step; the classifier's accuracy on reconstructions.
+# every arm the same weights, discriminator and batches. Measures, on the 10,000 test images and reported apart: MSE of
+# the pixels; the Fréchet distance {cite}`heusel2017fid` in the features of a classifier that no model is trained on,
+# and in the features of the same network before its first training step; the classifier's accuracy on reconstructions.
 #
 # **Arms.** STE, $R$, $r I$ and the rotation, from uniform and from k-means, moved by the gradient and by EMA with
 # revival, seeds 0 to 2. To see that each loss does its work: the absolute error alone, with the perceptual loss, and
