@@ -13,12 +13,25 @@
 # The article this book starts from {cite}`su2024rotation`, the derivation appended to it, and the paper
 # {cite}`fifty2025rotation` make {glue:text}`claims-theirs` claims that can be checked. Here they are, in order and in
 # our words, and after them {glue:text}`claims-own` theorems of this book, held to the same rule. Each has a verdict,
-# the reason, and the evidence. Evidence is a function that this page has just run; its numbers stand in the row.
-# `python -m book.ledger` runs it again. Each row links to the places in the chapters that name it, and they link back.
+# the reason, and the evidence. Evidence is a function that this page has just run; its numbers stand in the row, part
+# by part where it has several. `python -m book.ledger` runs it again, and `python -m book.ledger --mutate` breaks what
+# it is about and says of each row whether its evidence turns. An open row shows the source's own words, in short. Each
+# row links to the places in the chapters that name it, and they link back.
 #
-# **True** and **false** are settled by proof or counterexample. **True with a fix** needs the correction that is
-# given. **Ill-posed** does not say enough to be true or false. **Supported** and **contradicted** rest on a model or
-# on runs. **Undecided** was not settled by the runs, or waits for them. **Not testable** says why no test is made here.
+# One rule for each verdict, for the article as for the paper. A row judges the sentence that it quotes, with its
+# conditions. A sentence with "can" or "may" is settled by one case; any other speaks of all cases, and one settled
+# against it is enough.
+#
+# - **True**: proved, in exact arithmetic and where its own terms are defined (<a href="#A-013">A-013</a>). What is said
+#   of a table or a text is so there.
+# - **True with a fix**: a condition, a side or a factor is missing, which the row gives (<a href="#A-046">A-046</a>).
+# - **False**: there is a counterexample, and no small mending (<a href="#A-023">A-023</a>).
+# - **Ill-posed**: it does not say enough to be true or false (<a href="#A-143">A-143</a>).
+# - **Supported** and **contradicted**: runs settle it. One setting against a claim about all contradicts it (<a
+#   href="#A-210">A-210</a>). What was seen in a model that is not published is supported where it occurs here (<a
+#   href="#A-045">A-045</a>).
+# - **Undecided**: the runs leave it open, or are too few (<a href="#A-156">A-156</a>).
+# - **Not testable**: a task, a matter of reading, or out of reach; the row says which (<a href="#A-187">A-187</a>).
 #
 # The runs are of a small network. Ten pairs of runs on fresh seeds settle a row, or five on the seeds that explore.
 # Three leave it undecided, however well they agree.

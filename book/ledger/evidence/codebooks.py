@@ -72,12 +72,17 @@ def codes_are_close_in_angle():
     return Finding.of(high < 45, low < 20, mean_angle_in_d_2=low, mean_angle_in_d_256=high)
 
 
+def batch(t):
+    """The number of latents of a cell and their mean: by turns 9 at 1 and one at 3."""
+    return (1, 3.0) if t % 2 else (9, 1.0)
+
+
 @evidence
 def ema_form():
     """The published EMA averages counts and sums apart; averaging cell means gives other codes when counts vary."""
     beta, N, m, mean_form = 0.9, vector(1.0), vector(0.0), vector(0.0)
     for t in range(200):
-        n, x = (1, 3.0) if t % 2 else (9, 1.0)  # batches of 9 latents at 1 and of one latent at 3
+        n, x = batch(t)
         N, m = beta * N + (1 - beta) * n, beta * m + (1 - beta) * n * x
         mean_form = beta * mean_form + (1 - beta) * x
     gap = float(mean_form - m / N)

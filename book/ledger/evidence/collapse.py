@@ -17,6 +17,7 @@ from book.theory import collapse as model
 RHO = 2 / math.pi  # E|c|^2 / E|x|^2 for two codes
 CELLS = model.Cells(rho=RHO, kappa=1.0, sigma=RHO, tau=RHO)
 MU = 0.45
+CLIP = (0.5, 1.5)  # the bounds on r that Theorem 8.2 proposes
 
 
 def threshold(estimator: str, mu: float = MU) -> float:
@@ -114,7 +115,7 @@ def clip_barely_helps():
     """Clipping r to [0.5, 1.5] moves the threshold by E[clip(r) x^2] / rho, about 4 percent (d = 1, two codes)."""
     x = np.linspace(1e-9, 12, 2_000_001)
     p = np.sqrt(2 / math.pi) * np.exp(-x * x / 2)
-    kappa = np.trapezoid(np.clip(math.sqrt(RHO) / x, 0.5, 1.5) * x * x * p, x)
+    kappa = np.trapezoid(np.clip(math.sqrt(RHO) / x, *CLIP) * x * x * p, x)
     gain = kappa / RHO - 1
     return Finding.of(gain > 0.5, gain < 0.1, threshold_raised_by=gain)
 

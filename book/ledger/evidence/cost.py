@@ -61,6 +61,14 @@ def linear_cost():
 
 
 @evidence
+def ste_is_free():
+    """STE's pull-back writes two numbers an entry, a copy, and the rotation's more than five times as many."""
+    z, q, g = normal(3, 64, seed=1).unbind()
+    copied, turned = _written(lambda: pull_back("ste", z, q, g)) / 64, _per_entry(64)
+    return Finding.of(copied <= 2 and turned > 5 * copied, written_per_entry=copied, by_the_rotation=turned)
+
+
+@evidence
 def overhead(which):
     """Against the claims that the trick costs O(d^2), needs the matrix, or costs more per number as d grows."""
     few, many = _per_entry(512), _per_entry(4096)

@@ -22,18 +22,23 @@ def bibliography() -> dict[str, dict[str, str]]:
 
 
 @evidence
-def cited(key, author, year):
-    """First author and year as the bibliography has them."""
+def cited(key, author, year, real=""):
+    """First author and year as the bibliography has them. The correction: the ``real`` year."""
     entry = bibliography()[key]
     first = entry["author"].split(" and ")[0].split(",")[0].strip("{}")
-    return Finding.of((first, entry["year"]) == (author, year), bool(first), first_author=first, year=entry["year"])
+    return Finding.of(
+        (first, entry["year"]) == (author, year),
+        entry["year"] == real if real else None,
+        first_author=first,
+        year=entry["year"],
+    )
 
 
 @evidence
-def titled(key, title):
-    """The title as the bibliography has it, braces aside."""
-    real = bibliography()[key]["title"].replace("{", "").replace("}", "")
-    return Finding.of(real == title, bool(real), title=real)
+def titled(key, title, real=""):
+    """The title as the bibliography has it, braces aside. The correction: the ``real`` title."""
+    found = bibliography()[key]["title"].replace("{", "").replace("}", "")
+    return Finding.of(found == title, found == real if real else None, title=found)
 
 
 @evidence

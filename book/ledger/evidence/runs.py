@@ -87,7 +87,7 @@ def _settle(comparison: Comparison, rule: hypotheses.Rule, records: Path) -> Fin
 def _measure(comparison: Comparison, cell: str, records: Path, level: float) -> _Measured | None:
     """The ratio of the arms on the first phase that has pairs enough, else on the last that has any; None without."""
     folders = sorted(path for path in records.glob("*") if path.is_dir()) or [records]
-    found = {path.stem: path for folder in reversed(folders) for path in folder.glob("*.json")}
+    found = _found(tuple((folder, folder.stat().st_mtime_ns) for folder in folders))
     arms, latest = comparison.configs(cell), None
     for seeds, least in PHASES:
         values = {}
@@ -102,6 +102,12 @@ def _measure(comparison: Comparison, cell: str, records: Path, level: float) -> 
             if latest.enough:
                 break
     return latest
+
+
+@lru_cache(maxsize=4)
+def _found(folders: tuple[tuple[Path, int], ...]) -> dict[str, Path]:
+    """Where the record of each id is, from folders with the times of their last change."""
+    return {path.stem: path for folder, _ in reversed(folders) for path in folder.glob("*.json")}
 
 
 def _row(found: dict[str, Path], config: Config, comparison: Comparison) -> dict | None:

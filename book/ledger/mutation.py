@@ -1,0 +1,483 @@
+"""Mutations: what evidence is about, broken, so that the evidence has to turn. ``python -m book.ledger --mutate``.
+
+A mutation is a context in which one thing is something else: STE stands where the rotation stood, G lacks its factor,
+the lookup takes the second nearest code, the arms of records are exchanged. Evidence that finds in it what it finds
+without has not turned; evidence that no mutation turns cannot fail, and settles nothing.
+
+What evidence finds of the claim has to change, and what it finds of the correction where there is one. An error that
+evidence raises is not counted as a turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import yaml
+
+from book import algebra, statements
+from book.all_statements import all_statements
+from book.bench.timing import Ratio
+from book.ledger.evidence import (
+    autograd,
+    bias,
+    codebooks,
+    collapse,
+    convergence,
+    cost,
+    geometry,
+    paper,
+    quantisation,
+    references,
+    released_code,
+    rope,
+    rotation,
+    runs,
+)
+from book.ledger.grammar import Call
+from book.statements import Finding, Law
+from book.theory import collapse as model
+from rotvq.quantizers import estimators
+from rotvq.quantizers.estimators import ESTIMATORS, Estimator
+from rotvq.quantizers.vector import VectorQuantizer
+
+SOUND = dict(ESTIMATORS)
+Patches = Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One thing broken.
+
+    Attributes:
+        name: What stands there instead, in words.
+        patches: The replacements, made anew each time.
+        of_records: It changes records only, and nothing that is computed.
+    """
+
+    name: str
+    patches: Callable[[], Patches]
+    of_records: bool = False
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """With it in force; what evidence keeps from before is forgotten, and again afterwards."""
+        with contextlib.ExitStack() as stack:
+            if not self.of_records:
+                _forget()
+                stack.callback(_forget)
+            for one in self.patches():
+                stack.enter_context(one)
+            yield
+
+
+@cache
+def _modules() -> tuple[Any, ...]:
+    """All modules of the book but this one."""
+    all_statements()
+    return tuple(module for name, module in sys.modules.items() if name.startswith("book.") and name != __name__)
+
+
+@cache
+def _kept() -> tuple[Any, ...]:
+    """The functions of evidence that keep what they computed."""
+    named = [value for module in _modules() if "ledger.evidence" in module.__name__ for value in vars(module).values()]
+    return tuple(value for value in named if hasattr(value, "cache_clear") and value not in (runs._rows, runs._found))
+
+
+def _forget() -> None:
+    for function in _kept():
+        function.cache_clear()
+
+
+def everywhere(function: Any, by: Any) -> Patches:
+    """The function replaced in every module of the book that has it."""
+    return [
+        patch.object(module, name, by)
+        for module in _modules()
+        for name, value in list(vars(module).items())
+        if value is function
+    ]
+
+
+def members(**rows: str | Estimator) -> Patches:
+    """Estimators replaced by others."""
+    return [patch.dict(ESTIMATORS, {name: SOUND[by] if isinstance(by, str) else by for name, by in rows.items()})]
+
+
+class Leaky(Estimator):
+    """A member with a thousandth of STE in it, in its value too."""
+
+    def pull_back(self, z, q, g, **options):
+        return super().pull_back(z, q, g, **options) + 1e-3 * g
+
+    def __call__(self, z, q, **options):
+        return super().__call__(z, q, **options) + 1e-3 * z
+
+
+def leaky() -> Patches:
+    names = ("turn", "clip", "radial", "pooled", "mix", "fade")
+    return members(**{key: Leaky(**{name: getattr(member, name) for name in names}) for key, member in SOUND.items()})
+
+
+class EveryTurned(Estimator):
+    """A member that turns every gradient by theta, towards an axis that is not its own."""
+
+    def pull_back(self, z, q, g, **options):
+        axis = torch.nn.functional.one_hot(g.abs().argmin(-1), g.shape[-1]).to(g)
+        aside = axis - algebra.dot(axis, algebra.unit(g)) * algebra.unit(g)
+        theta = algebra.angle(z, q)
+        turned = theta.cos() * g + theta.sin() * SOUND_NORM(g) * algebra.unit(aside)
+        return SOUND_NORM(q) / SOUND_NORM(z) * turned
+
+
+def second_nearest(z, codes):
+    """The second nearest code."""
+    return algebra.distances(z, codes).argsort(-1)[..., min(1, len(codes) - 1)]
+
+
+def _doubled(function):
+    """A derivative twice as large."""
+
+    def derivative(*args, **options):
+        found = function(*args, **options)
+        return tuple(x if x is None else 2 * x for x in found) if isinstance(found, tuple) else 2 * found
+
+    return derivative
+
+
+def _exchanged(table):
+    """The two arms of a table exchanged."""
+    return {name: tuple(reversed(rows)) for name, rows in table.items()}
+
+
+def tables(change) -> Patches:
+    """The tables of the paper, changed."""
+    names = ("TABLES", "TRAIN", "ABLATION")
+    return [patch.object(paper, name, change(getattr(paper, name))) for name in names] + [
+        patch.object(paper, "OTHERS", {name: rows[::-1] for name, rows in paper.OTHERS.items()}),
+        patch.object(
+            paper, "GUMBEL", {name: tuple(pair[::-1] for pair in pairs) for name, pairs in paper.GUMBEL.items()}
+        ),
+    ]
+
+
+def _alike(table):
+    """The second arm of a table as the first."""
+    return {name: (rows[0], rows[0]) for name, rows in table.items()}
+
+
+def records(change) -> Patches:
+    """The ratios of all pairs of runs changed, and any two pairs enough."""
+    sound = runs.ratio
+    phases = tuple((seeds, 2) for seeds, _ in runs.PHASES)
+    return [
+        patch.object(runs, "ratio", lambda a, b, **options: sound(*change(a, b), **options)),
+        patch.object(runs, "PHASES", phases),
+    ]
+
+
+def times(values, factor):
+    return [value if value is None else factor * value for value in values]
+
+
+def shuffled_bibliography() -> Patches:
+    """Every key with the entry of another work."""
+    sound = references.bibliography()
+    keys = list(sound)
+    moved = dict(zip(keys, [sound[key] for key in keys[1:] + keys[:1]], strict=True))
+    return [patch.object(references, "bibliography", lambda: moved)]
+
+
+def exchanged_flows() -> Patches:
+    """The model's rotation moves as its STE does, and the other way."""
+    swap = {"rotation": "ste", "ste": "rotation"}
+    flow, rest = model.flow, model.fixed_point
+    return [
+        patch.object(model, "flow", lambda name, *args, **w: flow(swap.get(name, name), *args, **w)),
+        patch.object(model, "fixed_point", lambda name, *args, **w: rest(swap.get(name, name), *args, **w)),
+    ]
+
+
+def weighted_flow(**factors: float) -> Patches:
+    """Weights of the model multiplied: gamma and beta, mu and nu."""
+    flow = model.flow
+    change = lambda w: {name: value * factors.get(name, 1.0) for name, value in w.items()}  # noqa: E731
+    return [patch.object(model, "flow", lambda *args, **w: flow(*args, **change(w)))]
+
+
+def leaning(*shape: int, seed: int = 0):
+    """Draws with a preferred direction."""
+    return SOUND_NORMAL(*shape, seed=seed) + 2.0
+
+
+def alike(*shape: int, seed: int = 0):
+    """Draws that are all the same."""
+    return torch.ones(shape, dtype=torch.float64)
+
+
+SOUND_NORMAL, SOUND_ROTATION, SOUND_MAP, SOUND_NORM = (
+    algebra.normal,
+    algebra.rotation,
+    algebra.gradient_map,
+    algebra.norm,
+)
+SOUND_PULL_BACK, SOUND_NEAREST, SOUND_D = algebra.pull_back, algebra.nearest, algebra.distances
+SOUND_ERROR, SOUND_BYTES = statements._error, released_code.to_bytes
+
+
+def dense(name, z, q, g, **options):
+    """The pull-back as a product with the d x d matrix."""
+    if options or z.ndim > 1:
+        return SOUND_PULL_BACK(name, z, q, g, **options)
+    return (SOUND_NORM(q) / SOUND_NORM(z) * rotation.textbook(z, q)).T.double() @ g.double()
+
+
+def timed(factor: float) -> Patches:
+    """Timed ratios with their part above 1 multiplied."""
+    sound = cost.ratio
+    longer = lambda *args: Ratio(*(1 + factor * (x - 1) for x in sound(*args)))  # noqa: E731
+    return [patch.object(cost, "ratio", longer)]
+
+
+def off_by_a_tenth(left, right, scale=None, bound=False):
+    return SOUND_ERROR(left, 1.1 * torch.as_tensor(right), scale, bound)
+
+
+def short_by_a_tenth(left, right, scale=None, bound=False):
+    return SOUND_ERROR(left, 0.9 * torch.as_tensor(right), scale, bound)
+
+
+def at_random(z, codes):
+    """A code drawn anew at every call."""
+    return torch.randint(len(codes), z.shape[:-1])
+
+
+def jacobians(change) -> Patches:
+    """All Jacobians changed."""
+    sound = torch.autograd.functional.jacobian
+    return [patch.object(torch.autograd.functional, "jacobian", lambda *args, **w: change(sound(*args, **w)))]
+
+
+def weights(change) -> Patches:
+    """Soft assignments with other weights, which still sum to 1."""
+    return [patch.object(torch, "softmax", lambda x, dim: change(x) / change(x).sum(dim, keepdim=True))]
+
+
+def clipped_bytes(pixels):
+    return SOUND_BYTES(pixels.clamp(0, 1))
+
+
+def detached(z, q, g, scaled=True):
+    """The rule that the released files are said to have."""
+    return SOUND_PULL_BACK("rotation" if scaled else "rotation_only", z, q, g)
+
+
+MUTATIONS = (
+    Mutation("STE in place of the rotation", lambda: members(rotation="ste", rotation_only="ste")),
+    Mutation("the rotation in place of STE", lambda: members(ste="rotation")),
+    Mutation("r = 1", lambda: members(rotation="rotation_only", scale_only="ste")),
+    Mutation("no turn", lambda: members(rotation="scale_only", rotation_only="ste")),
+    Mutation("a reflection in place of the rotation", lambda: members(rotation="reflection")),
+    Mutation("the rotation in place of the reflection", lambda: members(reflection="rotation")),
+    Mutation("twice the gradient", lambda: members(ste=Estimator("identity", (2.0, 2.0)))),
+    Mutation("no gradient", lambda: members(**dict.fromkeys(SOUND, "zero"))),
+    Mutation("a thousandth of STE in each member", leaky),
+    Mutation("G = I", lambda: everywhere(algebra.gradient_map, lambda z, q: algebra.identity(z))),
+    Mutation("R = I", lambda: everywhere(algebra.rotation, lambda z, q: algebra.identity(z))),
+    Mutation("R is a reflection", lambda: everywhere(algebra.rotation, algebra.reflection)),
+    Mutation("R turns back", lambda: everywhere(algebra.rotation, lambda z, q: SOUND_ROTATION(q, z))),
+    Mutation("R is a shear", lambda: everywhere(algebra.rotation, lambda z, q: SOUND_ROTATION(z, q).triu())),
+    Mutation("H is the rotation", lambda: everywhere(algebra.reflection, algebra.rotation)),
+    Mutation("G without r", lambda: everywhere(algebra.gradient_map, algebra.rotation)),
+    Mutation("G with 1/r", lambda: everywhere(algebra.gradient_map, lambda z, q: SOUND_MAP(q, z).mT)),
+    Mutation("the other formula for R", lambda: everywhere(rotation.textbook, rotation.alternative)),
+    Mutation("the formula for R as the other", lambda: everywhere(rotation.alternative, rotation.textbook)),
+    Mutation("the second nearest code", lambda: everywhere(algebra.nearest, second_nearest)),
+    Mutation("one code for all", lambda: everywhere(algebra.nearest, lambda z, codes: 0 * SOUND_NEAREST(z, codes))),
+    Mutation("distances that are their negatives", lambda: everywhere(algebra.distances, lambda z, c: -SOUND_D(z, c))),
+    Mutation("no stop of the gradient", lambda: [patch.object(torch.Tensor, "detach", lambda self: self)]),
+    Mutation("derivatives doubled", lambda: [patch.object(torch.autograd, "grad", _doubled(torch.autograd.grad))]),
+    Mutation(
+        "Jacobians doubled",
+        lambda: [patch.object(torch.autograd.functional, "jacobian", _doubled(torch.autograd.functional.jacobian))],
+    ),
+    Mutation(
+        "lengths in the 1-norm", lambda: everywhere(algebra.norm, lambda x: x.double().abs().sum(-1, keepdim=True))
+    ),
+    Mutation("unit vectors left as they are", lambda: everywhere(algebra.unit, lambda x: x.double())),
+    Mutation("mirrors that turn nothing", lambda: everywhere(algebra.mirror, lambda u: algebra.identity(u))),
+    Mutation("float64 in place of float32", lambda: [patch.object(torch.Tensor, "float", torch.Tensor.double)]),
+    Mutation("draws with a preferred direction", lambda: everywhere(algebra.normal, leaning)),
+    Mutation("draws all alike", lambda: everywhere(algebra.normal, alike)),
+    Mutation("the dense product", lambda: everywhere(algebra.pull_back, dense)),
+    Mutation("the arms of the tables exchanged", lambda: tables(_exchanged), True),
+    Mutation("the arms of the tables alike", lambda: tables(_alike), True),
+    Mutation("every key with another work", shuffled_bibliography, True),
+    Mutation("the model's arms exchanged", exchanged_flows),
+    Mutation("the model at a tenth of gamma", lambda: weighted_flow(gamma=0.1)),
+    Mutation("the model at one and a half times gamma", lambda: weighted_flow(gamma=1.5)),
+    Mutation("the model without decay", lambda: weighted_flow(mu=0.0, nu=0.0)),
+    Mutation("the arms of the runs exchanged", lambda: records(lambda a, b: (b, a)), True),
+    Mutation("the first arm ten times as high", lambda: records(lambda a, b: (times(a, 10), b)), True),
+    Mutation("the first arm a tenth as high", lambda: records(lambda a, b: (times(a, 0.1), b)), True),
+    Mutation("both arms alike", lambda: records(lambda a, b: (a, times(a, 1 + 1e-6))), True),
+    Mutation("a setting of the tables missing", lambda: tables(lambda table: dict(list(table.items())[1:])), True),
+    Mutation("steps ten times as long", lambda: timed(10), True),
+    Mutation("steps no longer", lambda: timed(0), True),
+    Mutation("R turns every direction", lambda: everywhere(algebra.rotation, lambda z, q: -algebra.identity(z))),
+    Mutation("every gradient turned by theta", lambda: members(rotation=EveryTurned("rotation"))),
+    Mutation("sg[x] is 0", lambda: [patch.object(torch.Tensor, "detach", torch.zeros_like)]),
+    Mutation("a gain of 30", lambda: members(rotation=Estimator("identity", (30.0, 30.0)))),
+    Mutation("no gradient under STE", lambda: members(ste="zero")),
+    Mutation("a code at random", lambda: everywhere(algebra.nearest, at_random)),
+    Mutation("no derivative", lambda: jacobians(lambda J: J * torch.nan)),
+    Mutation("Jacobians transposed", lambda: jacobians(lambda J: J.mT)),
+    Mutation("draws that are all 0", lambda: everywhere(algebra.normal, lambda *shape, seed=0: 0 * alike(*shape))),
+    Mutation("no quantiser", lambda: everywhere(estimators.straight_through, lambda z, q: z)),
+    Mutation("all codes weigh the same", lambda: weights(torch.ones_like)),
+    Mutation("the largest weight takes all", lambda: weights(lambda x: (x == x.amax(-1, keepdim=True)) * (1 + 0 * x))),
+    Mutation("the printed formula mended", lambda: everywhere(geometry.as_printed, algebra.gradient_map)),
+    Mutation("a prior of 1 for every code", lambda: [patch.object(quantisation, "prior", torch.ones)]),
+    Mutation(
+        "position angles that grow as squares", lambda: [patch.object(rope, "position_angle", lambda m, i: m * m)]
+    ),
+    Mutation("pixels clipped before the cast", lambda: [patch.object(released_code, "to_bytes", clipped_bytes)]),
+    Mutation("the released rule with z/|z| detached", lambda: [patch.object(released_code, "_released", detached)]),
+    Mutation("codes started by k-means", lambda: [patch.object(released_code, "STARTS", {"VQ-VAE": (True, "")})]),
+    Mutation("a factor that is 1", lambda: [patch.object(autograd, "inverse_square", lambda z, q: torch.ones(1))]),
+    Mutation(
+        "the target without quantiser", lambda: [patch.object(bias, "target", lambda m, h, y, c: h * (m - y) + c)]
+    ),
+    Mutation("latents that stay where they are", lambda: [patch.object(convergence, "latents_mean", lambda t: 1.0)]),
+    Mutation("batches of one size", lambda: [patch.object(codebooks, "batch", lambda t: (5, 3.0 if t % 2 else 1.0))]),
+    Mutation("clipped to [5, 9]", lambda: [patch.object(collapse, "CLIP", (5.0, 9.0))]),
+    Mutation("SimVQ with free codes", lambda: [patch.object(codebooks, "simvq", VectorQuantizer)]),
+    Mutation("the stated side a tenth larger", lambda: [patch.object(statements, "_error", off_by_a_tenth)]),
+    Mutation("the stated side a tenth smaller", lambda: [patch.object(statements, "_error", short_by_a_tenth)]),
+)
+
+
+BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}
+NOTES = Path(__file__).with_name("turns.yml")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Which mutations turn what a statement finds.
+
+    Attributes:
+        claim: The mutation that turns what it finds of the claim; empty where none does.
+        fix: Likewise of the correction; None where there is none to turn.
+    """
+
+    claim: str = ""
+    fix: str | None = None
+
+    @property
+    def turns(self) -> bool:
+        """Whether nothing that it finds stays under every mutation."""
+        return bool(self.claim) and self.fix != ""
+
+
+def find(call: Call, folder: Path) -> Finding | None:
+    """What a statement finds; a law on few draws, which are among those on which it holds."""
+    statement = all_statements()[call.name]
+    if isinstance(statement, Law):
+        return statement.check(dims=statement.dims[-3:][:2], kinds=statement.kinds[:2], n=8)
+    return statement.check(*call.words, **({"records": folder} if statement.reads_records else {}))
+
+
+def _worth_trying(call: Call) -> list[Mutation]:
+    """The mutations in the order of a search: first those that replace something in the statement's own module.
+
+    Others cannot change what rests on records.
+    """
+    statement = all_statements()[call.name]
+    own = sys.modules[statement.function.__module__]
+    near = [own, *(value for value in vars(own).values() if isinstance(value, ModuleType) and value in _modules())]
+    replacing = {
+        mutation.name: [one.getter() for one in mutation.patches() if hasattr(one, "getter")] for mutation in MUTATIONS
+    }
+    first = [mutation for mutation in MUTATIONS if any(where in near for where in replacing[mutation.name])]
+    if statement.reads_records:
+        return first
+    return first + [mutation for mutation in MUTATIONS if mutation not in first and not mutation.of_records]
+
+
+def mutated(call: Call, mutation: Mutation, folder: Path) -> Finding | None:
+    """What a statement finds under a mutation; None where it finds nothing, or fails."""
+    try:
+        with mutation.applied():
+            return find(call, folder)
+    except Exception:  # what is broken may break the evidence: no turn
+        return None
+
+
+def search(call: Call, folder: Path) -> Turn:
+    """The first mutations that turn a statement, of all that there are; Turn() where it awaits records.
+
+    A claim that is open by nature (None) cannot turn where the mutation leaves it open: then its correction has to.
+    """
+    sound = find(call, folder)
+    if sound is None:
+        return Turn()
+    claim, fix = "", None if sound.fix is None else ""
+    for mutation in _worth_trying(call):
+        if claim and fix != "":
+            break
+        found = mutated(call, mutation, folder)
+        if found is None:
+            continue
+        if not claim and found.claim is not sound.claim:
+            claim = mutation.name
+        if fix == "" and found.fix is not sound.fix:
+            fix = mutation.name
+    if sound.claim is None and not claim:
+        claim = fix or ""
+    return Turn(claim, fix)
+
+
+@cache
+def notes(path: Path = NOTES) -> dict[str, Turn]:
+    """The mutations that turned each statement when they were last searched for."""
+    if not path.exists():
+        return {}
+    read = yaml.load(path.read_text("utf-8"), Loader=yaml.BaseLoader) or {}
+    return {call: Turn(*names) for call, names in read.items()}
+
+
+def write_notes(turns: Mapping[str, Turn], path: Path = NOTES) -> None:
+    """Keep them, in order."""
+    lines = ["# statement: the mutation that turns its claim, and the one that turns its correction.\n"]
+    for call, turn in sorted(turns.items()):
+        names = [turn.claim] + ([] if turn.fix is None else [turn.fix])
+        lines.append(f"{json.dumps(call)}: {json.dumps(names)}\n")
+    path.write_text("# Written by `python -m book.ledger --mutate --note`.\n" + "".join(lines), "utf-8")
+
+
+def confirm(call: Call, expected: bool | None, folder: Path) -> Turn:
+    """The noted mutations of a statement, as far as they turn it now; others where they do not.
+
+    Args:
+        call: The statement.
+        expected: What it finds of the claim without a mutation.
+        folder: The records of all chapters.
+    """
+    noted = notes().get(str(call))
+    if noted is None or not noted.turns:
+        return search(call, folder)
+    by = {name: mutated(call, BY_NAME[name], folder) for name in {noted.claim, noted.fix} - {None} if name in BY_NAME}
+    claim, fix = by.get(noted.claim), by.get(noted.fix)
+    claim_turns = claim is not None and (claim.claim is not expected or (expected is None and claim.fix is False))
+    fix_turns = noted.fix is None or (fix is not None and fix.fix is not True)
+    return noted if claim_turns and fix_turns else search(call, folder)
