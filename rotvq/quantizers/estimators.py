@@ -74,7 +74,7 @@ class Estimator:
         radial: False removes the part of the gradient along z (``P = I - aa^T``).
         pooled: True replaces ``r`` by its mean over all vectors of the call.
         mix: ``t`` in [0, 1], the share of this member against the straight-through estimator.
-        fade: a factor on ``t`` that falls as codes fit, a key of :data:`FADES`.
+        fade: a factor on ``t`` that falls as codes fit, a key of :data:`.FADES`.
         formula: ``G^T g`` in LaTeX, for tables.
         source: its key in the bibliography, or "control".
 
