@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--records", type=Path, help="folder with the records of every chapter")
     parser.add_argument("--quiet", action="store_true", help="print only rows that disagree (or stay), and the counts")
     parser.add_argument("--mutate", action="store_true", help="break what the evidence is about: does it turn?")
-    parser.add_argument("--note", action="store_true", help="with --mutate: search anew, and note what turned what")
+    parser.add_argument("--note", action="store_true", help="with --mutate: keep what turned what")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # small matrices: more threads only wait for each other
     chosen = [claim for claim in claims.load() if not args.ids or claim.id.startswith(tuple(args.ids))]
@@ -61,8 +61,7 @@ def _mutate(chosen: Sequence[Claim], records: Path, quiet: bool, note: bool) -> 
     for claim in chosen:
         for call, expected in zip(claim.calls, claim.expected, strict=True):
             if str(call) not in turns:
-                search = mutation.search(call, records) if note else mutation.confirm(call, expected, records)
-                turns[str(call)] = search
+                turns[str(call)] = mutation.confirm(call, expected, records)
         mine = {str(call): turns[str(call)] for call in claim.calls}
         if not mine:
             continue

@@ -273,6 +273,43 @@ def weights(change) -> Patches:
     return [patch.object(torch, "softmax", lambda x, dim: change(x) / change(x).sum(dim, keepdim=True))]
 
 
+def first_of_the_largest(x):
+    return torch.nn.functional.one_hot(x.argmax(-1), x.shape[-1]).to(x)
+
+
+def entries(change) -> Patches:
+    """Every entry of the bibliography changed."""
+    moved = {key: change(dict(entry)) for key, entry in references.bibliography().items()}
+    return [patch.object(references, "bibliography", lambda: moved)]
+
+
+def all_in_use() -> Patches:
+    """The tables with a usage of 100 percent throughout."""
+    full = {name: tuple((100, *row[1:]) for row in rows) for name, rows in paper.TABLES.items()}
+    return [patch.object(paper, "TABLES", full)]
+
+
+def better_throughout() -> Patches:
+    """The tables with a rotation that is better by every metric in every setting."""
+    better = {
+        name: ((80, *ste[1:]), (95, ste[1] / 1000, ste[2] / 2, ste[3] / 2, ste[4] and 2 * ste[4]))
+        for name, (ste, _) in paper.TABLES.items()
+    }
+    return [patch.object(paper, "TABLES", better), patch.object(paper, "TRAIN", {})]
+
+
+def stopped_early() -> Patches:
+    """The model for a ten thousandth of the time."""
+    flow = model.flow
+    return [
+        patch.object(
+            model,
+            "flow",
+            lambda name, start, times, *args, **w: flow(name, start, [1e-4 * t for t in times], *args, **w),
+        )
+    ]
+
+
 def clipped_bytes(pixels):
     return SOUND_BYTES(pixels.clamp(0, 1))
 
@@ -336,7 +373,7 @@ MUTATIONS = (
     Mutation("steps no longer", lambda: timed(0), True),
     Mutation("R turns every direction", lambda: everywhere(algebra.rotation, lambda z, q: -algebra.identity(z))),
     Mutation("every gradient turned by theta", lambda: members(rotation=EveryTurned("rotation"))),
-    Mutation("sg[x] is 0", lambda: [patch.object(torch.Tensor, "detach", torch.zeros_like)]),
+    Mutation("sg[x] is 0", lambda: [patch.object(torch.Tensor, "detach", lambda self: torch.zeros_like(self))]),
     Mutation("a gain of 30", lambda: members(rotation=Estimator("identity", (30.0, 30.0)))),
     Mutation("no gradient under STE", lambda: members(ste="zero")),
     Mutation("a code at random", lambda: everywhere(algebra.nearest, at_random)),
@@ -345,7 +382,7 @@ MUTATIONS = (
     Mutation("draws that are all 0", lambda: everywhere(algebra.normal, lambda *shape, seed=0: 0 * alike(*shape))),
     Mutation("no quantiser", lambda: everywhere(estimators.straight_through, lambda z, q: z)),
     Mutation("all codes weigh the same", lambda: weights(torch.ones_like)),
-    Mutation("the largest weight takes all", lambda: weights(lambda x: (x == x.amax(-1, keepdim=True)) * (1 + 0 * x))),
+    Mutation("the largest weight takes all", lambda: weights(first_of_the_largest)),
     Mutation("the printed formula mended", lambda: everywhere(geometry.as_printed, algebra.gradient_map)),
     Mutation("a prior of 1 for every code", lambda: [patch.object(quantisation, "prior", torch.ones)]),
     Mutation(
@@ -362,6 +399,28 @@ MUTATIONS = (
     Mutation("batches of one size", lambda: [patch.object(codebooks, "batch", lambda t: (5, 3.0 if t % 2 else 1.0))]),
     Mutation("clipped to [5, 9]", lambda: [patch.object(collapse, "CLIP", (5.0, 9.0))]),
     Mutation("SimVQ with free codes", lambda: [patch.object(codebooks, "simvq", VectorQuantizer)]),
+    Mutation("every year one less", lambda: entries(lambda e: e | {"year": str(int(e["year"]) - 1)}), True),
+    Mutation("years in reverse", lambda: entries(lambda e: e | {"year": str(4000 - int(e["year"]))}), True),
+    Mutation(
+        "every title about binarised networks", lambda: entries(lambda e: e | {"title": "Binarised networks"}), True
+    ),
+    Mutation("every code in use", all_in_use, True),
+    Mutation("the rotation better throughout", better_throughout, True),
+    Mutation("every work by Bai, 2024", lambda: entries(lambda e: e | {"author": "Bai, A.", "year": "2024"}), True),
+    Mutation("titles cut at 'for'", lambda: entries(lambda e: e | {"title": e["title"].split(" for ")[0]}), True),
+    Mutation("the model stopped early", stopped_early),
+    Mutation("free embeddings around 0", lambda: [patch.object(collapse, "FREE", (-4.0, 1.0))]),
+    Mutation(
+        "a face off the middle", lambda: [patch.object(quantisation, "CODES", torch.tensor([[-1.0], [1.5]]).double())]
+    ),
+    Mutation(
+        "distances with an error",
+        lambda: everywhere(algebra.distances, lambda z, c: SOUND_D(z, c) * torch.rand(len(c))),
+    ),
+    Mutation("unit vectors of length 0", lambda: everywhere(algebra.unit, lambda x: 0 * x.double())),
+    Mutation(
+        "lengths that are all 1", lambda: everywhere(algebra.norm, lambda x: torch.ones_like(x[..., :1]).double())
+    ),
     Mutation("the stated side a tenth larger", lambda: [patch.object(statements, "_error", off_by_a_tenth)]),
     Mutation("the stated side a tenth smaller", lambda: [patch.object(statements, "_error", short_by_a_tenth)]),
 )

@@ -17,6 +17,7 @@ from book.theory import collapse as model
 RHO = 2 / math.pi  # E|c|^2 / E|x|^2 for two codes
 CELLS = model.Cells(rho=RHO, kappa=1.0, sigma=RHO, tau=RHO)
 MU = 0.45
+FREE = (3.0, 1.0)  # a free latent and its free code
 CLIP = (0.5, 1.5)  # the bounds on r that Theorem 8.2 proposes
 
 
@@ -146,7 +147,7 @@ def gamma_and_the_ratio():
 @evidence
 def auxiliary_terms_alone():
     """Free z and q keep beta z + gamma q and meet at its weighted mean; a linear encoder without bias goes to 0."""
-    beta, gamma, z, q = 0.5, 2.0, 3.0, 1.0
+    beta, gamma, (z, q) = 0.5, 2.0, FREE
     goal = (beta * z + gamma * q) / (beta + gamma)
     for _ in range(20_000):
         z, q = z - 0.01 * 2 * gamma * (z - q), q - 0.01 * 2 * beta * (q - z)
