@@ -408,7 +408,7 @@ show(one_equation.value)
 #
 # The codebook loss is that of $k$-means: its gradient {eq}`eq-who` vanishes where each code is the mean of its cell
 # <claim:A-011> <claim:A-016>. Many implementations replace it by exponential moving averages, EMA. With $n_k$ latents
-# of mean $\bar z_k$ in this batch and rate $\omega$, which is one less the decay,
+# of mean $\bar z_k$ in this batch and rate $\omega$, which is one less the decay <claim:A-269>,
 # ```{math}
 # :label: eq-ema
 # c_k \leftarrow (1-\omega)\,c_k+\omega\,n_k,\quad s_k\leftarrow(1-\omega)\,s_k+\omega\,n_k\bar z_k,\quad q_k=s_k/c_k .

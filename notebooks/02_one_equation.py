@@ -175,10 +175,10 @@ table
 #
 # `rotation` is the paper's estimator {cite}`fifty2025rotation`, in whose own family every $G$ is a multiple of $R$
 # <claim:P-067>. `rotation_only` and `reflection` are its ablations; the former keeps the length of the gradient
-# <claim:A-154> <claim:P-061>. `clipped`, `interpolated` and `constant` are proposals of the article: clipping keeps the
-# gain within its bounds <claim:A-157>, and the mix runs from STE to the full trick <claim:A-155>. `scale_only`,
-# `mean_scale` and `mean_rotation` are controls that separate the turn from the scale; the paper has no arm with
-# $G=rI$. `no_gain`, with $\min(r,1)$, never lengthens a gradient ({ref}`nb-guarantees`).
+# <claim:A-154> <claim:P-061>, whatever the norms <claim:A-261>. `clipped`, `interpolated` and `constant` are proposals
+# of the article: clipping keeps the gain within its bounds <claim:A-157>, and the mix runs from STE to the full trick
+# <claim:A-155>. `scale_only`, `mean_scale` and `mean_rotation` are controls that separate the turn from the scale; the
+# paper has no arm with $G=rI$. `no_gain`, with $\min(r,1)$, never lengthens a gradient ({ref}`nb-guarantees`).
 #
 # Which $G$ is good? The derivation asks that $G$ keep $g$ near its direction, have a moderate size, and mirror the move
 # from $z$ to $q$. At large angles the first and the third exclude each other <claim:A-087>.

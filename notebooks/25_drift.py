@@ -312,9 +312,13 @@ glue("untrained_predicted", untrained.predicted)
 table(rows)
 
 # %% [markdown]
+# ```{prf:observation} The first push, measured
+# :label: obs-first-push
+#
 # The formula is within {glue:text}`worst` % of the measured push in all {glue:text}`networks` networks <claim:B-079>.
 # It is the turn. The gain has less than a tenth of it. About the mean code the push along the mean latent is less than
 # {glue:text}`weaker` of that about the origin, and has the other sign. <claim:B-080>
+# ```
 #
 # Without a warm-up the condition $|\bar g|\ll h\,|z-\mu|$ fails: an untrained decoder has a gradient without quantiser
 # and hardly any curvature. There the rotation adds {glue:text}`untrained_measured:.3f`, the formula says
@@ -388,7 +392,7 @@ page.show(
 # :name: fig-balance
 #
 # {glue:text}`warmed` networks after their warm-up, nothing trained since. The commitment weight is the book's usual
-# one.
+# one. <claim:B-071>
 # ```
 #
 # About the origin there is no balance at any distance shown: from $0.4$ on the push is at least

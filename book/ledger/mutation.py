@@ -150,7 +150,9 @@ def _doubled(function):
 
     def derivative(*args, **options):
         found = function(*args, **options)
-        return tuple(x if x is None else 2 * x for x in found) if isinstance(found, tuple) else 2 * found
+        if not isinstance(found, tuple):
+            return 2 * found
+        return tuple(x if x is None else 2 * x for x in found)
 
     return derivative
 

@@ -161,7 +161,9 @@ def joined(parts: dict[str, Tensor]) -> Recordings:
 def split_of(recording: str) -> str:
     """Of a recording's name: three twentieths are "test", two "validation", the others "train"."""
     place = int(hashlib.sha256(recording.encode()).hexdigest(), 16) % 20
-    return "test" if place < 3 else "validation" if place < 5 else "train"
+    if place < 3:
+        return "test"
+    return "validation" if place < 5 else "train"
 
 
 @cache

@@ -146,6 +146,7 @@ def test_a_slip_is_an_error(put, tmp_path, message):
 def test_the_examples_of_the_ledger_can_be_read(tmp_path):
     """Those at the top of claims.yml name fields and estimators that exist."""
     lines = [line.strip("#").strip() for line in claims.LEDGER.read_text("utf-8").splitlines() if line[:1] == "#"]
-    calls = [line for line in lines if line.split("(")[0] in ("lower", "higher", "close")]
+    calls = [part for line in lines for part in line.split(" and ")]
+    calls = [call for call in calls if call.split("(")[0] in ("lower", "higher", "close")]
     assert {call.split("(")[0] for call in calls} == {"lower", "higher", "close"} <= set(all_statements())
     assert [find(call, tmp_path) for call in calls] == [None] * len(calls)

@@ -124,3 +124,4 @@ def test_modules_that_load_others_by_name_are_declared():
 
 
 ELSEWHERE = ("book.press.warm", "rotvq.training.own")  # load modules of other packages
+ELSEWHERE += ("book.systems.runs",)  # for its command alone: a page imports its own system

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from rotvq import ResidualVectorQuantizer, VectorQuantizer
 from rotvq.quantizers.codebook import PENALTIES
 from rotvq.quantizers.learned_gain import LearnedGain
+from rotvq.quantizers.methods.fsq import FSQ
 from rotvq.quantizers.methods.lfq import LFQ
 from rotvq.quantizers.options import THEIRS
 from rotvq.quantizers.registry import METHODS
@@ -495,7 +496,7 @@ def test_the_names_of_ours_exist():
 
     ours = {*inspect.signature(VectorQuantizer).parameters, "follow", "Grouped", "ResidualVectorQuantizer"}
     ours |= {"details", "mask", "decode", *inspect.signature(ResidualVectorQuantizer).parameters}
-    ours |= {*inspect.signature(LFQ).parameters}
+    ours |= {*inspect.signature(LFQ).parameters, *inspect.signature(FSQ).parameters}
     for text in THEIRS.values():
         assert any(name in text for name in ours), text
 

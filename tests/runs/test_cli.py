@@ -475,7 +475,8 @@ def test_the_real_command_trains(tmp_path):
 def test_chapters_have_every_profile(name, profile):
     configs = CHAPTERS[name].configs(profile)
     assert len(configs) == len({c.id for c in configs}) > 0
-    assert {c.seed for c in configs} >= {0, 1}
+    seeds = {c.seed for c in configs}
+    assert seeds >= {0, 1} or (profile == "standard" and seeds == set(range(100, 110)))  # all to confirm
 
 
 def test_chapter_10_is_the_protocols():
