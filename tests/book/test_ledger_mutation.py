@@ -17,7 +17,6 @@ from book.ledger.grammar import Call
 from book.ledger.mutation import BY_NAME, MUTATIONS, Turn
 from book.statements import STATEMENTS, Evidence, Finding
 from rotvq.quantizers.estimators import ESTIMATORS
-from rotvq.runs.grids import stores_folder
 
 ROWS = [row for row in claims.load() if row.evidence]
 ROW = claims.Claim("A-001", "here", "q is near z", "theorem", "true", "so it is", "01", evidence="nearest_code")
