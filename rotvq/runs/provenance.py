@@ -63,6 +63,7 @@ def describe(config: Config, *, device: str, threads: int, **seconds: float) -> 
         "torch": torch.__version__,
         "numpy": np.__version__,
         "device": kind(device),
+        "instructions": torch.backends.cpu.get_cpu_capability(),  # of which torch makes use: sums differ by them
         "threads": threads,
         "data": images.load(config.data, config.seed).sha256,
         **{name: round(value, 2) for name, value in seconds.items()},

@@ -1,9 +1,10 @@
 """Train recorded runs again and compare.
 
-Where processor, version of torch and number of threads are those of the record, the result must be *identical*, bit for
-bit. Elsewhere floating-point sums are taken in another order, and training amplifies that. The result must then agree
-*within tolerance*: the first 20 losses to 1e-4 (relative), and each final metric within the spread of that arm's seeds
-(or within 1 % where the seeds agree better than that).
+Where processor, its instructions, version of torch and number of threads are those of the record, the result must be
+*identical*, bit for bit. Elsewhere floating-point sums are taken in another order, and training amplifies that. The
+result must then agree *within tolerance*: the first 20 losses to 1e-4 (relative), and each final metric within the
+spread of that arm's seeds (or within 1 % where the seeds agree better than that). Records without the instructions are
+held to the tolerance.
 """
 
 import math
@@ -20,7 +21,12 @@ from rotvq.runs.engines import Engine
 from rotvq.runs.records import Records, status
 from rotvq.training.config import Config
 
-MACHINE = {"device": "processor", "torch": "version of torch", "threads": "number of threads"}  # provenance -> words
+MACHINE = {
+    "device": "processor",
+    "torch": "version of torch",
+    "threads": "number of threads",
+    "instructions": "set of instructions",
+}  # provenance -> words
 FIRST = 1e-4  # relative, for the first losses
 LEAST = 0.01  # relative, for final metrics on which the seeds of an arm agree
 
@@ -52,7 +58,7 @@ def retrain(
 def compare(old: dict, new: dict, spread: dict[str, float]) -> Verdict:
     """Compare two records of one Config, by the rule for their machines. spread: see the function of that name."""
     config = Config.from_dict(old["config"])
-    others = [words for key, words in MACHINE.items() if old["provenance"][key] != new["provenance"][key]]
+    others = [words for key, words in MACHINE.items() if old["provenance"].get(key) != new["provenance"].get(key)]
     if others:
         rule = f"within tolerance on another {' and '.join(others)}"
         return Verdict(config, rule, list(_apart(old["result"], new["result"], spread)))
