@@ -61,7 +61,7 @@ from book.chapters import tables
 # 4. *The worst is the oldest.* The highest mean error of all is that of taming.
 # 5. *Eight dimensions cost.* LlamaGen and DAC have a higher error than the recommended setting.
 #
-# **Confirmation.** All runs are on fresh seeds, and no setting is tuned.
+# **Confirmation**: all runs are on fresh seeds, and no setting is tuned.
 
 # %%
 runs = page.load()

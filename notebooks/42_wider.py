@@ -60,7 +60,7 @@ from book.chapters import drawings, tables
 # 6. *After the warm-up commitment hardly matters.* STE's error changes by less than 20 % over the three values of
 #    $\gamma$.
 #
-# **Confirmation.** The normalised cells are on fresh seeds alone; nothing is chosen before.
+# **Confirmation**: the normalised cells are on fresh seeds alone; nothing is chosen before.
 
 # %%
 runs = page.load()
