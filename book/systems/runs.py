@@ -108,6 +108,7 @@ def _work(experiment: Experiment, case: Any, folder: Path) -> dict:
         "digest": code_digest(experiment.train.__module__),
         "torch": torch.__version__,
         "device": provenance.kind("cpu"),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": 1,
         "seconds": round(time.process_time() - processor, 2),
         "wall_seconds": round(time.perf_counter() - wall, 2),

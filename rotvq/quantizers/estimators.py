@@ -66,7 +66,7 @@ class Estimator:
 
     G is a constant of the graph: whatever stands inside it (a mix, a gain, a centre, the codes) gets no gradient from
     the loss, not even a zero one. A scale cannot be learned this way; :mod:`.learned_gain` has one that can. Raises
-    ValueError on an unknown turn, and on a clip or mix out of range.
+    ValueError on an unknown turn or fade, and on a clip or mix out of range.
 
     Args:
         turn: ``T``, a key of :data:`.TURNS`.

@@ -73,3 +73,8 @@ IDLE = {
 def test_a_field_that_would_do_nothing_is_refused(message):
     with pytest.raises(ValueError, match=message):
         Config(**QUICK, **IDLE[message]).check()
+
+
+def test_a_ramp_rises_to_the_rate_and_stays():
+    shares = [0.0, 0.075, 0.15, 0.2, 1.0]
+    assert [SCHEDULES["ramp"](share) for share in shares] == pytest.approx([0.0, 0.5, 1.0, 1.0, 1.0])

@@ -115,3 +115,11 @@ def test_a_bad_config_is_refused_before_any_work(monkeypatch):
     monkeypatch.setattr(images, "load", lambda *_: pytest.fail("the data was read"))
     with pytest.raises(ValueError, match="unknown estimator 'spin': one of ste, rotation"):
         train(Config(estimator="spin"))
+
+
+def test_the_residual_network_is_eight_times_as_large():
+    def weights(model: str) -> int:
+        built = build_model(Config(model=model), channels=1)
+        return sum(p.numel() for name, p in built.named_parameters() if not name.startswith("quantizer."))
+
+    assert weights("residual") / weights("conv") == pytest.approx(8, rel=0.05)
