@@ -127,6 +127,7 @@ page.show("fig-ends", drawings.effect_map(ends, against="STE", rows="cell", colu
 # %%
 tables.levels(other_ends, ["test_mse", "test_usage", "test_perplexity"])
 
+# %% [markdown]
 # ## Under cosine decay
 
 # %%

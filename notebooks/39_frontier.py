@@ -101,16 +101,19 @@ page.show("fig-candidates", drawings.dots(candidates, against="STE"))
 # %%
 tables.levels(strong, ["test_mse", "test_usage", "test_perplexity"])
 
+# %% [markdown]
 # ## On EMA 0.8
 
 # %%
 tables.levels(fast, ["test_mse", "test_usage", "test_perplexity"])
 
+# %% [markdown]
 # ## The candidates on EMA with revival
 
 # %%
 tables.levels(candidates_ema, ["test_mse", "test_usage", "test_perplexity"])
 
+# %% [markdown]
 # ## On photographs
 
 # %%

@@ -94,11 +94,13 @@ page.show("fig-shapes", drawings.dots(shapes, against="STE"))
 # %%
 tables.levels(normalised, ["test_mse", "test_usage", "test_perplexity"])
 
+# %% [markdown]
 # ## Normalised codes by EMA
 
 # %%
 tables.levels(normalised_ema, ["test_mse", "test_usage", "test_perplexity"])
 
+# %% [markdown]
 # ## Commitment after the warm-up
 
 # %%
