@@ -104,7 +104,7 @@ class Estimator:
     @property
     def is_constant(self) -> bool:
         """G is alpha I, which needs neither z nor q."""
-        return self.turn == "identity" and self.radial and self.clip[0] == self.clip[1]
+        return self.turn == "identity" and self.radial and self.clip[0] == self.clip[1] and self.fade == "none"
 
     @property
     def takes_whole_calls(self) -> bool:
@@ -121,9 +121,10 @@ class Estimator:
         """Inner products of d numbers that a pull-back takes per vector, norms among them."""
         if self.is_constant:
             return 0
+        fade = 0 if self.fade == "none" else 2  # each fade takes two norms of its own
         if self.has_short_form:
-            return 5
-        return 2 + TURN_COSTS[self.turn] + (not self.radial)
+            return 5 + fade
+        return 2 + TURN_COSTS[self.turn] + (not self.radial) + fade
 
     def __call__(self, z: Tensor, q: Tensor, *, centre=None, mix=None, gain=None) -> Tensor:
         """``sg[G] z + sg[q - G z]``: the value of q, bit for bit and in its dtype; ``G^T g`` to z, nothing to q.
