@@ -24,7 +24,7 @@ EXPLORE, FEW, CONFIRM = range(5), range(3), range(FRESH, FRESH + 10)
 
 PROFILES = ("smoke", "standard", "full")
 FULL = {"steps": 30_000, "batch": 128, "seed": list(range(10))}
-SMOKE = {"data": "fashion-mnist-mini", "init_latents": 2048, "steps": 10, "seed": [0, 1]}
+SMOKE = {"data": "fashion-mnist-mini", "init_latents": 512, "batch": 8, "steps": 10, "seed": [0, 1]}
 SMOKE_LIMITS = {"codebook_size": 64, "warmup": 5, "pretrain_steps": 5}
 SMOKE_LIMITS_OF_ALL = {"codebook_size": 64}  # which by default is more
 
@@ -254,6 +254,10 @@ CHAPTERS = {
     "39_frontier": Chapter(4.0, {
         "frontier": Block(vary({"STE": STE} | FAMILY, "{}, EMA, revival", **REVIVED_EMA), MAIN | WARM, FEW),
         "fast": Block(vary({"STE": STE} | FAMILY, "{}, EMA 0.8", **FAST_EMA), MAIN | WARM, FEW),
+        "baselines": Block(vary({"STE": STE}, "{}, EMA {:g}, revival", decay=[0.8, 0.9], initial_count=0.0,
+                                update="ema", revival="unused")
+                           | vary({"STE": STE}, "{}, codes × {:g}, revival", code_lr=[30.0], revival="unused"),
+                           MAIN | WARM, FEW),
         "others": Block({
             "NSVQ, revival": {"quantizer": "nsvq", "revival": "unused"},
             "DiVeQ, revival": {"quantizer": "diveq", "revival": "unused"},
