@@ -49,11 +49,11 @@ from rotvq.runs.grids import PAIR
 # uniform, from k-means and after the warm-up, seeds 0 to 2: STE, rotation, $r I$, $R$, $r P$, clip, half and half, the
 # rotation about the mean code, the fading rotation about the mean code, dynamic STE, a learned gain; NSVQ and DiVeQ
 # with revival; SimVQ. Three more baselines for STE alone: EMA 0.8 and EMA 0.9 from counts 0, and a rate of the codes 30
-# times the network's, each with revival. Candidates for an estimator that is never worse, with codes moved by the gradient, from uniform,
-# k-means × 0.01, 1, 3 and 10 and after the warm-up, and with EMA and revival from the main starts: the rotation about
-# the mean code, the same fading with $t = \min(1, \sqrt{E|z-q|^2 / E|z - Ez|^2})$, fading with $t = (1 - r)_+$, capped
-# so that $|G - I| \le 1/2$, with $\min(r, 1)$, with the mean $r$, with $t = 1/2$; and fading by length about the
-# origin. Both questions also on photographs, seeds 0 to 2.
+# times the network's, each with revival. Candidates for an estimator that is never worse, with codes moved by the
+# gradient, from uniform, k-means × 0.01, 1, 3 and 10 and after the warm-up, and with EMA and revival from the main
+# starts: the rotation about the mean code, the same fading with $t = \min(1, \sqrt{E|z-q|^2 / E|z - Ez|^2})$, fading
+# with $t = (1 - r)_+$, capped so that $|G - I| \le 1/2$, with $\min(r, 1)$, with the mean $r$, with $t = 1/2$; and
+# fading by length about the origin. Both questions also on photographs, seeds 0 to 2.
 #
 # **Primary comparisons**, six: the rotation about the mean code / STE with EMA and revival, from uniform and from
 # k-means; the fading rotation about the mean code / STE with the gradient, from k-means, k-means × 10 and after the
@@ -79,6 +79,7 @@ from rotvq.runs.grids import PAIR
 # %%
 runs = page.load()
 strong = page.study("frontier", "others")
+baselines = page.study("frontier", "fast", "baselines")
 fast = page.study("fast")
 candidates = page.study("never worse")
 candidates_ema = page.study("never worse, EMA")
@@ -144,6 +145,13 @@ tables.levels(strong, ["test_mse", "test_usage", "test_perplexity"])
 
 # %%
 tables.levels(fast, ["test_mse", "test_usage", "test_perplexity"])
+
+# %% [markdown]
+# ## How strong the baseline is
+
+# %%
+strongest = [arm for arm in baselines.arms if arm.startswith("STE, ")]
+tables.levels(baselines, ["test_mse", "test_usage", "test_perplexity"], arms=strongest)
 
 # %% [markdown]
 # ## The candidates on EMA with revival
