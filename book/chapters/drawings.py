@@ -273,9 +273,38 @@ def between(study: Study, starts: Iterable[str], names: Sequence[str], xlabel: s
     return Figure(figs, words)
 
 
-def every_run(study: Study, metrics: Sequence[str]) -> Figure:
-    """Chapter 16: a row an arm, the lowest mean error on top; every run a point, a bar at their mean, by start."""
-    order = sorted(study.best().items(), key=lambda item: item[1])
+def along(rows: Mapping[str, Mapping[float, Paired | None]], xlabel: str, words: str) -> Figure:
+    """Ratios against an amount, a line with intervals for each of some starts; below 1 the rotation is better.
+
+    Args:
+        rows: By start the ratio at each amount.
+        xlabel: What the amount is.
+        words: What the ratios are, for the description.
+    """
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
+    ax.axhline(1, color=MUTED, linewidth=1)
+    said = []
+    for (start, row), color, marker in zip(rows.items(), SPARE["colors"], "osD"):
+        found = {amount: pair for amount, pair in row.items() if pair and pair.n > 1}
+        middle, low, high = ([getattr(pair, part) for pair in found.values()] for part in ("mean", "low", "high"))
+        reach = [[m - x for m, x in zip(middle, low)], [x - m for m, x in zip(middle, high)]]
+        ax.errorbar(list(found), middle, reach if found else None, marker=marker, color=color, capsize=3, label=start)
+        said += [f"{start} at {amount:g}: {pair.mean:.2f}" for amount, pair in found.items()]
+    for height, half in ((0.97, "STE better"), (0.03, "rotation better")):
+        place = {"transform": ax.transAxes, "ha": "right", "va": "top" if height > 0.5 else "bottom", "size": 9}
+        ax.text(0.99, height, half, color=MUTED, **place)
+    amounts = sorted({amount for row in rows.values() for amount in row})
+    ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="test MSE, rotation / STE")
+    ax.set_xticks(amounts, [f"{amount:,g}" for amount in amounts])
+    ax.xaxis.set_minor_locator(NullLocator())
+    plots.log_ticks(ax.yaxis)
+    fig.legend(loc="outside upper right", ncols=3)
+    return Figure(fig, f"{words}. {'; '.join(said)}.")
+
+
+def every_run(study: Study, metrics: Sequence[str], *, fresh: bool = False) -> Figure:
+    """A row an arm, the lowest mean error on top; every run a point, a bar at their mean, by start."""
+    order = sorted(study.best(fresh=fresh).items(), key=lambda item: item[1])
     names = [arm for arm, _ in reversed(order)]
     marks = dict(zip(study.cells, zip("osD", SPARE["colors"])))
     figs = []
@@ -285,7 +314,7 @@ def every_run(study: Study, metrics: Sequence[str]) -> Figure:
             ax.plot([], [], marker, color=color, label=cell)
             shift = {"uniform 1/K": 0.16, "k-means": -0.16}.get(cell, 0.0)
             for height, arm in enumerate(names):
-                values = study.values(arm, cell, metric)
+                values = study.values(arm, cell, metric, fresh=fresh)
                 ax.plot(values, [height + shift] * len(values), marker, color=color, alpha=0.6)
                 ax.plot([values.mean()], [height + shift], "|", color=color, markersize=12, markeredgewidth=2)
         ax.set_xscale("log")

@@ -26,6 +26,7 @@ SETTINGS = {  # what else is set: the fields, the chapter that ran them
     "revival of unused codes": (REVIVAL, "11_initialisation"),
     **{name: (fields, "15_codebook") for name, fields in EMA.items()},
     "EMA and revival": ({"update": "ema"} | REVIVAL, "16_rivals"),
+    **{f"codes × {rate:g}": ({"code_lr": rate}, "28_code_speed") for rate in (3.0, 10.0, 30.0)},
     "normalised latents and codes": ({"lookup": "normalised"}, "15_codebook"),
     "cosine lookup": ({"lookup": "cosine"}, "14_mixtures"),
     "|z| fixed by a LayerNorm": ({"norm": "latent"}, "13_which_part"),

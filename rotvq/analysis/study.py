@@ -168,13 +168,15 @@ class Study:
         keys = [key for key in planned if against not in (key, key[0])]
         return {key: self.pair(*key, metric, against=against, at=at, fresh=fresh) for key in keys}
 
-    def best(self, metric: str = "test_mse", cells: Iterable[str] | None = None) -> dict[str, tuple[float, str]]:
+    def best(
+        self, metric: str = "test_mse", cells: Iterable[str] | None = None, *, fresh: bool = False
+    ) -> dict[str, tuple[float, str]]:
         """Of each arm its lowest mean and that cell, best arm first. A cell in which a run diverged is left out.
 
         Only ``cells`` are compared, or all where that is None.
         """
         chosen = list(self.cells if cells is None else cells)
-        found = {key: self.values(*key, metric) for key in self.members if key[1] in chosen}
+        found = {key: self.values(*key, metric, fresh=fresh) for key in self.members if key[1] in chosen}
         means = [(float(v.mean()), arm, cell) for (arm, cell), v in found.items() if len(v) and v.notna().all()]
         lowest: dict[str, tuple[float, str]] = {}
         for mean, arm, cell in sorted(means):
