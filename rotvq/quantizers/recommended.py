@@ -4,7 +4,7 @@ from typing import Any
 
 from rotvq.quantizers.vector import VectorQuantizer
 
-#: in the book's records no setting without a warm-up is shown to be better (chapter 22)
+#: in the book's records only codes with a learning rate of their own are better without a warm-up (chapter 22)
 RECOMMENDED = {"estimator": "ste", "update": "ema", "init": "kmeans", "revival": "unused"}
 
 
