@@ -6,10 +6,12 @@ A case is a frozen dataclass with a ``seed``; two arms with one seed share weigh
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import inspect
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
@@ -25,6 +27,7 @@ from rotvq.analysis.stats import Paired, ratio
 from rotvq.runs import engines, provenance
 from rotvq.runs.grids import stores_folder
 from rotvq.runs.records import read_record, write_record
+from rotvq.runs.verify import difference, leaves
 
 SCHEMA = "system-1"
 #: the module of each chapter, which defines ``EXPERIMENT``
@@ -34,6 +37,8 @@ CHAPTERS: dict[str, str] = {
     "32_transformer_keys": "book.systems.transformer",
     "time_32": "book.systems.attention_cost",
 }
+COUNTED = ("book.systems", "rotvq.quantizers", "rotvq.training")  #: what a record of a system depends on
+TOLERANCE = 0.05  # relative, of a number that is made again on another kind of machine
 FEW, EXPLORE, CONFIRM = range(3), range(5), range(100, 110)  # seeds, as in the experiment chapters
 
 
@@ -91,12 +96,80 @@ def record(experiment: Experiment, case: Any, folder: str | Path = "") -> dict |
 
 @cache
 def code_digest(experiment_module: str) -> str:
-    """The sha256, 16 hex digits, of the source of a chapter's system and of what it imports from this package."""
-    module = importlib.import_module(experiment_module)
-    used = {value.__module__ for value in vars(module).values() if hasattr(value, "__module__")}
-    modules = sorted({experiment_module} | {name for name in used if name.startswith(__package__) and name != __name__})
-    sources = [inspect.getsource(importlib.import_module(name)) for name in modules]
-    return hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
+    """The digest, 16 hex digits, of the code of a chapter's system and of what it imports from `COUNTED`.
+
+    Comments and docstrings do not count.
+    """
+    waiting, read = [experiment_module], {}
+    while waiting:
+        name = waiting.pop()
+        if name.startswith(COUNTED) and name not in (*read, __name__):
+            tree = ast.parse(inspect.getsource(importlib.import_module(name)))
+            waiting += sorted({module for node in ast.walk(tree) for module in _imported(node)})
+            read[name] = ast.dump(_without_docstrings(tree))
+    return hashlib.sha256("\n".join(read[name] for name in sorted(read)).encode()).hexdigest()[:16]
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    """The modules that an import statement takes something from."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    if isinstance(node, ast.ImportFrom):
+        yield node.module
+        source = importlib.import_module(node.module) if node.module.startswith(("book", "rotvq")) else None
+        values = (getattr(source, alias.name, None) for alias in node.names)
+        yield from (getattr(value, "__module__", getattr(value, "__name__", None)) or "" for value in values)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [one for one in body if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))]
+    return tree
+
+
+def is_verified(experiment: Experiment, found: dict) -> bool:
+    """Whether a record was made, or made again, by the code as it is."""
+    return found["provenance"]["digest"] == code_digest(experiment.train.__module__)
+
+
+def differences(found: dict, again: dict) -> list[str]:
+    """What is not the same in a record and in the result of training its case again.
+
+    On a machine of the same kind every number must be the same. On another one, or with another torch, numbers may
+    differ by `TOLERANCE`, relative.
+    """
+    made = found["provenance"]
+    exact = all(made[name] == value for name, value in machine().items())
+    before, after = leaves(found["result"]), leaves(again)
+    return [
+        difference(name, before.get(name), after.get(name))
+        for name in before | after
+        if not _same(before.get(name), after.get(name), exact)
+    ]
+
+
+def _same(before: Any, after: Any, exact: bool) -> bool:
+    numbers = all(isinstance(value, float) for value in (before, after))
+    return math.isclose(before, after, rel_tol=TOLERANCE) if numbers and not exact else before == after
+
+
+def machine() -> dict[str, Any]:
+    """What the last bits of a result depend on beside the code."""
+    return {
+        "torch": torch.__version__,
+        "device": provenance.kind("cpu"),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": 1,
+    }
+
+
+def restamp(experiment: Experiment, case: Any, folder: str | Path, settled: str) -> None:
+    """Say of a record that the code as it is makes it, too, and how that is known."""
+    found = record(experiment, case, folder)
+    stamp = {"digest": code_digest(experiment.train.__module__), "settled": settled}
+    write_record(store(experiment, folder) / f"{found['id']}.json", found | {"provenance": found["provenance"] | stamp})
 
 
 def _work(experiment: Experiment, case: Any, folder: Path) -> dict:
@@ -106,10 +179,7 @@ def _work(experiment: Experiment, case: Any, folder: Path) -> dict:
     made = {
         **provenance.commit(),
         "digest": code_digest(experiment.train.__module__),
-        "torch": torch.__version__,
-        "device": provenance.kind("cpu"),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "threads": 1,
+        **machine(),
         "seconds": round(time.process_time() - processor, 2),
         "wall_seconds": round(time.perf_counter() - wall, 2),
     }

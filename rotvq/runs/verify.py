@@ -62,16 +62,16 @@ def compare(old: dict, new: dict, spread: dict[str, float]) -> Verdict:
     if others:
         rule = f"within tolerance on another {' and '.join(others)}"
         return Verdict(config, rule, list(_apart(old["result"], new["result"], spread)))
-    before, after = _leaves(old["result"]), _leaves(new["result"])
+    before, after = leaves(old["result"]), leaves(new["result"])
     names = [name for name in before | after if before.get(name) != after.get(name)]
-    return Verdict(config, "identical", [_difference(name, before.get(name), after.get(name)) for name in names])
+    return Verdict(config, "identical", [difference(name, before.get(name), after.get(name)) for name in names])
 
 
 def _apart(old: dict, new: dict, spread: dict[str, float]) -> Iterator[str]:
     """What of two results is further apart than the tolerance."""
     for step, (before, after) in enumerate(zip(old["curve"]["first"], new["curve"]["first"]), 1):
         if not math.isclose(before, after, rel_tol=FIRST):
-            yield _difference(f"first loss {step}", before, after)
+            yield difference(f"first loss {step}", before, after)
     for name, before in old["final"].items():
         after = new["final"].get(name)
         if name == "diverged_at" or before is None or after is None:
@@ -79,7 +79,7 @@ def _apart(old: dict, new: dict, spread: dict[str, float]) -> Iterator[str]:
         else:
             close = abs(before - after) <= max(spread.get(name, 0.0), LEAST * abs(before))
         if not close:
-            yield _difference(f"final {name}", before, after)
+            yield difference(f"final {name}", before, after)
 
 
 def spread(config: Config, records: Records) -> dict[str, float]:
@@ -154,13 +154,13 @@ def summary(stores: Iterable[Records]) -> str:
     return "\n".join(f"{name}: {text}" for name, text in listed.items() if text)
 
 
-def _leaves(value: Any, name: str = "") -> dict[str, Any]:
+def leaves(value: Any, name: str = "") -> dict[str, Any]:
     """Every number of a result by its place."""
     if not isinstance(value, dict | list):
         return {name: value}
     items = value.items() if isinstance(value, dict) else enumerate(value)
-    return {k: v for key, item in items for k, v in _leaves(item, f"{name} {key}".strip()).items()}
+    return {k: v for key, item in items for k, v in leaves(item, f"{name} {key}".strip()).items()}
 
 
-def _difference(name: str, before: Any, after: Any) -> str:
+def difference(name: str, before: Any, after: Any) -> str:
     return f"{name} was {before} and is {after}"

@@ -1,5 +1,6 @@
 """The runs of the systems beyond the VQ-VAE: cases, records, resuming, and the command."""
 
+import inspect
 import json
 from dataclasses import dataclass, replace
 
@@ -77,10 +78,51 @@ def test_the_command(tmp_path, capsys):
     assert "6 of 6 runs missing: about 0.10 core-hours" in capsys.readouterr().out
     assert main(["run", *given]) == 0 and len(list(tmp_path.iterdir())) == 6
     assert main(["verify", *given, "--sample", "2"]) == 0
-    assert capsys.readouterr().out.count("identical") == 2
+    out = capsys.readouterr().out
+    assert out.count("agrees") == 2 and "6 of 6 runs have a record: 6 verified, 0 unverified" in out
     for wrong in (["run", "tox"], ["run", "toy", "--block", "other"]):
         with pytest.raises(SystemExit):
             main(wrong)
+
+
+def test_records_of_other_code_are_unverified_until_a_sample_agrees(tmp_path, capsys, monkeypatch):
+    given = ["toy", "--records", str(tmp_path)]
+    main(["run", *given])
+    monkeypatch.setattr(runs, "code_digest", lambda module: "other")
+    assert main(["verify", *given]) == 0 and "0 verified, 6 unverified" in capsys.readouterr().out
+    assert main(["verify", *given, "--sample", "1", "--restamp"]) == 0
+    assert "6 verified, 0 unverified" in capsys.readouterr().out
+    found = runs.record(EXPERIMENT, EXPERIMENT.cases()[0], tmp_path)
+    assert found["provenance"]["settled"] == "1 of its chapter trained again"
+
+
+def test_a_result_that_is_not_made_again_is_named(tmp_path, capsys):
+    list(runs.run(EXPERIMENT, [Case()], "serial", tmp_path))
+    found = runs.record(EXPERIMENT, Case(), tmp_path)
+    near, far = ({"error": 1.0 + by * runs.TOLERANCE} for by in (0.5, 2.0))
+    assert runs.differences(found, {"error": 1.0}) == []
+    assert runs.differences(found, near) == [f"error was 1.0 and is {near['error']}"]
+    elsewhere = found | {"provenance": found["provenance"] | {"device": "another processor"}}
+    assert runs.differences(elsewhere, near) == [] != runs.differences(elsewhere, far)
+    assert runs.differences(elsewhere, {"other": 1.0})
+
+
+def test_the_digest_is_of_statements_and_of_what_they_use():
+    digest = runs.code_digest.__wrapped__
+    codec = digest("book.systems.codec")
+    read, getsource = [], inspect.getsource
+
+    def noted(module):
+        read.append(module.__name__)
+        return getsource(module) + "\n'a remark'\n# another"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspect, "getsource", noted)
+        assert digest("book.systems.codec") == codec
+        patch.setattr(inspect, "getsource", lambda module: getsource(module) + "\nx = 1")
+        assert digest("book.systems.codec") != codec
+    assert {"book.systems.speech", "rotvq.quantizers.residual", "rotvq.quantizers.estimators"} <= set(read)
+    assert "book.systems.transformer" not in read and "book.systems.runs" not in read
 
 
 def test_a_failure_is_named_and_the_others_go_on(tmp_path):
