@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from book.press import page_provenance, paths, processes
+from book.press import chapter_map, page_provenance, paths, processes
 from book.press.execute import digest_files, provenance
 
 
@@ -28,6 +28,7 @@ def build(force: bool = False, allow_stale: bool = False) -> None:
         _refuse_stale_records()
     paths.GENERATED.mkdir(exist_ok=True)
     (paths.GENERATED / "records.md").write_text(page_provenance.every_record(), "utf-8")
+    (paths.GENERATED / "chapter_map.md").write_text(chapter_map.chapter_map(), "utf-8")
     stamp, inputs = paths.SITE.parent / "rendered", digest_files(_inputs())
     index = paths.SITE / "index.html"
     if not force and index.exists() and stamp.exists() and stamp.read_text() == inputs:
