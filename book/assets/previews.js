@@ -41,8 +41,8 @@
     if (!(href in found)) return null;
     const copy = document.createElement("template");
     copy.innerHTML = found[href] ?? onThisPage(link);
-    if (found[href] !== null) copy.content.querySelectorAll("img").forEach((e) => e.setAttribute("src", root + e.getAttribute("src")));
-    copy.content.querySelectorAll("script, .headerlink, .claim-more").forEach((e) => e.remove());
+    copy.content.querySelectorAll("img[src^='_images/']").forEach((e) => e.setAttribute("src", root + e.getAttribute("src")));
+    copy.content.querySelectorAll("script, .headerlink, .rv-claim, .claim-more").forEach((e) => e.remove());
     copy.content.querySelectorAll("a").forEach((e) => e.replaceWith(...e.childNodes));
     copy.content.querySelectorAll("[id]").forEach((e) => e.closest("svg") || e.removeAttribute("id"));
     copy.content.querySelectorAll("details").forEach((e) => { e.open = true; });

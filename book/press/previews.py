@@ -20,9 +20,8 @@ from bs4 import BeautifulSoup, Tag  # comes with the theme, which needs it
 from sphinx.application import Sphinx
 
 TARGETS = "div.proof, div.math, figure, div.citation, .claim, dl.glossary > dt"
-LEFT_OUT = "script, .headerlink, .claim-more"  # the last is the evidence of a claim
 DRAWING = re.compile(r"<svg\b.*?</svg>", re.S)
-NO_DRAWING = re.compile(r"<svg data-drawing=\"(\d+)\"></svg>")
+NO_DRAWING = re.compile(r'<svg data-drawing="(\d+)"></svg>')
 
 
 class Page(NamedTuple):
@@ -32,12 +31,12 @@ class Page(NamedTuple):
     targets: dict[str, str]
 
 
-def read_page(body: str, depth: int = 0) -> Page:
+def read_page(body: str, page: str) -> Page:
     """Find the links of a page that lead to a place, and the places that have a preview.
 
     Args:
         body: The HTML of the page, without the frame that the theme puts around it.
-        depth: How many folders below the root of the site it lies.
+        page: Its address from the root of the site, without ".html". Pictures of a target are found from the root.
     """
     drawings: list[str] = []  # they are most of a page, and nothing is looked for in them
 
@@ -47,17 +46,16 @@ def read_page(body: str, depth: int = 0) -> Page:
 
     soup = BeautifulSoup(DRAWING.sub(put_aside, body), "html.parser")
     links = [str(link["href"]) for link in soup.select("a[href*='#']:not(.headerlink)")]
-    found = {str(target["id"]): _parts(target) for target in soup.select(TARGETS) if target.get("id")}
-    for useless in soup.select(LEFT_OUT):
-        useless.decompose()
-    for link in soup.find_all("a"):
-        link.unwrap()
-    for element in soup.find_all(True):
-        element.attrs.pop("id", None)
-        if "src" in element.attrs:
-            element["src"] = str(element["src"]).removeprefix("../" * depth)
-    put_back = lambda text: NO_DRAWING.sub(lambda place: drawings[int(place[1])], text)  # noqa: E731
-    return Page(links, {name: put_back("".join(map(str, parts))) for name, parts in found.items()})
+    for evidence in soup.select(".claim-more"):
+        evidence.decompose()  # no preview shows it, and it is most of a claim
+    for picture in soup.select("img[src*='_images/']"):
+        picture["src"] = _from_root(page, str(picture["src"]))
+    found = {}
+    for target in soup.select(TARGETS):
+        if target.get("id"):
+            text = "".join(map(str, _parts(target)))
+            found[str(target["id"])] = NO_DRAWING.sub(lambda place: drawings[int(place[1])], text)
+    return Page(links, found)
 
 
 def _parts(target: Tag) -> list[Tag]:
@@ -66,6 +64,11 @@ def _parts(target: Tag) -> list[Tag]:
         return [target]
     definition = target.find_next_sibling("dd")
     return [target, definition] if isinstance(definition, Tag) else [target]
+
+
+def _from_root(page: str, address: str) -> str:
+    """An address that a page uses, as seen from the root of the site."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(page), address))
 
 
 def previews(page: str, pages: Mapping[str, Page]) -> dict[str, str | None]:
@@ -78,10 +81,10 @@ def previews(page: str, pages: Mapping[str, Page]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for link in pages[page].links:
         parts = urlsplit(link)
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(page), parts.path)) if parts.path else f"{page}.html"
-        there, name = path.removesuffix(".html"), unquote(parts.fragment)
-        if not parts.scheme and name in (targets := pages[there].targets if there in pages else {}):
-            found[link] = None if there == page else targets[name]
+        there = _from_root(page, parts.path).removesuffix(".html") if parts.path else page
+        name = unquote(parts.fragment)
+        if not parts.scheme and there in pages and name in pages[there].targets:
+            found[link] = None if there == page else pages[there].targets[name]
     return found
 
 
@@ -96,7 +99,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
     def keep(app: Sphinx, name: str, template: str, context: dict, doctree: object) -> None:
         if doctree is not None:  # a page of the book, not the search
-            pages[name] = read_page(context["body"], name.count("/"))
+            pages[name] = read_page(context["body"], name)
 
     def write(app: Sphinx, problem: Exception | None) -> None:
         if problem is not None or app.builder.format != "html":
