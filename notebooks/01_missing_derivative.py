@@ -10,6 +10,14 @@
 # (missing-derivative)=
 # # Quantisation and the missing derivative
 #
+# ```{admonition} In short
+# :class: tip
+# The quantiser has a derivative almost everywhere, and it is zero: all of its effect is in the jumps between cells. The
+# reconstruction loss reaches the encoder and never the codes, which learn from a loss of their own. Straight-through
+# hands the decoder's gradient on unchanged. With noise on the latents, that is the gradient of the autoencoder without
+# quantiser.
+# ```
+#
 # A vector quantiser replaces a latent by the nearest of $K$ codes {cite}`gray1984vector`. A VQ-VAE puts one between an
 # encoder and a decoder and trains all three {cite}`vandenoord2017vqvae`. The obstacle is said to be that the quantiser
 # has no derivative. It has one almost everywhere, and it is zero. This chapter says what that means, who learns from

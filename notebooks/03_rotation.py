@@ -10,6 +10,13 @@
 # (the-rotation)=
 # # The rotation
 #
+# ```{admonition} In short
+# :class: tip
+# The rotation trick turns by the smallest rotation that takes $z$ to $q$, and stretches by $r=|q|/|z|$. In every
+# dimension it keeps angles to $z$. In many dimensions a gradient that does not know $z$ and $q$ hardly turns: what is
+# left for it is the factor $r$.
+# ```
+#
 # The rotation trick {cite}`fifty2025rotation` takes for $G$ the map that really does carry $z$ to $q$: turn, then
 # stretch. Many maps do. This chapter builds the one it uses, says in which sense it is the smallest, computes it
 # safely, and separates what it keeps from what it is often said to keep.

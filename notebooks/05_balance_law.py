@@ -10,6 +10,13 @@
 # (nb-balance)=
 # # The balance law
 #
+# ```{admonition} In short
+# :class: tip
+# Under the rotation the reconstruction loss does not resist shrinking that the decoder compensates. Under STE it does,
+# by a bias. So commitment shrinks the latents for free, and the absolute quantisation error falls whether or not the
+# picture gets better. Compare errors relative to the size of the latents.
+# ```
+#
 # In the paper's tables the quantisation error $|z-q|^2$ falls under the rotation trick, often tenfold
 # {cite}`fifty2025rotation` <claim:P-042>. The reconstruction improves far less. How can the one fall so much and the
 # other so little?

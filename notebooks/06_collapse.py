@@ -10,6 +10,13 @@
 # (nb-collapse)=
 # # When it collapses
 #
+# ```{admonition} In short
+# :class: tip
+# The lengths of latents and codes can go to zero while the picture stays. Without weight decay STE comes to rest, and
+# under the rotation all norms vanish slowly. Where the decoder's weights decay they vanish above a commitment weight,
+# which is lower for the rotation. Neither the start of the codes nor $\beta$ decides.
+# ```
+#
 # The author of the article put the rotation trick into a VQ-VAE of his own that worked. The reconstruction loss went up
 # and the codebook loss went down {cite}`su2024rotation` <claim:A-036>. He explained it so <claim:A-041>: at the start
 # the codes were much shorter than the latents, so $r=|q|/|z|\ll1$; the rotation multiplies the reconstruction gradient

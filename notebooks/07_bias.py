@@ -10,6 +10,13 @@
 # (nb-bias)=
 # # Bias
 #
+# ```{admonition} In short
+# :class: tip
+# The derivative of the quantised loss is zero almost everywhere, so bias needs another gradient to be compared with:
+# that of the expected loss. Against it neither estimator is less biased everywhere. What the rotation adds to STE is,
+# on average, a force towards the origin.
+# ```
+#
 # Every estimator of this book is called biased. Biased against what? The loss as a function of $z$ is piecewise
 # constant, so its derivative is zero wherever it exists. The article defines the bias as the distance from this
 # derivative, and asks that an estimator approximate it {cite}`su2024rotation`. That goal has a winner nobody wants.

@@ -10,6 +10,13 @@
 # (nb-convergence)=
 # # Convergence
 #
+# ```{admonition} In short
+# :class: tip
+# STE and the rotation descend the loss of the autoencoder *without* quantiser, down to a floor that the quantisation
+# error sets. The rotation needs more for it and pays a factor. Rates without a floor are false: a latent can hover at a
+# face, or run around the origin for ever.
+# ```
+#
 # The article states rates of convergence for STE and for the rotation trick, in its part 12 {cite}`su2024rotation`.
 # They are false as they stand, and this chapter gives small counterexamples. First it proves what does hold. Both
 # methods descend the loss of the autoencoder *without* quantiser, up to a floor that the quantisation error sets. They

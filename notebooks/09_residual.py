@@ -10,6 +10,13 @@
 # (nb-residual)=
 # # Residual quantisers
 #
+# ```{admonition} In short
+# :class: tip
+# Software passes the gradient through a cascade of quantisers in three ways, under one name. *Graph* and *once* keep
+# the balance law. *Detach* does not, and brings the reconstruction gradient about as many times as there are levels.
+# With every level the rotation comes nearer to STE.
+# ```
+#
 # A residual quantiser takes the nearest code, subtracts it, takes the nearest code of a second codebook to what is left
 # over, and so on {cite}`zeghidour2021soundstream`. Codecs of speech and music are built on it. There are *three*
 # ways in which software passes the gradient through such a cascade. All three go by one name, and they compute the same
