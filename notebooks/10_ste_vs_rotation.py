@@ -10,6 +10,14 @@
 # (ste-vs-rotation)=
 # # STE against rotation
 #
+# ```{admonition} In short
+# :class: tip
+# The start of the codes decides the sign. From codes far shorter than the latents the rotation has the lower test
+# error. From codes fitted by k-means STE has it, and after a warm-up without quantiser the rotation collapses. Codes
+# move here at the network's own learning rate: {doc}`28_code_speed` shows that STE leads from every start where they
+# move faster.
+# ```
+#
 # Who wins, by how much, and where? The paper reports gains from codes that start far shorter than the latents
 # {cite}`fifty2025rotation`. The article this book starts from reports a loss, from the same kind of start
 # {cite}`su2024rotation`. Most other reports rest on one seed and one initialisation. So the ratio of norms at the

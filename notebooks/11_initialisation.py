@@ -10,6 +10,13 @@
 # (initialisation)=
 # # Initialisation
 #
+# ```{admonition} In short
+# :class: tip
+# Over the lengths of one codebook the sign follows $r_0$: short codes favour the rotation, long ones STE. But $r_0$
+# does not decide alone, since the place of the origin and the absolute scale turn the sign, too. Revival of unused
+# codes turns it from k-means, and ends the collapse after a warm-up.
+# ```
+#
 # What does the start of the codebook decide? Three things change together when codes start short: the ratio of norms
 # $r_0 = |q|/|z|$, the fit of the codes to the latents, and the absolute scale on which commitment acts. This chapter
 # moves them one at a time.

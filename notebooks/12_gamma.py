@@ -10,6 +10,13 @@
 # (gamma)=
 # # Retuning the commitment weight
 #
+# ```{admonition} In short
+# :class: tip
+# A commitment weight of its own for each narrows the rotation's lead from short codes and turns no sign. Neither does a
+# learning rate of its own. From k-means codes the two want opposite weights, STE a large one and the rotation a small
+# one.
+# ```
+#
 # The article asks whether the rotation only needs another $\gamma$ {cite}`su2024rotation`. The rotation multiplies the
 # reconstruction gradient by $r$, so it changes the balance between reconstruction and commitment. A comparison at one
 # $\gamma$, one learning rate and one optimiser may compare tuning, not estimators.

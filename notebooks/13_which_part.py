@@ -10,6 +10,13 @@
 # (which-part)=
 # # Which part does the work
 #
+# ```{admonition} In short
+# :class: tip
+# From short codes gain and turn do more together than apart. From k-means codes each part alone lowers the error, and
+# together they raise it. After a warm-up the turn does the damage. Where the length of the latents is fixed, most of
+# the difference goes.
+# ```
+#
 # The rotation trick changes the gradient in three ways: it scales it by $r$, it turns it, and it does both per vector.
 # Each change can be made alone. This chapter names rival explanations of {doc}`10_ste_vs_rotation`, says what each
 # predicts, and runs the arms that tell them apart.

@@ -10,6 +10,13 @@
 # (codebook)=
 # # How the codes move
 #
+# ```{admonition} In short
+# :class: tip
+# How the codes move decides about STE, and hardly about the rotation. From short codes the rotation is ahead where they
+# move by the gradient, and behind where they follow by EMA with decay 0.8. EMA softens the collapse after a warm-up and
+# does not prevent it.
+# ```
+#
 # Gradient or EMA, few codes or many, free or normalised: the codebook is what released implementations differ in most.
 # The paper's VQ-VAE runs use EMA with decay 0.8 and counts that start at 0 {cite}`fifty2025rotation`; the next version
 # of the library it builds on starts them at 1.

@@ -10,6 +10,12 @@
 # (rivals)=
 # # Rivals
 #
+# ```{admonition} In short
+# :class: tip
+# STE with EMA codes, k-means and revival has the lowest mean error of all arms, and its start hardly matters. The
+# rotation in its place is worse. Truer gradients, the exact one and a second-order correction, are the worst of all.
+# ```
+#
 # What else would a user pick? This chapter puts the estimators of the family next to quantisers that avoid the
 # problem, and next to the plain remedy that practitioners use: the straight-through estimator with EMA codes, k-means
 # and revival.

@@ -10,6 +10,12 @@
 # (photographs)=
 # # A second data set: photographs in colour
 #
+# ```{admonition} In short
+# :class: tip
+# The signs of Fashion-MNIST hold on photographs in colour: from short codes the rotation has the lower test error, from
+# k-means codes STE, on fresh seeds too. The sizes of the effects are others.
+# ```
+#
 # Fashion-MNIST is grey, centred and small. The same comparisons on 32 × 32 colour crops of ten photographs, leaving
 # two photographs out for testing, say how far the signs of {doc}`10_ste_vs_rotation` travel.
 
