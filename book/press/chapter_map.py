@@ -51,6 +51,9 @@ OTHERS = {
     40: [],
     41: [10, 25],
     42: [10],
+    43: [2],
+    44: [10],
+    45: [0],
 }
 NEEDS: dict[int, list[int]] = THEORY | OTHERS
 STATEMENT = re.compile(r"^(?P<fence>`{3,})\{(?:prf:\w+|dropdown)\}.*?^(?P=fence)$", re.S | re.M)
@@ -122,15 +125,20 @@ def drawing(pages: Mapping[int, str], needs: Mapping[int, list[int]] = THEORY) -
     return tag("svg", *lines, *circles, role="group", aria_label=named, viewBox=size, class_="rv-map", width=width)
 
 
-def chapter_map(notebooks: Path = paths.NOTEBOOKS) -> str:
+def chapters(contents: Path = paths.ROOT / "book" / "_toc.yml") -> dict[int, str]:
+    """The chapters in the table of contents, as the names of their files by number."""
+    return {int(name[:2]): name for name in re.findall(r"file: notebooks/(\d\d_\w+)", contents.read_text("utf-8"))}
+
+
+def chapter_map() -> str:
     """The map in MyST: a drawing of the theory, and a table in which chapters that need the same ones share a row."""
-    pages = {int(path.stem[:2]): path.stem for path in sorted(notebooks.glob("[0-9][0-9]_*.py"))}
+    pages = chapters()
     rows: dict[tuple[int, ...], list[int]] = {}
-    for chapter in sorted(NEEDS):
+    for chapter in sorted(NEEDS.keys() & pages):
         rows.setdefault(tuple(NEEDS[chapter]), []).append(chapter)
     lines = ["```{raw} html", drawing(pages), "```", "", "| to read | first read |", "|---|---|"]
-    for first, chapters in rows.items():
-        titles = ", ".join(f"{one}\u00a0{{doc}}`notebooks/{pages[one]}`" for one in chapters)
+    for first, ones in rows.items():
+        titles = ", ".join(f"{one}\u00a0{{doc}}`notebooks/{pages[one]}`" for one in ones)
         links = ", ".join(f"{{doc}}`{one} <notebooks/{pages[one]}>`" for one in first)
         lines.append(f"| {titles} | {links or 'nothing'} |")
     return "\n".join(lines) + "\n"

@@ -107,9 +107,12 @@ def test_hover_shows_the_target_typeset_and_moves_nothing(opened):
     page.wait_for_selector(BOX)
     assert page.locator("#rv-preview mjx-container svg").count() == 2 and here.get_attribute("title") is None
     assert page.locator("#rv-preview").inner_text().startswith("Theorem 1")
-    assert page.locator("#rv-preview :is(a, script, [id])").evaluate_all(
-        "all => all.filter((e) => !e.closest('svg')).length"
-    ) == 0  # fmt: skip
+    assert (
+        page.locator("#rv-preview :is(a, script, [id])").evaluate_all(
+            "all => all.filter((e) => !e.closest('svg')).length"
+        )
+        == 0
+    )
     assert page.evaluate("document.documentElement.scrollHeight") == height
     text, box = here.bounding_box(), page.locator("#rv-preview").bounding_box()
     assert box["y"] >= text["y"] + text["height"] or box["y"] + box["height"] <= text["y"]
