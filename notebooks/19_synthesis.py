@@ -32,7 +32,7 @@ from statistics import median
 
 import pandas as pd
 
-from book.chapters import drawings
+from book.chapters import drawings, reports
 from book.chapters.hypotheses import higher, lower
 from book.chapters.recommend import Entry, Table, advice, known, widened
 from book.chapters.rounding import rounded
@@ -42,7 +42,6 @@ from book.chapters.settings import (
     EMA,
     HOME,
     PLAIN,
-    REVIVAL,
     SCALED,
     SETTINGS,
     STARTS,
@@ -52,7 +51,6 @@ from book.chapters.settings import (
     sweep,
     whole,
 )
-from book.ledger.evidence.paper import TABLES
 from rotvq.analysis import stats
 from rotvq.analysis.wording import includes_one, ratio_with_n, separated
 from rotvq.runs.grids import CHAPTERS, FEW, LADDER, MAIN, PAIR, Block, kmeans
@@ -388,125 +386,17 @@ def which_mechanism():
         yield f"From {start} most of the effect is gone where the length cannot change.", left < 0.25
 
 
+# %% tags=["hide-input"]
+page.say("reports", reports.counts(reports.place_all(runs)))
+
 # %% [markdown]
 # ## How public reports fit
 #
-# Reports of the trick disagree. Most rest on one run, and most say too little of the start and the update to be placed.
-# For each: what is known of its setting, the nearest cell of this book, and whether the signs agree. *Agrees* and
-# *disagrees* need an interval that excludes 1; a sign that agrees is no proof of the reason.
-
-# %% tags=["hide-input"]
-PUBLIC = {name: (tables[0][2], tables[1][2]) for name, tables in TABLES.items()}  # the paper's validation losses
-for group, digits in {"vqgan": "23", "sphere": "45"}.items():
-    change = sorted(100 * (rotation / ste - 1) for name, (ste, rotation) in PUBLIC.items() if name[0] in digits)
-    page.say(f"paper-{group}", f"{change[-1]:+.0f} to {change[0]:+.0f} %".replace("-", "−"))
-    page.say(f"paper-{group}-n", len(change))
-losses = {
-    name: "{:.3f} under STE, {:.3f} under the rotation".format(*PUBLIC[name]) for name in PUBLIC if name[0] == "1"
-}
-page.say("paper", losses)
-assert all(TABLES[name][1][3] < TABLES[name][0][3] for name in TABLES)  # by r-FID the rotation is better everywhere
-
-# %%
-slow, fast = "EMA 0.99, counts from 1, uniform 1/K", "EMA 0.8, counts from 0, uniform 1/K"
-turned_on = {"rotation": PAIR["rotation"] | {"update": "ema"}}
-turned_on |= {"rotation, revival": turned_on["rotation"] | REVIVAL}
-needed = page.study(Block(PAIR | turned_on, MAIN))
-REPORTS = {  # what is said of the ratio, and the nearest one here
-    "paper-ema": ("higher", study.pair("rotation", fast, against="STE")),
-    "paper-vqgan": ("lower", main["uniform 1/K"].pair),
-    "paper-sphere": ("lower", known(study, "normalised latents and codes, uniform 1/K").pair),
-    "article": ("higher", main["uniform 1/K"].pair),
-    "164": ("higher", study.pair("rotation", fast, "test_usage", against="STE")),
-    "167": ("higher", study.pair("rotation", fast, against=("STE", slow))),
-    "205": ("higher", needed.pair("rotation, revival", "uniform 1/K", "test_usage", against="rotation")),
-    "177": ("higher", study.pair("rotation", "SimVQ, its own start", "test_quantisation_error", against="STE")),
-}
-
-
-def fit(said: str, pair) -> str:
-    """Whether a report agrees with the ratio here."""
-    if pair is None:
-        return "not run"
-    words = {said: "agrees", "not separated": "not settled"}
-    return words.get(separated(pair), "disagrees")
-
-
-# %% tags=["hide-input"]
-fits = {name: fit(*both) for name, both in REPORTS.items()}
-page.say("ours", {name: pair for name, (_, pair) in REPORTS.items()})
-page.say("fit", fits)
-page.say("reports", len(REPORTS))
-page.say("fits", {word: [*fits.values()].count(word) for word in ("agrees", "disagrees", "not settled")})
-
-# %% [markdown]
-# ```{list-table}
-# :header-rows: 1
-# :widths: 34 26 28 12
-#
-# * - report
-#   - what is known of its setting
-#   - nearest here, and its ratio
-#   - fit
-# * - The paper, Table 1, Euclidean, $K = 1024$, $d = 32$ {cite}`fifty2025rotation`: validation loss
-#     {glue:text}`paper-1-euclid-1024`, r-FID better
-#   - EMA 0.8, counts from 0, short codes {cite}`fifty2024code`
-#   - EMA 0.8, counts from 0, uniform: {glue:text}`ours-paper-ema`
-#   - {glue:text}`fit-paper-ema`
-# * - The same, $K = 8192$, $d = 3$: {glue:text}`paper-1-euclid-8192`, r-FID better
-#   - the same update and start
-#   - none: no cell has $d = 3$
-#   - not comparable
-# * - The same, cosine: {glue:text}`paper-1-cosine-1024` and {glue:text}`paper-1-cosine-8192`
-#   - EMA with a cosine codebook
-#   - none: the cosine cells here move by the gradient
-#   - not comparable
-# * - Tables 2 and 3, {glue:text}`paper-vqgan-n` VQGANs: validation loss {glue:text}`paper-vqgan`
-#   - gradient, codes uniform in $\pm 1/K$; the loss has perceptual and adversarial parts
-#   - gradient, uniform: {glue:text}`ours-paper-vqgan`
-#   - {glue:text}`fit-paper-vqgan`
-# * - Tables 4 and 5, {glue:text}`paper-sphere-n` transformers: {glue:text}`paper-sphere`
-#   - gradient, latents and codes normalised
-#   - normalised, uniform: {glue:text}`ours-paper-sphere`
-#   - {glue:text}`fit-paper-sphere`
-# * - The article {cite}`su2024rotation`: reconstruction loss rises in the author's own VQ-VAE, codebook loss falls
-#   - codes that start small, by his account; nothing else is given
-#   - gradient, uniform: {glue:text}`ours-article`
-#   - {glue:text}`fit-article`
-# * - [vector-quantize-pytorch, pull request 164](https://github.com/lucidrains/vector-quantize-pytorch/pull/164):
-#     usage from some 25 % to 100 % in the Fashion-MNIST example
-#   - the library's defaults: EMA 0.8, short codes, no k-means; 256 codes; usage within a batch
-#   - usage, EMA 0.8, counts from 0, uniform: {glue:text}`ours-164`
-#   - {glue:text}`fit-164`
-# * - [the same, issue 167](https://github.com/lucidrains/vector-quantize-pytorch/issues/167): much worse for image
-#     compression
-#   - rotation with EMA 0.8 against STE with EMA 0.99: two things differ; start not given
-#   - the same two, from uniform: {glue:text}`ours-167`
-#   - {glue:text}`fit-167`
-# * - [the same, issue 205](https://github.com/lucidrains/vector-quantize-pytorch/issues/205): with the rotation alone
-#     40 to 90 % of the codes die, with replacement close to none
-#   - residual, three layers, EMA 0.8, 256 codes of dimension 32
-#   - usage of the rotation with EMA 0.99, with / without revival, from uniform: {glue:text}`ours-205`
-#   - {glue:text}`fit-205`
-# * - [the same, issue 177](https://github.com/lucidrains/vector-quantize-pytorch/issues/177): SimVQ with the rotation
-#     has a large commitment loss
-#   - SimVQ, a two-layer map; a change of the loss was shipped in reply
-#   - absolute error of SimVQ, rotation / STE: {glue:text}`ours-177`
-#   - {glue:text}`fit-177`
-# * - [the same, issue 170](https://github.com/lucidrains/vector-quantize-pytorch/issues/170), a comment: no
-#     difference, both with few codes in use
-#   - residual, AdamW; start not given
-#   - none: no residual quantiser was trained
-#   - not comparable
-# * - [the same, issue 223](https://github.com/lucidrains/vector-quantize-pytorch/issues/223): diverges, without the
-#     rotation it does not
-#   - k-means, EMA 0.99, codes *sampled*, an orthogonality loss
-#   - none: here the nearest code is taken
-#   - not comparable
-# ```
-#
-# Of the {glue:text}`reports` that have a cell nearby, {glue:text}`fits-agrees` agree, {glue:text}`fits-disagrees`
-# disagree and {glue:text}`fits-not-settled` are not settled.
+# Of {glue:text}`reports-all` public comparisons of the rotation with STE, {glue:text}`reports-placed` can be set beside
+# a setting of this book: {glue:text}`reports-agrees` agree with it, {glue:text}`reports-disagrees` disagree,
+# {glue:text}`reports-depends` depend on a start or an update that they do not give, and
+# {glue:text}`reports-not-settled` are not settled. {doc}`44_reports` has each of them, and the one rule by which they
+# are placed.
 #
 # ## What remains open
 #
@@ -587,7 +477,7 @@ page.say("remedy", remedy)
 # {glue:text}`photographs-k-means` from k-means ({doc}`18_photographs`). No claim is made about images at large.
 #
 # **2. A tiny network.** Admitted: {glue:text}`weights` weights. It is what allows {glue:text}`total` runs, and
-# intervals where the reports above have none.
+# intervals where most public reports have none ({doc}`44_reports`).
 #
 # **3. 2,000 steps are a start, not a training.** At 8,000 steps, from uniform and from k-means:
 # {glue:text}`late-uniform-1-k`; {glue:text}`late-k-means` ({doc}`10_ste_vs_rotation`). Beyond that nothing is known.
