@@ -6,6 +6,7 @@ finds. ``python -m book.ledger`` does so for all of them.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,8 @@ import yaml
 
 from book.all_statements import all_statements
 from book.ledger.grammar import Call, parse_evidence
-from book.statements import Finding, all_hold
+from book.statements import Finding, Law, Statement, all_hold
+from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.runs import grids
 from rotvq.training.files import CHECKOUT
 
@@ -34,6 +36,7 @@ EXPECTED = {
     "undecided": None,
 }
 VERDICTS = (*EXPECTED, "not testable")
+STAND = ("true", "supported")  # a claim that holds as it stands
 PARTS = {"true": True, "false": False, "open": None}
 KINDS = (
     "definition",
@@ -48,6 +51,9 @@ KINDS = (
     "conjecture",
     "target",
 )
+#: the sections of the article's own text, before the derivation
+AUTHOR = ("Introduction", "Recap", "STE", "Rotation", "Experiments", "Thoughts", "Summary of the article")
+LEAST_DRAWS = 8  #: of inputs, on which a law is tried
 SOURCES = {"A": "article", "P": "paper", "B": "book"}
 
 
@@ -102,6 +108,11 @@ class Claim:
     def source(self) -> str:
         """Who says so: article, paper or book."""
         return SOURCES[self.id[0]]
+
+    @property
+    def by_the_author(self) -> bool:
+        """Whether the article's own text says it, and not only the derivation that is appended to it."""
+        return self.source == "article" and self.place.partition(",")[0] in AUTHOR
 
     @property
     def calls(self) -> list[Call]:
@@ -166,7 +177,8 @@ def load(path: Path = LEDGER) -> tuple[Claim, ...]:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path.name} is not here: the ledger is checked in a checkout of the book")
-    rows = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # every scalar stays a string
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # every scalar stays a string; in C where yaml has it
+    rows = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     claims = tuple(_claim(row) for row in rows)
     ids = [claim.id for claim in claims]
     for source in SOURCES:
@@ -174,6 +186,21 @@ def load(path: Path = LEDGER) -> tuple[Claim, ...]:
         if own != sorted(set(own)):
             raise ValueError(f"the ids of {source} do not stand once each and in order")
     return claims
+
+
+def require_verdict(verdict: str, *ids: str) -> list[Claim]:
+    """The rows of these ids, of which a page says something that rests on their verdict.
+
+    Raises:
+        AssertionError: One of them has another verdict: what the page says is no longer so.
+        ValueError: There is no such row.
+    """
+    rows = {claim.id: claim for claim in load()}
+    if missing := [name for name in ids if name not in rows]:
+        raise ValueError(f"the ledger has no row {', '.join(missing)}")
+    other = [f"{name} is {rows[name].verdict}" for name in ids if rows[name].verdict != verdict]
+    assert not other, f"the page says {verdict}: {'; '.join(other)}"
+    return [rows[name] for name in ids]
 
 
 def _claim(row: dict[str, str | list[str]]) -> Claim:
@@ -208,26 +235,42 @@ class Outcome:
         return join(self.findings)
 
 
-def check(claim: Claim, records: Path) -> Outcome:
+def check(claim: Claim, records: Path, known: dict[Call, Finding | None] | None = None) -> Outcome:
     """Run the evidence of a row and compare it with the verdict.
 
     Args:
         claim: The row.
         records: The folder of the records of all chapters.
+        known: What statements found before; they are not run again, and others are added.
     """
     start = time.perf_counter()
-    findings = []
+    known = {} if known is None else known
     for call in claim.calls:
-        statement = all_statements()[call.name]
-        options = {"records": records} if statement.reads_records else {}
-        findings.append(statement.check(*call.words, **options))
-    return Outcome(claim, _status(claim, findings), tuple(findings), time.perf_counter() - start)
+        if call not in known:
+            statement = all_statements()[call.name]
+            options = {"records": records} if statement.reads_records else draws(statement)
+            known[call] = statement.check(*call.words, **options)
+    findings = tuple(known[call] for call in claim.calls)
+    return Outcome(claim, _status(claim, findings), findings, time.perf_counter() - start)
+
+
+def draws(statement: Statement) -> dict[str, range]:
+    """The seeds with which the ledger tries a law: enough for :data:`LEAST_DRAWS`.
+
+    A law of every estimator is tried on one draw of each dimension and kind, but with every estimator.
+    """
+    if not isinstance(statement, Law):
+        return {}
+    each = len(statement.dims) * len(statement.kinds)
+    of_all = "member" in statement.arguments and len(statement.members) == len(ESTIMATORS)
+    return {"seeds": range(1 if of_all else math.ceil(LEAST_DRAWS / each))}
 
 
 def check_all(claims: Sequence[Claim], records: Path) -> Iterator[Outcome]:
-    """The outcome of every row, one after the other."""
+    """The outcome of every row, one after the other; a statement that several rows name is run once."""
+    known = {}
     for claim in claims:
-        yield check(claim, records)
+        yield check(claim, records, known)
 
 
 def _status(claim: Claim, findings: Sequence[Finding | None]) -> str:

@@ -5,8 +5,8 @@ A row names statements (:mod:`book.statements`), each with the words it is calle
     evidence  = statement { " and " statement }
     statement = name [ "(" word { ", " word } ")" ]
 
-Three statements compare runs, ``lower``, ``higher`` and ``close``. Their words are a metric, two arms, for ``close`` a
-share, and then the cell in which the arms are compared::
+Four statements compare runs: ``lower``, ``higher``, ``close`` and ``between``. Their words are a metric, two arms, for
+``close`` a share, for ``between`` two numbers, and then the cell in which the arms are compared::
 
     arms      = settings " / " settings
     settings  = setting { " + " setting }

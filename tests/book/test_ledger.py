@@ -16,7 +16,7 @@ from book.ledger import __main__ as command
 from book.ledger import claims, mentions
 from book.ledger.grammar import parse_evidence
 from book.ledger.page import rows_as_html
-from book.statements import STATEMENTS, Evidence, Finding
+from book.statements import STATEMENTS, Evidence, Finding, Law
 from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.runs.grids import stores_folder
 
@@ -159,6 +159,24 @@ def test_arguments_reach_the_evidence(monkeypatch, tmp_path):
     monkeypatch.setitem(STATEMENTS, "stub", Evidence(stub))
     outcome = claims.check(dataclasses.replace(ROW, evidence="stub(q over z, 0.5)"), tmp_path)
     assert outcome.finding.numbers == {"a": "q over z", "b": "0.5", "records": str(tmp_path)}
+
+
+def test_a_law_is_tried_on_many_draws(monkeypatch, tmp_path):
+    """One with a single dimension and kind of pair, too; on each statement of several rows once."""
+    drawn = []
+
+    def stub(t):
+        """1 = 1."""
+        drawn.append(t)
+        return torch.ones(1), torch.ones(1)
+
+    for name, dims, kinds in (("one", (1,), ("generic",)), ("many", (1, 2, 3, 8, 64), ("generic", "close"))):
+        drawn.clear()
+        monkeypatch.setitem(STATEMENTS, name, Law(stub, 6, dims=dims, kinds=kinds))
+        row = dataclasses.replace(ROW, evidence=name)
+        assert [one.status for one in claims.check_all([row, row], tmp_path)] == ["agrees"] * 2
+        assert len(drawn) == max(claims.LEAST_DRAWS, len(dims) * len(kinds))
+    assert len(set(drawn)) > 1
 
 
 def test_missing_records_are_awaited(tmp_path):

@@ -59,6 +59,16 @@ def test_what_lies_outside_is_not_close(put, tmp_path):
     assert claim("close(test_mse, rotation / ste, 0.5)", tmp_path) is False
 
 
+BETWEEN = {"0.4, 0.6": True, "0.6, 2": False, "0.1, 0.4": False, "0.4, 0.5": None, "0.5, 0.6": None}
+
+
+@pytest.mark.parametrize("numbers", BETWEEN)
+def test_between_two_numbers(put, tmp_path, numbers):
+    """Where the interval holds one of the numbers it is open."""
+    put(0.5, estimator="rotation"), put(1.0, estimator="ste", shift=3)
+    assert claim(f"between(test_mse, rotation / ste, {numbers})", tmp_path) is BETWEEN[numbers]
+
+
 LEAST = [(range(4), None), (range(5), True), (range(100, 109), None), (CONFIRM, True)]
 
 
@@ -143,10 +153,13 @@ def test_a_slip_is_an_error(put, tmp_path, message):
         find(WRONG[message], tmp_path)
 
 
+COMPARISONS = {"lower", "higher", "close", "between"}
+
+
 def test_the_examples_of_the_ledger_can_be_read(tmp_path):
     """Those at the top of claims.yml name fields and estimators that exist."""
     lines = [line.strip("#").strip() for line in claims.LEDGER.read_text("utf-8").splitlines() if line[:1] == "#"]
     calls = [part for line in lines for part in line.split(" and ")]
-    calls = [call for call in calls if call.split("(")[0] in ("lower", "higher", "close")]
-    assert {call.split("(")[0] for call in calls} == {"lower", "higher", "close"} <= set(all_statements())
+    calls = [call for call in calls if call.split("(")[0] in COMPARISONS]
+    assert {call.split("(")[0] for call in calls} == COMPARISONS <= set(all_statements())
     assert [find(call, tmp_path) for call in calls] == [None] * len(calls)

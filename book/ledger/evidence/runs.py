@@ -15,7 +15,7 @@ from pathlib import Path
 
 from book.chapters import hypotheses
 from book.ledger.grammar import Comparison, parse_comparison
-from book.statements import Finding, any_holds, evidence
+from book.statements import Finding, all_hold, any_holds, evidence
 from rotvq.analysis import wording
 from rotvq.analysis.stats import Paired, ratio
 from rotvq.runs.grids import CONFIRM, EXPLORE, FRESH
@@ -42,6 +42,14 @@ def higher(metric, arms, *conditions, records: Path):
 def close(metric, arms, share, *conditions, records: Path):
     """The ratio of the arms a / b is within ``share`` of 1, up or down by that factor, in at least one of the cells."""
     return _settle(parse_comparison(metric, arms, conditions), hypotheses.within(float(share)), records)
+
+
+@evidence
+def between(metric, arms, low, high, *conditions, records: Path):
+    """The ratio of the arms a / b lies between ``low`` and ``high``, in at least one of the cells."""
+    least, most = hypotheses.above(float(low)), hypotheses.below(float(high))
+    comparison = parse_comparison(metric, arms, conditions)
+    return _settle(comparison, lambda pair: all_hold([least(pair), most(pair)]), records)
 
 
 @dataclass(frozen=True)
