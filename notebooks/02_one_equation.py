@@ -294,14 +294,14 @@ show(one_equation.mixture)
 show(one_equation.constants_inside, one_equation.stop_gradient_matters)
 
 # %% [markdown]
-# ```{admonition} Two proposals that cannot be trained as written
+# ```{admonition} Three proposals that cannot be trained as written
 # :class: caution
 # The derivation suggests to learn the mix $\lambda$, a scale $r_i$ for each code, or a network $G=f(z,q;\vartheta)$ end
 # to end. By {prf:ref}`prop-constants` their gradients are zero, identically. And taking them out of $\mathrm{sg}$
 # changes the value's dependence on them not at all: $z_q=q$ whatever $G$ is, so the loss does not depend on
-# $\lambda$. Learning them needs another objective, for instance the loss after the step. <claim:A-214> <claim:A-245>
-# <claim:A-246> The paper makes the opposite remark, that the derivative of $f(e)\,e$ cannot be computed. By
-# {prf:ref}`prop-without-sg` it is $0$. <claim:P-057>
+# $\lambda$. They can be learned by another rule, for instance from the loss after the step. <claim:A-214>
+# <claim:A-245> <claim:A-246> The paper makes the opposite remark, that the derivative of $f(e)\,e$ cannot be computed.
+# By {prf:ref}`prop-without-sg` it is $0$. <claim:P-057>
 # ```
 #
 # ### A stop-gradient in the wrong place
@@ -342,11 +342,12 @@ show(one_equation.released_code, one_equation.radial_free)
 # \frac{\partial L}{\partial q_k}=\sum_{z:\,k(z)=k}2\beta\,(q_k-z).
 # ```
 # The estimator changes one term of one line <claim:A-130> <claim:A-131>. The value, the decoder's gradient and the
-# codes' do not notice <claim:P-003> <claim:A-070> <claim:A-123> <claim:A-133>. The commitment loss does not pass
+# codes' do not notice <claim:P-003> <claim:A-070> <claim:A-133>. The commitment loss does not pass
 # through $G$. So if $G$ shrinks $g$, the balance with the commitment term shifts, which is as if $\gamma$ had grown.
 # Much of what follows in this book comes from this sentence.
 #
-# For the rotation the factor is $r=|q|/|z|$, one for each latent <claim:A-153>. With $|z|=10$ and $|q|=1$ the encoder
+# For the rotation the factor is $r=|q|/|z|$, one for each latent <claim:A-153>, and its $G=rR$ is a rotation only where
+# $r=1$ <claim:A-123>. With $|z|=10$ and $|q|=1$ the encoder
 # receives a tenth of $g$ <claim:A-215>, with $|z|=1$ and $|q|=5$ five times $g$ <claim:A-216>, and next to nothing
 # where $q$ is near $0$ <claim:P-063> <claim:A-038>. This is not quite an effective learning rate $r\eta$. It scales the
 # reconstruction part alone, and Adam divides a constant factor out <claim:A-151> <claim:A-217>.

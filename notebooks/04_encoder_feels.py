@@ -535,8 +535,9 @@ glue("jump", size)
 # %% [markdown]
 # At $z=(1,1)$ between the codes $(1,0)$ and $(0,1)$ a unit gradient jumps by {glue:text}`jump:.0f`, its own length
 # <claim:A-207>. The derivation has it the other way round: it says that straight-through's flow breaks at the faces and
-# the rotation's passes smoothly. Inside a cell the rotation's field does vary continuously, and straight-through's
-# jumps where the loss is not linear.
+# the rotation's passes smoothly. Inside a cell the rotation's field does vary continuously, but for the origin and,
+# from three dimensions on, the ray opposite to the code <claim:A-205>. And straight-through's jumps where the loss is
+# not linear.
 #
 # {numref}`fig-cells` repeats Figure 4: a fixed codebook, a constant gradient, 25 steps.
 
