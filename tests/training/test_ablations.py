@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from few_images import FEW
 
 from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.quantizers.geometry import geometry
@@ -11,7 +12,7 @@ from rotvq.training import ablations, images
 from rotvq.training.config import Config
 from rotvq.training.train import Run, build_model, fit
 
-TINY = {"data": "fashion-mnist-mini", "codebook_size": 16, "dim": 8, "batch": 8, "init_latents": 256, "steps": 4}
+TINY = {"data": FEW, "codebook_size": 16, "dim": 8, "batch": 8, "init_latents": 256, "steps": 4}
 
 
 def first_call(**fields):

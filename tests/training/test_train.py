@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from few_images import FEW
 
 from rotvq.training import images
 from rotvq.training.config import Config
@@ -12,7 +13,7 @@ from rotvq.training.optimizers import make_optimizer
 from rotvq.training.seeds import generator
 from rotvq.training.train import build_model, fit, is_evaluation_step, train
 
-TINY = {"data": "fashion-mnist-mini", "codebook_size": 16, "dim": 8, "batch": 8, "init_latents": 256, "steps": 4}
+TINY = {"data": FEW, "codebook_size": 16, "dim": 8, "batch": 8, "init_latents": 256, "steps": 4}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from few_images import FEW
 from samples import PROJECTIONS, PUBLISHED
 
 from rotvq import VectorQuantizer
@@ -88,7 +89,7 @@ def test_a_narrow_one_learns(monkeypatch):
     """Through the same training loop as every other model; the width is no part of a Config."""
     narrow = partial(MODELS["residual_f4"], width=8)
     monkeypatch.setitem(MODELS, "residual_f4", narrow)
-    config = Config(data="fashion-mnist-mini", model="residual_f4", dim=4, codebook_size=16, batch=8, steps=20)
+    config = Config(data=FEW, model="residual_f4", dim=4, codebook_size=16, batch=8, steps=20)
     first = train(config)["curve"]["first"]
     assert parameters(build_model(config, 1)) < 300_000
     assert first[-1] < 0.7 * first[0]
