@@ -4,6 +4,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .PHONY: help setup book test versions notebooks clean
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONDONTWRITEBYTECODE  # hundreds of processes import the same modules
 
 PYTHON ?= python3
 PYTHONS ?= $(PYTHON)
