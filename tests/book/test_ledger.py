@@ -179,6 +179,11 @@ def test_a_law_is_tried_on_many_draws(monkeypatch, tmp_path):
     assert len(set(drawn)) > 1
 
 
+def test_a_law_of_every_estimator_is_tried_in_its_lowest_and_highest_dimension():
+    assert claims.draws(all_statements()["transpose"]) == {"dims": (1, 64)}
+    assert claims.draws(all_statements()["nearest_code"]) == {}
+
+
 def test_missing_records_are_awaited(tmp_path):
     row = dataclasses.replace(ROW, evidence="lower(test_mse, rotation / ste)", verdict="undecided", awaits=("10",))
     assert claims.check(row, tmp_path).status == "awaits" and row.on_records
