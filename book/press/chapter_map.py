@@ -140,5 +140,5 @@ def chapter_map() -> str:
     for first, ones in rows.items():
         titles = ", ".join(f"{one}\u00a0{{doc}}`notebooks/{pages[one]}`" for one in ones)
         links = ", ".join(f"{{doc}}`{one} <notebooks/{pages[one]}>`" for one in first)
-        lines.append(f"| {titles} | {links or 'nothing'} |")
+        lines.append(f"| {titles} | {links or '–'} |")
     return "\n".join(lines) + "\n"
