@@ -79,7 +79,8 @@ from rotvq.training.train import train
 # %% tags=["hide-input"]
 case = run_bench.loop_case(profile, device)
 folder = Path(records) if records else stores_folder() / "23_scale"
-record = run_bench.record(case, folder)
+turns = {"rounds": 2, "budget": 0.0} if profile == "smoke" else {}  # else those of a measurement
+record = run_bench.record(case, folder, **turns)
 committed = profile == "standard" and device == "cpu" and not records
 made, result = record["provenance"], record["result"]
 times = result["seconds"]

@@ -11,12 +11,16 @@ import sys
 import pytest
 import yaml
 from conftest import ROOT
+from few_images import FEW
 from notebook_cells import SCRIPTS, check_cell, code_of, parameters_of, tags
 
 from book.press import execute, pair, paths
 from rotvq.page.parameters import SHOWN
+from rotvq.runs.grids import CHAPTERS
 
-# What each notebook is run with here, besides the smoke profile where it has one: every path once, in seconds.
+# What each notebook is run with here, besides the smoke profile, few steps and `FEW` images where it has them:
+# every path once, in seconds.
+STEPS = 5
 SMOKE = {
     "00_quickstart": {"steps": 20, "seed": 1},
     "01_missing_derivative": {"K": 6, "seed": 1},
@@ -28,7 +32,7 @@ SMOKE = {
     "07_bias": {"samples": 1000, "grid": 12},
     "08_convergence": {"steps": 500, "seeds": 2},
     "09_residual": {"dim": 8, "codebook_size": 4, "levels": 4, "latents": 64, "seed": 1},
-    "10_ste_vs_rotation": {"estimators": ["rotation", "ste", "zero"], "data": "fashion-mnist-mini", "live_steps": 2},
+    "10_ste_vs_rotation": {"estimators": ["rotation", "ste", "zero"], "live_steps": 2},
     "11_initialisation": {"scales": [0.5, 1.0], "gamma": 1.0},
     "12_gamma": {"gammas": [1.0, 0.1, 0.01], "rates": [0.03, 0.01, 0.02]},
     "13_which_part": {"seeds": 1},
@@ -39,7 +43,7 @@ SMOKE = {
     "20_cost": {"bandwidth": 10.0},
     "21_estimators": {"dim": 3, "angle": 30.0},
     "22_use_it": {"dim": 4, "codebook_size": 16, "seed": 1},
-    "23_scale": {"cards": 4, "utilisation": 0.25},
+    "23_scale": {"ways": ["serial", "shard"], "ranks": 1, "cards": 4, "utilisation": 0.25},
     "24_conserved": {"steps": 40, "images": 4, "seed": 1},
     "25_drift": {"networks": 1, "pretrain": 5, "images": 32, "slide_steps": 20, "race_steps": 50},
     "26_guarantees": {"cap": 0.3, "steps": 60},
@@ -48,7 +52,6 @@ SMOKE = {
         "arms": {"a": {"gamma": [0.1, 1.0]}, "b": {"quantizer": "fsq"}},
         "cells": {"": {"lr": [1e-3, 1e-2]}},
         "common": {"codebook_size": 64},
-        "data": "fashion-mnist-mini",
         "steps": 3,
         "seeds": 2,
     },
@@ -137,15 +140,19 @@ REFUSED = {
 
 def smoke(name: str) -> dict:
     """The parameters of a notebook's short run."""
-    profile = {"profile": "smoke"} if "profile" in parameters_of(name) else {}
-    return profile | SMOKE.get(name, {})
+    short = {"profile": "smoke"} if "profile" in parameters_of(name) else {}
+    short |= {"steps": STEPS} if name in CHAPTERS and "steps" in parameters_of(name) else {}
+    return short | SMOKE.get(name, {})
 
 
-def took_effect(name: str, glued: dict[str, str], store) -> bool:
+def took_effect(name: str, given: dict, glued: dict[str, str], store) -> bool:
     """Whether the results are those of the short run."""
+    trained = [json.loads(path.read_text())["config"] for path in store.glob("*.json")]
+    if "data" in given and not all(c["steps"] == given["steps"] and given["data"] in c["data"] for c in trained):
+        return False
     if name in EFFECT:
         return EFFECT[name](glued, store)
-    return "profile" not in smoke(name) or len(list(store.glob("*.json"))) == int(glued["runs"]) > 0
+    return "profile" not in given or len(trained) == int(glued["runs"]) > 0
 
 
 def refused(name: str) -> list[tuple[dict, str]]:
@@ -201,7 +208,8 @@ def test_parameters_are_typed_and_checked(name):
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_runs_anywhere_with_other_parameters(name, tmp_path, papermill):
-    given = smoke(name) | ({"records": str(tmp_path / "store")} if "records" in parameters_of(name) else {})
+    places = {"records": str(tmp_path / "store"), "data": FEW}
+    given = smoke(name) | {place: places[place] for place in places if place in parameters_of(name)}
     if name in ("40_claims", "43_got_right"):
         (tmp_path / "store").mkdir()  # it trains nothing that could fill one
     status, errors = papermill(name, tmp_path, given)
@@ -210,7 +218,7 @@ def test_runs_anywhere_with_other_parameters(name, tmp_path, papermill):
     injected = next("".join(cell["source"]) for cell in cells if "injected-parameters" in tags(cell))
     assert all(f"{key} = " in injected for key in given)
     assert said(cells, SHOWN).items() >= given.items()
-    effect = took_effect(name, glued(cells), tmp_path / "store")
+    effect = took_effect(name, given, glued(cells), tmp_path / "store")
     assert effect, "these values were injected, and the results are those of others"
     errors = [out for out in outputs(cells) if out.get("name") == "stderr"]
     assert not errors, "the page would show a warning"
