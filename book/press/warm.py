@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from book.press import paths, processes
 from book.press.processes import Papermill
+from rotvq.runs import code_path
 
 # Not pyplot, which finds out when it is imported whether it is in a kernel.
 IMPORTS = (
@@ -93,6 +95,8 @@ def serve() -> None:
     for name in IMPORTS:
         importlib.import_module(name)
     sys.modules["pandas"].set_option("display.max_columns", 20)  # as in a kernel, which it finds out as well
+    code_path.today()  # which a page reads with its first record
+    gc.freeze()  # what is here stays: no fork looks through it again
     for request in sys.stdin:
         if os.fork() == 0:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
