@@ -66,7 +66,10 @@ def proof(title: str) -> str:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Path:
-    """What git tracks or would add, as it is now, committed once. It shares the images, and has no records."""
+    """What git tracks or would add, as it is now, committed once. It shares the images, and has no records.
+
+    Beside its modules lies what was compiled of them here, which holds for a file of the same size and time.
+    """
     folder = tmp_path_factory.mktemp("repository")
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", ":!data/records"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -76,7 +79,11 @@ def repository(tmp_path_factory) -> Path:
             if path.suffix == ".gz":
                 (folder / path).symlink_to(ROOT / path)
             else:
-                shutil.copy(ROOT / path, folder / path)
+                shutil.copy2(ROOT / path, folder / path)
+            if path.suffix == ".py":
+                for compiled in (ROOT / path.parent).glob(f"__pycache__/{path.stem}.*.pyc"):
+                    (folder / path.parent / "__pycache__").mkdir(exist_ok=True)
+                    shutil.copy2(compiled, folder / path.parent / "__pycache__")
     run(folder, "git init -q && git add . && git commit -q -m 'As it is'")
     return folder
 

@@ -43,7 +43,7 @@ def project(tmp_path, monkeypatch):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "notebooks" / "00_page.py").write_text(SCRIPT)
     for name in ("rotvq", "book/press"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, tmp_path / name)  # with what is compiled
     (tmp_path / "book" / "__init__.py").write_text("")
     (tmp_path / "book" / "theory").mkdir()
     (tmp_path / "book" / "theory" / "law.py").write_text("x = 1\n")

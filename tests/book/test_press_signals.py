@@ -46,7 +46,7 @@ def project(tmp_path):
     for name in ("notebooks", "book/notebooks", "book/generated", "tmp", "home"):
         (tmp_path / name).mkdir(parents=True)
     for name in ("rotvq", "book/press"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, tmp_path / name)  # with what is compiled
     for name in ("Makefile", "_config.yml", "environment.yml", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "book" / "__init__.py").touch()
