@@ -9,13 +9,16 @@ import time
 
 import pytest
 import torch
+from few_images import FEW
+from forks import run_in_ranks
 
+from rotvq import __main__ as cli
 from rotvq.training import train as training
 from rotvq.training.config import Config
 from rotvq.training.models import VQVAE
 from rotvq.training.train import Run, fit
 
-TINY = {"data": "fashion-mnist-mini", "codebook_size": 16, "dim": 8, "batch": 8, "init_latents": 256, "steps": 6}
+TINY = {"data": FEW, "codebook_size": 16, "dim": 8, "batch": 8, "init_latents": 256, "steps": 6}
 CASES = {
     "plain": {},
     "all that remembers": {"init": "kmeans", "update": "ema", "revival": "unused", "pretrain_steps": 3, "warmup": 4},
@@ -120,8 +123,8 @@ def test_a_second_interrupt_acts_at_once(tmp_path, monkeypatch, ctrl_c):
 
 
 @pytest.mark.parametrize("number", INTERRUPTS.values(), ids=INTERRUPTS)
-def test_an_interrupted_command_says_what_it_keeps_and_goes_on(tmp_path, number):
-    fields = TINY | {"steps": 400}
+def test_an_interrupted_command_says_what_it_keeps_and_goes_on(tmp_path, number, capsys):
+    fields = TINY | {"steps": 100}
     arguments = ["train", *flags(**fields), "--records", str(tmp_path)]
     code = "import os, rotvq.training.train as t, rotvq.__main__ as m, sys\ntrain_step = t.Run.train_step\n"
     until = f"def until(self):\n    if self.step == 50: os.kill(os.getpid(), {int(number)})\n    train_step(self)\n"
@@ -130,8 +133,8 @@ def test_an_interrupted_command_says_what_it_keeps_and_goes_on(tmp_path, number)
     (resume,) = tmp_path.iterdir()
     assert done.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
     assert done.stderr.splitlines()[-1] == f"interrupted: {resume} is kept, and the same command goes on from there"
-    again = subprocess.run([sys.executable, "-m", "rotvq", *arguments], capture_output=True, text=True, check=True)
-    assert json.loads(again.stdout) == fit(Config(**fields))[1]["final"] == record(tmp_path)["final"]
+    assert cli.main(arguments) == 0
+    assert json.loads(capsys.readouterr().out) == fit(Config(**fields))[1]["final"] == record(tmp_path)["final"]
 
 
 def ctrl_c_acts() -> None:
@@ -154,18 +157,22 @@ def until(self):
         os.kill(os.getpid(), 9)
     train_step(self)
 t.Run.train_step = until
-m.main({arguments!r})
+if status := m.main({arguments!r}):
+    raise SystemExit(status)
 """
 
 
-def run_ranks(*arguments, die_at=-1):
-    """Two ranks under torchrun; each is killed before the step after ``die_at``."""
-    code = DIES.format(
-        save=0.05 if die_at > 0 else training.SAVE_SECONDS, die_at=die_at, arguments=["train", *arguments]
-    )
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python"]
+def rank(*arguments, die_at=-1) -> str:
+    """The code of a rank, which is killed before the step after ``die_at``."""
+    save = 0.05 if die_at > 0 else training.SAVE_SECONDS
+    return DIES.format(save=save, die_at=die_at, arguments=["train", *arguments])
+
+
+def torchrun(code: str) -> subprocess.CompletedProcess:
+    """Two ranks, from the command to the record."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python"]
     return subprocess.run(
-        [sys.executable, *torchrun, sys.executable, "-c", code],
+        [sys.executable, *launcher, sys.executable, "-c", code],
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -179,7 +186,7 @@ def flags(**fields):
 
 def test_a_killed_command_goes_on(tmp_path):
     """SIGKILL at some moment after the first resume point; the record that follows is that of an undisturbed run."""
-    fields = TINY | {"steps": 600, "batch": 32}
+    fields = TINY | {"steps": 300}
     arguments = ["train", *flags(**fields), "--records", str(tmp_path)]
     imports = "from rotvq import __main__; from rotvq.training import train"
     code = f"{imports}; train.SAVE_SECONDS = 0.05; __main__.main({arguments!r})"
@@ -193,7 +200,7 @@ def test_a_killed_command_goes_on(tmp_path):
     process.wait()
     process.stderr.close()
     assert not list(tmp_path.glob("*.json"))
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert cli.main(arguments) == 0
     (record,) = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
     assert not list(tmp_path.glob("*.resume"))
     assert record["result"]["final"] == fit(Config(**fields))[1]["final"]
@@ -207,7 +214,7 @@ def record(folder):
 def test_two_processes_share_a_run(tmp_path):
     """torchrun with two processes gives the run of one, up to the order of sums, and one record."""
     fields = TINY | {"init": "kmeans", "update": "ema", "initial_count": 0.0, "norm": "group", "pretrain_steps": 2}
-    done = run_ranks(*flags(**fields), "--records", str(tmp_path))
+    done = torchrun(rank(*flags(**fields), "--records", str(tmp_path)))
     assert done.returncode == 0, done.stderr
     shared, alone = record(tmp_path), fit(Config(**fields))[1]
     torch.testing.assert_close(shared["curve"]["first"], alone["curve"]["first"], rtol=1e-4, atol=0)
@@ -221,11 +228,10 @@ def test_two_killed_processes_go_on_together(tmp_path):
     """Killed in the middle and called again, two ranks end as two undisturbed ranks do, bit for bit."""
     fields = TINY | {"steps": 60, "init": "kmeans", "revival": "unused"}
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert run_ranks(*flags(**fields), "--records", str(whole)).returncode == 0
-    assert run_ranks(*flags(**fields), "--records", str(cut), die_at=50).returncode != 0
+    assert run_in_ranks(rank(*flags(**fields), "--records", str(whole))) == [0, 0]
+    assert run_in_ranks(rank(*flags(**fields), "--records", str(cut), die_at=50)) == [-signal.SIGKILL] * 2
     assert [path.suffix for path in cut.iterdir()] == [".resume"]
-    done = run_ranks(*flags(**fields), "--records", str(cut))
-    assert done.returncode == 0, done.stderr
+    assert run_in_ranks(rank(*flags(**fields), "--records", str(cut))) == [0, 0]
     assert record(cut) == record(whole)
 
 
