@@ -34,12 +34,9 @@ from rotvq.page import Page
 page = Page("45_guide", globals())
 
 # %% tags=["hide-input"]
-import math
-
-import pandas as pd
 import torch
 
-from book.chapters.recommend import STE, Table, known
+from book.chapters.recommend import STE, Levels, Table, known
 from book.chapters.settings import COLUMNS, HOME, PLAIN, SETTINGS
 from rotvq import VectorQuantizer
 from rotvq.runs.grids import CHAPTERS, PAIR, Block
@@ -78,27 +75,8 @@ compared
 # column in bold:
 
 # %% tags=["hide-input"]
-means = {(*key, arm): study.mean(arm, ", ".join(key), "test_mse") for key in cells for arm in PAIR}
-lowest = {
-    start: min(1000 * value for (_, at, _), value in means.items() if at == start and not math.isnan(value))
-    for start in COLUMNS
-    if any(not math.isnan(value) for (_, at, _), value in means.items() if at == start)
-}
-
-
-def thousandths(way: str, start: str, arm: str) -> str:
-    """A mean in thousandths, bold where it is the lowest from its start; empty where nothing was run."""
-    value = 1000 * means[way, start, arm]
-    if math.isnan(value):
-        return ""
-    return f"<strong>{value:.2f}</strong>" if value == lowest[start] else f"{value:.2f}"
-
-
-levels = {
-    said: {name: " / ".join(thousandths(way, start, arm) for arm in PAIR) for start, name in STARTED.items()}
-    for way, said in WAYS.items()
-}
-pd.DataFrame.from_dict(levels, "index").style.format(escape=None)
+levels = Levels(study, WAYS, STARTED)
+levels
 
 # %% [markdown]
 # ## How do your codes move?
@@ -156,8 +134,7 @@ def the_guide():
     following = [way for way in WAYS if way in ("codes × 30", "EMA 0.8, counts from 0", "EMA and revival")]
     ran = [(way, start) for way in following for start in COLUMNS if (way, start) in words]
     yield "Where codes follow, STE has the lower error from every start.", *(words[key] == STE for key in ran)
-    best = [arm for (way, start, arm), value in means.items() if 1000 * value == lowest[start]]
-    yield "The lowest errors of all are STE's.", set(best) == {"STE"}
+    yield "The lowest errors of all are STE's.", {arm for _, arm in levels.lowest().values()} == {"STE"}
     slow = [key for key, word in words.items() if word == "use the rotation"]
     yield "The rotation is for short codes that cannot follow.", {start for _, start in slow} == {SHORT}
     yield "After a warm-up it collapses.", entries[PLAIN, WARMED].pair.low > 5

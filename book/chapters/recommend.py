@@ -5,8 +5,10 @@ A comparison here is the ratio rotation / STE of an error, so that below 1 the r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from matplotlib.colors import to_hex
 
@@ -135,3 +137,45 @@ class Table:
 
 def _cell(value: Entry | str) -> Html:
     return value.cell() if isinstance(value, Entry) else tag("td", value)
+
+
+class Levels:
+    """Mean test MSE in thousandths of two arms or more, by how the codes move and how they start.
+
+    Args:
+        study: Its cells are called "way, start".
+        ways: How the codes move, as the cells name it, and in words.
+        starts: How they start, likewise.
+    """
+
+    def __init__(self, study: Study, ways: Mapping[str, str], starts: Mapping[str, str]):
+        self.arms, self.ways, self.starts = list(study.arms), ways, starts
+        keys = [(way, start, arm) for way in ways for start in starts for arm in self.arms]
+        means = {key: 1000 * study.mean(key[2], f"{key[0]}, {key[1]}", "test_mse") for key in keys}
+        self.means = {key: mean for key, mean in means.items() if not math.isnan(mean)}
+
+    def lowest(self) -> dict[str, tuple[str, str]]:
+        """Of each start that was run, the way and the arm with the lowest mean."""
+        best: dict[str, tuple[str, str]] = {}
+        for way, start, arm in sorted(self.means, key=self.means.get, reverse=True):
+            best[start] = (way, arm)
+        return best
+
+    def _repr_mimebundle_(self, **_) -> dict[str, str]:
+        head = tag("tr", tag("th", ""), *(tag("th", words) for words in self.starts.values()))
+        rows = [
+            tag("tr", tag("th", words), *map(partial(self._cell, way), self.starts)) for way, words in self.ways.items()
+        ]
+        plain = [f"{', '.join(key)}: {mean:.2f}" for key, mean in self.means.items()]
+        return {
+            "text/html": tag("table", tag("thead", head), tag("tbody", *rows), class_="dataframe"),
+            "text/plain": "\n".join(plain),
+        }
+
+    def _cell(self, way: str, start: str) -> Html:
+        lowest, parts = self.lowest(), []
+        for arm in self.arms:
+            if (way, start, arm) in self.means:
+                text = f"{self.means[way, start, arm]:.2f}"
+                parts += [" / "] * bool(parts) + [tag("strong", text) if lowest[start] == (way, arm) else text]
+        return tag("td", *parts)

@@ -1,6 +1,7 @@
 """Advice: the rule on both sides of each bound, and tables whose every field is a comparison."""
 
 import html.parser
+import math
 
 import pytest
 from samples import ARMS, CELLS, CONFIGS, store
@@ -110,3 +111,27 @@ def test_only_advice_is_coloured():
 def test_named_are_the_comparisons_that_were_run(study):
     rows = {"a": {"x": recommend.known(study, "uniform"), "y": Entry(None), "z": "words"}}
     assert Table(["x", "y", "z"], rows, {"a": "10"}).named() == {("a", "x"): rows["a"]["x"]}
+
+
+class Means:
+    """Stands for a Study whose means are known."""
+
+    arms = ("STE", "rotation")
+    known = {("slow, short", "STE"): 0.013, ("slow, short", "rotation"): 0.007, ("fast, short", "STE"): 0.006}
+
+    def mean(self, arm, cell, metric):
+        assert metric == "test_mse"
+        return self.known.get((cell, arm), math.nan)
+
+
+def test_levels_mark_the_lowest_of_each_start():
+    levels = recommend.Levels(Means(), {"slow": "slowly", "fast": "fast"}, {"short": "short ones", "long": "long ones"})
+    assert levels.lowest() == {"short": ("fast", "STE")}
+    shown = levels._repr_mimebundle_()
+    assert shown["text/plain"].splitlines() == [
+        "slow, short, STE: 13.00",
+        "slow, short, rotation: 7.00",
+        "fast, short, STE: 6.00",
+    ]
+    assert "<td>13.00 / 7.00</td>" in shown["text/html"] and "<td><strong>6.00</strong></td>" in shown["text/html"]
+    assert shown["text/html"].count("<td></td>") == 2
