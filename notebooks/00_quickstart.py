@@ -57,8 +57,9 @@ print(f"{len(indices.unique())} of {len(codes)} codes used, loss {loss.item():.3
 # %% [markdown]
 # ## Look at a gradient
 #
-# A decoder sends a gradient $g$ to $z_q$. What should $z$ hear? The straight-through estimator says: $g$. The rotation
-# trick says: $g$, turned by the angle from $q$ back to $z$ and scaled by $|q|/|z|$. Both give the same $z_q$.
+# A decoder sends a gradient $g$ to $z_q$. What should $z$ hear? The {term}`straight-through estimator` says: $g$. The
+# {term}`rotation trick` says: $g$, turned by the angle from $q$ back to $z$ and scaled by $|q|/|z|$. Both give the same
+# $z_q$.
 
 # %%
 z = torch.tensor([1.0, 1.5], requires_grad=True)

@@ -19,10 +19,10 @@
 # ```
 #
 # Two things are called collapse, and they have different causes. In a *collapse of norms* the lengths of latents and
-# codes go to zero: {ref}`nb-collapse` finds the threshold. In a *collapse of usage* few codes remain in use. In this
-# book's experiments it is dramatic in one place: when the codes start from k-means after the autoencoder was trained a
-# little ({ref}`ste-vs-rotation`). There is no weight decay there, so {ref}`nb-collapse` has no threshold and does not
-# explain it. This chapter does.
+# codes go to zero: {ref}`nb-collapse` finds the threshold. In a *collapse of usage*, or {term}`codebook collapse`, few
+# codes remain in use. In this book's experiments it is dramatic in one place: when the codes start from k-means after
+# the autoencoder was trained a little ({ref}`ste-vs-rotation`). There is no weight decay there, so {ref}`nb-collapse`
+# has no threshold and does not explain it. This chapter does.
 #
 # Symbols: $z$ a latent, $q$ its code, $e=q-z$, $D=\mathbb E|e|^2$, $g=\partial L_{\rm rec}/\partial z_q$, $\mu$ the
 # centre of the rotation, $r=|q-\mu|/|z-\mu|$. Where no centre is named it is the origin. $h$ is the curvature of the
