@@ -10,6 +10,13 @@
 # (one-equation)=
 # # One equation
 #
+# ```{admonition} In short
+# :class: tip
+# An estimator is a matrix $G$ whose transpose carries the decoder's gradient to the encoder. The value is the code,
+# whatever $G$ is. One family holds them all: a turn, a scale, a projection, a mix and a centre. Only the rotation and
+# the reflection carry $z$ to $q$, and much of this book follows from that one equation, $Gz=q$.
+# ```
+#
 # Straight-through takes the identity for a derivative that is zero. If one may choose, why the identity? This chapter
 # writes down everything one may choose, shows what each choice does to the gradient, and lists the members of the
 # family that this book compares.

@@ -10,6 +10,13 @@
 # (the-field)=
 # # What the encoder feels
 #
+# ```{admonition} In short
+# :class: tip
+# The rotation changes the field of straight-through by the relative quantisation error, $|q-z|/|z|$. It knows the
+# origin and not the faces of the cells. Inside a cell it widens or lengthens what the latents cover, as the update
+# points outwards or inwards.
+# ```
+#
 # Fix a codebook and a gradient. Each latent $z$ then receives a vector, and the estimator is a vector field: constant
 # for straight-through, and for the rotation
 # ```{math}
