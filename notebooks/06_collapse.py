@@ -492,8 +492,9 @@ show(collapse.stable)
 # $$ \Phi(s,w)=\rho(1-ws)^2+\gamma(1-\rho)s^2+\lambda_W w^2, $$
 #
 # which is the whole loss, $\mathbb E|x-Wq|^2+\gamma\,\mathbb E|z-q|^2+\lambda_W|W|^2$ per dimension (the codebook loss
-# has done its work), up to the constant $1-\rho$. For $\lambda_W>0$ every solution from $s,w>0$ converges: to the positive
-# stationary state below the threshold, to zero above it. In both cases that is the global minimum of $\Phi$. <claim:B-041>
+# has done its work), up to the constant $1-\rho$. For $\lambda_W>0$ every solution from $s,w>0$ converges: to the
+# positive stationary state below the threshold, to zero above it. In both cases that is the global minimum of $\Phi$.
+# <claim:B-041>
 # ```
 #
 # ````{dropdown} Proof
