@@ -58,7 +58,7 @@ class Shown:
         return values.mean() if len(values) else None
 
 
-def load(page: Page, experiment: Experiment, **changes: Any) -> Shown:
+def load(page: Page, experiment: Experiment, name: str = "", **changes: Any) -> Shown:
     """The runs of an experiment by the page's parameters; what they are and cost is glued.
 
     As published, in profile "standard" with no seeds, store or engine named, nothing is trained and what has no record
@@ -67,6 +67,7 @@ def load(page: Page, experiment: Experiment, **changes: Any) -> Shown:
     Args:
         page: has the parameters ``profile``, ``seeds``, ``engine``, ``records`` and ``cap``; it gets ``runs``.
         experiment: of the page's chapter.
+        name: before the names under which it is glued what they are and cost, on a page with two experiments.
         changes: replace fields of every case.
 
     Raises:
@@ -82,7 +83,7 @@ def load(page: Page, experiment: Experiment, **changes: Any) -> Shown:
     found = [read for case in cases if (read := runs.record(experiment, case, given["records"]))]
     page.runs = Shown(experiment, cases, found, set(cases) == set(experiment.cases()))
     used(record["id"] for record in found)
-    page.say("", cost(page.runs))
+    page.say(name, cost(page.runs))
     return page.runs
 
 

@@ -35,7 +35,9 @@ CHAPTERS: dict[str, str] = {
     "30_residual_codec": "book.systems.codec",
     "31_vqgan": "book.systems.vqgan",
     "32_transformer_keys": "book.systems.transformer",
+    "34_discrete_actions": "book.systems.bandit",
     "time_32": "book.systems.attention_cost",
+    "control_34": "book.systems.control",
 }
 COUNTED = ("book.systems", "rotvq.quantizers", "rotvq.training")  #: what a record of a system depends on
 TOLERANCE = 0.05  # relative, of a number that is made again on another kind of machine

@@ -66,6 +66,9 @@ EFFECT = {
     "32_transformer_keys": lambda glued, store: (
         len(list(store.glob("*.json"))) == int(glued["runs"]) + int(glued["timings"]) > 3
     ),
+    "34_discrete_actions": lambda glued, store: (
+        len(list(store.glob("*.json"))) == int(glued["runs"]) + int(glued["control-runs"]) > 12
+    ),
     "00_quickstart": lambda glued, store: glued["steps"] == "20",
     "20_cost": lambda glued, store: len(list(store.glob("*.json"))) == int(glued["cases"]) == 8,
     "23_scale": lambda glued, store: glued["cards"] == "4" and len(list(store.glob("*.json"))) == 3,

@@ -1,0 +1,561 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (discrete-actions)=
+# # Discrete actions: bias and variance where the truth is known
+#
+# A policy may have a discrete action in the form of a code: it puts out a point, and the nearest code is played
+# {cite}`dulacarnold2015large`; the codes may themselves be learned by a VQ-VAE {cite}`luo2023saq`. In a bandit with
+# known values the gradient that every estimator is after can be written down. How far are they from it, in the mean and
+# in a single draw, and does it matter for what they learn?
+
+# %% tags=["parameters"]
+profile: str = "standard"  # smoke: 20 steps, in seconds; standard: the committed records
+seeds: int | None = None  # 0, 1, ...; None: as the chapter says
+engine: str = ""  # where missing runs are trained: serial, processes:2; empty: serial, or not at all
+cap: float | None = None  # core-hours that missing runs may take; None: 1
+records: str = ""  # folder of the run records; empty: the committed ones
+
+# %% tags=["hide-input"]
+from rotvq.page import Page
+
+page = Page("34_discrete_actions", globals(), profile=("smoke", "standard"))
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+
+from book.chapters import drawings
+from book.chapters.hypotheses import above, below, listed, outcome, within
+from book.systems import actions, bandit, control
+from book.systems.bandit import ARMS, FAMILY, GAMMAS, MEASURED, NORMS, VALUES
+from book.systems.page import load
+from rotvq.analysis.wording import ratio_text
+from rotvq.page.figures import INK, MUTED, WIDTH
+from rotvq.page.figures import arms as styles
+from rotvq.runs.grids import FRESH
+
+# %% [markdown]
+# ## What was fixed beforehand
+#
+# **The bandit.** 64 contexts of 8 normal numbers. A policy of one hidden layer takes a context to a point z in the
+# plane, and the nearest of 32 codes to $y = z + 0.3\,\varepsilon$ is played, with normal $\varepsilon$. Codes lie in
+# random directions; their lengths are log-normal with 1/2 as the standard deviation of the logarithm (*unequal*), or
+# all 1 (*equal*). The value of an action e is $-\frac12|e - t(x)|^2$ with a target that depends on the context
+# (*smooth*), or the same plus eight cosines of amplitude 0.1 and wavelength 1 (*ripples*), as long as codes lie apart.
+# A step plays once in every context; 1,000 steps of Adam at 0.003. One seed gives every arm the same problem, weights
+# and normal draws. Primary metric: the regret of the nearest code of z, without noise, in the mean over the last
+# quarter of twenty evaluations, in units of the regret of a code taken at random.
+#
+# **What each estimator is given.** All have the same number of plays. STE, rotation, $R$, $r I$ and Gumbel
+# straight-through {cite}`jang2017categorical` are given the slope of the value at the code played. This is more than
+# an environment tells: REINFORCE {cite}`williams1992simple` is given the value of the play, one number, and its
+# baseline is a running mean of each context. So, with ripples, STE, rotation and Gumbel are also run with the slope of
+# a *critic*, a network that has seen the values of plays alone. *Plain* plays y itself while it learns, and codes in
+# the test. *Exact* ascends the true gradient, and needs all values.
+#
+# **Also varied**, with seeds 0 to 2: rates 0.001 and 0.01; a commitment loss (a sum over two numbers, a mean over
+# plays) of weight 0.1 and 1; all codes, targets and first points moved away from the origin by 4; noise 0.1 and 1;
+# temperature 0.3 and 3; eight dimensions with 64 codes.
+#
+# **The control task.** A mass of one push to a goal through a swirling wind in 30 steps, see `book/systems/control.py`;
+# 16 thrusts, eight directions of length 1 and 1/4. 100 updates through the known model on 32 new episodes each, Adam at
+# 0.01, noise 0.2. *Continuous* has any thrust up to length 1, the upper bound; *snapped* is trained so and tested with
+# codes; codes at random are the lower bound. Also, seeds 0 to 2: rates 0.003 and 0.03, and a 17th code, no thrust.
+#
+# **Primary comparisons**, six: rotation / STE in regret for each of unequal and equal lengths, smooth and with ripples;
+# REINFORCE / STE in regret, unequal with ripples; rotation / STE in cost of a control episode. **Confirmation**: these,
+# and what hypotheses 1 to 7 and 12 say, are decided by seeds 100 to 109.
+#
+# **Hypotheses**, written before the records. Pilots with seed 0 and 400 steps had run all arms in the four cells, and
+# 100 updates of *continuous* and *snapped*; hypotheses that only repeat what they showed are marked (p).
+#
+# 1. *REINFORCE has no bias, the family has one* (p). On the path of *exact*, REINFORCE's bias is below a twentieth of
+#    the gradient after a tenth of the steps; that of STE, rotation, $R$ and $r I$ is above a half.
+# 2. *Turning does not change the noise.* $|R^\top g| = |g|$, so second moments are equal draw by draw. Before the first
+#    step, $R$ / STE and rotation / $r I$ are within 10 % in the standard deviation of a draw.
+# 3. *REINFORCE has the larger noise* (p). Before the first step, more than twice STE's.
+# 4. *Cosines fall as the policy gets good* (p). On the path of *exact* those of STE and of the rotation are lower at
+#    the end than before the first step, by 0.5 at least.
+# 5. *Unequal lengths favour the rotation* (p). Rotation / STE is below 1 in regret, smooth and with ripples. *Equal
+#    ones do not.* It is not below 1, smooth or with ripples.
+# 6. *Bias costs more than noise* (p). REINFORCE / STE is below 1, unequal with ripples, though it is told less.
+# 7. *It is the scale.* $r$ falls as z runs outwards, and brakes it; STE is not braked. $r I$ / STE is below 1 with
+#    unequal lengths, smooth and with ripples.
+# 8. *A commitment loss brakes as well.* With weight 1, unequal with ripples, rotation / STE is within 15 % in regret,
+#    and STE has less regret than without.
+# 9. *Far from the origin the rotation is STE.* Moved by 4, rotation / STE is within 15 %.
+# 10. *A critic is the better slope.* It knows values at codes alone, so its slope is more like a chord. STE with a
+#     critic / STE with the true slope is below 1, with ripples.
+# 11. *More dimensions change nothing.* In eight, unequal, rotation / STE is below 1.
+# 12. *Control asks less.* Rotation / STE is within 10 % in cost, STE closes more than 90 % of the gap between random
+#     and continuous, and REINFORCE / STE is above 1. *Codes in training gain nothing.* STE / snapped is not below 1.
+# 13. *A code of length 0 stops the rotation.* There $r = 0$: with no thrust among the codes, rotation / STE is above 1.
+
+# %%
+task = load(page, control.EXPERIMENT, "control")
+shown = load(page, bandit.EXPERIMENT)
+
+# %% [markdown]
+# This page shows {glue:text}`coverage` of the bandit, and of the control task {glue:text}`control-coverage`.
+#
+# ## The gradient itself
+#
+# A policy that plays code k with probability $p_k(z)$ expects $\bar V(z) = \sum_k p_k(z) V_k$. Where the nearest code
+# of $z + \sigma\varepsilon$ is played, moving z pushes probability through the faces of the cells, and nothing else
+# changes:
+#
+# $$ \nabla\bar V(z) = \sum_{\text{faces } kl} (V_l - V_k)\, n_{kl}\, \frac{e^{-h^2/2\sigma^2}}{\sigma\sqrt{2\pi}}
+#    \Big[\Phi\Big(\frac{b - s}\sigma\Big) - \Phi\Big(\frac{a - s}\sigma\Big)\Big] $$ (eq-faces)
+#
+# in the plane, where a face is a segment from a to b on a line at distance h from z, s is the foot of z on it, and
+# $n_{kl}$ points from code k to code l. Only *differences of values between neighbours* are in it. The slope at a code,
+# which STE and the rotation turn into a gradient, is not.
+#
+# Gumbel straight-through draws its code from the softmax of $-|z - e_k|^2 / 2s^2$, here with $s = \sigma$. This is
+# another policy with another gradient, $\mathrm{Cov}_p(e, V)/s^2$, and against that one it is judged. It too is of the
+# form $G^\top g$:
+#
+# $$ G = \frac{\mathrm{Cov}_y(e)}{\tau s^2}, \qquad
+#    y = \mathrm{softmax}\Big(\frac{\text{logits} + \text{noise}}\tau\Big), $$
+#
+# one symmetric matrix a draw. A step of the bandit for any arm is
+#
+# ```python
+# z = policy(contexts)
+# y = z + sigma * noise
+# k = play(y, codes)
+# uphill = ESTIMATORS[name].pull_back(y, codes[k], slope[k])  # or (value - baseline) * noise / sigma
+# z.backward(-uphill / len(z))
+# ```
+#
+# The field of {eq}`eq-faces` for one context of a problem with 12 codes, and the means of three estimates of it:
+
+# %% tags=["hide-input"]
+pictured = bandit.Problem(bandit.Case(codes=12, ripple=0.1, seed=1))
+side = torch.linspace(-1.9, 1.9, 9 if profile == "smoke" else 15)
+points = torch.cartesian_prod(side, side)
+one = pictured.repeat(0, len(points))
+plays = bandit.Plays(one, points, 400, torch.Generator().manual_seed(0), antithetic=True)
+fields = {"exact": bandit.truth(one, points, torch.Generator())[0]}
+fields |= {
+    name: plays.estimate(estimator, baseline=plays.values.mean(1)).mean(1)
+    for name, estimator in (("REINFORCE", "reinforce"), ("STE", "ste"), ("rotation", "rotation"))
+}
+cells = actions.play(torch.cartesian_prod(*[torch.linspace(-2, 2, 160)] * 2), pictured.codes).view(160, 160).t()
+drawn_styles, figs = styles(ARMS), []
+for name, field in fields.items():
+    fig, ax = plt.subplots(figsize=(0.62 * WIDTH, 0.62 * WIDTH))
+    for k in range(len(pictured.codes)):  # the faces, as lines between cells
+        ax.contour(*[torch.linspace(-2, 2, 160)] * 2, (cells == k).float(), [0.5], colors=MUTED, linewidths=0.5)
+    ax.scatter(*pictured.codes.t(), 30 * (one.values[0] - one.values[0].min()) + 4, color=INK)
+    color = INK if name == "exact" else drawn_styles[name].color
+    length = field.norm(dim=-1, keepdim=True)
+    ax.quiver(*points.t(), *(field / (length + length.mean())).t(), color=color, scale=14, width=0.006)
+    ax.set(xlim=(-2, 2), ylim=(-2, 2), title=name, aspect="equal")
+    figs.append(fig)
+words = (
+    "Arrows at a lattice of points: the exact gradient, and the means of REINFORCE, STE and rotation. REINFORCE's are "
+    "those of the exact gradient; STE's and the rotation's also point outwards where the exact gradient vanishes."
+)
+page.show("fig-fields", figs, words)
+cosine = {
+    name: torch.cosine_similarity(field.flatten(), fields["exact"].flatten(), 0).item()
+    for name, field in fields.items()
+}
+assert cosine["REINFORCE"] > 0.95 > max(cosine["STE"], cosine["rotation"])
+
+# %% [markdown]
+# ```{glue:figure} fig-fields
+# :name: fig-action-fields
+#
+# One context: 12 codes, the larger the better, their cells, and gradients of the value (arrows; long ones shortened).
+# Exact, and the mean over 400 draws of three estimates.
+# ```
+#
+# ## Bias and noise at the first step
+#
+# Before the first step all arms stand at one point. There, for seed 0 with unequal lengths and ripples, from
+# {glue:text}`draws` plays in each context: the cosine of an estimator's mean with the gradient that it estimates, of
+# all 64 points z and of the weights of the policy; its length along the gradient, 1 being right (gain); its distance
+# from it (bias) and the standard deviation of one draw (noise), both over the length of the gradient; and the latter
+# over the gain, which is what is left of it for an optimiser that takes scales out:
+
+# %%
+case = bandit.Case(ripple=0.1, **(bandit.EXPERIMENT.smoke if profile == "smoke" else {"draws": 4096}))
+problem, net = bandit.Problem(case), bandit.policy(case)
+page.say("draws", f"{case.draws:,}")
+first = pd.DataFrame(bandit.measure(problem, net, torch.Generator().manual_seed(0))).T
+first["noise / gain"] = first.noise / first.gain
+several = bandit.Plays(problem, net(problem.contexts), 64, torch.Generator().manual_seed(0))
+squares = {name: several.estimate(name).square().sum() for name in FAMILY}
+assert torch.isclose(squares["rotation_only"], squares["ste"], rtol=1e-3)
+assert torch.isclose(squares["rotation"], squares["scale_only"], rtol=1e-3)
+assert first.bias["reinforce"] < 4 * first.error["reinforce"]
+first.drop(columns="error").map("{:.2f}".format)
+
+# %% [markdown]
+# **A turn cannot lower the variance.** $R$ is orthogonal, so in every draw $|R^\top g| = |g|$ and
+# $|r R^\top g| = |r g|$: second moments of $R$ are those of STE and second moments of the rotation those of $r I$,
+# which the cell above checks. A mean square error is a second moment, minus twice the product of mean and truth, plus
+# a constant. So what a turn can change is the mean alone.
+#
+# ## Bias and noise while learning
+#
+# The same along the path of *exact*, unequal lengths with ripples, where all are judged at the same points; means over
+# seeds 100 to 109:
+
+# %%
+CELLS = {f"{norms}, {values}": NORMS[norms] | VALUES[values] for norms in NORMS for values in VALUES}
+BASE = {
+    name: getattr(bandit.Case(), name) for name in ("given", "shift", "gamma", "noise", "temperature", "dim", "rate")
+}
+ROUGH = CELLS["unequal, ripples"]
+
+
+def measured_at(arm: str, cell: dict, fresh: bool) -> pd.DataFrame:
+    """A row a seed, a stop and an estimator: what :func:`.bandit.measure` said along the path of an arm."""
+    wanted = BASE | cell | dict(ARMS[arm])
+    return pd.DataFrame(
+        [
+            {"seed": record["config"]["seed"], "stop": stop["step"], "estimator": name, "z": stop["z"], **numbers}
+            for record in shown.records
+            if wanted.items() <= record["config"].items() and (record["config"]["seed"] >= FRESH) is fresh
+            for stop in record["result"]["stops"]
+            for name, numbers in stop["estimators"].items()
+        ]
+    )
+
+
+path = measured_at("exact", ROUGH, True)
+NAMES = {fields["estimator"]: name for name, fields in ARMS.items()}
+
+
+def over_stops(metric: str) -> pd.DataFrame:
+    """Means over the seeds: a row an estimator, a column a stop."""
+    if path.empty:
+        return pd.DataFrame()
+    found = path.pivot_table(metric, "estimator", "stop").loc[list(MEASURED)]
+    return found.rename(index=NAMES, columns=lambda step: f"step {step:,}").map("{:.2f}".format)
+
+
+METRICS = ("cosine", "cosine_weights", "bias", "noise")
+pd.concat({metric.replace("_", ", "): over_stops(metric) for metric in METRICS}, axis=1)
+
+# %% tags=["hide-input"]
+figs = []
+for metric in ("cosine", "noise"):
+    fig, ax = plt.subplots(figsize=(0.75 * WIDTH, 0.6 * WIDTH))
+    for estimator in MEASURED if len(path) else ():
+        found = path[path.estimator == estimator].groupby("stop")[metric].mean()
+        ax.plot(found.index, found, **drawn_styles[NAMES[estimator]].line, label=NAMES[estimator])
+    ax.set(xlabel="step of exact", ylabel=metric)
+    if metric == "noise":
+        ax.set_yscale("log")
+    figs.append(fig)
+if len(path):
+    figs[0].axes[0].legend(fontsize=7)
+page.show(
+    "fig-path", figs, "Cosine and noise of every estimator at four stops of the policy that the exact gradient trains."
+)
+
+# %% [markdown]
+# ```{glue:figure} fig-path
+# :name: fig-action-path
+#
+# Cosine with the exact gradient, and standard deviation of one draw over its length, along the path of *exact*.
+# ```
+#
+# ## What they learn
+#
+# The primary comparisons of the bandit on fresh seeds, and beside them the seeds that explore:
+
+
+# %%
+def compared(arm: str, against: str, cell: dict, fresh: bool = False, metric: str = "regret", **other):
+    """The ratio of two arms in a cell; ``other`` changes fields of the arm alone. None where it was not run."""
+    fields = BASE | cell
+    return shown.pair(metric, fields | dict(ARMS[arm]) | other, fields | dict(ARMS[against]), fresh)
+
+
+primary = {f"rotation / STE, {cell}": compared("rotation", "STE", fields, True) for cell, fields in CELLS.items()}
+primary["REINFORCE / STE, unequal, ripples"] = compared("REINFORCE", "STE", ROUGH, True)
+explored = {f"rotation / STE, {cell}": compared("rotation", "STE", fields) for cell, fields in CELLS.items()}
+explored["REINFORCE / STE, unequal, ripples"] = compared("REINFORCE", "STE", ROUGH)
+page.say("confirmed", primary)
+pd.DataFrame(
+    {
+        "seeds 100–109": {name: ratio_text(pair) for name, pair in primary.items()},
+        "seeds 0–2": {name: ratio_text(pair) for name, pair in explored.items()},
+    }
+)
+
+# %% tags=["hide-input"]
+against_ste = [name for name in bandit.CONFIRMED if name != "STE"]
+panels = {
+    cell: [(name, pair, drawn_styles[name]) for name in against_ste if (pair := compared(name, "STE", fields, True))]
+    for cell, fields in CELLS.items()
+}
+page.show("fig-regret", drawings.ratios(panels, "Regret, a ratio to STE", "regret, arm / STE"))
+
+# %% [markdown]
+# ```{glue:figure} fig-regret
+# :name: fig-action-regret
+#
+# Regret relative to STE, seeds 100 to 109, on a logarithmic axis: each point a pair of runs with the same seed, the
+# diamond their geometric mean, the bar its 95 % interval. Left of 1 the arm is better.
+# ```
+#
+# ### Every arm
+#
+# Regret of every arm and cell, means over seeds 0 to 2; 1 is a code at random, 0 the best in every context:
+
+
+# %%
+def said(value: float | None) -> str:
+    """A number for a table, empty where there is none."""
+    return "" if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def levels(metric: str = "regret", **other) -> pd.DataFrame:
+    """A row an arm, a column a cell."""
+    return pd.DataFrame(
+        {
+            cell: {
+                name: said(shown.mean(metric, BASE | fields | dict(arm) | other, False)) for name, arm in ARMS.items()
+            }
+            for cell, fields in CELLS.items()
+        }
+    )
+
+
+levels()
+
+# %% tags=["hide-input"]
+figs = []
+for cell, fields in CELLS.items():
+    fig, ax = plt.subplots(figsize=(0.75 * WIDTH, 0.6 * WIDTH))
+    for name, arm in ARMS.items():
+        wanted = BASE | fields | dict(arm)
+        runs_of = [r for r in shown.records if wanted.items() <= r["config"].items() and r["config"]["seed"] < FRESH]
+        if runs_of:
+            curve = torch.tensor([r["result"]["curve"] for r in runs_of]).mean(0)
+            steps = torch.arange(1, len(curve) + 1) * max(1, runs_of[0]["config"]["steps"] // bandit.CURVE)
+            ax.semilogy(steps, curve.clamp_min(bandit.LEAST), **drawn_styles[name].line | {"marker": None}, label=name)
+    ax.set(xlabel="step", ylabel="regret", title=cell)
+    figs.append(fig)
+if figs[0].axes[0].lines:
+    figs[0].axes[0].legend(fontsize=7)
+page.show(
+    "fig-curves",
+    figs,
+    "Regret over the steps for every arm, in four cells: unequal and equal lengths, smooth and ripples.",
+)
+
+# %% [markdown]
+# ```{glue:figure} fig-curves
+# :name: fig-action-curves
+#
+# Regret over the steps, means over seeds 0 to 2.
+# ```
+#
+# Where the points end: mean $|z|$ at the last step, beside codes of mean length about 1:
+
+# %%
+for record in shown.records:  # so that it is a metric of a run
+    record["result"]["z"] = record["result"]["stops"][-1]["z"]
+levels("z")
+
+# %% [markdown]
+# ## What was varied
+#
+# Regret with unequal lengths and ripples, means over seeds 0 to 2, but for the eight dimensions, of which both lengths
+# are shown:
+
+# %%
+VARIED = (
+    {"as above": {}}
+    | {f"rate {name}": fields for name, fields in bandit.RATES.items()}
+    | {"a critic's slope": {"given": "value"}}
+    | {f"commitment {name}": fields for name, fields in GAMMAS.items()}
+    | {"moved by 4": {"shift": 4.0}}
+    | {f"noise {name}": fields for name, fields in bandit.NOISES.items()}
+    | {f"temperature {name}": fields for name, fields in bandit.TEMPERATURES.items()}
+    | {f"eight dimensions, {norms}": {"dim": 8} | NORMS[norms] for norms in NORMS}
+)
+pd.DataFrame(
+    {
+        name: {
+            label: said(shown.mean("regret", BASE | ROUGH | dict(arm) | fields, False))
+            for label, fields in VARIED.items()
+        }
+        for name, arm in ARMS.items()
+    }
+)
+
+# %% [markdown]
+# ## A control task
+#
+# Mean cost of a test episode, and the share of the gap between random codes and continuous thrusts that an arm closes,
+# on fresh seeds; the primary comparison is rotation / STE:
+
+# %%
+THRUST = {"off": False, "rate": control.Task().rate}
+
+
+def costs(arm: str, fresh: bool = True, metric: str = "cost", **other) -> float | None:
+    """The mean of a metric of the control task."""
+    return task.mean(metric, THRUST | dict(control.ARMS[arm]) | other, fresh)
+
+
+def cost_pair(arm: str, against: str, fresh: bool = True, **other):
+    """The ratio of two arms in cost, None where it was not run."""
+    return task.pair("cost", *(THRUST | dict(control.ARMS[name]) | other for name in (arm, against)), fresh)
+
+
+def share(arm: str) -> float | None:
+    """Of the gap between random and continuous, what an arm closes."""
+    cost, least, most = costs(arm), costs("continuous"), costs(arm, metric="random")
+    return None if None in (cost, least, most) else (most - cost) / (most - least)
+
+
+control_primary = cost_pair("rotation", "STE")
+page.say("control-confirmed", control_primary)
+rows = {
+    name: [said(costs(name)), said(share(name)), "" if name == "STE" else ratio_text(cost_pair(name, "STE"))]
+    for name in control.ARMS
+}
+rows["random"] = [said(costs("STE", metric="random")), said(None if costs("STE") is None else 0.0), ""]
+pd.DataFrame.from_dict(rows, "index", columns=["cost", "share of the gap", "ratio to STE"])
+
+# %% [markdown]
+# Means over seeds 0 to 2 at other rates, and with no thrust among the codes:
+
+# %%
+others = {f"rate {name}": fields for name, fields in control.RATES.items()} | {"no thrust": {"off": True}}
+pd.DataFrame(
+    {label: {name: said(costs(name, False, **fields)) for name in control.ARMS} for label, fields in others.items()}
+)
+
+# %% [markdown]
+# ## What became of the hypotheses
+
+
+# %%
+def became(parts: dict) -> tuple[str, str]:
+    """What was measured, and the outcome, of (a comparison, the rule that it is held to) by name."""
+    judged = [None if pair is None else (pair, rule) for pair, rule in parts.values()]
+    return listed({name: pair for name, (pair, _) in parts.items()}), outcome(judged, lambda part: part[1](part[0]))
+
+
+def not_below(pair) -> bool | None:
+    """Whether a ratio is above 1 or not told from it; false where it is below."""
+    return None if pair.diverged else not below(1)(pair)
+
+
+def at(metric: str, estimator: str, stop: int) -> float | None:
+    """The mean over the seeds, at one of the stops of the path."""
+    if path.empty:
+        return None
+    chosen = path[(path.estimator == estimator) & (path.stop == sorted(path.stop.unique())[stop])]
+    return chosen[metric].mean()
+
+
+def numbers(values: dict[str, float | None], holds: dict[str, bool]) -> tuple[str, str]:
+    """Numbers by name and what they say, as a row of the table."""
+    if None in values.values():
+        return "", outcome([])
+    return "; ".join(f"{name} {value:.2f}" for name, value in values.items()), outcome(holds.values())
+
+
+def over(a: float | None, b: float | None) -> float | None:
+    """a / b, None where one was not measured."""
+    return None if None in (a, b) else a / b
+
+
+biases = {NAMES[name]: at("bias", name, 1) for name in ("reinforce", *FAMILY)}
+noises = {
+    "R / STE": over(at("noise", "rotation_only", 0), at("noise", "ste", 0)),
+    "rotation / r I": over(at("noise", "rotation", 0), at("noise", "scale_only", 0)),
+}
+louder = {"REINFORCE / STE": over(at("noise", "reinforce", 0), at("noise", "ste", 0))}
+falls = {
+    NAMES[name]: None if path.empty else at("cosine", name, 0) - at("cosine", name, 3) for name in ("ste", "rotation")
+}
+unequal, equal = ([cell for cell in CELLS if cell.startswith(f"{norms},")] for norms in NORMS)
+committed, moved = GAMMAS["1"], {"shift": 4.0}
+gap = {"STE": share("STE")}
+control_parts = became(
+    {
+        "rotation / STE": (control_primary, within(0.1)),
+        "REINFORCE / STE": (cost_pair("REINFORCE", "STE"), above(1)),
+        "STE / snapped": (cost_pair("STE", "snapped"), not_below),
+    }
+)
+page.hypotheses(
+    {
+        "1 REINFORCE has no bias, the family has": numbers(
+            biases,
+            {}
+            if path.empty
+            else {name: (value < 0.05 if name == "REINFORCE" else value > 0.5) for name, value in biases.items()},
+        ),
+        "2 turning does not change the noise": numbers(
+            noises, {} if path.empty else {name: 1 / 1.1 <= value <= 1.1 for name, value in noises.items()}
+        ),
+        "3 REINFORCE has the larger noise": numbers(
+            louder, {} if path.empty else {name: value > 2 for name, value in louder.items()}
+        ),
+        "4 cosines fall": numbers(falls, {} if path.empty else {name: value >= 0.5 for name, value in falls.items()}),
+        "5 unequal lengths favour the rotation": became(
+            {cell: (primary[f"rotation / STE, {cell}"], below(1)) for cell in unequal}
+        ),
+        "5 equal ones do not": became({cell: (primary[f"rotation / STE, {cell}"], not_below) for cell in equal}),
+        "6 bias costs more than noise": became(
+            {"REINFORCE / STE": (primary["REINFORCE / STE, unequal, ripples"], below(1))}
+        ),
+        "7 it is the scale": became({cell: (compared("r I", "STE", CELLS[cell], True), below(1)) for cell in unequal}),
+        "8 commitment brakes as well": became(
+            {
+                "rotation / STE": (compared("rotation", "STE", ROUGH | committed), within(0.15)),
+                "STE with / without": (compared("STE", "STE", ROUGH, **committed), below(1)),
+            }
+        ),
+        "9 far away the rotation is STE": became(
+            {"rotation / STE": (compared("rotation", "STE", ROUGH | moved), within(0.15))}
+        ),
+        "10 a critic is the better slope": became(
+            {"critic / true slope": (compared("STE", "STE", ROUGH, given="value"), below(1))}
+        ),
+        "11 more dimensions change nothing": became(
+            {"rotation / STE": (compared("rotation", "STE", ROUGH | {"dim": 8}), below(1))}
+        ),
+        "12 control asks less": control_parts,
+        "12 STE closes 90 % of the gap": numbers(gap, {} if None in gap.values() else {"STE": gap["STE"] > 0.9}),
+        "13 a code of length 0 stops the rotation": became(
+            {"rotation / STE": (cost_pair("rotation", "STE", False, off=True), above(1))}
+        ),
+    }
+)
+
+# %% [markdown]
+# ## What it cost, and what it does not show
+#
+# The bandit: {glue:text}`cost`
+# The control task: {glue:text}`control-cost`
+#
+# Codes are given and stay where they are; in a VQ-VAE they follow. Values are smooth in the action's vector, and that
+# vector is known: without it only REINFORCE is left. 64 contexts are all there are, so nothing is said of new ones. The
+# control task has a known model and short episodes; nothing was measured against its exact gradient, which has no such
+# formula. A policy with a softmax over all codes and its own REINFORCE was not run.
+#
+# **On one GPU** it is the same system with other fields of its case:
+# `Case(codes=4096, dim=32, contexts=8192, width=1024, steps=100000)`, judged by draws as in eight dimensions. This
+# needs the case to be given a device, and has not been run.
