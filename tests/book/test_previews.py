@@ -15,7 +15,7 @@ THEOREM = (
 )
 FIGURE = (
     '<figure id="fig-x"><img alt="picture" src="../_images/x.svg"><svg viewBox="0 0 1 1"><defs><path id="p"></path>'
-    "</defs></svg><figcaption>Caption</figcaption></figure>"
+    '</defs></svg><figcaption>Caption<a class="headerlink" href="#fig-x">#</a></figcaption></figure>'
 )
 TERMS = (
     '<dl class="glossary"><dt id="term-a">A</dt><dt id="term-b">B</dt><dd><p>Both.</p></dd><dt id="term-c">C</dt></dl>'
