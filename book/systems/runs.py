@@ -36,6 +36,7 @@ CHAPTERS: dict[str, str] = {
     "31_vqgan": "book.systems.vqgan",
     "32_transformer_keys": "book.systems.transformer",
     "34_discrete_actions": "book.systems.bandit",
+    "36_learned_transform": "book.systems.transform",
     "time_32": "book.systems.attention_cost",
     "control_34": "book.systems.control",
 }

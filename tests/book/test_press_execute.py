@@ -57,6 +57,7 @@ SMOKE = {
     },
     "30_residual_codec": {"live_steps": 2},
     "31_vqgan": {"seeds": 1},
+    "36_learned_transform": {"steps": 3},
     "40_claims": {"rows": ["A-00"]},
     "43_got_right": {"gamma": 1.0},
 }
