@@ -35,6 +35,7 @@ CHAPTERS: dict[str, str] = {
     "30_residual_codec": "book.systems.codec",
     "31_vqgan": "book.systems.vqgan",
     "32_transformer_keys": "book.systems.transformer",
+    "33_weights": "book.systems.weights",
     "34_discrete_actions": "book.systems.bandit",
     "36_learned_transform": "book.systems.transform",
     "time_32": "book.systems.attention_cost",
