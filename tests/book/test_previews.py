@@ -29,6 +29,7 @@ BODIES = {
     ' <a href="notebooks/one.html#nothing">none</a> <a href="other.html#thm-x">none</a></p>',
     "notebooks/one": f'{THEOREM}{FIGURE}{TERMS}{CLAIM}<p id="below"><a href="#thm-x">Theorem 1</a> '
     '<a href="#term-a">a</a> <a href="../index.html#part">Part</a></p>',
+    "notebooks/two": '<p><a href="one.html#fig-x">Fig. 1</a></p>',
 }
 SITE = {name: read_page(body, name) for name, body in BODIES.items()}
 
@@ -125,8 +126,8 @@ def test_hover_shows_the_target_typeset_and_moves_nothing(opened):
 
 
 def test_a_figure_of_another_page_finds_its_picture(opened):
-    page = opened("index")
-    link(page, "notebooks/one.html#fig-x").hover()
+    page = opened("notebooks/two")
+    link(page, "one.html#fig-x").hover()
     page.wait_for_selector(BOX)
     assert page.locator("#rv-preview img").evaluate("e => e.decode().then(() => e.naturalWidth)") == 9
 
