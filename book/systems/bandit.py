@@ -408,7 +408,8 @@ EXPERIMENT = runs.Experiment(
     "34_discrete_actions",
     train,
     {
-        "confirm": runs.crossed(Case(), CONFIRMED, NORMS, VALUES, seeds=runs.CONFIRM),
+        "confirm": runs.crossed(Case(), CONFIRMED, {"unequal": NORMS["unequal"]}, VALUES, seeds=runs.CONFIRM),
+        "equal": runs.crossed(Case(norms="equal"), arms("STE", "rotation"), VALUES, seeds=runs.CONFIRM),
         "path": runs.crossed(ROUGH, arms("exact"), seeds=runs.CONFIRM),
         "main": runs.crossed(Case(), ARMS, NORMS, VALUES),
         "rates": runs.crossed(ROUGH, ARMS, RATES),
@@ -420,5 +421,5 @@ EXPERIMENT = runs.Experiment(
         "dim": runs.crossed(replace(ROUGH, dim=8, codes=64, draws=256), CONFIRMED, NORMS),
     },
     smoke=SMOKE,
-    seconds=2.3,
+    seconds=3.0,
 )

@@ -225,6 +225,9 @@ def test_thrusts_and_a_step_of_the_model():
     p, v, cost = control.move(zero, zero, ahead, ahead)
     assert torch.allclose(v, torch.tensor([[0.3, 0.0]])) and torch.allclose(p, torch.tensor([[0.03, 0.0]]))
     assert cost.item() == pytest.approx(0.1 * (0.97**2 + 0.05 * 0.09 + 0.05))
+    p, v, _ = control.move(torch.tensor([[0.5, 0.2]]), torch.tensor([[1.0, 2.0]]), ahead, zero)
+    assert v[0].tolist() == pytest.approx([0.9 + 0.1 * math.sin(0.6), 1.8 - 0.1 * math.sin(1.5)])
+    assert p[0].tolist() == pytest.approx([0.5 + 0.1 * v[0, 0].item(), 0.2 + 0.1 * v[0, 1].item()])
 
 
 def test_thrusts_are_codes_but_for_the_continuous_ones():
