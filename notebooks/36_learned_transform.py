@@ -39,7 +39,7 @@ import pandas as pd
 import torch
 
 from book.chapters import drawings
-from book.chapters.hypotheses import above, below, judge, listed, outcome
+from book.chapters.hypotheses import above, below, judge, listed, outcome, within
 from book.systems import slopes, transform
 from book.systems.page import load
 from book.systems.transform import ARMS, FITTED, FURTHER, NAMED, RADII, STARTS
@@ -92,10 +92,13 @@ from rotvq.training import images
 # 5. *A formula beats the family.* The face is nearer than the pair.
 # 6. *Slopes shrink with r.* Over the bins with $r < 1/4$, $|\nabla F| / |g|$ grows like a power of $r$ between 0.5 and
 #    1.5, from uniform.
-# 7. *From uniform the pair trains better*: pair / STE is below 1. From k-means it is not below 1.
-# 8. *It is as good as the rotation*: pair / rotation is not above 1, from either start.
-# 9. *A better cosine does not train better.* Linear / pair is not below 1, from either start.
-# 10. *Nor does the truth.* The slopes as they are / STE is not below 1, from k-means.
+# 7. *The pair trains better than STE*: pair / STE is below 1 from either start. Codes that start at k-means are soon as
+#    short against their latents as uniform ones, in the pilot $r$ was 0.08 at step 50, and a smaller step leaves codes
+#    time to follow.
+# 8. *It is as good as the rotation*: pair / rotation is within 10 % of 1 from uniform, and below 1 from k-means, where
+#    the rotation starts as large as STE.
+# 9. *A better cosine does not train better.* Linear / pair is within 5 % of 1, from either start.
+# 10. *Nor does the truth.* The slopes as they are / pair is within 10 % of 1, from either start.
 # 11. *It is the size, not the direction.* From uniform, the pair at the size of STE's gradient is above the pair.
 # 12. *The decoder is nearly linear.* Its slopes and those with the decoder as it is have a cosine of 0.9 or more.
 
@@ -271,7 +274,8 @@ decoder.rename(LABELS).map("{:.2f}".format).replace("nan", "")
 # ## What the fitted $a$ and $b$ look like
 #
 # One fit for all: the observations of STE and of the rotation, both starts, seeds 0 to 2, summed up. Bins with few
-# latents are left out.
+# latents are left out. At a small angle $g$ and $R^\top g$ are nearly the same, so that $a + b$ is well determined
+# there and $a$ alone is not.
 
 
 # %%
@@ -477,11 +481,6 @@ def near(bound: float):
     return judged
 
 
-def not_(rule):
-    """Whether something is not shown: true where its opposite is, or where it is open."""
-    return lambda pair: None if pair.diverged else rule(pair) is not True
-
-
 def differences(name: str, other: dict[str, str] | str) -> dict:
     """By start, where ``other`` may differ."""
     return {start: difference(name, other if isinstance(other, str) else other[start], start) for start in STARTS}
@@ -525,19 +524,17 @@ page.hypotheses(
         "4 the next code knows more": judge(differences("neighbour", "linear"), above(0.05)),
         "5 a formula beats the family": judge(differences("face", "pair"), above(0)),
         "6 slopes shrink with r": number(power, power is not None and 0.5 <= power <= 1.5),
-        "7 from uniform the pair trains better": became(
+        "7 the pair trains better than STE": judge({start: primary[start, "pair / STE"] for start in STARTS}, below(1)),
+        "8 it is as good as the rotation": became(
             {
-                "uniform": (primary["uniform", "pair / STE"], below(1)),
-                "k-means": (primary["k-means", "pair / STE"], not_(below(1))),
+                "uniform": (primary["uniform", "pair / rotation"], within(0.1)),
+                "k-means": (primary["k-means", "pair / rotation"], below(1)),
             }
         ),
-        "8 it is as good as the rotation": judge(
-            {start: primary[start, "pair / rotation"] for start in STARTS}, not_(above(1))
-        ),
         "9 a better cosine does not train better": judge(
-            {start: primary[start, "linear / pair"] for start in STARTS}, not_(below(1))
+            {start: primary[start, "linear / pair"] for start in STARTS}, within(0.05)
         ),
-        "10 nor does the truth": judge(compared("slope", "STE", "k-means"), not_(below(1))),
+        "10 nor does the truth": judge({start: compared("slope", "pair", start) for start in STARTS}, within(0.1)),
         "11 it is the size": judge(compared("pair, size of g", "pair", "uniform"), above(1)),
         "12 the decoder is nearly linear": number(truth, bool(truth >= 0.9)),
     }
