@@ -162,6 +162,12 @@ for name, fields in BITS.items():
 ships = pd.DataFrame(rows).T
 full = 1 - classifier.accuracy(judge_network, test, classes)
 page.say("ships-error", f"{100 * full:.1f} %")
+assert 0.25 < ships.loc["1 bit", "stored bits a weight"] - 1 < 0.4
+counts = [
+    sum(p.numel() for p in part)
+    for part in (map(judge_network.get_parameter, weights.LAYERS), judge_network.parameters())
+]
+assert round(100 * counts[0] / counts[1]) == 99 and round(counts[1] / 1000) == 106
 assert ((ships.iloc[:, 1] - ships.iloc[:, 2]).abs() < 0.01 * ships.iloc[:, 1]).all()
 ships.round(3)
 
