@@ -118,7 +118,8 @@ class Observer:
     run: Run
     fits: dict[str, Fit]
     network: Network
-    noise: torch.Generator
+    noise: torch.Generator  #: of observations, which are of the same images in every arm
+    drawing: torch.Generator  #: of the directions in which "slope" looks
     scores: list[dict[str, Score]] = field(default_factory=list)  #: of each observation, by name
     steps: list[int] = field(default_factory=list)  #: of each observation
     pooled: Fit = field(default_factory=lambda: Fit(FITS["pair"]))  #: of the whole run, which forgets nothing
@@ -131,7 +132,8 @@ class Observer:
         run.start_codes()
         seed = derived_seed(case.seed, "noise")
         fits = {name: Fit(names, DECAY) for name, names in FITS.items()}
-        observer = cls(case, run, fits, Network(seed), torch.Generator().manual_seed(seed))
+        generators = (torch.Generator().manual_seed((seed + shift) % 2**32) for shift in range(2))
+        observer = cls(case, run, fits, Network(seed), *generators)
         if case.estimator not in ESTIMATORS:
             run.model.quantizer.estimator = Transform(observer.pull_back)
         return observer
@@ -165,7 +167,7 @@ class Observer:
         radius = self.radius_of(rows, codes)
         if self.case.estimator == "slope":
             groups = z.detach().flatten(1, -2)
-            frame = frames(len(groups), groups.shape[-1], self.case.drawn, self.noise)
+            frame = frames(len(groups), groups.shape[-1], self.case.drawn, self.drawing)
             pulled = slopes(groups, self.codes, g.flatten(1, -2), radius, frame)
         else:
             pulled = self.predict(self.case.estimator, rows, codes, given, radius)
