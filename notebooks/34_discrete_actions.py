@@ -28,6 +28,8 @@ from rotvq.page import Page
 page = Page("34_discrete_actions", globals(), profile=("smoke", "standard"))
 
 # %% tags=["hide-input"]
+from collections.abc import Callable
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
@@ -478,11 +480,12 @@ def at(metric: str, estimator: str, stop: int) -> float | None:
     return chosen[metric].mean()
 
 
-def numbers(values: dict[str, float | None], holds: dict[str, bool]) -> tuple[str, str]:
-    """Numbers by name and what they say, as a row of the table."""
+def numbers(values: dict[str, float | None], holds: Callable[[str, float], bool]) -> tuple[str, str]:
+    """Numbers by name and what they say by a rule, as a row of the table."""
     if None in values.values():
         return "", outcome([])
-    return "; ".join(f"{name} {value:.2f}" for name, value in values.items()), outcome(holds.values())
+    said_of = [holds(name, value) for name, value in values.items()]
+    return "; ".join(f"{name} {value:.2f}" for name, value in values.items()), outcome(said_of)
 
 
 def over(a: float | None, b: float | None) -> float | None:
@@ -501,7 +504,6 @@ falls = {
 }
 unequal, equal = ([cell for cell in CELLS if cell.startswith(f"{norms},")] for norms in NORMS)
 committed, moved = GAMMAS["1"], {"shift": 4.0}
-gap = {"STE": share("STE")}
 control_parts = became(
     {
         "rotation / STE": (control_primary, within(0.1)),
@@ -512,18 +514,11 @@ control_parts = became(
 page.hypotheses(
     {
         "1 REINFORCE has no bias, the family has": numbers(
-            biases,
-            {}
-            if path.empty
-            else {name: (value < 0.1 if name == "REINFORCE" else value > 0.5) for name, value in biases.items()},
+            biases, lambda name, value: value < 0.1 if name == "REINFORCE" else value > 0.5
         ),
-        "2 turning does not change the noise": numbers(
-            noises, {} if path.empty else {name: 1 / 1.1 <= value <= 1.1 for name, value in noises.items()}
-        ),
-        "3 REINFORCE has the larger noise": numbers(
-            louder, {} if path.empty else {name: value > 2 for name, value in louder.items()}
-        ),
-        "4 cosines fall": numbers(falls, {} if path.empty else {name: value >= 0.5 for name, value in falls.items()}),
+        "2 turning does not change the noise": numbers(noises, lambda _, value: 1 / 1.1 <= value <= 1.1),
+        "3 REINFORCE has the larger noise": numbers(louder, lambda _, value: value > 2),
+        "4 cosines fall": numbers(falls, lambda _, value: value >= 0.5),
         "5 unequal lengths favour the rotation": became(
             {cell: (primary[f"rotation / STE, {cell}"], below(1)) for cell in unequal}
         ),
@@ -548,7 +543,7 @@ page.hypotheses(
             {"rotation / STE": (compared("rotation", "STE", ROUGH | {"dim": 8}), below(1))}
         ),
         "12 control asks less": control_parts,
-        "12 STE closes 90 % of the gap": numbers(gap, {} if None in gap.values() else {"STE": gap["STE"] > 0.9}),
+        "12 STE closes 90 % of the gap": numbers({"STE": share("STE")}, lambda _, value: value > 0.9),
         "13 a code of length 0 stops the rotation": became(
             {"rotation / STE": (cost_pair("rotation", "STE", False, off=True), above(1))}
         ),
