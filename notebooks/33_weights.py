@@ -104,8 +104,8 @@ shown = load(page, weights.EXPERIMENT, **({} if steps is None else {"steps": ste
 # ## Weights as codes
 #
 # Product quantisation cuts a vector into groups and keeps for each the number of its nearest code
-# {cite}`jegou2011pq`; for the weights of networks that goes back to one paper in particular {cite}`stock2020bit`. A
-# step with latent weights $w$:
+# {cite}`jegou2011pq`. The weights of networks can be stored so, their codes fitted and then trained
+# {cite}`stock2020bit`. A step with latent weights $w$:
 #
 # ```python
 # q = codes[indices]
@@ -312,8 +312,8 @@ def levels(settings: dict[str, tuple[str, dict]], measures: dict[str, str]) -> p
         values = {metric: mean(metric, arm, **changes) for metric in measures}
         if values.get("changes") is not None:
             values["a_step"] = 100 * values["changes"] / fields_of(arm, **changes)["steps"]
-        scaled = {m: None if v is None else 100 * v if m in PERCENT else v for m, v in values.items()}
-        found[name] = ["" if pd.isna(scaled[m]) else f"{scaled[m]:.3g}" for m in measures]
+        scale = {metric: 100 if metric in PERCENT else 1 for metric in measures}
+        found[name] = ["" if pd.isna(values[m]) else f"{scale[m] * values[m]:.3g}" for m in measures]
     return pd.DataFrame.from_dict(found, "index", columns=list(measures.values()))
 
 
