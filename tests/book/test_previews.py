@@ -188,5 +188,5 @@ def test_every_page_of_the_book_has_its_previews():
         found = json.loads(text.removeprefix("rotvqPreviews(").removesuffix(");\n"))
         page = (HTML / name).read_text("utf-8")
         assert all(f'href="{href}"' in page.replace("&amp;", "&") for href in found)
-        marks = page.count('class="rv-claim')
+        marks = len(re.findall('class="rv-claim[ "]', page))
         assert (marks > 0) <= any("40_claims.html#" in href for href in found), name
