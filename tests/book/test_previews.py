@@ -1,6 +1,7 @@
 """Previews of links: what the build finds, and what a browser shows from file://, on hover, on focus and on touch."""
 
 import json
+import re
 
 import pytest
 from conftest import BOOK, CODE_PAGES, HTML, PAGES, built
