@@ -10,6 +10,13 @@
 # (code-speed)=
 # # How fast the codes follow, and how long one trains
 #
+# ```{admonition} In short
+# :class: tip
+# With codes that learn 30 times as fast as the network STE has the lower test error from every start, also from the
+# short codes from which the rotation leads at the network's own rate. STE gains by it, the rotation does not. After a
+# warm-up the rotation no longer falls to a few codes. The long runs of this page are still to be made.
+# ```
+#
 # In chapter 10 the codes share the network's learning rate, so a coordinate of a code moves by at most a thousandth a
 # step, and training stops after little more than an epoch. Does the sign of the comparison belong to the estimators,
 # or to slow codes and a short run?
@@ -134,13 +141,21 @@ page.show("fig-speed", drawings.along(by_rate, "codes' rate over the network's",
 # their own is the better one.
 #
 # **The collapse after a warm-up belongs to slow codes.** There the ratio falls from
-# {glue:text}`warm-1:.1f` at the network's rate to {glue:text}`warm-30:.1f` at 30 times that.
+# {glue:text}`warm-1:.1f` at the network's rate to {glue:text}`warm-30:.1f` at 30 times that. At 3 times the rate every
+# run of the rotation still ends at a perplexity below 10, at 10 and 30 times none does. Even then the rotation uses
+# less than half of the codes.
 
 
 # %% tags=["hide-input"]
 def mse(arm: str, rate: float, start: str) -> float:
     """Mean test MSE on the seeds that explore."""
     return speeds.mean(arm, f"codes × {rate:g}, {start}", "test_mse")
+
+
+def warm_runs(rate: float, metric: str) -> list[float]:
+    """Of every run of the rotation after the warm-up, seeds that explore and fresh ones."""
+    cell = f"codes × {rate:g}, {warmed}"
+    return [x for fresh in (False, True) for x in speeds.values("rotation", cell, metric, fresh=fresh)]
 
 
 uniform, fitted, warmed = MAIN | WARM
@@ -159,8 +174,14 @@ def the_speed_of_the_codes():
     yield "The error of STE halves.", mse("STE", 30.0, uniform) < 0.55 * mse("STE", 1.0, uniform)
     turned = mse("rotation", 30.0, uniform) / mse("rotation", 1.0, uniform)
     yield "That of the rotation stays where it was.", 0.85 < turned < 1.18
+    best = min(mse("rotation", rate, uniform) for rate in RATES)
+    yield "A rate of their own is the better remedy.", mse("STE", 30.0, uniform) < best
     falls = [by_rate[warmed][rate].mean for rate in RATES]
     yield "After the warm-up the ratio falls with the rate.", falls == sorted(falls, reverse=True)
+    ends_at = {rate: warm_runs(rate, "test_perplexity") for rate in RATES}
+    yield "At 3 times the rate every run still collapses.", max(ends_at[3.0]) < 10
+    yield "At 10 and 30 times none does.", min(ends_at[10.0]) > 10, min(ends_at[30.0]) > 10
+    yield "Even then it uses less than half of the codes.", max(warm_runs(30.0, "test_usage")) < 0.5
 
 
 # %% [markdown]

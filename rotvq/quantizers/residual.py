@@ -196,12 +196,13 @@ class ResidualVectorQuantizer(Several):
         """The latents that indices (..., n) of the first n levels stand for; -1 stands for a level that is not used."""
         if not 1 <= indices.shape[-1] <= self.levels:
             raise ValueError(f"the indices are of {indices.shape[-1]} levels, not of 1 to {self.levels}")
-        so_far, dtype = None, None
+        so_far = None
         for level, index in zip(self._cascade(), indices.unbind(-1)):
             part = decoded(level, index, so_far)
             wide = part.to(torch.promote_types(part.dtype, torch.float32))
-            dtype, so_far = (part.dtype, wide) if so_far is None else (dtype, so_far + wide)
-        return so_far.to(dtype)
+            so_far = wide if so_far is None else so_far + wide
+        of_no_code = level.decode(indices.new_zeros(0))  # a QINCo level computes in float32
+        return so_far.to(of_no_code.dtype)
 
     indices_to_codes = decode
 

@@ -116,6 +116,25 @@ def test_every_run_has_a_panel_a_metric_and_sorts_the_arms(study):
     assert panels(figure) == 2 and alt(figure).index("rotation: 0.") < alt(figure).index("STE: 0.")
 
 
+def test_every_run_shows_the_seeds_that_are_asked_for(study):
+    explored, fresh = (drawings.every_run(study, ["test_mse"], fresh=fresh) for fresh in (False, True))
+    lowest = {fresh: min(mean for mean, _ in study.best(fresh=fresh).values()) for fresh in (False, True)}
+    assert lowest[False] != lowest[True]
+    assert f"{lowest[False]:.4f}" in alt(explored) and f"{lowest[True]:.4f}" in alt(fresh)
+
+
+def test_along_has_a_line_a_start_and_says_every_ratio():
+    rows = {
+        "short": {1.0: stats.ratio([0.5, 0.6], [1.0, 1.0]), 30.0: stats.ratio([1.2, 1.3], [1.0, 1.0])},
+        "long": {1.0: None},
+    }
+    figure = drawings.along(rows, "rate", "Test MSE")
+    (ax,) = figure._figs[0].axes
+    (short, long) = ax.containers
+    assert short.lines[0].get_xdata().tolist() == [1.0, 30.0] and len(long.lines[0].get_xdata()) == 0
+    assert alt(figure) == "Test MSE. short at 1: 0.55; short at 30: 1.25."
+
+
 def test_batch_differences_say_what_was_not_run(study):
     gaps = {("STE", "uniform"): pd.DataFrame([[0.5, 0.1]], columns=[1, 500])}
     text = drawings.batch_differences(gaps, study)._repr_mimebundle_()["text/html"]

@@ -123,6 +123,10 @@ def test_the_digest_is_of_statements_and_of_what_they_use():
         assert digest("book.systems.codec") != codec
     assert {"book.systems.speech", "rotvq.quantizers.residual", "rotvq.quantizers.estimators"} <= set(read)
     assert "book.systems.transformer" not in read and "book.systems.runs" not in read
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspect, "getsource", noted)
+        digest("book.systems.transformer")
+    assert "book.systems.plays" in read
 
 
 def test_a_failure_is_named_and_the_others_go_on(tmp_path):

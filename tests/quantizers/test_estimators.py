@@ -10,7 +10,7 @@ from torch import nn
 
 from rotvq import VectorQuantizer, rotate, straight_through
 from rotvq.quantizers.blockwise import BLOCK
-from rotvq.quantizers.estimators import CLIPS, ESTIMATORS, Estimator, estimator
+from rotvq.quantizers.estimators import CLIPS, ESTIMATORS, FADES, Estimator, estimator
 from rotvq.quantizers.geometry import R_MAX, geometry
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -271,6 +271,20 @@ def test_registry_says_what_a_page_needs(name):
 def test_costs_count_inner_products():
     assert ESTIMATORS["ste"].cost == ESTIMATORS["zero"].cost == 0
     assert ESTIMATORS["scale_only"].cost < ESTIMATORS["rotation"].cost < ESTIMATORS["mean_rotation"].cost
+    for fade in FADES:
+        norms = 2 * (fade != "none")
+        assert Estimator("rotation", fade=fade).cost == ESTIMATORS["rotation"].cost + norms
+        assert Estimator("reflection", fade=fade).cost == ESTIMATORS["reflection"].cost + norms
+
+
+@pytest.mark.parametrize("d", [2, 5])
+def test_a_fade_makes_a_constant_scale_a_function_of_the_pair(d):
+    member = Estimator("identity", (0.5, 0.5), fade="length")
+    z, q, g = pair(6, d)
+    q = q * z.norm(dim=-1, keepdim=True) / q.norm(dim=-1, keepdim=True) * torch.linspace(0.1, 1.5, 6)[:, None]
+    t = (1 - torch.linspace(0.1, 1.5, 6)[:, None]).clamp_min(0)
+    assert not member.is_constant and member.cost > 0
+    torch.testing.assert_close(member.pull_back(z, q, g), ((1 - t) + 0.5 * t) * g)
 
 
 def test_two_line_use():

@@ -687,6 +687,17 @@ def by_hand(level, so_far):
     return v + torch.relu(v @ U.weight.t() + U.bias) @ W.weight.t() + W.bias
 
 
+@pytest.mark.parametrize("method", ["vq", "qinco"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_codes_in_half_precision_decode_to_it(method, dtype):
+    vq = cascade(method=method).to(dtype).eval()
+    x = torch.randn(9, 4, generator=generator(1)).to(dtype)
+    indices = vq.encode(x)
+    for levels in (1, 3):
+        assert vq.decode(indices[..., :levels]).dtype == dtype
+    torch.testing.assert_close(vq.decode(indices), vq(x).z_q)
+
+
 @pytest.mark.parametrize("wiring", WIRINGS)
 def test_qinco_by_hand(wiring):
     vq = cascade(levels=3, wiring=wiring, method="qinco", blocks=1, width=7, gamma=0.3, beta=0.5)
