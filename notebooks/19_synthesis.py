@@ -76,7 +76,7 @@ def among(names) -> list[str]:
 # %% [markdown]
 # ## In short
 
-# %%
+# %% tags=["hide-input"]
 main = {start: known(study, start) for start in COLUMNS}  # rotation / STE from a start, nothing else changed
 both = {start: known(study, f"EMA and revival, {start}") for start in MAIN}
 ladder = {(arm, start): known(parts, start, arm=arm) for arm in ("r I", "R") for start in MAIN}
