@@ -272,7 +272,7 @@ ax.plot(0, 0, "s", color=INK, label="the code")
 ax.plot(*z.mean(0), "x", color=INK, markersize=8, label="their mean")
 for arm, text, place in (("rotation", "autograd", (-24, -18)), ("reflection", "the proposition", (-30, 8))):
     arrow(ax, (0, 0), moves[arm].tolist(), ARMS[arm].color)
-    ax.annotate(text, (moves[arm] / 2).tolist(), xytext=place, textcoords="offset points", color=ARMS[arm].color)
+    ax.annotate(text, (moves[arm] / 2).tolist(), xytext=place, textcoords="offset points")
 ax.set(xlim=(-1, 2.6), ylim=(-0.8, 1.9), aspect="equal")
 ax.legend(loc="upper right", fontsize=8)
 alt = "A code and its latents. The arrow of autograd ends at their mean, that of the proposition far beside it."

@@ -42,7 +42,7 @@ import torch
 from book.algebra import norm, normal, pull_back
 from book.ledger import claims
 from book.statements import find
-from rotvq.page.figures import ARMS, MUTED, PAPER, Figure, glue, style
+from rotvq.page.figures import ARMS, MUTED, Figure, glue, style
 from rotvq.runs.grids import stores_folder
 
 plt.rcParams.update(style())
@@ -67,16 +67,16 @@ for name, counted in verdicts.items():
     glue(f"right-{name}-share", share[name][0])
 assert share["own"][0] > 50 > share["derived"][0]
 
-fig, ax = plt.subplots(figsize=(4.2, 1.5))
+fig, ax = plt.subplots(figsize=(4.2, 1.9))
 for height, name in enumerate(("derived", "own")):
     left = 0.0
     for part, arm, label in zip(share[name], ("rotation", "scale_only", "ste"), ("right", "with a fix", "wrong")):
-        ax.barh(height, part, left=left, color=ARMS[arm].color, label=label if height else None)
-        ax.annotate(f"{part:.0f} %", (left + part / 2, height), ha="center", va="center", color=PAPER, fontsize=9)
+        ax.barh(height, part, left=left, height=0.6, color=ARMS[arm].color, label=label if height else None)
+        ax.annotate(f"{part:.0f} %", (left + part / 2, height - 0.42), ha="center", va="top", fontsize=9)
         left += part
-ax.set(xlim=(0, 100), xticks=[])
+ax.set(xlim=(0, 100), ylim=(-0.85, 1.4), xticks=[])
 ax.set_yticks([0, 1], ["the derivation", "the author's text"])
-ax.legend(loc="upper center", bbox_to_anchor=(0.4, 1.35), ncol=3)
+ax.legend(loc="upper center", bbox_to_anchor=(0.4, 1.3), ncol=3)
 ax.grid(visible=False)
 said = {name: f"{parts[0]:.0f} percent are right and {parts[2]:.0f} percent wrong" for name, parts in share.items()}
 alt = f"Two bars. Of the author's claims {said['own']}; of the derivation's {said['derived']}."

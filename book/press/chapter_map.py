@@ -105,7 +105,10 @@ def places(needs: Mapping[int, list[int]]) -> dict[int, tuple[float, float]]:
 
 
 def drawing(pages: Mapping[int, str], needs: Mapping[int, list[int]] = THEORY) -> Html:
-    """The chapters as circles that link to them, each below those that it needs."""
+    """The chapters of the book as circles that link to them, each below those that it needs; nothing if there are none."""
+    needs = {chapter: [one for one in ones if one in pages] for chapter, ones in needs.items() if chapter in pages}
+    if not needs:
+        return Html("")
     at = places(needs)
     lines = [
         tag("line", x1=at[one][0], y1=at[one][1] + RADIUS, x2=at[chapter][0], y2=at[chapter][1] - RADIUS)

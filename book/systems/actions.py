@@ -51,9 +51,9 @@ def along(normal: Tensor) -> Tensor:
 def faces(codes: Tensor) -> Faces:
     """The faces of codes (K, 2), no two of which are equal.
 
-    >>> found = faces(torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]]))
+    >>> found = faces(torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]]))
     >>> found.codes.tolist(), found.low.tolist(), found.high.tolist()
-    ([[0, 1], [0, 2]], [-inf, -1.0], [1.0, inf])
+    ([[0, 1], [1, 2]], [-inf, -inf], [inf, inf])
     """
     codes = codes.double()
     pairs = torch.combinations(torch.arange(len(codes)))
