@@ -45,8 +45,8 @@ from rotvq.runs.grids import PAIR
 # $10^{-3}$, batches of 32, 2,000 steps. One seed gives every arm the same weights and batches. The primary metric is
 # test MSE at the last stop, as a ratio.
 #
-# **Arms.** First the baseline: STE with EMA 0.99, as in {doc}`15_codebook`, with EMA 0.8 and with EMA 0.9 from counts 0,
-# and with codes at 30 times the network's rate, each with revival, from uniform, from k-means and after the warm-up,
+# **Arms.** First the baseline: STE with EMA 0.99, as in {doc}`15_codebook`, with EMA 0.8 and with EMA 0.9 from counts
+# 0, and with codes at 30 times the network's rate, each with revival, from uniform, from k-means and after the warm-up,
 # seeds 0 to 2. Then, on the strong baseline, the family and its rivals from the same starts: STE, rotation, $r I$, $R$,
 # $r P$, clip, half and half, the rotation about the mean code, the fading rotation about the mean code, dynamic STE, a
 # learned gain; NSVQ and DiVeQ with revival; SimVQ. Candidates for an estimator that is never worse, with codes moved by
@@ -56,8 +56,9 @@ from rotvq.runs.grids import PAIR
 # and fading by length about the origin. Both questions also on photographs, seeds 0 to 2.
 #
 # **Changed on the way.** The strong baseline of the first draft was EMA 0.99 with revival, and beside it EMA 0.8
-# without. Once the four baselines were trained, and before any other run of this page, it became EMA 0.9 with revival.
-# It has the lowest validation error of the three that need no optimiser group of their own, from all three starts.
+# without, which {doc}`15_codebook` has for STE and the rotation. Once the four baselines were trained, and before any
+# other arm on a strong baseline, it became EMA 0.9 with revival. It has the lowest validation error of the three that
+# need no optimiser group of their own, from all three starts.
 #
 # **Primary comparisons**, six: the rotation about the mean code / STE on the strong baseline, from uniform and from
 # k-means; the fading rotation about the mean code / STE with the gradient, from k-means, k-means × 10 and after the
