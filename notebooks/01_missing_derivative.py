@@ -14,8 +14,8 @@
 # :class: tip
 # The quantiser has a derivative almost everywhere, and it is zero: all of its effect is in the jumps between cells. The
 # reconstruction loss reaches the encoder and never the codes, which learn from a loss of their own. Straight-through
-# hands the decoder's gradient on unchanged. With noise on the latents, that is the gradient of the autoencoder without
-# quantiser.
+# hands the decoder's gradient on unchanged. On the line, with a quadratic loss and uniform noise one cell wide, its
+# mean is the gradient of the autoencoder without quantiser.
 # ```
 #
 # A vector quantiser replaces a latent by the nearest of $K$ codes {cite}`gray1984vector`. A VQ-VAE puts one between an
@@ -23,10 +23,16 @@
 # has no derivative. It has one almost everywhere, and it is zero. This chapter says what that means, who learns from
 # which term of the loss, and how good the usual substitute is.
 #
+# Three texts are discussed throughout. *The paper* proposed the rotation trick {cite}`fifty2025rotation`. *The article*
+# is a blog post on the paper {cite}`su2024rotation`. *The derivation* is a long text of definitions, propositions and
+# proofs that is appended to the article.
+#
 # Symbols, for the whole book: $z\in\mathbb R^d$ is the encoder's output, $q$ its code, $z_q$ what the decoder sees,
-# $g=\partial L/\partial z_q$ the gradient that the decoder sends back. Gradients are columns.
-# $\mathrm{sg}[\cdot]$ is stop-gradient: the identity forwards, a constant backwards. Arrows in figures show steps: what
-# moves goes *against* the gradient, by $-g$ or $-G^\top g$. A proof of five lines or more is folded.
+# $g=\partial L/\partial z_q$ the gradient that the decoder sends back. Gradients are columns. $\mathrm{sg}[\cdot]$ is
+# stop-gradient: the identity forwards, a constant backwards. An *estimator* is a rule that turns $g$ into what $z$
+# receives, $G^\top g$ with a matrix $G$. The next chapter has a list of them; the *rotation* is the paper's, and
+# {ref}`the-rotation` builds it. Arrows in figures show steps: what moves goes *against* the gradient, by $-g$ or
+# $-G^\top g$. A proof of five lines or more is folded.
 #
 # Two examples run through all chapters of theory. *The pair* is the latent $z=(1,0)$ with the code $q=(0.8,0.6)$. Both
 # have the length $1$, the angle between them is $36.9°$, and $e=q-z=(-0.2,0.6)$ has $|e|^2=0.4$. *The line* has the
@@ -71,9 +77,10 @@ draw = torch.Generator().manual_seed(seed)
 # The lowest index settles ties, so $\mathrm{VQ}$ is a map. The cells are closed and share their faces; on a face, $z$
 # lies in several cells and has one code.
 #
-# The quantisation error $|z-\mathrm{VQ}(z)|$ is the distance to the nearest code, and $0$ exactly at the codes
-# <claim:A-072>. A codebook is judged by the mean of its square, $\mathbb E|z-\mathrm{VQ}(z)|^2$ <claim:A-105>. One more
-# code cannot increase it, since no latent has to use that code <claim:A-174>.
+# With $q=\mathrm{VQ}(z)$ and $e=q-z$, the book has three names. The *error* $|e|=|z-q|$ is the distance to the nearest
+# code, and $0$ exactly at the codes <claim:A-072>. The *quantisation error* is its square $|z-q|^2$, or the mean of
+# that over latents, $D=\mathbb E|z-q|^2$: a codebook is judged by it <claim:A-105>. The *relative error* is
+# $|z-q|/|z|$. One more code cannot increase $D$, since no latent has to use that code <claim:A-174>.
 #
 # ````{prf:proposition} Cells are convex polyhedra
 # :label: prop-cells
@@ -112,12 +119,12 @@ glue("true_distance", (middle - there).norm().item())
 # %% [markdown]
 # ```{admonition} A proof that does not close
 # :class: caution
-# The source article's derivation {cite}`su2024rotation` proves convexity by the triangle inequality:
-# $|z_t-q_i|\le t|z_1-q_j|+(1-t)|z_2-q_j|$ for $z_t=tz_1+(1-t)z_2$. That is true, and not what is needed, which is
-# $|z_t-q_i|\le|z_t-q_j|$: the triangle inequality puts the bound *above* $|z_t-q_j|$. For $z_1=(0,1)$, $z_2=(0,-1)$,
-# $t=\frac12$ and $q_j=(-1.5,0)$ it is {glue:text}`chain:.3f` where {glue:text}`true_distance:.3f` is required.
-# That $f\le g$ on two points, for convex $f$ and $g$, says nothing about the points between. Squares save the
-# argument, since their difference is affine. <claim:A-077>
+# The derivation proves convexity by the triangle inequality: $|z_t-q_i|\le t|z_1-q_j|+(1-t)|z_2-q_j|$ for
+# $z_t=tz_1+(1-t)z_2$. That is true, and not what is needed, which is $|z_t-q_i|\le|z_t-q_j|$: the triangle inequality
+# puts the bound *above* $|z_t-q_j|$. For $z_1=(0,1)$, $z_2=(0,-1)$, $t=\frac12$ and $q_j=(-1.5,0)$ it is
+# {glue:text}`chain:.3f` where {glue:text}`true_distance:.3f` is required. That $f\le g$ on two points, for convex $f$
+# and $g$, says nothing about the points between. Squares save the argument, since their difference is affine.
+# <claim:A-077>
 # ```
 #
 # ## The derivative is zero
@@ -135,11 +142,13 @@ glue("true_distance", (middle - there).norm().item())
 # ````
 #
 # ````{dropdown} Proof
-# By {prf:ref}`prop-cells` the cell is bounded by hyperplanes with the normals $q_j-q_k$, and {eq}`eq-margin` is the
-# distance of $z$ to the nearest of them. The open ball of that radius stays in the cell, where $\mathrm{VQ}$ is
-# constant. The faces lie in finitely many hyperplanes, which have measure $0$. Last, let $z$ lie in $V_j$ and in $V_k$.
-# The cell $V_j$ is convex and holds a ball about $q_j$, so the segment from $z$ to $q_j$, without $z$, runs in its
-# interior. There $\mathrm{VQ}=q_j$, as near to $z$ as one likes; in the same way it is $q_k$ elsewhere near $z$.
+# By {prf:ref}`prop-cells` the cell is the intersection of half-spaces with the normals $q_j-q_k$, and {eq}`eq-margin`
+# is the distance of $z$ to the nearest of their hyperplanes. That one bounds the cell: the foot of the perpendicular on
+# it is no further from $z$ than any other hyperplane, so it lies in all half-spaces. The open ball of that radius stays
+# in the cell, where $\mathrm{VQ}$ is constant. The faces lie in finitely many hyperplanes, which have measure $0$.
+# Last, let $z$ lie in $V_j$ and in $V_k$. The cell $V_j$ is convex and holds a ball about $q_j$, so the segment from
+# $z$ to $q_j$, without $z$, runs in its interior. There $\mathrm{VQ}=q_j$, as near to $z$ as one likes; in the same way
+# it is $q_k$ elsewhere near $z$.
 # ````
 
 # %%
@@ -149,8 +158,8 @@ show(missing_derivative.locally_constant)
 # ```{admonition} Almost everywhere, or almost nowhere
 # :class: caution
 # The derivation says that $\mathrm{VQ}$, being discontinuous on the faces, is differentiable almost nowhere, and the
-# paper {cite}`fifty2025rotation` that $\partial q/\partial z$ cannot be computed. It is differentiable almost
-# everywhere and easy to compute: it is $0$. <claim:A-079> <claim:A-012> <claim:A-019> <claim:P-011>
+# paper that $\partial q/\partial z$ cannot be computed. It is differentiable almost everywhere and easy to compute: it
+# is $0$. <claim:A-079> <claim:A-012> <claim:A-019> <claim:P-011>
 # ```
 #
 # This is worse than a missing derivative. The chain rule is exact, and it says that no small change of the encoder
@@ -370,6 +379,10 @@ glue(
     ),
 )
 glue("mse", (error.mean() / h**2).item())
+quartic = torch.round(0.5 + noise - 1e-9) ** 3  # L'(q) of L(q) = q^4/4
+assert abs(quartic.mean() - 0.5) < 0.02 and abs(quartic.mean() - 0.5**3) > 0.3
+glue("quartic_mean", quartic.mean().item())
+glue("quartic_slope", 0.5**3)
 
 # %% [markdown]
 # ```{glue:figure} dither
@@ -380,10 +393,11 @@ glue("mse", (error.mean() / h**2).item())
 # {glue:text}`mse:.3f` $h^2\Delta^2$ throughout. <claim:B-002>
 # ```
 #
-# So STE does have a gradient to be faithful to: on average it hands back the gradient of the autoencoder *without*
-# quantiser, $h(\bar z-y)$. Its bias against this quantised loss averages to zero from one code to the next, and over a
-# cell, and vanishes as the cells shrink. {prf:ref}`prop-dither` is one-dimensional; {ref}`nb-bias` goes on from here,
-# with other dimensions and estimators.
+# So STE does have a gradient to be faithful to: here its mean is the gradient of the autoencoder *without* quantiser,
+# $h(\bar z-y)$. This needs the quadratic loss. For $L(q)=\frac14q^4$, $\Delta=1$ and $\bar z=\frac12$ the mean of
+# $L'(q)$ is {glue:text}`quartic_mean:.2f`, and $L'(\bar z)$ is {glue:text}`quartic_slope:.3f`. Its bias against this
+# quantised loss averages to zero from one code to the next, and over a cell, and vanishes as the cells shrink.
+# {prf:ref}`prop-dither` is one-dimensional; {ref}`nb-bias` goes on from here, with other dimensions and estimators.
 #
 # ```{admonition} Is the variance of STE zero?
 # :class: caution
@@ -471,16 +485,17 @@ assert torch.allclose(
 #
 # - The quantiser has a derivative almost everywhere, and it is zero.
 # - The reconstruction loss reaches the encoder through $g$ and never the codes: {eq}`eq-who`.
-# - With noise, STE hands on the gradient of the autoencoder without quantiser. Against the quantised loss it errs by an
-#   amount that averages to zero over a cell.
+# - On the line, with a quadratic loss and uniform noise one cell wide, the mean of STE is the gradient of the
+#   autoencoder without quantiser. Against the quantised loss it errs by an amount that averages to zero over a cell.
 #
 # ## Exercises
 #
-# **1.** On the line with the codes $\pm1$ let $z=0.3$. How far may $z$ move before its code changes? What does
-# {eq}`eq-margin` say?
+# **1.** On the line with the codes $\pm1$ let $z=0.3$. How far may $z$ move, and which way, before its code changes?
+# What does {eq}`eq-margin` say?
 #
 # ```{dropdown} Solution
-# The face is at $0$, so by less than $0.3$. {eq}`eq-margin` is $(1.3^2-0.7^2)/(2\cdot2)=0.3$.
+# The face is at $0$: to the left by less than $0.3$, to the right as far as it likes. {eq}`eq-margin` is
+# $(1.3^2-0.7^2)/(2\cdot2)=0.3$.
 # ```
 
 # %% tags=["hide-input"]
