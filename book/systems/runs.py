@@ -37,6 +37,7 @@ CHAPTERS: dict[str, str] = {
     "32_transformer_keys": "book.systems.transformer",
     "33_weights": "book.systems.weights",
     "34_discrete_actions": "book.systems.bandit",
+    "35_symbols": "book.systems.symbols",
     "36_learned_transform": "book.systems.transform",
     "time_32": "book.systems.attention_cost",
     "control_34": "book.systems.control",
