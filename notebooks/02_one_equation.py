@@ -13,8 +13,9 @@
 # ```{admonition} In short
 # :class: tip
 # An estimator is a matrix $G$ whose transpose carries the decoder's gradient to the encoder. The value is the code,
-# whatever $G$ is. One family holds them all: a turn, a scale, a projection, a mix and a centre. Only the rotation and
-# the reflection carry $z$ to $q$, and much of this book follows from that one equation, $Gz=q$.
+# whatever $G$ is: that is the one equation, $z_q=\mathrm{sg}[G]\,z+\mathrm{sg}[q-Gz]$. One family holds all estimators:
+# a turn, a scale, a projection, a mix and a centre. Only the rotation and the reflection carry $z$ to $q$, and much of
+# this book follows from their property $Gz=q$.
 # ```
 #
 # Straight-through takes the identity for a derivative that is zero. If one may choose, why the identity? This chapter
@@ -88,10 +89,11 @@ show(one_equation.value, one_equation.transpose, one_equation.codes_untouched)
 #
 # ### What "defines $\partial q/\partial z$" means
 #
-# One says that {eq}`eq-one` *defines* $\partial q/\partial z=G$. It defines a linear map for the backward pass at
-# this one $z$, nothing more. $G(z)$ need not be the derivative of any function of $z$. For the rotation of the next
-# chapter and a fixed $q$ it is one in the plane, of $q\log z$ with vectors as complex numbers; from three dimensions on
-# it is the derivative of nothing ({prf:ref}`thm-curl`). Only products $G^\top g$ are ever taken.
+# One says that {eq}`eq-one` *defines* $\partial q/\partial z=G$. It defines a linear map for the backward pass at this
+# one $z$, nothing more. $G(z)$ need not be the derivative of any function of $z$. Take the rotation of the next chapter
+# and a fixed $q$. In the plane, with vectors as complex numbers, $G$ multiplies by $q/z$, and that is the derivative of
+# $q\log z$. From three dimensions on $G$ is the derivative of nothing, as {ref}`the-field` proves. Only products
+# $G^\top g$ are ever taken.
 #
 # ### The transpose
 #
@@ -124,17 +126,19 @@ show(one_equation.inverse_is_not_transpose)
 #
 # ## The family
 #
-# All estimators of this book are one composition. With $a=z/|z|$, $b=q/|q|$ and $r=|q|/|z|$,
+# All estimators of this book are one composition. Let $\mu$ be a centre, $0$ if none is named, and write $z$ and $q$
+# for $z-\mu$ and $q-\mu$ in this section. With $a=z/|z|$, $b=q/|q|$ and $r=|q|/|z|$,
 # ```{math}
 # :label: eq-family
 # G^\top g=(1-t)\,g+t\;\mathrm{clip}(r)\;P\,U^\top g
 # ```
 # with a turn $U\in\{I,R,H\}$ and a projection $P\in\{I,\,I-aa^\top\}$. *Turn*: $R$ is the smallest rotation that takes
-# $a$ to $b$, $H$ the reflection that does. *Scale*: $r$, clipped to an interval; a one-point interval is a constant;
-# `pooled` takes the mean of $r$ over the batch. *Projection*: $P$ removes the part of the gradient along $z$. *Mix*:
-# $t$ blends with STE; it is a number, or falls as {ref}`nb-guarantees` says. *Centre*: $z-\mu$ and $q-\mu$ in place of
-# $z$ and $q$. Here is the whole list, from `rotvq.ESTIMATORS`, with what each keeps, found by trial on random vectors
-# in $\mathbb R^8$.
+# $a$ to $b$, built in the next chapter. $H=I-2uu^\top$ with $u=(a-b)/|a-b|$ is the reflection that does. *Scale*:
+# $\mathrm{clip}(r)$ is $r$ moved into an interval, if it lies outside; an interval of one point makes it a constant;
+# `mean_scale` and `mean_rotation` take the mean of $r$ over the batch. *Projection*: $P$ removes the part of the
+# gradient along $z$. *Mix*: $t$ blends with STE. It is a number, or it depends on the latents: a fade makes it smaller
+# as codes fit, and {ref}`nb-guarantees` has two of them. *Centre*: $\mu$, an argument of every member. Here is the
+# whole list, from `rotvq.ESTIMATORS`, with what each keeps, found by trial on random vectors in $\mathbb R^8$.
 
 # %% tags=["hide-input"]
 z, q, g = (x.double() for x in torch.randn(3, 200, 8, generator=draw))
@@ -176,7 +180,7 @@ assert set(table.index[table["|G'g| = r|g|"] == "yes"]) == {"rotation", "reflect
 table
 
 # %% [markdown]
-# A prime stands for the transpose. `Gz = q` and `<G'g,z> = <g,q>` are the same property, since
+# In this table a prime stands for the transpose. `Gz = q` and `<G'g,z> = <g,q>` are the same property, since
 # $\langle G^\top g,z\rangle=\langle g,Gz\rangle$. Only the rotation and the reflection have it. The chapter
 # {ref}`the-rotation` says what follows from it.
 #
@@ -318,9 +322,9 @@ show(one_equation.constants_inside, one_equation.stop_gradient_matters)
 #
 # ````{prf:proposition} The radial-free variant
 # :label: prop-radial-free
-# $z_q=\mathrm{sg}\big[|q|R\big]\,\dfrac{z}{|z|}$ has the value $q$ and the pull-back
-# $r\,P\,R^\top g$ with $P=I-aa^\top$. So $\langle\partial L/\partial z,z\rangle=0$: a latent that follows its own
-# gradient keeps its norm to first order. <claim:B-008> <claim:P-076>
+# $z_q=\mathrm{sg}\big[|q|R\big]\,\dfrac{z}{|z|}$ has the value $q$ and the pull-back $r\,P\,R^\top g$ with
+# $P=I-aa^\top$. So $\langle\partial L/\partial z,z\rangle=0$: a latent that follows its own gradient keeps its norm to
+# first order. <claim:B-008> <claim:P-076>
 # ````
 #
 # ````{prf:proof}
@@ -332,8 +336,8 @@ show(one_equation.constants_inside, one_equation.stop_gradient_matters)
 show(one_equation.released_code, one_equation.radial_free)
 
 # %% [markdown]
-# In a network latents share weights, and the gradients of others can lengthen a latent: what is kept there is
-# $|(E,b)|$ of the last layer, see {prf:ref}`thm-balance`.
+# In a network latents share weights, and the gradients of others can lengthen a latent. What is kept there is the size
+# of the encoder's last layer: {ref}`nb-balance`.
 #
 # The paper's formula is `rotation`; `radial_free` is what these files compute <claim:P-076> <claim:P-077>. They are
 # different estimators, and the book runs both. The arm of the paper's Table 7 without $|q|$ is neither: its pull-back

@@ -21,9 +21,9 @@
 # stretch. Many maps do. This chapter builds the one it uses, says in which sense it is the smallest, computes it
 # safely, and separates what it keeps from what it is often said to keep.
 #
-# Throughout, $z,q\ne0$, $a=z/|z|$, $b=q/|q|$, $r=|q|/|z|$, $\theta\in[0,\pi]$ is the angle between $z$ and $q$,
-# $c=\cos\theta=\langle a,b\rangle$ <claim:A-088>, and $H_u=I-2uu^\top$ is the reflection that reverses a unit vector
-# $u$.
+# Throughout this chapter $z,q\ne0$, $a=z/|z|$, $b=q/|q|$, $r=|q|/|z|$, $\theta\in[0,\pi]$ is the angle between $z$ and
+# $q$, $c=\cos\theta=\langle a,b\rangle$ <claim:A-088>, and $H_u=I-2uu^\top$ is the reflection that reverses a unit
+# vector $u$.
 
 # %% tags=["parameters"]
 degrees: float = 60.0  # the angle between z and q, in the pictures
@@ -158,11 +158,11 @@ glue(
 #
 # ````{prf:proposition} Eigenstructure
 # :label: prop-spectrum
-# On $S=\mathrm{span}(z,q)$, $R$ is the rotation by $\theta$ that takes $a$ to $b$. On $S^\perp$ it is the identity.
-# Its eigenvalues are $e^{\pm i\theta}$ and $d-2$ times $1$ (for $d\ge2$), so $\operatorname{tr}R=d-2+2\cos\theta$.
-# With $\Omega=ba^\top-ab^\top$,
+# Let $\theta<\pi$. On $S=\mathrm{span}(z,q)$, $R$ is the rotation by $\theta$ that takes $a$ to $b$. On $S^\perp$ it is
+# the identity. Its eigenvalues are $e^{\pm i\theta}$ and $d-2$ times $1$ (for $d\ge2$), so
+# $\operatorname{tr}R=d-2+2\cos\theta$. With $\Omega=ba^\top-ab^\top$,
 # ```{math}
-# :label: eq-exponential
+# :label: eq-series
 # R=I+\Omega+\frac{\Omega^2}{1+c}.
 # ```
 # <claim:B-010>
@@ -173,7 +173,7 @@ glue(
 # fix $S^\perp$ and map $S$ to itself. On $S$ the product of two reflections is a rotation, and it takes $a$ to $b$. A
 # rotation of the plane by $\theta$ has the eigenvalues $e^{\pm i\theta}$.
 #
-# For {eq}`eq-exponential`, let $u\in S$ be the unit vector orthogonal to $a$ with $b=ca+su$, $s=\sin\theta$. Then
+# For {eq}`eq-series`, let $u\in S$ be the unit vector orthogonal to $a$ with $b=ca+su$, $s=\sin\theta$. Then
 # $\Omega=s(ua^\top-au^\top)$ is $s$ times the quarter turn of $S$ that takes $a$ to $u$. Two quarter turns are a half
 # turn, so $\Omega^2=-s^2\Pi$ with the projector $\Pi$ on $S$. Since $s^2/(1+c)=1-c$, the right-hand side is $c$ times
 # the identity plus $s$ times the quarter turn on $S$, and $I$ on $S^\perp$. That is the turn by $\theta$.
@@ -221,7 +221,7 @@ show(rotation.article_form)
 #
 # ````{prf:theorem} Minimality
 # :label: thm-minimal
-# Let $U$ be a rotation with $Ua=b$.
+# Let $U$ be a rotation with $Ua=b$, and $\theta<\pi$.
 #
 # (i) $\|U-I\|_2\ge2\sin\frac\theta2=\|R-I\|_2$. For $d\ge4$ and $\theta>0$ others attain it, too.
 #
@@ -230,7 +230,7 @@ show(rotation.article_form)
 # :label: eq-alone
 # \|U-I\|_F^2\;\ge\;\|R-I\|_F^2+\cos^2\tfrac\theta2\;\|U-R\|_F^2 ,
 # ```
-# so for $\theta<\pi$ equality holds for $U=R$ only. <claim:B-012> <claim:A-096> <claim:A-171>
+# so equality holds for $U=R$ only. <claim:B-012> <claim:A-096> <claim:A-171>
 # ````
 #
 # ````{dropdown} Proof
@@ -239,17 +239,21 @@ show(rotation.article_form)
 # ```{math}
 # 4\sin^2\tfrac\theta2=|b-a|^2=|Ua-a|^2=\sum_i4\sin^2\tfrac{\theta_i}2\,|a_i|^2 .
 # ```
-# The planes are orthogonal, so $\sum|a_i|^2\le1$. If all $\theta_i$ were less than $\theta>0$, the right-hand side
-# would be too small. So some $\theta_i\ge\theta$.
+# If $\theta=0$, $R=I$, and both parts are clear. Let $\theta>0$. The planes are orthogonal, so $\sum|a_i|^2\le1$. If
+# all $\theta_i$ were less than $\theta$, the right-hand side would be too small. So some $\theta_i\ge\theta$.
 #
 # (i) $\|U-I\|_2=\max_i2\sin\frac{\theta_i}2\ge2\sin\frac\theta2$. For $R$ there is one plane and $\theta_1=\theta$. If
 # $d\ge4$, follow $R$ by a turn of a plane in $S^\perp$ by an angle up to $\theta$.
 #
 # (ii) Write $U=RV$. $V=R^\top U$ is a rotation that fixes $a$. For orthogonal matrices
-# $\|U-I\|_F^2=2d-2\operatorname{tr}U$ and $\|U-R\|_F^2=2d-2\operatorname{tr}V$. Let $u\in S$ be orthogonal to $a$,
-# and $x=1-\langle u,Vu\rangle\ge0$. Let $y$ be $d-2$ less the trace of $V$ on $S^\perp$. So $\|U-R\|_F^2=2(x+y)$. On
-# $S$, $R$ has the entries $c$ in its diagonal, and $Va=a$. So $\operatorname{tr}RV=c+c(1-x)+(d-2-y)$, and
-# $\|U-I\|_F^2-\|R-I\|_F^2=2(cx+y)$.
+# $\|U-I\|_F^2=2d-2\operatorname{tr}U$ and $\|U-R\|_F^2=2d-2\operatorname{tr}V$. Let $u\in S$ be the unit vector
+# orthogonal to $a$ with $b=ca+su$, $s=\sin\theta$, and let $x=1-\langle u,Vu\rangle\ge0$. Let $y$ be $d-2$ less the
+# trace of $V$ on $S^\perp$. So $\|U-R\|_F^2=2(x+y)$.
+#
+# Now $\operatorname{tr}RV$ is the sum of $\langle R^\top v,Vv\rangle$ over an orthonormal basis: $a$, $u$ and vectors
+# $v$ off $S$. First, $R^\top a=ca-su$ and $Va=a$, which gives $c$. Next, $R^\top u=sa+cu$. $V$ is orthogonal and fixes
+# $a$, so $Vu\perp a$, and this gives $c\langle u,Vu\rangle=c(1-x)$. Off $S$, $R^\top v=v$, which gives $d-2-y$. So
+# $\operatorname{tr}RV=c+c(1-x)+(d-2-y)$, and $\|U-I\|_F^2-\|R-I\|_F^2=2(cx+y)$.
 #
 # If $V$ turns its planes by $\varphi_i$ and $u_i$ is the part of $u$ in the $i$-th, then
 # $x=\sum(1-\cos\varphi_i)|u_i|^2$, while $x+y=d-1-(\operatorname{tr}V-1)=2\sum(1-\cos\varphi_i)\ge2x$. So $y\ge x$.
@@ -281,9 +285,9 @@ show(rotation.smallest, rotation.not_unique)
 show(rotation.mirror_is_nearer)
 
 # %% [markdown]
-# The two agree on gradients along $q$, which both take to the direction of $z$ <claim:P-058>. Across $q$ they differ:
-# the mirror reverses the component along $z/|z|-q/|q|$ and keeps all that is orthogonal to it. In the plane these are
-# all vectors across $q$; in $d$ dimensions it is one direction out of $d-1$ <claim:P-059>.
+# The two agree on gradients along $q$, which both take to the direction of $z$ <claim:P-058>. Across $q$, that is on
+# vectors orthogonal to $q$, they differ, but only in $S$. Off $S$ both keep a vector. So in the plane every vector
+# across $q$ is treated differently by the two; in $d$ dimensions it is one direction out of $d-1$ <claim:P-059>.
 
 
 # %% [markdown]

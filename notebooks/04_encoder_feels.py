@@ -12,9 +12,9 @@
 #
 # ```{admonition} In short
 # :class: tip
-# The rotation changes the field of straight-through by the relative quantisation error, $|q-z|/|z|$. It knows the
-# origin and not the faces of the cells. Inside a cell it widens or lengthens what the latents cover, as the update
-# points outwards or inwards.
+# The rotation changes the field of straight-through by the relative error, $|q-z|/|z|$. It knows the origin and not the
+# faces of the cells. Near a code, and for a gradient along it, the cloud of latents widens if the update points
+# outwards, and lengthens if it points inwards.
 # ```
 #
 # Fix a codebook and a gradient. Each latent $z$ then receives a vector, and the estimator is a vector field: constant
@@ -149,8 +149,8 @@ glue(
 # are the paper's.
 # ```
 #
-# For $x^2+y^2$ the gradient at a code is $2q$, and {eq}`eq-complex` will give $F=2|q|^2/\bar z=2|q|^2z/|z|^2$: radial
-# everywhere, like the exact field $2z$. With straight-through every latent of a cell moves parallel to its code.
+# For $x^2+y^2$ the gradient at a code is $2q$, and {eq}`eq-complex` will give $F=2|q|^2z/|z|^2$: radial everywhere,
+# like the exact field $2z$. With straight-through every latent of a cell moves parallel to its code.
 #
 # {numref}`fig-play-field` lets the points move, under any estimator, with the same $g$ everywhere or with that of the
 # loss $|q-y|^2/2$ for a target $y$.
@@ -185,16 +185,17 @@ glue(
 # \|G-I\|_F^2&=2\,\frac{|q-z|^2}{|z|^2}+(d-2)(r-1)^2\quad(d\ge2).
 # \end{aligned}
 # ```
-# So $|G^\top g-g|\le|g|\,|q-z|/|z|$: the rotation differs from straight-through by the *relative* quantisation error.
+# So $|G^\top g-g|\le|g|\,|q-z|/|z|$: the rotation differs from straight-through by the *relative* error at most.
 # <claim:B-017> <claim:A-046>
 # ````
 #
 # ````{dropdown} Proof
-# Read $S=\mathrm{span}(z,q)$ as the complex plane, with the turn from $z$ to $q$ counterclockwise. (If $z$ and $q$ lie
-# on one line, take any plane through it, at $\theta=\pi$ the one that $R$ turns.) $G$ acts on it as multiplication by
-# $re^{i\theta}=q/z$, and $G-I$ as multiplication by $q/z-1$, which stretches every vector by $|q-z|/|z|$. On $S^\perp$,
-# $G-I$ is $r-1$, and $|r-1|=\big||q|-|z|\big|/|z|\le|q-z|/|z|$. So the singular values of $G-I$ are $|q-z|/|z|$, twice,
-# and $|r-1|$, $d-2$ times. The first is the largest, and the sum of their squares is the second line.
+# Read $S=\mathrm{span}(z,q)$ as the complex plane, with the turn from $z$ to $q$ counterclockwise; a bar is then the
+# complex conjugate. (If $z$ and $q$ lie on one line, take any plane through it, at $\theta=\pi$ the one that $R$
+# turns.) $G$ acts on it as multiplication by $re^{i\theta}=q/z$, and $G-I$ as multiplication by $q/z-1$, which
+# stretches every vector by $|q-z|/|z|$. On $S^\perp$, $G-I$ is $r-1$, and $|r-1|=\big||q|-|z|\big|/|z|\le|q-z|/|z|$. So
+# the singular values of $G-I$ are $|q-z|/|z|$, twice, and $|r-1|$, $d-2$ times. The first is the largest, and the sum
+# of their squares is the second line.
 # ````
 #
 # ````{prf:theorem} An exact expansion
@@ -213,8 +214,8 @@ glue(
 # ````{prf:proof}
 # On $S$ the first term is multiplication by $q\bar z/|z|^2=q/z$: the real part of $q\bar z$ is $\langle z,q\rangle$,
 # and $qz^\top-zq^\top$ is its imaginary part $|z||q|\sin\theta$ times the quarter turn, by the computation for
-# {eq}`eq-exponential`. On $S^\perp$ the first term is $\langle z,q\rangle/|z|^2=r\cos\theta$, and $G$ is $r$. The bound
-# is the law of cosines, $|q-z|^2/|z|^2=(1-r)^2+2r(1-\cos\theta)$.
+# {eq}`eq-series`. On $S^\perp$ the first term is $\langle z,q\rangle/|z|^2=r\cos\theta$, and $G$ is $r$. The bound is
+# the law of cosines, $|q-z|^2/|z|^2=(1-r)^2+2r(1-\cos\theta)$.
 # ````
 #
 # With $e=q-z$, {eq}`eq-expansion` reads
@@ -276,7 +277,7 @@ table
 #
 # ````{prf:theorem} The field in the plane
 # :label: thm-plane-field
-# For $d=2$, with vectors as complex numbers,
+# For $d=2$, with vectors as complex numbers and a bar for the conjugate,
 # ```{math}
 # :label: eq-complex
 # F(z)=g\,\overline{\left(\frac qz\right)},\qquad
@@ -362,8 +363,9 @@ show(encoder_feels.derivative_at_code, encoder_feels.homogeneous)
 # symmetric with trace $0$. Off $S$, $F$ is $rp$, which changes by $-\frac r{|z|}p\,\langle a,v\rangle$, since
 # $r=|q|/|z|$.
 #
-# *A move out of it.* Let $v\in S^\perp$. To first order $|z|$ and $\theta$ stay, so $z$ moves by a rotation that fixes
-# $q$. Let $k$ be the quarter turn of $b$ in $S$ away from $a$, so that $\langle q,k\rangle=0$ and
+# *A move out of it.* Let $v\in S^\perp$. It is orthogonal to $z$ and to $q$, so to first order $|z|$ and
+# $\langle z,q\rangle$ stay, and with them $\theta$. So to first order $z$ moves by a rotation that fixes $q$. Let $k$
+# be the quarter turn of $b$ in $S$ away from $a$, so that $\langle q,k\rangle=0$ and
 # $\langle z,k\rangle=-|z|\sin\theta$. With $\delta=-v/(|z|\sin\theta)$ the antisymmetric
 # $\Omega=\delta k^\top-k\delta^\top$ has $\Omega z=v$ and $\Omega q=0$. So $U=e^{t\Omega}$ are rotations that fix $q$
 # and move $z$ with the velocity $v$. As $G(Uz,Uq)=UG(z,q)U^\top$ and $Uq=q$, the field at $Uz$ is $UG^\top U^\top g$.
@@ -399,10 +401,10 @@ assert abs(curl - math.tan(algebra.angle(z, q).item() / 2)) < 1e-6
 glue("curl", curl)
 
 # %% [markdown]
-# For $z=(1,0,0)$, $q=(0.8,0.6,0)$ and $g=(0,0,1)$ the curl has the length {glue:text}`curl:.3f`. So $\dot z=-F(z)$ is
-# no gradient flow, although the derivation writes it as $-\nabla L(z)$ <claim:A-204>. (With STE and a linear loss it is
-# one, of $\langle g,z\rangle$.) And in high dimension the divergence matters more than anything in the plane: it has
-# $d-2$ equal contributions.
+# For $z=(1,0,0)$, $q=(0.8,0.6,0)$ and $g=(0,0,1)$ the curl has the length {glue:text}`curl:.3f`. So the flow
+# $dz/dt=-F(z)$ is no gradient flow, although the derivation writes it as $-\nabla L(z)$ <claim:A-204>. (With STE and a
+# linear loss it is one, of $\langle g,z\rangle$.) And in high dimension the divergence matters more than anything in
+# the plane: it has $d-2$ equal contributions.
 #
 # ### Push and pull
 #
@@ -414,9 +416,9 @@ glue("curl", curl)
 # Take $g=\langle g,b\rangle b$ and a step $z\mapsto z-\eta F(z)$ near $z=q$. To first order, separations orthogonal to
 # $q$ are multiplied by $1-\eta\langle g,b\rangle/|q|$ and separations along $q$ by $1+\eta\langle g,b\rangle/|q|$.
 #
-# If $\langle g,q\rangle>0$, so that the update points towards the origin, the cell narrows and lengthens. If
-# $\langle g,q\rangle<0$, so that the update points outwards, it widens and shortens. With STE separations keep.
-# <claim:B-022> <claim:P-022> <claim:P-023> <claim:P-024>
+# If $\langle g,q\rangle>0$, so that the update points towards the origin, a cloud of latents near $q$ narrows and
+# lengthens. If $\langle g,q\rangle<0$, so that the update points outwards, it widens and shortens. With STE separations
+# keep. (The cell itself depends on the codes alone, and stays.) <claim:B-022> <claim:P-022> <claim:P-023> <claim:P-024>
 # ````
 #
 # ````{prf:proof}
@@ -424,8 +426,9 @@ glue("curl", curl)
 # $I-\eta J$.
 # ````
 #
-# In the plane one is paid for by the other, as the divergence is zero. {numref}`fig-push` repeats the paper's Figure
-# 5: one code, a cloud of latents, a constant gradient along the code, 25 steps.
+# In the plane one is paid for by the other, as the divergence is zero. A part of $g$ across $q$ brings a shear, the
+# terms with $g'$ of {eq}`eq-derivative`. {numref}`fig-push` repeats the paper's Figure 5: one code, a cloud of latents,
+# a constant gradient along the code, 25 steps.
 
 # %% tags=["hide-input"]
 code = torch.tensor([[1.6, 0.8]], dtype=torch.float64)
@@ -494,8 +497,8 @@ glue(
 # :label: prop-outward
 # Let the update point away from the code, $-g=h\,(z-q)$ with $h>0$. Then the rotation's update has the component
 # $h\,r\cos\theta\,|z-q|$ along $z-q$; straight-through has $h\,|z-q|$. Since $r\cos\theta=\langle q,z\rangle/|z|^2$,
-# the factor is less than $1$ exactly on the outer side of the code, where $\langle z,z-q\rangle>0$, and negative for
-# $\theta>90°$. <claim:B-023> <claim:A-142>
+# the factor is less than $1$ exactly where $\langle z,z-q\rangle>0$, and negative for $\theta>90°$. This outer side of
+# the code is the outside of the ball that has the segment from $0$ to $q$ as its diameter. <claim:B-023> <claim:A-142>
 # ````
 #
 # ````{prf:proof}
@@ -672,6 +675,11 @@ glue(
 #
 # ### The metric
 #
+# *This section needs some differential geometry. Only the geometry of {ref}`nb-guarantees` builds on it.* A *metric*
+# says how long a short step $dz$ is, depending on the place where it is taken. It is *flat* if it is the Euclidean one
+# in suitable coordinates. *Parallel transport* carries a vector along a path without turning it, as the metric
+# measures; in flat coordinates the components stay.
+#
 # ````{prf:proposition} The pulled-back metric
 # :label: prop-metric
 # $G^\top G=r^2I$: in each cell the trick measures with $|q|^2|dz|^2/|z|^2$, which depends on the distance from the
@@ -798,8 +806,9 @@ if (seed, starts, codebook_sizes) == (0, 20, [4, 16, 64]):
 #
 # ## What to keep
 #
-# - The field is STE's, changed by the relative quantisation error $|q-z|/|z|$. It knows the origin and not the faces.
-# - It widens a cell or lengthens it, as the update points outwards or inwards.
+# - The field is STE's, changed by the relative error $|q-z|/|z|$. It knows the origin and not the faces.
+# - Near a code, and for a gradient along it, a cloud of latents widens or lengthens, as the update points outwards or
+#   inwards.
 # - At every point $\langle F,z\rangle=\langle g,q\rangle$. That is small print here. Summed over a network it becomes
 #   the strongest statement of this book.
 
@@ -811,19 +820,21 @@ if (seed, starts, codebook_sizes) == (0, 20, [4, 16, 64]):
 #
 # ```{dropdown} Solution
 # $|q-z|^2=0.4$ and $r=1$, so $\|G-I\|_2=\sqrt{0.4}\approx0.63$ and $\|G-I\|_F=\sqrt{0.8}$. After the shift $|z|=11$ and
-# $\|G-I\|_2=\sqrt{0.4}/11\approx0.06$.
+# $r\approx0.9833$, so $\|G-I\|_2=\sqrt{0.4}/11\approx0.06$, and by {eq}`eq-distance`
+# $\|G-I\|_F=\sqrt{2\cdot0.4/121+(r-1)^2}\approx0.083$.
 # ```
 
 # %% tags=["hide-input"]
 z, q = vector(1.0, 0.0, 0.0), vector(0.8, 0.6, 0.0)
-for shift, size in ((0.0, 0.4**0.5), (10.0, 0.4**0.5 / 11)):
+for shift, size, frobenius in ((0.0, 0.4**0.5, 0.8**0.5), (10.0, 0.4**0.5 / 11, 0.083)):
     away = vector(shift, 0.0, 0.0)
     apart = algebra.jacobian("rotation", z + away, q + away) - torch.eye(3)
     assert abs(algebra.spectral_norm(apart).item() - size) < 1e-12
+    assert abs(algebra.frobenius_norm(apart).item() - frobenius) < 1e-5
 
 # %% [markdown]
-# **2.** One code $q$, a linear loss with the gradient $g=q$. Where does a latent go under $z'=-F(z)$ in the plane, and
-# how long does it take?
+# **2.** One code $q$, a linear loss with the gradient $g=q$. Where does a latent go under $dz/dt=-F(z)$ in the plane,
+# and how long does it take?
 #
 # ```{dropdown} Solution
 # $F=g\,\overline{q/z}=|q|^2/\bar z=|q|^2z/|z|^2$ points along $z$: straight to the origin.
@@ -837,13 +848,13 @@ while algebra.norm(z) > 0.03:
 assert abs(t - 1.25 / 2) < 2e-3 and abs((z / algebra.norm(z))[0, 0].item() - 1 / 1.25**0.5) < 1e-6
 
 # %% [markdown]
-# **3.** On the line with the codes $\pm1$ let $g=1$ for both. Where do latents go under $z'=-F(z)$, and what happens at
-# the face?
+# **3.** On the line with the codes $\pm1$ let $g=1$ for both. Where do latents go under $dz/dt=-F(z)$, and what happens
+# at the face?
 #
 # ```{dropdown} Solution
 # $F=gq/z=1/|z|$: all go left, at the speed $1/|z|$, where STE has the speed $1$. Those on the right reach the face at
-# $0$ after the time $z^2/2$, with no bound on the speed, and those on the left slow down for ever. The jump
-# {eq}`eq-jump` at a face in the origin is infinite.
+# $0$ after the time $z^2/2$, with no bound on the speed, and those on the left slow down for ever. So at the face the
+# field is infinite, but it does not jump: it is $1/|z|$ on both sides.
 # ```
 
 # %% tags=["hide-input"]

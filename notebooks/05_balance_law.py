@@ -12,9 +12,10 @@
 #
 # ```{admonition} In short
 # :class: tip
-# Under the rotation the reconstruction loss does not resist shrinking that the decoder compensates. Under STE it does,
-# by a bias. So commitment shrinks the latents for free, and the absolute quantisation error falls whether or not the
-# picture gets better. Compare errors relative to the size of the latents.
+# Where $Gz=q$, as for the rotation, the reconstruction loss has the same derivative along the encoder's last layer as
+# along the decoder's first: the balance law. So it does not resist shrinking that the decoder compensates. Under STE it
+# does, by a bias. If codes are the means of their latents, commitment then shrinks the latents for free, and the
+# quantisation error falls whether or not the picture gets better. Compare errors relative to the size of the latents.
 # ```
 #
 # In the paper's tables the quantisation error $|z-q|^2$ falls under the rotation trick, often tenfold
@@ -33,7 +34,8 @@
 # calls the latter $\beta$). $\mathbb E$ averages over all latent vectors of all data, and $g$ is scaled accordingly: if
 # the $z_q$ move by $\delta z_q$, the loss changes by $\delta L_{\rm rec}=\mathbb E\langle g,\delta z_q\rangle$. For
 # weights $p$, $\langle p,\partial L\rangle$ is the sum of products of weights and gradients: the change of $L$ when $p$
-# grows along itself, $\frac d{d\lambda}L(\lambda p)$ at $\lambda=1$, where $L$ is differentiable.
+# grows along itself, $\frac d{d\lambda}L(\lambda p)$ at $\lambda=1$, where $L$ is differentiable. From here on $b$ is
+# the encoder's last bias, and no longer the direction of $q$.
 
 # %% tags=["parameters"]
 images: int = 32  # Fashion-MNIST images of the conv network
@@ -236,13 +238,15 @@ show(balance_law.cost_of_quantising)
 # ## What training does with it
 #
 # Now add the commitment loss $\gamma\,\mathbb E|z-\mathrm{sg}\,q|^2$ and weight decay
-# $\lambda_W|W|^2+\lambda_E|(E,b)|^2$, and let all weights follow the gradient that the estimator reports. (With losses
-# averaged over the $d$ coordinates, read $\gamma/d$ for $\gamma$.)
+# $\lambda_W|W|^2+\lambda_E|(E,b)|^2$, and let all weights follow the gradient that training reports. By *the flow* we
+# mean this: every weight moves at minus the gradient that automatic differentiation finds, with the estimator in place.
+# It need not be the gradient of any function ({ref}`the-field`). (With losses averaged over the $d$ coordinates, read
+# $\gamma/d$ for $\gamma$.)
 #
 # ```{prf:corollary} Who pays for the length of the latents
 # :label: cor-flow
 #
-# Under gradient flow
+# Under the flow
 #
 # $$ \tfrac12\tfrac{d}{dt}\big(|(E,b)|^2-|W|^2\big) = \mathbb E\langle g,q-Gz\rangle
 #    - 2\gamma\,\mathbb E\langle z,z-q\rangle - 2\lambda_E|(E,b)|^2 + 2\lambda_W|W|^2 , $$ (eq-flow)
@@ -303,9 +307,9 @@ show(balance_law.one_step)
 # ```{prf:corollary} Vanishing error or growing decoder
 # :label: cor-dichotomy
 #
-# Under the rotation's flow with centroid codes, $\gamma>0$ and no weight decay, either $|W|$ is unbounded or the
-# quantisation error has a finite integral over time, $\int_0^\infty\mathbb E|z-q|^2\,dt<\infty$, so that it comes
-# arbitrarily close to zero. <claim:B-032>
+# Let the rotation's flow exist for all time, with centroid codes, $\gamma>0$ and no weight decay. Then either $|W|$ is
+# unbounded or the quantisation error has a finite integral over time, $\int_0^\infty\mathbb E|z-q|^2\,dt<\infty$, so
+# that it comes arbitrarily close to zero. <claim:B-032>
 # ```
 #
 # ```{prf:proof}
@@ -339,25 +343,30 @@ show(balance_law.normalised_latents)
 # ```{prf:proposition} A normalisation in the decoder
 # :label: prop-normalised-decoder
 #
-# Let a batch normalisation follow the decoder's first layer $Wz_q+b_W$, or a layer or group normalisation with
-# $b_W=0$. Then $\langle W,\partial_WL_{\rm rec}\rangle=\mathbb E\langle g,q\rangle=0$, and under the rotation
-# $\langle(E,b),\partial L_{\rm rec}\rangle=0$, too: the reconstruction loss has no radial part, and commitment and
-# decay shrink $(E,b)$ unopposed,
+# Let a batch normalisation follow the decoder's first layer $Wz_q+b_W$, or a layer or group normalisation with $b_W=0$,
+# none with a small number added to the variance. Then
+# $\langle W,\partial_WL_{\rm rec}\rangle=\mathbb E\langle g,q\rangle=0$, and under the rotation
+# $\langle(E,b),\partial L_{\rm rec}\rangle=0$, too: the reconstruction loss has no radial part. Under the rotation's
+# flow
 #
 # $$ \tfrac12\tfrac d{dt}|(E,b)|^2=-2\gamma\,\mathbb E\langle z,z-q\rangle-2\lambda_E|(E,b)|^2 . $$
 #
-# <claim:B-057>
+# If every code is the mean of its latents, neither term is positive: nothing opposes the shrinking. <claim:B-057>
 # ```
 #
 # ```{prf:proof}
 # A batch normalisation takes the mean of each coordinate over the batch away, and $b_W$ with it, and divides by the
 # deviation, and the length of $W$ with it. A layer normalisation mixes the coordinates of one latent: it removes the
 # length of $Wz_q+b_W$, which is proportional to that of $W$ if $b_W=0$. So the loss does not change when $W$ is scaled.
-# The rest is {eq}`eq-balance` with $Gz=q$, and the proof of {prf:ref}`cor-flow`.
+# The rest is {eq}`eq-balance` with $Gz=q$, and the proof of {prf:ref}`cor-flow`, by which
+# $\mathbb E\langle z,z-q\rangle=\mathbb E|z-q|^2$ for centroids.
 # ```
 
+# Codes that are not centroids can lengthen the latents. One latent $z=b=1$ with the code $q=2$, $\gamma=\frac14$ and no
+# decay: $\tfrac12\frac d{dt}b^2=-2\gamma z(z-q)=\frac12$. <claim:B-057>
+
 # %%
-show(balance_law.normalised_decoder)
+show(balance_law.normalised_decoder, balance_law.centroids)
 
 # %% [markdown]
 #
@@ -426,12 +435,12 @@ means = pd.DataFrame({k: {m: f"{v.mean():.3g} ± {v.std(ddof=1):.1g}" for m, v i
 means
 
 # %% [markdown]
-# Mean and standard deviation over {glue:text}`seeds` seeds. In every seed the rotation has the lower absolute error,
-# by a factor between {glue:text}`abs_lo:.1f` and {glue:text}`abs_hi:.1f`, and the *higher* relative error, by a
-# factor between {glue:text}`rel_lo:.2f` and {glue:text}`rel_hi:.2f`. Its reconstruction loss is
-# {glue:text}`rec_lo:.2f` to {glue:text}`rec_hi:.2f` times as high. Where the latents have length one, the errors of
-# the two agree to a factor between {glue:text}`fix_lo:.2f` and {glue:text}`fix_hi:.2f`. The learning rate is the same
-# for all, and not tuned. <claim:P-026> <claim:P-027>
+# Mean and standard deviation over {glue:text}`seeds` seeds. In every seed the rotation has the lower quantisation
+# error, by a factor between {glue:text}`abs_lo:.1f` and {glue:text}`abs_hi:.1f`, and the *higher* relative quantisation
+# error $\mathbb E|z-q|^2/\mathbb E|z|^2$, by a factor between {glue:text}`rel_lo:.2f` and {glue:text}`rel_hi:.2f`. Its
+# reconstruction loss is {glue:text}`rec_lo:.2f` to {glue:text}`rec_hi:.2f` times as high. Where the latents have length
+# one, the quantisation errors of the two agree to a factor between {glue:text}`fix_lo:.2f` and {glue:text}`fix_hi:.2f`.
+# The learning rate is the same for all, and not tuned. <claim:P-026> <claim:P-027>
 
 # %% tags=["hide-input"]
 fig, ax = plt.subplots()
@@ -446,20 +455,20 @@ for relative in (0.1, 0.3):
 ax.set(xlabel="$E|z|^2$", ylabel="$E|z-q|^2$")
 ax.legend()
 alt = """Quantisation error against the size of the latents, both logarithmic, one point a run. The STE runs lie top
-right, the rotation runs bottom left on a line of higher relative error."""
+right, the rotation runs bottom left on a line of higher relative quantisation error."""
 glue("scale", Figure(fig, alt))
 
 # %% [markdown]
 # ```{glue:figure} scale
 # :name: fig-scale
 #
-# One point for each run of the small network. Grey: lines of equal relative error. The rotation's lower absolute
-# error comes from smaller latents.
+# One point for each run of the small network. Grey: lines of equal relative quantisation error. The rotation's lower
+# quantisation error comes from smaller latents.
 # ```
 #
 # ## The paper's tables in this light
 #
-# The paper reports the absolute error, and no norms. Its settings fall into two groups: in some the norm of the
+# The paper reports the quantisation error, and no norms. Its settings fall into two groups: in some the norm of the
 # latents is free, in others it is fixed by normalising latents and codes. If shrinking is what lowers the error, the
 # first group should show a large factor and the second none. The numbers are the paper's {cite}`fifty2025rotation`.
 
@@ -569,7 +578,7 @@ show(balance_law.shared_weights)
 #   $\langle W,\partial_WL_{\rm rec}\rangle=\mathbb E\langle g,q\rangle$: equal where $Gz=q$, as for the rotation.
 # - So under the rotation the reconstruction loss does not resist shrinking that the decoder compensates. STE resists,
 #   by a bias worth at least what quantising costs if the loss is convex.
-# - An absolute quantisation error means little without $\mathbb E|z|^2$ beside it.
+# - A quantisation error means little without $\mathbb E|z|^2$ beside it.
 #
 # ## Exercises
 #
@@ -586,12 +595,11 @@ g, gap = 0.8 - 1, 0.8 - 1
 assert abs(g * gap - 0.04) < 1e-12 and g * gap > 0.5 * 0.2**2
 
 # %% [markdown]
-# **2.** A model's quantisation error fell to a quarter, and so did $\mathbb E|z|^2$. What can have happened to its
-# codebook?
+# **2.** A model's quantisation error fell to a quarter, and so did $\mathbb E|z|^2$. Does its codebook fit better?
 #
 # ```{dropdown} Solution
-# Nothing: latents and codes halved, and the decoder's first layer doubled, give just that. The relative error is the
-# same.
+# It need not: latents and codes halved, and the decoder's first layer doubled, give just that. The relative
+# quantisation error is the same.
 # ```
 
 # %% tags=["hide-input"]

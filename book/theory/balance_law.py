@@ -277,9 +277,20 @@ def normalised_decoder(member, draw, n, d):
     return found
 
 
+def cell_means(z: Tensor, k: Tensor) -> Tensor:
+    """The mean of the latents (n, d) of each cell, at each of its latents (n, d); k (n,) numbers the cells."""
+    return torch.stack([z[k == k[i]].mean(0) for i in range(len(z))])
+
+
 @law(chapter=5, kinds=GENERIC)
-def centroids(draw, n, d):
-    "Where each code is the mean of its latents, E<z, z - q> = E|z - q|^2."
+def centroids(draw, n, d, t):
+    """Where each code is the mean of its latents, E<z, z - q> = E|z - q|^2: commitment shrinks (E, b).
+
+    With codes further out than their latents, q = (1 + t) z, it is negative, and commitment lengthens it.
+    """
     z, k = draw(n, d).double(), torch.arange(n) % 4
-    q = torch.stack([z[k == i].mean(0) for i in range(4)])[k]
-    return total(z, z - q), total(z - q, z - q)
+    q, outside = cell_means(z, k), (1 + t) * z
+    return {
+        "centroids": (total(z, z - q), total(z - q, z - q)),
+        "codes further out": AtMost(total(z, z - outside), -t * total(z, z)),
+    }

@@ -85,6 +85,9 @@ MUTATIONS = {
         Mutation(balance_law, "layer_normalised", balance_law.batch_normalised),
         row("rotation", "rotation_only"),
     ],
+    balance_law.centroids: [
+        Mutation(balance_law, "cell_means", lambda z, k: z[k]),  # a code at one latent of its cell
+    ],
     balance_law.normalised_latents: [Mutation(torch.Tensor, "norm", lambda self, **options: 1 + self.square().sum())],
     collapse.model_is_closed: [
         Mutation(collapse, "PUSH", SOUND_PUSH | {"rotation": SOUND_PUSH["ste"]}),
