@@ -39,6 +39,7 @@ CHAPTERS: dict[str, str] = {
     "34_discrete_actions": "book.systems.bandit",
     "35_symbols": "book.systems.symbols",
     "36_learned_transform": "book.systems.transform",
+    "37_sequences": "book.systems.sequences",
     "time_32": "book.systems.attention_cost",
     "control_34": "book.systems.control",
 }
