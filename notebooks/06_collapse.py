@@ -12,9 +12,10 @@
 #
 # ```{admonition} In short
 # :class: tip
-# The lengths of latents and codes can go to zero while the picture stays. Without weight decay STE comes to rest, and
-# under the rotation all norms vanish slowly. Where the decoder's weights decay they vanish above a commitment weight,
-# which is lower for the rotation. Neither the start of the codes nor $\beta$ decides.
+# In a linear, symmetric model the lengths of latents and codes can go to zero while the picture stays. Without weight
+# decay STE can rest. Under the rotation latents and codes vanish like $T^{-1/4}$ with the time $T$, if codes are
+# centroids, and the decoder grows. Where the decoder's weights decay, latents, codes and decoder vanish above a
+# commitment weight, which is lower for the rotation. Neither the start of the codes nor $\beta$ decides.
 # ```
 #
 # The author of the article put the rotation trick into a VQ-VAE of his own that worked. The reconstruction loss went up
@@ -74,27 +75,31 @@ def table(rows, **formats):
 #
 # The data have $\mathbb E xx^\top=I$ in $\mathbb R^d$. The codes are $q_k=t\,c_k$, where $c_1,\dots,c_K$ are the
 # centroids of their own Voronoi cells. Finally there is a symmetry: a finite group of orthogonal matrices that leaves
-# the law of $x$ alone, takes every $c_k$ to every other, and commutes with no matrices but the multiples of $I$. Two
-# examples suffice: the normal law on the line with two codes (the line, up to its scale), and in the plane with $K\ge3$
-# codes on a circle (the symmetries of a regular polygon).
+# the distribution of $x$ alone, takes every $c_k$ to every other, and commutes with no matrices but the multiples of
+# $I$. Two examples suffice: normal data on the line with two codes (the line, up to its scale), and in the plane with
+# $K\ge3$ codes on a circle (the symmetries of a regular polygon).
 #
 # Write $c(x)$ for the centroid of the cell of $x$, and
 #
 # $$ \rho=\mathbb E|c|^2/d\in(0,1) $$
 #
 # for the share of the variance that the codes keep: $2/\pi$ on the line, $\tfrac\pi4\operatorname{sinc}^2\tfrac\pi K$
-# in the plane.
+# in the plane, with $\operatorname{sinc}x=\frac{\sin x}x$. In this chapter $t$ is the size of the codes and not the
+# share of a mix, $T$ is the time, and a prime is the derivative by it.
 #
 # ```{prf:proposition} The model closes
 # :label: prop-closed
 #
-# Gradient flow from $E=sI$, $q_k=t\,c_k$, $W=wI$ with $s,t,w>0$ stays of this form, and with $u=t/s$
+# Let each code have its own rate, $\beta/p_k$ with $p_k$ the share of its latents, and let all other weights move at
+# minus the gradients that training reports. From $E=sI$, $q_k=t\,c_k$, $W=wI$ with $s,t,w>0$ this flow stays of this
+# form, and with $u=t/s$
 #
 # $$ s' &= 2w\,\big(A(u)-wt\,B(u)\big)-2\gamma(s-\rho t),\\
 #    t' &= 2\beta(s-t),\qquad w' = 2\rho t\,(1-wt)-2\lambda_W w, $$ (eq-model)
 #
-# where $A(u)=\mathbb E\langle x,Gx\rangle/d$ and $B(u)=\mathbb E\langle c,Gx\rangle/d$ with $G=G(x,u\,c)$. (Plain
-# gradient codes of share $p_k$ move at the rate $p_k\beta$; EMA is the limit of large $\beta$.) <claim:B-034>
+# where $A(u)=\mathbb E\langle x,Gx\rangle/d$ and $B(u)=\mathbb E\langle c,Gx\rangle/d$ with $G=G(x,u\,c)$. (In the loss
+# as printed a code moves at the rate $p_k\beta$, so its $\beta$ is $K$ times the model's; EMA is the limit of large
+# $\beta$.) <claim:B-034>
 # ```
 #
 # ````{dropdown} Proof
@@ -103,11 +108,11 @@ def table(rows, **formats):
 # $\mathbb E\langle x,c\rangle=\mathbb E|c|^2=\rho d$. The gradient at $q$ is $g=2w(wtc-x)$ and that of $E$ is
 # $\mathbb E[G^\top g\,x^\top]+2\gamma\,\mathbb E[(sx-tc)x^\top]$.
 #
-# Let $U$ be in the group. $x$ and $Ux$ have the same law, and with $x$ the vectors $c$ and $g$ turn by $U$ and $G$
-# becomes $UGU^\top$. So each of these means $M$ has $UMU^\top=M$: it commutes with the group and is a multiple of $I$,
-# by its trace over $d$. For the first, $G$ does not change when $z$ and $q$ are scaled together, so it is $G(x,uc)$,
-# and the trace is $\mathbb E\langle g,Gx\rangle=2w(wt\,B-A)\,d$. For the second it is $2\gamma(s-\rho t)\,d$. Hence
-# $s'$.
+# Let $U$ be in the group. $x$ and $Ux$ have the same distribution, and with $x$ the vectors $c$ and $g$ turn by $U$ and
+# $G$ becomes $UGU^\top$. So each of these means $M$ has $UMU^\top=M$: it commutes with the group and is a multiple of
+# $I$, by its trace over $d$. For the first, $G$ does not change when $z$ and $q$ are scaled together, so it is
+# $G(x,uc)$, and the trace is $\mathbb E\langle g,Gx\rangle=2w(wt\,B-A)\,d$. For the second it is
+# $2\gamma(s-\rho t)\,d$. Hence $s'$.
 #
 # Likewise $\mathbb E[qq^\top]=\rho t^2I$ and $\mathbb E[xq^\top]=\rho tI$, so the gradient of $W$ is
 # $2(\rho wt^2-\rho t+\lambda_W w)I$. The mean of the latents of cell $k$ is $s\,c_k$, so the codebook loss moves $q_k$
@@ -157,7 +162,73 @@ show(collapse.model_is_closed)
 #
 # ## A decoder that follows
 #
-# First without weight decay. Three runs of {eq}`eq-model` with the rotation and one with STE, from different starts:
+# First without weight decay.
+#
+# ```{prf:theorem} No weight decay
+# :label: thm-no-decay
+#
+# Let $\lambda_W=0$ and $\gamma>0$.
+#
+# 1. Under STE the state $s=t=\gamma^{-1/2}$, $w=\gamma^{1/2}$ is stationary, and stable for every $\beta$.
+# 2. Under the rotation there is no stationary state with $s>0$. If the codes are always centroids ($t=s$, the limit
+#    of large $\beta$), then from every start $s\to0$ and $w\to\infty$ with $ws\to1$, so the reconstruction becomes as
+#    good as the codes allow, and
+#
+# $$ s(T)\;\simeq\;\big(8\gamma(1-\rho)\,T\big)^{-1/4}. $$ (eq-quartic)
+#
+# 3. Under the rotation with finite $\beta$, $w$ is unbounded along every solution that exists for all time.
+#
+# <claim:B-036> <claim:B-037>
+# ```
+#
+# ````{dropdown} Proof
+# *Part 1.* Insert. For stability linearise at $t=s$, $ws=1$, $w^2=\gamma$:
+#
+# $$ \begin{pmatrix}\delta s\\\delta t\\\delta w\end{pmatrix}'=
+#    \begin{pmatrix}-2\gamma&0&2-4\rho\\2\beta&-2\beta&0\\0&-2\rho&-2\rho/\gamma\end{pmatrix}
+#    \begin{pmatrix}\delta s\\\delta t\\\delta w\end{pmatrix}. $$
+#
+# The characteristic polynomial is
+# $(\lambda+2\gamma)(\lambda+2\beta)(\lambda+2\rho/\gamma)+8\beta\rho(1-2\rho)=\lambda^3+a_2\lambda^2+a_1\lambda+a_0$.
+# Its coefficients are positive, as $a_0=8\beta\rho+8\beta\rho(1-2\rho)=16\beta\rho(1-\rho)>0$. The product $a_1a_2$
+# contains three times $2\gamma\cdot2\beta\cdot2\rho/\gamma=8\beta\rho$ among other positive terms, so
+# $a_1a_2>24\beta\rho>a_0$. By the criterion of Routh and Hurwitz, which for a cubic asks for just this, all roots have
+# negative real part.
+#
+# *Part 2.* At a stationary state $w'=0$ says $wt=1$, and then $s'=-2\gamma(s-\rho t)$ with $t=s$ is negative: there is
+# none. Let $t=s$ and $y=ws$. Then $s'=2\rho w(1-y)-2\gamma(1-\rho)s$ and $w'=2\rho s(1-y)$. The solution exists for all
+# time: where $y\ge1$ neither $s$ nor $w$ grows, and where $y<1$, $s'\le2\rho w$ and $w'\le2\rho s$. At $s=0$,
+# $s'=2\rho w>0$, so $s$ stays positive. Where $y\ge1$, $y'=2\rho(1-y)(s^2+w^2)-2\gamma(1-\rho)y\le-2\gamma(1-\rho)$, so
+# $y<1$ after a finite time and for ever. From then on $w$ grows.
+#
+# It grows without bound. For the difference $X=w^2-s^2$ has $X'=4\gamma(1-\rho)s^2$. If $w$ had a finite limit, $s<1/w$
+# would be bounded, $X$ too, so $\int s^2\,dT<\infty$, and $s\to0$ since $s'$ is bounded. But for small $s$ and $w$ near
+# a positive limit $s'>0$: a contradiction. So $w\to\infty$ and $s<1/w\to0$.
+#
+# In $y'$ the factor $s^2+w^2$ grows without bound and the last term is at least $-2\gamma(1-\rho)$, so $y\to1$. Hence
+# $w\simeq1/s$ and $X\simeq w^2\simeq s^{-2}$, where $\simeq$ says that the quotient tends to one. So
+# $X'\simeq4\gamma(1-\rho)/X$, that is $(X^2)'\to8\gamma(1-\rho)$. Then $X^2\simeq8\gamma(1-\rho)T$, and
+# $s\simeq X^{-1/2}$.
+#
+# *Part 3.* Let $a=\gamma\rho/\beta$. From {eq}`eq-model`, with the terms $2\rho wt(1-wt)$ of $ss'$ and $ww'$
+# cancelling,
+#
+# $$ \tfrac{d}{dT}\big(s^2+at^2-w^2\big)=-4\gamma\big[(s-\rho t)^2+\rho(1-\rho)t^2\big]\le0. $$ (eq-no-way-back)
+#
+# The bracket is $\mathbb E|z-q|^2/d$, and this is the scale law of {prf:ref}`cor-three-laws` in the model. Suppose that
+# $w$ is bounded. Then $s^2+at^2\le w^2+\text{const}$ is bounded, and the bracket is integrable over time. It is a
+# positive definite form, so $s^2+t^2\le C\cdot$bracket is integrable, too. Its derivative is bounded:
+# $ss'=2\rho wt(1-wt)-2\gamma s(s-\rho t)$ and $tt'=2\beta t(s-t)$ are. (That of $st$ need not be, as $s'$ has the
+# factor $1/s$.) So $s^2+t^2\to0$. Then
+# $wt\to0$, so $w'>0$ from some time on, and $w$ stays above some $w_0>0$. As soon as $wt\le\tfrac12$ and
+# $s,t<w_0\rho/(2\gamma)$, the smaller of $s$ and $t$ cannot fall: if it is $s$, $s'\ge w_0\rho\,t/s-2\gamma s>0$; if it
+# is $t$, $t'=2\beta(s-t)\ge0$. So they do not both tend to zero: a contradiction.
+# ````
+#
+# The theorem says "exists for all time", because the model can end: where $s$ reaches zero, $r=|q|/|z|$ is infinite.
+# That happens when the decoder is far too large for the codes, $wt\gg1$.
+#
+# Three runs of {eq}`eq-model` with the rotation and one with STE, from different starts:
 
 # %%
 line, line_codes = collapse.line()
@@ -201,77 +272,115 @@ glue("quartic-figure", Figure(fig, alt))
 # {glue:text}`quartic:.0e`, whatever $\beta$ and $r_0$ <claim:B-036>. All latents vanish, and the reconstruction does
 # not suffer: this is the escape of {prf:ref}`cor-dichotomy`, slowed down to a fourth root.
 #
-# ```{prf:theorem} No weight decay
-# :label: thm-no-decay
-#
-# Let $\lambda_W=0$ and $\gamma>0$.
-#
-# 1. Under STE the state $s=t=\gamma^{-1/2}$, $w=\gamma^{1/2}$ is stationary, and stable for every $\beta$.
-# 2. Under the rotation there is no stationary state with $s>0$. If the codes are always centroids ($t=s$, the limit
-#    of large $\beta$), then from every start $s\to0$ and $w\to\infty$ with $ws\to1$, so the reconstruction becomes as
-#    good as the codes allow, and
-#
-# $$ s(T)\;\simeq\;\big(8\gamma(1-\rho)\,T\big)^{-1/4}. $$ (eq-quartic)
-#
-# 3. Under the rotation with finite $\beta$, $w$ is unbounded along every solution that exists for all time.
-#
-# <claim:B-036> <claim:B-037>
-# ```
-#
-# ````{dropdown} Proof
-# *Part 1.* Insert. For stability linearise at $t=s$, $ws=1$, $w^2=\gamma$:
-#
-# $$ \begin{pmatrix}\delta s\\\delta t\\\delta w\end{pmatrix}'=
-#    \begin{pmatrix}-2\gamma&0&2-4\rho\\2\beta&-2\beta&0\\0&-2\rho&-2\rho/\gamma\end{pmatrix}
-#    \begin{pmatrix}\delta s\\\delta t\\\delta w\end{pmatrix}. $$
-#
-# The characteristic polynomial is
-# $(\lambda+2\gamma)(\lambda+2\beta)(\lambda+2\rho/\gamma)+8\beta\rho(1-2\rho)=\lambda^3+a_2\lambda^2+a_1\lambda+a_0$.
-# Its coefficients are positive, as $a_0=8\beta\rho+8\beta\rho(1-2\rho)=16\beta\rho(1-\rho)>0$. The product $a_1a_2$
-# contains three times $2\gamma\cdot2\beta\cdot2\rho/\gamma=8\beta\rho$ among other positive terms, so
-# $a_1a_2>24\beta\rho>a_0$. By the criterion of Routh and Hurwitz, which for a cubic asks for just this, all roots have
-# negative real part.
-#
-# *Part 2.* At a stationary state $w'=0$ says $wt=1$, and then $s'=-2\gamma(s-\rho t)$ with $t=s$ is negative: there is
-# none. Let $t=s$ and $y=ws$. Then $s'=2\rho w(1-y)-2\gamma(1-\rho)s$ and $w'=2\rho s(1-y)$. At $s=0$, $s'=2\rho w>0$,
-# so $s$ stays positive. Where $y\ge1$, $y'=2\rho(1-y)(s^2+w^2)-2\gamma(1-\rho)y\le-2\gamma(1-\rho)$, so $y<1$ after a
-# finite time and for ever. From then on $w$ grows.
-#
-# It grows without bound. For the difference $X=w^2-s^2$ has $X'=4\gamma(1-\rho)s^2$. If $w$ had a finite limit, $s<1/w$
-# would be bounded, $X$ too, so $\int s^2\,dT<\infty$, and $s\to0$ since $s'$ is bounded. But for small $s$ and $w$ near
-# a positive limit $s'>0$: a contradiction. So $w\to\infty$ and $s<1/w\to0$.
-#
-# In $y'$ the factor $s^2+w^2$ grows without bound and the last term is at least $-2\gamma(1-\rho)$, so $y\to1$. Hence
-# $w\simeq1/s$ and $X\simeq w^2\simeq s^{-2}$, where $\simeq$ says that the quotient tends to one. So
-# $X'\simeq4\gamma(1-\rho)/X$, that is $(X^2)'\to8\gamma(1-\rho)$. Then $X^2\simeq8\gamma(1-\rho)T$, and
-# $s\simeq X^{-1/2}$.
-#
-# *Part 3.* Let $a=\gamma\rho/\beta$. From {eq}`eq-model`, with the terms $2\rho wt(1-wt)$ of $ss'$ and $ww'$
-# cancelling,
-#
-# $$ \tfrac{d}{dT}\big(s^2+at^2-w^2\big)=-4\gamma\big[(s-\rho t)^2+\rho(1-\rho)t^2\big]\le0. $$ (eq-no-way-back)
-#
-# The bracket is $\mathbb E|z-q|^2/d$, and this is the scale law of {prf:ref}`cor-three-laws` in the model. Suppose that
-# $w$ is bounded. Then $s^2+at^2\le w^2+\text{const}$ is bounded, and the bracket is integrable over time. It is a
-# positive definite form, so $s^2+t^2\le C\cdot$bracket is integrable, too. Its derivative is bounded:
-# $ss'=2\rho wt(1-wt)-2\gamma s(s-\rho t)$ and $tt'=2\beta t(s-t)$ are. (That of $st$ need not be, as $s'$ has the
-# factor $1/s$.) So $s^2+t^2\to0$. Then
-# $wt\to0$, so $w'>0$ from some time on, and $w$ stays above some $w_0>0$. As soon as $wt\le\tfrac12$ and
-# $s,t<w_0\rho/(2\gamma)$, the smaller of $s$ and $t$ cannot fall: if it is $s$, $s'\ge w_0\rho\,t/s-2\gamma s>0$; if it
-# is $t$, $t'=2\beta(s-t)\ge0$. So they do not both tend to zero: a contradiction.
-# ````
-#
-# The theorem says "exists for all time", because the model can end: where $s$ reaches zero, $r=|q|/|z|$ is infinite.
-# That happens when the decoder is far too large for the codes, $wt\gg1$.
-#
 # For finite $\beta$ the rate {eq}`eq-quartic` is what we compute, not what we prove.
 #
 # ## Weight decay closes the escape
 #
 # Now the decoder may not grow for free, and there is a threshold.
 #
-# Each mark of {numref}`fig-phase` is a solution of {eq}`eq-model` from $s=w=1$, $t=0.3$, followed for a long time.
-# The lines are the formulas of {prf:ref}`cor-window`.
+# ```{prf:theorem} The threshold
+# :label: thm-threshold
+#
+# Let $\lambda_W>0$, $\gamma>0$, $\beta>0$. Let $A\ge0$ be continuous and nondecreasing and $0\le B\le CA$ with a
+# constant $C$, as for all estimators of the table and for the rotation with a clipped $r$.
+#
+# 1. If $\lambda_W\gamma(1-\rho)>A(1)\,\rho$, then $(s,t,w)\to0$ exponentially along every solution that stays positive.
+# 2. If $\lambda_W\gamma(1-\rho)<A(1)\,\rho$, then no solution that stays positive tends to $0$, and there is exactly
+#    one stationary state with $s,t,w>0$.
+# 3. If the two are equal, there is no stationary state with $s,t,w>0$.
+#
+# As long as the state stays positive the start does not enter, neither $r_0=|q_0|/|z_0|$ nor anything else, and neither
+# does $\beta$. <claim:B-038> <claim:A-116> <claim:A-134>
+# ```
+#
+# ````{dropdown} Proof
+# Drop the terms of higher order from {eq}`eq-model`. What is left,
+#
+# $$ F(s,t,w)=\big(2wA(t/s)-2\gamma(s-\rho t),\;2\beta(s-t),\;2\rho t-2\lambda_W w\big), $$
+#
+# is homogeneous of degree one and *cooperative*: each component grows, or stays, when one of the *other* variables
+# grows. This holds because $A$ is nowhere negative and nowhere decreasing. The dropped terms $-2w^2tB$ and
+# $-2\rho wt^2$ are not positive, since $B\ge0$.
+#
+# *Above the threshold.* Choose $v=(1,\,1+\delta,\,(1+2\delta)\rho/\lambda_W)$ with a small $\delta>0$. The second and
+# third components of $F(v)$ are $-2\beta\delta$ and $-2\rho\delta$. The first tends to
+# $2\rho A(1)/\lambda_W-2\gamma(1-\rho)<0$ as $\delta\to0$, since $A$ is continuous. So $F(v)\le-\varepsilon v$ for some
+# $\delta,\varepsilon>0$. Let $V=\max_i x_i/v_i$ for a state $x$. If the maximum is at $i$, then $x\le Vv$ with equality
+# at $i$, and cooperation gives $x_i'\le F_i(x)\le F_i(Vv)=VF_i(v)\le-\varepsilon x_i$. So $V'\le-\varepsilon V$ (where
+# two components change places as the largest, for the derivative from the right), and $V$ decays exponentially.
+#
+# *Below.* Fix a small $\eta>0$. While $wt\le\eta$, the actual right-hand side is at least $F^\eta$, which is $F$ with
+# $(1-\eta C)A$ for $A$ and $(1-\eta)\rho$ for $\rho$ in the last component. It is cooperative, too. With
+# $v=(1,\,1-\delta,\,(1-2\delta)\rho/\lambda_W)$ and small $\delta$, then small $\eta$, $F^\eta(v)\ge\varepsilon v$, by
+# the same computation with all signs reversed. Now $m=\min_ix_i/v_i$ has $m'\ge\varepsilon m$, as long as $wt\le\eta$.
+# But $wt\ge m^2v_wv_t$, so $wt$ exceeds $\eta$ in finite time. A solution that tends to zero would have $wt\le\eta$
+# from some time on: a contradiction.
+#
+# *The stationary state.* $t'=0$ gives $t=s$, so $u=1$. With $y=ws$ and $k=w/s$ the other two say
+# $k(A-yB)=\gamma(1-\rho)$ and $\rho(1-y)=\lambda_W k$. Both factors must be positive, and their product is
+#
+# $$ (1-y)\,(A-yB)=\lambda_W\gamma(1-\rho)/\rho . $$ (eq-stationary)
+#
+# As $y$ grows from $0$, the first factor falls, and the second does not grow, until one of them is $0$. So the left
+# side falls from $A(1)$ to $0$, and there is exactly one solution $y>0$ below the threshold, and none at it or
+# above. $y$ and $k$ give $s=\sqrt{y/k}$ and $w=ks$.
+# ````
+#
+# The usual proof of such a statement goes through the nonlinear Perron–Frobenius theorem. The two vectors $v$ replace
+# it.
+#
+# "Stays positive" is a condition. The model ends where $s$ falls to zero, and a decoder that is far too large brings it
+# there at once, under both estimators:
+
+# %%
+apart = {}
+for name in ("ste", "rotation"):
+    state, step, taken = np.array([1.0, 1.0, 5.0]), 1e-4, 0
+    while state[0] > 0 and taken < 5000:
+        state, taken = state + step * collapse.rates(name, state, half, gamma=1.0, mu=mu), taken + 1
+    apart[name] = step * taken
+assert max(apart.values()) < 0.1
+glue("apart", max(apart.values()))
+
+# %% [markdown]
+# From $(s,t,w)=(1,1,5)$, with $\gamma=1$, $s$ is zero before the time {glue:text}`apart:.2f`. <claim:B-038>
+
+# %%
+show(collapse.comparison)
+
+# %% [markdown]
+# Without continuity it is false. Let $A$ jump from $0$ to a positive value just after $u=1$, and $B=0$. Then $A(1)=0$
+# is below every threshold, and yet latents stay: when $s$ falls below $t$, $A$ lifts it again. <claim:B-038>
+
+# %%
+show(collapse.continuity_is_needed, collapse.stationary_state)
+
+# %% [markdown]
+# ```{prf:corollary} Collapse with rotation, not with STE
+# :label: cor-window
+#
+# The rotation collapses and STE does not if $\;\rho^2<\lambda_W\gamma(1-\rho)<\rho$, that is, for $\gamma$ between
+#
+# $$ \gamma^*_{\rm rot}=\frac{\rho^2}{\lambda_W(1-\rho)}\qquad\text{and}\qquad
+#    \gamma^*_{\rm STE}=\frac{\rho}{\lambda_W(1-\rho)}=\frac{\gamma^*_{\rm rot}}{\rho}. $$
+#
+# For the rotation the stationary state below the threshold is $y=1-\sqrt{\lambda_W\gamma(1-\rho)}/\rho$ and
+# $s^2=y\lambda_W/(\rho(1-y))$. <claim:B-039> <claim:A-042>
+# ```
+#
+# ```{prf:proof}
+# $A(1)$ is $1$ for STE and $\rho$ for the rotation. For the latter $A=B=\rho$ at $u=1$, and {eq}`eq-stationary` is
+# $\rho(1-y)^2=\lambda_W\gamma(1-\rho)/\rho$. Finally $s^2=y/k$ and $\lambda_W k=\rho(1-y)$.
+# ```
+#
+# How wide is the window? Its ends differ by the factor $1/\rho$. A coarse quantiser keeps little, and the window is
+# wide. With many codes for few dimensions $\rho$ is near one, both thresholds are far away, and the window is narrow.
+# For normal data there is a bound: $K$ codes cannot leave less than the share $K^{-2/d}$ of the variance, by
+# rate–distortion theory {cite}`gray1984vector`, so $1/\rho\ge1/(1-K^{-2/d})$. With the 512 codes and 32 dimensions of
+# this book's experiments that is {glue:text}`window:.1f`. <claim:B-039>
+#
+# Each mark of {numref}`fig-phase` is a solution of {eq}`eq-model` from $s=w=1$, $t=0.3$, followed for a long time. The
+# lines are the two thresholds of {prf:ref}`cor-window`.
 
 
 # %%
@@ -325,7 +434,7 @@ glue("phase", Figure(fig, alt))
 # Who survives where: two codes on the line. Lines: the two thresholds, dashed for STE.
 # ```
 #
-# All {glue:text}`points` solutions that are not within 5 % of their threshold end as the theorem says.
+# All {glue:text}`points` solutions that are not within 5 % of their threshold end as {prf:ref}`thm-threshold` says.
 # <claim:B-038> <claim:B-039>
 #
 # ```{figure} ../figures/collapse.svg
@@ -341,103 +450,6 @@ glue("phase", Figure(fig, alt))
 # Change $\beta$ or $r_0$ in {numref}`fig-play-collapse`: the way changes, the end does not. A small $r_0$ and a small
 # $\beta$ with a $\gamma$ below the threshold make all three shrink first and come back: see
 # {ref}`the-way-there`.
-#
-# ```{prf:theorem} The threshold
-# :label: thm-threshold
-#
-# Let $\lambda_W>0$, $\gamma>0$, $\beta>0$. Let $A\ge0$ be nondecreasing and $0\le B\le CA$ with a constant $C$, as for
-# all estimators of the table and for the rotation with a clipped $r$.
-#
-# 1. If $\lambda_W\gamma(1-\rho)>A(1)\,\rho$, then $(s,t,w)\to0$ exponentially along every solution that stays positive.
-# 2. If $\lambda_W\gamma(1-\rho)<A(1)\,\rho$, then no solution that stays positive tends to $0$, and there is exactly
-#    one stationary state with $s,t,w>0$.
-# 3. If the two are equal, there is no stationary state with $s,t,w>0$.
-#
-# As long as the state stays positive the start does not enter, neither $r_0=|q_0|/|z_0|$ nor anything else, and neither
-# does $\beta$. <claim:B-038> <claim:A-116> <claim:A-134>
-# ```
-#
-# ````{dropdown} Proof
-# Drop the terms of higher order from {eq}`eq-model`. What is left,
-#
-# $$ F(s,t,w)=\big(2wA(t/s)-2\gamma(s-\rho t),\;2\beta(s-t),\;2\rho t-2\lambda_W w\big), $$
-#
-# is homogeneous of degree one and *cooperative*: each component grows, or stays, when one of the *other* variables
-# grows. This holds because $A$ is nowhere negative and nowhere decreasing. The dropped terms $-2w^2tB$ and
-# $-2\rho wt^2$ are not positive, since $B\ge0$.
-#
-# *Above the threshold.* Choose $v=(1,\,1+\delta,\,(1+2\delta)\rho/\lambda_W)$ with a small $\delta>0$. The second and
-# third components of $F(v)$ are $-2\beta\delta$ and $-2\rho\delta$. The first tends to
-# $2\rho A(1)/\lambda_W-2\gamma(1-\rho)<0$ as $\delta\to0$. So $F(v)\le-\varepsilon v$ for some $\delta,\varepsilon>0$.
-# Let $V=\max_i x_i/v_i$ for a state $x$. If the maximum is at $i$, then $x\le Vv$ with equality at $i$, and cooperation
-# gives $x_i'\le F_i(x)\le F_i(Vv)=VF_i(v)\le-\varepsilon x_i$. So $V'\le-\varepsilon V$ (where two components change
-# places as the largest, for the derivative from the right), and $V$ decays exponentially.
-#
-# *Below.* Fix a small $\eta>0$. While $wt\le\eta$, the actual right-hand side is at least $F^\eta$, which is $F$ with
-# $(1-\eta C)A$ for $A$ and $(1-\eta)\rho$ for $\rho$ in the last component. It is cooperative, too. With
-# $v=(1,\,1-\delta,\,(1-2\delta)\rho/\lambda_W)$ and small $\delta$, then small $\eta$, $F^\eta(v)\ge\varepsilon v$, by
-# the same computation with all signs reversed. Now $m=\min_ix_i/v_i$ has $m'\ge\varepsilon m$, as long as $wt\le\eta$.
-# But $wt\ge m^2v_wv_t$, so $wt$ exceeds $\eta$ in finite time. A solution that tends to zero would have $wt\le\eta$
-# from some time on: a contradiction.
-#
-# *The stationary state.* $t'=0$ gives $t=s$, so $u=1$. With $y=ws$ and $k=w/s$ the other two say
-# $k(A-yB)=\gamma(1-\rho)$ and $\rho(1-y)=\lambda_W k$. Both factors must be positive, and their product is
-#
-# $$ (1-y)\,(A-yB)=\lambda_W\gamma(1-\rho)/\rho . $$ (eq-stationary)
-#
-# As $y$ grows from $0$, the first factor falls, and the second does not grow, until one of them is $0$. So the left
-# side falls from $A(1)$ to $0$, and there is exactly one solution $y>0$ below the threshold, and none at it or
-# above. $y$ and $k$ give $s=\sqrt{y/k}$ and $w=ks$.
-# ````
-#
-# The usual proof of such a statement goes through the nonlinear Perron–Frobenius theorem. The two vectors $v$ replace
-# it.
-#
-# "Stays positive" is a condition. The model ends where $s$ falls to zero, and a decoder that is far too large brings it
-# there at once, under both estimators:
-
-# %%
-apart = {}
-for name in ("ste", "rotation"):
-    state, step, taken = np.array([1.0, 1.0, 5.0]), 1e-4, 0
-    while state[0] > 0 and taken < 5000:
-        state, taken = state + step * collapse.rates(name, state, half, gamma=1.0, mu=mu), taken + 1
-    apart[name] = step * taken
-assert max(apart.values()) < 0.1
-glue("apart", max(apart.values()))
-
-# %% [markdown]
-# From $(s,t,w)=(1,1,5)$, with $\gamma=1$, $s$ is zero before the time {glue:text}`apart:.2f`. <claim:B-038>
-
-# %%
-show(collapse.comparison)
-
-# %%
-show(collapse.stationary_state)
-
-# %% [markdown]
-# ```{prf:corollary} Collapse with rotation, not with STE
-# :label: cor-window
-#
-# The rotation collapses and STE does not if $\;\rho^2<\lambda_W\gamma(1-\rho)<\rho$, that is, for $\gamma$ between
-#
-# $$ \gamma^*_{\rm rot}=\frac{\rho^2}{\lambda_W(1-\rho)}\qquad\text{and}\qquad
-#    \gamma^*_{\rm STE}=\frac{\rho}{\lambda_W(1-\rho)}=\frac{\gamma^*_{\rm rot}}{\rho}. $$
-#
-# For the rotation the stationary state below the threshold is $y=1-\sqrt{\lambda_W\gamma(1-\rho)}/\rho$ and
-# $s^2=y\lambda_W/(\rho(1-y))$. <claim:B-039> <claim:A-042>
-# ```
-#
-# ```{prf:proof}
-# $A(1)$ is $1$ for STE and $\rho$ for the rotation. For the latter $A=B=\rho$ at $u=1$, and {eq}`eq-stationary` is
-# $\rho(1-y)^2=\lambda_W\gamma(1-\rho)/\rho$. Finally $s^2=y/k$ and $\lambda_W k=\rho(1-y)$.
-# ```
-#
-# How wide is the window? Its ends differ by the factor $1/\rho$. A coarse quantiser keeps little, and the window is
-# wide. With many codes for few dimensions $\rho$ is near one, both thresholds are far away, and the window is narrow.
-# For normal data there is a bound: $K$ codes cannot leave less than the share $K^{-2/d}$ of the variance, by
-# rate–distortion theory {cite}`gray1984vector`, so $1/\rho\ge1/(1-K^{-2/d})$. With the 512 codes and 32 dimensions of
-# this book's experiments that is {glue:text}`window:.1f`. <claim:B-039>
 #
 # ```{prf:proposition} The stationary state is stable
 # :label: prop-stable
@@ -493,21 +505,26 @@ show(collapse.stable)
 #
 # which is the whole loss, $\mathbb E|x-Wq|^2+\gamma\,\mathbb E|z-q|^2+\lambda_W|W|^2$ per dimension (the codebook loss
 # has done its work), up to the constant $1-\rho$. For $\lambda_W>0$ every solution from $s,w>0$ converges: to the
-# positive stationary state below the threshold, to zero above it. In both cases that is the global minimum of $\Phi$.
-# <claim:B-041>
+# positive stationary state below the threshold, to zero at it and above. That is the global minimum of $\Phi$ over
+# $s,w\ge0$. <claim:B-041>
 # ```
 #
 # ````{dropdown} Proof
 # With $t=s$, $\mathbb E|x-Wq|^2/d=1-2\rho ws+\rho w^2s^2$ and $\mathbb E|z-q|^2/d=(1-\rho)s^2$. Differentiate $\Phi$
 # and compare with {eq}`eq-model`: $s'=-\partial_s\Phi$ and $w'=-\partial_w\Phi$.
 #
-# *Convergence.* $\Phi$ falls along solutions, and $\gamma(1-\rho)s^2+\lambda_W w^2\le\Phi$ keeps them bounded. A
-# bounded solution of the gradient flow of a polynomial converges to a critical point (Łojasiewicz's theorem). The
-# quadrant stays invariant: $s'=2\rho w>0$ at $s=0$ and $w'=2\rho s>0$ at $w=0$. Its critical points are zero and, below
-# the threshold, the one positive state. Below the threshold zero is a saddle, as the determinant of the second
-# derivatives of $\Phi$ there is $4(\lambda_W\gamma(1-\rho)-\rho^2)<0$. Their mixed entry is $-2\rho<0$, so the
-# eigenvector of the positive eigenvalue, along which solutions could approach, has entries of opposite signs and points
-# out of the quadrant. So the limit is the positive state.
+# *Convergence.* $\Phi$ falls along solutions, and $\gamma(1-\rho)s^2+\lambda_W w^2\le\Phi$ keeps them bounded. The
+# quadrant $s,w\ge0$ stays invariant: $s'=2\rho w>0$ at $s=0$ and $w'=2\rho s>0$ at $w=0$. Its critical points are zero
+# and, below the threshold, the one positive state of {prf:ref}`thm-threshold`. The limit points of a bounded solution
+# of a gradient flow are critical, and they form a connected set. Here that is a single point, so the solution
+# converges. At the threshold and above, the point is zero.
+#
+# Below the threshold it is not zero. The second derivatives of $\Phi$ at zero have the determinant
+# $4(\lambda_W\gamma(1-\rho)-\rho^2)<0$, so one eigenvalue is negative, $-\nu$. Their mixed entry is $-2\rho<0$, so its
+# eigenvector $v$ has entries of one sign, positive say. Near zero, with $x=(s,w)$,
+# $\langle v,x\rangle'=\nu\langle v,x\rangle+O(|x|^3)$, and in the quadrant $\langle v,x\rangle$ is at least a positive
+# multiple of $|x|$. So $\langle v,x\rangle$ grows near zero, and $x$ does not tend to it. The limit is the positive
+# state.
 #
 # *Minimum.* $\Phi\ge\rho(1-y)^2+2\sqrt{\lambda_W\gamma(1-\rho)}\,y$ with $y=ws$, by the inequality of arithmetic and
 # geometric means, with equality for suitable $s,w$. The right side is least over $y\ge0$ at
@@ -743,11 +760,11 @@ table(rows)
 # $e^{-2(\beta+\gamma)T}$.
 #
 # *Part 2.* With $\bar x_k$ the mean of cell $k$,
-# $\mathbb E|z-q|^2=\operatorname{tr}(E\Sigma E^\top)+\sum_kp_k|q_k-Em_k|^2$. Its gradient in $E$, weighted by
-# $\gamma$, and in the codes, weighted by $\beta$, is the flow: a gradient flow of a convex quadratic form in a
-# rescaled metric, so it converges to a minimiser, and the minimum is zero. If $\Sigma$ is nonsingular, zero
-# requires $E=0$ and $q=0$. If $\Sigma v=0$ for some $v\ne0$, then every $E=av^\top$ with $q_k=Em_k$ is a
-# minimiser, and stays where it starts.
+# $\mathbb E|z-q|^2=\operatorname{tr}(E\Sigma E^\top)+\sum_kp_k|q_k-E\bar x_k|^2$. Its gradient in $E$, weighted by
+# $\gamma$, and in the codes, weighted by $\beta$, is the flow: a gradient flow of a convex quadratic form in a rescaled
+# metric, so it converges to a minimiser, and the minimum is zero. If $\Sigma$ is nonsingular, zero requires $E=0$ and
+# $q=0$. If $\Sigma v=0$ for some $v\ne0$, then every $E=av^\top$ with $q_k=E\bar x_k$ is a minimiser, and stays where
+# it starts.
 # ````
 #
 # What remains open: the author reports neither norms nor his weight decay. The symptom fits at least three causes,
@@ -846,10 +863,11 @@ table([{"case": k, "γ/γ*": f, "s at the end": v} for f, (k, v) in zip(factors,
 # %% [markdown]
 # ## What to keep
 #
-# - Without decay STE comes to rest. Under the rotation all norms vanish like $T^{-1/4}$, and the reconstruction does
-#   not suffer.
-# - With the decay $\lambda_W$ of the decoder norms vanish above $\gamma^*=A(1)\,\rho/\big(\lambda_W(1-\rho)\big)$. For
-#   the rotation that is lower by the factor $\rho$. Neither the start nor $\beta$ enters.
+# - All this is in a linear, symmetric model. Without decay STE has a stable state of rest. Under the rotation, if codes
+#   are centroids, latents and codes vanish like $T^{-1/4}$, the decoder grows, and the reconstruction does not suffer.
+# - With the decay $\lambda_W$ of the decoder latents, codes and decoder vanish above
+#   $\gamma^*=A(1)\,\rho/\big(\lambda_W(1-\rho)\big)$. For the rotation that is lower by the factor $\rho$. Neither the
+#   start nor $\beta$ enters.
 # - This is a collapse of norms, and the loss itself wants it. For the collapse of usage see {ref}`nb-drift`.
 #
 # ## Exercises

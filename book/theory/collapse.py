@@ -302,7 +302,7 @@ def two_vectors(push: Callable, cells: Cells, mu: float, sign: int, delta: float
 
 
 def some_pushes(draw: Callable) -> dict[str, Callable]:
-    """Functions (A, B) of u with A >= 0 nondecreasing and 0 <= B <= C A: those of the table, a clip, and others."""
+    """Functions (A, B) of u, A >= 0 continuous, nondecreasing, 0 <= B <= C A: those of the table, a clip, and others."""
     a, b, C, low, high = draw(5).double().exp().tolist()
 
     def clipped(k, u):
@@ -318,9 +318,9 @@ def some_pushes(draw: Callable) -> dict[str, Callable]:
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-9)
 def comparison(t, draw):
-    """With A >= 0 nondecreasing and 0 <= B <= C A: above the threshold max_i x_i/v_i decays at a fixed rate from every
+    """With A >= 0 continuous and nondecreasing and 0 <= B <= C A: above the threshold max_i x_i/v_i decays at a fixed rate
 
-    positive state, below it min_i x_i/v_i grows at one from every state with small wt.
+    from every positive state, below it min_i x_i/v_i grows at one from every state with small wt.
     """
     cells, mu, beta = cells_of(t), *draw(2).double().exp().tolist()
     states = (3 * draw(3, 200).double()).exp().numpy()
@@ -342,6 +342,25 @@ def comparison(t, draw):
                 torch.from_numpy(sign * velocity), torch.tensor(-rate), 1 + gamma + beta + mu
             )
     return out
+
+
+def jumping(height: float) -> Callable:
+    """(A, B) with A = 0 up to u = 1 and ``height`` beyond it, and B = 0."""
+    return lambda cells, u: (height * (u > 1), 0 * u)
+
+
+@law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-9)
+def continuity_is_needed(t, draw):
+    """An A that jumps at u = 1 has A(1) = 0, so lambda_W gamma (1 - rho) > A(1) rho; and yet s, t and w stay positive.
+
+    Where s falls below t, A lifts it again.
+    """
+    cells, push, weights = cells_of(t), jumping(0.7 + 0.3 * min(1, abs(float(draw(1))))), {"gamma": 0.3, "mu": 0.2}
+    s = 0.3
+    start = state = np.array([s, 1.2 * s, t * s / (weights["mu"] + t * s * s)])
+    for _ in range(5000):
+        state = state + 0.02 * rates(push, state, cells, **weights)
+    return AtMost(torch.from_numpy(start / 10), torch.from_numpy(state), 1.0)
 
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-10)

@@ -103,6 +103,9 @@ MUTATIONS = {
         Mutation(collapse, "threshold", lambda kappa, rho, mu: 0.7 * rho * kappa / mu / (1 - rho)),
         Mutation(collapse, "threshold", lambda kappa, rho, mu: 1.3 * rho * kappa / mu / (1 - rho)),
     ],
+    collapse.continuity_is_needed: [
+        Mutation(collapse, "jumping", lambda height: SOUND_PUSH["zero"]),  # continuous, and A(1) = 0 as well
+    ],
     collapse.no_way_back: [Mutation(collapse, "PUSH", SOUND_PUSH | {"rotation": SOUND_PUSH["scale_only"]})],
     bias.average_over_a_cell: [
         Mutation(bias, "mean_bias_of_ste", lambda loss, start, spacing: torch.tensor(0.0)),
