@@ -13,8 +13,10 @@
 # ```{admonition} In short
 # :class: tip
 # The derivative of the quantised loss is zero almost everywhere, so bias needs another gradient to be compared with:
-# that of the expected loss. Against it neither estimator is less biased everywhere. What the rotation adds to STE is,
-# on average, a force towards the origin.
+# that of the expected loss. Against it neither estimator is less biased everywhere. What the rotation adds to STE has
+# two parts of the same order in the error. One is a force towards the origin. The other goes with the gradient without
+# quantiser, $\bar g$: it is smaller only where $|\bar g|\ll h|z|$, $h$ the curvature of the loss, and can turn the
+# sign. If a cell has one target for all its latents, the two cancel along $z$.
 # ```
 #
 # Every estimator of this book is called biased. Biased against what? The loss as a function of $z$ is piecewise
@@ -24,13 +26,14 @@
 # ```{prf:observation} The best approximation of zero
 # :label: obs-zero
 #
-# Against the derivative that exists almost everywhere, the bias of an estimator is $\mathbb E|G^\top g|$. It is
-# least, namely zero, for $G=0$, which trains no encoder. <claim:A-063> <claim:A-082>
+# The article's bias is the mean distance from the derivative that exists almost everywhere, $\mathbb E|G^\top g|$. It
+# is least, namely zero, for $G=0$, which trains no encoder. <claim:A-063> <claim:A-082>
 # ```
 #
-# A gradient worth estimating appears as soon as $z$ is random: through noise, dither, or the scatter of data that an
-# encoder cannot tell apart. This chapter compares STE and rotation with that gradient, in closed form where there is
-# one.
+# A gradient worth estimating appears as soon as $z$ is random: through noise, through *dither*, which is noise that one
+# adds before the lookup, or through the scatter of data that an encoder cannot tell apart. This chapter compares STE
+# and rotation with that gradient, in closed form where there is one. From here on bias is a vector, the error of the
+# mean.
 #
 # ```{prf:definition} The gradient of the expected loss
 # :label: def-expected
@@ -169,8 +172,8 @@ glue("lattice", Figure(fig, alt))
 # With a fine quantiser the error $e=q-z$ is small. The gradient at $q$ and the one at $z$ differ by the second
 # derivative times $e$, up to second order <claim:P-013>. What an estimator makes of this on average depends on how $e$
 # stands to $z$. Dither makes $e$ independent of $z$. Trained codes do not: a centroid is shorter than its latents, and
-# $\mathbb E\langle z,e\rangle=-\mathbb E|e|^2$. So compare the rotation with STE first. There the leading term is the
-# same in both cases.
+# $\mathbb E\langle z,e\rangle=-\mathbb E|e|^2$. So compare the rotation with STE first. There one part is the same in
+# both cases.
 #
 # ```{prf:theorem} An inward force
 # :label: thm-inward
@@ -190,29 +193,30 @@ glue("lattice", Figure(fig, alt))
 # ```
 #
 # ````{dropdown} Proof
-# Split $\mathbb R^d$ into $S=\operatorname{span}\{z,q\}$ and its complement. On $S$, seen as the
-# complex plane, $G$ is multiplication by $q/z$, which is linear in $e$. So there $G^\top$ is $I+A(e)$ with
-# $A(e)=(ze^\top-ez^\top+\langle z,e\rangle I)/|z|^2$, exactly: this is {eq}`eq-expansion`. On the complement $G$ is
+# Split $\mathbb R^d$ into $S=\operatorname{span}\{z,q\}$ and its complement. On $S$, seen as the complex plane, $G$ is
+# multiplication by $q/z$, which is linear in $e$. So there $G^\top$ is $I+M(e)$ with
+# $M(e)=(ze^\top-ez^\top+\langle z,e\rangle I)/|z|^2$, exactly: this is {eq}`eq-expansion`. On the complement $G$ is
 # multiplication by $r$, and $r^2=|z+e|^2/|z|^2=\big(1+\langle z,e\rangle/|z|^2\big)^2+|e_\perp|^2/|z|^2$, where
 # $e_\perp$ is the part of $e$ orthogonal to $z$. So $r=1+\langle z,e\rangle/|z|^2+|e_\perp|^2/(2|z|^2)$ up to third
 # order. With $\Pi_\perp$ the projection onto the complement,
 #
-# $$ G^\top=I+A(e)+\frac{|e_\perp|^2}{2|z|^2}\,\Pi_\perp+\text{third order}. $$
+# $$ G^\top=I+M(e)+\frac{|e_\perp|^2}{2|z|^2}\,\Pi_\perp+\text{third order}. $$
 #
-# $A(e)\,e=|e|^2z/|z|^2$ for every $e$, and $\Pi_\perp e=0$, since $e\in S$; on $S$ nothing was neglected, so
+# $M(e)\,e=|e|^2z/|z|^2$ for every $e$, and $\Pi_\perp e=0$, since $e\in S$; on $S$ nothing was neglected, so
 # {eq}`eq-inward` is exact.
 #
-# *Part 1.* $A(e)\bar g$ is linear in $e$ and has mean zero. The projection $\Pi_\perp$ removes from $P$ the direction
+# *Part 1.* $M(e)\bar g$ is linear in $e$ and has mean zero. The projection $\Pi_\perp$ removes from $P$ the direction
 # of $e_\perp$, so $|e_\perp|^2\Pi_\perp=|e_\perp|^2P-e_\perp e_\perp^\top$. By isotropy
 # $\mathbb E\,e_\perp e_\perp^\top=\frac DdP$ and $\mathbb E|e_\perp|^2=\frac Dd(d-1)$, so the mean is $\frac Dd(d-2)P$.
 # Terms of third order change their sign with $e$ and vanish.
 #
-# *Part 2.* Now $q$ is fixed and $z=q-e$. The part with $\Pi_\perp$ is as before. But $A(e)$ contains $z$ and is no
+# *Part 2.* Now $q$ is fixed and $z=q-e$. The part with $\Pi_\perp$ is as before. But $M(e)$ contains $z$ and is no
 # longer odd in $e$. Insert $z=q-e$ and $|z|^{-2}=|q|^{-2}\big(1+2\langle q,e\rangle/|q|^2+\dots\big)$, and use
-# $\mathbb E\,ee^\top=\frac DdI$. With $\bar g_\parallel$ the part of $\bar g$ along $q$, the means are, in units of
-# $D/|q|^2$, $\frac1d(2\bar g_\parallel-\bar g)$ from $ze^\top\bar g$, $-\frac1d(2\bar g_\parallel-\bar g)$ from
-# $-ez^\top\bar g$ and $(\frac2d-1)\bar g$ from $\langle z,e\rangle\bar g$. They add up to $-\frac{d-2}d\bar g$, and
-# $\Pi_\perp$ adds $\frac{d-2}{2d}P\bar g$.
+# $\mathbb E\,ee^\top=\frac DdI$. Let $\bar g_\parallel$ be the part of $\bar g$ along $q$. Of $ze^\top=qe^\top-ee^\top$
+# the first term counts with $2\langle q,e\rangle/|q|^2$ and the second as it is: in units of $D/|q|^2$ their means on
+# $\bar g$ are $\frac2d\bar g_\parallel$ and $-\frac1d\bar g$. Those of $-ez^\top=-eq^\top+ee^\top$ are the opposite. Of
+# $\langle z,e\rangle=\langle q,e\rangle-|e|^2$ they are $\frac2d\bar g$ and $-\bar g$. They add up to
+# $-\frac{d-2}d\bar g$, and $\Pi_\perp$ adds $\frac{d-2}{2d}P\bar g$.
 # ````
 #
 # For the pair the first term of {eq}`eq-inward` is $h\,(0.4,0)$.
@@ -220,6 +224,9 @@ glue("lattice", Figure(fig, alt))
 # The first term of {eq}`eq-inward` is $\nabla(hD\ln|z|)$ on average. Descending, it pulls towards the origin, as if the
 # loss contained $hD\ln|z|$. Its product with $z$ is $hD$: the part of $\mathbb E\langle g,e\rangle$ by which STE misses
 # the balance of {prf:ref}`thm-balance`. {ref}`nb-drift` follows it through training.
+#
+# The second part of {eq}`eq-inward` is of the order $D|\bar g|/|z|^2$, so it is smaller where $|\bar g|\ll h|z|$. In
+# case 2, for $d>2$, a $\bar g$ along $q$ that is longer than $\frac d{d-2}h|q|$ turns the sum outwards.
 #
 # And who is biased against the loss without quantiser? Along $z$ that depends on the case. Take $\bar g$ there as the
 # standard:
@@ -231,7 +238,9 @@ glue("lattice", Figure(fig, alt))
 # | centroid codes, one $y$ for the cell | $-hD$ | $-hD$ |
 #
 # The entries are $\mathbb E\langle G^\top g-\bar g,z\rangle$, to leading order. The last two rows are
-# $\mathbb E\langle e,z\rangle=-D$ for STE and $\mathbb E\langle\bar g,e\rangle$ for the rotation.
+# $\mathbb E\langle e,z\rangle=-D$ for STE, times $h$, and $\mathbb E\langle\bar g,e\rangle$ for the rotation. In the
+# last row $g$ is the same for the whole cell, so $\mathbb E\langle(G^\top-I)g,z\rangle=\mathbb E\langle g,e\rangle=0$:
+# the rotation adds no force along $z$ at all.
 
 # %%
 show(bias.inward_bias, bias.radial_bias)
@@ -384,8 +393,8 @@ glue("map", Figure(fig, alt))
 # ## What to keep
 #
 # - Bias needs something random: the gradient to compare with is that of the expected loss.
-# - To STE's gradient the rotation adds $h|e|^2z/|z|^2$ and a part that is small on average. Descending, it is an inward
-#   force.
+# - To STE's gradient the rotation adds $h|e|^2z/|z|^2$, an inward force on descent, and a part of the same order in
+#   $e$. That part is smaller only where $|\bar g|\ll h|z|$. With one target for a whole cell it cancels the force.
 # - Neither estimator is less biased. It depends on the place, on the target and on the origin.
 #
 # ## Exercises

@@ -13,8 +13,8 @@
 # ```{admonition} In short
 # :class: tip
 # STE and the rotation descend the loss of the autoencoder *without* quantiser, down to a floor that the quantisation
-# error sets. The rotation needs more for it and pays a factor. Rates without a floor are false: a latent can hover at a
-# face, or run around the origin for ever.
+# error sets. The rotation needs a bound on the relative error for it, and pays a factor. Rates without a floor are
+# false: a latent can hover at a face, or run around the origin for ever.
 # ```
 #
 # The article states rates of convergence for STE and for the rotation trick, in its part 12 {cite}`su2024rotation`.
@@ -84,7 +84,7 @@ torch.set_num_threads(1)
 # ```{prf:corollary} A floor without the gradient
 # :label: cor-relative-floor
 #
-# If $|q_t-z_t|\le\kappa|z_t|$ along the way with some $\kappa<1$, then for the rotation and $\eta\le1/h_{\max}$
+# If $|q_t-z_t|\le\kappa|z_t|$ along the way with some $0<\kappa<1$, then for the rotation and $\eta\le1/h_{\max}$
 #
 # $$ \frac1T\sum_{t<T}|\nabla f(z_t)|^2\le\frac{2(f(z_0)-f^*)}{(1-\kappa)\,\eta T}
 #    +\Big(\frac{1+\kappa}{1-\kappa}\Big)^2h_{\max}^2\,\frac1T\sum_{t<T}|q_t-z_t|^2 . $$
@@ -99,9 +99,9 @@ torch.set_num_threads(1)
 # $|\nabla f(z_t)|^2$ to the left.
 # ```
 #
-# So as long as the *relative* quantisation error stays below a bound, the rotation has a floor of the same kind as
-# STE. Near the origin there is no such bound, and the next sections show that something is lost there. Upper bounds on
-# $|z|$ and $|q|$, which the article asks for, do not give one: a lower bound on $|z|$ is needed <claim:A-161>.
+# So as long as the *relative* error stays below a bound, the rotation has a floor of the same kind as STE. Near the
+# origin there is no such bound, and the next sections show that something is lost there. Upper bounds on $|z|$ and
+# $|q|$, which the article asks for, do not give one: a lower bound on $|z|$ is needed <claim:A-161>.
 #
 # For a network with weights $\vartheta$ the same proof gives the same statement for
 # $F(\vartheta)=\mathbb E\,f_x(z_\vartheta(x))$, where the error of the direction is
@@ -114,10 +114,10 @@ show(convergence.biased_descent)
 show(convergence.gradient_error, convergence.relative_gradient_error, convergence.relative_floor)
 
 # %% [markdown]
-# The floor is real. With codes at $0$ and $\Delta$ on the line and $f(z)=\frac12(z-y)^2$ for a small $y>0$, STE
-# drives $z$ up to the boundary $\Delta/2$ if it starts above, and keeps it there. At the boundary
-# $|\nabla f|^2=(\Delta/2-y)^2$, and the floor that {eq}`eq-floor` and {eq}`eq-direction` allow, $h_{\max}^2|q-z|^2$, is
-# $\Delta^2/4$: for $y\to0$ they agree. So STE's floor cannot be lowered.
+# The floor is real. With codes at $0$ and $\Delta$ on the line and $f(z)=\frac12(z-y)^2$ for a small $y>0$, STE brings
+# $z$ to the boundary $\Delta/2$ from either side, and keeps it there. At the boundary $|\nabla f|^2=(\Delta/2-y)^2$,
+# and the floor that {eq}`eq-floor` and {eq}`eq-direction` allow, $h_{\max}^2|q-z|^2$, is $\Delta^2/4$: for $y\to0$ they
+# agree. So STE's floor cannot be lowered.
 #
 # How does the floor fall with the spacing of the codes? Square lattices in the plane, $f(z)=\frac12|z-y|^2$, two
 # hundred latents for each of several targets near $(3,2)$:
@@ -293,18 +293,20 @@ glue("circle", Figure(fig, alt))
 # Let the data be the corners $(\pm2,\pm1)$ of a rectangle, with equal shares, and $K=2$. The codes $(0,\pm1)$ are the
 # means of their cells, and their mean squared error is $4$. The best codes, $(\pm2,0)$, have $1$. Online k-means whose
 # steps $a_1,a_2,\dots$ of each code are small enough, with $\sum a_t=\infty$ and $\sum a_t^2<\infty$, leads from every
-# start near $(0,\pm1)$ back to them, with a probability as near to one as one likes. <claim:A-167>
+# start near enough to $(0,\pm1)$ back to them, with a probability as near to one as one likes. <claim:A-167>
 # ```
 #
 # ````{dropdown} Proof
-# The errors are $2^2$ and $1^2$. As long as the codes are within some $\varepsilon$ of $(0,1)$ and $(0,-1)$, their
-# cells contain the two upper and the two lower corners. Then the second coordinate of the upper code is pulled to $1$
-# at every step. Its first coordinate moves by $x_t=(1-a_t)x_{t-1}+2a_t\xi_t$ with signs $\xi_t=\pm1$ that are
-# independent and fair. Let $M_t=\sum_{s\le t}a_s\xi_s$. Solving for $x_t$ and summing by parts gives
-# $|x_t|\le|x_0|+4\max_{s\le t}|M_s|$. By Kolmogorov's inequality the maximum exceeds $\varepsilon/8$ with a probability
-# of at most $64\sum a_t^2/\varepsilon^2$, which is small if the steps are. Otherwise the code stays near. In that case
-# the starts are forgotten since $\prod(1-a_t)=0$, the sum $M_t$ converges, and so $x_t\to0$. The lower code is the
-# same.
+# The errors are $2^2$ and $1^2$. Start within $\varepsilon/2$ of $(0,1)$ and $(0,-1)$. As long as the codes are within
+# a small $\varepsilon$ of these, their cells contain the two upper and the two lower corners. Then the second
+# coordinate of the upper code is pulled to $1$ at every step. Its first coordinate moves by
+# $x_t=(1-a_t)x_{t-1}+2a_t\xi_t$ with signs $\xi_t=\pm1$ that are independent and fair. Let $M_t=\sum_{s\le t}a_s\xi_s$.
+# Solving for $x_t$ and summing by parts gives $|x_t|\le|x_0|+4\max_{s\le t}|M_s|$. By Kolmogorov's inequality the
+# maximum exceeds $\varepsilon/8$ with a probability of at most $64\sum a_t^2/\varepsilon^2$, which is small if the
+# steps are. Otherwise the code stays near. Start the same sum at a later time $s$: for all $t>s$,
+# $|x_t|\le|x_s|\prod_{s<u\le t}(1-a_u)+4\max_{u\ge s}|M_u-M_s|$. As $t$ grows, the product goes to $0$ for every $s$,
+# since $\sum a_t=\infty$. The maximum is small for late $s$, since $M_t$ converges, as $\sum a_t^2<\infty$. So
+# $x_t\to0$. The lower code is the same.
 # ````
 
 # %%

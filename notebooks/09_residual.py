@@ -12,15 +12,16 @@
 #
 # ```{admonition} In short
 # :class: tip
-# Software passes the gradient through a cascade of quantisers in three ways, under one name. *Graph* and *once* keep
-# the balance law. *Detach* does not, and brings the reconstruction gradient about as many times as there are levels.
-# With every level the rotation comes nearer to STE.
+# Software passes the gradient through a cascade of quantisers in three ways, all of them called residual vector
+# quantisation. *Graph* and *once* keep the balance law. *Detach* does not, and multiplies the reconstruction gradient
+# by about the number of levels. In *graph* and *once* the rotation comes nearer to STE with every level that lowers the
+# error.
 # ```
 #
 # A residual quantiser takes the nearest code, subtracts it, takes the nearest code of a second codebook to what is left
-# over, and so on {cite}`zeghidour2021soundstream`. Codecs of speech and music are built on it. There are *three*
-# ways in which software passes the gradient through such a cascade. All three go by one name, and they compute the same
-# value. What the encoder receives differs:
+# over, and so on {cite}`zeghidour2021soundstream`. Codecs of speech and music are built on it. There are *three* ways
+# in which software passes the gradient through such a cascade. All three are called residual vector quantisation, RVQ,
+# and they compute the same value. What the encoder receives differs:
 #
 # - *graph*: what is left over passes its gradient through the levels. Under the straight-through estimator the
 #   commitment of every level but the first is lost.
@@ -30,8 +31,8 @@
 #   chapters, with a finer codebook.
 #
 # The rotation trick keeps $Gz=q$, and with it the balance law of {ref}`nb-balance`, in *graph* and in *once* but not in
-# *detach*. It comes nearer to STE with every level. In the worst direction it does so equally fast in *graph* and
-# *once*: the distance is exactly the relative error of the whole cascade.
+# *detach*. In these two it comes nearer to STE as the error of the cascade falls. For the worst gradient it does so
+# equally fast in both: the distance is exactly the relative error of the whole cascade.
 
 # %% tags=["parameters"]
 dim: int = 32  # of the latents
@@ -233,18 +234,22 @@ show(residual.cascade_balanced)
 #
 # $$ \|J_{\rm graph}-I\|=\|J_{\rm once}-I\|=\frac{|z-z_q|}{|z|}. $$ (eq-cascade-distance)
 #
-# <claim:B-051>
+# In both wirings a gradient along what is left over, $x_{N+1}=z-z_q$, changes by just this share of its length:
+# $|J^\top x_{N+1}-x_{N+1}|=|x_{N+1}|^2/|z|$. <claim:B-051>
 # ```
 #
 # ```{prf:proof}
-# For *once* this is {prf:ref}`thm-distance` for the pair $(z,z_q)$. In *graph* the same theorem gives
-# $\|I-G_i\|=|x_{i+1}|/|x_i|$ for each level. So the norm of the product is at most $|x_{N+1}|/|z|$: the other lengths
-# cancel. And it is no less, since the product takes $z$ to $x_{N+1}$.
+# For *once* this is {prf:ref}`thm-distance` for the pair $(z,z_q)$: in their plane $G-I$ stretches all vectors alike,
+# and $x_{N+1}$ lies in it. In *graph* the same theorem gives $\|I-G_i\|=|x_{i+1}|/|x_i|$ for each level. So the norm of
+# the product is at most $|x_{N+1}|/|z|$: the other lengths cancel. And it is no less, since the product $A$ takes $z$
+# to $x_{N+1}$. For the gradient: $|A^\top x_{N+1}|\,|z|\ge\langle A^\top x_{N+1},z\rangle=|x_{N+1}|^2$.
 # ```
 #
-# In its worst direction, which is that of $z$, the rotation of a deep cascade is as near to STE as that of a single
-# quantiser of the same error, whichever of the two wirings is used. There is no second way in which depth helps. But a
-# gradient in many dimensions mostly points elsewhere.
+# Two directions must be told apart. Of all *moves* of $z$, the one along $z$ is changed most:
+# $J_{\rm graph}z-z=-x_{N+1}$. Of all *gradients*, $J_{\rm graph}^\top$ changes one along $x_{N+1}$ most, what the
+# cascade leaves over, by $|x_{N+1}|/|z|$ of its length; one along $z$ it may change by less. For the worst gradient the
+# rotation of a deep cascade is as near to STE as that of a single quantiser of the same error, in either of the two
+# wirings. There is no second way in which depth helps. But a gradient in many dimensions mostly points elsewhere.
 #
 # ```{prf:proposition} Blind directions
 # :label: prop-blind-cascade
@@ -352,7 +357,7 @@ shown.format_index("{:d}")
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(WIDTH, 3.4))
 depths = found.index
-ax.semilogy(depths, found.error, color=INK, marker="x", label="worst direction: graph, once")
+ax.semilogy(depths, found.error, color=INK, marker="x", label="worst gradient: graph, once")
 for wiring, column in (("detach", "detach/N"), ("once", "once"), ("graph", "graph")):
     arm = STYLES[wiring]
     ax.semilogy(depths, found[column], color=arm.color, marker="o", label=f"mean: {column}")
@@ -361,15 +366,15 @@ for wiring, column in (("detach", "detach/N"), ("once", "once"), ("graph", "grap
 ax.set(xlabel="levels", ylabel="distance from $I$", xticks=depths, ylim=(found.min().min() / 5, 1.5))
 ax.legend(fontsize=8, loc="lower left")
 alt = """Distance of J from the identity against the number of levels, logarithmic. Highest, that of the worst
-direction, the same for graph and once, falls slowly. The mean over directions falls faster for graph than for once, and
-not at all for detach over D. On blind directions graph falls fastest, in a straight line."""
+gradient, the same for graph and once, falls slowly. The mean over directions falls faster for graph than for once, and
+not at all for detach over N. On blind directions graph falls fastest, in a straight line."""
 glue("distance", Figure(fig, alt))
 
 # %% [markdown]
 # ```{glue:figure} distance
 # :name: fig-cascade-distance
 #
-# How far the rotation is from STE in a cascade. *Worst direction*: the spectral norm, equal to the relative error.
+# How far the rotation is from STE in a cascade. *Worst gradient*: the spectral norm, equal to the relative error.
 # *Mean*: how much a gradient of random direction changes. *Blind*: the same for directions orthogonal to the latent and
 # its codes. <claim:B-051> <claim:B-052>
 # ```
@@ -379,7 +384,7 @@ glue("distance", Figure(fig, alt))
 # *once*. In *detach*, divided by $N$, it still changes by {glue:text}`last_detach:.2f`; undivided, $J$ multiplies it by
 # {glue:text}`times:.1f` <claim:B-052>. On blind directions *graph* is at {glue:text}`blind_graph:.4f`, where *once* is
 # at {glue:text}`blind_once:.3f` <claim:B-053>. That is a product of one factor a level. The mean over all directions
-# falls more slowly. Nearly all that remains of it is in the span of $z$ and its codes, where in the worst direction
+# falls more slowly. Nearly all that remains of it is in the span of $z$ and its codes, where for the worst gradient
 # *graph* is at {glue:text}`error:.2f` like *once* <claim:B-051>.
 #
 # ## The commitments of deep levels
@@ -415,10 +420,13 @@ show(residual.deep_commitments_arrive)
 # :label: cor-cascade-flow
 #
 # Let the codes of each level be the means of what it is given, let $L$ contain $\gamma$ times all commitments, and let
-# there be no weight decay. Under gradient flow, in *graph*,
+# there be no weight decay. Under the flow of {prf:ref}`cor-flow`, in *graph*,
 #
-# $$ \tfrac12\tfrac d{dt}\big(|(E,b)|^2-|W|^2\big)=-2\gamma\sum_i\mathbb E|x_{i+1}|^2\ \text{ (rotation)},\qquad
-#    \mathbb E\langle g,z_q-z\rangle-2\gamma\,\mathbb E|x_2|^2\ \text{ (STE)}. $$
+# $$ \tfrac12\tfrac d{dt}\big(|(E,b)|^2-|W|^2\big)=-2\gamma\sum_i\mathbb E|x_{i+1}|^2 $$
+#
+# under the rotation, and under STE
+#
+# $$ \tfrac12\tfrac d{dt}\big(|(E,b)|^2-|W|^2\big)=\mathbb E\langle g,z_q-z\rangle-2\gamma\,\mathbb E|x_2|^2. $$
 #
 # <claim:B-055>
 # ```
@@ -484,9 +492,10 @@ assert torch.equal(codec.decode(indices), z_q) and fewer == sorted(fewer, revers
 # ## What to keep
 #
 # - Three wirings give one value and three gradients: $J$ is $I-\prod_i(I-G_i)$, $\sum_iG_i$ or one $G$.
-# - *Graph* and *once* take $z$ to $z_q$ and keep the balance law. *Detach* does not, and brings the reconstruction
-#   gradient about $N$ times.
-# - In its worst direction the rotation of a cascade is from STE as far as the relative error of the whole cascade.
+# - *Graph* and *once* take $z$ to $z_q$ and keep the balance law. *Detach* does not, and multiplies the reconstruction
+#   gradient by about $N$.
+# - In *graph* and *once* the rotation of a cascade is as far from STE as the relative error of the whole cascade. The
+#   worst gradient is one along what is left over.
 #
 # ## What this does not say
 #
@@ -530,8 +539,8 @@ beyond = rest - torch.linalg.lstsq(plane.T, rest[:, None]).solution.T[0] @ plane
 assert norm(beyond[None]) > 0.1
 
 # %% [markdown]
-# **3.** The pair in *graph* under the rotation: what does the commitment of the second level send to $z$ if it leaves
-# $x_3=(0,-0.1)$ over, and what under STE?
+# **3.** The pair in *graph* under the rotation, with $\gamma=1$: what does the commitment of the second level send to
+# $z$ if it leaves $x_3=(0,-0.1)$ over, and what under STE?
 #
 # ```{dropdown} Solution
 # $2C_2^\top x_3$ with $C_2=I-R=\begin{pmatrix}0.2&0.6\\-0.6&0.2\end{pmatrix}$, so $(0.12,-0.04)$. Under STE $C_2=0$,

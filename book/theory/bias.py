@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from book.algebra import dot, nearest, norm, pull_back, unit
-from book.statements import law
+from book.statements import AtMost, law
 from book.theory.inputs import GENERIC
 
 
@@ -114,7 +114,8 @@ def inward_bias(d, draw):
 
     hD z/|z|^2 + (d-2)/(2d) D/|z|^2 P f at one z with isotropic e; D/|q|^2 (hq - (d-2)/d f_along - (d-2)/(2d) f_across)
     over the cell of a centroid q where y follows z; the same with h = 0 where y is one for the cell. Always
-    (G^T - I) he = h |e|^2 z/|z|^2.
+    (G^T - I) he = h |e|^2 z/|z|^2. Where y is one for the cell nothing is added along z. Where y follows z and d > 2,
+    an f along q longer than d/(d-2) h|q| turns the push outwards.
     """
     x, f, h = 0.5 * draw(1, d).double(), draw(1, d).double(), float(draw(1).double().exp())
     x = x + unit(x)
@@ -133,7 +134,13 @@ def inward_bias(d, draw):
     own, raw = draw(1, d).double(), draw(1, d).double()  # of any size and direction
     push = h * dot(raw, raw) * own / dot(own, own)
     scale = D / norm(x) ** 2 * (norm(f) + h * norm(x))
-    return {
+    found = {
+        "one y, along x": (dot(pull_back("rotation", every - e, every, f.expand_as(e)) - f, every - e).mean(), 0.0, D)
+    }
+    if d > 2:
+        long = 2 * d / (d - 2) * h * x
+        found["a long f"] = AtMost(dot(added(every - e, every, long + h * e), x), torch.tensor(-0.5 * h * D), h * D)
+    return found | {
         "one z": (fixed, D / norm(x) ** 2 * (h * x + (d - 2) / (2 * d) * across), scale),
         "a cell, y follows z": (follows, D / norm(x) ** 2 * (h * x + turned), scale),
         "a cell, one y": (one_target, D / norm(x) ** 2 * turned, scale),

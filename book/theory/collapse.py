@@ -302,7 +302,7 @@ def two_vectors(push: Callable, cells: Cells, mu: float, sign: int, delta: float
 
 
 def some_pushes(draw: Callable) -> dict[str, Callable]:
-    """Functions (A, B) of u, A >= 0 continuous, nondecreasing, 0 <= B <= C A: those of the table, a clip, and others."""
+    """(A, B) of u, A >= 0 continuous and nondecreasing, 0 <= B <= C A: those of the table, a clip, and others."""
     a, b, C, low, high = draw(5).double().exp().tolist()
 
     def clipped(k, u):
@@ -318,9 +318,9 @@ def some_pushes(draw: Callable) -> dict[str, Callable]:
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-9)
 def comparison(t, draw):
-    """With A >= 0 continuous and nondecreasing and 0 <= B <= C A: above the threshold max_i x_i/v_i decays at a fixed rate
+    """With A >= 0 continuous and nondecreasing, 0 <= B <= C A: above the threshold max_i x_i/v_i decays at a fixed
 
-    from every positive state, below it min_i x_i/v_i grows at one from every state with small wt.
+    rate from every positive state, below it min_i x_i/v_i grows at one from every state with small wt.
     """
     cells, mu, beta = cells_of(t), *draw(2).double().exp().tolist()
     states = (3 * draw(3, 200).double()).exp().numpy()

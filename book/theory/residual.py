@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from book.algebra import apply, dot, identity, norm, spectral_norm
+from book.algebra import apply, dot, identity, norm, spectral_norm, unit
 from book.statements import AtMost, law
 from book.theory.balance_law import total
 from book.theory.inputs import GENERIC
@@ -172,12 +172,25 @@ def cascade_balanced(member, draw, n, d):
     return {wiring: (net.encoder, net.decoder, net.size) for wiring, net in nets.items()}
 
 
+def worst_gradient(one: Cascade) -> Tensor:
+    """What the cascade leaves over, x_{D+1}: the gradient that J^T - I changes most, (n, d)."""
+    return one.given[-1]
+
+
 @law(chapter=9, kinds=GENERIC, dims=PLANE_ON)
 def distance_of_a_cascade(draw, n, d):
-    "Under the rotation |J - I| = |z - z_q|/|z| for graph and for once: the relative error of the whole cascade."
-    ones = [Cascade(wiring, "rotation", draw, (n, d)) for wiring in ("graph", "once")]
-    far = {one.wiring: spectral_norm(jacobian_of(one) - identity(one.z)) for one in ones}
-    return {one.wiring: (far[one.wiring], norm(one.given[-1]) / norm(one.z), one.size) for one in ones}
+    """Under the rotation |J - I| = |z - z_q|/|z| for graph and for once: the relative error of the whole cascade.
+
+    A gradient along what is left over changes by just this; of moves, the one along z.
+    """
+    sides = {}
+    for wiring in ("graph", "once"):
+        one = Cascade(wiring, "rotation", draw, (n, d))
+        error, far = norm(one.given[-1]) / norm(one.z), jacobian_of(one) - identity(one.z)
+        sides[wiring] = spectral_norm(far), error, one.size
+        sides[f"{wiring}, gradient"] = norm(apply(far.mT, unit(worst_gradient(one)))), error, one.size
+        sides[f"{wiring}, move"] = norm(apply(far, unit(one.z))), error, one.size
+    return sides
 
 
 def jacobian_of(one: Cascade) -> Tensor:

@@ -70,6 +70,10 @@ MUTANTS = {  # what is wrong -> the laws that see it; together they are all
         replaced("definition", lambda name, z, q: residual.identity(z) * 2.5),
         "wirings balance_of_a_cascade commitments graph_is_nearer deep_commitments_arrive projected_levels",
     ),
+    "the worst gradient is one along z": (
+        replaced("worst_gradient", lambda one: one.z.detach()),
+        "distance_of_a_cascade",
+    ),
     "the norm is that of Frobenius": (
         replaced("spectral_norm", lambda matrix: torch.linalg.matrix_norm(matrix).unsqueeze(-1)),
         "distance_of_a_cascade deep_commitments_arrive",
