@@ -58,6 +58,7 @@ SMOKE = {
     "30_residual_codec": {"live_steps": 2},
     "31_vqgan": {"seeds": 1},
     "36_learned_transform": {"steps": 3},
+    "37_sequences": {"prior_steps": 3},
     "40_claims": {"rows": ["A-00"]},
     "43_got_right": {"gamma": 1.0},
 }
@@ -137,6 +138,7 @@ REFUSED = {
         ({"data": "arrays:none.npy"}, "is not there"),
     ],
     "30_residual_codec": [({"live_steps": 0}, "at least 1"), ({"source": "nowhere"}, "is not there")],
+    "37_sequences": [({"prior_steps": 1}, "at least 2")],
     "43_got_right": [({"gamma": 0.0}, "at least 0.001")],
     "40_claims": [({"rows": "A"}, "must be list"), ({"rows": ["A", "Z"]}, "'Z' begins no id")],
 }
