@@ -24,8 +24,8 @@
 # space; $G_\mu$ is the rotation trick about it, $G_\mu(z-\mu)=q-\mu$. Arrows in figures show the step that the encoder
 # takes, $-G^\top g$.
 #
-# One pair runs through this and the next two chapters: $z=(1,0)$ and $q=(0.8,0.6)$. They have the same length, so
-# $r=|q|/|z|=1$; the angle is $36.9°$, and $|e|^2=0.4$.
+# The pair is that of all chapters of theory: $z=(1,0)$ and $q=(0.8,0.6)$. They have the same length, so $r=|q|/|z|=1$;
+# the angle is $36.9°$, and $|e|^2=0.4$.
 
 # %% tags=["parameters"]
 steps: int = 400  # of gradient descent on the small network
@@ -125,7 +125,10 @@ page.show(
 #
 # Conversely let a linear map $M$ keep all assignments. If $|Mx|<|My|$ for two vectors with $|x|=|y|$, then the codes
 # $x$ and $cy$ with $c<1$ close to $1$ exchange their roles for the latent $0$: before, $cy$ is nearer, afterwards $Mx$
-# is. So $|Mx|$ depends on $|x|$ alone, and $M$ is a multiple of an orthogonal map.
+# is. So $|Mx|$ depends on $|x|$ alone, and $M$ is a multiple of an orthogonal map. A field with any matrix $A$ moves
+# points by $M=\exp(\tau A)$ and a shift. If it keeps all assignments for some time, $M^\top M=s^2I$ for all small
+# $\tau$, with $s$ depending on $\tau$. The derivative at $\tau=0$ says that $A+A^\top$ is a multiple of $I$, so
+# $A=\alpha I+\Omega$.
 # ````
 
 # %%
@@ -142,8 +145,9 @@ show(conserved.similarities_keep_assignments, conserved.only_similarities_do)
 # :label: thm-report
 #
 # Let the encoder end in a linear layer $z=E\xi+b$, and let the decoder be fixed. When latents and codes move with $X$,
-# the loss has the derivative $\mathbb E\langle g,X(q)\rangle$. The encoder makes its part of this motion by
-# $(E,b)\mapsto(AE,\;A(b-\mu)+v)$, and along it the estimator reports $\mathbb E\langle g,G\,X(z)\rangle$. So it errs by
+# the loss has the derivative $\mathbb E\langle g,X(q)\rangle$. The encoder makes its part of this motion when $E$ moves
+# with the velocity $AE$ and $b$ with $A(b-\mu)+v$, and along it the estimator reports
+# $\mathbb E\langle g,G\,X(z)\rangle$. So it errs by
 #
 # $$ \mathbb E\langle g,\;G\,X(z)-X(q)\rangle. $$ (eq-report)
 #
@@ -152,8 +156,8 @@ show(conserved.similarities_keep_assignments, conserved.only_similarities_do)
 #
 # ````{prf:proof}
 # By {prf:ref}`prop-similar` no assignment changes, so $z_q=q$ moves with the velocity $X(q)$: that is the derivative.
-# If $E$ moves with $AE$ and $b$ with $A(b-\mu)+v$, then $z$ moves with $AE\xi+A(b-\mu)+v=X(z)$. The gradient that
-# arrives at $z$ is $G^\top g$, so backpropagation finds $\mathbb E\langle G^\top g,X(z)\rangle$.
+# With these velocities of $E$ and $b$, $z$ moves with $AE\xi+A(b-\mu)+v=X(z)$. The gradient that arrives at $z$ is
+# $G^\top g$, so backpropagation finds $\mathbb E\langle G^\top g,X(z)\rangle$.
 # ````
 #
 # The theorem asks what the gradient of the encoder is worth if the codes do follow. They follow by the codebook loss,
@@ -298,9 +302,9 @@ show(conserved.trade_off, conserved.least_change)
 # :label: prop-batch
 #
 # Let $\bar z$ be the mean latent. (i) $u=G_{\bar z}^\top g+\mathbb E[g-G_{\bar z}^\top g]$ is exact along shifts and
-# along stretching about every centre. (ii) If the latents span the space, there is exactly one $A=\alpha I+\Omega$ for
-# which $u=g+A(z-\bar z)$ is exact along all motions {eq}`eq-motion`, and this $u$ is the nearest to $g$, in the mean
-# square, that is.
+# along stretching about every centre. (ii) If the differences $z-\bar z$ span at least $d-1$ dimensions and are not all
+# $0$, there is exactly one $A=\alpha I+\Omega$ for which $u=g+A(z-\bar z)$ is exact along all motions {eq}`eq-motion`,
+# and this $u$ is the nearest to $g$, in the mean square, that is.
 #
 # <claim:B-064>
 # ```
@@ -310,11 +314,13 @@ show(conserved.trade_off, conserved.least_change)
 # about $\bar z$ it adds $\langle c,\mathbb E[z-\bar z]\rangle=0$, so the exactness of $G_{\bar z}$ stays. Stretching
 # about another point is stretching about $\bar z$ and a shift.
 #
-# (ii) The fields $A(z-\bar z)$ form a linear space of functions of the latents, and $\mathbb
-# E\langle\cdot,\cdot\rangle$ is an inner product on it, as latents that span the space are moved by every $A\ne0$.
-# Exactness asks that $\mathbb E\langle u-g,A'(z-\bar z)\rangle=\mathbb E\langle g,A'e\rangle$ for all $A'$, a linear
-# functional, so there is exactly one solution of the form $u-g=A(z-\bar z)$. Any other exact $u$ differs from it by
-# something orthogonal to this space, and so is further from $g$. Shifts are exact since $\mathbb E[z-\bar z]=0$.
+# (ii) The fields $A(z-\bar z)$ form a linear space of functions of the latents, and
+# $\mathbb E\langle\cdot,\cdot\rangle$ is an inner product on it, as every $A\ne0$ moves some $z-\bar z$. For
+# $\alpha\ne0$ it moves every vector but $0$, since $|Ax|^2=\alpha^2|x|^2+|\Omega x|^2$. For $\alpha=0$ it is
+# $\Omega\ne0$, whose rank is even and so at least $2$: what it takes to $0$ has at most $d-2$ dimensions. Exactness
+# asks that $\mathbb E\langle u-g,A'(z-\bar z)\rangle=\mathbb E\langle g,A'e\rangle$ for all $A'$, a linear functional,
+# so there is exactly one solution of the form $u-g=A(z-\bar z)$. Any other exact $u$ differs from it by something
+# orthogonal to this space, and so is further from $g$. Shifts are exact since $\mathbb E[z-\bar z]=0$.
 # ````
 #
 # Whether these corrections help in training is a question for experiments.
@@ -325,15 +331,15 @@ show(conserved.a_batch_can)
 # %% [markdown]
 # ## What training conserves
 #
-# A motion that changes nothing is a symmetry, and by Noether's principle a gradient flow then conserves something
-# {cite}`kunin2021neural,tanaka2021noether`. The decoder can undo every motion of its input: when $z_q$ moves by $X$,
-# its first layer $W$ can move by $-WA$. Here the chain is cut by the quantiser, and an estimator bridges the gap. What
-# is conserved depends on the estimator.
+# A motion that changes nothing is a symmetry, and for each symmetry a gradient flow conserves some quantity: in physics
+# this is Noether's principle {cite}`kunin2021neural,tanaka2021noether`. The decoder can undo every motion of its input:
+# when $z_q$ moves by $X$, its first layer $W$ can move by $-WA$. Here the chain is cut by the quantiser, and an
+# estimator bridges the gap. What is conserved depends on the estimator.
 #
-# Let all weights follow the gradient that training reports:
-# $L_{\rm rec}+\beta\,\mathbb E|q-\mathrm{sg}\,z|^2+\gamma\,\mathbb E|z-\mathrm{sg}\,q|^2$ and the decays
-# $\lambda_E|(E,b)|^2+\lambda_W|W|^2$. $C$ is the matrix with the codes as its rows, and the decoder begins with
-# $Wz_q+b_W$.
+# Let all weights follow the gradient that training reports, the flow of {prf:ref}`cor-flow`, for the total loss
+# $L_{\rm rec}+\beta\,\mathbb E|q-\mathrm{sg}\,z|^2+\gamma\,\mathbb E|z-\mathrm{sg}\,q|^2$ with the decays
+# $\lambda_E|(E,b)|^2+\lambda_W|W|^2$, and let $\beta>0$. $C$ is the matrix with the codes as its rows, and the decoder
+# begins with $Wz_q+b_W$.
 #
 # ```{prf:theorem} The matrix law
 # :label: thm-matrix
@@ -350,18 +356,20 @@ show(conserved.a_batch_can)
 # ```
 #
 # ````{dropdown} Proof
-# Each term on the left is minus a gradient times a weight. With $x$ the gradient that arrives at $z$, $E'=-\mathbb
-# E[x\xi^\top]-2\lambda_EE$ and $b'=-\mathbb E[x]-2\lambda_Eb$, so $E'E^\top+b'b^\top=-\mathbb
-# E[xz^\top]-2\lambda_E(EE^\top+bb^\top)$, and $x=u+2\gamma(z-q)$. The code of cell $k$ moves with $-2\beta\,\mathbb
-# E[(q-z)1_k]$, so $\frac\gamma\beta C'^\top C=-2\gamma\,\mathbb E[(q-z)q^\top]$. And $W'=-\mathbb E[\hat
-# gq^\top]-2\lambda_WW$ with $W^\top\hat g=g$, so $W^\top W'=-\mathbb E[gq^\top]-2\lambda_WW^\top W$. Add. The two parts
-# that the commitment and the codebook loss bring are $2\gamma\,\mathbb E[ez^\top]-2\gamma\,\mathbb
-# E[eq^\top]=-2\gamma\,\mathbb E[ee^\top]$.
+# Each term on the left is minus a gradient times a weight. With $x$ the gradient that arrives at $z$,
+# $E'=-\mathbb E[x\xi^\top]-2\lambda_EE$ and $b'=-\mathbb E[x]-2\lambda_Eb$, so
+# $E'E^\top+b'b^\top=-\mathbb E[xz^\top]-2\lambda_E(EE^\top+bb^\top)$, and $x=u+2\gamma(z-q)$. The code of cell $k$
+# moves with $-2\beta\,\mathbb E[(q-z)1_k]$, where $1_k$ is $1$ for the latents of that cell and $0$ for the others. So
+# $\frac\gamma\beta C'^\top C=-2\gamma\,\mathbb E[(q-z)q^\top]$. And $W'=-\mathbb E[\hat gq^\top]-2\lambda_WW$ with
+# $\hat g$ the gradient that arrives at $Wz_q+b_W$. Since $W^\top\hat g=g$,
+# $W^\top W'=-\mathbb E[gq^\top]-2\lambda_WW^\top W$. Add. The two parts that the commitment and the codebook loss bring
+# are $2\gamma\,\mathbb E[ez^\top]-2\gamma\,\mathbb E[eq^\top]=-2\gamma\,\mathbb E[ee^\top]$.
 # ````
 #
 # That the codes enter with the weight $\gamma/\beta$ makes the two losses of the quantiser combine into one square, for
 # codes that are centroids or not. Its trace and its antisymmetric part are the laws that belong to stretching and to
-# turning; a sum over the biases gives the one for shifts.
+# turning; a sum over the biases gives the one for shifts. We name the last two as mechanics does, where momentum
+# belongs to shifts and torque to turns.
 #
 # ```{prf:corollary} Three laws
 # :label: cor-three-laws
@@ -572,12 +580,16 @@ show(conserved.faces_change_nothing)
 # $-2\frac\gamma\beta\lambda_C|C|^2$ more.
 #
 # *EMA.* Codes that follow at the rate $\omega$, with running shares $c_k$ of their latents' shares $n_k$, obey a law of
-# the same form, with the kinetic term $\frac{2\gamma}\omega\sum_kc_k|q_k|^2$ in place of
-# $\frac\gamma\beta\sum_k|q_k|^2$ and one more term, $\gamma\sum_k(n_k-c_k)|q_k|^2$ on the right, which vanishes once
-# the shares are steady.
+# the same form, with $\frac{2\gamma}\omega\sum_kc_k|q_k|^2$ in place of $\frac\gamma\beta\sum_k|q_k|^2$ and one more
+# term, $\gamma\sum_k(n_k-c_k)|q_k|^2$ on the right, which vanishes once the shares are steady. For in small steps
+# {eq}`eq-ema` is $c_k'=\omega(n_k-c_k)$ and $c_kq_k'=\omega n_k(\bar z_k-q_k)$. So half of the new sum changes at the
+# rate $\gamma\sum_k(n_k-c_k)|q_k|^2-2\gamma\,\mathbb E\langle e,q\rangle$. The commitment adds
+# $2\gamma\,\mathbb E\langle e,z\rangle$, and together the last two are $-2\gamma\,\mathbb E|e|^2$.
 #
 # *Adam* divides each gradient by a number of its own. Were these numbers $M$ fixed, both laws would hold with
-# $\langle E,ME\rangle$ in place of $|E|^2$ and so on, and nothing else changed.
+# $\langle E,ME\rangle$ in place of $|E|^2$ and so on, and nothing else changed: each weight $p$ would have
+# $Mp'=-\partial_pL$, so half of $\langle p,Mp\rangle$ would change at the rate $-\langle p,\partial_pL\rangle$, as half
+# of $|p|^2$ does under the flow.
 
 # %%
 show(conserved.ema_law, conserved.frozen_adam)

@@ -58,6 +58,7 @@ MUTATIONS = {
     ],
     conserved.a_batch_can: [
         Mutation(conserved, "exact_on_a_batch", lambda z, q, g: g),
+        Mutation(conserved, "FEWEST", -2),
         row("rotation", "rotation_only"),
     ],
     conserved.matrix_law: [Mutation(conserved, "code_weight", no_weight)],
