@@ -12,10 +12,11 @@
 #
 # ```{admonition} In short
 # :class: tip
-# To the gradient of every latent the rotation trick adds one and the same push, away from the centre it turns about; a
-# descent step takes it backwards, so all latents slide towards the centre. Codes do not feel it: they can only follow,
-# and where they follow too slowly the latents leave most of them behind. This is the collapse after a warm-up, its
-# first push is predicted to a few per cent without any training, and turning about the mean code removes it.
+# After a warm-up nearly all of a latent's gradient comes from its own error. Of this part the rotation trick makes a
+# push away from the centre it turns about; a descent step takes it backwards. Far from the centre the push is nearly
+# the same for all latents, so all slide towards the centre. Codes do not feel it: they can only follow, and where they
+# follow too slowly the latents leave most of them behind. This is the collapse after a warm-up. Its first push is
+# predicted to a few per cent before the first step with the quantiser, and turning about the mean code removes it.
 # ```
 #
 # Two things are called collapse, and they have different causes. In a *collapse of norms* the lengths of latents and
@@ -74,8 +75,7 @@ def table(rows, precision=3):
 # ## One latent, and the part of $g$ that points along its error
 #
 # After a warm-up the decoder is at home with the latents: without a quantiser there would be little left to gain. Then
-# nearly all of $g$ comes from the quantisation error itself, $g\approx he$. What does an encoder feel of such a
-# gradient?
+# nearly all of $g$ comes from the error itself, $g\approx he$. What does an encoder feel of such a gradient?
 
 # %% tags=["hide-input"]
 z = vector(1, 0)[None]
@@ -189,34 +189,44 @@ show(drift.shares_of_turn_and_gain, drift.isotropic_shares)
 # ```{prf:theorem} The drift
 # :label: thm-drift
 #
-# Let $g=\bar g+he$, where $\bar g$ is the gradient without quantiser. To leading order in the quantisation error the
-# rotation about $\mu$ adds to STE's mean gradient
+# Let every code be the mean of its latents. Let $g=\bar g+he$, where the gradient without quantiser, $\bar g$, is the
+# same for all latents of a cell. Then the rotation about $\mu$ adds to STE's mean gradient
 #
-# $$ \mathbb E\big[(G_\mu^\top-I)g\big]\;\approx\;h\,\mathbb E\Big[|e|^2\,\frac{z-\mu}{|z-\mu|^2}\Big] . $$ (eq-drift)
+# $$ \mathbb E\big[(G_\mu^\top-I)g\big]\;\approx\;h\,\mathbb E\Big[|e|^2\,\frac{z-\mu}{|z-\mu|^2}\Big] , $$ (eq-drift)
 #
-# The part with $he$ is exact. What is left out is of the size $D\,|\bar g|/|z-\mu|^2$: it is small where $|\bar g|\ll
-# h\,|z-\mu|$.
+# and the two sides differ by a vector that is no longer than
+#
+# $$ \mathbb E\Big[|\bar g|\,|e|^2\Big(\frac1{|z-\mu|\,|q-\mu|}+\frac1{2\,|z-\mu|^2}\Big)\Big] . $$ (eq-left-out)
+#
+# So where $|\bar g|\ll h\,|z-\mu|$ it is small against the push of a latent, $h|e|^2/|z-\mu|$.
 #
 # <claim:B-070>
 # ```
 #
 # ````{dropdown} Proof
-# The part $he$ is {prf:ref}`thm-push` about $\mu$. For the rest put $\mu=0$. By {eq}`eq-expansion`
+# The part $he$ is {prf:ref}`thm-push` about $\mu$, and exact. For the rest put $\mu=0$. By {eq}`eq-expansion`,
 #
-# $$ (G^\top-I)\bar g=\frac{\langle e,\bar g\rangle z-\langle z,\bar g\rangle e+\langle z,e\rangle\bar g}{|z|^2}
-#    +O\Big(\frac{|e|^2}{|z|^2}\Big)|\bar g| . $$
+# $$ (G^\top-I)\bar g=M_z(e)\,\bar g+r(1-\cos\theta)\,\Pi_\perp\bar g,\qquad
+#    M_z(e)=\frac{ze^\top-ez^\top+\langle z,e\rangle I}{|z|^2} . $$
 #
-# Each term of the first part is linear in $e$. Condition on the cell: $q$ is fixed, and $z=q-e$ with
-# $\mathbb E[e\mid q]=0$ where the code is the centroid. Insert $z=q-e$. The terms linear in $e$ have mean zero if
-# $\bar g$ does not depend on $e$ within the cell, and those left are of second order in $e$, times $|\bar g|$. For
-# isotropic $e$ they are $-\frac{d-2}d$ along $q$ and $-\frac{d-2}{2d}$ across, times $D\bar g/|q|^2$: the law
-# `centroid_cells` has them.
+# The last term is at most $|\bar g||e|^2/(2|z|^2)$ long. The first we compare with $M_q(e)\,\bar g$, which has $q$ in
+# place of $z$. In a cell $q$ and $\bar g$ are fixed and $\mathbb E\,e=0$, so $M_q(e)\,\bar g$ has mean zero. On the
+# plane of $z$ and $q$, as complex numbers, $M_z(e)$ and $M_q(e)$ multiply by the conjugates of $e/z$ and $e/q$; off it
+# by the real parts of these. And $\frac ez-\frac eq=\frac{e\,(q-z)}{zq}=\frac{e^2}{zq}$. So
+# $\|M_z(e)-M_q(e)\|=|e|^2/(|z||q|)$.
 # ````
 #
-# Far from the centre this is one push for all. For two latents $z$ and $w$ the directions in {eq}`eq-drift` differ by
-# $\big|\frac z{|z|^2}-\frac w{|w|^2}\big|=\frac{|z-w|}{|z||w|}$, which is small against $\frac1{|z|}$ if $|z-w|\ll|w|$.
-# So the latents slide as one, with nothing to stop them: a shift of everything is what the encoder's last bias does
-# with no effort. And it is what STE gets right ({prf:ref}`prop-exact`), while the rotation errs by just this push.
+# Both conditions are needed. Let all latents of a cell have one target, so that $g$ is the same for all of them. Then
+# $\bar g=g-he$ depends on $e$, and on average the rotation adds nothing along $z$: this is the last row of the table in
+# {ref}`nb-bias`. With the target at the centroid code itself, $g=0$, it adds nothing at all, where {eq}`eq-drift` would
+# have $hD/|q|$. (For isotropic errors the part that is left out is, to leading order, $-\frac{d-2}d$ along $q$ and
+# $-\frac{d-2}{2d}$ across, times $D\bar g/|q|^2$: the law `centroid_cells` has it.)
+#
+# Far from the centre this is nearly one push for all. For two latents $z$ and $w$ the directions in {eq}`eq-drift`
+# differ by $\big|\frac z{|z|^2}-\frac w{|w|^2}\big|=\frac{|z-w|}{|z||w|}$, which is small against $\frac1{|z|}$ if
+# $|z-w|\ll|w|$. So the latents slide as one, with nothing to stop them: a shift of everything is what the encoder's
+# last bias does with no effort. And it is what STE gets right ({prf:ref}`prop-exact`), while the rotation errs by just
+# this push.
 #
 # About a centre in the middle of the cloud the same pushes point in all directions.
 
@@ -264,15 +274,21 @@ page.show(
 # ````
 
 # %%
-show(drift.centroid_cells, drift.alike_for_all, drift.push_is_a_potential, drift.cancels_about_the_middle)
+show(
+    drift.drift_of_cells,
+    drift.centroid_cells,
+    drift.alike_for_all,
+    drift.push_is_a_potential,
+    drift.cancels_about_the_middle,
+)
 
 # %% [markdown]
 # ## In the network, before the first step
 #
-# The prediction can be had without training: take the network after its warm-up, place the codes by k-means, and look
-# up each latent. {eq}`eq-drift` needs the latents, the codes, and $h$, which the decoder tells:
-# $h=\mathbb E\langle g-\bar g,e\rangle/D$, with $\bar g$ the gradient where it sees $z$ in place of $q$. Compare with
-# $\mathbb E[G^\top g-g]$ from the estimator itself. Components along the mean latent, in units of the mean $|g|$:
+# The prediction can be had without a training step with the quantiser: take the network after its warm-up, place the
+# codes by k-means, and look up each latent. {eq}`eq-drift` needs the latents, the codes, and $h$, which the decoder
+# tells: $h=\mathbb E\langle g-\bar g,e\rangle/D$, with $\bar g$ the gradient where it sees $z$ in place of $q$. Compare
+# with $\mathbb E[G^\top g-g]$ from the estimator itself. Components along the mean latent, in units of the mean $|g|$:
 
 # %%
 warmed = [drift.warmed_up(seed, pretrain) for seed in range(networks)]
@@ -395,7 +411,7 @@ page.show(
 # one. <claim:B-071>
 # ```
 #
-# About the origin there is no balance at any distance shown: from $0.4$ on the push is at least
+# About the origin there is no balance at any distance shown: from a slid distance of $0.4$ on the push is at least
 # {glue:text}`least:.1f` times the pull. This is a prediction: the latents leave their codes. About the mean code there
 # is nothing to balance. <claim:B-071>
 #
@@ -625,7 +641,8 @@ show(drift.gain_past_one)
 # ## What to keep
 #
 # - $(G^\top-I)\,e=|e|^2z/|z|^2$, exactly: of its own error's gradient the rotation makes a push along $z$.
-# - Far from the centre that push is the same for all latents. Codes do not feel it; they follow, or are left behind.
+# - Far from the centre that push is nearly the same for all latents. Codes do not feel it; they follow, or are left
+#   behind.
 # - About the mean code the pushes cancel, and the collapse does not occur.
 #
 # ## Exercises
@@ -656,9 +673,8 @@ assert torch.allclose(apply(G, z), q)
 assert torch.allclose(apply(G.mT, e) - e, dot(e, e) * z / dot(z, z))
 
 # %% [markdown]
-# **3.** In the plane, along what curve does a latent move if $q$ stays fixed, the gradient is $g=he$, and only the
-# rotation's push acts, $z'=-h|e|^2z/|z|^2$? When does it reach the origin if the code stands at the distance $\ell$
-# beyond it and $|e|$ is kept at its first value?
+# **3.** Let only the rotation's push of $g=he$ act on a latent, $z'=-h|e|^2z/|z|^2$, while its code moves along so that
+# $|e|$ stays as it is. Which way does $z$ move, and when does it reach the origin?
 #
 # ```{dropdown} Solution
 # The velocity is along $z$: it moves straight to the origin. $\frac d{dt}|z|^2=-2h|e|^2$, so it arrives after

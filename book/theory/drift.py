@@ -1,7 +1,8 @@
 r"""Laws of the chapter "Why the turn collapses": the push that the rotation adds to every latent, and what comes of it.
 
 With e = q - z, g = dL_rec/dz_q and G = rR about a centre mu, the rotation adds (G^T - I) g to what STE passes on. For a
-decoder of curvature h, g = h e + (the gradient without quantiser), and to leading order the mean of what is added is
+decoder of curvature h, g = h e + f with the gradient f without quantiser. Where codes are the means of their latents
+and f is the same in a cell and short, the mean of what is added is about
 
 .. math:: h\, \mathbb E\Big[|e|^2 \frac{z - \mu}{|z - \mu|^2}\Big],
 
@@ -115,6 +116,34 @@ def isotropic_shares(draw, d):
         "turn": (parts["rotation_only"], (d - 1) / d * push, norm(push)),
         "gain": (parts["scale_only"], push / d, norm(push)),
     }
+
+
+def without_quantiser(f: Tensor, e: Tensor, h: float) -> Tensor:
+    """The gradient without quantiser of the latents of some cells: f of its cell, the same for all its latents."""
+    return f.expand_as(e)
+
+
+def centred(e: Tensor) -> Tensor:
+    """Errors (cells, latents, d) whose mean is 0 in each cell: codes are centroids."""
+    return e - e.mean(1, keepdim=True)
+
+
+@law(CHAPTER, kinds=GENERIC, dims=PLANE_AND_MORE)
+def drift_of_cells(draw, d):
+    """Centroid codes, f the same in each cell, g = f + h e: E[(G^T - I) g] is h E[|e|^2 z/|z|^2], but for a vector
+
+    no longer than E[|f| |e|^2 (1/(|z| |q|) + 1/(2 |z|^2))]. Errors may have any size.
+    """
+    q, h, found = draw(4, 1, d).double(), float(draw(1).double().exp()), {}
+    f = 0.1 * h * norm(q) * unit(draw(4, 1, d).double())
+    for name, size in (("short errors", 0.02), ("long errors", 2.0)):
+        e = centred(size * norm(q) * draw(4, 6, d).double() / d**0.5)
+        arrives = without_quantiser(f, e, h) + h * e
+        z, codes, e, g, plain = (x.expand_as(e).reshape(-1, d) for x in (q - e, q, e, arrives, arrives - h * e))
+        gap = added("rotation", z, codes, g).mean(0) - leading_push(z, codes, h)
+        left_out = norm(plain) * dot(e, e) * (1 / (norm(z) * norm(codes)) + 1 / (2 * dot(z, z)))
+        found[name] = AtMost(norm(gap), left_out.mean(), h * norm(e).mean() * (1 + norm(codes) / norm(z)).max())
+    return found
 
 
 @law(CHAPTER, kinds=GENERIC, dims=PLANE_AND_MORE, tolerance=1e-4)

@@ -25,6 +25,11 @@ MUTATIONS = {
     drift.shares_of_turn_and_gain: [row("rotation_only", "rotation"), row("scale_only", "ste")],
     drift.gain_past_one: [row("rotation", "ste")],
     drift.isotropic_shares: [row("rotation_only", "rotation"), row("scale_only", "rotation")],
+    drift.drift_of_cells: [
+        Mutation(drift, "without_quantiser", lambda f, e, h: f - h * e),  # one target for all latents of a cell
+        Mutation(drift, "centred", lambda e: e),  # codes that are not centroids
+        row("rotation", "rotation_only"),
+    ],
     drift.centroid_cells: [row("rotation", "rotation_only"), row("rotation", "scale_only")],
     drift.push_is_a_potential: [Mutation(drift, "leading_push", push_without_square)],
     drift.alike_for_all: [Mutation(drift, "leading_direction", algebra.unit)],
