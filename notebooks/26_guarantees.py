@@ -12,11 +12,12 @@
 #
 # ```{admonition} In short
 # :class: tip
-# A turn that is capped by its distance from the centre never goes uphill and descends the loss without quantiser
-# wherever that loss is steeper than the quantisation error is long; no condition on the path is needed. A turn that
-# fades as the codes fit, about a centre that moves along, keeps its meaning when the latents are shifted or stretched.
-# That one estimator is never worse than the better of two others cannot be had, and "the rotation raises the usage of
-# codes" is no law: it traps latents as easily as it frees them.
+# A turn with a cap $\kappa<1$ on how far it is from straight-through never makes an obtuse angle with the decoder's
+# step $-g$. A step of at most $1/h_{\max}$ lowers the loss without quantiser, $f$, wherever $|\nabla f(z)|$ is above
+# $\frac{1+\kappa}{1-\kappa}h_{\max}|q-z|$, with $h_{\max}$ the smoothness of $f$; no condition on the path is needed. A
+# turn that fades as the codes fit, about a centre that moves along, keeps its meaning when the latents are shifted or
+# stretched. That one estimator is never worse than the better of two others cannot be had, and "the rotation raises the
+# usage of codes" is no law: it traps latents as easily as it frees them.
 # ```
 #
 # Symbols: $z$ a latent, $q$ its code, $e=q-z$, $g=\partial L_{\rm rec}/\partial z_q$; $G_\mu$ the rotation trick about
@@ -43,6 +44,7 @@ from book.statements import show
 from book.theory import guarantees
 from rotvq import ESTIMATORS
 from rotvq.page.figures import ARMS, INK, MUTED
+from rotvq.quantizers.residual import ResidualVectorQuantizer
 
 ROTATION, STE = ARMS["rotation"], ARMS["ste"]
 CAPPED = ARMS["interpolated"]
@@ -51,9 +53,9 @@ zero = torch.zeros(2, dtype=torch.float64)
 # %% [markdown]
 # ## A turn with a cap
 #
-# The rotation changes a gradient by at most $\|G_\mu-I\|=|e|/|z-\mu|$, relatively. Where the quantisation error is
-# longer than the way to the centre, that is more than everything. Then a step can go uphill, and {prf:ref}`prop-circle`
-# shows a latent that runs in circles for ever. The cure is to turn less where the turn is too strong:
+# The rotation changes a gradient by at most $\|G_\mu-I\|=|e|/|z-\mu|$, relatively. Where the error is longer than the
+# way to the centre, that is more than everything. Then a step can go uphill, and {prf:ref}`prop-circle` shows a latent
+# that runs in circles for ever. The cure is to turn less where the turn is too strong:
 #
 # $$ G_t=I+t\,(G_\mu-I),\qquad t=\min\Big(1,\;\kappa\,\frac{|z-\mu|}{|q-z|}\Big),\qquad 0<\kappa<1 . $$ (eq-capped)
 
@@ -103,7 +105,8 @@ page.show(
 # Let $f$ be the loss without quantiser, $h_{\max}$-smooth, $u=G_t^\top\nabla f(q)$ with {eq}`eq-capped`, and
 # $\eta\le1/h_{\max}$.
 #
-# 1. $\|G_t-I\|=\min(\kappa,|e|/|z-\mu|)$, so $\langle g,G_t^\top g\rangle\ge(1-\kappa)|g|^2$: no step is uphill at $q$.
+# 1. $\|G_t-I\|=\min(\kappa,|e|/|z-\mu|)$, so $\langle g,G_t^\top g\rangle\ge(1-\kappa)|g|^2$: the step makes no obtuse
+#    angle with $-g$, the step at $q$.
 # 2. $|u-\nabla f(z)|\le(1+\kappa)h_{\max}|e|+\kappa|\nabla f(z)|$.
 # 3. The step $z-\eta u$ does not raise $f$, as long as
 #    $|\nabla f(z)|\ge\dfrac{1+\kappa}{1-\kappa}\,h_{\max}\,|q-z|$.
@@ -163,9 +166,9 @@ show(guarantees.capped_descent, guarantees.capped_average)
 # the variance within cells, which is $\mathbb E|z-q|^2$, and that between them.
 # ````
 #
-# So as the codes fit better, the rotation approaches STE like the relative error, and the fading turn like its square.
-# At the start, when codes fit badly, it is the rotation. It has no guarantee for a single latent, which may be near the
-# centre: the two weights can be combined.
+# So with $t$ the root of the relative quantisation error, the rotation approaches STE like $t$ as the codes fit better,
+# and the fading turn like $t^2$. At the start, when codes fit badly, it is the rotation. It has no guarantee for a
+# single latent, which may be near the centre: the two weights can be combined.
 
 # %%
 show(guarantees.fading_is_of_second_order)
@@ -239,9 +242,9 @@ for name, weight in weights.items():
 # :label: thm-never
 #
 # Take any rule that makes a step from $z$, $q$ and $g$, and from anything that has been seen before. Let the steps of
-# STE and of the rotation not be along $e$. If the rule differs from one of them, there are a second code and a loss
-# with this $g$ at $q$ for which one step of the rule ends with a higher loss than one step of that one. Nothing that
-# the rule has seen tells it so.
+# STE and of the rotation not be along $e$, so that $z$, $q$ and the end of a step make a triangle. If the rule differs
+# from one of them, there are a second code and a loss with this $g$ at $q$ for which one step of the rule ends with a
+# higher loss than one step of that one. Nothing that the rule has seen tells it so.
 #
 # <claim:B-074>
 # ```
@@ -309,23 +312,29 @@ page.show(
 # ```{glue:figure} trap
 # :name: fig-trap
 #
-# One latent, one fixed gradient. The dotted circle about the centre lies in the cell.
+# One latent, one fixed gradient. The dotted circle about the centre lies in the cell. A step is $0.01$ long, and a
+# hundredth of the distance from the centre where that is less than $1$.
 # ```
 #
 # ```{prf:theorem} The trap
 # :label: thm-trap
 #
-# Let the ball about $\mu$ through $z$ lie in the cell of $q$, and let $\langle g,q-\mu\rangle\ge0$. Under every
-# estimator with $G(z-\mu)=q-\mu$ the latent never leaves the cell while $g$ stays. STE leaves every bounded cell if
+# Let the ball about $\mu$ through $z$ lie in the cell of $q$, and let $\langle g,q-\mu\rangle\ge0$. Let the latent
+# follow the flow $z'=-G^\top g$ with fixed $g$. Under every estimator with $G(z-\mu)=q-\mu$ it stays in the cell as
+# long as the flow exists. If $\langle g,q-\mu\rangle>0$ the flow ends after the time
+# $|z-\mu|^2/(2\langle g,q-\mu\rangle)$ at the latest: by then the latent is at $\mu$. STE leaves every bounded cell if
 # $g\ne0$.
 #
 # <claim:B-075>
 # ```
 #
 # ````{prf:proof}
-# $|z-\mu|^2$ does not grow, so the latent stays in the ball. A step of size $\eta$ adds $\eta^2|G^\top g|^2$, which
-# small steps keep as small as one likes. STE moves along the ray $z-tg$, and no ray is bounded.
+# $\frac d{dt}|z-\mu|^2=-2\langle g,q-\mu\rangle\le0$, so the latent stays in the ball, and in the cell. At the named
+# time the square would be $0$. STE moves along the ray $z-tg$, and no ray is bounded.
 # ````
+#
+# This is about the flow. With steps it can be otherwise: $|G^\top g|=|g||q-\mu|/|z-\mu|$ has no bound near $\mu$. So
+# there a step of any fixed size leads out of every bounded cell. The steps in {numref}`fig-trap` are cut short there.
 #
 # So with the same $g$ the rotation can keep a latent from the codes that STE would bring it to. Nor does it lower usage
 # as a law: where $\langle g,q-\mu\rangle<0$ it drives latents outwards, where the codes are. And {ref}`nb-drift` shows
@@ -350,12 +359,15 @@ page.show(
 # push: revival gives latents that slide new codes to slide away from, which wins the race only if it is quick.
 
 # %%
-show(guarantees.trap, guarantees.ste_leaves, guarantees.revival_is_safe)
+show(guarantees.trap, guarantees.long_steps_leave, guarantees.ste_leaves, guarantees.revival_is_safe)
 
 # %% [markdown]
 # ## Geometry: what the rotation transports
 #
-# The paper calls its estimator a transport of gradients. It is one, in the strict sense.
+# *This section needs some differential geometry. Nothing later uses it.* The paper calls its estimator a transport of
+# gradients. It is one, in the strict sense. A *metric* says how long a short step is, depending on the place.
+# *Levi-Civita transport* carries a vector along a path without turning or stretching it, as the metric measures. A
+# *geodesic* is a shortest path.
 #
 # ```{prf:theorem} Levi-Civita transport
 # :label: thm-transport
@@ -368,9 +380,9 @@ show(guarantees.trap, guarantees.ste_leaves, guarantees.revival_is_safe)
 # ```
 #
 # ````{dropdown} Proof
-# With $\ln|z|$ and $z/|z|$ as coordinates the metric is that of the cylinder $\mathbb R\times S^{d-1}$. Its geodesics
-# change the first evenly and follow a great circle in the second: logarithmic spirals. The metric is
-# $e^{2\varphi}|dz|^2$ with $\varphi=-\ln|z|$, for which transport of $v$ along a path $x(t)$ reads
+# With $\ln|z|$ and $z/|z|$ as coordinates the metric is that of the cylinder $\mathbb R\times S^{d-1}$, a line times
+# the unit sphere. Its geodesics change the first evenly and follow a great circle in the second: logarithmic spirals.
+# In this metric transport of $v$ along a path $x(t)$ reads
 #
 # $$ v'=\frac{\langle x,x'\rangle v+\langle x,v\rangle x'-\langle x',v\rangle x}{|x|^2} . $$ (eq-transport)
 #
@@ -389,59 +401,51 @@ show(guarantees.trap, guarantees.ste_leaves, guarantees.revival_is_safe)
 # ```{prf:proposition} Normalised latents
 # :label: prop-sphere
 #
-# With $P_a=I-aa^\top$ for $a=z/|z|$ and $P_b$ for $b=q/|q|$: $P_aR^\top=R^\top P_b$. So behind a normalisation of $z$
-# the rotation hands on the part of $g$ that is tangent to the sphere at $q$, turned, at its full length, and drops the
-# radial part. STE hands on $P_ag$, and of a radial $g=b$ the length $\sin\theta$.
+# With $P_a=I-aa^\top$ for $a=z/|z|$ and $P_b$ for $b=q/|q|$: $P_aR^\top=R^\top P_b$. Let $a$ be quantised in place of
+# $z$, and let $|q|=1$. What is left of a gradient behind the normalisation is its part orthogonal to $a$, over $|z|$.
+# So $|z|$ times what the rotation hands to $z$ is the part of $g$ that is tangent to the sphere at $q$, turned, and of
+# the same length; the radial part is dropped. $|z|$ times what STE hands on is $P_ag$, and for a radial $g=b$ that has
+# the length $\sin\theta$.
 #
 # <claim:B-077>
 # ```
 #
 # ````{prf:proof}
-# $R^\top b=a$, so $R^\top P_b=R^\top-ab^\top=R^\top-aa^\top R^\top$. $|P_ab|=\sin\theta$.
+# $R^\top b=a$, so $R^\top P_b=R^\top-ab^\top=R^\top-aa^\top R^\top$. The derivative of $z/|z|$ is $P_a/|z|$.
+# $|P_ab|=\sin\theta$.
 # ````
 
 # %%
 show(guarantees.levi_civita, guarantees.sphere)
 
 # %% [markdown]
-# ## Residual stages and heads
+# ## Heads
 #
-# A residual quantiser codes $z$ by a sum: each stage takes what is left, $x_1=z$, $x_{j+1}=x_j-q_j$, and $q=\sum_jq_j$.
-# There are three ways to wire the gradient, and released code has all of them: {doc}`09_residual` is about them. Here
-# is what they do to the balance law.
+# A latent can be cut into heads, each of which is quantised by itself. (A residual quantiser codes it by a sum:
+# {ref}`nb-residual` says which of its wirings keep the balance law.)
 #
-# ```{prf:proposition} Which wirings keep the laws
-# :label: prop-wirings
+# ```{prf:proposition} Heads
+# :label: prop-heads
 #
-# Let the stages have maps $G_j$ with $G_jx_j=q_j$, in this order.
-#
-# | wiring | $G$ | $Gz=q$? |
-# |---|---|---|
-# | chained: the gradient runs through the subtractions, too | $I-(I-G_N)\cdots(I-G_1)$ | yes |
-# | detached: what is subtracted carries no gradient | $\sum_jG_j$ | no |
-# | on the sum: one estimator from $z$ to $\sum_jq_j$ | its own | yes |
-#
-# For STE these are $I$, $N\,I$ and $I$. With several heads each head has a balance law of its own.
+# If $G_hz_h=q_h$ for the head $h$, it has a balance law of its own:
+# $\langle(E_h,b_h),\partial L_{\rm rec}\rangle=\mathbb E\langle g_h,q_h\rangle$, with the rows of the encoder's last
+# layer that make this head.
 #
 # <claim:B-078>
 # ```
 #
 # ````{prf:proof}
-# Chained, $dx_{j+1}=(I-G_j)dx_j$, and the sum of the outputs is $z-x_{N+1}$. Applied to $z$ itself the product peels
-# one code off at a time: $(I-G_1)z=z-q_1=x_2$, and so on to $x_{N+1}$; so $Gz=z-x_{N+1}=q$. Detached, every stage sees
-# $dx_j=dz$. $\sum_jG_jz$ is not $\sum_jG_jx_j$. For heads the proof of {prf:ref}`thm-balance` applies to each.
+# The proof of {prf:ref}`thm-balance`, with the rows of one head in place of all.
 # ````
-#
-# So the detached wiring, common in libraries, breaks the balance law, and it multiplies STE's gradient by the number of
-# stages. The other two keep it.
 
 # %%
-show(guarantees.three_wirings, guarantees.heads)
+show(guarantees.heads)
 
 # %% [markdown]
 # ## What to keep
 #
-# - Capped at $\kappa|z-\mu|/|q-z|$, the turn goes nowhere uphill at $q$, and needs no condition on the path.
+# - Capped at $\kappa|z-\mu|/|q-z|$, the turn makes no obtuse angle with the step at $q$, and needs no condition on the
+#   path.
 # - No rule is never worse than the better of STE and rotation, not even for one step.
 # - The rotation moves latents towards its centre, relative to STE. Whether that raises usage depends on where the codes
 #   lie.
@@ -475,8 +479,8 @@ f = lambda x: 0.5 * x * x  # noqa: E731
 assert f(0.1 - 0.3) > f(0.1)
 
 # %% [markdown]
-# **3.** Two residual stages with STE, wired with detached subtractions: what gradient reaches $z$ for the loss
-# $\frac12|z_q-y|^2$? Which learning rate of the encoder makes it agree with one stage?
+# **3.** Two levels of a residual quantiser with STE, wired as *detach*: what gradient reaches $z$ for the loss
+# $\frac12|z_q-y|^2$? Which learning rate of the encoder makes it agree with one level?
 #
 # ```{dropdown} Solution
 # $2(z_q-y)$. Half the learning rate, for this part of the loss; the commitment losses are as they were.
@@ -484,8 +488,9 @@ assert f(0.1 - 0.3) > f(0.1)
 
 # %% tags=["hide-input"]
 books = torch.stack([normal(6, 3, seed=1), 0.5 * normal(6, 3, seed=2)])
-stack, x = guarantees.Stack("ste", books), normal(4, 3, seed=3).requires_grad_()
-z_q = stack.detached(x)
+cascade = ResidualVectorQuantizer(3, 6, 2, "detach", "ste", init=list(books)).double()
+x = normal(4, 3, seed=3).requires_grad_()
+z_q = cascade(x).z_q
 (felt,) = torch.autograd.grad(0.5 * z_q.square().sum(), x)
 assert torch.allclose(felt, 2 * z_q)
 

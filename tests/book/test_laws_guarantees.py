@@ -59,6 +59,7 @@ MUTATIONS = {
         Mutation(guarantees, "spoiler", lambda z, q, rule, rival: (2 * rule - q, False)),
     ],
     guarantees.trap: [row("rotation", "rotation_only"), row("rotation", "ste")],
+    guarantees.long_steps_leave: [row("rotation", "rotation_only")],
     guarantees.ste_leaves: [row("ste", "rotation")],
     guarantees.revival_is_safe: [Mutation(guarantees, "idle_code", busiest_code)],
     guarantees.levi_civita: [
@@ -66,11 +67,6 @@ MUTATIONS = {
         Mutation(guarantees, "transported", lambda v, path: v),
     ],
     guarantees.sphere: [row("rotation_only", "ste"), row("rotation_only", "reflection")],
-    guarantees.three_wirings: [
-        Mutation(guarantees.Stack, "chained", guarantees.Stack.detached),
-        Mutation(guarantees.Stack, "detached", guarantees.Stack.on_the_sum),
-        row("rotation", "rotation_only"),
-    ],
     guarantees.heads: [row("rotation", "scale_only")],
 }
 
