@@ -520,11 +520,11 @@ show(collapse.stable)
 # converges. At the threshold and above, the point is zero.
 #
 # Below the threshold it is not zero. The second derivatives of $\Phi$ at zero have the determinant
-# $4(\lambda_W\gamma(1-\rho)-\rho^2)<0$, so one eigenvalue is negative, $-\nu$. Their mixed entry is $-2\rho<0$, so its
-# eigenvector $v$ has entries of one sign, positive say. Near zero, with $x=(s,w)$,
-# $\langle v,x\rangle'=\nu\langle v,x\rangle+O(|x|^3)$, and in the quadrant $\langle v,x\rangle$ is at least a positive
-# multiple of $|x|$. So $\langle v,x\rangle$ grows near zero, and $x$ does not tend to it. The limit is the positive
-# state.
+# $4(\lambda_W\gamma(1-\rho)-\rho^2)<0$, so one eigenvalue is negative, $-\lambda$. Their mixed entry is $-2\rho<0$, so
+# its eigenvector $v$ has entries of one sign, positive say. Near zero, with $x=(s,w)$,
+# $\langle v,x\rangle'=\lambda\langle v,x\rangle+O(|x|^3)$, and in the quadrant $\langle v,x\rangle$ is at least a
+# positive multiple of $|x|$. So $\langle v,x\rangle$ grows near zero, and $x$ does not tend to it. The limit is the
+# positive state.
 #
 # *Minimum.* $\Phi\ge\rho(1-y)^2+2\sqrt{\lambda_W\gamma(1-\rho)}\,y$ with $y=ws$, by the inequality of arithmetic and
 # geometric means, with equality for suitable $s,w$. The right side is least over $y\ge0$ at
