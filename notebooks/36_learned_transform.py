@@ -8,7 +8,7 @@
 
 # %% [markdown]
 # (learned-transform)=
-# # A learned transform: how much could any $G$ gain?
+# # A learned transform: how much could any transform gain?
 #
 # STE, the rotation and their relatives are combinations of $I$ and $R$, chosen by hand. What if the combination is
 # fitted to what the loss really does: $a(\theta, r)\,g + b(\theta, r)\,R^\top g$, by least squares? Does the best of

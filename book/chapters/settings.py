@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import Runs, Study
 from rotvq.page import Page
-from rotvq.runs.grids import CHAPTERS, MAIN, PAIR, WARM, Block, kmeans
+from rotvq.runs.grids import BASELINE, CHAPTERS, MAIN, PAIR, WARM, Block, kmeans
 
 HOME = "10_ste_vs_rotation"
 SWEEPS = {  # what chapter 12 varies: its field, the values, what is set beside it
@@ -26,6 +26,7 @@ SETTINGS = {  # what else is set: the fields, the chapter that ran them
     "revival of unused codes": (REVIVAL, "11_initialisation"),
     **{name: (fields, "15_codebook") for name, fields in EMA.items()},
     "EMA and revival": ({"update": "ema"} | REVIVAL, "16_rivals"),
+    "EMA 0.9 and revival": (BASELINE, "39_frontier"),
     **{f"codes × {rate:g}": ({"code_lr": rate}, "28_code_speed") for rate in (3.0, 10.0, 30.0)},
     "normalised latents and codes": ({"lookup": "normalised"}, "15_codebook"),
     "cosine lookup": ({"lookup": "cosine"}, "14_mixtures"),

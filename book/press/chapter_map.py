@@ -48,6 +48,7 @@ OTHERS = {
     32: [0],
     33: [0],
     34: [7],
+    35: [7],
     36: [7, 10],
     37: [10, 31],
     38: [10],
@@ -106,7 +107,7 @@ def places(needs: Mapping[int, list[int]]) -> dict[int, tuple[float, float]]:
 
 
 def drawing(pages: Mapping[int, str], needs: Mapping[int, list[int]] = THEORY) -> Html:
-    """The chapters of the book as circles that link to them, each below those that it needs; nothing if there are none."""
+    """The chapters of the book as circles that link to them, each below those that it needs; nothing without any."""
     needs = {chapter: [one for one in ones if one in pages] for chapter, ones in needs.items() if chapter in pages}
     if not needs:
         return Html("")

@@ -34,6 +34,13 @@ def test_the_page_has_the_number_of_its_file(name):
 
 
 @pytest.mark.parametrize("name", NUMBERS)
+def test_its_title_has_no_mathematics(name):
+    """It stands in the sidebar of every page, also of those that load no MathJax."""
+    text = (ROOT / "notebooks" / f"{name}.py").read_text("utf-8")
+    assert "$" not in re.search(r"^# # (.+)$", text, re.M)[1]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
 def test_its_figures_and_theorems_begin_with_that_number(name):
     built()
     numbers = re.findall('class="caption-number">(.*?)</span>', article(f"notebooks/{name}.html"))

@@ -29,16 +29,16 @@ def seeded(make, **options):
     return outs, vq.state_dict()
 
 
-def test_it_is_the_arm_that_chapter_16_confirmed():
+def test_it_is_the_arm_that_chapter_39_confirmed():
     """Every field that its arm sets, and the start of the cell, under the names of VectorQuantizer."""
-    block = CHAPTERS["16_rivals"].blocks["confirm"]
-    assert block.arms["STE, EMA, revival"] | block.cells["k-means"] == RECOMMENDED
+    block = CHAPTERS["39_frontier"].blocks["confirm"]
+    assert block.arms["STE, EMA 0.9, revival"] | block.cells["k-means"] == RECOMMENDED
 
 
 def test_what_is_left_to_defaults_is_what_the_runs_had():
     """So that a default cannot move away from the evidence."""
-    block = CHAPTERS["16_rivals"].blocks["confirm"]
-    arm, cell = {"": block.arms["STE, EMA, revival"]}, {"": block.cells["k-means"]}
+    block = CHAPTERS["39_frontier"].blocks["confirm"]
+    arm, cell = {"": block.arms["STE, EMA 0.9, revival"]}, {"": block.cells["k-means"]}
     (config, *_) = type(block)(arm, cell, block.seeds).configs()
     theirs, ours = build_model(config, channels=1).quantizer, recommended(config.dim, config.codebook_size)
     of_a_run = {"training", "check", "engine", "process_group", "seed", "follows"}  # none of them moves a code
@@ -55,7 +55,7 @@ def test_what_is_left_to_defaults_is_what_the_runs_had():
     [
         {},
         {"init": "latents"},
-        {"decay": 0.8, "initial_count": 0.0},
+        {"decay": 0.99, "initial_count": 1.0},
         {"revival": "none"},
         {"estimator": "rotation"},
         {"update": "gradient", "beta": 0.5},
@@ -65,7 +65,8 @@ def test_what_is_left_to_defaults_is_what_the_runs_had():
     ids=str,
 )
 def test_options_replace_what_is_recommended_and_leave_the_rest(options):
-    written_out = {"estimator": "ste", "update": "ema", "init": "kmeans", "revival": "unused", **options}
+    ema = {"update": "ema", "decay": 0.9, "initial_count": 0.0}
+    written_out = {"estimator": "ste", "init": "kmeans", "revival": "unused", **ema, **options}
     (outs, state), (wanted, wanted_state) = seeded(recommended, **options), seeded(VectorQuantizer, **written_out)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(outs, wanted, strict=True))
     assert state.keys() == wanted_state.keys()
