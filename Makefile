@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup book test versions notebooks clean
+.PHONY: help setup book pdf zip test versions notebooks clean
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE  # hundreds of processes import the same modules
 
@@ -34,6 +34,12 @@ $(VENV)/installed: $(VENV)/pins pyproject.toml
 
 book: setup      ## run the notebooks, render _build/html/index.html
 	@$(BIN)/python -m book.press all
+
+pdf: book        ## the book as one PDF, in _build/download (needs Chromium)
+	@$(BIN)/python -m book.press pdf
+
+zip: book        ## the site as one zip to read offline, in _build/download
+	@$(BIN)/python -m book.press zip
 
 notebooks: setup ## write notebooks/*.ipynb from notebooks/*.py
 	@$(BIN)/python -m book.press pair

@@ -4,8 +4,10 @@
     python -m book.press run [NAME ...]     pair, and notebooks/NN.ipynb -> book/notebooks/NN.ipynb, executed
     python -m book.press build              book/ -> _build/html, where every warning is an error
     python -m book.press all                the three, one after the other
+    python -m book.press pdf                _build/html -> one PDF of the whole book, in _build/download
+    python -m book.press zip                _build/html -> one zip of the site, beside it
 
-Each step does only what changed, and says how long it took.
+Each step does only what changed, and says how long it took. The last two write a whole file, and SHA256SUMS beside it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import time
 from collections.abc import Sequence
 
 from book.press.build import build
+from book.press.download import write_pdf, write_zip
 from book.press.execute import run
 from book.press.pair import check_notebooks, write_notebooks
 
@@ -33,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
         step.add_argument("--parameters", type=json.loads, default={}, help="JSON, such as '{\"steps\": 100}'")
         step.add_argument("--force", action="store_true", help="run what did not change, too")
     steps.add_parser("build").add_argument("--force", action="store_true", help="render anew")
+    for name in ("pdf", "zip"):
+        steps.add_parser(name)
     for name in ("build", "all"):
         steps.choices[name].add_argument("--allow-stale", action="store_true", help="render stale records, too")
     return parser
@@ -44,12 +49,16 @@ def main(words: Sequence[str] | None = None) -> None:
     start = time.perf_counter()
     if args.step == "pair" and args.check:
         check_notebooks()
-    elif args.step != "build":
+    elif args.step in ("pair", "run", "all"):
         write_notebooks()
     if args.step in ("run", "all"):
         run(args.names, args.parameters, args.force)
     if args.step in ("build", "all"):
         build(args.force, args.allow_stale)
+    if args.step == "pdf":
+        write_pdf()
+    if args.step == "zip":
+        write_zip()
     print(f"book {args.step}: {time.perf_counter() - start:.1f} s")
 
 

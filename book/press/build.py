@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from book.press import chapter_map, page_provenance, paths, processes
+from book.press import chapter_map, hosted, page_provenance, paths, processes
 from book.press.execute import digest_files, provenance
 
 
@@ -29,6 +29,8 @@ def build(force: bool = False, allow_stale: bool = False) -> None:
     paths.GENERATED.mkdir(exist_ok=True)
     (paths.GENERATED / "records.md").write_text(page_provenance.every_record(), "utf-8")
     (paths.GENERATED / "chapter_map.md").write_text(chapter_map.chapter_map(), "utf-8")
+    (paths.GENERATED / "clone.md").write_text(hosted.clone(), "utf-8")
+    (paths.GENERATED / "feedback.md").write_text(hosted.feedback(), "utf-8")
     stamp, inputs = paths.SITE.parent / "rendered", digest_files(_inputs())
     index = paths.SITE / "index.html"
     if not force and index.exists() and stamp.exists() and stamp.read_text() == inputs:
@@ -75,8 +77,10 @@ def _render() -> tuple[int, str]:
 
 
 def with_buttons(config: dict) -> dict:
-    """The settings with buttons to Binder, Colab and the repository, if the repository has an address."""
-    if not config["repository"]["url"]:
+    """The settings with buttons to Binder, Colab and the repository, if it has an address, and where the site is."""
+    if base := hosted.address(config):
+        config = {**config, "html": {**config["html"], "baseurl": base}}
+    if not hosted.repository(config):
         return config
     launch = {
         "notebook_interface": "jupyterlab",

@@ -13,6 +13,7 @@ RECORDS = ROOT / "data" / "records"
 PAGES = ROOT / "book" / "notebooks"  # executed notebooks
 GENERATED = ROOT / "book" / "generated"  # parts of pages
 SITE = ROOT / "_build" / "html"
+DOWNLOAD = ROOT / "_build" / "download"  # the book as one file
 FAILED = ROOT / "_build" / "failed"  # notebooks that stopped at an error
 SETTLED = {
     "OMP_NUM_THREADS": "1",  # two processes do not wait for each other, and results are those of the records

@@ -1,0 +1,42 @@
+"""The Chromium of the system, driven by playwright: it prints the book and draws its card."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+def missing() -> str | None:
+    """What is not here that a browser needs, and how to get it, as a sentence; None if nothing is missing."""
+    if not any(map(shutil.which, NAMES)):
+        return f"no Chromium here ({', '.join(NAMES)}): install it (Debian: apt-get install chromium)"
+    if importlib.util.find_spec("playwright") is None:
+        return "no playwright here, which drives Chromium: run `make setup`, or pip install playwright"
+    return None
+
+
+@contextlib.contextmanager
+def browser() -> Iterator[Browser]:
+    """A Chromium without a window; it ends with the block.
+
+    Raises:
+        SystemExit: if Chromium or playwright is missing.
+    """
+    if problem := missing():
+        raise SystemExit(problem)
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, NAMES)))
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield found
+        found.close()
