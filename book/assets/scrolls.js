@@ -1,0 +1,24 @@
+// What is wider than its place scrolls by itself: mark on which sides of it there is more, where rotvq.css shows it.
+(() => {
+  const SCROLLERS = "pre, .pst-scrollable-table-container, .cell_output .text_html, mjx-container[display]";
+
+  const mark = (element) => {
+    const left = element.scrollLeft > 1;
+    const right = element.scrollLeft + element.clientWidth < element.scrollWidth - 1;
+    const sides = [left && "left", right && "right"].filter(Boolean).join(" ");
+    if (sides) element.dataset.more = sides;
+    else delete element.dataset.more;
+  };
+
+  const resized = new ResizeObserver((entries) => entries.forEach((entry) => mark(entry.target)));
+
+  const watch = (element) => {
+    element.addEventListener("scroll", () => mark(element), { passive: true });
+    resized.observe(element);
+  };
+
+  // Formulas are there when MathJax has ended; it may not have begun.
+  const article = document.querySelector(".bd-article");
+  const typeset = window.MathJax?.startup?.promise ?? Promise.resolve();
+  if (article) typeset.then(() => article.querySelectorAll(SCROLLERS).forEach(watch));
+})();
