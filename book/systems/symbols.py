@@ -297,8 +297,8 @@ WIDTHS = {f"{noise:g}": {"noise": noise} for noise in (0.3, 1.0)}  # of the soft
 GAMMAS = {f"{gamma:g}": {"gamma": gamma} for gamma in (0.1, 1.0)}
 SGD = {f"{rate:g}": {"optimizer": "sgd", "rate": rate} for rate in (0.1, 1.0)}
 UNEQUAL = {"unequal": {"lengths": "unequal"}}
-SMOKE = {"length": 1.0, "rate": 0.03, "noise": 0.3, "gamma": 0.0, "optimizer": "adam", "lengths": "equal"}
-SMOKE |= {"depth": 2, "starts": 2, "steps": 4}  # one case an arm
+SMOKE = {"length": 1.0, "rate": 0.03, "gamma": 0.0, "optimizer": "adam", "lengths": "equal"}
+SMOKE |= {"depth": 2, "starts": 2, "steps": 4}  # each arm, with each noise
 EXPERIMENT = runs.Experiment(
     "35_symbols",
     train,
