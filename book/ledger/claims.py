@@ -146,10 +146,9 @@ class Claim:
             (self.corrected or self.verdict != "true with a fix", "'true with a fix' needs the corrected statement"),
             (all(call.name in known for call in self.calls), f"evidence {self.evidence!r}: there is no such statement"),
             (
-                self.evidence or self.awaits or self.verdict == "not testable",
-                "it has no evidence, awaits no experiment and is not 'not testable'",
+                self.evidence or self.verdict in ("undecided", "not testable"),
+                "without evidence it is 'undecided' or 'not testable'",
             ),
-            (self.evidence or self.verdict in ("undecided", "not testable"), "without evidence it is 'undecided'"),
             (self.verdict != "not testable" or not self.evidence, "it is 'not testable' and has evidence"),
             (set(self.parts) <= set(PARTS), f"parts {self.parts}: each is one of {', '.join(PARTS)}"),
             (len(self.parts) in (0, len(self.calls)), "it says of some of its statements only what they give"),

@@ -394,17 +394,24 @@ MUTATIONS = (
     Mutation("the released rule with z/|z| detached", lambda: [patch.object(released_code, "_released", detached)]),
     Mutation("codes started by k-means", lambda: [patch.object(released_code, "STARTS", {"VQ-VAE": (True, "")})]),
     Mutation("a factor that is 1", lambda: [patch.object(autograd, "inverse_square", lambda z, q: torch.ones(1))]),
+    Mutation("a lattice without cells", lambda: [patch.object(bias, "lattice", lambda z: z)]),
     Mutation(
         "the target without quantiser", lambda: [patch.object(bias, "target", lambda m, h, y, c: h * (m - y) + c)]
     ),
     Mutation("latents that stay where they are", lambda: [patch.object(convergence, "latents_mean", lambda t: 1.0)]),
     Mutation("batches of one size", lambda: [patch.object(codebooks, "batch", lambda t: (5, 3.0 if t % 2 else 1.0))]),
     Mutation("clipped to [5, 9]", lambda: [patch.object(collapse, "CLIP", (5.0, 9.0))]),
+    Mutation("a decoder of one layer", lambda: [patch.object(collapse, "LAYERS", 1)]),
     Mutation("SimVQ with free codes", lambda: [patch.object(codebooks, "simvq", VectorQuantizer)]),
     Mutation("every year one less", lambda: entries(lambda e: e | {"year": str(int(e["year"]) - 1)}), True),
     Mutation("years in reverse", lambda: entries(lambda e: e | {"year": str(4000 - int(e["year"]))}), True),
     Mutation(
         "every title about binarised networks", lambda: entries(lambda e: e | {"title": "Binarised networks"}), True
+    ),
+    Mutation(
+        "a paper that speaks of local optima",
+        lambda: [patch.object(references, "quotes", lambda _: "local optim")],
+        True,
     ),
     Mutation("every code in use", all_in_use, True),
     Mutation("the rotation better throughout", better_throughout, True),

@@ -142,7 +142,7 @@ def chain_rule():
 
 @evidence
 def encoder_gradient(name):
-    """The encoder's gradient is J^T (G^T g + 2 gamma (z - q)), J = dz/dtheta: J stands on the left, transposed."""
+    """The encoder's gradient is u J with u = G^T g + 2 gamma (z - q) as a row, J = dz/dtheta; in columns J^T u."""
     A, theta, q, g = normal(3, 3, seed=1), normal(3, seed=2).requires_grad_(), normal(3, seed=3), normal(3, seed=4)
     z = torch.tanh(A @ theta)
     loss = (g * ESTIMATORS[name](z, q)).sum() + 0.5 * (z - q).square().sum()
@@ -150,8 +150,8 @@ def encoder_gradient(name):
     J = torch.autograd.functional.jacobian(lambda t: torch.tanh(A @ t), theta.detach())
     map_ = gradient_map(z.detach(), q) if name == "rotation" else torch.eye(3, dtype=g.dtype)
     u = map_.T @ g + (z - q).detach()
-    printed, right = norm(J @ u - grad), norm(J.T @ u - grad)
-    return Finding.of(printed < 1e-12, right < 1e-12, error_as_printed=printed, error_transposed=right)
+    row, column = norm(u @ J - grad), norm(J @ u - grad)
+    return Finding.of(row < 1e-12, error_with_u_as_a_row=row, error_of_J_u=column)
 
 
 @evidence
@@ -165,15 +165,16 @@ def detach_needed():
 
 @evidence
 def value_without_gradient():
-    """z_q = q as the only output leaves the encoder without a gradient; the pull-back has to be attached."""
-    _, dz, dq = _backward(*normal(2, 6, seed=8).unbind(), lambda z, q: q + 0 * z.detach())
+    """z_q = q is G z, with G^T g attached by hand; alone it leaves the encoder without a gradient."""
     z, q = normal(2, 6, seed=8).unbind()
+    _, alone, _ = _backward(z, q, lambda z, q: q + 0 * z.detach())
     g, attached, _ = _backward(z, q, ESTIMATORS["rotation"])
+    value, G = ESTIMATORS["rotation"](z, q), gradient_map(z, q)
     return Finding.of(
-        norm(dz) > 0,
-        close(attached, gradient_map(z, q).T @ g),
-        gradient_to_z=norm(dz),
+        close(value, q) and close(G @ z, q) and close(attached, G.T @ g),
+        error_of_Gz=norm(G @ z - q),
         gradient_to_z_when_attached=norm(attached),
+        gradient_to_z_of_q_alone=norm(alone),
     )
 
 

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from book.algebra import largest, normal
+from book.algebra import largest, norm, normal, pull_back, vector
 from book.statements import Finding, evidence
 from book.theory import collapse as model
 
@@ -19,6 +19,7 @@ CELLS = model.Cells(rho=RHO, kappa=1.0, sigma=RHO, tau=RHO)
 MU = 0.45
 FREE = (3.0, 1.0)  # a free latent and its free code
 CLIP = (0.5, 1.5)  # the bounds on r that Theorem 8.2 proposes
+LAYERS = 2  # of the decoder in which the start decides
 
 
 def threshold(estimator: str, mu: float = MU) -> float:
@@ -77,9 +78,60 @@ def gamma_below_one_over_beta():
     return Finding.of(not f.fix, f.fix, **f.numbers)
 
 
+def deep(r0: float, estimator="rotation", gamma=0.3, mu=0.2, beta=0.05, time=1000.0) -> tuple[float, float, float]:
+    """The last (s, t, w) with a decoder of LAYERS equal layers, w = a^LAYERS, each with the decay mu.
+
+    From s = a = 1 and |q|/|z| = r0, in logarithms; it stands still where t/s > 1e4, past the end of the model.
+    """
+    from scipy.integrate import solve_ivp
+
+    def log_rates(_, logs):
+        s, t, a = np.exp(logs)
+        w = a**LAYERS
+        if t > 1e4 * s:
+            return 0 * logs
+        ds, dt, _ = model.rates(estimator, (s, t, w), CELLS, gamma=gamma, beta=beta, frozen=True)
+        da = 2 * RHO * t * (1 - w * t) * w / a - 2 * mu * a
+        return np.array([ds / s, dt / t, da / a])
+
+    start = np.log([1.0, r0 / math.sqrt(RHO), 1.0])
+    s, t, a = np.exp(solve_ivp(log_rates, (0, time), start, "LSODA", rtol=1e-9, atol=1e-9).y[:, -1])
+    return s, t, a**LAYERS
+
+
 @evidence
-def initial_ratio():
-    """Whether the norms collapse does not depend on r0, on either side of the threshold."""
+def short_start_can_collapse():
+    """With a decoder of two layers the rotation ends at 0 from r0 = 0.001 and not from r0 = 1; STE from neither."""
+    ends = {(name, r0): deep(r0, name)[0] for name in ("rotation", "ste") for r0 in (1e-3, 1.0)}
+    return Finding.of(
+        ends["rotation", 1e-3] < 1e-9 < 0.1 < min(ends["rotation", 1.0], ends["ste", 1e-3], ends["ste", 1.0]),
+        end_from_r0_0_001=ends["rotation", 1e-3],
+        end_from_r0_1=ends["rotation", 1.0],
+        STE_from_r0_0_001=ends["ste", 1e-3],
+        STE_from_r0_1=ends["ste", 1.0],
+    )
+
+
+@evidence
+def short_start_explains():
+    """There short codes give the rotation a higher reconstruction loss and a lower |q - z|^2 than codes that match.
+
+    And than STE: that is the author's explanation, from the start to the losses.
+    """
+    short, *others = (losses(*deep(r0, name)) for name, r0 in (("rotation", 1e-3), ("rotation", 1.0), ("ste", 1e-3)))
+    return Finding.of(
+        all(short[0] > one[0] and short[1] < one[1] for one in others),
+        reconstruction_from_r0_0_001=short[0],
+        from_r0_1=others[0][0],
+        under_STE=others[1][0],
+        codebook_loss_from_r0_0_001=short[1],
+        codebook_loss_from_r0_1=others[0][1],
+        codebook_loss_under_STE=others[1][1],
+    )
+
+
+def initial_ratio() -> Finding:
+    """With one layer, whether the norms collapse does not depend on r0, on either side of the threshold."""
     ends = {(f, r0): collapses(gamma=f * threshold("rotation"), r0=r0) for f in (0.8, 1.25) for r0 in (1e-3, 0.1, 1.0)}
     unmoved = all(len({v for k, v in ends.items() if k[0] == f}) == 1 for f in (0.8, 1.25))
     return Finding.of(
@@ -102,9 +154,14 @@ def norm_penalty():
     """An L2 penalty nu on the encoder lowers the threshold; a constraint that fixes the norm removes collapse."""
     gamma = 0.9 * threshold("rotation")
     without, with_penalty = collapses(gamma=gamma), collapses(gamma=gamma, nu=0.2)
+    t = w = 0.01
+    for _ in range(20_000):  # s = 1 is held, far above the threshold
+        _, dt, dw = model.rates("rotation", (1.0, t, w), CELLS, gamma=3 * threshold("rotation"), mu=MU)
+        t, w = t + 0.01 * dt, w + 0.01 * dw
     return Finding.of(
         not with_penalty,
-        with_penalty and not without,
+        with_penalty and not without and min(t, w) > 0.1,
+        code_length_with_a_fixed_norm=t,
         gamma=gamma,
         threshold=threshold("rotation"),
         final_s_with_penalty=run(gamma=gamma, nu=0.2)[0, -1],
@@ -123,25 +180,44 @@ def clip_barely_helps():
 
 @evidence
 def smaller_gamma_helps():
-    """Below its threshold the rotation has a positive equilibrium: lowering gamma does prevent norm collapse."""
+    """With decay a gamma below the threshold prevents norm collapse; without decay no gamma keeps s from falling."""
     high, low = (collapses(gamma=f * threshold("rotation"), r0=0.01) for f in (1.25, 0.5))
     end = run(gamma=0.5 * threshold("rotation"), r0=0.01)[0, -1]
-    return Finding.of(high and not low, final_s_at_half_the_threshold=end)
+    early, late = (run(gamma=0.01, mu=0.0, time=time)[0, -1] for time in (1e4, 1e6))
+    return Finding.of(
+        late > 0.9 * early,
+        high and not low,
+        final_s_at_half_the_threshold=end,
+        without_decay_at_time_1e4=early,
+        without_decay_at_time_1e6=late,
+    )
 
 
 @evidence
 def gamma_and_the_ratio():
-    """At every equilibrium t = s, so E|q|^2 / E|z|^2 = rho whatever gamma is: gamma does not set the ratio."""
+    """A large gamma brings a latent that is free to its code's length; in the model the ratio is rho at every gamma."""
     ratios = []
     for gamma in (0.3, 1.0):
         s, t, _ = run(gamma=gamma)[:, -1]
         ratios.append(math.sqrt(RHO) * t / s)
+    free = [free_ratio(gamma) for gamma in (0.1, 50.0)]
     return Finding.of(
         abs(ratios[0] - 1) < 0.02,
-        abs(ratios[0] - ratios[1]) < 1e-3 and ratios[0] < 0.9,
+        abs(ratios[0] - ratios[1]) < 1e-3 and ratios[0] < 0.9 and abs(free[0] - 1) > 0.1 and abs(free[1] - 1) < 0.02,
         rms_ratio_at_gamma_0_3=ratios[0],
         rms_ratio_at_gamma_1=ratios[1],
+        ratio_of_a_free_latent_at_gamma_0_1=free[0],
+        ratio_of_a_free_latent_at_gamma_50=free[1],
     )
+
+
+def free_ratio(gamma: float) -> float:
+    """|q|/|z| where a free latent comes to rest between the rotation's pull towards a target and its code q."""
+    q, target = vector(1.0, 0), vector(1.2, 0.2)
+    z = q.clone()
+    for _ in range(20_000):
+        z = z - 0.005 * (pull_back("rotation", z, q, q - target) + 2 * gamma * (z - q))
+    return float(norm(q) / norm(z))
 
 
 @evidence
@@ -176,26 +252,6 @@ def authors_symptom():
         reconstruction_rotation=rot[0],
         codebook_loss_STE=ste[1],
         codebook_loss_rotation=rot[1],
-    )
-
-
-@evidence
-def authors_explanation():
-    """Small r0 makes the latents dip deeply under rotation; whether they stay down is decided by gamma, not by r0."""
-
-    def dip(estimator, r0):
-        s = run(estimator=estimator, gamma=0.5 * threshold("rotation"), beta=0.05, r0=r0)[0]
-        return float(s.min()), float(s[-1])
-
-    (rot_min, rot_end), (ste_min, _), (_, matched_end) = dip("rotation", 1e-3), dip("ste", 1e-3), dip("rotation", 1.0)
-    persists = rot_end < 0.9 * matched_end
-    return Finding.of(
-        persists,
-        rot_min < ste_min and not persists,
-        dip_under_rotation=rot_min,
-        dip_under_STE=ste_min,
-        end_from_r0_0_001=rot_end,
-        end_from_r0_1=matched_end,
     )
 
 

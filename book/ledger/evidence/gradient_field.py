@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import torch
 
-from book.algebra import angle, angle_in_degrees, largest, nearest, norm, normal, polar, pull_back, rotation, vector
+from book.algebra import (
+    angle,
+    angle_in_degrees,
+    distances,
+    largest,
+    nearest,
+    norm,
+    normal,
+    polar,
+    pull_back,
+    rotation,
+    vector,
+)
 from book.ledger.evidence.samples import distance_to_identity
 from book.statements import Finding, evidence
 from rotvq.quantizers.estimators import ESTIMATORS
@@ -234,19 +246,18 @@ def jump_probability():
 
 
 @evidence
-def outward_push_beside_the_code():
-    """Locally quadratic loss: the outward push r cos(theta) |z - q|^2 is weaker on the outer side of q."""
-    q, out = vector(2.0, 0.5), []
-    for z in (vector(2.5, 0.7), vector(1.5, 0.3)):
-        e = z - q
-        gains = float((pull_back("rotation", z, q, e) @ e) / (e @ e))
-        law = float(norm(q) / norm(z) * angle(z, q).cos())
-        out.append((gains, law))
+def turned_into_the_next_cell():
+    """Near a face one gradient crosses it as the rotation hands it on, and moves along it under STE."""
+    codes, z, g = torch.stack([polar(0), polar(90)]), vector(0.6, 0.5), vector(-0.2, -0.2)
+    k = int(nearest(z, codes))
+    after = {name: int(nearest(z - pull_back(name, z, codes[k], g), codes)) for name in ("ste", "rotation")}
+    gap = distances(z, codes)
     return Finding.of(
-        min(g for g, _ in out) > 1,
-        out[0][0] < 1 < out[1][0] and all(abs(g - w) < 1e-9 for g, w in out),
-        gain_on_the_outer_side=out[0][0],
-        gain_on_the_inner_side=out[1][0],
+        after == {"ste": k, "rotation": 1 - k},
+        distance_to_own_code=gap[k],
+        distance_to_the_other=gap[1 - k],
+        code_after_STE=after["ste"],
+        code_after_rotation=after["rotation"],
     )
 
 

@@ -9,7 +9,6 @@ import torch
 from book.algebra import (
     angle,
     angle_in_degrees,
-    close,
     gradient_map,
     jacobian,
     largest,
@@ -91,31 +90,21 @@ def kept_relations():
 
 
 @evidence
-def pull_back_is_inverse_turn():
-    """G^T undoes the turn: it takes q's direction back to z's and scales by the same r."""
-    z, q = polar(0, 2.0), polar(50, 3.0)
-    u = pull_back("rotation", z, q, q)
-    same = gradient_map(z, q) @ q
-    return Finding.of(
-        close(u, same),
-        close(u, 1.5 * 3 * polar(0)),
-        angle_from_q_to_GTq=angle_in_degrees(u, q),
-        angle_from_q_to_Gq=angle_in_degrees(same, q),
-        angle_between_them=angle_in_degrees(u, same),
-    )
-
-
-@evidence
 def metric():
-    """G^T G = r^2 I: this metric forgets the turn, so pairs at 20 and at 80 degrees with one r share it."""
+    """G^T G = r^2 I, positive where q is not 0; it changes with the ratio of the lengths and forgets the turn."""
     worst = 0.0
     for z, q, _ in triples(2, 8):
         G, r2 = gradient_map(z, q), (norm(q) / norm(z)) ** 2
         worst = largest(worst, (G.T @ G / r2 - torch.eye(len(z))).abs().max())
     narrow, wide = (gradient_map(polar(0), polar(t, 2.0)) for t in (20, 80))
     gap = (narrow.T @ narrow - wide.T @ wide).abs().max()
+    longer = gradient_map(polar(0), polar(20, 3.0))
+    change = (longer.T @ longer - narrow.T @ narrow).abs().max()
     return Finding.of(
-        gap > 1e-6, worst < 1e-10, largest_relative_error_of_r2_I=worst, gap_between_20_and_80_degrees=gap
+        worst < 1e-10 and change > 1,
+        largest_relative_error_of_r2_I=worst,
+        change_for_a_longer_code=change,
+        gap_between_20_and_80_degrees=gap,
     )
 
 
@@ -159,6 +148,22 @@ def small_codes():
         gain=part,
         commitment_over_reconstruction_gradient=pull / (part * norm(g)),
         the_same_under_STE=pull / norm(g),
+    )
+
+
+@evidence
+def commitment_dominates():
+    """Commitment over reconstruction is 2 gamma |z - q| / (r |g|): it is large for small r, and small for large g."""
+    gamma, (z, g) = 0.25, normal(2, 16, seed=1).unbind()
+    q = 0.01 * norm(z) / norm(g) * g
+    pull, r = 2 * gamma * norm(z - q), norm(q) / norm(z)
+    ratios = [float(pull / norm(pull_back("rotation", z, q, c * g))) for c in (1, 100)]
+    gap = largest(*(ratio / (pull / (r * c * norm(g))) - 1 for ratio, c in zip(ratios, (1, 100), strict=True)))
+    return Finding.of(
+        min(ratios) > 1,
+        abs(gap) < 1e-12 and ratios[0] > 10,
+        commitment_over_reconstruction_gradient=ratios[0],
+        where_g_is_100_times_as_long=ratios[1],
     )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from functools import cache
 
+import yaml
+
 from book.statements import Finding, evidence
 from rotvq.training.files import CHECKOUT
 
 REFERENCES = CHECKOUT / "book" / "references.bib"
+LEDGER = CHECKOUT / "book" / "claims.yml"
 
 
 @cache
@@ -53,3 +56,23 @@ def about(key, claimed, real):
     """A word that the title would have if it were about what is claimed, and one that it has."""
     title = bibliography()[key]["title"]
     return Finding.of(claimed.lower() in title.lower(), real.lower() in title.lower(), title=title)
+
+
+def quotes(place: str) -> str:
+    """What the ledger quotes from a section of the paper, in small letters."""
+    rows = yaml.load(LEDGER.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    return " ".join(
+        row.get("quote", "") for row in rows if row["id"][0] == "P" and row["place"].startswith(place)
+    ).lower()
+
+
+@evidence
+def explains_by(place, *words):
+    """A section of the paper explains the trick by these words. The correction: by pushing apart, pulling together."""
+    text = quotes(place)
+    return Finding.of(
+        all(word in text for word in words),
+        "pushed farther away" in text and "distance among points within the same voronoi region decreases" in text,
+        words=len(words),
+        words_found=sum(word in text for word in words),
+    )

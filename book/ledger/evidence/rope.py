@@ -40,7 +40,7 @@ def turned_planes():
     d = 8
     z, q = normal(2, d, seed=4)
     fixed = int((torch.linalg.svdvals(rotation(z, q) - torch.eye(d)) < 1e-10).sum())
-    return Finding.of(fixed == 0, fixed == d - 2, d=d, directions_fixed_by_R=fixed, directions_fixed_by_RoPE=0)
+    return Finding.of(None, fixed == d - 2, d=d, directions_fixed_by_R=fixed, directions_fixed_by_RoPE=0)
 
 
 @evidence
@@ -58,7 +58,7 @@ def no_group_law():
     loop = rotation(w, u) @ rotation(v, w) @ rotation(u, v)
     holonomy = torch.rad2deg(torch.arccos((torch.trace(loop) - 1) / 2))
     plane = rotation(polar(50), polar(90)) @ rotation(polar(0), polar(50)) - rotation(polar(0), polar(90))
-    return Finding.of(holonomy < 1e-6, plane.abs().max() < 1e-12, turn_after_an_octant_loop=holonomy)
+    return Finding.of(None, plane.abs().max() < 1e-12 and holonomy > 1, turn_after_an_octant_loop=holonomy)
 
 
 @evidence

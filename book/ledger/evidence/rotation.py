@@ -155,7 +155,7 @@ def rotation_properties(which):
 
 @evidence
 def smallest_rotation():
-    """In Frobenius norm R is the only smallest rotation; in spectral norm others tie from d = 4 on."""
+    """R has the least spectral and Frobenius norm of R - I; in spectral norm others tie from d = 4 on."""
     theta = 60.0
     z, q = vector(1.0, 0, 0, 0), vector(0.5, math.sqrt(0.75), 0, 0)
     R, eye = rotation(z, q), torch.eye(4, dtype=torch.float64)
@@ -170,10 +170,10 @@ def smallest_rotation():
             float(torch.linalg.matrix_norm(R @ torch.block_diag(torch.ones(1, 1), Q) - eye))
             < math.sqrt(8) * math.sin(math.radians(theta / 2)) - 1e-12
         )
-    unique = abs(gap) > 1e-9
+    plane = 2 * math.sin(math.radians(theta / 2))  # |U - I| is at least |U a - a| for every U with U a = b
+    least = abs(torch.linalg.matrix_norm(R - eye, 2) - plane) < 1e-12
     return Finding.of(
-        unique,
-        smaller == 0 and torch.linalg.matrix_norm(other - R) > 0.5,
+        least and smaller == 0,
         spectral_norm_gap=gap,
         distance_of_the_tie=torch.linalg.matrix_norm(other - R),
         smaller_in_Frobenius_norm=smaller,
@@ -187,7 +187,7 @@ def rotation_not_unique():
     R = rotation(z, q)
     other = R @ torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=torch.float64)
     both = norm(other @ z - q) < 1e-12 and abs(torch.linalg.det(other) - 1) < 1e-12
-    return Finding.of(not both, smallest_rotation().fix, distance_between_the_two=torch.linalg.matrix_norm(other - R))
+    return Finding.of(not both, smallest_rotation().claim, distance_between_the_two=torch.linalg.matrix_norm(other - R))
 
 
 @evidence
