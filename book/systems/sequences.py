@@ -23,7 +23,6 @@ from torch import Tensor
 from book.systems import classifier, vqgan
 from book.systems.prior import PART, Places, Prior
 from book.systems.runs import CONFIRM, Experiment, crossed
-from rotvq.quantizers.recommended import RECOMMENDED
 from rotvq.training import images
 from rotvq.training.config import FIELDS, Config
 from rotvq.training.images import Images
@@ -45,7 +44,9 @@ class Case:
         estimator: how the gradient passes the quantiser, a key of :data:`rotvq.ESTIMATORS`.
         init: the first codes: "uniform", or "kmeans" of latents of the untrained encoder.
         init_latents: of how many.
-        update: how the codes move: "gradient", or "ema" of decay 0.99.
+        update: how the codes move: "gradient" or "ema".
+        decay: of the averages of EMA.
+        initial_count: of each code with which EMA starts.
         revival: of dead codes: "none" or "unused".
         codebook_size: number of codes, K.
         steps: of the VQ-VAE's optimiser.
@@ -64,6 +65,8 @@ class Case:
     init: str = "uniform"
     init_latents: int = 8192
     update: str = "gradient"
+    decay: float = 0.99
+    initial_count: float = 1.0
     revival: str = "none"
     codebook_size: int = 512
     steps: int = 2000
@@ -255,7 +258,8 @@ ARMS = {
 STARTS = {"uniform": {"init": "uniform"}, "k-means": {"init": "kmeans"}}
 PAIR = {name: ARMS[name] for name in ("STE", "rotation")}
 SCALE = {"r I": ARMS["r I"]}
-BEST = {"recommended": RECOMMENDED}
+FAST_EMA = {"update": "ema", "decay": 0.9, "initial_count": 0.0, "revival": "unused"}
+BEST = {"recommended": {"estimator": "ste", "init": "kmeans", **FAST_EMA}}
 
 
 def blocks() -> dict[str, list[Case]]:

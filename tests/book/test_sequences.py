@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from book.systems import classifier, runs, sequences, vqgan
-from book.systems.prior import Places, Prior
+from book.systems.prior import Block, Places, Prior
 from book.systems.sequences import EXPERIMENT, Case, PixelCode, Sequences
 from rotvq.quantizers.recommended import RECOMMENDED
 from rotvq.training import images
@@ -135,6 +135,16 @@ def test_independent_places_take_the_entropy_of_each():
     assert prior.bits(torch.tensor([[3, 0]])).item() > 10  # never seen there, and still written
 
 
+def test_what_a_block_makes_of_its_stream_is_added_to_it():
+    block = Block(width=8, heads=2)
+    x = torch.randn(3, 5, 8, generator=noise())
+    for layer in (block.out, block.perceptron[-1]):
+        assert not torch.allclose(block(x)[0], x)
+        for parameter in layer.parameters():
+            torch.nn.init.zeros_(parameter)
+    assert torch.equal(block(x)[0], x)
+
+
 # the code for pixels
 
 
@@ -168,6 +178,27 @@ def test_decoded_codes_are_the_reconstruction():
     made = sequences.decode(model.eval(), sequences.encode(model, MINI.test[:40], MINI), MINI)
     torch.testing.assert_close(made, classifier.reconstruct(model, MINI.test[:40], MINI))
     assert made.std() > 0 and 0 <= made.min() and made.max() <= 1
+
+
+def test_reconstructions_are_of_images_that_no_distance_and_no_bit_is_of():
+    """Those of validation images are compared with the test images, and their pixels are counted for the table."""
+    model, _ = fit(SMALL.config)
+    found = Sequences.from_model(SMALL, model).description()
+    made, test = (classifier.reconstruct(model, part, MINI) for part in (MINI.validation, MINI.test[: SMALL.judged]))
+    want = classifier.distances(made[: SMALL.judged], MINI)
+    assert {f"recon_{name}": value for name, value in want.items()} == pytest.approx(
+        {name: value for name, value in found.items() if name != "pixel_bits"}
+    )
+    bits = PixelCode(made, MINI.validation).bits(test, MINI.test[: SMALL.judged])
+    assert found["pixel_bits"] == pytest.approx(bits.mean().item())
+
+
+def test_the_test_images_are_at_distance_0_from_themselves_and_a_constant_image_is_1_away():
+    test = classifier.scaled(MINI.test)
+    for value in classifier.distances(test, MINI).values():
+        assert abs(value) < 1e-6
+    for value in classifier.distances(torch.zeros_like(test), MINI).values():
+        assert value >= 1
 
 
 def test_to_encode_moves_no_code():
@@ -239,7 +270,8 @@ def test_the_grid():
     cases = EXPERIMENT.cases()
     arms = {(case.estimator, case.init, case.update, case.revival) for case in cases}
     plain = {(e, i, "gradient", "none") for e in ("ste", "rotation", "scale_only") for i in ("uniform", "kmeans")}
-    assert arms == plain | {tuple(RECOMMENDED[name] for name in ("estimator", "init", "update", "revival"))}
+    assert arms == plain | {("ste", "kmeans", "ema", "unused")}
+    assert sequences.BEST["recommended"] == RECOMMENDED
     assert {case.seed for case in cases} == set(range(100, 110)) and len(cases) == 70
     assert len(cases) * EXPERIMENT.seconds / 3600 < 0.7
     assert (cases[0].config.steps, cases[0].config.codebook_size) == (2000, 512)
