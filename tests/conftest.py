@@ -14,8 +14,9 @@ os.environ.update(OMP_NUM_THREADS="1", PYDEVD_DISABLE_FILE_VALIDATION="1", RAY_U
 ROOT = pathlib.Path(__file__).parents[1]
 BOOK = ROOT / "book"
 HTML = ROOT / "_build" / "html"
+NO_PAGES = ("search.html", "404.html")
 RENDERED = sorted(
-    str(p.relative_to(HTML)) for p in HTML.rglob("*.html") if "_static" not in p.parts and p.name != "search.html"
+    str(p.relative_to(HTML)) for p in HTML.rglob("*.html") if "_static" not in p.parts and p.name not in NO_PAGES
 )
 CODE_PAGES = [name for name in RENDERED if name.startswith("code/")]  # the code of each chapter, on a page of its own
 PAGES = [name for name in RENDERED if name not in CODE_PAGES]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import sys
 import time
 import zipfile
 from pathlib import Path
 
 from book.press import hosted, paths
-from book.press.edition import edition
+from book.press.edition import edition, file_name
 from book.press.pdf import printed
 
 SUMS = "SHA256SUMS"
 READABLE = 0o644 << 16  # the mode of a file, where a zip keeps it
+UNIX = 3  # the system that a zip says it was made on, wherever that was
 
 
 def write_pdf() -> None:
@@ -24,7 +26,7 @@ def write_pdf() -> None:
     """
     _require_site()
     start, this = time.perf_counter(), edition()
-    _publish(f"rotvq-{this.version}.pdf", printed(this, hosted.address(hosted.read_settings())), start)
+    _publish(f"{file_name(this)}.pdf", printed(this, hosted.address(hosted.read_settings())), start)
 
 
 def write_zip() -> None:
@@ -35,30 +37,26 @@ def write_zip() -> None:
     """
     _require_site()
     start, this = time.perf_counter(), edition()
-    paths.DOWNLOAD.mkdir(exist_ok=True)
-    name = f"rotvq-{this.version}"
-    partial = paths.DOWNLOAD / f"{name}.partial"
-    pack(paths.SITE, partial, name, this.time.timetuple()[:6])
-    content = partial.read_bytes()
-    partial.unlink()
-    _publish(f"{name}.zip", content, start)
+    name = file_name(this)
+    _publish(f"{name}.zip", packed(paths.SITE, name, this.time.timetuple()[:6]), start)
 
 
-def pack(folder: Path, target: Path, inside: str, when: tuple[int, int, int, int, int, int]) -> None:
-    """Pack a folder so that equal files give equal bytes: in the order of their names, all of one time and one mode.
+def packed(folder: Path, inside: str, when: tuple[int, int, int, int, int, int]) -> bytes:
+    """A folder as a zip. Equal files give equal bytes: they are in the order of their names, all of one time and mode.
 
     Args:
         folder: of the site.
-        target: The zip.
         inside: The name of the folder in the zip.
         when: year, month, day, hour, minute and second of every file.
     """
-    with zipfile.ZipFile(target, "w") as archive:
+    found = io.BytesIO()
+    with zipfile.ZipFile(found, "w") as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             entry = zipfile.ZipInfo(f"{inside}/{path.relative_to(folder).as_posix()}", when)
-            entry.external_attr, entry.create_system = READABLE, 3  # as on Unix, wherever it was made
+            entry.external_attr, entry.create_system = READABLE, UNIX
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes())
+    return found.getvalue()
 
 
 def sums(folder: Path) -> str:

@@ -40,6 +40,11 @@ def _seconds() -> int:
     return int(found or datetime(1980, 1, 1, tzinfo=UTC).timestamp())
 
 
+def file_name(this: Edition) -> str:
+    """The name of the book as one file, without its ending."""
+    return f"rotvq-{this.version}"
+
+
 class Cited(NamedTuple):
     """A page to cite: the name of its file, its title and that of the book; its address on the web, empty if none."""
 

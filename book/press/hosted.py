@@ -46,7 +46,7 @@ def repository(settings: dict) -> str:
         SystemExit: if it is not in the form that links to it are made from.
     """
     address = settings["repository"]["url"] or ""
-    if address and not FORM.fullmatch(address) or address.endswith(".git"):
+    if address and (not FORM.fullmatch(address) or address.endswith(".git")):
         raise SystemExit(
             f"_config.yml: repository.url is {address!r}, and should be like https://github.com/OWNER/rotvq"
         )

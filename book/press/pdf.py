@@ -28,13 +28,14 @@ NUMBER = tag(
 )
 TIMES = re.compile(rb"/(CreationDate|ModDate) \(D:[^)]*\)")
 
-# Opens what is closed, leaves out what is only a list of runs, and makes what is too wide fit.
+# Opens what is closed, leaves out lists of runs and links to what is not in print, and makes what is too wide fit.
 PREPARE = """([width, longest]) => {
   for (const e of document.querySelectorAll("details")) {
     const rows = e.querySelectorAll("tr").length;
     if (rows > longest) e.replaceWith(`A table of ${rows - 1} rows, left out in print.`);
     else e.open = true;
   }
+  for (const e of document.querySelectorAll("p > [data-online]:only-child")) e.parentElement.hidden = true;
   const wide = "table, mjx-container[display=true], .rv-figure svg, img, .rv-figure";
   for (const e of document.querySelectorAll(wide)) {
     const room = e.parentElement.clientWidth || width;

@@ -123,8 +123,11 @@ def one_page(root: Path, parts: list[Part], cover: Html, style: str, site: str, 
         style: CSS after that of the site.
         site: as in `new_address`.
         online: as in `new_address`.
+
+    Raises:
+        SystemExit: if a page was not built.
     """
-    texts = {page: (root / f"{page}.html").read_text("utf-8") for part in parts for page in part.pages}
+    texts = {page: _built(root, page) for part in parts for page in part.pages}
     first = texts[parts[0].pages[0]]
     loaded = [*STYLES.findall(first), *MATHEMATICS.findall(first)]
     links = Html("\n".join(loaded).replace('="_static/', f'="{site}/_static/'))
@@ -134,6 +137,13 @@ def one_page(root: Path, parts: list[Part], cover: Html, style: str, site: str, 
     head = tag("head", Html('<meta charset="utf-8">'), Html(inside))
     whole = tag("html", head, tag("body", main), lang="en", data_theme="light", data_mode="light")
     return f"<!DOCTYPE html>\n{whole}\n"
+
+
+def _built(root: Path, page: str) -> str:
+    file = root / f"{page}.html"
+    if not file.exists():
+        raise SystemExit(f"no built page {page}: run `make book` first")
+    return file.read_text("utf-8")
 
 
 def _contents(parts: list[Part], texts: Mapping[str, str]) -> Html:
