@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+PATIENCE = 3600_000  # milliseconds that a page may take to load: that of the whole book has thousands of formulas
 
 
 def missing() -> str | None:

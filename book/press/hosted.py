@@ -138,6 +138,7 @@ def draw_card(page: Path, target: Path) -> None:
     """Draw the picture that others show with a link to the book: its title and the first figure of a page."""
     with browser.browser() as chromium:
         tab = chromium.new_page(viewport=CARD_SIZE, color_scheme="light")
+        tab.set_default_timeout(browser.PATIENCE)
         tab.goto(page.as_uri())
         tab.evaluate(LAY_OUT)
         tab.screenshot(path=target)

@@ -79,7 +79,8 @@ def _title(paragraph: nodes.paragraph) -> str:
     box: nodes.Node | None = paragraph.parent
     while box is not None and not isinstance(box, nodes.admonition):
         box = box.parent
-    return box.next_node(nodes.title).astext() if box is not None else ""
+    titles = [] if box is None else box.children[:1]
+    return "".join(one.astext() for one in titles if isinstance(one, nodes.title))
 
 
 def add_head(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from book.press import paths
-from book.press.browser import browser
+from book.press.browser import PATIENCE, browser
 from book.press.edition import Edition
 from book.press.whole import Part, contents, one_page
 from rotvq.page.html import Html, tag
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 STYLE = paths.ROOT / "book" / "assets" / "whole.css"
 WHOLE = paths.SITE.parent / "whole.html"
-PATIENCE = 3600_000  # milliseconds: some thousands of formulas are typeset
 SCALE = 0.8  # letters of 16 px are 9.6 points high
 MARGINS = {"top": "18mm", "bottom": "18mm", "left": "18mm", "right": "18mm"}
 WIDTH = round((210 - 2 * 18) / 25.4 * 96 / SCALE)  # of the text on A4, in px

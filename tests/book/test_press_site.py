@@ -196,7 +196,7 @@ def test_the_entry_to_cite_is_one_that_bibtex_reads(title, kind):
     (entry,) = parse_string(text, "bibtex").entries.values()
     assert entry.type == kind and entry.fields["title"] == title and entry.fields["year"] == "2026"
     assert entry.fields["url"] == "https://a.b/10.html" and "9.8.7" in entry.fields["note"]
-    assert [str(person) for person in entry.persons["author"]] == ["the rotvq authors"]
+    assert [str(person) for person in entry.persons["author"]] == ["{the rotvq authors}"]
 
 
 def test_without_a_repository_the_foot_links_to_none():
