@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -41,3 +41,10 @@ def browser() -> Iterator[Browser]:
         found = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield found
         found.close()
+
+
+def tab(opened: Browser, width: int, height: int) -> Page:
+    """An empty page in light colours, this many pixels wide and high, which waits for what is slow."""
+    page = opened.new_page(viewport={"width": width, "height": height}, color_scheme="light")
+    page.set_default_timeout(PATIENCE)
+    return page

@@ -21,7 +21,7 @@ from rotvq.page.html import Html, tag
 FORM = re.compile(r"https://[\w.-]+/[\w.-]+/[\w.-]+")
 ON_GITHUB = re.compile(r"https://github\.com/([\w.-]+)/([\w.-]+)")
 CARD = "_static/card.png"
-CARD_SIZE = {"width": 1200, "height": 630}  # what others ask for
+CARD_SIZE = (1200, 630)  # what others ask for
 # The first figure of the index under the title, and nothing else.
 LAY_OUT = """() => {
   const figure = document.querySelector("article .rv-figure"), title = document.querySelector("article h1");
@@ -137,8 +137,7 @@ def write(app: Sphinx, problem: Exception | None) -> None:
 def draw_card(page: Path, target: Path) -> None:
     """Draw the picture that others show with a link to the book: its title and the first figure of a page."""
     with browser.browser() as chromium:
-        tab = chromium.new_page(viewport=CARD_SIZE, color_scheme="light")
-        tab.set_default_timeout(browser.PATIENCE)
+        tab = browser.tab(chromium, *CARD_SIZE)
         tab.goto(page.as_uri())
         tab.evaluate(LAY_OUT)
         tab.screenshot(path=target)

@@ -17,7 +17,19 @@ from book.press import hosted
 
 BOXES = ("In short", "The answer")
 LONGEST = 200  # letters; what is longer is cut off by those who show it
-SYMBOLS = {"le": "≤", "ge": "≥", "ne": "≠", "top": "ᵀ", "infty": "∞", "approx": "≈", "times": "×", "pm": "±", "to": "→"}
+SYMBOLS = {
+    "partial": "∂",
+    "in": "∈",
+    "le": "≤",
+    "ge": "≥",
+    "ne": "≠",
+    "top": "ᵀ",
+    "infty": "∞",
+    "approx": "≈",
+    "times": "×",
+    "pm": "±",
+    "to": "→",
+}
 SPACING = re.compile(r"\\(?:left|right|mathrm|mathbf|operatorname|text|[,;!:> ])")
 SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
 
@@ -26,10 +38,11 @@ def plain(formula: str) -> str:
     r"""A short formula in TeX as text: `|q|/|z|` stays, `\theta` is θ.
 
     >>> plain(r"r_0 = |q|/|z|"), plain(r"\theta \le \pi")
-    ('r_0 = |q|/|z|', 'θ ≤ π')
+    ('r_0 = |q|/|z|', 'θ ≤π')
     """
     without = SPACING.sub("", formula).replace("{", "").replace("}", "")
-    return re.sub(r"\\([a-zA-Z]+)", lambda match: _symbol(match[1]), without).replace("\\", "")
+    found = re.sub(r"\\([a-zA-Z]+) ?", lambda match: _symbol(match[1]), without)
+    return found.replace("\\", "").replace("^ᵀ", "ᵀ")
 
 
 def _symbol(name: str) -> str:

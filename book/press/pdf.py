@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from book.press import paths
-from book.press.browser import PATIENCE, browser
+from book.press.browser import browser, tab
 from book.press.edition import Edition
 from book.press.whole import Part, contents, one_page
 from rotvq.page.html import Html, tag
@@ -59,8 +59,7 @@ def printed(this: Edition, online: str = "", parts: Sequence[Part] | None = None
         style = STYLE.read_text("utf-8")
         whole = one_page(paths.SITE, parts or contents(), cover(this, online), style, paths.SITE.name, online)
         WHOLE.write_text(whole, "utf-8")
-        page = chromium.new_page(viewport={"width": WIDTH, "height": 1000}, color_scheme="light")
-        page.set_default_timeout(PATIENCE)
+        page = tab(chromium, WIDTH, 1000)
         page.emulate_media(media="print")
         try:
             page.goto(WHOLE.as_uri())

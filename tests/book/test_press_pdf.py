@@ -124,7 +124,7 @@ def test_print_opens_what_is_closed_and_typesets_mathematics(site):
     wide = "<table id=wide><tr>" + "<td>unbreakablecell</td>" * 40 + "</tr></table>"
     long = "<details><table>" + "<tr><td>1</td></tr>" * (pdf.LONGEST_TABLE + 1) + "</table></details>"
     with browser.browser() as chromium:
-        page = chromium.new_page(viewport={"width": pdf.WIDTH, "height": 800})
+        page = browser.tab(chromium, pdf.WIDTH, 800)
         page.goto(pdf.WHOLE.as_uri())
         page.locator("#index").evaluate("(e, html) => e.insertAdjacentHTML('beforeend', html)", wide + long)
         pdf.print_page(page)

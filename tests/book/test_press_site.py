@@ -66,7 +66,13 @@ def test_the_description_has_whole_sentences_without_numbers_of_sources():
 
 
 @pytest.mark.parametrize(
-    "formula, text", [(r"\theta\in[0,\pi]", "θin[0,π]"), (r"\mathrm{sg}[G]", "sg[G]"), ("z^2", "z^2")]
+    "formula, text",
+    [
+        (r"\theta\in[0,\pi]", "θ∈[0,π]"),
+        (r"\partial L/\partial z", "∂L/∂z"),
+        (r"\mathrm{sg}[G]", "sg[G]"),
+        ("z^2", "z^2"),
+    ],
 )
 def test_formulas_as_text(formula, text):
     assert page_head.plain(formula) == text
