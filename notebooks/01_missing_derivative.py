@@ -419,8 +419,8 @@ assert all(torch.equal(member(z, q), q) for member in ESTIMATORS.values())
 glue("value_error", f"{((written - q).norm(dim=1) / q.norm(dim=1)).max().item():.0e}")
 
 # %% [markdown]
-# With latents a hundred times longer than the codes, the relative error reaches {glue:text}`value_error` in float32
-# <claim:A-013>. The estimators of this package return $q$ itself, bit for bit:
+# With latents a hundred times longer than the codes, the value misses $q$ by up to {glue:text}`value_error` of its
+# length in float32 <claim:A-013>. The estimators of this package return $q$ itself, bit for bit:
 
 # %%
 show(one_equation.value)
