@@ -38,11 +38,11 @@ def plain(formula: str) -> str:
     r"""A short formula in TeX as text: `|q|/|z|` stays, `\theta` is θ.
 
     >>> plain(r"r_0 = |q|/|z|"), plain(r"\theta \le \pi")
-    ('r_0 = |q|/|z|', 'θ ≤π')
+    ('r_0 = |q|/|z|', 'θ ≤ π')
     """
     without = SPACING.sub("", formula).replace("{", "").replace("}", "")
-    found = re.sub(r"\\([a-zA-Z]+) ?", lambda match: _symbol(match[1]), without)
-    return found.replace("\\", "").replace("^ᵀ", "ᵀ")
+    found = re.sub(r"\\([a-zA-Z]+)", lambda match: _symbol(match[1]), without)
+    return found.replace("\\", "").replace("^ᵀ", "ᵀ").replace("∂ ", "∂")
 
 
 def _symbol(name: str) -> str:
