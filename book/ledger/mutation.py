@@ -401,6 +401,8 @@ MUTATIONS = (
     Mutation("latents that stay where they are", lambda: [patch.object(convergence, "latents_mean", lambda t: 1.0)]),
     Mutation("batches of one size", lambda: [patch.object(codebooks, "batch", lambda t: (5, 3.0 if t % 2 else 1.0))]),
     Mutation("clipped to [5, 9]", lambda: [patch.object(collapse, "CLIP", (5.0, 9.0))]),
+    Mutation("codes as long as latents", lambda: [patch.object(collapse, "RHO", 1.0)]),
+    Mutation("no step is large", lambda: [patch.object(convergence, "LARGE", 0.1)]),
     Mutation("a decoder of one layer", lambda: [patch.object(collapse, "LAYERS", 1)]),
     Mutation("SimVQ with free codes", lambda: [patch.object(codebooks, "simvq", VectorQuantizer)]),
     Mutation("every year one less", lambda: entries(lambda e: e | {"year": str(int(e["year"]) - 1)}), True),

@@ -7,7 +7,7 @@ from functools import cache
 
 import torch
 
-from book.algebra import angle_in_degrees, largest, nearest, norm, normal, unit, vector
+from book.algebra import angle_in_degrees, close, distances, largest, nearest, norm, normal, unit, vector
 from book.ledger.evidence.samples import quantised
 from book.statements import Finding, evidence
 from rotvq.quantizers.methods.simvq import simvq
@@ -118,7 +118,7 @@ def finer_codebooks() -> Finding:
     more = torch.cat([codes, normal(5, 3, seed=9)])
     finer = (z - more[nearest(z, more)]).square().sum(1).mean()
     error = (z - q).square().sum(1).mean()
-    half = (z / 2 - q / 2).square().sum(1).mean()
+    half = (z / 2 - codes[nearest(z / 2, codes / 2)] / 2).square().sum(1).mean()
     relative = half / (z / 2).square().sum(1).mean() - error / z.square().sum(1).mean()
     return Finding.of(
         finer <= error,
@@ -136,9 +136,10 @@ def more_codes_in_use():
     more, other = torch.cat([codes, normal(5, 3, seed=9)]), 0.1 * normal(2 * len(codes), 3, seed=9)
     error, finer, larger = ((z - c[nearest(z, c)]).square().sum(1).mean() for c in (codes, more, other))
     used, most = (len(nearest(z, c).unique()) for c in (codes, other))
+    least = distances(z, more).min(1).values.square().mean()
     return Finding.of(
         used >= most or larger < error,
-        finer <= error,
+        finer <= error and close(finer, least),
         error=error,
         error_with_5_more_codes=finer,
         codes_in_use=used,

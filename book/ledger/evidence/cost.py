@@ -118,27 +118,29 @@ def same_trick_backward():
     return Finding.of(worst < 1e-10, largest_relative_error=worst)
 
 
-# from the records of the page "What it costs": rotation over straight-through, both ours, median and quartiles
+# from the records of the page "What it costs": rotation over straight-through of one package, median and quartiles
+
+ARMS = {"rotvq": ("rotvq", "ste"), "vector-quantize-pytorch": ("library", "library_ste")}
 
 
-def _timed(records: Path, kind: str) -> dict[int, Ratio]:
+def _timed(records: Path, kind: str, package: str = "rotvq") -> dict[int, Ratio]:
     """The ratio at each dimension; empty where nothing was timed on a CPU in float32."""
     timed = {}
     for path in sorted((records / "20_cost").glob("*.json")):
         record = read_record(path)
         cell = record["config"]
         if (cell["kind"], cell["device"], cell["dtype"]) == (kind, "cpu", "float32"):
-            timed[cell["d"]] = ratio(record["result"]["seconds"], "rotvq", "ste")
+            timed[cell["d"]] = ratio(record["result"]["seconds"], *ARMS[package])
     return dict(sorted(timed.items()))
 
 
 @evidence
-def slows_training(d, low, high, least, most, records: Path):
-    """A training step with the rotation takes ``low`` to ``high`` percent more than one with STE, at dimension ``d``.
+def slows_training(d, low, high, least, most, package="rotvq", *, records: Path):
+    """A training step with a package's rotation takes ``low`` to ``high`` percent more than with its STE, at ``d``.
 
     Decided where the quartiles lie inside the range or outside it. The correction: it takes ``least`` to ``most``.
     """
-    timed = _timed(records, "training").get(int(d))
+    timed = _timed(records, "training", package).get(int(d))
     if timed is None:
         return None
     median, first, third = (100 * (x - 1) for x in timed)

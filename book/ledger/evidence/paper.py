@@ -184,8 +184,8 @@ def usage_and_error_go_together():
     lowest_error = OTHERS["Euclid"][1][0] < OTHERS["Euclid"][0][0] and OTHERS["Euclid"][1][1] > OTHERS["Euclid"][0][1]
     return Finding.of(
         not against,
-        lowest_error,
         settings_against=len(against),
+        with_the_smallest_error_the_loss_is_higher=int(lowest_error),
         which="; ".join(against),
         validation_loss_of_the_smallest_error=OTHERS["Euclid"][1][1],
     )
