@@ -120,10 +120,16 @@ def test_page(browser, site, name, mode):
         wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"the page scrolls sideways by {wide} px"
         assert all(c >= 4.5 for c in page.locator(".rv-figure svg text").evaluate_all(CONTRAST))
+        assert all(c >= 4.5 for c in page.locator("article .highlight span[class]").evaluate_all(CONTRAST)), "faint"
         sizes = page.locator(".rv-figure svg").evaluate_all(
             "es => es.map(e => 10 * e.getBoundingClientRect().width / e.viewBox.baseVal.width)"
         )
         assert all(px >= 9 for px in sizes), "letters under 9 px"  # figures.style() writes them 10 units high
+        if mode == "phone":
+            page.set_viewport_size({"width": 320, "height": 844})
+            wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert wide <= 0, f"the narrowest phones scroll sideways by {wide} px"
+        assert page.locator("details.hide, .tag_parameters").count() == 0, "a bar of hidden code, or a parameters cell"
         assert page.problems == []
 
 
