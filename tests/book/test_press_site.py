@@ -173,7 +173,8 @@ def test_the_page_for_lost_readers_works_at_any_depth(small):
 def test_the_card_is_drawn_and_named(small):
     from PIL import Image
 
-    assert Image.open(small / "_static" / "card.png").size == (1200, 630)
+    with Image.open(small / "_static" / "card.png") as card:
+        assert card.size == hosted.CARD_SIZE
     head = head_of((small / "index.html").read_text())
     assert head["og:image"] == "https://owner.github.io/rotvq/_static/card.png"
 
