@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# (symbols)=
+# (expression-trees)=
 # # Symbols by gradient: formulas where every tree is known
 #
 # The source article names symbolic regression as a use of the trick: a formula is a tree, every node of it chooses a
