@@ -251,6 +251,13 @@ def timed(factor: float) -> Patches:
     return [patch.object(cost, "ratio", longer)]
 
 
+def dearer_with_d() -> Patches:
+    """Timed ratios with their part above 1 in proportion to d."""
+    sound = cost._timed
+    scaled = lambda *args: {d: Ratio(*(1 + d / 256 * (x - 1) for x in r)) for d, r in sound(*args).items()}  # noqa: E731
+    return [patch.object(cost, "_timed", scaled)]
+
+
 def off_by_a_tenth(left, right, scale=None, bound=False):
     return SOUND_ERROR(left, 1.1 * torch.as_tensor(right), scale, bound)
 
@@ -373,6 +380,9 @@ MUTATIONS = (
     Mutation("a setting of the tables missing", lambda: tables(lambda table: dict(list(table.items())[1:])), True),
     Mutation("steps ten times as long", lambda: timed(10), True),
     Mutation("steps no longer", lambda: timed(0), True),
+    Mutation("steps a third as much longer", lambda: timed(0.36), True),
+    Mutation("steps longer in proportion to d", dearer_with_d, True),
+    Mutation("G outside of sg", lambda: [patch.object(autograd, "stopped", lambda G: G)]),
     Mutation("R turns every direction", lambda: everywhere(algebra.rotation, lambda z, q: -algebra.identity(z))),
     Mutation("every gradient turned by theta", lambda: members(rotation=EveryTurned("rotation"))),
     Mutation("sg[x] is 0", lambda: [patch.object(torch.Tensor, "detach", lambda self: torch.zeros_like(self))]),

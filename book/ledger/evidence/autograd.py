@@ -178,6 +178,11 @@ def value_without_gradient():
     )
 
 
+def stopped(G):
+    """sg[G]."""
+    return G.detach()
+
+
 @evidence
 def parameter_in_sg():
     """A parameter inside sg[G] has gradient exactly 0. The loss after the step has one, and a gain can be fitted."""
@@ -185,7 +190,9 @@ def parameter_in_sg():
     z = z.requires_grad_()
     t = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     G = t * gradient_map(z.detach(), q) + (1 - t) * torch.eye(6)
-    grad = torch.autograd.grad((g * (G.detach() @ z + (q - G @ z).detach())).sum(), (z, t), allow_unused=True)[1]
+    grad = torch.autograd.grad(
+        (g * (stopped(G) @ z + (q - G @ z).detach())).sum(), (z, t), allow_unused=True, retain_graph=True
+    )[1]
     after = (z.detach() - 0.1 * G.T @ g - q).square().sum()
     outer = torch.autograd.grad(after, t)[0]
     gain = LearnedGain(sigma=0.1)
