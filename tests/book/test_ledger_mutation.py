@@ -23,7 +23,7 @@ ROW = claims.Claim("A-001", "here", "q is near z", "theorem", "true", "so it is"
 EXPECTED = {call: expected for row in ROWS for call, expected in zip(row.calls, row.expected, strict=True)}
 
 
-STAYING = 127  # statements that no mutation turns, or for which none was searched (87 laws of the book): to go down
+STAYING = 30  # statements that no mutation turns: to go down
 TURNING = [call for call in EXPECTED if mutation.notes().get(str(call), Turn()).turns]
 
 
