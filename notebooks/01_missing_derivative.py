@@ -394,9 +394,9 @@ glue("quartic_slope", 0.5**3)
 # ```
 #
 # So STE does have a gradient to be faithful to: here its mean is the gradient of the autoencoder *without* quantiser,
-# $h(\bar z-y)$. This needs the quadratic loss <claim:B-002>. For $L(q)=\frac14q^4$, $\Delta=1$ and $\bar z=\frac12$ the mean of
-# $L'(q)$ is {glue:text}`quartic_mean:.2f`, and $L'(\bar z)$ is {glue:text}`quartic_slope:.3f`. Its bias against this
-# quantised loss averages to zero from one code to the next, and over a cell, and vanishes as the cells shrink.
+# $h(\bar z-y)$. This needs the quadratic loss <claim:B-002>. For $L(q)=\frac14q^4$, $\Delta=1$ and $\bar z=\frac12$ the
+# mean of $L'(q)$ is {glue:text}`quartic_mean:.2f`, and $L'(\bar z)$ is {glue:text}`quartic_slope:.3f`. Its bias against
+# this quantised loss averages to zero from one code to the next, and over a cell, and vanishes as the cells shrink.
 # {prf:ref}`prop-dither` is one-dimensional; {ref}`nb-bias` goes on from here, with other dimensions and estimators.
 #
 # ```{admonition} Is the variance of STE zero?

@@ -306,7 +306,9 @@ def trees_for_one(name: str, arm: str) -> str:
     """Trees that an arm looked at for one recovery of a target; a dash where there was none."""
     recovered = Case().starts * sum(of_target(name, arm, "found"))
     looked = sum(of_target(name, arm, "looked"))
-    return f"{looked / recovered:,.0f}" if recovered else "–" if looked else ""
+    if not looked:
+        return ""
+    return f"{looked / recovered:,.0f}" if recovered else "–"
 
 
 titles = {name: f"{name}: {TARGETS[name].text}" for name in inside}

@@ -143,7 +143,7 @@ def test_only_tables_are_laid_out_by_hand():
 
 
 def test_no_test_file_imports_another():
-    """What several of them need is in tests/conftest.py, samples.py or notebook_cells.py."""
+    """What several of them need is in tests/conftest.py, samples.py, small_book.py or notebook_cells.py."""
     imports = re.compile(r"^\s*(?:from|import) (test_\w+)", re.M)
     others = {name(path): set(imports.findall(path.read_text("utf-8"))) - {path.stem} for path in tracked("tests/*.py")}
     assert not {path for path in others if others[path]}

@@ -46,7 +46,7 @@ def contents(file: Path = paths.ROOT / "book" / "_toc.yml") -> list[Part]:
 
 
 def name(page: str) -> str:
-    """The id of a page on the one page: that of `notebooks/10_ste` is `10_ste`."""
+    """The id of a page on the one page: the last part of its name."""
     return posixpath.basename(page)
 
 

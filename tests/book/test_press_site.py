@@ -11,7 +11,7 @@ import yaml
 from conftest import CHROMIUM, CODE_PAGES, HTML, PAGES, ROOT, built
 from docutils import nodes
 from pybtex.database import parse_string
-from test_press_render import rendered, settings
+from small_book import rendered, settings
 
 from book.press import build, hosted, page_foot, page_head, page_provenance, pair
 from book.press.edition import Cited, Edition, bibtex, edition
