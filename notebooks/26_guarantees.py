@@ -12,7 +12,7 @@
 #
 # ```{admonition} In short
 # :class: tip
-# A turn with a cap $\kappa<1$ on how far it is from straight-through never makes an obtuse angle with the decoder's
+# A turn whose distance from straight-through is capped below 1 never makes an obtuse angle with the decoder's
 # step $-g$. A step of at most $1/h_{\max}$ lowers the loss without quantiser, $f$, wherever $|\nabla f(z)|$ is above
 # $\frac{1+\kappa}{1-\kappa}h_{\max}|q-z|$, with $h_{\max}$ the smoothness of $f$; no condition on the path is needed. A
 # turn that fades as the codes fit, about a centre that moves along, keeps its meaning when the latents are shifted or

@@ -10,7 +10,7 @@
 # (guide)=
 # # Which estimator for my model?
 #
-# **Let the codes follow their latents, and use STE.** Where codes follow, by a fast average, by revival or by a high
+# **Use STE, and let the codes follow their latents.** Where codes follow, by a fast average, by revival or by a high
 # learning rate of their own, STE has the lower error from every start that was tried, and the lowest errors of all. The
 # rotation trick is for codes that cannot follow *and* start far shorter than the latents. After a warm-up without
 # quantiser it collapses, unless the codes follow.
