@@ -75,9 +75,10 @@ draw = torch.Generator().manual_seed(seed)
 # ````
 #
 # So an estimator *is* its pull-back $g\mapsto G^\top g$. Neither the value nor the cost of the forward pass depends on
-# the choice. $G=I$ is STE, and $G=0$ is the exact derivative almost everywhere ({prf:ref}`prop-flat`). The family
-# restricts nothing: some $G$ turns $g$ into any vector one likes <claim:A-056> <claim:A-086>. In code one returns $q$
-# itself and attaches the pull-back by hand; $q$ alone would hand nothing to the encoder <claim:A-102>.
+# the choice. $G=I$ is STE, and $G=0$ is the exact derivative almost everywhere ({prf:ref}`prop-flat`). The
+# rotation trick is another member, beside STE; it is the family that generalises STE <claim:A-056>. The family
+# restricts nothing: some $G$ turns $g$ into any vector one likes <claim:A-086>. In code one returns $q$ itself and
+# attaches the pull-back by hand; $q$ alone would hand nothing to the encoder <claim:A-102>.
 
 # %%
 show(one_equation.value, one_equation.transpose, one_equation.codes_untouched)

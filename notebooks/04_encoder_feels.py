@@ -669,9 +669,9 @@ glue(
 # ```
 #
 # So the article's remark is right, that the rotation gives one point a rank that $k$-means knows nothing of
-# <claim:A-050>. Its derivation says that the trick fails where the data are not centred <claim:A-223>. Far away it
-# does not: it turns into straight-through. On the way there it can do much worse than either: {ref}`initialisation` has
-# a centre one norm away, and {ref}`nb-drift` says what happens there.
+# <claim:A-050>. Its derivation says that the trick may fail where the data are not centred, and it can
+# <claim:A-223>: {ref}`initialisation` has a centre one norm away, and {ref}`nb-drift` says what happens there. Far away
+# it does not: it turns into straight-through.
 #
 # ### The metric
 #

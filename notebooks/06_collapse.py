@@ -25,7 +25,8 @@
 # were to retune $\gamma$ and to start the codes by k-means.
 #
 # He was right to suspect the scale. This chapter solves a model in which every part of the argument can be checked.
-# Some parts stand. One does not: whether the latents vanish has nothing to do with how the codes start.
+# Some parts stand. One does not stand here: whether the latents vanish has nothing to do with how the codes start.
+# With a decoder of two layers it can have <claim:A-116>.
 #
 # Two things are called collapse, and they have different causes. Here it means *collapse of norms*: the lengths of
 # latents and codes go to zero. *Collapse of usage*, few codes that remain in use, is what the experiments of this book
@@ -290,7 +291,7 @@ glue("quartic-figure", Figure(fig, alt))
 # 3. If the two are equal, there is no stationary state with $s,t,w>0$.
 #
 # As long as the state stays positive the start does not enter, neither $r_0=|q_0|/|z_0|$ nor anything else, and neither
-# does $\beta$. <claim:B-038> <claim:A-116> <claim:A-134>
+# does $\beta$. <claim:B-038> <claim:A-134>
 # ```
 #
 # ````{dropdown} Proof
@@ -732,11 +733,13 @@ table(rows)
 #
 # - *Codes much shorter than latents make the reconstruction gradient small.* True: by the factor $r$, exactly
 #   <claim:A-038>.
-# - *Then the commitment term rules at first.* True: this is the dip of {prf:ref}`obs-dip` <claim:A-039>. It shrinks $z$
-#   as long as $|q|<|z|$, since $\langle z,z-q\rangle\ge|z|(|z|-|q|)$ <claim:A-135>.
+# - *Then the commitment term rules at first.* True of codes short enough, where $r|g|$ is far below $2\gamma|z-q|$
+#   <claim:A-039>: this is the dip of {prf:ref}`obs-dip`. It shrinks $z$ as long as $|q|<|z|$, since
+#   $\langle z,z-q\rangle\ge|z|(|z|-|q|)$ <claim:A-135>.
 # - *The auxiliary terms alone drive $q$ and $z$ to zero.* It depends, see below <claim:A-040>.
 # - *Hence the worse result.* Not in this model: the end does not depend on the start ({prf:ref}`thm-threshold`). A
-#   short training may stop inside the dip <claim:A-041>.
+#   short training may stop inside the dip, and with a decoder of two layers short codes can end at zero where fitted
+#   ones do not <claim:A-041>.
 # - *The paper's code starts its codebook by k-means*, which would explain why it fares better. The author says only
 #   that this seems so from a quick look. It does not: the released code leaves `kmeans_init` at `False`
 #   {cite}`fifty2024code`. Its codes start very short <claim:A-043>.
@@ -851,8 +854,9 @@ table([{"case": k, "γ/γ*": f, "s at the end": v} for f, (k, v) in zip(factors,
 #   $A(1)=\mathbb E\langle x,Gx\rangle/d$ ({glue:text}`lowered_line:.1f` % on the line). Where it raises $r$ they
 #   are long, and gain little ({glue:text}`raised_line:+.1f` %). <claim:A-140>
 # - **A smaller $\gamma$** does help <claim:A-139>. So does a mix with STE, or the rotation without its factor $r$.
-# - **A hard constraint** on the norm of the latents removes $s$ from the model altogether ({prf:ref}`prop-normalised`).
-#   <claim:A-118>
+# - **A hard constraint** on the norm of the latents removes $s$ from the model altogether ({prf:ref}`prop-normalised`)
+#   <claim:A-137>. One on the codes brings $\mathbb E[r]$ to $1$ only if their length follows that of the latents
+#   <claim:A-118>.
 #
 # ## Limits
 #

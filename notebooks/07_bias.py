@@ -371,9 +371,10 @@ glue("map", Figure(fig, alt))
 #
 # ## The article's statements
 #
-# - *STE and rotation are biased* (its Theorem 6.1). True of the rotation <claim:A-108>. STE is unbiased for a linear
-#   loss on a lattice with dither one cell wide, and on average over cells for a quadratic one <claim:A-107>
-#   <claim:A-084>. At a face with other noise it is biased even for a linear loss ({prf:ref}`prop-face`).
+# - *STE and rotation are biased* (its Theorem 6.1). True of the rotation in general: it is biased even for a linear
+#   loss, though a symmetric case can hide it <claim:A-108>. STE is unbiased for a linear loss on a lattice with dither
+#   one cell wide, and on average over cells for a quadratic one <claim:A-107> <claim:A-084>. At a face with other noise
+#   it is biased even for a linear loss ({prf:ref}`prop-face`).
 # - *STE's bias comes from giving the same gradient to all $z$ of a cell* (its Proposition 6.1). No: on a lattice with
 #   linear loss it does just that and has no bias <claim:A-110>. What matters is the curvature of the loss over a cell
 #   <claim:A-109>.

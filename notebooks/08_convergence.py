@@ -337,7 +337,8 @@ glue("kmeans_steps", steps)
 #   normal data $\mathbb E[r]=\mathbb E[|c|/|x|]$ is infinite at every stationary state, and they are stable
 #   ({prf:ref}`prop-stable`). <claim:A-117>
 # - A *constant* ratio does act as a factor on the learning rate of the reconstruction part. That part of the article's
-#   reading is right <claim:A-165>. A ratio that varies need not make training unstable <claim:A-152>.
+#   reading is right for steps below $1/h$; with larger ones a smaller ratio can be the faster <claim:A-165>. A ratio
+#   that varies need not make training unstable <claim:A-152>.
 #
 # Nothing here concerns the speed in real networks, and nothing tells which method finds better solutions. That is
 # what experiments are for.
