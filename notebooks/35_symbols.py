@@ -38,7 +38,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from book.chapters import drawings
-from book.chapters.hypotheses import above, below, listed, outcome
+from book.chapters.hypotheses import above, below, listed, near, outcome
 from book.systems import expressions, symbols
 from book.systems.expressions import OPERATORS, TARGETS
 from book.systems.page import load
@@ -453,17 +453,6 @@ pd.DataFrame(varied)
 
 
 # %%
-def near(bound: float):
-    """Whether a difference is at most ``bound``, up or down; open where its interval leaves it so."""
-
-    def judged(pair) -> bool | None:
-        if -bound <= pair.low and pair.high <= bound:
-            return True
-        return False if pair.low > bound or pair.high < -bound else None
-
-    return judged
-
-
 def became(parts: dict) -> tuple[str, str]:
     """What was measured, and the outcome, of (a comparison, the rule that it is held to) by name."""
     judged = [None if pair is None else (pair, rule) for pair, rule in parts.values()]

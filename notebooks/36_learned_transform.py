@@ -39,7 +39,7 @@ import pandas as pd
 import torch
 
 from book.chapters import drawings
-from book.chapters.hypotheses import above, below, judge, listed, outcome, within
+from book.chapters.hypotheses import above, below, judge, listed, near, outcome, within
 from book.systems import slopes, transform
 from book.systems.page import load
 from book.systems.transform import ARMS, FITTED, FURTHER, NAMED, RADII, STARTS
@@ -468,17 +468,6 @@ def difference(name: str, other: str, start: str):
     """The difference of two cosines over the fresh runs that STE trained; None without any."""
     a, b = cosines(name, start), cosines(other, start)
     return paired(a, b) if a else None
-
-
-def near(bound: float):
-    """Whether a difference is at most ``bound``, up or down; open where its interval leaves it so."""
-
-    def judged(pair) -> bool | None:
-        if -bound <= pair.low and pair.high <= bound:
-            return True
-        return False if pair.low > bound or pair.high < -bound else None
-
-    return judged
 
 
 def differences(name: str, other: dict[str, str] | str) -> dict:

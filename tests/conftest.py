@@ -5,9 +5,10 @@ And the environment of all tests, set before torch is imported, so that `pytest`
 
 import os
 import pathlib
-import shutil
 
 import pytest
+
+from book.press.browser import FLAGS, program
 
 os.environ.update(OMP_NUM_THREADS="1", PYDEVD_DISABLE_FILE_VALIDATION="1", RAY_USAGE_STATS_ENABLED="0")
 
@@ -21,8 +22,7 @@ RENDERED = sorted(
 CODE_PAGES = [name for name in RENDERED if name.startswith("code/")]  # the code of each chapter, on a page of its own
 PAGES = [name for name in RENDERED if name not in CODE_PAGES]
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+CHROMIUM = program()
 
 
 def built() -> None:

@@ -39,6 +39,18 @@ def within(share: float) -> Rule:
     )
 
 
+def near(bound: float) -> Rule:
+    """Whether a difference is at most ``bound``, up or down; open as above.
+
+    >>> from rotvq.analysis.stats import paired
+    >>> [near(1)(paired([x, x + 0.1, x + 0.2], [0.0, 0.0, 0.0])) for x in (0.0, 2.0, 0.9)]
+    [True, False, None]
+    """
+    return _settled(
+        lambda pair: -bound <= pair.low and pair.high <= bound, lambda pair: pair.high < -bound or bound < pair.low
+    )
+
+
 def _settled(true: Callable[[Paired], bool], false: Callable[[Paired], bool]) -> Rule:
     def judged(pair: Paired) -> bool | None:
         if pair.diverged:

@@ -16,9 +16,14 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 PATIENCE = 3600_000  # milliseconds that a page may take to load: that of the whole book has thousands of formulas
 
 
+def program() -> str | None:
+    """The path of the Chromium that is here; None if there is none."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
 def missing() -> str | None:
     """What is not here that a browser needs, and how to get it, as a sentence; None if nothing is missing."""
-    if not any(map(shutil.which, NAMES)):
+    if program() is None:
         return f"no Chromium here ({', '.join(NAMES)}): install it (Debian: apt-get install chromium)"
     if importlib.util.find_spec("playwright") is None:
         return "no playwright here, which drives Chromium: run `make setup`, or pip install playwright"
@@ -36,9 +41,8 @@ def browser() -> Iterator[Browser]:
         raise SystemExit(problem)
     from playwright.sync_api import sync_playwright
 
-    program = next(filter(None, map(shutil.which, NAMES)))
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        found = playwright.chromium.launch(executable_path=program(), args=FLAGS)
         yield found
         found.close()
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from book.systems import classifier, vqgan
 from book.systems.prior import PART, Places, Prior
 from book.systems.runs import CONFIRM, Experiment, crossed
+from rotvq.runs.grids import BASELINE
 from rotvq.training import images
 from rotvq.training.config import FIELDS, Config
 from rotvq.training.images import Images
@@ -258,8 +259,7 @@ ARMS = {
 STARTS = {"uniform": {"init": "uniform"}, "k-means": {"init": "kmeans"}}
 PAIR = {name: ARMS[name] for name in ("STE", "rotation")}
 SCALE = {"r I": ARMS["r I"]}
-FAST_EMA = {"update": "ema", "decay": 0.9, "initial_count": 0.0, "revival": "unused"}
-BEST = {"recommended": {"estimator": "ste", "init": "kmeans", **FAST_EMA}}
+BEST = {"recommended": {"estimator": "ste", "init": "kmeans", **BASELINE}}
 
 
 def blocks() -> dict[str, list[Case]]:

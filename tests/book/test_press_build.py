@@ -4,21 +4,13 @@ import contextlib
 import functools
 import http.server
 import os
-import shutil
 import threading
 
 import pytest
-from conftest import CODE_PAGES, HTML, PAGES, built
+from conftest import CHROMIUM, CODE_PAGES, HTML, PAGES, built
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from book.press.browser import FLAGS
+
 LONGEST_CODE = sorted(CODE_PAGES, key=lambda name: (HTML / name).stat().st_size)[-1:]  # they are all alike
 MODES = {
     "light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
