@@ -75,7 +75,7 @@ class Case:
     layers: int = 2
     heads: int = 4
     prior_steps: int = 500
-    rate: float = 1e-2
+    rate: float = 2e-2
     batch: int = 32
     judged: int = 2000
     data: str = "fashion-mnist"
