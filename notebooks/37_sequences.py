@@ -57,8 +57,8 @@ from rotvq.training import images
 # **Common ground.** The VQ-VAE, the data and their order are those of {doc}`10_ste_vs_rotation`: Fashion-MNIST, 512
 # codes of dimension 32, $\beta = 1$, $\gamma = 0.25$, Adam at $10^{-3}$, 2,000 batches of 32. An image becomes 49
 # codes, row by row. The prior is a causal transformer of two blocks of width 64 with four heads, trained by Adam for
-# 500 batches of 32 images, each seen once, at a rate that falls from $2\cdot10^{-2}$ linearly to 0. One seed gives every
-# arm the same weights, batches and draws.
+# 500 batches of 32 images, each seen once, at a rate that falls from $2\cdot10^{-2}$ linearly to 0. One seed gives
+# every arm the same weights, batches and draws.
 #
 # **Bits.** A test image is written without loss: its codes by the prior, then its pixels given their reconstruction.
 # For the pixels there is a table: at each of 64 levels of the reconstructed pixel, the shares of the 256 values,
