@@ -135,6 +135,7 @@ ROWS = {  # what can be done about the codes, as SETTINGS names it
     "EMA 0.9 and revival": "EMA, decay 0.9, unused codes revived",
 }
 levels = Levels(study, ROWS, {start: start for start in COLUMNS})
+page.say("levels", levels)
 levels
 
 # %% [markdown]

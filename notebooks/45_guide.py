@@ -72,6 +72,7 @@ rows = {said: {STARTED[start]: entries[way, start] for start in COLUMNS} for way
 rows = {said: {start: entry for start, entry in row.items() if entry.pair} for said, row in rows.items()}
 compared = Table(list(STARTED.values()), rows, {said: SETTINGS[way][1] for way, said in WAYS.items()})
 page.say("sign", {key: entry.pair for key, entry in entries.items()})
+page.say("compared", compared)
 compared
 
 # %% [markdown]
@@ -84,6 +85,7 @@ levels = Levels(study, WAYS, STARTED)
 cold = [mean for (_, start, _), mean in levels.means.items() if start != WARMED]
 above = levels.means.get(("EMA 0.9 and revival", FITTED, "STE"), math.nan) / min(cold)
 page.say("above", above)
+page.say("levels", levels)
 levels
 
 # %% [markdown]
