@@ -6,8 +6,10 @@
     python -m book.press all                the three, one after the other
     python -m book.press pdf                _build/html -> one PDF of the whole book, in _build/download
     python -m book.press zip                _build/html -> one zip of the site, beside it
+    python -m book.press stamp NAME ...     book/zh/NAME.md says what its original is now, once it is translated anew
 
-Each step does only what changed, and says how long it took. The last two write a whole file, and SHA256SUMS beside it.
+Each step does only what changed, and says how long it took. Two of them, pdf and zip, write a whole file, and
+SHA256SUMS beside it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from book.press.build import build
 from book.press.download import write_pdf, write_zip
 from book.press.execute import run
 from book.press.pair import check_notebooks, write_notebooks
+from book.press.translations import stamp
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     steps.add_parser("build").add_argument("--force", action="store_true", help="render anew")
     for name in ("pdf", "zip"):
         steps.add_parser(name)
+    steps.add_parser("stamp").add_argument("names", nargs="+", help="such as guide, of book/zh/guide.md")
     for name in ("build", "all"):
         steps.choices[name].add_argument("--allow-stale", action="store_true", help="render stale records, too")
     return parser
@@ -59,6 +63,8 @@ def main(words: Sequence[str] | None = None) -> None:
         write_pdf()
     if args.step == "zip":
         write_zip()
+    if args.step == "stamp":
+        stamp(args.names)
     print(f"book {args.step}: {time.perf_counter() - start:.1f} s")
 
 

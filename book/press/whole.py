@@ -46,8 +46,8 @@ def contents(file: Path = paths.ROOT / "book" / "_toc.yml") -> list[Part]:
 
 
 def name(page: str) -> str:
-    """The id of a page on the one page: the last part of its name."""
-    return posixpath.basename(page)
+    """The id of a page on the one page: its name, of a chapter that of its file."""
+    return page.removeprefix("notebooks/").replace("/", "-")
 
 
 def place(page: str, fragment: str) -> str:
