@@ -64,6 +64,26 @@ def a_quarter_at_twice_the_distance(make):
     return _received(vq, z, g), torch.tensor([[1.0, 1.0], [0.25, 0.25]]), 1e-6
 
 
+@fact("region")
+def unused_codes_follow_their_neighbours(make):
+    "Codes that no latent chose are pulled towards the latents of the nearest code in use."
+    vq = make(2, 3, init=torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 1.0]]))
+    vq(torch.tensor([[0.0, 0.0], [0.2, 0.0]])).loss.backward()
+    mean = torch.tensor([0.1, 0.0])
+    return vq.codebook.weight.grad, 2 * (vq.codes.detach() - mean) / 6, 1e-6
+
+
+@fact("stablevq")
+def quarter_and_neighbours(make):
+    "A latent twice as far as another keeps a quarter of the gradient, and codes that no latent chose have a loss."
+    z, g = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.ones(2, 2)
+    vq = make(2, 2, init=torch.tensor([[0.0, 0.0], [40.0, 0.0]]), gamma=0.0)
+    pull = vq(z).loss.detach()  # the mean latent is (0.5, 1): errors of (0.5, 1) and of (39.5, 1)
+    wanted = torch.tensor((0.25 + 1 + 39.5**2 + 1) / 4)
+    received = _received(vq, z, g).flatten()
+    return torch.cat([received, pull[None]]), torch.cat([torch.tensor([1.0, 1.0, 0.25, 0.25]), wanted[None]]), 1e-4
+
+
 @fact("nsvq")
 def only_the_length_of_the_error(make):
     "The error keeps its length and points anywhere: its mean cosine with q - z is 0."

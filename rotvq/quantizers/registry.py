@@ -13,6 +13,7 @@ from rotvq.quantizers.methods.gumbel import GumbelSoftmax
 from rotvq.quantizers.methods.lfq import LFQ
 from rotvq.quantizers.methods.noise import ErrorSubstitution
 from rotvq.quantizers.methods.nsvq import NSVQ
+from rotvq.quantizers.methods.region import RegionVQ, stablevq
 from rotvq.quantizers.methods.second_pass import exact, hessian
 from rotvq.quantizers.methods.sf_diveq import SFDiVeQ
 from rotvq.quantizers.methods.simvq import simvq
@@ -72,6 +73,7 @@ def _noisy(estimator: Callable[[int], ErrorSubstitution]) -> Callable[..., Vecto
 _ESTIMATOR = ("estimator", "clip", "mix", "warmup")
 _SECOND_PASS = (*_ESTIMATOR, "second_pass")
 _NOISY = (*_ESTIMATOR, "centre", "beta", "gamma", "update")
+_BY_LOSS = ("update", "initial_count", "revival", "revival_at")
 _ALL = (
     *(*_ESTIMATOR, "centre", "lookup", "temperature", "engine", "update", "decay", "initial_count"),
     *("revival", "revival_at", "beta", "gamma"),
@@ -83,6 +85,9 @@ METHODS: dict[str, Method] = {
     "simvq": Method(simvq, "zhu2025simvq", "the codes, by one learned map of fixed ones", "$NKd + Kd^2$",
                     ("form", "update", "decay", "initial_count", "revival")),
     "dynamic": Method(_with_dynamic_gain, "tang2026stablevq", "the gain of STE", "$NKd$", (*_ESTIMATOR, "gain")),
+    "region": Method(RegionVQ, "tang2026stablevq", "the codebook loss", "$NKd + K^2d$", _BY_LOSS),
+    "stablevq": Method(stablevq, "tang2026stablevq", "gain, codebook loss and codes", "$NKd + K^2d$",
+                       (*_ESTIMATOR, "gain", "form", *_BY_LOSS)),
     "nsvq": Method(_noisy(NSVQ), "vali2022nsvq", "estimator and losses", "$NKd$, $Nd$ normal numbers", _NOISY),
     "diveq": Method(_noisy(DiVeQ), "vali2026diveq", "estimator and losses", "$NKd$, $Nd$ normal numbers", _NOISY),
     "diveq_detach": Method(_noisy(partial(DiVeQ, deviation=0.0)), "vali2026diveq",
