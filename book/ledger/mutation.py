@@ -11,11 +11,12 @@ evidence raises is not counted as a turn.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, fields
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,7 +36,9 @@ from book.ledger.evidence import (
     convergence,
     cost,
     geometry,
+    gradient_field,
     paper,
+    pull_back,
     quantisation,
     references,
     released_code,
@@ -45,6 +48,7 @@ from book.ledger.evidence import (
 )
 from book.ledger.grammar import Call
 from book.statements import Finding, Law
+from book.theory import balance_law, drift, one_equation
 from book.theory import collapse as model
 from rotvq.quantizers import estimators
 from rotvq.quantizers.estimators import ESTIMATORS, Estimator
@@ -125,8 +129,38 @@ class Leaky(Estimator):
 
 
 def leaky() -> Patches:
-    names = ("turn", "clip", "radial", "pooled", "mix", "fade")
-    return members(**{key: Leaky(**{name: getattr(member, name) for name in names}) for key, member in SOUND.items()})
+    return instead_of(**dict.fromkeys(SOUND, Leaky))
+
+
+def instead_of(**rules: type[Estimator]) -> Patches:
+    """Estimators with the rows they have and another rule."""
+    return members(
+        **{
+            key: rule(**{field.name: getattr(SOUND[key], field.name) for field in fields(Estimator)})
+            for key, rule in rules.items()
+        }
+    )
+
+
+class Uphill(Estimator):
+    """A member that hands on the gradient with the other sign."""
+
+    def pull_back(self, z, q, g, **options):
+        return -super().pull_back(z, q, g, **options)
+
+
+class Outward(Estimator):
+    """A member whose steps lead away from the origin, whatever the gradient."""
+
+    def pull_back(self, z, q, g, **options):
+        return -SOUND_NORM(g) * algebra.unit(z)
+
+
+class ToTheCode(Estimator):
+    """A member that hands g on to the code, too."""
+
+    def __call__(self, z, q, **options):
+        return super().__call__(z, q, **options) + (q - q.detach())
 
 
 class EveryTurned(Estimator):
@@ -251,6 +285,12 @@ def timed(factor: float) -> Patches:
     return [patch.object(cost, "ratio", longer)]
 
 
+def dearer_by_a_tenth() -> Patches:
+    """Timed ratios with a tenth of the first arm's time added."""
+    sound = cost.ratio
+    return [patch.object(cost, "ratio", lambda *args: Ratio(*(x + 0.1 for x in sound(*args))))]
+
+
 def dearer_with_d() -> Patches:
     """Timed ratios with their part above 1 in proportion to d."""
     sound = cost._timed
@@ -298,6 +338,17 @@ def all_in_use() -> Patches:
     return [patch.object(paper, "TABLES", full)]
 
 
+def others_lose_more() -> Patches:
+    """Tables with validation losses and r-FIDs a tenth larger, but for those of their first row."""
+
+    def larger(row, at):
+        return tuple(1.1 * value if i in at else value for i, value in enumerate(row))
+
+    others = {name: (rows[0], *(larger(row, (1, 2)) for row in rows[1:])) for name, rows in paper.OTHERS.items()}
+    ablation = {name: (rows[0], larger(rows[1], (2, 3))) for name, rows in paper.ABLATION.items()}
+    return [patch.object(paper, "OTHERS", others), patch.object(paper, "ABLATION", ablation)]
+
+
 def better_throughout() -> Patches:
     """The tables with a rotation that is better by every metric in every setting."""
     better = {
@@ -317,6 +368,37 @@ def stopped_early() -> Patches:
             lambda name, start, times, *args, **w: flow(name, start, [1e-4 * t for t in times], *args, **w),
         )
     ]
+
+
+SOUND_PUSH, SOUND_THRESHOLD, SOUND_LAG, SOUND_PATCHES = (
+    drift.leading_push,
+    model.threshold,
+    drift.balanced_lag,
+    released_code.patches,
+)
+
+
+def half_the_threshold(*args, **weights):
+    return 0.5 * SOUND_THRESHOLD(*args, **weights)
+
+
+def rising(height):
+    """(A, B) with A = 0 up to u = 1 and rising from there, and B = 0."""
+    return lambda cells, u: (height * max(float(u) - 1, 0.0), 0 * u)
+
+
+def about_the_origin(z, q, curvature, centre=0.0):
+    """The leading push about 0, whatever the centre."""
+    return SOUND_PUSH(z, q, curvature)
+
+
+def lag_without_growth(distance, push, growth, gamma):
+    return SOUND_LAG(distance, push, 0.0, gamma)
+
+
+def four_bits(pixels):
+    """Pixels in [0, 1] as multiples of 17."""
+    return 17 * (pixels * 15).to(torch.int64).to(torch.uint8)
 
 
 def clipped_bytes(pixels):
@@ -382,7 +464,7 @@ MUTATIONS = (
     Mutation("steps no longer", lambda: timed(0), True),
     Mutation("steps a third as much longer", lambda: timed(0.36), True),
     Mutation("steps longer in proportion to d", dearer_with_d, True),
-    Mutation("G outside of sg", lambda: [patch.object(autograd, "stopped", lambda G: G)]),
+    Mutation("G outside of sg", lambda: everywhere(one_equation.stopped, lambda G: G)),
     Mutation("R turns every direction", lambda: everywhere(algebra.rotation, lambda z, q: -algebra.identity(z))),
     Mutation("every gradient turned by theta", lambda: members(rotation=EveryTurned("rotation"))),
     Mutation("sg[x] is 0", lambda: [patch.object(torch.Tensor, "detach", lambda self: torch.zeros_like(self))]),
@@ -442,6 +524,37 @@ MUTATIONS = (
     Mutation(
         "lengths that are all 1", lambda: everywhere(algebra.norm, lambda x: torch.ones_like(x[..., :1]).double())
     ),
+    Mutation("no commitment loss", lambda: [patch.object(autograd, "commitment", lambda z, q: 0 * z.sum())]),
+    Mutation(
+        "maps that are orthogonal",
+        lambda: [patch.object(autograd, "some_map", lambda h: algebra.mirror(algebra.unit(h)))],
+    ),
+    Mutation("a code at the minimum of the loss", lambda: [patch.object(convergence, "CODES", (-1.0, 0.0, 1.0))]),
+    Mutation("a loss without slope at the code", lambda: [patch.object(convergence, "SLOPE", 0j)]),
+    Mutation(
+        "data of independent numbers",
+        lambda: [patch.object(quantisation, "PAIRS", tuple(itertools.product((0.0, 1.0), repeat=2)))],
+    ),
+    Mutation("a boundary nearer to the origin", lambda: [patch.object(gradient_field, "ON_A_RAY", (1.0, 0.2))]),
+    Mutation("an Adam with a huge epsilon", lambda: [patch.object(pull_back, "ADAM_EPSILON", 1e9)]),
+    Mutation("steps longer by a tenth of STE's", dearer_by_a_tenth, True),
+    Mutation("losses of the other rows a tenth larger", others_lose_more, True),
+    Mutation("steps along the gradient", lambda: [patch.object(geometry, "step", partial(geometry.step, eta=-0.1))]),
+    Mutation("steps along the gradient under STE", lambda: instead_of(ste=Uphill)),
+    Mutation("steps away from the origin", lambda: instead_of(rotation=Outward)),
+    Mutation("points in one plane", lambda: [patch.object(geometry, "POINTS", ((1.0, 0.0), (0.6, 0.0)))]),
+    Mutation("an encoder that halves once less", lambda: [patch.object(released_code, "halvings", lambda n: n - 2)]),
+    Mutation(
+        "patches four times as wide",
+        lambda: [patch.object(released_code, "patches", lambda image, side: SOUND_PATCHES(image, 4 * side))],
+    ),
+    Mutation("pixels cast to four bits", lambda: [patch.object(released_code, "to_bytes", four_bits)]),
+    Mutation("members that hand g on to the code", lambda: instead_of(**dict.fromkeys(SOUND, ToTheCode))),
+    Mutation("latents that are not normalised", lambda: [patch.object(balance_law, "on_the_sphere", lambda z: z)]),
+    Mutation("half the threshold", lambda: [patch.object(model, "threshold", half_the_threshold)]),
+    Mutation("a push without a jump", lambda: [patch.object(model, "jumping", rising)]),
+    Mutation("the push about the origin", lambda: everywhere(drift.leading_push, about_the_origin)),
+    Mutation("a lag that grows by nothing", lambda: [patch.object(drift, "balanced_lag", lag_without_growth)]),
     Mutation("the stated side a tenth larger", lambda: [patch.object(statements, "_error", off_by_a_tenth)]),
     Mutation("the stated side a tenth smaller", lambda: [patch.object(statements, "_error", short_by_a_tenth)]),
 )

@@ -22,6 +22,11 @@ def total(x: Tensor, y: Tensor) -> Tensor:
     return (x.double() * y.double()).sum()
 
 
+def on_the_sphere(z: Tensor) -> Tensor:
+    """Latents divided by their lengths."""
+    return z / z.norm(dim=-1, keepdim=True)
+
+
 class Network:
     """A linear map (E, b), a quantiser, a linear map W and a layer after it; the loss is a sum of squares.
 
@@ -42,7 +47,7 @@ class Network:
         self.E, self.b, self.W = (draw(*shape).requires_grad_() for shape in ((d, d + 2), (d,), (5, d)))
         self.z = self.h @ self.E.T + self.b
         if normalised:
-            self.z = self.z / self.z.norm(dim=-1, keepdim=True)
+            self.z = on_the_sphere(self.z)
         self.q = self.codes[nearest(self.z, self.codes)]
         self.z_q = ESTIMATORS[member](self.z, self.q)
         self.dE, self.db, self.dW, self.g = torch.autograd.grad(

@@ -85,12 +85,17 @@ def codes_untouched(z, q, g, member):
     return received, torch.zeros_like(q)
 
 
+def stopped(G: Tensor) -> Tensor:
+    """sg[G]."""
+    return G.detach()
+
+
 @law(chapter=2, roundings=0)
 def constants_inside(z, q, g, t):
     "A parameter inside sg[G], here a scale s and a mix t, has the gradient 0: it cannot be learned this way."
     z, s, t = z.double().requires_grad_(), torch.ones((), requires_grad=True), torch.tensor(t, requires_grad=True)
     G = (1 - t) * torch.eye(z.shape[-1]) + t * s * rotation(z, q)
-    z_q = apply(G.detach(), z) + (q - apply(G, z)).detach()
+    z_q = apply(stopped(G), z) + (q - apply(G, z)).detach()
     return torch.stack(gradients(z_q, s, t, g=g.double())), torch.zeros(2)
 
 

@@ -7,6 +7,7 @@ import torch
 from book.algebra import close, gradient_map, largest, nearest, norm, normal, pull_back, vector
 from book.ledger.evidence.samples import triples
 from book.statements import Finding, evidence
+from book.theory.one_equation import stopped
 from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.quantizers.learned_gain import LearnedGain
 
@@ -71,17 +72,23 @@ def only_the_backward_pass_changes():
     )
 
 
+def commitment(z, q, gamma=0.25):
+    """gamma |z - q|^2, for codes that are constants."""
+    return gamma * (z - q).square().sum()
+
+
 @evidence
 def total_gradient():
     """Under STE the reconstruction part is copied; the commitment term adds 2 gamma (z - q) to it."""
     z, q = vector(1.0, 0.5).requires_grad_(), vector(0.6, 0.2)
     z_q = z + (q - z).detach()
-    loss = (z_q - 1).square().sum() + 0.25 * (z - q).square().sum()
-    (grad,) = torch.autograd.grad(loss, z)
+    reconstruction = (z_q - 1).square().sum()
+    (grad,) = torch.autograd.grad(reconstruction + commitment(z, q), z, retain_graph=True)
+    (of_reconstruction,) = torch.autograd.grad(reconstruction, z)
     g = 2 * (q - 1)
     return Finding.of(
         close(grad, g),
-        close(grad, g + 0.5 * (z.detach() - q)),
+        close(of_reconstruction, g) and close(grad, g + 0.5 * (z.detach() - q)),
         length_of_the_total=norm(grad),
         length_of_the_copied_part=norm(g),
     )
@@ -98,12 +105,17 @@ def loss_gradients():
     return Finding.of(close(dz, -2 * gamma * e) and close(dq, 2 * beta * e), beta=beta, gamma=gamma)
 
 
+def some_map(h):
+    """A matrix that is neither symmetric nor orthogonal."""
+    return normal(len(h), len(h), seed=5) + torch.outer(h, h)
+
+
 @evidence
 def general_estimator(which):
     """z_q = sg[G] z + sg[q - G z]: value q, Jacobian G, gradient G^T g for any G."""
     value = gradient = authors = jacobian = 0.0
     for z, q, h in triples(2, 8):
-        G = normal(len(z), len(z), seed=5) + torch.outer(h, h)
+        G = some_map(h)
         g, dz, _ = _backward(z, q, _general(G))
         value = largest(value, norm(_general(G)(z, q) - q))
         gradient = largest(gradient, norm(dz - G.T @ g) / norm(G.T @ g))
@@ -178,11 +190,6 @@ def value_without_gradient():
     )
 
 
-def stopped(G):
-    """sg[G]."""
-    return G.detach()
-
-
 @evidence
 def parameter_in_sg():
     """A parameter inside sg[G] has gradient exactly 0. The loss after the step has one, and a gain can be fitted."""
@@ -250,9 +257,14 @@ def finite_objective():
 
 @evidence
 def printed_ste():
-    """e - (q - e) has the value 2 e - q."""
+    """e - (q - e) has the value 2 e - q; e + sg[q - e] has the value q and hands g on."""
     z, q = normal(2, 4, seed=1)
-    return Finding.of(close(z - (q - z), q), close(z + (q - z), q), error_as_printed=norm(z - (q - z) - q))
+    g, received, _ = _backward(z, q, ESTIMATORS["ste"])
+    return Finding.of(
+        close(z - (q - z), q),
+        close(ESTIMATORS["ste"](z, q), q) and close(received, g),
+        error_as_printed=norm(z - (q - z) - q),
+    )
 
 
 @evidence

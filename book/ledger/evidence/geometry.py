@@ -73,15 +73,20 @@ def cosine_lookup():
     return Finding.of(scaled and shifted > 0, share_of_indices_changed_by_a_shift=shifted)
 
 
+def step(z, q, g, eta=0.1):
+    """Where a latent is after a step of descent with the rotation."""
+    return z - eta * pull_back("rotation", z, q, g)
+
+
 @evidence
 def push_pull(which):
     """Two latents beside q, moved by -eta G^T g: who separates, who closes up."""
-    q, eta = vector(2.0, 0, 0), 0.1
+    q = vector(2.0, 0, 0)
     sides = {"tangential": vector(0, 0.2, 0), "radial": vector(0.2, 0, 0)}
     change = {}
     for sense, g in (("towards the origin", vector(1.0, 0, 0)), ("outward", vector(-1.0, 0, 0))):
         for name, h in sides.items():
-            moved = [q + s * h - eta * pull_back("rotation", q + s * h, q, g) for s in (1, -1)]
+            moved = [step(q + s * h, q, g) for s in (1, -1)]
             change[name, sense] = float(norm(moved[0] - moved[1]) / norm(2 * h) - 1)
     a, b, c, d = (change[n, s] for s in ("towards the origin", "outward") for n in ("tangential", "radial"))
     claim, fix = {
@@ -224,6 +229,9 @@ def printed_rotation():
     return Finding.of(printed < 1e-9, right < 1e-12, error_as_printed=printed, error_normalised=right)
 
 
+POINTS = ((1.0, 0.8), (0.6, -0.5))  # the polar angle and the azimuth of two points
+
+
 @evidence
 def hyperspherical_frame():
     """The frame of normalised hyperspherical coordinates turns by R in the plane, by another rotation in d = 3."""
@@ -232,7 +240,7 @@ def hyperspherical_frame():
         c, s, C, S = (f(x) for x in (polar_angle, azimuth) for f in (math.cos, math.sin))
         return torch.tensor([[c, -s, 0], [s * C, c * C, -S], [s * S, c * S, C]], dtype=torch.float64)
 
-    J, K = frame(1.0, 0.8), frame(0.6, -0.5)
+    J, K = (frame(*point) for point in POINTS)
     from_pole = (J - rotation(vector(1.0, 0, 0), J[:, 0])).abs().max()
     between = (K @ J.T - rotation(J[:, 0], K[:, 0])).abs().max()
     plane = max(

@@ -128,17 +128,20 @@ def field_difference():
     )
 
 
+ON_A_RAY = (1.0, 3.0)  # two codes on the first axis
+
+
 @evidence
 def boundary_push(which):
     """Codes (1, 0) and (3, 0), boundary at (2, 0): the gain on either side of it, and how fast the field changes."""
-    g, h = vector(1.0, 0), vector(0, 1e-6)
-    low, high = (norm(pull_back("rotation", vector(2.0, 0), vector(x, 0), g)) for x in (1.0, 3.0))
+    g, h, middle = vector(1.0, 0), vector(0, 1e-6), vector(sum(ON_A_RAY) / 2, 0)
+    low, high = (norm(pull_back("rotation", middle, vector(x, 0), g)) for x in ON_A_RAY)
+    q = vector(ON_A_RAY[0], 0)
 
-    def rate(z):  # of change of the field across the ray, for the code (1, 0)
-        q = vector(1.0, 0)
+    def rate(z):  # of change of the field across the ray, for the first code
         return norm(pull_back("rotation", z + h, q, g) - pull_back("rotation", z - h, q, g)) / norm(2 * h)
 
-    code, boundary = rate(vector(1.0, 0)), rate(vector(2.0, 0))
+    code, boundary = rate(q), rate(middle)
     claim = {"stronger": low > 1 and high > 1, "changes faster": boundary > code}[which]
     return Finding.of(
         claim,

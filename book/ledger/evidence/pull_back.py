@@ -174,6 +174,9 @@ def commitment_shrinks():
     return Finding.of(smallest > 0, smallest_inner_product=smallest)
 
 
+ADAM_EPSILON = 1e-12  # small beside every gradient, as it is meant to be
+
+
 @evidence
 def learning_rate_example(which):
     """r = 0.1 and r = 5 change the reconstruction gradient by 50; Adam divides a constant factor out."""
@@ -181,8 +184,8 @@ def learning_rate_example(which):
     small = norm(pull_back("rotation", vector(10.0, 0), vector(1.0, 0), g)) / norm(g)
     large = norm(pull_back("rotation", vector(1.0, 0), vector(5.0, 0), g)) / norm(g)
 
-    def adam_step(gain, eps=1e-12):  # the first step of Adam: m / (sqrt(v) + eps) with m and v bias-corrected
-        return norm(gain * g / ((gain * g).square().sqrt() + eps))
+    def adam_step(gain):  # the first step of Adam: m / (sqrt(v) + epsilon) with m and v bias-corrected
+        return norm(gain * g / ((gain * g).square().sqrt() + ADAM_EPSILON))
 
     adam = adam_step(large) / adam_step(small)
     claim, fix = {

@@ -234,11 +234,14 @@ def soft_uses_every_code():
     return Finding.of(reached == len(codes), codes=len(codes), codes_reached_by_one_latent=reached)
 
 
+PAIRS = ((0.0, 0.0), (1.0, 1.0))  # data of two numbers each, which are always equal
+
+
 @evidence
 def reconstruction_is_not_generation():
     """Data of two equal tokens are reconstructed exactly; half of the samples with independent tokens are no data."""
     codes = vector(0.0, 1.0)[:, None]
-    data = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+    data = torch.tensor(PAIRS, dtype=torch.float64)
     tokens = nearest(data[..., None], codes)
     error = (codes[tokens].squeeze(-1) - data).square().mean()
     samples = torch.cartesian_prod(*(tokens[:, place].unique() for place in (0, 1)))

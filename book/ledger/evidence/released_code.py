@@ -10,17 +10,27 @@ from book.algebra import close, norm, normal, pull_back, rotation, vector
 from book.statements import Finding, evidence
 
 
+def halvings(levels):
+    """How often an encoder with so many levels halves the image: between any two of them."""
+    return levels - 1
+
+
 @evidence
 def latent_shape(resolution, blocks, claimed, real):
     """An encoder with n levels halves the image n - 1 times."""
-    side = int(resolution) // 2 ** (int(blocks) - 1)
+    side = int(resolution) // 2 ** halvings(int(blocks))
     return Finding.of(side == int(claimed), side == int(real), side=side)
+
+
+def patches(resolution, side):
+    """How many patches of a side an image holds, one beside the other."""
+    return torch.empty(resolution).unfold(0, side, side).shape[0]
 
 
 @evidence
 def patch_grid(resolution, patch, claimed, real):
     """A transformer has as many tokens a side as patches fit into the image."""
-    side = int(resolution) // int(patch)
+    side = patches(int(resolution), int(patch))
     return Finding.of(side == int(claimed), side == int(real), side=side)
 
 
