@@ -142,13 +142,6 @@ def instead_of(**rules: type[Estimator]) -> Patches:
     )
 
 
-class Uphill(Estimator):
-    """A member that hands on the gradient with the other sign."""
-
-    def pull_back(self, z, q, g, **options):
-        return -super().pull_back(z, q, g, **options)
-
-
 class Outward(Estimator):
     """A member whose steps lead away from the origin, whatever the gradient."""
 
@@ -540,7 +533,6 @@ MUTATIONS = (
     Mutation("steps longer by a tenth of STE's", dearer_by_a_tenth, True),
     Mutation("losses of the other rows a tenth larger", others_lose_more, True),
     Mutation("steps along the gradient", lambda: [patch.object(geometry, "step", partial(geometry.step, eta=-0.1))]),
-    Mutation("steps along the gradient under STE", lambda: instead_of(ste=Uphill)),
     Mutation("steps away from the origin", lambda: instead_of(rotation=Outward)),
     Mutation("points in one plane", lambda: [patch.object(geometry, "POINTS", ((1.0, 0.0), (0.6, 0.0)))]),
     Mutation("an encoder that halves once less", lambda: [patch.object(released_code, "halvings", lambda n: n - 2)]),

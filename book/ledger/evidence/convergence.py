@@ -281,7 +281,7 @@ def himmelblau():
         ste, rotation = (_himmelblau(name, K) for name in ("ste", "rotation"))
         numbers[f"lower_distortion_in_20_K_{K}"] = int((rotation[0] < ste[0]).sum())
         numbers[f"lower_objective_in_20_K_{K}"] = int((rotation[1] < ste[1]).sum())
-    return Finding.of(min(numbers.values()) >= 15, None, **numbers)
+    return Finding.of(min(numbers.values()) >= 15, 0 < min(numbers.values()) <= max(numbers.values()) < 20, **numbers)
 
 
 @evidence
