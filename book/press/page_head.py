@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 
 from book.press import hosted
 
-BOXES = ("In short", "The answer")
+BOXES = ("In short", "The answer", "简而言之")
 LONGEST = 200  # letters; what is longer is cut off by those who show it
 SYMBOLS = {
     "partial": "∂",
@@ -31,7 +31,7 @@ SYMBOLS = {
     "to": "→",
 }
 SPACING = re.compile(r"\\(?:left|right|mathrm|mathbf|operatorname|text|[,;!:> ])")
-SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
+SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z])|(?<=[。？！])\s*")
 
 
 def plain(formula: str) -> str:
@@ -61,9 +61,10 @@ def shortened(text: str, longest: int = LONGEST) -> str:
         return f"{sentences[0][: longest - 1].rsplit(' ', 1)[0].rstrip(',;:')}…"
     found = sentences[0]
     for sentence in sentences[1:]:
-        if len(found) + 1 + len(sentence) > longest:
+        space = "" if found.endswith(("。", "？", "！")) else " "
+        if len(found) + len(space) + len(sentence) > longest:
             break
-        found += f" {sentence}"
+        found += space + sentence
     return found
 
 
@@ -84,7 +85,7 @@ def description(doctree: nodes.document) -> str:
     boxed = [text_of(one) for one in paragraphs if _title(one) in BOXES]
     free = [text_of(one) for one in paragraphs if isinstance(one.parent, nodes.section)]
     said = boxed or [text for text in free if text][:1]
-    return shortened(re.sub(r"\s+([.,;:)])", r"\1", " ".join(said)))
+    return shortened(re.sub(r"\s+([.,;:)，。；：、）])", r"\1", " ".join(said)))
 
 
 def _title(paragraph: nodes.paragraph) -> str:
