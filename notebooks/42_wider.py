@@ -10,8 +10,10 @@
 # (wider)=
 # # Other networks, dimensions and codebooks
 #
-# The main comparison rests on one small network without normalisation. Here it is repeated with GroupNorm, with a
-# residual network eight times as large, in three dimensions, with 8,192 codes, and with normalised codes.
+# The main comparison rests on one small network without normalisation, and on one measure. Here it is repeated with
+# GroupNorm, with a residual network eight times as large, in three dimensions, with 8,192 codes, and with normalised
+# codes. Do the reconstructions look as the errors say? And how soon do the codes come into use from a start that does
+# not fit?
 
 # %% tags=["parameters"]
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
@@ -29,7 +31,16 @@ from rotvq.page import Page
 page = Page("42_wider", globals())
 
 # %% tags=["hide-input"]
+import numpy as np
+import pandas as pd
+
 from book.chapters import drawings, tables
+from book.chapters.hypotheses import above, below, higher, judge, listed, lower, outcome, within
+from book.systems import runs as systems
+from book.systems import sequences
+from rotvq.analysis.stats import paired, ratio
+from rotvq.analysis.wording import ratio_text
+from rotvq.runs.grids import MAIN, WARM
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -61,6 +72,22 @@ from book.chapters import drawings, tables
 #    $\gamma$.
 #
 # **Confirmation**: the normalised cells are on fresh seeds alone; nothing is chosen before.
+#
+# **How it looks.** The Fréchet distance of the reconstructed test images from the test images, in the features of the
+# classifier of {doc}`31_vqgan` and of the same network untrained, and the share of reconstructions whose class the
+# classifier names: of the runs of {doc}`37_sequences`, fresh seeds 100 to 109, from uniform and from k-means.
+#
+# 7. *Looks follow errors.* Rotation / STE in either Fréchet distance is below 1 from uniform and above 1 from k-means,
+#    and the rotation's reconstructions are named more often from uniform, less often from k-means.
+#
+# **Recovery.** The area under the use of the codes {cite}`tang2026stablevq`: the share of the codes that a batch
+# chooses, averaged over the 2,000 steps and over four starts, normal codes of scale 0.01, 0.1, 1 and 10. Arms, seeds 0
+# to 2: STE, rotation, dynamic STE, Region VQ, STE with codes × 10, Region VQ with codes × 10, and all parts of StableVQ
+# with codes × 10.
+#
+# 8. *The area says what the end does not.* By area StableVQ is first of the seven arms.
+# 9. *A rate of the codes' own is most of it.* STE with codes × 10 has more than half of StableVQ's lead over STE.
+# 10. *The rotation recovers sooner than STE*: its area is the larger one.
 
 # %%
 runs = page.load()
@@ -68,6 +95,7 @@ shapes = page.study("GroupNorm", "residual", "three", "many")
 normalised = page.study("normalised")
 normalised_ema = page.study("normalised, EMA")
 commitment = page.study("γ")
+recovery = page.study("recovery")
 tables.plan(shapes)
 
 # %% [markdown]
@@ -106,6 +134,150 @@ tables.levels(normalised_ema, ["test_mse", "test_usage", "test_perplexity"])
 # %%
 tables.levels(commitment, ["test_mse", "test_usage", "test_perplexity"])
 
+# %% [markdown]
+# ## How it looks
+#
+# Rotation / STE over fresh seeds; for the share of named reconstructions the difference in percentage points.
+
+# %%
+LOOKS = {
+    "test_mse": "test MSE",
+    "test_frechet_classifier": "Fréchet, classifier",
+    "test_frechet_random": "Fréchet, untrained",
+}
+of_sequences = sequences.EXPERIMENT
+judged_runs = [found for case in of_sequences.cases() if (found := systems.record(of_sequences, case))]
+seen = pd.DataFrame([{**record["config"], **record["result"]} for record in judged_runs])
+
+
+def looks(start: str, metric: str):
+    """Rotation / STE in a measure of the reconstructions, from one start."""
+    rotation, ste = (sequences.ARMS[arm] | sequences.STARTS[start] for arm in ("rotation", "STE"))
+    return systems.pair(seen, metric, rotation, ste)
+
+
+def named(start: str):
+    """Rotation less STE in the share of reconstructions that the classifier names, in percentage points."""
+    if seen.empty:
+        return None
+    shares = {}
+    for arm in ("rotation", "STE"):
+        fields = sequences.ARMS[arm] | sequences.STARTS[start]
+        found = seen[(seen[list(fields)] == pd.Series(fields)).all(axis=1)]
+        shares[arm] = 100 * found.set_index("seed").test_accuracy
+    rotation, ste = shares["rotation"].align(shares["STE"], join="inner")
+    return paired(rotation.tolist(), ste.tolist()) if len(rotation) else None
+
+
+look = {(start, metric): looks(start, metric) for start in sequences.STARTS for metric in LOOKS}
+share = {start: named(start) for start in sequences.STARTS}
+rows = {
+    title: {start: ratio_text(look[start, metric]) for start in sequences.STARTS} for metric, title in LOOKS.items()
+}
+rows["named by the classifier"] = {
+    start: f"{difference.mean:+.2f} points" if difference else "not run" for start, difference in share.items()
+}
+pd.DataFrame.from_dict(rows, "index").replace("", "not run")
+
+# %% [markdown]
+# ## How soon the codes come into use
+#
+# The share of the codes that a batch of 1,568 latents chooses, averaged over the steps: means over the seeds, by the
+# scale of the normal codes at the start. The last columns are the mean over the four starts, which is the area under
+# the use of the codes, and the use and the test MSE at the end, means over the starts.
+
+
+# %%
+def area(arm: str, cell: str) -> pd.Series:
+    """The mean over the steps of the share of codes that a batch uses, by seed."""
+    used = recovery.curve(arm, cell, "usage")
+    if used.empty:
+        return pd.Series(dtype=float)
+    steps = used.columns.to_numpy(float)
+    return pd.Series(np.trapezoid(used.to_numpy(), steps, axis=1) / (steps[-1] - steps[0]), used.index)
+
+
+areas = {arm: {cell: area(arm, cell) for cell in recovery.cells} for arm in recovery.arms}
+total = {arm: pd.DataFrame(row).mean(axis=1) for arm, row in areas.items()}
+pd.DataFrame(
+    {
+        arm: {cell: f"{100 * values.mean():.1f} %" if len(values) else "not run" for cell, values in row.items()}
+        | {
+            "area": f"{100 * total[arm].mean():.1f} %",
+            "at the end": f"{100 * np.mean([recovery.mean(arm, cell, 'test_usage') for cell in row]):.1f} %",
+            "test MSE": f"{np.mean([recovery.mean(arm, cell, 'test_mse') for cell in row]):.4f}",
+        }
+        for arm, row in areas.items()
+    }
+).T
+
+# %% [markdown]
+# ## The hypotheses
+
+
+# %% tags=["hide-input"]
+def cell(start: str, kind: str):
+    """Rotation / STE in another network or size."""
+    return shapes.pair("rotation", f"{start}, {kind}", against="STE")
+
+
+def on_sphere(study, dim: int, name: str):
+    return study.pair(f"rotation, {name}", f"k-means, d = {dim}", against=f"STE, {name}", fresh=True)
+
+
+(warmed,), (uniform, fitted) = WARM, MAIN
+networks = {f"{kind}, {start}": cell(start, kind) for kind in ("residual net", "GroupNorm") for start in MAIN}
+signs = [pair and (pair, lower if uniform in name else higher) for name, pair in networks.items()]
+spheres = {
+    f"{name}, d = {dim}": on_sphere(study, dim, name)
+    for study, name in ((normalised, "normalised"), (normalised_ema, "normalised, EMA 0.8"))
+    for dim in (8, 32)
+}
+committed = [commitment.mean(arm, warmed, "test_mse") for arm in commitment.arms]
+shown_commitment = len(commitment.members) == len(commitment.arms)
+expected = {"uniform": lower, "k-means": higher}
+followed = [pair and (pair, expected[start]) for (start, metric), pair in look.items() if metric != "test_mse"] + [
+    difference and (difference, sign) for difference, sign in zip(share.values(), (above(0), below(0)))
+]
+mean_area = {arm: values.mean() for arm, values in total.items()}
+recovered = len(recovery.members) == len(recovery.arms) * len(recovery.cells)
+stable, rate = "StableVQ, codes × 10", "STE, codes × 10"
+lead = {arm: mean_area[arm] - mean_area["STE"] for arm in (stable, rate, "rotation")}
+
+
+def each_by_its_rule(parts) -> str:
+    """What became of a hypothesis whose parts are comparisons, each with a rule of its own."""
+    return outcome(parts, lambda part: part[1](part[0]))
+
+
+page.hypotheses(
+    {
+        "1. A larger network keeps the signs.": (listed(networks), each_by_its_rule(signs)),
+        "2. GroupNorm does not prevent the collapse.": judge(cell(warmed, "GroupNorm"), higher),
+        "3. On a sphere, no difference.": judge(spheres, within(0.05)),
+        "4. Many codes keep the sign.": judge(cell(uniform, "K = 8192"), lower),
+        "5. Three dimensions leave little.": judge({start: cell(start, "d = 3") for start in MAIN}, within(0.2)),
+        "6. After the warm-up commitment hardly matters.": (
+            f"most / least {max(committed) / min(committed):.2f}" if shown_commitment else "",
+            outcome([max(committed) / min(committed) < 1.2 if shown_commitment else None]),
+        ),
+        "7. Looks follow errors.": (
+            listed({f"{LOOKS[metric]}, {start}": pair for (start, metric), pair in look.items()}),
+            each_by_its_rule(followed),
+        ),
+        "8. The area says what the end does not.": (
+            ", ".join(sorted(mean_area, key=mean_area.get, reverse=True)[:3]) if recovered else "",
+            outcome([max(mean_area, key=mean_area.get) == stable if recovered else None]),
+        ),
+        "9. A rate of the codes' own is most of it.": (
+            f"{lead[rate] / lead[stable]:.2f} of the lead" if recovered else "",
+            outcome([lead[rate] > lead[stable] / 2 if recovered else None]),
+        ),
+        "10. The rotation recovers sooner than STE.": judge(
+            ratio(total["rotation"].tolist(), total["STE"].tolist()) if recovered else None, higher
+        ),
+    }
+)
 
 # %% [markdown]
 # ## What it cost, and what it does not show

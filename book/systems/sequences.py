@@ -222,7 +222,8 @@ def train(case: Case) -> dict[str, Any]:
     """Train one case; deterministic on a given machine.
 
     Returns:
-        What :func:`.fit` says of the VQ-VAE at its last step. ``index_bits``, ``pixel_bits`` and their sum
+        What :func:`.fit` says of the VQ-VAE at its last step, and :func:`.quality` of its reconstructions of the test
+        images, with ``test_`` before the names. ``index_bits``, ``pixel_bits`` and their sum
         ``total_bits``, of a test image; ``online`` as in :meth:`.Sequences.online`. Distances from the test images, as
         :func:`.distances` names them: ``recon_`` of reconstructions, ``sample_`` of what the prior drew, ``places_`` of
         what a prior of independent places drew, with their ``_bits`` and ``_perplexity``; ``stops``, those of the prior
@@ -239,6 +240,7 @@ def train(case: Case) -> dict[str, Any]:
     pictures = decode(model, sequences.sample(sequences.prior, PICTURES), sequences.data)
     return {
         **result["final"],
+        **_named("test", classifier.quality(model, sequences.data)),
         "index_bits": sampled["bits"],
         "total_bits": sampled["bits"] + described["pixel_bits"],
         **described,

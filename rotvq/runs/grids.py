@@ -173,6 +173,14 @@ CANDIDATES = {  # for an estimator that is never worse
     "fading by length": {"estimator": "fading_length"},
 }
 
+RECOVERY = PAIR | {  # how soon codes come into use from a start that does not fit
+    "dynamic STE": {"quantizer": "dynamic"},
+    "Region VQ": STE | {"quantizer": "region"},
+    "STE, codes × 10": STE | {"code_lr": 10.0},
+    "Region VQ, codes × 10": STE | {"quantizer": "region", "code_lr": 10.0},
+    "StableVQ, codes × 10": {"quantizer": "stablevq", "code_lr": 10.0},
+}
+
 # fmt: off
 CHAPTERS = {
     "10_ste_vs_rotation": Chapter(2.0, {
@@ -287,7 +295,7 @@ CHAPTERS = {
             "STE": STE,
         }, WARM, CONFIRM),
     }),
-    "42_wider": Chapter(1.6, {
+    "42_wider": Chapter(2.8, {
         "GroupNorm": Block(PAIR, vary(MAIN | WARM, "{}, GroupNorm", norm="group"), FEW),
         "residual": Block(PAIR, vary(MAIN | WARM, "{}, residual net", model="residual"), FEW),
         "three": Block(PAIR, vary(MAIN, "{}, d = {}", dim=[3]), FEW),
@@ -297,6 +305,8 @@ CHAPTERS = {
         "normalised, EMA": Block(vary(PAIR, "{}, normalised, EMA 0.8", lookup="normalised", **FAST_EMA),
                                  vary(KMEANS, "{}, d = {}", dim=[8, 32]), CONFIRM),
         "γ": Block(vary({"STE": STE}, "{}, γ = {:g}", gamma=[0.05, 1.0, 5.0]), WARM, FEW),
+        "recovery": Block(RECOVERY, vary({"normal": {"init": "normal"}}, "{} × {:g}", init_scale=[0.01, 0.1, 1.0, 10.0]),
+                          FEW),
     }),
 }
 # fmt: on
