@@ -10,8 +10,17 @@
 # (synthesis)=
 # # What to use, and what is known
 #
-# Read this page first if you have a model to train, and last if you doubt. It has no runs of its own. It reads the
-# records of all experiments and says what they advise, every time by the same rule.
+# ```{admonition} In short
+# :class: tip
+# If you can change how the codes move, let them follow their latents, and use STE: its test error is then the lowest of
+# all. If you cannot, and they start far shorter than the latents, use the rotation: its error is
+# {glue:text}`mean-uniform-1-k:.2f` times that of STE in a short training. If they start fitted, use STE: the error of
+# the rotation is {glue:text}`mean-k-means:.2f` times as large, and {glue:text}`mean-k-means-after-warm-up:.1f` times
+# after a warm-up without quantiser.
+# ```
+#
+# This page has no runs of its own. It reads the records of all experiments and judges them all by one rule.
+# {doc}`45_guide` has what to copy.
 
 # %% tags=["parameters"]
 profile: str = "standard"  # smoke: chapter 10 alone, in seconds; standard: the committed records; full: a GPU
@@ -34,7 +43,7 @@ import pandas as pd
 
 from book.chapters import drawings, reports
 from book.chapters.hypotheses import higher, lower
-from book.chapters.recommend import Entry, Levels, Table, advice, known, widened
+from book.chapters.recommend import ROTATION, STE, Entry, Levels, Table, advice, known, widened
 from book.chapters.rounding import rounded
 from book.chapters.settings import (
     CELLS,
@@ -74,7 +83,7 @@ def among(names) -> list[str]:
 
 
 # %% [markdown]
-# ## In short
+# ## What it brings
 
 # %% tags=["hide-input"]
 main = {start: known(study, start) for start in COLUMNS}  # rotation / STE from a start, nothing else changed
@@ -105,6 +114,7 @@ def say_entries(name: str, entries: dict) -> None:
 
 
 say_entries("main", main)
+page.say("mean", {start: getattr(entry.pair, "mean", math.nan) for start, entry in main.items()})
 say_entries("photographs", {start: known(study, f"colour photographs, {start}") for start in MAIN})
 say_entries("ema", {start: known(study, f"EMA 0.99, counts from 1, {start}") for start in COLUMNS})
 say_entries("part", ladder)
@@ -117,14 +127,8 @@ page.say("best", suited)
 page.say("short", f"{starts.last:,}")
 
 # %% [markdown]
-# 1. **If you can change how the codes move, let them follow their latents, and use STE.** Then STE has the lower error
-#    from every start, and the lowest errors of all.
-# 2. **If you cannot, and they start far shorter than the latents, use the rotation** in a short training. Its lead
-#    narrows as training goes on.
-# 3. **If they start fitted, use STE.** After a warm-up without quantiser the rotation collapses.
-#
-# Test MSE in thousandths, STE / rotation, from three starts of a small VQ-VAE on Fashion-MNIST at step
-# {glue:text}`short`, the lowest of each column in bold. {doc}`45_guide` has the ratios, and what to copy.
+# The lower the number, the better: mean test MSE in thousandths, STE / rotation, from three starts of a small VQ-VAE on
+# Fashion-MNIST after {glue:text}`short` steps. The lowest of each column is in bold.
 
 # %% tags=["hide-input"]
 ROWS = {  # what can be done about the codes, as SETTINGS names it
@@ -139,22 +143,19 @@ page.say("levels", levels)
 levels
 
 # %% [markdown]
-# The details, each a change of test MSE under the rotation, relative to STE from the same start with the same seed:
+# - If an EMA moves your codes, set its decay to 0.9 and revive unused codes.
+# - If your optimizer moves your codes, give them 30 times the network's learning rate.
+# - If you can do neither, measure how long the codes are at the start ({doc}`45_guide` has the lines for it).
 #
-# | | from short codes (uniform $\pm 1/K$) | from k-means codes |
+# If each may have the start that suits it best, STE is still ahead. On validation images the best start of STE is
+# {glue:text}`best-start-ste`. The others change test MSE, relative to that, by:
+#
+# | | best start | change of test MSE |
 # |---|---|---|
-# | as it is | {glue:text}`main-uniform-1-k` | {glue:text}`main-k-means` |
-# | on colour photographs | {glue:text}`photographs-uniform-1-k` | {glue:text}`photographs-k-means` |
-# | each at its own $\gamma$ | {glue:text}`own-γ-uniform-1-k` | {glue:text}`own-γ-k-means` |
-# | each at its own learning rate | {glue:text}`tuned-own-rate-uniform-1-k` | {glue:text}`tuned-own-rate-k-means` |
-# | with EMA and revival, in both | {glue:text}`both-uniform-1-k` | {glue:text}`both-k-means` |
-# | the gain alone, $rI$ | {glue:text}`part-r-i-uniform-1-k` | {glue:text}`part-r-i-k-means` |
-# | the turn alone, $R$ | {glue:text}`part-r-uniform-1-k` | {glue:text}`part-r-k-means` |
+# | rotation | {glue:text}`best-start-rotation` | {glue:text}`best-rotation` |
+# | STE, EMA, revival | {glue:text}`best-start-ste-ema-revival` | {glue:text}`best-ste-ema-revival` |
 #
-# After a warm-up it is {glue:text}`main-k-means-after-warm-up`, and with codes that follow by EMA
-# {glue:text}`ema-k-means-after-warm-up`. Each from the start that suits it on validation images, relative to STE from
-# {glue:text}`best-start-ste`: the rotation {glue:text}`best-rotation`; STE with EMA and revival
-# {glue:text}`best-ste-ema-revival`.
+# So EMA and revival give STE what a warm-up gives it.
 
 
 # %% tags=["hide-input"]
@@ -163,13 +164,18 @@ def in_short():
     follow = [
         known(study, f"{way}, {start}").pair for way in ("codes × 30", "EMA 0.8, counts from 0") for start in COLUMNS
     ]
-    yield "1. Where codes follow, STE has the lower error from every start.", *map(higher, follow)
-    yield "1. So it has with EMA and revival.", *(higher(entry.pair) for entry in both.values())
-    yield "1. And the lowest errors of all.", {arm for _, arm in levels.lowest().values()} == {"STE"}
-    yield "2. From short codes that cannot follow the rotation wins.", lower(main["uniform 1/K"].pair)
+    yield "Where codes follow, STE has the lower error from every start.", *map(higher, follow)
+    yield "So it has with EMA and revival.", *(higher(entry.pair) for entry in both.values())
+    yield "And the lowest errors of all.", {arm for _, arm in levels.lowest().values()} == {"STE"}
+    for way, slower in (("EMA 0.9 and revival", "EMA and revival"), ("codes × 30", PLAIN)):
+        gains = [levels.means[way, start, "STE"] < levels.means[slower, start, "STE"] for start in COLUMNS]
+        yield f"{way} lowers the error of STE, from every start.", *gains
+    yield "From short codes that cannot follow the rotation wins.", lower(main["uniform 1/K"].pair)
     late = known(study, "8,000 steps, uniform 1/K").pair
-    yield "2. Its lead narrows.", main["uniform 1/K"].pair.high < late.low
-    yield "3. From fitted codes it loses.", main["k-means"].pair.mean > 1, higher(main["k-means after warm-up"].pair)
+    yield "In a short training: its lead narrows.", main["uniform 1/K"].pair.high < late.low
+    yield "From fitted codes it loses.", higher(main["k-means"].pair), higher(main["k-means after warm-up"].pair)
+    yield "Each from its best start, STE is ahead.", higher(suited["rotation"])
+    yield "EMA and revival do what a warm-up does for STE.", includes_one(suited["STE, EMA, revival"])
     own = own_gamma.values()
     yield "Each at its own γ the sign stays.", [separated(entry.pair) for entry in own] == ["lower", "higher"]
 
@@ -179,18 +185,25 @@ def in_short():
 #
 # ```{admonition} The rule behind every word
 # :class: note
-# The ratio is that of test MSE, rotation / STE, paired by seed, with a 95 % interval. **No difference seen**: the whole
-# interval is within 5 % of 1, up or down by that factor. Else **use the rotation**: all of it is below 1. **Use STE**:
-# all of it is above 1. **Not settled**: it holds 1. Where runs diverged, one is advised only if it was better in every
-# pair. *Explored* seeds are three to five, and settle little. *Confirmed*: ten fresh seeds, for a question fixed
-# before they were trained. *Fresh, 5 of 10*: so many of them have run; they are shown once they are as many as the
-# explored ones.
+# The ratio is that of test MSE, rotation / STE, paired by seed, with a 95 % interval.
+#
+# | if the whole interval is | the word is |
+# |---|---|
+# | within 5 % of 1, either way | **no difference seen** |
+# | else below 1 | **use the rotation** |
+# | else above 1 | **use STE** |
+# | on both sides of 1 | **not settled** |
+#
+# If runs diverged, an estimator is advised only if it was better in every pair. *Confirmed* means ten fresh seeds, for
+# a question fixed before they were trained. *Fresh, 5 of 10* means that five of these ten have run. *Explored* means
+# three to five seeds, which settle little.
 # ```
 #
 # ### How your codes start
 #
-# Everything else as in {doc}`10_ste_vs_rotation`. $r_0$ is the mean of $|q|/|z|$ over the first batch; both arms have
-# the same. Below 1 the rotation is better. A row leads to its chapter.
+# If the codes start shorter than the latents, the rotation is better. If they start as long or longer, STE is. All else
+# is as in {doc}`10_ste_vs_rotation`: the codes move by the gradient, at the network's rate. $r_0$ is the mean of
+# $|q|/|z|$ over the first batch. A ratio below 1 favours the rotation. A row links to its chapter.
 
 # %%
 r0 = {name: study.mean("STE", name, "r", at=1) for name in CELLS if ("STE", name) in study.members}
@@ -199,13 +212,24 @@ entries = {name: entry for name in among(STARTS) if (entry := known(study, name)
 order = sorted(entries, key=lambda name: r0.get(name, math.inf))
 rows = {name: {"r₀": f"{r0[name]:.2g}" if name in r0 else "", "rotation / STE": entries[name]} for name in order}
 by_start = Table(["r₀", "rotation / STE"], rows, {name: STARTS[name][1] for name in order})
+
+
+@page.holds
+def how_codes_start():
+    short = {name: entry.word for name, entry in entries.items() if r0.get(name, math.inf) < 0.5}
+    long = {name: entry.word for name, entry in entries.items() if r0.get(name, 0) > 0.9}
+    yield "If the codes start shorter, the rotation is better.", set(short.values()) == {ROTATION}
+    yield "If they start as long or longer, STE is.", set(long.values()) == {STE}
+    yield "There is no start in between.", len(short) + len(long) == len(entries)
+
+
 by_start
 
 # %% [markdown]
 # ### What else you have set
 #
-# The same question where one thing is different. Rows called *own* let each estimator take the value that was best for
-# it on validation images: a commitment weight, a learning rate of Adam, one of SGD.
+# Each row changes one thing. In the rows called *own* each estimator takes the value that was best for it on validation
+# images: a commitment weight $\gamma$, a learning rate of Adam, or one of SGD.
 
 # %%
 OWN = {"own γ": "γ", "own rate": "rate", "SGD, own rate": "SGD rate"}  # each at its own value
@@ -240,17 +264,22 @@ def the_exception():
 what_else
 
 # %% [markdown]
-# In this table {glue:text}`short-the-rotation` of {glue:text}`short-all` comparisons from uniform codes advise the
-# rotation and {glue:text}`short-ste` STE. From codes fitted by k-means, before or after a warm-up,
-# {glue:text}`fitted-the-rotation` of {glue:text}`fitted-all` advise the rotation and {glue:text}`fitted-ste` STE. The
-# exception is revival, from k-means, with codes that move by the gradient ({doc}`11_initialisation`).
+# So many comparisons of this table say so:
+#
+# | the codes start | use the rotation | use STE | of |
+# |---|---|---|---|
+# | short, uniform in $\pm 1/K$ | {glue:text}`short-the-rotation` | {glue:text}`short-ste` | {glue:text}`short-all` |
+# | fitted by k-means | {glue:text}`fitted-the-rotation` | {glue:text}`fitted-ste` | {glue:text}`fitted-all` |
+#
+# From fitted codes one setting favours the rotation: revival from k-means, with codes that move by the gradient
+# ({doc}`11_initialisation`).
 #
 # ### If you can change more than the estimator
 #
-# The lowest test errors among all settings that spend the same: {glue:text}`codes` codes of dimension
-# {glue:text}`dimension`, {glue:text}`short` steps, the same network and images. Of {glue:text}`ranked` settings with
-# three seeds, the eight with the lowest *validation* error; the ratio is that to STE from k-means with nothing else
-# set. A setting is named by what it sets, in the words of `Config`.
+# These eight settings have the lowest *validation* error of {glue:text}`ranked` that spend the same:
+# {glue:text}`codes` codes of dimension {glue:text}`dimension`, {glue:text}`short` steps, the same network and images,
+# three seeds. All eight are STE. The ratio is that to STE from k-means with nothing else set. A setting is named by
+# what it sets, in the words of `Config`.
 
 # %%
 SPENT = ("data", "codebook_size", "dim", "steps", "batch")
@@ -295,10 +324,11 @@ page.say("", {"codes": base.codebook_size, "dimension": base.dim})
 pd.DataFrame.from_dict(rows, "index")
 
 # %% [markdown]
-# A warm-up costs its own steps, which are not counted. SF-DiVeQ decodes points *between* codes, so its error is not one
-# at the same rate ({doc}`16_rivals`). The first setting with the rotation is number {glue:text}`rank` of
-# {glue:text}`ranked`. Only STE and the rotation had their learning rate and $\gamma$ varied ({doc}`12_gamma`). The best
-# of many is lucky in part: read the differences between neighbours as none.
+# The first setting with the rotation is number {glue:text}`rank`. Three cautions:
+#
+# - If a setting has a warm-up, its steps come on top.
+# - If two settings are neighbours, take them as equal: the best of many is lucky in part.
+# - If a method is neither STE nor the rotation, its learning rate and $\gamma$ were not varied ({doc}`12_gamma`).
 #
 # ## The effect over $r_0$ and time
 
@@ -326,26 +356,39 @@ page.say("", {"turned": len(turned), "turned-which": ", ".join(turned) or "none"
 # ```{glue:figure} fig-map
 # :name: fig-synthesis-map
 #
-# Ratio of test MSE, rotation / STE, on the seeds that explore: starts in the order of their measured $r_0$, the
-# shortest codes on top, against the step at which training stops. Blue: the rotation is better. In brackets where the
-# interval holds 1. The columns after {glue:text}`short` are longer runs of three seeds.
+# The shorter the codes start, the more the rotation is ahead (blue), at every stop. Ratio of test MSE, rotation / STE,
+# on the seeds that explore: the shortest codes on top, later stops to the right. In brackets where the interval
+# contains 1. The columns after {glue:text}`short` are longer runs of three seeds.
 # ```
 #
-# Of {glue:text}`mapped` starts, {glue:text}`turned` change sign between stops so that intervals on both sides of 1
-# show it ({glue:text}`turned-which`).
+# Does a longer training turn the sign? Of {glue:text}`mapped` starts, {glue:text}`turned` have one estimator clearly
+# ahead at one stop and the other at another ({glue:text}`turned-which`).
 #
-# $r_0$ is not all that a start decides. K-means before and after the warm-up have $r_0$ of {glue:text}`r0-k-means` and
-# {glue:text}`r0-k-means-after-warm-up`, angles of {glue:text}`angle-k-means:.0f`° and
-# {glue:text}`angle-k-means-after-warm-up:.0f`°, and changes of {glue:text}`main-k-means` and
-# {glue:text}`main-k-means-after-warm-up`.
+# $r_0$ is not all that a start decides. These two have the same, and very different ratios:
+#
+# ```{list-table}
+# :header-rows: 1
+#
+# * - start
+#   - $r_0$
+#   - angle between $z$ and $q$
+#   - test MSE, rotation / STE
+# * - k-means
+#   - {glue:text}`r0-k-means`
+#   - {glue:text}`angle-k-means:.0f`°
+#   - {glue:text}`mean-k-means:.2f`
+# * - k-means after warm-up
+#   - {glue:text}`r0-k-means-after-warm-up`
+#   - {glue:text}`angle-k-means-after-warm-up:.0f`°
+#   - {glue:text}`mean-k-means-after-warm-up:.1f`
+# ```
 #
 # ## Which mechanism
 #
-# The rotation scales the gradient by $r$ and turns it. {doc}`13_which_part` makes each change alone; these are its
-# numbers.
+# The rotation scales the gradient by $r$ and turns it. {doc}`13_which_part` makes each change alone.
 
 # %%
-EFFECTS = {
+EFFECTS = {  # what replaces what
     "rI": ("r I", "STE"),
     "R": ("R", "STE"),
     "weight": ("STE, γ / mean(r)", "STE"),
@@ -365,23 +408,48 @@ say_entries("fixed", fixed)
 page.say("how-seeds", {start: mechanism["rI", start].seeds for start in MAIN})
 
 # %% [markdown]
-# - *From short codes* (uniform, {glue:text}`how-seeds-uniform-1-k`), relative to STE: the gain alone, $rI$,
-#   {glue:text}`how-ri-uniform-1-k`; the turn alone, $R$, {glue:text}`how-r-uniform-1-k`; STE with its commitment weight
-#   divided by the mean of $r$, {glue:text}`how-weight-uniform-1-k`.
-# - *From k-means codes* ({glue:text}`how-seeds-k-means`): the gain alone {glue:text}`how-ri-k-means`; the turn
-#   alone {glue:text}`how-r-k-means`; after the warm-up the gain alone {glue:text}`how-ri-k-means-after-warm-up`, the
-#   turn alone {glue:text}`how-r-k-means-after-warm-up`.
-# - *Together*, what the turn adds to the gain: {glue:text}`how-turn-with-gain-uniform-1-k` from uniform,
-#   {glue:text}`how-turn-with-gain-k-means` from k-means. What the gain adds to the turn:
-#   {glue:text}`how-gain-with-turn-uniform-1-k` and {glue:text}`how-gain-with-turn-k-means`.
-# - *With $|z|$ fixed* by a LayerNorm at the end of the encoder, in both arms: {glue:text}`fixed-uniform-1-k` from
-#   uniform, {glue:text}`fixed-k-means` from k-means.
+# The change of test MSE, by start:
 #
-# So from short codes the turn alone lowers the error, the gain alone is not separated from 1, and both together lower
-# it by more than their product. From k-means codes either part alone lowers it, and both together raise it. After the
-# warm-up the turn alone more than doubles it, and the gain alone shows no difference. Where the length of the
-# latents cannot change, most of either effect is gone. That fits an effect through the length, which
-# {doc}`05_balance_law` explains. It is no proof, since a LayerNorm changes more than the length.
+# ```{list-table}
+# :header-rows: 1
+#
+# * - what is changed
+#   - short codes, uniform in $\pm 1/K$
+#   - k-means
+#   - k-means after warm-up
+# * - the gain alone, $rI$, in place of STE
+#   - {glue:text}`how-ri-uniform-1-k`
+#   - {glue:text}`how-ri-k-means`
+#   - {glue:text}`how-ri-k-means-after-warm-up`
+# * - the turn alone, $R$, in place of STE
+#   - {glue:text}`how-r-uniform-1-k`
+#   - {glue:text}`how-r-k-means`
+#   - {glue:text}`how-r-k-means-after-warm-up`
+# * - the turn, added to the gain
+#   - {glue:text}`how-turn-with-gain-uniform-1-k`
+#   - {glue:text}`how-turn-with-gain-k-means`
+#   - {glue:text}`how-turn-with-gain-k-means-after-warm-up`
+# * - the gain, added to the turn
+#   - {glue:text}`how-gain-with-turn-uniform-1-k`
+#   - {glue:text}`how-gain-with-turn-k-means`
+#   - {glue:text}`how-gain-with-turn-k-means-after-warm-up`
+# * - STE with its commitment weight divided by the mean of $r$
+#   - {glue:text}`how-weight-uniform-1-k`
+#   - {glue:text}`how-weight-k-means`
+#   - {glue:text}`how-weight-k-means-after-warm-up`
+# * - the rotation in place of STE, with $|z|$ fixed in both by a LayerNorm
+#   - {glue:text}`fixed-uniform-1-k`
+#   - {glue:text}`fixed-k-means`
+#   -
+# ```
+#
+# If the codes start short, the turn lowers the error, the gain alone shows no clear effect, and both together lower it
+# by more than their product. If they start fitted by k-means, each part alone lowers the error, and both together raise
+# it. After a warm-up the turn alone more than doubles it, and the gain alone shows no difference.
+#
+# If the length of the latents cannot change, most of the effect is gone. That fits an effect through the length, which
+# {doc}`05_balance_law` explains. It is no proof, since a LayerNorm changes more than the length. Seeds:
+# {glue:text}`how-seeds-uniform-1-k` from short codes, {glue:text}`how-seeds-k-means` from k-means.
 
 
 # %% tags=["hide-input"]
@@ -421,10 +489,11 @@ page.say("reports", reports.counts(reports.place_all(runs)))
 #   keep their size, or their sign, in a VQGAN.
 # - *Perceptual and adversarial losses.* The paper's clearest gains are in r-FID. No run here has such a loss or metric.
 # - *$K$ and $d$ at scale.* 64 to 2,048 codes, 8 and 32 dimensions; the paper goes to 16,384 and to $d = 3$.
-# - *Longer training.* The longest runs have 8,000 steps, from two starts, with three seeds.
+# - *Longer training.* The longest pairs of runs have 8,000 steps, from two starts, with three seeds.
 # - *GPUs.* The `full` profile, ten seeds and 30,000 steps at batch 128, is the same notebooks with `profile: full`. It
 #   has not been run, but for a {ref}`short slice <cost-on-a-gpu>` on one card that settles nothing.
-# - *Other modalities, residual quantisers, sampled codes.* None was trained.
+# - *Other modalities, residual quantisers, sampled codes.* None is in these tables. Chapters from
+#   {doc}`30_residual_codec` on are about them.
 #
 # ## A sceptic's list
 

@@ -10,10 +10,13 @@
 # (guide)=
 # # Which estimator for my model?
 #
-# **Use STE, and let the codes follow their latents.** Where codes follow, by a fast average, by revival or by a high
-# learning rate of their own, STE has the lower error from every start that was tried, and the lowest errors of all. The
-# rotation trick is for codes that cannot follow *and* start far shorter than the latents. After a warm-up without
-# quantiser it collapses, unless the codes follow.
+# ```{admonition} In short
+# :class: tip
+# Let the codes follow their latents, and use STE. The rotation trick in its place then makes the test error
+# {glue:text}`least:.2f` to {glue:text}`most:.2f` times as large, whatever the start. Use the rotation only if the codes
+# cannot follow *and* start far shorter than the latents: there its error is {glue:text}`ratio-slow-short:.2f` times
+# that of STE.
+# ```
 #
 # ```python
 # from rotvq import recommended
@@ -39,16 +42,54 @@ import math
 
 import torch
 
-from book.chapters.recommend import STE, Levels, Table, known
-from book.chapters.settings import COLUMNS, HOME, PLAIN, SETTINGS
+from book.chapters.recommend import ROTATION, STE, Entry, Levels, Table, known
+from book.chapters.settings import COLUMNS, HOME, PLAIN, SETTINGS, STARTS
 from rotvq import VectorQuantizer
 from rotvq.runs.grids import CHAPTERS, PAIR, Block
 
 # %% [markdown]
-# ## What do you know of your model?
+# ## What to do
 #
-# Find your row by how the codes move, and your column by how they start. Each cell compares test MSE under the rotation
-# with that under STE; below 1 the rotation is better.
+# Go down to the first line that fits. The numbers are ratios of test errors, rotation / STE, for three ways in which
+# the codes can start. Below 1 the rotation is better.
+#
+# ```{list-table}
+# :header-rows: 1
+#
+# * - what to do
+#   - start far shorter than latents
+#   - fitted by k-means
+#   - fitted after a warm-up
+# * - **If you start a new model,** copy the lines above.
+#   -
+#   - {glue:text}`ratio-average-fitted:.2f`
+#   -
+# * - **If an EMA moves your codes,** set its decay to 0.9, revive unused codes, and use STE.
+#   - {glue:text}`ratio-average-short:.2f`
+#   - {glue:text}`ratio-average-fitted:.2f`
+#   - {glue:text}`ratio-average-warmed:.2f`
+# * - **If your optimizer moves your codes,** give them 30 times the network's learning rate, and use STE.
+#   - {glue:text}`ratio-fast-short:.2f`
+#   - {glue:text}`ratio-fast-fitted:.2f`
+#   - {glue:text}`ratio-fast-warmed:.2f`
+# * - **If you can change neither, and the codes start far shorter than the latents,** use the rotation.
+#   - {glue:text}`ratio-slow-short:.2f`
+#   -
+#   -
+# * - **If you can change neither, and the codes start fitted,** use STE.
+#   -
+#   - {glue:text}`ratio-slow-fitted:.2f`
+#   - {glue:text}`ratio-slow-warmed:.1f`
+# ```
+#
+# The last number is a {term}`codebook collapse`: after a warm-up slow codes lose their latents under the rotation
+# ({doc}`25_drift`).
+#
+# ## Every setting that was compared
+#
+# Your row is how the codes move. Your column is how they start. The cell says what to use, the ratio rotation / STE of
+# test MSE with its 95 % interval, and the number $n$ of pairs of runs. *Confirmed* cells have ten fresh seeds,
+# *explored* ones three to five.
 
 # %% tags=["hide-input"]
 WAYS = {  # how the codes move, as SETTINGS name it
@@ -63,11 +104,14 @@ WAYS = {  # how the codes move, as SETTINGS name it
 }
 SHORT, FITTED, WARMED = COLUMNS
 STARTED = {SHORT: "far shorter than latents", FITTED: "fitted by k-means", WARMED: "fitted after a warm-up"}
+SCALED = ("k-means × 0.3", "k-means × 10")  # fitted codes, then made shorter or longer
 cells = {(way, start): COLUMNS[start] | SETTINGS[way][0] for way in WAYS for start in COLUMNS}
 others = [block for chapter in CHAPTERS.values() for block in chapter.blocks.values()]
 runs = page.load(HOME, also=others if profile != "smoke" else [])
-study = page.study(Block(PAIR, {", ".join(key): fields for key, fields in cells.items()}))
+named = {", ".join(key): fields for key, fields in cells.items()}
+study = page.study(Block(PAIR, named | {start: STARTS[start][0] for start in SCALED}))
 entries = {key: known(study, ", ".join(key)) for key in cells}
+others_start = {start: known(study, start) for start in SCALED}
 rows = {said: {STARTED[start]: entries[way, start] for start in COLUMNS} for way, said in WAYS.items()}
 rows = {said: {start: entry for start, entry in row.items() if entry.pair} for said, row in rows.items()}
 compared = Table(list(STARTED.values()), rows, {said: SETTINGS[way][1] for way, said in WAYS.items()})
@@ -76,14 +120,32 @@ page.say("compared", compared)
 compared
 
 # %% [markdown]
-# Ratios say which of two is better, not what is good. Mean test MSE in thousandths, STE / rotation, the lowest of each
-# column in bold. `recommended` is the last row, fitted by k-means: {glue:text}`above:.2f` times the lowest error
-# without a warm-up.
+# A ratio says which of two is better. It does not say how low the error is, so here are the errors: mean test MSE in
+# thousandths, STE / rotation, the lowest of each column in bold. Where codes follow, STE has at most
+# {glue:text}`highest-ste:.1f`, from every start. The rotation has at least {glue:text}`lowest-rotation:.1f`, in every
+# row. `recommended` is the last row, fitted by k-means. Nothing here is lower without a warm-up.
 
 # %% tags=["hide-input"]
+FAST, AVERAGE = "codes × 30", "EMA 0.9 and revival"
+FOLLOWING = (FAST, "EMA 0.8, counts from 0", "EMA and revival", AVERAGE)
+
+
+def ratio(entry: Entry) -> float:
+    """The mean ratio of a comparison; NaN where it was not run."""
+    return entry.pair.mean if entry.pair else math.nan
+
+
 levels = Levels(study, WAYS, STARTED)
-cold = [mean for (_, start, _), mean in levels.means.items() if start != WARMED]
-above = levels.means.get(("EMA 0.9 and revival", FITTED, "STE"), math.nan) / min(cold)
+cold = {key: mean for key, mean in levels.means.items() if key[1] != WARMED}
+of_ste = [mean for (way, _, arm), mean in levels.means.items() if arm == "STE" and way in FOLLOWING]
+of_rotation = [mean for (_, _, arm), mean in levels.means.items() if arm == "rotation"]
+page.say("", {"highest-ste": max(of_ste, default=math.nan), "lowest-rotation": min(of_rotation, default=math.nan)})
+behind = {key: ratio(entry) for key, entry in entries.items() if key[0] in FOLLOWING and entry.pair}
+page.say("", {"least": min(behind.values(), default=math.nan), "most": max(behind.values(), default=math.nan)})
+for name, way in {"slow": PLAIN, "fast": FAST, "average": AVERAGE}.items():
+    starts = {"short": SHORT, "fitted": FITTED, "warmed": WARMED}
+    page.say(f"ratio-{name}", {word: ratio(entries[way, start]) for word, start in starts.items()})
+above = levels.means.get((AVERAGE, FITTED, "STE"), math.nan) / min(cold.values())
 page.say("above", above)
 page.say("levels", levels)
 levels
@@ -91,9 +153,9 @@ levels
 # %% [markdown]
 # ## How do your codes move?
 #
-# Look at what updates the codebook. If it is an exponential moving average, the decay decides: 0.8 follows within five
-# steps, 0.99 within a hundred. If it is your optimizer, codes and network share one learning rate unless you say
-# otherwise. Saying otherwise takes two lines:
+# Look at what updates the codebook. If it is an exponential moving average, read its decay: with 0.8 a code follows
+# within five steps, with 0.99 within a hundred. If it is your optimizer, codes and network share one learning rate,
+# unless you give the codes a rate of their own:
 
 # %%
 torch.manual_seed(0)
@@ -108,7 +170,7 @@ optimizer = torch.optim.Adam(groups)
 # %% [markdown]
 # ## How do your codes start?
 #
-# Measure $r_0$, the mean length of a code over that of its latent, before the first step:
+# Measure $r_0$ before the first step. It is the mean length of a code over that of its latent:
 
 # %%
 images = torch.randn(256, 32)
@@ -121,34 +183,68 @@ with torch.no_grad():
 assert 0.3 < r0 < 1.1, "codes fitted by k-means have nearly the length of their latents"
 page.say("r0", f"{float(r0):.2f}")
 at_start = {start: study.mean("STE", f"{PLAIN}, {start}", "r", at=1) for start in COLUMNS}
+at_start |= {start: study.mean("STE", start, "r", at=1) for start in SCALED}
 page.say("start", {start: f"{value:.2g}" for start, value in at_start.items()})
+page.say("ratio", {start: ratio(entry) for start, entry in others_start.items()})
 
 # %% [markdown]
-# Here it is {glue:text}`r0`. In the runs above it was {glue:text}`start-uniform-1-k` with codes uniform in $\pm 1/K$,
-# as in taming-transformers and its descendants, {glue:text}`start-k-means` with k-means and
-# {glue:text}`start-k-means-after-warm-up` with k-means after a warm-up. Far below 1 the codes are short, near 1 they
-# are fitted. Far above 1 they are long, which is the worst start for the rotation ({doc}`11_initialisation`).
+# Here it is {glue:text}`r0`. If yours is far below 1, your codes are short. If it is near 1, they have the length of
+# their latents. If it is far above 1, they are long: use STE, and make them shorter. For codes that move slowly:
+#
+# ```{list-table}
+# :header-rows: 1
+#
+# * - how the codes start
+#   - $r_0$
+#   - test MSE, rotation / STE
+# * - uniform in $\pm 1/K$, as in taming-transformers and its descendants
+#   - {glue:text}`start-uniform-1-k`
+#   - {glue:text}`ratio-slow-short:.2f`
+# * - k-means, then all codes times 0.3
+#   - {glue:text}`start-k-means-0.3`
+#   - {glue:text}`ratio-k-means-0.3:.2f`
+# * - k-means
+#   - {glue:text}`start-k-means`
+#   - {glue:text}`ratio-slow-fitted:.2f`
+# * - k-means after a warm-up without quantiser
+#   - {glue:text}`start-k-means-after-warm-up`
+#   - {glue:text}`ratio-slow-warmed:.1f`
+# * - k-means, then all codes times 10
+#   - {glue:text}`start-k-means-10`
+#   - {glue:text}`ratio-k-means-10:.1f`
+# ```
+#
+# $r_0$ is not all: the two rows near 1 differ by the warm-up alone.
 #
 # ## What this rests on
 #
-# One small VQ-VAE on Fashion-MNIST, 2,000 steps, three or more seeds a cell; {doc}`19_synthesis` has every other
-# setting and the objections. With codes that move slowly the lead of the rotation from short codes shrinks as training
-# goes on ({doc}`10_ste_vs_rotation`). Other systems, from {doc}`30_residual_codec` on, have chapters whose runs are
-# still to be made.
+# The runs are of one small VQ-VAE on Fashion-MNIST: 2,000 steps, three or more seeds a cell. {doc}`19_synthesis` has
+# every other setting, and the objections. The lead of the rotation from short codes shrinks as training goes on
+# ({doc}`10_ste_vs_rotation`). Other systems have chapters of their own, from {doc}`30_residual_codec` on, and their
+# runs are still to be made.
 
 
 # %% tags=["hide-input"]
 @page.holds
 def the_guide():
     words = {key: entry.word for key, entry in entries.items() if entry.pair}
-    following = [way for way in WAYS if way == "codes × 30" or way.endswith(("EMA 0.8, counts from 0", "revival"))]
-    ran = [(way, start) for way in following for start in COLUMNS if (way, start) in words]
-    yield "Where codes follow, STE has the lower error from every start.", *(words[key] == STE for key in ran)
+    yield "Where codes follow, STE has the lower error from every start.", {words[key] for key in behind} == {STE}
     yield "The lowest errors of all are STE's.", {arm for _, arm in levels.lowest().values()} == {"STE"}
-    slow = [key for key, word in words.items() if word == "use the rotation"]
+    yield "Where codes follow, STE is below the rotation at its best, in any row.", max(of_ste) < min(of_rotation)
+    slow = [key for key, word in words.items() if word == ROTATION]
     yield "The rotation is for short codes that cannot follow.", {start for _, start in slow} == {SHORT}
-    yield "After a warm-up it collapses.", entries[PLAIN, WARMED].pair.low > 5
-    yield "Unless the codes follow.", *(entries[way, WARMED].pair.high < 2 for way in following[:2])
+    yield "None of them follows.", not {way for way, _ in slow} & set(FOLLOWING)
+    for way, faster in ((PLAIN, FAST), ("EMA 0.99, counts from 1", AVERAGE)):
+        gains = [levels.means[faster, start, "STE"] < levels.means[way, start, "STE"] for start in COLUMNS]
+        yield f"STE gains from {faster}, from every start.", *gains
+    yield "Slow and short: use the rotation.", words[PLAIN, SHORT] == ROTATION
+    yield "Slow and fitted: use STE.", words[PLAIN, FITTED] == STE, words[PLAIN, WARMED] == STE
+    perplexity = study.values("rotation", f"{PLAIN}, {WARMED}", "test_perplexity")
+    yield "After a warm-up the codebook collapses under the rotation.", max(perplexity) < 10
     yield "Three or more seeds a cell.", *(entry.pair.n >= 3 for entry in entries.values() if entry.pair)
-    yield "`recommended` is near the lowest error.", above < 1.05
-    yield "Fitted codes are near 1, short ones far below.", at_start[SHORT] < 0.05, 0.5 < at_start[FITTED] < 1.5
+    yield "Nothing is lower without a warm-up than `recommended`.", above == 1
+    yield "Short codes are far below 1.", at_start[SHORT] < 0.05, at_start["k-means × 0.3"] < 0.5
+    yield "Fitted codes are near 1.", abs(at_start[FITTED] - 1) < 0.1, abs(at_start[WARMED] - 1) < 0.1
+    scaled = {start: entry.word for start, entry in others_start.items()}
+    yield "Codes times 0.3: the rotation. Times 10: STE.", scaled == {SCALED[0]: ROTATION, SCALED[1]: STE}
+    yield "Long codes are far above 1.", at_start["k-means × 10"] > 5
