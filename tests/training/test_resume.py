@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from few_images import FEW
-from forks import run_in_ranks
+from forks import run_in_ranks, start
 
 from rotvq import __main__ as cli
 from rotvq.training import train as training
@@ -122,23 +123,37 @@ def test_a_second_interrupt_acts_at_once(tmp_path, monkeypatch, ctrl_c):
     assert not list(tmp_path.iterdir()) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+COMMAND = """
+import os, signal, sys, rotvq.training.train as t, rotvq.__main__ as m
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.stderr = open({errors!r}, "w")
+train_step = t.Run.train_step
+def until(self):
+    {at_each_step}
+    train_step(self)
+t.Run.train_step = until
+sys.exit(m.main({arguments!r}))
+"""
+
+
+def command(folder: Path, fields: dict, at_each_step: str) -> tuple[str, list[str]]:
+    """The code of a process that trains a run into ``folder``, and does this before each step; and its arguments."""
+    arguments = ["train", *flags(**fields), "--records", str(folder / "store")]
+    return COMMAND.format(errors=str(folder / "errors"), at_each_step=at_each_step, arguments=arguments), arguments
+
+
 @pytest.mark.parametrize("number", INTERRUPTS.values(), ids=INTERRUPTS)
 def test_an_interrupted_command_says_what_it_keeps_and_goes_on(tmp_path, number, capsys):
-    fields = TINY | {"steps": 100}
-    arguments = ["train", *flags(**fields), "--records", str(tmp_path)]
-    code = "import os, rotvq.training.train as t, rotvq.__main__ as m, sys\ntrain_step = t.Run.train_step\n"
-    until = f"def until(self):\n    if self.step == 50: os.kill(os.getpid(), {int(number)})\n    train_step(self)\n"
-    command = [sys.executable, "-c", f"{code}{until}t.Run.train_step = until\nsys.exit(m.main({arguments!r}))"]
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=ctrl_c_acts)
-    (resume,) = tmp_path.iterdir()
-    assert done.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
-    assert done.stderr.splitlines()[-1] == f"interrupted: {resume} is kept, and the same command goes on from there"
+    fields, store = TINY | {"steps": 100}, tmp_path / "store"
+    code, arguments = command(tmp_path, fields, f"if self.step == 50: os.kill(os.getpid(), {int(number)})")
+    process = start(code)
+    process.join(300)
+    (resume,) = store.iterdir()
+    assert process.exitcode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    said = (tmp_path / "errors").read_text().splitlines()[-1]
+    assert said == f"interrupted: {resume} is kept, and the same command goes on from there"
     assert cli.main(arguments) == 0
-    assert json.loads(capsys.readouterr().out) == fit(Config(**fields))[1]["final"] == record(tmp_path)["final"]
-
-
-def ctrl_c_acts() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert json.loads(capsys.readouterr().out) == fit(Config(**fields))[1]["final"] == record(store)["final"]
 
 
 def test_a_run_that_had_diverged_stays_so(tmp_path, monkeypatch):
@@ -186,24 +201,20 @@ def flags(**fields):
 
 def test_a_killed_command_goes_on(tmp_path):
     """SIGKILL at some moment after the first resume point; the record that follows is that of an undisturbed run."""
-    fields = TINY | {"steps": 300}
-    arguments = ["train", *flags(**fields), "--records", str(tmp_path)]
-    imports = "from rotvq import __main__; from rotvq.training import train"
-    code = f"{imports}; train.SAVE_SECONDS = 0.05; __main__.main({arguments!r})"
-    command = [sys.executable, "-c", code]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    fields, store = TINY | {"steps": 300}, tmp_path / "store"
+    (tmp_path / "errors").touch()
+    code, arguments = command(tmp_path, fields, "t.SAVE_SECONDS = 0.05")
+    process = start(code)
     end = time.monotonic() + 120
-    while not list(tmp_path.glob("*.resume")):
-        assert process.poll() is None and time.monotonic() < end, process.stderr.read()
+    while not list(store.glob("*.resume")):
+        assert process.is_alive() and time.monotonic() < end, (tmp_path / "errors").read_text()
         time.sleep(0.02)
     process.kill()
-    process.wait()
-    process.stderr.close()
-    assert not list(tmp_path.glob("*.json"))
+    process.join()
+    assert not list(store.glob("*.json"))
     assert cli.main(arguments) == 0
-    (record,) = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
-    assert not list(tmp_path.glob("*.resume"))
-    assert record["result"]["final"] == fit(Config(**fields))[1]["final"]
+    assert not list(store.glob("*.resume"))
+    assert record(store)["final"] == fit(Config(**fields))[1]["final"]
 
 
 def record(folder):
