@@ -1,6 +1,6 @@
 // What is wider than its place scrolls by itself: mark on which sides of it there is more, where rotvq.css shows it.
 (() => {
-  const SCROLLERS = "pre, .pst-scrollable-table-container, .cell_output .text_html, mjx-container[display]";
+  const SCROLLERS = "pre, .pst-scrollable-table-container, .output.text_html, mjx-container[display]";
 
   const mark = (element) => {
     const left = element.scrollLeft > 1;
