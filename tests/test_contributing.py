@@ -1,6 +1,9 @@
 """CONTRIBUTING: each recipe is carried out, block by block, in a copy of the repository; its last command proves it.
 
 The first line of a block says where its text goes; blocks for the shell are run. ``NN`` and ``NNN`` are free numbers.
+One copy takes all recipes, one after another, and one call of pytest selects what their last commands select, because
+collecting all tests takes longer than running those few. In a second copy each recipe lacks a step, and each proof has
+to fail.
 """
 
 import json
@@ -11,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,11 +58,21 @@ def steps(title: str) -> list[Step]:
     return found
 
 
+PROOF = ".venv/bin/python -m pytest -k "
+
+
 def proof(title: str) -> str:
-    """The one command in which a recipe ends."""
+    """What the one command in which a recipe ends selects: words with ``and`` and ``or`` between them."""
     (command,) = steps(title)[-1].text.splitlines()
-    assert command.startswith(".venv/bin/python -m pytest -k ")
-    return command
+    assert command.startswith(PROOF)
+    (expression,) = shlex.split(command.removeprefix(PROOF))
+    return expression
+
+
+def of(title: str, lines: list[str]) -> list[str]:
+    """Those lines of pytest's output that name a test of this recipe's proof."""
+    parts = [part.split(" and ") for part in proof(title).split(" or ")]
+    return [line for line in lines if any(all(word in line for word in words) for words in parts)]
 
 
 # a copy
@@ -88,14 +102,26 @@ def repository(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def copy(repository, tmp_path) -> Path:
-    folder = tmp_path / "copy"
+def carried_out(repository: Path, folder: Path, left_out: Mapping[str, str]) -> Path:
+    """A copy in which each recipe was carried out, but for the one step that has its word of ``left_out``."""
     shutil.copytree(repository, folder, symlinks=True)
     code = "from importlib.util import find_spec; print(*(find_spec(name).origin for name in ('rotvq', 'book')))"
     imported = run(folder, f".venv/bin/python -c {shlex.quote(code)}").stdout.split()
     assert imported == [str(folder / name / "__init__.py") for name in ("rotvq", "book")]
+    for title in RECIPES:
+        taken = steps(title)[:-1]
+        if title in left_out:
+            (missing,) = [step for step in taken if left_out[title] in step.text]
+            taken.remove(missing)
+        for step in taken:
+            carry_out(folder, step)
     return folder
+
+
+def proved(folder: Path, *files: str) -> subprocess.CompletedProcess:
+    """The proofs of all recipes, in these files of tests or in all."""
+    selected = " or ".join(f"({proof(title)})" for title in RECIPES)
+    return run(folder, f"{PROOF}{shlex.quote(selected)} -rpf {' '.join(files)}", check=False)
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -142,16 +168,29 @@ def position(lines: list[str], place: str) -> int:
 # the recipes
 
 
+@pytest.fixture(scope="module")
+def whole(repository, tmp_path_factory) -> Path:
+    """A copy in which all recipes were carried out."""
+    return carried_out(repository, tmp_path_factory.mktemp("whole") / "copy", {})
+
+
+@pytest.fixture(scope="module")
+def passed(whole) -> list[str]:
+    """A line for each test that passes there; none fails."""
+    ran = proved(whole)
+    assert ran.returncode == 0, ran.stdout[-4000:]
+    return [line for line in ran.stdout.splitlines() if line.startswith("PASSED ")]
+
+
 @pytest.mark.parametrize("title", RECIPES)
-def test_a_recipe_ends_in_its_proof(title, copy):
-    for step in steps(title)[:-1]:
-        carry_out(copy, step)
-    written = sorted({step.path for step in steps(title) if step.path.endswith(".py")})
-    run(copy, f".venv/bin/python -m ruff check {' '.join(written)}")
-    run(copy, f".venv/bin/python -m ruff format --check {' '.join(written)}")
-    proved = run(copy, proof(title)).stdout
-    assert int(re.search(r"(\d+) passed", proved)[1]) >= 3
-    FOLLOWS.get(title, lambda folder: None)(copy)
+def test_a_recipe_ends_in_its_proof(title, passed):
+    assert len(of(title, passed)) >= 3
+
+
+def test_what_recipes_write_is_as_ruff_wants_it(whole):
+    written = sorted({step.path for title in RECIPES for step in steps(title) if step.path.endswith(".py")})
+    run(whole, f".venv/bin/python -m ruff check {' '.join(written)}")
+    run(whole, f".venv/bin/python -m ruff format --check {' '.join(written)}")
 
 
 LEFT_OUT = {  # recipe -> a word of the step that is left out, and the test that then fails
@@ -165,17 +204,21 @@ LEFT_OUT = {  # recipe -> a word of the step that is left out, and the test that
 }
 
 
+@pytest.fixture(scope="module")
+def failed(repository, tmp_path_factory) -> list[str]:
+    """A line for each test that fails where every recipe lacks a step, in the files in which a proof should fail."""
+    missing = {title: word for title, (word, _) in LEFT_OUT.items()}
+    folder = carried_out(repository, tmp_path_factory.mktemp("left_out") / "copy", missing)
+    ran = proved(folder, *sorted({f"tests/{test.partition('::')[0]}" for _, test in LEFT_OUT.values()}))
+    assert ran.returncode == 1, ran.stdout[-4000:]
+    return [line for line in ran.stdout.splitlines() if line.startswith("FAILED ")]
+
+
 @pytest.mark.parametrize("title", RECIPES)
-def test_without_one_of_its_steps_the_proof_fails(title, copy):
+def test_without_one_of_its_steps_the_proof_fails(title, failed):
     """Of the proof only the file is run in which it fails."""
-    word, test = LEFT_OUT[title]
-    (left_out,) = [step for step in steps(title)[:-1] if word in step.text]
-    for step in steps(title)[:-1]:
-        if step != left_out:
-            carry_out(copy, step)
-    file = test.partition("::")[0]
-    ran = run(copy, f"{proof(title)} tests/{file}", check=False)
-    assert ran.returncode == 1 and f"FAILED tests/{test}[" in ran.stdout, ran.stdout[-4000:]
+    test = LEFT_OUT[title][1]
+    assert [line for line in of(title, failed) if line.startswith(f"FAILED tests/{test}[")], failed
 
 
 # what follows from the one row of an estimator
@@ -208,13 +251,13 @@ print(json.dumps({
 """
 
 
-def the_rest_follows(folder: Path) -> None:
+def test_the_rest_follows_from_the_row_of_an_estimator(whole):
     """The law of all members, the style of figures, the page of all estimators; and no record has changed its code."""
     (row,) = [step.text for step in steps("Add an estimator") if step.place == "last in ESTIMATORS"]
     name = re.search(r'"(\w+)"', row)[1]
     assert name not in ESTIMATORS
     code = f"MPLBACKEND=agg PYTHONPATH=$PYTHONPATH:tests .venv/bin/python -c {shlex.quote(SEEN_FROM_THE_COPY)} {name}"
-    seen = json.loads(run(folder, code).stdout.splitlines()[-1])
+    seen = json.loads(run(whole, code).stdout.splitlines()[-1])
     assert seen["members"] == [*ESTIMATORS, name]
     color, linestyle, marker = seen["arms"].pop(name)
     assert contrast(color, "#ffffff") >= 3 and contrast(color, "#121212") >= 3
@@ -222,10 +265,7 @@ def the_rest_follows(folder: Path) -> None:
     assert seen["arms"].keys() == ESTIMATORS.keys()
     assert re.search(rf"^\| `{name}` \| .*doe2026brake", seen["tables"][0], re.M)
     today = {c.id: code_path.digest(c) for chapter in CHAPTERS.values() for c in chapter.configs()}
-    assert seen["digests"] == today and len(set(today.values())) > 10
-
-
-FOLLOWS = {"Add an estimator": the_rest_follows}
+    assert {run_id: seen["digests"][run_id] for run_id in today} == today and len(set(today.values())) > 10
 
 
 # the rest of the text
