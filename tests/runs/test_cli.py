@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from forks import start
 
 from rotvq import __main__ as cli
 from rotvq.runs import engines, grids, scheduler
@@ -375,15 +376,19 @@ def test_a_script_names_any_folder(call, tmp_path, name):
 
 
 STOPPED = """
-import os, sys
+import signal, sys, tempfile
 from rotvq import __main__ as m
 from rotvq.runs import scheduler
-sys.path.insert(0, sys.argv[1])
+sys.path.insert(0, {tests!r})
 from test_cli import slow
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.stderr, tempfile.tempdir = open({errors!r}, "w"), None
 m.train = slow
 scheduler.run.__kwdefaults__["fn"] = slow
-sys.exit(m.main(sys.argv[2:]))
+sys.exit(m.main({words!r}))
 """
+GRID, VERIFY = ("grid", NAME, "--profile", "smoke"), ("verify", "--sample", "14")
+ONE, TWO = (("--engine", f"processes:{workers}") for workers in (1, 2))
 
 
 def slow(config: Config, *, folder=None, **_) -> dict:
@@ -399,46 +404,45 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
 @pytest.mark.parametrize(
-    "words",
+    "number, words",
     [
-        ["grid", NAME, "--profile", "smoke", "--engine", "processes:2"],
-        ["grid", NAME, "--profile", "smoke"],
-        ["verify", "--sample", "14", "--engine", "processes:2"],
+        (signal.SIGTERM, (*GRID, *TWO)),
+        (signal.SIGHUP, (*GRID, *ONE)),
+        (signal.SIGINT, (*GRID, *ONE)),
+        (signal.SIGINT, GRID),
+        (signal.SIGTERM, (*VERIFY, *ONE)),
     ],
-    ids=["grid, two processes", "grid", "verify"],
+    ids=lambda value: value.name if isinstance(value, signal.Signals) else " ".join(value),
 )
 def test_a_command_that_is_stopped_leaves_no_process_and_no_folder(call, tmp_path, number, words):
-    for name in ("store", "calls", "tmp"):
-        (tmp_path / name).mkdir()
+    """Each signal while workers train, and each command: `main` has the same handlers for all of them."""
+    store, calls, temporary, errors = (tmp_path / name for name in ("store", "calls", "tmp", "errors"))
+    for folder in (store, calls, temporary):
+        folder.mkdir()
+    errors.touch()
     if words[0] == "verify":
-        call("grid", NAME, "--profile", "smoke", "--records", tmp_path / "store")
-    before = set((tmp_path / "store").iterdir())
-    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "CALLS": str(tmp_path / "calls"), "TMPDIR": str(tmp_path / "tmp")}
-    command = [sys.executable, "-c", STOPPED, str(Path(__file__).parent), *words, "--records", str(tmp_path / "store")]
-    driver = subprocess.Popen(
-        command,
-        env=os.environ | paths,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+        call(*GRID, "--records", store)
+    before = set(store.iterdir())
+    words = [*words, "--records", str(store)]
+    code = STOPPED.format(tests=str(Path(__file__).parent), errors=str(errors), words=words)
+    driver = start(code, PYTHONPATH=os.pathsep.join(sys.path), CALLS=str(calls), TMPDIR=str(temporary))
     end = time.monotonic() + 240
-    workers = 1 + ("processes:2" in words)
-    while len({path.suffix for path in (tmp_path / "calls").iterdir()}) < workers:
-        assert driver.poll() is None and time.monotonic() < end, driver.stderr.read()
+    workers = 2 if "processes:2" in words else 1
+    while len({path.suffix for path in calls.iterdir()}) < workers:
+        assert driver.is_alive() and time.monotonic() < end, errors.read_text()
         time.sleep(0.05)
-    driver.send_signal(number)
-    err = driver.communicate(timeout=60)[1]
-    assert driver.returncode == (130 if number == signal.SIGINT else 143)
+    os.kill(driver.pid, number)
+    driver.join(60)
+    err = errors.read_text()
+    assert driver.exitcode == (130 if number == signal.SIGINT else 143)
     assert err.splitlines()[-1].startswith("interrupted: ") and "Traceback" not in err
-    pids = {int(path.suffix[1:]) for path in (tmp_path / "calls").iterdir()}
+    pids = {int(path.suffix[1:]) for path in calls.iterdir()}
     while any(map(alive, pids)):
         assert time.monotonic() < end
         time.sleep(0.05)
-    assert not [path for path in (tmp_path / "tmp").iterdir() if not path.name.startswith("torchinductor")]
-    left = set((tmp_path / "store").iterdir()) - before
+    assert not [path for path in temporary.iterdir() if not path.name.startswith("torchinductor")]
+    left = set(store.iterdir()) - before
     assert all(path.suffix == ".json" for path in left) and (words[0] == "grid" or not left)
 
 
