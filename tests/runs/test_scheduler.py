@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import forks
 import pytest
 
 from rotvq.runs import engines, scheduler
@@ -78,6 +79,12 @@ def store(tmp_path):
     return Records(tmp_path / "records")
 
 
+@pytest.fixture
+def quick_workers(monkeypatch):
+    """Workers that are forked with their imports, where what counts is what the engine makes of their end."""
+    monkeypatch.setattr(engines.multiprocessing, "get_context", lambda kind: forks.CONTEXT)
+
+
 def test_serial_yields_as_runs_end_and_reads_the_rest(store, tmp_path, capsys):
     fn = partial(fake, folder=str(tmp_path))
     steps = run(CONFIGS[:3], store, fn=fn)
@@ -101,7 +108,7 @@ def test_every_engine_gives_the_same(store, tmp_path):
     assert all(one[k] == two[k] for k in ("digest", "torch", "numpy", "device", "threads", "data"))
 
 
-def test_a_dead_worker_costs_only_a_run_that_always_kills(store, tmp_path):
+def test_a_dead_worker_costs_only_a_run_that_always_kills(store, tmp_path, quick_workers):
     fn = partial(killing, folder=str(tmp_path), always=1, once=3)
     outcomes = dict(run(CONFIGS, store, "processes:2", fn=fn))
     assert list(map(type, (outcomes.pop(CONFIGS[1]), *outcomes.values()))) == [Failure] + [dict] * 5
@@ -122,7 +129,7 @@ def test_a_result_that_is_no_json_is_a_failure(store):
     assert isinstance(outcome, Failure) and store.missing(CONFIGS[:1])
 
 
-def test_leaving_early_ends_the_workers(store, tmp_path):
+def test_leaving_early_ends_the_workers(store, tmp_path, quick_workers):
     steps = run(CONFIGS, store, "processes:1", fn=partial(fake, folder=str(tmp_path), seconds=0.2))
     next(steps)
     (pid,) = {pid for _, pid in calls(tmp_path)}
@@ -135,26 +142,35 @@ def test_leaving_early_ends_the_workers(store, tmp_path):
 DRIVER = """
 import signal, sys
 from functools import partial
+sys.path.insert(0, {tests!r})
 from test_scheduler import CONFIGS, fake
 from rotvq.runs.scheduler import run
 from rotvq.runs.records import Records
 
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
-    for _ in run(CONFIGS, Records(sys.argv[1]), "processes:2", fn=partial(fake, folder=sys.argv[2], seconds=0.8)):
-        pass
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
+for _ in run(CONFIGS, Records({store!r}), "processes:2", fn=partial(fake, folder={folder!r}, seconds={seconds})):
+    pass
 """
+FORKED = """
+import forks
+from rotvq.runs import engines
+engines.multiprocessing.get_context = lambda kind: forks.CONTEXT
+"""
+
+
+def driver(store: Records, folder: Path, seconds: float, first: str = ""):
+    """Start a process that trains CONFIGS with two workers, each run in so many seconds."""
+    tests, paths = str(Path(__file__).parent), os.pathsep.join(sys.path)
+    code = DRIVER.format(tests=tests, store=str(store.folder), folder=str(folder), seconds=seconds)
+    return forks.start(first + code, PYTHONPATH=paths)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_driver_loses_at_most_the_runs_in_flight(store, tmp_path, how):
-    script = tmp_path / "driver.py"
-    script.write_text(DRIVER)
-    paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    driver = subprocess.Popen([sys.executable, script, store.folder, tmp_path], env=paths, stderr=subprocess.PIPE)
-    with driver:
-        wait_until(lambda: any(store.folder.glob("*.json")))
-        driver.send_signal(how)
+    process = driver(store, tmp_path, 0.8)
+    wait_until(lambda: any(store.folder.glob("*.json")))
+    os.kill(process.pid, how)
+    process.join()
     workers = {pid for _, pid in calls(tmp_path)}
     assert len(workers) == 2
     wait_until(lambda: not any(map(alive, workers)))
@@ -169,16 +185,13 @@ def test_a_killed_driver_loses_at_most_the_runs_in_flight(store, tmp_path, how):
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 1.0])
 def test_a_worker_records_its_run_before_it_reports(store, tmp_path, seconds):
     """The driver sleeps while its workers end, as on a machine that is busy, and never wakes."""
-    script = tmp_path / "driver.py"
-    script.write_text(DRIVER.replace("seconds=0.8", f"seconds={seconds}"))
-    paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    driver = subprocess.Popen([sys.executable, script, store.folder, tmp_path], env=paths, stderr=subprocess.PIPE)
-    with driver:
-        wait_until(lambda: len(calls(tmp_path)) >= 2)
-        driver.send_signal(signal.SIGSTOP)
-        began = len(calls(tmp_path))
-        wait_until(lambda: len(list(store.folder.glob("*.json"))) >= began)  # while the driver cannot do anything
-        driver.kill()
+    process = driver(store, tmp_path, seconds, FORKED)
+    wait_until(lambda: len(calls(tmp_path)) >= 2)
+    os.kill(process.pid, signal.SIGSTOP)
+    began = len(calls(tmp_path))
+    wait_until(lambda: len(list(store.folder.glob("*.json"))) >= began)  # while the driver cannot do anything
+    process.kill()
+    process.join()
     workers = {pid for _, pid in calls(tmp_path)}
     wait_until(lambda: not any(map(alive, workers)))
     assert len(store.missing(CONFIGS)) <= 6 - began and not list(store.folder.glob(".*.tmp"))
