@@ -528,13 +528,13 @@ glue("reflection_norm", f"{max(norm_error['reflections']):.0e}")
 # Put $m=(a+b)/|a+b|$ and $|a+b|^2=2(1+\cos\theta)$ into {eq}`eq-closed-form`:
 # ```{math}
 # :label: eq-five
-# R^\top g=g+\bigl(2\langle b,g\rangle-s\bigr)a-s\,b,\qquad
-# s=\frac{\langle a,g\rangle+\langle b,g\rangle}{1+\cos\theta}.
+# R^\top g=g+\bigl(2\langle b,g\rangle-\sigma\bigr)a-\sigma\,b,\qquad
+# \sigma=\frac{\langle a,g\rangle+\langle b,g\rangle}{1+\cos\theta}.
 # ```
 # The pull-back is a sum of $g$, $z$ and $q$, and five inner products give its coefficients: $|z|^2$, $|q|^2$,
-# $\langle z,q\rangle$, $\langle z,g\rangle$ and $\langle q,g\rangle$. An error of $\cos\theta$ enters $s/|g|$ with the
-# factor $|a+b|/(1+\cos\theta)^2$ at most, and up to $\theta=120°$ that is no more than 4. There, and where norms are
-# ordinary, the package takes this form on a CPU, compiled or not. All other latents get the two reflections.
+# $\langle z,q\rangle$, $\langle z,g\rangle$ and $\langle q,g\rangle$. An error of $\cos\theta$ enters $\sigma/|g|$ with
+# the factor $|a+b|/(1+\cos\theta)^2$ at most, and up to $\theta=120°$ that is no more than 4. There, and where norms
+# are ordinary, the package takes this form on a CPU, compiled or not. All other latents get the two reflections.
 
 # %%
 show(rotation.five_inner_products)

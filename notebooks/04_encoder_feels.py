@@ -190,7 +190,7 @@ glue(
 # ````
 #
 # ````{dropdown} Proof
-# Read $S=\mathrm{span}(z,q)$ as the complex plane, with the turn from $z$ to $q$ counterclockwise; a bar is then the
+# Read $S=\mathrm{span}(z,q)$ as the complex plane, with the turn from $z$ to $q$ counterclockwise; a star is then the
 # complex conjugate. (If $z$ and $q$ lie on one line, take any plane through it, at $\theta=\pi$ the one that $R$
 # turns.) $G$ acts on it as multiplication by $re^{i\theta}=q/z$, and $G-I$ as multiplication by $q/z-1$, which
 # stretches every vector by $|q-z|/|z|$. On $S^\perp$, $G-I$ is $r-1$, and $|r-1|=\big||q|-|z|\big|/|z|\le|q-z|/|z|$. So
@@ -212,7 +212,7 @@ glue(
 # ````
 #
 # ````{prf:proof}
-# On $S$ the first term is multiplication by $q\bar z/|z|^2=q/z$: the real part of $q\bar z$ is $\langle z,q\rangle$,
+# On $S$ the first term is multiplication by $qz^*/|z|^2=q/z$: the real part of $qz^*$ is $\langle z,q\rangle$,
 # and $qz^\top-zq^\top$ is its imaginary part $|z||q|\sin\theta$ times the quarter turn, by the computation for
 # {eq}`eq-series`. On $S^\perp$ the first term is $\langle z,q\rangle/|z|^2=r\cos\theta$, and $G$ is $r$. The bound is
 # the law of cosines, $|q-z|^2/|z|^2=(1-r)^2+2r(1-\cos\theta)$.
@@ -277,10 +277,10 @@ table
 #
 # ````{prf:theorem} The field in the plane
 # :label: thm-plane-field
-# For $d=2$, with vectors as complex numbers and a bar for the conjugate,
+# For $d=2$, with vectors as complex numbers and a star for the conjugate,
 # ```{math}
 # :label: eq-complex
-# F(z)=g\,\overline{\left(\frac qz\right)},\qquad
+# F(z)=g\left(\frac qz\right)^*,\qquad
 # |F(z)-F(z')|=|g|\,|q|\,\frac{|z-z'|}{|z|\,|z'|},
 # ```
 # and $F$ has neither divergence nor curl. <claim:B-019> <claim:A-201>
@@ -288,7 +288,7 @@ table
 #
 # ````{prf:proof}
 # $G$ is multiplication by $q/z$, and the transpose of a multiplication is multiplication by the conjugate. So
-# $\overline{F}=F_1-iF_2=\bar gq/z$, which is analytic away from $0$. Its Cauchy–Riemann equations are
+# $F^*=F_1-iF_2=g^*q/z$, which is analytic away from $0$. Its Cauchy–Riemann equations are
 # $\partial_1F_1=-\partial_2F_2$ and $\partial_2F_1=\partial_1F_2$: no divergence and no curl. The second formula is
 # $1/z-1/z'=(z'-z)/(zz')$.
 # ````
@@ -530,7 +530,7 @@ show(encoder_feels.outward_push)
 # ````
 #
 # ````{prf:proof}
-# By {eq}`eq-complex` the difference is $g\,\overline{(q-q')/z}$.
+# By {eq}`eq-complex` the difference is $g\,((q-q')/z)^*$.
 # ````
 
 # %%
@@ -684,14 +684,14 @@ glue(
 # :label: prop-metric
 # $G^\top G=r^2I$: in each cell the trick measures with $|q|^2|dz|^2/|z|^2$, which depends on the distance from the
 # origin and on nothing else. For $d=2$ it is flat, with the coordinate $w=\log z$, and the trick is its parallel
-# transport: by {eq}`eq-complex`, $\bar z\,F(z)=\bar q\,g$. <claim:B-026> <claim:A-203> <claim:P-074>
+# transport: by {eq}`eq-complex`, $z^*F(z)=q^*g$. <claim:B-026> <claim:A-203> <claim:P-074>
 # ````
 #
 # ````{prf:proof}
 # $R^\top R=I$. With $w=\log z$, $dw=dz/z$, so $|dz|^2/|z|^2=|dw|^2$. A gradient $F$ pairs with a move $dz$ to
-# $\langle F,dz\rangle=\mathrm{Re}(\bar F\,dz)=\mathrm{Re}(\overline{\bar zF}\,dw)$, so its components in the coordinate
-# $w$ are those of $\bar zF$. Parallel transport in flat coordinates keeps components, and from $q$ to $z$ they are
-# $\bar q\,g$ and $\bar zF$.
+# $\langle F,dz\rangle=\mathrm{Re}(F^*dz)=\mathrm{Re}((z^*F)^*dw)$, so its components in the coordinate
+# $w$ are those of $z^*F$. Parallel transport in flat coordinates keeps components, and from $q$ to $z$ they are
+# $q^*g$ and $z^*F$.
 # ````
 #
 # So the derivation is right that $G^\top G$ is a metric, and there is no more in it than the length of $z$
@@ -837,7 +837,7 @@ for shift, size, frobenius in ((0.0, 0.4**0.5, 0.8**0.5), (10.0, 0.4**0.5 / 11, 
 # and how long does it take?
 #
 # ```{dropdown} Solution
-# $F=g\,\overline{q/z}=|q|^2/\bar z=|q|^2z/|z|^2$ points along $z$: straight to the origin.
+# $F=g\,(q/z)^*=|q|^2/z^*=|q|^2z/|z|^2$ points along $z$: straight to the origin.
 # $\frac d{dt}|z|^2=-2|q|^2$, so it arrives at $t=|z|^2/(2|q|^2)$.
 # ```
 

@@ -34,7 +34,7 @@
 # calls the latter $\beta$). $\mathbb E$ averages over all latent vectors of all data, and $g$ is scaled accordingly: if
 # the $z_q$ move by $\delta z_q$, the loss changes by $\delta L_{\rm rec}=\mathbb E\langle g,\delta z_q\rangle$. For
 # weights $p$, $\langle p,\partial L\rangle$ is the sum of products of weights and gradients: the change of $L$ when $p$
-# grows along itself, $\frac d{d\lambda}L(\lambda p)$ at $\lambda=1$, where $L$ is differentiable. From here on $b$ is
+# grows along itself, $\frac d{ds}L(sp)$ at $s=1$, where $L$ is differentiable. From here on $b$ is
 # the encoder's last bias, and no longer the direction of $q$.
 
 # %% tags=["parameters"]
@@ -85,10 +85,10 @@ torch.set_num_threads(1)
 # ```
 #
 # ````{dropdown} Proof
-# Let $(E,b)$ become $\lambda(E,b)$. Then each $z$ becomes $\lambda z$: at $\lambda=1$ it moves with the velocity $z$.
+# Let $(E,b)$ become $s(E,b)$. Then each $z$ becomes $sz$: at $s=1$ it moves with the velocity $z$.
 # The gradient that $z$ receives is $G^\top g$. So by the chain rule, which is what backpropagation applies, the
-# left-hand side is $\mathbb E\langle G^\top g, z\rangle = \mathbb E\langle g, Gz\rangle$. Let $W$ become $\lambda W$.
-# The decoder sees $W$ and $z_q$ through $Wz_q$ alone, and $(\lambda W)z_q=W(\lambda z_q)$. So this changes the loss as
+# left-hand side is $\mathbb E\langle G^\top g, z\rangle = \mathbb E\langle g, Gz\rangle$. Let $W$ become $sW$.
+# The decoder sees $W$ and $z_q$ through $Wz_q$ alone, and $(sW)z_q=W(sz_q)$. So this changes the loss as
 # moving $z_q$ with the velocity $z_q$ does, by $\mathbb E\langle g, z_q\rangle = \mathbb E\langle g, q\rangle$.
 # ````
 #
@@ -186,19 +186,19 @@ table.style.format(precision=12).hide(axis="index").set_table_styles(pad)
 # ```{prf:proposition} Symmetry, and who respects it
 # :label: prop-symmetry
 #
-# For $\lambda>0$, $(E,b,\text{codes},W)\mapsto(\lambda E,\lambda b,\lambda\,\text{codes},W/\lambda)$ changes neither
+# For $s>0$, $(E,b,\text{codes},W)\mapsto(sE,sb,s\,\text{codes},W/s)$ changes neither
 # the assignment of latents to codes, nor the reconstruction, nor $G$ of the rotation. It multiplies
-# $\mathbb E|z-q|^2$ by $\lambda^2$ and leaves $\mathbb E|z-q|^2/\mathbb E|z|^2$ alone.
+# $\mathbb E|z-q|^2$ by $s^2$ and leaves $\mathbb E|z-q|^2/\mathbb E|z|^2$ alone.
 #
 # The rotation's $\langle (E,b),\partial L_{\rm rec}\rangle$ is the exact derivative of $L_{\rm rec}$ when latents and
 # codes grow together. STE's errs by $\mathbb E\langle g, z-q\rangle$. <claim:B-028>
 # ```
 #
 # ````{dropdown} Proof
-# Distances $|z-q_k|$ are all multiplied by $\lambda$, so the nearest code stays the nearest. $Wq$ stays. $r$ is a
-# ratio of norms and $R$ depends on directions only. For the second part let latents and codes be $\lambda z$ and
-# $\lambda q$. The assignments stay, so $L_{\rm rec}$ is a smooth function of $\lambda$ with derivative
-# $\mathbb E\langle g,q\rangle$ at $\lambda=1$. By {prf:ref}`thm-balance` the rotation reports
+# Distances $|z-q_k|$ are all multiplied by $s$, so the nearest code stays the nearest. $Wq$ stays. $r$ is a
+# ratio of norms and $R$ depends on directions only. For the second part let latents and codes be $sz$ and
+# $sq$. The assignments stay, so $L_{\rm rec}$ is a smooth function of $s$ with derivative
+# $\mathbb E\langle g,q\rangle$ at $s=1$. By {prf:ref}`thm-balance` the rotation reports
 # $\mathbb E\langle g,q\rangle$ and STE $\mathbb E\langle g,z\rangle$.
 # ````
 #

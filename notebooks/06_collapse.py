@@ -190,7 +190,7 @@ show(collapse.model_is_closed)
 #    \begin{pmatrix}\delta s\\\delta t\\\delta w\end{pmatrix}. $$
 #
 # The characteristic polynomial is
-# $(\lambda+2\gamma)(\lambda+2\beta)(\lambda+2\rho/\gamma)+8\beta\rho(1-2\rho)=\lambda^3+a_2\lambda^2+a_1\lambda+a_0$.
+# $(\chi+2\gamma)(\chi+2\beta)(\chi+2\rho/\gamma)+8\beta\rho(1-2\rho)=\chi^3+a_2\chi^2+a_1\chi+a_0$.
 # Its coefficients are positive, as $a_0=8\beta\rho+8\beta\rho(1-2\rho)=16\beta\rho(1-\rho)>0$. The product $a_1a_2$
 # contains three times $2\gamma\cdot2\beta\cdot2\rho/\gamma=8\beta\rho$ among other positive terms, so
 # $a_1a_2>24\beta\rho>a_0$. By the criterion of Routh and Hurwitz, which for a cubic asks for just this, all roots have
@@ -317,14 +317,14 @@ glue("quartic-figure", Figure(fig, alt))
 # But $wt\ge m^2v_wv_t$, so $wt$ exceeds $\eta$ in finite time. A solution that tends to zero would have $wt\le\eta$
 # from some time on: a contradiction.
 #
-# *The stationary state.* $t'=0$ gives $t=s$, so $u=1$. With $y=ws$ and $k=w/s$ the other two say
-# $k(A-yB)=\gamma(1-\rho)$ and $\rho(1-y)=\lambda_W k$. Both factors must be positive, and their product is
+# *The stationary state.* $t'=0$ gives $t=s$, so $u=1$. With $y=ws$ and $\zeta=w/s$ the other two say
+# $\zeta(A-yB)=\gamma(1-\rho)$ and $\rho(1-y)=\lambda_W\zeta$. Both factors must be positive, and their product is
 #
 # $$ (1-y)\,(A-yB)=\lambda_W\gamma(1-\rho)/\rho . $$ (eq-stationary)
 #
 # As $y$ grows from $0$, the first factor falls, and the second does not grow, until one of them is $0$. So the left
 # side falls from $A(1)$ to $0$, and there is exactly one solution $y>0$ below the threshold, and none at it or
-# above. $y$ and $k$ give $s=\sqrt{y/k}$ and $w=ks$.
+# above. $y$ and $\zeta$ give $s=\sqrt{y/\zeta}$ and $w=\zeta s$.
 # ````
 #
 # The usual proof of such a statement goes through the nonlinear Perron–Frobenius theorem. The two vectors $v$ replace
@@ -371,7 +371,7 @@ show(collapse.continuity_is_needed, collapse.stationary_state)
 #
 # ```{prf:proof}
 # $A(1)$ is $1$ for STE and $\rho$ for the rotation. For the latter $A=B=\rho$ at $u=1$, and {eq}`eq-stationary` is
-# $\rho(1-y)^2=\lambda_W\gamma(1-\rho)/\rho$. Finally $s^2=y/k$ and $\lambda_W k=\rho(1-y)$.
+# $\rho(1-y)^2=\lambda_W\gamma(1-\rho)/\rho$. Finally $s^2=y/\zeta$ and $\lambda_W\zeta=\rho(1-y)$.
 # ```
 #
 # How wide is the window? Its ends differ by the factor $1/\rho$. A coarse quantiser keeps little, and the window is
@@ -460,27 +460,28 @@ glue("phase", Figure(fig, alt))
 # ```
 #
 # ````{dropdown} Proof
-# Linearise {eq}`eq-model` where $t=s$, $ws=y$, $w=ks$ and $\lambda_W k=\rho(1-y)$. The rows for $t$ and $w$ are the
-# same for both: $-2\rho s^2-2\lambda_W=-2\rho/k$ and $2\rho(1-2y)$. For the rotation $\gamma(1-\rho)=k\rho(1-y)$, and
-# the matrix is
+# Linearise {eq}`eq-model` where $t=s$, $ws=y$, $w=\zeta s$ and $\lambda_W\zeta=\rho(1-y)$. The rows for $t$ and $w$ are
+# the same for both: $-2\rho s^2-2\lambda_W=-2\rho/\zeta$ and $2\rho(1-2y)$. For the rotation
+# $\gamma(1-\rho)=\zeta\rho(1-y)$, and the matrix is
 #
-# $$ \begin{pmatrix}-2\gamma(2-\rho)&2k\rho(1-2y)+2\gamma\rho&2\rho(1-2y)\\
-#    2\beta&-2\beta&0\\0&2\rho(1-2y)&-2\rho/k\end{pmatrix}. $$
+# $$ \begin{pmatrix}-2\gamma(2-\rho)&2\zeta\rho(1-2y)+2\gamma\rho&2\rho(1-2y)\\
+#    2\beta&-2\beta&0\\0&2\rho(1-2y)&-2\rho/\zeta\end{pmatrix}. $$
 #
-# Its characteristic polynomial $\lambda^3+a_2\lambda^2+a_1\lambda+a_0$ has $a_0=32\beta\rho^2y(1-y)$,
-# $a_2=2\gamma(2-\rho)+2\beta+2\rho/k$ and
-# $a_1=4\beta\gamma(1-\rho)+4\beta k\rho y+4\gamma(2-\rho)\rho/k+4\beta\rho/k$. All are positive. Of the product
-# $a_1a_2$ keep four terms. $2\rho/k$ times the first two of $a_1$ gives $8\beta\rho^2(1-y)$ and $8\beta\rho^2y$.
-# $2\beta$ times the third and $2\gamma(2-\rho)$ times the fourth give $8\beta\rho\gamma(2-\rho)/k$ each, which is at
-# least $16\beta\rho^2(1-y)$, since $\gamma/k=\rho(1-y)/(1-\rho)$ and $2-\rho\ge2(1-\rho)$. Together
+# Its characteristic polynomial $\chi^3+a_2\chi^2+a_1\chi+a_0$ has $a_0=32\beta\rho^2y(1-y)$,
+# $a_2=2\gamma(2-\rho)+2\beta+2\rho/\zeta$ and
+# $a_1=4\beta\gamma(1-\rho)+4\beta\zeta\rho y+4\gamma(2-\rho)\rho/\zeta+4\beta\rho/\zeta$. All are positive. Of the
+# product $a_1a_2$ keep four terms. $2\rho/\zeta$ times the first two of $a_1$ gives $8\beta\rho^2(1-y)$ and
+# $8\beta\rho^2y$. $2\beta$ times the third and $2\gamma(2-\rho)$ times the fourth give
+# $8\beta\rho\gamma(2-\rho)/\zeta$ each, which is at least
+# $16\beta\rho^2(1-y)$, since $\gamma/\zeta=\rho(1-y)/(1-\rho)$ and $2-\rho\ge2(1-\rho)$. Together
 # $a_1a_2\ge8\beta\rho^2(5-4y)>32\beta\rho^2y(1-y)=a_0$, as $5-4y-4y(1-y)=(2y-2)^2+1>0$.
 #
-# For STE $\gamma(1-\rho)=k(1-\rho y)$, and the first row is $-2\gamma$, $2\rho(\gamma-w^2)$, $2-4\rho y$. Now
-# $a_2=2\gamma+2\beta+2\rho/k$, $a_1=4\beta\gamma(1-\rho)+4\beta\rho w^2+4\gamma\rho/k+4\beta\rho/k$ and
-# $a_0=16\beta\rho\,y(1+\rho-2\rho y)=16\beta\rho\,[y(1-\rho)+2\rho y(1-y)]<16\beta\rho$. As $w^2=ky$, $2\rho/k$
-# times the first two of $a_1$ gives $8\beta\rho(1-\rho y)+8\beta\rho^2y=8\beta\rho$. Again $2\beta$ times the third and
-# $2\gamma$ times the fourth are $8\beta\rho\gamma/k$ each, and $\gamma/k=(1-\rho y)/(1-\rho)\ge1$. So
-# $a_1a_2\ge24\beta\rho>a_0$. Routh and Hurwitz do the rest.
+# For STE $\gamma(1-\rho)=\zeta(1-\rho y)$, and the first row is $-2\gamma$, $2\rho(\gamma-w^2)$, $2-4\rho y$. Now
+# $a_2=2\gamma+2\beta+2\rho/\zeta$, $a_1=4\beta\gamma(1-\rho)+4\beta\rho w^2+4\gamma\rho/\zeta+4\beta\rho/\zeta$ and
+# $a_0=16\beta\rho\,y(1+\rho-2\rho y)=16\beta\rho\,[y(1-\rho)+2\rho y(1-y)]<16\beta\rho$. As $w^2=\zeta y$,
+# $2\rho/\zeta$ times the first two of $a_1$ gives $8\beta\rho(1-\rho y)+8\beta\rho^2y=8\beta\rho$. Again $2\beta$
+# times the third and $2\gamma$ times the fourth are $8\beta\rho\gamma/\zeta$ each, and
+# $\gamma/\zeta=(1-\rho y)/(1-\rho)\ge1$. So $a_1a_2\ge24\beta\rho>a_0$. Routh and Hurwitz do the rest.
 # ````
 
 # %% tags=["hide-input"]
@@ -521,9 +522,9 @@ show(collapse.stable)
 # converges. At the threshold and above, the point is zero.
 #
 # Below the threshold it is not zero. The second derivatives of $\Phi$ at zero have the determinant
-# $4(\lambda_W\gamma(1-\rho)-\rho^2)<0$, so one eigenvalue is negative, $-\lambda$. Their mixed entry is $-2\rho<0$, so
+# $4(\lambda_W\gamma(1-\rho)-\rho^2)<0$, so one eigenvalue is negative, $-\chi$. Their mixed entry is $-2\rho<0$, so
 # its eigenvector $v$ has entries of one sign, positive say. Near zero, with $x=(s,w)$,
-# $\langle v,x\rangle'=\lambda\langle v,x\rangle+O(|x|^3)$, and in the quadrant $\langle v,x\rangle$ is at least a
+# $\langle v,x\rangle'=\chi\langle v,x\rangle+O(|x|^3)$, and in the quadrant $\langle v,x\rangle$ is at least a
 # positive multiple of $|x|$. So $\langle v,x\rangle$ grows near zero, and $x$ does not tend to it. The limit is the
 # positive state.
 #

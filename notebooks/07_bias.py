@@ -411,8 +411,8 @@ glue("map", Figure(fig, alt))
 assert abs(3 * np.log(3.5 / 2.7) + 4 * np.log(3.7 / 3.5) - linear) < 1e-6
 
 # %% [markdown]
-# **2.** Two codes at $(0,0)$ and $(1,0)$, normal dither of size $1$, $\bar z$ on the face, and $L(q)=q_1+q_2$. What is
-# true, and what does STE report?
+# **2.** Two codes at $(0,0)$ and $(1,0)$, normal dither of size $1$, $\bar z$ on the face, and $L$ adds the two entries
+# of $q$. What is true, and what does STE report?
 #
 # ```{dropdown} Solution
 # The true gradient is $\varphi(0)\,(1,0)\approx(0.40,0)$. STE reports $(1,1)$: all of $g$, of which only a part of the

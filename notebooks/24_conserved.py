@@ -123,10 +123,10 @@ page.show(
 # After a time $\tau$ every point has moved by a map $x\mapsto sUx+w$ with $s>0$ and $U$ orthogonal, since
 # $\exp(\tau(\alpha I+\Omega))=e^{\alpha\tau}\exp(\tau\Omega)$. All distances are multiplied by $s$.
 #
-# Conversely let a linear map $M$ keep all assignments. If $|Mx|<|My|$ for two vectors with $|x|=|y|$, then the codes
-# $x$ and $cy$ with $c<1$ close to $1$ exchange their roles for the latent $0$: before, $cy$ is nearer, afterwards $Mx$
-# is. So $|Mx|$ depends on $|x|$ alone, and $M$ is a multiple of an orthogonal map. A field with any matrix $A$ moves
-# points by $M=\exp(\tau A)$ and a shift. If it keeps all assignments for some time, $M^\top M=s^2I$ for all small
+# Conversely let a linear map $B$ keep all assignments. If $|Bx|<|By|$ for two vectors with $|x|=|y|$, then the codes
+# $x$ and $cy$ with $c<1$ close to $1$ exchange their roles for the latent $0$: before, $cy$ is nearer, afterwards $Bx$
+# is. So $|Bx|$ depends on $|x|$ alone, and $B$ is a multiple of an orthogonal map. A field with any matrix $A$ moves
+# points by $B=\exp(\tau A)$ and a shift. If it keeps all assignments for some time, $B^\top B=s^2I$ for all small
 # $\tau$, with $s$ depending on $\tau$. The derivative at $\tau=0$ says that $A+A^\top$ is a multiple of $I$, so
 # $A=\alpha I+\Omega$.
 # ````
@@ -393,8 +393,8 @@ show(conserved.a_batch_can)
 # ````{prf:proof}
 # *Scale:* the trace of {eq}`eq-matrix`; $\mathbb E\langle u,z\rangle=\mathbb E\langle g,Gz\rangle$. *Momentum:*
 # $b'=-\mathbb E[u]-2\gamma\,\mathbb E[z-q]$ and $\sum_kq_k'=-2\beta\,\mathbb E[q-z]$; in the sum the two losses cancel.
-# *Torque:* as complex numbers $g\bar q$ and $u\bar z=g\overline{(q/z)}\bar z$ are equal, and the antisymmetric part of
-# $gq^\top$ is the imaginary part of $g\bar q$.
+# *Torque:* as complex numbers, with a star for the conjugate, $gq^*$ and $uz^*=g\,(q/z)^*z^*$ are equal, and the
+# antisymmetric part of $gq^\top$ is the imaginary part of $gq^*$.
 # ````
 #
 # The first two can be integrated: they are about the change of a quantity. The third is a relation between velocities,

@@ -126,8 +126,8 @@ page.show(
 # ```
 #
 # ````{prf:proof}
-# $e$ lies in the plane of $z$ and $q$. There, with vectors as complex numbers, $G^\top$ is the multiplication by
-# $\overline{q/z}$. So $(G^\top-I)e=\overline{(q-z)/z}\;e=\bar ee/\bar z=|e|^2/\bar z=|e|^2z/|z|^2$.
+# $e$ lies in the plane of $z$ and $q$. There, with vectors as complex numbers and a star for the conjugate, $G^\top$ is
+# the multiplication by $(q/z)^*$. So $(G^\top-I)e=((q-z)/z)^*e=e^*e/z^*=|e|^2/z^*=|e|^2z/|z|^2$.
 # ````
 #
 # No approximation, no average, in every dimension. For $z=(1,0)$ and $q=(0.8,0.6)$ the push is $(0.4,0)$.

@@ -387,9 +387,9 @@ show(guarantees.trap, guarantees.long_steps_leave, guarantees.ste_leaves, guaran
 # $$ v'=\frac{\langle x,x'\rangle v+\langle x,v\rangle x'-\langle x',v\rangle x}{|x|^2} . $$ (eq-transport)
 #
 # Let the path lie in a plane through $0$. For $v$ in the plane the right side is, in complex numbers, $(x'/x)v$, since
-# $\langle x,x'\rangle v+\langle x,v\rangle x'-\langle x',v\rangle x=\bar xx'v$ there. So $v/x$ is constant, and $v$ is
-# multiplied by $q/z$ in all. For $v$ orthogonal to the plane it is $\langle x,x'\rangle v/|x|^2=(\ln|x|)'v$, so $v$ is
-# multiplied by $|q|/|z|$. Together this is $rR$.
+# $\langle x,x'\rangle v+\langle x,v\rangle x'-\langle x',v\rangle x=x^*x'v$ there, with a star for the conjugate. So
+# $v/x$ is constant, and $v$ is multiplied by $q/z$ in all. For $v$ orthogonal to the plane it is
+# $\langle x,x'\rangle v/|x|^2=(\ln|x|)'v$, so $v$ is multiplied by $|q|/|z|$. Together this is $rR$.
 # ````
 #
 # Compare {eq}`eq-transport` for a short step $x'=e$ with {eq}`eq-expansion`: $G$ is the identity and this generator.

@@ -14,8 +14,8 @@ from book.theory.inputs import GENERIC
 
 @law(chapter=8, kinds=GENERIC, members=("ste", "rotation"))
 def gradient_error(member, draw, n, d):
-    "|G^T grad f(q) - grad f(z)| <= (h + |grad f(q)|/|z|)|q - z| for an h-smooth f, and h|q - z| for STE."
-    z, q, f = draw(n, d).double(), draw(n, d).double(), lambda v: torch.sin(v)  # gradient of -sum(cos), so h = 1
+    "|G^T grad f(q) - grad f(z)| <= (h_max + |grad f(q)|/|z|)|q - z| for an h_max-smooth f, and h_max |q - z| for STE."
+    z, q, f = draw(n, d).double(), draw(n, d).double(), lambda v: torch.sin(v)  # gradient of -sum(cos), so h_max = 1
     error = norm(pull_back(member, z, q, f(q)) - f(z))
     slope = norm(f(q)) / norm(z) if member == "rotation" else 0
     return AtMost(error, (1 + slope) * norm(q - z), 1 + norm(q) / norm(z))
@@ -23,7 +23,7 @@ def gradient_error(member, draw, n, d):
 
 @law(chapter=8, kinds=GENERIC)
 def relative_gradient_error(draw, n, d):
-    "|G^T grad f(q) - grad f(z)| <= S r |q - z| + |grad f(z)| |q - z|/|z|: the second part is relative."
+    "|G^T grad f(q) - grad f(z)| <= h_max r |q - z| + |grad f(z)| |q - z|/|z|: the second part is relative."
     z, q, f = draw(n, d).double(), draw(n, d).double(), lambda v: torch.sin(v)
     error = norm(pull_back("rotation", z, q, f(q)) - f(z))
     r = norm(q) / norm(z)
@@ -32,7 +32,7 @@ def relative_gradient_error(draw, n, d):
 
 @law(chapter=8, kinds=GENERIC)
 def biased_descent(draw, n, d, t):
-    "f(z - eta u) <= f(z) - eta/2 |grad f(z)|^2 + eta/2 |u - grad f(z)|^2 for eta <= 1/S and any u."
+    "f(z - eta u) <= f(z) - eta/2 |grad f(z)|^2 + eta/2 |u - grad f(z)|^2 for eta <= 1/h_max and any u."
     z, u = draw(n, d).double(), draw(n, d).double()
     f = lambda v: -v.cos().sum(-1, keepdim=True)  # noqa: E731
     right = f(z) - t / 2 * norm(z.sin()) ** 2 + t / 2 * norm(u - z.sin()) ** 2
@@ -41,21 +41,21 @@ def biased_descent(draw, n, d, t):
 
 @law(chapter=8, kinds=GENERIC, dims=(1, 2, 3, 8))
 def relative_floor(draw, d, t):
-    """Along every path of the rotation with |q - z| <= k |z|, k < 1, eta <= 1/S, the mean of |grad f(z)|^2 is at most
+    """Along every path of the rotation with |q - z| <= k |z|, k < 1, eta <= 1/h_max, the mean of |grad f(z)|^2 is
 
-    2 (f_0 - f_min)/((1 - k) eta T) + ((1 + k)/(1 - k))^2 S^2 mean|q - z|^2.
+    at most 2 (f_0 - f_min)/((1 - k) eta T) + ((1 + k)/(1 - k))^2 h_max^2 mean|q - z|^2.
     """
-    steps, k = 300, t
+    paths, steps, k = 8, 100, t
     weights, phase = draw(1, d).double().abs() + 0.1, draw(1, d).double()
-    S, grad = float(weights.max()), lambda v: weights * torch.sin(v + phase)
+    h_max, grad = float(weights.max()), lambda v: weights * torch.sin(v + phase)
     f = lambda v: -(weights * torch.cos(v + phase)).sum(-1, keepdim=True)  # noqa: E731
-    z = draw(1, d).double()
+    z = draw(paths, d).double()
     start, slopes, errors = f(z), [], []
-    for direction in draw(steps, 1, d).double():
+    for direction in draw(steps, paths, d).double():
         e = 0.5 * k * norm(z) * direction / norm(direction).clamp_min(0.5)
         slopes.append(norm(grad(z)) ** 2)
         errors.append(norm(e) ** 2)
-        z = z - pull_back("rotation", z, z + e, grad(z + e)) / S
-    bound = 2 * (start + weights.sum()) * S / ((1 - k) * steps)
-    bound = bound + ((1 + k) / (1 - k) * S) ** 2 * torch.stack(errors).mean()
-    return AtMost(torch.stack(slopes).mean(), bound, S)
+        z = z - pull_back("rotation", z, z + e, grad(z + e)) / h_max
+    bound = 2 * (start + weights.sum()) * h_max / ((1 - k) * steps)
+    bound = bound + ((1 + k) / (1 - k) * h_max) ** 2 * torch.stack(errors).mean(0)
+    return AtMost(torch.stack(slopes).mean(0), bound, h_max)

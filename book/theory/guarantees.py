@@ -82,7 +82,7 @@ class Waves:
         self.a, self.w, self.phase = draw(6).double(), draw(6, d).double(), draw(6).double()
 
     @property
-    def S(self) -> float:
+    def h_max(self) -> float:
         """A bound of its second derivative."""
         return float((self.a.abs() * dot(self.w, self.w).squeeze(-1)).sum())
 
@@ -101,48 +101,49 @@ def near_codes(draw: Callable, n: int, d: int) -> tuple[Tensor, Tensor]:
 
 @law(CHAPTER, kinds=GENERIC)
 def capped_gradient_error(draw, n, d, mu, t):
-    "|G_t^T grad f(q) - grad f(z)| <= (1 + cap) S |q - z| + cap |grad f(z)|."
+    "|G_t^T grad f(q) - grad f(z)| <= (1 + cap) h_max |q - z| + cap |grad f(z)|."
     f, mu = Waves(draw, d), mu.double()
     z, q = near_codes(draw, n, d)
     felt = mixed(z, q, f.gradient(q), mu, capped_weight(z, q, mu, t))
-    bound = (1 + t) * f.S * norm(q - z) + t * norm(f.gradient(z))
-    return AtMost(norm(felt - f.gradient(z)), bound, f.S)
+    bound = (1 + t) * f.h_max * norm(q - z) + t * norm(f.gradient(z))
+    return AtMost(norm(felt - f.gradient(z)), bound, f.h_max)
 
 
 @law(CHAPTER, kinds=GENERIC)
 def capped_descent(draw, n, d, mu, t):
-    """A step of size eta <= 1/S against G_t^T grad f(q) does not raise f, as long as
+    """A step of size eta <= 1/h_max against G_t^T grad f(q) does not raise f, as long as
 
-    |grad f(z)| >= (1 + cap)/(1 - cap) S |q - z|. Nothing is asked of the path, of r, or of the angle.
+    |grad f(z)| >= (1 + cap)/(1 - cap) h_max |q - z|. Nothing is asked of the path, of r, or of the angle.
     """
     f, mu, cap = Waves(draw, d), mu.double(), t / 2
     z, q = near_codes(draw, 40 * n, d)
     felt = mixed(z, q, f.gradient(q), mu, capped_weight(z, q, mu, cap))
-    holds = norm(f.gradient(z)) >= (1 + cap) / (1 - cap) * f.S * norm(q - z)
-    rise = f.at(z - felt / f.S) - f.at(z)
+    holds = norm(f.gradient(z)) >= (1 + cap) / (1 - cap) * f.h_max * norm(q - z)
+    rise = f.at(z - felt / f.h_max) - f.at(z)
     return {
-        "rise": AtMost(rise * holds, torch.zeros(()), f.S),
+        "rise": AtMost(rise * holds, torch.zeros(()), f.h_max),
         "cases": AtMost(torch.tensor(1.0), holds.double().sum(), 1.0),
     }
 
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL)
 def capped_average(draw, d, mu, t):
-    """Along every path z <- z - eta G_t^T grad f(q), eta <= 1/S, q anywhere, the mean of |grad f(z)|^2 is at most
+    """Along every path z <- z - eta G_t^T grad f(q), eta <= 1/h_max, q anywhere, the mean of |grad f(z)|^2 is at most
 
-    2 (f_0 - f_min)/((1 - cap) eta T) + ((1 + cap)/(1 - cap))^2 S^2 mean|q - z|^2.
+    2 (f_0 - f_min)/((1 - cap) eta T) + ((1 + cap)/(1 - cap))^2 h_max^2 mean|q - z|^2.
     """
-    f, mu, cap, steps = Waves(draw, d), mu.double(), t / 2, 400
-    z = draw(1, d).double()
+    f, mu, cap, paths, steps = Waves(draw, d), mu.double(), t / 2, 16, 100
+    z = draw(paths, d).double()
     start, slopes, errors = f.at(z), [], []
-    for e in 0.01 * draw(steps, 1, d).double():
+    for e in 0.01 * draw(steps, paths, d).double():
         q = z + e
         slopes.append(dot(f.gradient(z), f.gradient(z)))
         errors.append(dot(e, e))
-        z = z - mixed(z, q, f.gradient(q), mu, capped_weight(z, q, mu, cap)) / f.S
+        z = z - mixed(z, q, f.gradient(q), mu, capped_weight(z, q, mu, cap)) / f.h_max
     fall = start + f.a.abs().sum()  # f is nowhere below -sum |a|
-    bound = 2 * fall * f.S / ((1 - cap) * steps) + ((1 + cap) / (1 - cap) * f.S) ** 2 * torch.stack(errors).mean()
-    return AtMost(torch.stack(slopes).mean(), bound, f.S)
+    floor = ((1 + cap) / (1 - cap) * f.h_max) ** 2 * torch.stack(errors).mean(0)
+    bound = 2 * fall * f.h_max / ((1 - cap) * steps) + floor
+    return AtMost(torch.stack(slopes).mean(0), bound, f.h_max)
 
 
 @law(CHAPTER, kinds=("generic", "close", "lopsided"))

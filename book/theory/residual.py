@@ -1,6 +1,6 @@
 r"""Laws of chapter 9: residual quantisers, whose levels quantise what the levels before them left over.
 
-Level i is given x_i, with x_1 = z, takes the code q_i and leaves x_{i+1} = x_i - q_i to the next one; D is the number
+Level i is given x_i, with x_1 = z, takes the code q_i and leaves x_{i+1} = x_i - q_i to the next one; N is the number
 of levels, and r_i = |q_i|/|x_i|. The laws draw latents and codes of their own and ask nothing of the pairs (z, q), so
 they run on one kind of pair.
 """
@@ -49,17 +49,17 @@ class Cascade:
 
     @property
     def given(self) -> list[Tensor]:
-        """x_1 to x_D, what each level is given, and x_{D+1}, what the last one leaves over."""
+        """x_1 to x_N, what each level is given, and x_{N+1}, what the last one leaves over."""
         return [*(level.z.detach() for level in self.out.levels), (self.z - self.out.z_q).detach()]
 
     @property
     def codes(self) -> list[Tensor]:
-        """q_1 to q_D."""
+        """q_1 to q_N."""
         return [level.q.detach() for level in self.out.levels]
 
     @property
     def ratios(self) -> list[Tensor]:
-        """r_1 to r_D, each (n, 1)."""
+        """r_1 to r_N, each (n, 1)."""
         return [norm(q) / norm(x) for x, q in zip(self.given, self.codes)]
 
     @cached_property
@@ -110,14 +110,14 @@ def value_of_a_cascade(member, draw, n, d):
 
 @law(chapter=9, kinds=GENERIC, dims=FEW)
 def wirings(member, draw, n, d):
-    "What flows back is J^T g: J = I - (I - G_D)...(I - G_1) for graph, the sum of the G_i for detach, G for once."
+    "What flows back is J^T g: J = I - (I - G_N)...(I - G_1) for graph, the sum of the G_i for detach, G for once."
     ones, g = [Cascade(wiring, member, draw, (n, d)) for wiring in WIRINGS], draw(n, d)
     return {one.wiring: (one.pull_back(g), apply(one.J.mT, g), one.size * norm(g)) for one in ones}
 
 
 @law(chapter=9, kinds=GENERIC, dims=PLANE_ON)
 def times_levels(draw, n, d, t):
-    "Under STE all that reaches z in detach at gamma is D times what reaches it in once at gamma/D."
+    "Under STE all that reaches z in detach at gamma is N times what reaches it in once at gamma/N."
     g, z, codes = draw(n, d), draw(n, d), [draw(CODES, d) for _ in range(LEVELS)]
     received = {}
     for wiring, gamma in (("detach", t), ("once", t / LEVELS)):
@@ -173,7 +173,7 @@ def cascade_balanced(member, draw, n, d):
 
 
 def worst_gradient(one: Cascade) -> Tensor:
-    """What the cascade leaves over, x_{D+1}: the gradient that J^T - I changes most, (n, d)."""
+    """What the cascade leaves over, x_{N+1}: the gradient that J^T - I changes most, (n, d)."""
     return one.given[-1]
 
 
@@ -222,9 +222,9 @@ def blind_directions(draw, n, d):
 
 @law(chapter=9, kinds=GENERIC, dims=ROOMY)
 def graph_is_nearer(draw, n, d):
-    "If q_1 to q_D and x_{D+1} are pairwise orthogonal, graph moves a blind g by no more than once does."
+    "If q_1 to q_N and x_{N+1} are pairwise orthogonal, graph moves a blind g by no more than once does."
     *axes, g = torch.linalg.qr(draw(n, d, LEVELS + 2).double()).Q.unbind(-1)
-    parts = [draw(n, 1).double() * axis for axis in axes]  # q_1 to q_D, and what is left over
+    parts = [draw(n, 1).double() * axis for axis in axes]  # q_1 to q_N, and what is left over
     given = [sum(parts[i:]) for i in range(LEVELS)]
     moved = g
     for x, q in zip(given, parts):

@@ -38,10 +38,10 @@ MUTATIONS = {
     guarantees.never_uphill: [Mutation(guarantees, "capped_weight", no_cap)],
     guarantees.capped_gradient_error: [Mutation(guarantees, "capped_weight", no_cap)],
     guarantees.capped_descent: [
-        Mutation(guarantees.Waves, "S", property(lambda self: 0.02)),  # steps longer than 1/S
+        Mutation(guarantees.Waves, "h_max", property(lambda self: 0.02)),  # steps longer than 1/h_max
     ],
     guarantees.capped_average: [
-        Mutation(guarantees.Waves, "S", property(lambda self: 0.02)),
+        Mutation(guarantees.Waves, "h_max", property(lambda self: 0.02)),
         Mutation(guarantees, "mixed", lambda z, q, g, centre, t: 0 * g),  # a path that stands still
     ],
     guarantees.cost_of_mixing: [row("rotation", "rotation_only")],

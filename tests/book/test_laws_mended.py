@@ -118,7 +118,7 @@ MUTATIONS = {
     bias.radial_bias: [row("rotation", "ste"), row("ste", "rotation"), row("rotation", "scale_only")],
     bias.two_codes: [row("ste", "constant"), Mutation(bias, "nearest", second)],
     convergence.relative_floor: [
-        row("rotation", Estimator("identity", (4.0, 4.0))),  # steps longer than 1/S
+        row("rotation", Estimator("identity", (4.0, 4.0))),  # steps longer than 1/h_max
         row("rotation", "zero"),  # a path that stands still
     ],
 }
