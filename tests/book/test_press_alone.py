@@ -5,6 +5,7 @@ and nothing of this repository. It fetches what is committed, so the notebook is
 """
 
 import ast
+import functools
 import importlib.util
 import json
 import os
@@ -88,6 +89,7 @@ PROVIDERS = metadata.packages_distributions()
 CHOSEN = {"ray", "faiss", "onnxruntime"}  # engines that a reader may ask for, of runs and of the lookup; shown if there
 
 
+@functools.cache
 def imported_packages(path: pathlib.Path) -> set[str]:
     """The first part of each name in a file's imports, wherever they stand."""
     nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
