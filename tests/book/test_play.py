@@ -371,6 +371,7 @@ def test_each_figure_stands_once_in_its_chapter_and_the_gallery_leads_there():
 def test_in_its_chapter_it_is_live_and_numbered(chromium, name):
     built()
     page = chromium.new_page()
+    page.route("**/mathjax/**", lambda route: route.abort())  # a figure does not wait for the mathematics about it
     page.goto((HTML / "notebooks" / f"{HOMES[name]}.html").as_uri())
     live = page.locator(f"figure:has(.mv-{name})")
     live.locator("svg.mv-svg").wait_for()
