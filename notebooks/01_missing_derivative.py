@@ -211,8 +211,8 @@ glue(
 # ```{glue:figure} steps
 # :name: fig-steps
 #
-# The loss $L(q)=\frac12|q-y|^2$ along a line through a codebook. The quantised loss has {glue:text}`jumps` jumps and
-# no slope. <claim:A-078> <claim:A-080>
+# The quantised loss has {glue:text}`jumps` jumps and no slope: $L(q)=\frac12|q-y|^2$ along a line through a codebook.
+# <claim:A-078> <claim:A-080>
 # ```
 #
 # (the-loss)=
@@ -388,9 +388,9 @@ glue("quartic_slope", 0.5**3)
 # ```{glue:figure} dither
 # :name: fig-dither
 #
-# Straight-through under uniform noise: bias and variance exchange roles between the codes and the midpoints between
-# them. Lines are {eq}`eq-dither`, points are samples. The mean squared error is
-# {glue:text}`mse:.3f` $h^2\Delta^2$ throughout. <claim:B-002>
+# Bias and variance exchange roles between the codes and the midpoints between them, and the mean squared error is
+# {glue:text}`mse:.3f` $h^2\Delta^2$ throughout: straight-through under uniform noise. Lines are {eq}`eq-dither`, points
+# are samples. <claim:B-002>
 # ```
 #
 # So STE does have a gradient to be faithful to: here its mean is the gradient of the autoencoder *without* quantiser,

@@ -245,7 +245,7 @@ glue(
 # ```{glue:figure} fan
 # :name: fig-fan
 #
-# Arrows are steps. At $q$: the step $-g$ that would lower the loss. At $z$: the steps $-G^\top g$ that ten members of
+# One step at $q$ becomes ten at $z$: $-g$, which would lower the loss, and the steps $-G^\top g$ that ten members of
 # {eq}`eq-family` make of it.
 # ```
 #

@@ -152,8 +152,8 @@ glue(
 # ```{glue:figure} mirrors
 # :name: fig-mirrors
 #
-# $R^\top g=H_aH_mg$ in the plane: first the mirror orthogonal to $m$, then the one orthogonal to $a$. Together they
-# turn by $-\theta$. Drawn is what becomes of the step $-g$.
+# Two mirrors turn by $-\theta$: first the one orthogonal to $m$, then the one orthogonal to $a$, $R^\top g=H_aH_mg$.
+# Drawn is what becomes of the step $-g$ in the plane.
 # ```
 #
 # ````{prf:proposition} Eigenstructure
@@ -405,9 +405,9 @@ glue("middle_turn", spread[middle][3])
 # ```{glue:figure} turns
 # :name: fig-turns
 #
-# How far a gradient of uniform direction turns when $z$ and $q$ are {glue:text}`theta_shown:.0f`° apart. In
-# {glue:text}`middle_dim` dimensions the mean is {glue:text}`middle_turn:.1f`°, in {glue:text}`last_dim` it is
-# {glue:text}`last_turn:.1f`°. <claim:A-031> <claim:B-015>
+# In many dimensions a gradient hardly turns: of uniform direction, with $z$ and $q$ {glue:text}`theta_shown:.0f`°
+# apart, it turns by {glue:text}`middle_turn:.1f`° in the mean in {glue:text}`middle_dim` dimensions and by
+# {glue:text}`last_turn:.1f`° in {glue:text}`last_dim`. <claim:A-031> <claim:B-015>
 # ```
 #
 # In the plane every gradient lies in $S$ and turns by $\theta$. In high dimension a gradient that knows nothing of $z$
@@ -518,9 +518,9 @@ glue("reflection_norm", f"{max(norm_error['reflections']):.0e}")
 # ```{glue:figure} float32
 # :name: fig-float32
 #
-# The pull-back near a half turn, in float32, against float64. At $\pi-\theta=10^{-3}$ the form with $1+\cos\theta$ has
-# lost the norm by {glue:text}`textbook_norm`; two reflections never by more than {glue:text}`reflection_norm`. The
-# dotted line is what the rounding of $a$ and $b$ alone does to the direction of $m$. <claim:A-101>
+# Two reflections never lose the norm by more than {glue:text}`reflection_norm`; the form with $1+\cos\theta$ has lost
+# it by {glue:text}`textbook_norm` at $\pi-\theta=10^{-3}$. The pull-back near a half turn, in float32, against float64.
+# The dotted line is what the rounding of $a$ and $b$ alone does to the direction of $m$. <claim:A-101>
 # ```
 #
 # ### What it costs

@@ -144,9 +144,10 @@ glue(
 # ```{glue:figure} fields
 # :name: fig-fields
 #
-# After the paper's Figures 2 and 14: the update $-F$ for two functions of the plane. Arrows longer than about 1 are
-# shortened. The places of the codes and the scale of the arrows are our guesses; the functions and the number of codes
-# are the paper's.
+# Straight-through moves all latents of a cell alike, the rotation turns and scales the step of each: the update $-F$
+# for two functions of the plane, after the paper's Figures 2 and 14. Arrows longer than about 1 are shortened. The
+# places of the codes and the scale of the arrows are our guesses; the functions and the number of codes are the
+# paper's.
 # ```
 #
 # For $x^2+y^2$ the gradient at a code is $2q$, and {eq}`eq-complex` will give $F=2|q|^2z/|z|^2$: radial everywhere,
@@ -476,10 +477,10 @@ glue(
 # ```{glue:figure} push
 # :name: fig-push
 #
-# A reproduction of the paper's Figure 5. Outward update: the cloud's width across the code is multiplied by
-# {glue:text}`out_side:.2f`, its length along the code by {glue:text}`out_along:.2f`. Inward: {glue:text}`in_side:.2f`
-# and {glue:text}`in_along:.2f`. The step size 0.02, the code and the cloud are our guesses; no code for this figure
-# was released. <claim:P-023> <claim:P-024>
+# An outward update widens the cloud across the code and shortens it along the code; an inward one does the reverse.
+# Outward, its width is multiplied by {glue:text}`out_side:.2f` and its length by {glue:text}`out_along:.2f`; inward, by
+# {glue:text}`in_side:.2f` and {glue:text}`in_along:.2f`. A reproduction of the paper's Figure 5. The step size 0.02,
+# the code and the cloud are our guesses; no code for this figure was released. <claim:P-023> <claim:P-024>
 # ```
 #
 # ```{admonition} The sign in the paper
@@ -603,7 +604,7 @@ glue(
 # ```{glue:figure} cells
 # :name: fig-cells
 #
-# After the paper's Figure 4: straight-through translates, the rotation deforms cell by cell. Codes, latents, gradient
+# Straight-through translates, the rotation deforms cell by cell: after the paper's Figure 4. Codes, latents, gradient
 # and step size are our guesses.
 # ```
 #
@@ -665,7 +666,8 @@ glue(
 # ```{glue:figure} origin
 # :name: fig-origin
 #
-# The same $z$ and $q$ about centres further and further away: {eq}`eq-centred`. <claim:B-025>
+# The further away the centre, the nearer the rotation is to straight-through: the same $z$ and $q$ in {eq}`eq-centred`.
+# <claim:B-025>
 # ```
 #
 # So the article's remark is right, that the rotation gives one point a rank that $k$-means knows nothing of
@@ -791,8 +793,9 @@ if (seed, starts, codebook_sizes) == (0, 20, [4, 16, 64]):
 # ```{glue:figure} himmelblau
 # :name: fig-himmelblau
 #
-# One start with {glue:text}`himmelblau_codes` codes, after the paper's Figures 7 and 8: paths over 100 updates and
-# where they end. <claim:P-050>
+# With the rotation a group of points stays near the origin, far from every minimum: one start with
+# {glue:text}`himmelblau_codes` codes, after the paper's Figures 7 and 8. Paths over 100 updates and where they end.
+# <claim:P-050>
 # ```
 #
 # The table gives medians over starts and how often the rotation ends lower. One start, as in the paper, can show

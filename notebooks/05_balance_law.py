@@ -462,8 +462,8 @@ glue("scale", Figure(fig, alt))
 # ```{glue:figure} scale
 # :name: fig-scale
 #
-# One point for each run of the small network. Grey: lines of equal relative quantisation error. The rotation's lower
-# quantisation error comes from smaller latents.
+# The rotation's lower quantisation error comes from smaller latents. One point for each run of the small network; grey
+# lines have equal relative quantisation error.
 # ```
 #
 # ## The paper's tables in this light
@@ -522,8 +522,9 @@ glue("paper", Figure(fig, alt))
 # ```{glue:figure} paper
 # :name: fig-paper-errors
 #
-# The paper's quantisation errors, STE over rotation. Squares: free norm. Circles: fixed norm; hollow where the paper
-# says that the STE run diverged or collapsed.
+# Where the norm is free (squares) the rotation has by far the lower quantisation error, where it is fixed (circles) the
+# two hardly differ. The paper's quantisation errors, STE over rotation; hollow where the paper says that the STE run
+# diverged or collapsed.
 # ```
 #
 # Where the norm is free the ratio lies between {glue:text}`free_lo:.1f` and {glue:text}`free_hi:.0f`. Where it is

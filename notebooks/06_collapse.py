@@ -266,7 +266,8 @@ glue("quartic-figure", Figure(fig, alt))
 # ```{glue:figure} quartic-figure
 # :name: fig-quartic
 #
-# No weight decay, $\gamma=1$. Rotation with two values of $\beta$ and two of $r_0$, and STE.
+# Without weight decay the latents shrink to zero under the rotation, whatever $\beta$ and $r_0$, and come to rest under
+# STE. $\gamma=1$, two values of $\beta$ and two of $r_0$.
 # ```
 #
 # At the end of {numref}`fig-quartic` all three rotation runs agree with {eq}`eq-quartic` to a relative
@@ -432,7 +433,8 @@ glue("phase", Figure(fig, alt))
 # ```{glue:figure} phase
 # :name: fig-phase
 #
-# Who survives where: two codes on the line. Lines: the two thresholds, dashed for STE.
+# Between the two thresholds STE survives and the rotation does not: two codes on the line. Lines are the thresholds,
+# dashed for STE.
 # ```
 #
 # All {glue:text}`points` solutions that are not within 5 % of their threshold end as {prf:ref}`thm-threshold` says.
@@ -668,8 +670,9 @@ assert delays[0.001] < 0.5 * delays[1.0]
 # ```{glue:figure} delay
 # :name: fig-delay
 #
-# Delay against collapse: $s$ under the rotation from $r_0=1$, $0.1$ and $0.001$ (darker), $\beta=0.05$. Solid:
-# $\gamma=0.6\,\gamma^*_{\rm rot}$. Dotted: $1.25\,\gamma^*_{\rm rot}$.
+# A short start only delays: below the threshold (solid, $\gamma=0.6\,\gamma^*_{\rm rot}$) $s$ recovers from every
+# start, above it (dotted, $1.25\,\gamma^*_{\rm rot}$) it vanishes from every start. $s$ under the rotation from
+# $r_0=1$, $0.1$ and $0.001$ (darker), $\beta=0.05$.
 # ```
 #
 # ### Adam

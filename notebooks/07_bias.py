@@ -160,7 +160,8 @@ glue("lattice", Figure(fig, alt))
 # ```{glue:figure} lattice
 # :name: fig-lattice
 #
-# $L(q)=\frac12(q-y)^2$ on the integers. Points: Monte Carlo means with two standard errors.
+# The simulation agrees with the closed forms: $L(q)=\frac12(q-y)^2$ on the integers. Points are Monte Carlo means with
+# two standard errors.
 # ```
 #
 # The simulation agrees with the closed forms: the largest of 30 deviations is {glue:text}`score:.1f` standard errors.
@@ -362,7 +363,8 @@ glue("map", Figure(fig, alt))
 # ```{glue:figure} map
 # :name: fig-bias-map
 #
-# Who has the smaller bias at $\bar z$: squares, the rotation; circles, STE. Offset 0.
+# Neither is less biased everywhere: squares where the rotation has the smaller bias at $\bar z$, circles where STE has.
+# Offset 0.
 # ```
 #
 # At offset 0 the rotation has the smaller bias at {glue:text}`share:.0f` % of the points, and far from the origin the

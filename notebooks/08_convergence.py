@@ -275,8 +275,8 @@ glue("circle", Figure(fig, alt))
 # ```{glue:figure} circle
 # :name: fig-circle
 #
-# The un-quantised loss along the way. Small steps in place of the flow: about {glue:text}`turns:.0f` turns, and $r$
-# stays above {glue:text}`ratio:.3f`. <claim:A-163>
+# The latent circles, and the un-quantised loss rises as often as it falls. With small steps in place of the flow there
+# are about {glue:text}`turns:.0f` turns, and $r$ stays above {glue:text}`ratio:.3f`. <claim:A-163>
 # ```
 #
 # The mean squared gradient is 1. The article's bound for this run would be {glue:text}`claimed:.3f`. <claim:A-163>

@@ -115,8 +115,8 @@ glue("wired", Figure(fig, alt))
 # ```{glue:figure} wired
 # :name: fig-wired
 #
-# Values flow along all arrows. Gradients flow back along the solid ones alone. A commitment loss is taken at each of
-# $z,x_2,x_3$.
+# The wirings have equal values and different gradients: values flow along all arrows, gradients back along the solid
+# ones alone. A commitment loss is taken at each of $z,x_2,x_3$.
 # ```
 #
 # ```{prf:theorem} What flows back through a cascade
@@ -374,9 +374,10 @@ glue("distance", Figure(fig, alt))
 # ```{glue:figure} distance
 # :name: fig-cascade-distance
 #
-# How far the rotation is from STE in a cascade. *Worst gradient*: the spectral norm, equal to the relative error.
-# *Mean*: how much a gradient of random direction changes. *Blind*: the same for directions orthogonal to the latent and
-# its codes. <claim:B-051> <claim:B-052>
+# On blind directions *graph* comes far closer to STE with more levels than *once*: how far the rotation is from STE in
+# a cascade. *Worst gradient*: the spectral norm, equal to the relative error. *Mean*: how much a gradient of random
+# direction changes. *Blind*: the same for directions orthogonal to the latent and its codes. <claim:B-051>
+# <claim:B-052>
 # ```
 #
 # At one level the three wirings are one, and a random gradient changes by {glue:text}`first:.2f` of its length. At
