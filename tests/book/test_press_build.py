@@ -9,18 +9,18 @@ import threading
 import pytest
 from conftest import CHROMIUM, CODE_PAGES, HTML, PAGES, built
 
-from book.press.browser import FLAGS
+from book.press.browser import FLAGS, PATIENCE
 
 LONGEST_CODE = sorted(CODE_PAGES, key=lambda name: (HTML / name).stat().st_size)[-1:]  # they are all alike
-MODES = {
-    "light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
-    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
-}
+WIDE, PHONE, NARROWEST = (1280, 900), (390, 844), (320, 844)
+MODES = {"phone": (PHONE, "light"), "light": (WIDE, "light"), "dark": (WIDE, "dark")}  # size and colours
+STILL = "notebooks/24_conserved.html"  # has figures, formulas and code
+NO_OTHER_HOST = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
 @pytest.fixture(scope="module")
 def browser():
+    """One context of a browser: what pages share, as the typesetting of mathematics, is read and compiled once."""
     if not CHROMIUM:
         missing = "no browser here: install Chromium (Debian: apt-get install chromium) to test the built book"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
@@ -28,8 +28,8 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, NO_OTHER_HOST])
+        yield browser.new_context()
         browser.close()
 
 
@@ -46,27 +46,34 @@ def site():
     server.server_close()
 
 
+def turn(page, mode):
+    """Give the window this size, ask for these colours, and wait until the page has been painted so."""
+    (width, height), colors = MODES[mode]
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=colors)
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 @contextlib.contextmanager
 def opened(browser, site, name, mode="light"):
     """A loaded page, its mathematics typeset; `page.problems` lists what a reader's browser would complain about."""
-    context = browser.new_context(**MODES[mode])
-    page, page.problems = (page := context.new_page()), []
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.problems = []
 
-    def route(request):
-        if request.request.url.startswith((site, "data:", "blob:")):
-            request.continue_()
-        else:
-            page.problems.append(f"asks another host: {request.request.url}")
-            request.abort()
+    def asked(request):
+        if not request.url.startswith((site, "data:", "blob:")):
+            page.problems.append(f"asks another host: {request.url}")
 
-    context.route("**/*", route)
+    page.on("request", asked)
     page.on("console", lambda m: page.problems.append(m.text) if m.type in ("error", "warning") else None)
     page.on("pageerror", lambda e: page.problems.append(e.message))
     page.on("response", lambda r: page.problems.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+    turn(page, mode)
     page.goto(site + name, wait_until="load")
     page.evaluate("() => window.MathJax?.startup?.promise")
     yield page
-    context.close()
+    page.close()
 
 
 def test_there_are_pages():
@@ -80,49 +87,83 @@ NAMELESS = (
 )
 # relative luminance and contrast as in WCAG 2.1; of what is painted, text on the nearest background: in a figure the
 # last area painted under it, else that of the page
-CONTRAST = """(es) => es.map((e) => {
-  const rgb = (s) => s.match(/[\\d.]+/g).map(Number);
+CONTRAST = """(es) => {
+  const rgb = (s) => s.match(/[\\d.]+/g).map(Number), opaque = (s) => s !== "none" && (rgb(s)[3] ?? 1) === 1;
   const lum = (c) => { const f = (x) => (x /= 255) <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;
                        return 0.2126 * f(c[0]) + 0.7152 * f(c[1]) + 0.0722 * f(c[2]); };
-  const style = getComputedStyle(e), ink = lum(rgb(e instanceof SVGElement ? style.fill : style.color));
-  const box = e.getBoundingClientRect(), x = (box.left + box.right) / 2, y = (box.top + box.bottom) / 2;
-  const under = e instanceof SVGElement && [...e.ownerSVGElement.querySelectorAll("path, rect")].filter((p) => {
-    const fill = getComputedStyle(p).fill, area = p.getBoundingClientRect();
-    return fill !== "none" && (rgb(fill)[3] ?? 1) === 1 && !p.closest("defs")
-      && p.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING
-      && area.left <= x && x <= area.right && area.top <= y && y <= area.bottom;
-  }).pop();
-  let b = e; while (b && (rgb(getComputedStyle(b).backgroundColor)[3] ?? 1) === 0) b = b.parentElement;
-  const page = getComputedStyle(b ?? document.documentElement).backgroundColor;
-  const paper = lum(rgb(under ? getComputedStyle(under).fill : page));
-  return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
-})"""
+  const areas = new Map();  // of a figure, what is painted all over
+  const painted = (svg) => areas.get(svg) ?? areas.set(svg, [...svg.querySelectorAll("path, rect")]
+    .filter((p) => !p.closest("defs") && opaque(getComputedStyle(p).fill))
+    .map((p) => ({p, area: p.getBoundingClientRect()}))).get(svg);
+  return es.map((e) => {
+    const style = getComputedStyle(e), ink = lum(rgb(e instanceof SVGElement ? style.fill : style.color));
+    const box = e.getBoundingClientRect(), x = (box.left + box.right) / 2, y = (box.top + box.bottom) / 2;
+    const under = e instanceof SVGElement && painted(e.ownerSVGElement).filter(({p, area}) =>
+      area.left <= x && x <= area.right && area.top <= y && y <= area.bottom
+      && p.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING).pop();
+    let b = e; while (b && (rgb(getComputedStyle(b).backgroundColor)[3] ?? 1) === 0) b = b.parentElement;
+    const page = getComputedStyle(b ?? document.documentElement).backgroundColor;
+    const paper = lum(rgb(under ? getComputedStyle(under.p).fill : page));
+    return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+  });
+}"""
+BEYOND = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+LETTERS = "es => es.map(e => 10 * e.getBoundingClientRect().width / e.viewBox.baseVal.width)"  # written 10 units high
 
 
-@pytest.mark.parametrize("mode", MODES)
+def seen(page):
+    """What a reader sees of the page as it is now: its theme, how far it scrolls sideways, letters and contrasts."""
+    return {
+        "theme": page.locator("html").get_attribute("data-theme"),
+        "beyond": page.evaluate(BEYOND),
+        "letters": page.locator(".rv-figure svg").evaluate_all(LETTERS),
+        "figures": page.locator(".rv-figure svg text").evaluate_all(CONTRAST),
+        "code": page.locator("article .highlight span[class]").evaluate_all(CONTRAST),
+    }
+
+
+def open_details(page):
+    page.locator("details").evaluate_all("es => es.forEach(e => { e.open = true })")
+
+
 @pytest.mark.parametrize("name", [*PAGES, *LONGEST_CODE])
-def test_page(browser, site, name, mode):
-    with opened(browser, site, name, mode) as page:
-        assert page.locator("html").get_attribute("data-theme") == ("dark" if mode == "dark" else "light")
+def test_page(browser, site, name):
+    """Loaded once, by a phone; then the window is made wide, and dark."""
+    with opened(browser, site, name, "phone") as page:
         typeset = page.locator(".math").evaluate_all("es => es.map(e => !!e.querySelector('mjx-container svg'))")
         assert all(typeset), "a formula was not typeset"
         assert page.locator("mjx-merror, [data-mjx-error], .system-message").count() == 0
         assert page.locator("article").locator(NAMELESS).count() == 0, "a picture without words for it"
-        page.locator("details").evaluate_all("es => es.forEach(e => { e.open = true })")
-        wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide <= 0, f"the page scrolls sideways by {wide} px"
-        assert all(c >= 4.5 for c in page.locator(".rv-figure svg text").evaluate_all(CONTRAST))
-        assert all(c >= 4.5 for c in page.locator("article .highlight span[class]").evaluate_all(CONTRAST)), "faint"
-        sizes = page.locator(".rv-figure svg").evaluate_all(
-            "es => es.map(e => 10 * e.getBoundingClientRect().width / e.viewBox.baseVal.width)"
-        )
-        assert all(px >= 9 for px in sizes), "letters under 9 px"  # figures.style() writes them 10 units high
-        if mode == "phone":
-            page.set_viewport_size({"width": 320, "height": 844})
-            wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            assert wide <= 0, f"the narrowest phones scroll sideways by {wide} px"
         assert page.locator("details.hide, .tag_parameters").count() == 0, "a bar of hidden code, or a parameters cell"
+        open_details(page)
+        for mode, (_, colors) in MODES.items():
+            turn(page, mode)
+            now = seen(page)
+            assert now["theme"] == colors
+            assert now["beyond"] <= 0, f"{mode}: the page scrolls sideways by {now['beyond']} px"
+            assert all(px >= 9 for px in now["letters"]), f"{mode}: letters under 9 px"
+            assert all(c >= 4.5 for c in now["figures"]), f"{mode}: a figure is faint"
+            assert all(c >= 4.5 for c in now["code"]), f"{mode}: code is faint"
+        width, height = NARROWEST
+        page.set_viewport_size({"width": width, "height": height})
+        beyond = page.evaluate(BEYOND)
+        assert beyond <= 0, f"the narrowest phones scroll sideways by {beyond} px"
         assert page.problems == []
+
+
+def test_a_page_that_became_so_is_as_one_that_is_loaded_so(browser, site):
+    """Which is why one load shows how a page is on a phone, on a wide screen and in the dark."""
+    with opened(browser, site, STILL, "phone") as turned:
+        open_details(turned)
+        for mode in ("light", "dark"):
+            turn(turned, mode)
+            with opened(browser, site, STILL, mode) as loaded:
+                open_details(loaded)
+                want = seen(loaded)
+                assert want["figures"] and want["code"]
+                assert seen(turned) == {**want, "letters": pytest.approx(want["letters"])}
+                assert loaded.problems == []
+        assert turned.problems == []
 
 
 @pytest.mark.parametrize("phrase", ["codebook collapse"])
