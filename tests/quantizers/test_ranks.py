@@ -1,11 +1,10 @@
 """Two gloo processes: nothing is synchronised unless asked for, and DDP and FSDP2 train what one process trains."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forks import run_in_ranks
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -114,7 +113,7 @@ def ddp_that_accumulates(rank):
 
 def ddp_compiled(rank):
     model = DistributedDataParallel(model_of(SYNCHRONISED["ema"]))
-    return fit(torch.compile(model), rank)
+    return fit(torch.compile(model, backend="aot_eager"), rank)
 
 
 def a_group_of_its_own(rank):
@@ -181,13 +180,12 @@ SCRIPT = """
 import sys, torch
 sys.path.insert(0, {tests!r})
 import test_ranks
-rank = int(sys.argv[1])
-torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
-states = {{}}
+torch.distributed.init_process_group("gloo")
+rank, states = torch.distributed.get_rank(), {{}}
 for case in test_ranks.CASES:
     states[case.__name__] = case(rank)
     torch.distributed.barrier()
-torch.save(states, sys.argv[3])
+torch.save(states, f"{folder}/state{{rank}}.pt")
 torch.distributed.destroy_process_group()
 """
 
@@ -196,19 +194,8 @@ torch.distributed.destroy_process_group()
 def states(tmp_path_factory):
     """What each case left on each rank."""
     folder = tmp_path_factory.mktemp("ranks")
-    script = SCRIPT.format(tests=str(Path(__file__).parent))
-    files = [folder / f"state{rank}.pt" for rank in range(2)]
-    command = [[sys.executable, "-c", script, str(rank), str(folder / "meet"), str(files[rank])] for rank in range(2)]
-    processes = [subprocess.Popen(c, stderr=subprocess.PIPE, text=True) for c in command]
-    try:
-        for process in processes:
-            _, error = process.communicate(timeout=300)
-            assert process.returncode == 0, error
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-    return [torch.load(file) for file in files]
+    assert run_in_ranks(SCRIPT.format(tests=str(Path(__file__).parent), folder=folder)) == [0, 0]
+    return [torch.load(folder / f"state{rank}.pt") for rank in range(2)]
 
 
 def assert_close(ours, wanted):
