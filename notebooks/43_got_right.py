@@ -10,11 +10,14 @@
 # (got-right)=
 # # What the article got right
 #
-# The article {cite}`su2024rotation` says more that is right than wrong where its author speaks. Of the
-# {glue:text}`right-own` claims in his own text {glue:text}`right-own-stand` hold as they stand and
-# {glue:text}`right-own-fix` more with a fix. Of the {glue:text}`right-derived` that only the derivation appended to it
-# makes, {glue:text}`right-derived-stand` and {glue:text}`right-derived-fix` do. Of the {glue:text}`right-thoughts` in
-# his "Thoughts", where he doubts the trick, {glue:text}`right-thoughts-stand` hold.
+# ```{admonition} In short
+# :class: tip
+# Where its author speaks, the article {cite}`su2024rotation` says more that is right than wrong: of
+# {glue:text}`right-own` claims {glue:text}`right-own-stand` hold as they stand, and {glue:text}`right-own-fix` more
+# with a fix. Of the {glue:text}`right-derived` that only the derivation appended to it makes,
+# {glue:text}`right-derived-stand` and {glue:text}`right-derived-fix` do. Of the {glue:text}`right-thoughts` in his
+# "Thoughts", where he doubts the trick, {glue:text}`right-thoughts-stand` hold.
+# ```
 #
 # ```{glue:figure} right-verdicts
 # :name: fig-right-verdicts
@@ -98,12 +101,12 @@ def stands(verdict: str, *ids: str) -> dict[str, claims.Outcome]:
 # %% [markdown]
 # ## The strongest first
 #
-# **The factor $|q|/|z|$ is the point** <claim:A-037>. $R$ is of the size of $I$, so what the rotation adds in scale is
-# this factor. With short codes the encoder hears little of the decoder <claim:A-038>, and where they are short enough
-# the commitment term takes over <claim:A-039>: with codes a hundredth of the latents' length and $\gamma$ =
-# {glue:text}`right-gamma` it is {glue:text}`right-dominates:.0f` times the rest. *New here:* what follows. Summed over
-# a network the rotation balances encoder and decoder <claim:B-027> ({ref}`nb-balance`). And with weight decay it
-# collapses at a smaller $\gamma$ than STE <claim:B-039> ({ref}`nb-collapse`).
+# **The factor $|q|/|z|$ is the point** <claim:A-037>. $R$ has the size of $I$, so what the rotation adds in scale is
+# this factor. With short codes little of the decoder's gradient reaches the encoder <claim:A-038>. If they are short
+# enough, the commitment term takes over <claim:A-039>: with codes a hundredth of the latents' length and $\gamma$ =
+# {glue:text}`right-gamma` it is {glue:text}`right-dominates:.0f` times the rest. *New here:* summed over a network the
+# rotation balances encoder and decoder <claim:B-027> ({ref}`nb-balance`). With weight decay its latents shrink to zero
+# at a smaller $\gamma$ than under STE <claim:B-039> ({ref}`nb-collapse`).
 
 # %% tags=["hide-input"]
 stands("true", "A-037", "A-038")
@@ -123,7 +126,7 @@ fig, ax = plt.subplots(figsize=(3.8, 2.3))
 for name, parts in over.items():
     ax.loglog(lengths, parts, color=ARMS[name].color, linestyle=ARMS[name].linestyle, label=ARMS[name].label)
 ax.axhline(1, color=MUTED, linewidth=1)
-ax.set(xlabel="length of the codes, $|q|/|z|$", ylabel="commitment\nover reconstruction")
+ax.set(xlabel="length of the codes, $|q|/|z|$", ylabel="commitment over\nreconstruction")
 ax.legend()
 alt = """The commitment part of the encoder's gradient over its reconstruction part, against the length of the codes.
 Under STE it stays level; under the rotation it grows as codes get shorter."""
@@ -132,8 +135,8 @@ glue("right-factor", Figure(fig, alt))
 # %% [markdown]
 # ```{glue:figure} right-factor
 # :name: fig-right-factor
-# Under the rotation short codes leave the encoder to the commitment term. Its part of the gradient over that of the
-# reconstruction.
+# Under the rotation short codes leave the encoder to the commitment term: its part of the encoder's gradient over that
+# of the reconstruction. Above 1 the commitment is the larger.
 # ```
 #
 # **The origin is special, and nothing in VQ asks for one** <claim:A-050> <claim:A-051>. *New here:* how much it
@@ -146,8 +149,7 @@ claims.require_verdict("true", "B-025", "B-070")
 
 # %% [markdown]
 # **Cell boundaries do not explain it** <claim:A-049>, and neither does a match with cosine lookup <claim:A-053>. *New
-# here:* what stands in their place. How far the rotation is from STE is the relative error $|q-z|/|z|$ <claim:B-017>
-# ({ref}`the-field`).
+# here:* the relative error does. How far the rotation is from STE is $|q-z|/|z|$ <claim:B-017> ({ref}`the-field`).
 
 # %% tags=["hide-input"]
 stands("true", "A-049", "A-053")
@@ -155,8 +157,8 @@ claims.require_verdict("true", "B-017")
 
 # %% [markdown]
 # **$\gamma$ has to be retuned** <claim:A-042>. In the solvable model the largest safe $\gamma$ is
-# {glue:text}`right-threshold:.1f` under the rotation and {glue:text}`right-threshold-ste:.1f` under STE. In the runs
-# from k-means codes its own small $\gamma$ lowers its error.
+# {glue:text}`right-threshold:.1f` under the rotation and {glue:text}`right-threshold-ste:.1f` under STE. In runs from
+# k-means codes a small $\gamma$ of its own lowers the rotation's error.
 
 # %% tags=["hide-input"]
 stands("supported", "A-042")
@@ -184,7 +186,8 @@ stands("false", "A-183")
 # %% [markdown]
 # **The codes need a loss of their own** <claim:A-015>. His derivation forgets it ({ref}`ten-errors`, the fourth).
 #
-# **A proof is missing** <claim:A-186>. It still is, of usefulness. *New here:* what descent can be proved <claim:B-046>
+# **A proof is missing** <claim:A-186>: there is still none that the trick is useful. *New here:* what descent can be
+# proved <claim:B-046>
 # ({ref}`nb-convergence`), and a variant that never steps uphill <claim:B-072> ({ref}`nb-guarantees`).
 
 # %% tags=["hide-input"]
@@ -195,8 +198,8 @@ claims.require_verdict("true", "B-046", "B-072")
 # The derivation is right, too, where it corrects the article: $\partial L/\partial z = G^\top\,\partial L/\partial z_q$
 # <claim:A-085>, and $|G^\top g|/|g| = |q|/|z|$ <claim:A-098>. The trick costs $O(d)$ <claim:A-104>. It can raise the
 # usage of codes <claim:A-144>, a simple idea can bring marked gains <claim:A-254>, and for the greatest stability STE
-# is the choice <claim:A-239>. Codes that start too short may end in collapse <claim:A-116>: with a decoder of two
-# layers and weight decay. And off centre the trick may fail <claim:A-223>: after a warm-up it does.
+# is the choice <claim:A-239>. If codes start too short, latents may shrink to zero <claim:A-116>: with a decoder of two
+# layers and weight decay they do. And off centre the trick may fail <claim:A-223>: after a warm-up it does.
 
 # %% tags=["hide-input"]
 stands("true", "A-085", "A-098", "A-104", "A-116")
@@ -211,7 +214,8 @@ stands("supported", "A-144", "A-223", "A-239", "A-254")
 #   {glue:text}`right-meet:.1f` <claim:A-040>.
 # - *The trick keeps the geometry of $z$ and $q$:* it keeps $\langle G^\top g, z\rangle = \langle g, q\rangle$
 #   <claim:A-099>.
-# - *Norm constraints prevent collapse:* a fixed norm does, the L2 penalty that is named does harm <claim:A-137>.
+# - *Norm constraints prevent collapse,* that is shrinking latents: a fixed norm does, the L2 penalty that is named does
+#   harm <claim:A-137>.
 # - *A norm constraint on the codebook brings $|q|/|z|$ near 1:* one that follows the latents does <claim:A-118>.
 
 # %% tags=["hide-input"]
@@ -221,10 +225,10 @@ glue("right-meet", fixed["A-040"].finding.numbers["free_embeddings_meet_at"])
 # %% [markdown]
 # ## Where his guesses are not what we see
 #
-# Two of them can be so. A small start can explain what he saw <claim:A-041>: with a decoder of two layers it does. In
+# Two of them can be true. A small start can explain what he saw <claim:A-041>: with a decoder of two layers it does. In
 # our runs the rotation lowers the loss from short codes <claim:A-254> and raises it from k-means codes <claim:A-036>.
-# And the change from STE can be smooth with k-means codes <claim:A-260>: it is with revival of unused codes, and not
-# without. One is wrong: the official code does not start from k-means <claim:A-043>.
+# The change from STE can be smooth with k-means codes <claim:A-260>: with revival of unused codes it is, without it is
+# not. One guess is wrong: the official code does not start from k-means <claim:A-043>.
 
 # %% tags=["hide-input"]
 stands("true", "A-041")
