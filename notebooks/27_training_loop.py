@@ -10,8 +10,15 @@
 # (training-loop)=
 # # In a real training loop
 #
-# In most loops you write nothing. The table says where you write a line, and what a quantiser costs there beyond the
-# rest of your model. Each row has a section below it with the lines and an assertion; the page runs them all.
+# ```{admonition} In short
+# :class: tip
+# In most loops you write nothing: mixed precision, checkpointing and DDP work as they are. You write one line for
+# gradient accumulation, FSDP2, frozen codes and export. The state of a quantiser with {glue:text}`codes` codes of
+# dimension {glue:text}`dimension` is {glue:text}`state:.0f` KiB, and a training call of several processes sends
+# {glue:text}`sent:.0f` KiB.
+# ```
+#
+# Each row of the table has a section with the lines and an assertion. The page runs them all.
 #
 # | situation | what to write | what it costs |
 # |---|---|---|
@@ -27,8 +34,8 @@
 # | [Compiling](#loop-compile) | `torch.compile(model)` | the time to compile |
 # | [Export](#loop-export) and [ONNX](#loop-onnx) | `engine="plain"` | all scores held: {glue:text}`scores:.0f` KiB |
 #
-# The numbers are of one quantiser with $K$ = {glue:text}`codes` codes of dimension $d$ = {glue:text}`dimension`,
-# and of batches of {glue:text}`tokens` tokens, computed here.
+# The numbers are of one quantiser with $K$ = {glue:text}`codes` codes of dimension $d$ = {glue:text}`dimension`, and of
+# batches of {glue:text}`tokens` tokens.
 
 # %% tags=["parameters"]
 dim: int = 32  # of a latent
@@ -130,9 +137,9 @@ draw = torch.Generator().manual_seed(seed)
 batches = torch.randn(4, tokens, dim, generator=draw)
 
 # %% [markdown]
-# **What a step is.** With EMA the codes move once a step. A step is all training calls until a backward pass has gone
-# through one of them; a call without gradient is a step of its own. What a step counted moves the codes at the start
-# of the next one, so that the codes you were handed are the codes that stand in the codebook.
+# **What a step is.** With EMA the codes move once a step, at the start of the next one. So the codes that you were
+# handed are those in the codebook. A step is all training calls until a backward pass has gone through one of them. A
+# call without gradient is a step of its own.
 
 # %%
 model, optimizer = make()
@@ -146,10 +153,9 @@ assert model.vq.statistics.calls == 3  # steps
 # (loop-precision)=
 # ## Mixed precision
 #
-# `autocast`, a `GradScaler`, a model cast to bfloat16: the quantiser takes what it is given and answers in that dtype.
-# Inside, distances are ranked in float32, and the loss is float32. Statistics and EMA codes are buffers that
-# stay float32 whatever the model is cast to: in bfloat16 a count would stop at 256. Codes that a gradient moves are a
-# parameter, and are cast as any other.
+# `autocast`, a `GradScaler`, a model cast to bfloat16: the quantiser returns the dtype that it is given. Inside,
+# distances are ranked in float32, and the loss is float32. Statistics and EMA codes are buffers that stay float32,
+# since in bfloat16 a count would stop at 256. Codes that a gradient moves are a parameter, and are cast as any other.
 
 # %%
 model, optimizer = make()
@@ -186,14 +192,14 @@ page.say(
 )
 
 # %% [markdown]
-# float16 overflows. The quantiser refuses NaN and inf among its latents with an error; `check=False` lets them pass,
-# counts them in no statistic, and leaves it to the scaler to skip the step. On a GPU it also saves a wait a call.
+# If float16 overflows, the quantiser refuses NaN and inf among its latents with an error. With `check=False` they pass,
+# count in no statistic, and the scaler skips the step. On a GPU that also saves a wait a call.
 #
 # (loop-accumulation)=
 # ## Gradient accumulation
 #
-# Each backward pass ends a step, so the codes would move with every micro-batch. After `follow` the optimiser's
-# step ends it, and the codes are those of the whole batch.
+# Each backward pass ends a step, so the codes would move with every micro-batch. After `follow` the optimiser's step
+# ends it, and the codes are those of the whole batch.
 
 # %%
 model, optimizer = make()
@@ -217,12 +223,12 @@ assert_close(model.vq.codes, whole.vq.codes)
 assert not torch.equal(model.vq.codes, seen[0])
 
 # %% [markdown]
-# A step that a GradScaler skips does not end it either. Call `follow` again for a copy, and after loading a checkpoint.
+# If a GradScaler skips a step, it does not end. Call `follow` again for a copy, and after loading a checkpoint.
 #
 # (loop-levels)=
 # ## One codebook, several calls
 #
-# A model may quantise at several scales with one codebook. All calls up to the backward pass see the same codes, are
+# If a model quantises at several scales with one codebook, all calls up to the backward pass see the same codes, are
 # counted together, and move the codes once.
 
 # %%
@@ -241,9 +247,8 @@ assert model.vq.statistics.calls == steps + 1
 # (loop-checkpoint)=
 # ## Checkpointing
 #
-# `torch.utils.checkpoint` runs the forward pass once more inside the backward pass. That second run finds the
-# codes that the first one used, and writes nothing. So gradients and state are those without a checkpoint, for both
-# kinds of it.
+# `torch.utils.checkpoint` runs the forward pass once more inside the backward pass. That second run finds the codes of
+# the first, and writes nothing. So gradients and state are those without a checkpoint, for both kinds of it.
 
 # %%
 ways = {
@@ -279,12 +284,12 @@ page.say("kept", sum(kept.values()) / KIB)
 page.say("batch", size([batches[1]]) / KIB)
 
 # %% [markdown]
-# A checkpoint is better put round the encoder alone. Of a batch of {glue:text}`batch:.0f` KiB a quantiser keeps
-# {glue:text}`kept:.0f` KiB for its backward pass; the checkpoint saves that and pays with a second lookup.
+# Better put the checkpoint round the encoder alone. Of a batch of {glue:text}`batch:.0f` KiB a quantiser keeps
+# {glue:text}`kept:.0f` KiB for its backward pass. The checkpoint saves that and pays with a second lookup.
 #
-# What draws numbers (`temperature`, NSVQ, DiVeQ, Gumbel-softmax) draws the same ones again. For that it needs torch's
-# random state, which a checkpoint restores unless told not to; told so, it is an error and no wrong gradient. With
-# `torch.compile`, put the checkpoint round what is compiled: inside, what draws is refused in the same way.
+# Methods that draw numbers (`temperature`, NSVQ, DiVeQ, Gumbel-softmax) draw the same ones again. They need torch's
+# random state, which a checkpoint restores by default. If it does not, that is an error. With `torch.compile`, put the
+# checkpoint round what is compiled.
 
 # %%
 drawn = {"init": "latents", "temperature": 0.5}
@@ -304,13 +309,14 @@ else:
 # (loop-ranks)=
 # ## Several processes: DDP and FSDP2
 #
-# `process_group` says which ranks count together. None, the default: those of the DistributedDataParallel whose
-# forward pass is running, and otherwise nobody. So a constructor, a validation on rank 0 or a model that each
-# rank trains for itself sends nothing and waits for nobody. A group, or `"world"`: always, and then all its ranks
-# have to make every training call together.
+# `process_group` says which ranks count together.
 #
-# FSDP2 has no forward pass of that kind, so name the group. It shards parameters alone, and EMA codes are a buffer:
-# every rank holds them. Here two processes train by DDP and by FSDP2, as `torchrun` starts them:
+# - By default they are those of the DistributedDataParallel whose forward pass is running. A constructor, a validation
+#   on rank 0, or a model that each rank trains for itself sends nothing and waits for nobody.
+# - With a group, or `"world"`, all its ranks have to make every training call together. FSDP2 needs this.
+#
+# FSDP2 shards parameters alone. EMA codes are a buffer, so every rank holds them. Here two processes train by DDP and
+# by FSDP2, as `torchrun` starts them:
 
 # %%
 SCRIPT = """
@@ -423,22 +429,21 @@ page.say("buffers", size(vq.buffers()) / KIB)
 # | counts, of codes that a gradient moves | $K$ | every training call |
 # | latents for k-means | all of the first batch | once |
 #
-# Here $K(d+1)$ is {glue:text}`numbers`, and a training call of `recommended` exchanges {glue:text}`sent:.0f` KiB, which
-# the script counted. Inside `no_sync()` the quantiser still exchanges them, with each micro-batch.
+# Here $K(d+1)$ is {glue:text}`numbers`, and a training call of `recommended` exchanges {glue:text}`sent:.0f` KiB, as
+# counted by the script. Inside `no_sync()` the quantiser still exchanges them, with each micro-batch.
 #
 # DDP by itself also sends the buffers of rank 0 to all at every forward pass, {glue:text}`buffers:.0f` KiB of them for
-# this quantiser. They are equal anyway: `DistributedDataParallel(model, forward_sync_buffers=False)` leaves that out
-# (`broadcast_buffers` in older torch).
+# this quantiser. They are equal anyway, so leave that out: `DistributedDataParallel(model,
+# forward_sync_buffers=False)`, in older torch `broadcast_buffers`.
 #
-# Revival writes the codes. Where a gradient moves these and FSDP2 shards them, the write would be lost, so that
-# is refused; with EMA it works.
+# If FSDP2 shards codes that a gradient moves, revival is refused: its write would be lost. With EMA it works.
 #
 # (loop-average)=
 # ## A moving average of the model
 #
 # EMA codes are averages already. torch's `AveragedModel` copies buffers as they are, so the average has the codes of
-# the model, also those that start later. It averages codes that a gradient moves, as any parameter. A loop of your
-# own that walks over `parameters()` alone misses EMA codes: copy `buffers()`, too.
+# the model. It averages codes that a gradient moves, as any parameter. If your own loop walks over `parameters()`, copy
+# `buffers()`, too: EMA codes are there.
 
 # %%
 model, optimizer = make()
@@ -454,9 +459,9 @@ assert not torch.equal(average.module.encoder.weight, model.encoder.weight)
 # (loop-frozen)=
 # ## Frozen codes
 #
-# For finetuning: `frozen` holds in training mode, for every update, for revival and for an optimiser that decays
-# weights. Neither `eval()` nor `requires_grad_(False)` does: the next `model.train()` takes one back, and EMA needs no
-# gradient. The commitment loss goes on. `ResidualVectorQuantizer` and `Grouped` have it for all levels.
+# For finetuning, set `frozen`. It holds in training mode, for every update, for revival, and for an optimiser that
+# decays weights. `eval()` does not: the next `model.train()` takes it back. `requires_grad_(False)` does not: EMA needs
+# no gradient. The commitment loss goes on. `ResidualVectorQuantizer` and `Grouped` have it for all levels.
 
 # %%
 model.vq.frozen = True  # or recommended(..., frozen=True)
@@ -473,8 +478,8 @@ assert not torch.equal(model.vq.codes, codes)
 # (loop-resume)=
 # ## Resuming
 #
-# All that decides is in the state dict: the codes, whether they have started, what the last step counted and has not
-# yet moved, and the number of random draws. A run that was stopped goes on bit for bit.
+# A run that was stopped goes on bit for bit. The state dict has the codes, whether they have started, what the last
+# step counted and has not yet moved, and the number of random draws.
 
 # %%
 model, optimizer = make()
@@ -497,14 +502,14 @@ rows = {key: (str(tuple(x.shape)), str(x.dtype)) for key, x in state.items()}
 pd.DataFrame.from_dict(rows, "index", columns=["shape", "dtype"])
 
 # %% [markdown]
-# Modules also pickle and deep-copy. Who follows an optimiser says so again after loading.
+# Modules also pickle and deep-copy. After loading, call `follow` again if you use it.
 #
 # (loop-compile)=
 # ## Compiling
 #
-# `torch.compile(model, fullgraph=True)` finds no graph break. Codes that wait for latents must have started: train one
-# batch first. A compiler does not show its backward passes, so there each call is a step of its own, unless the
-# quantiser follows an optimiser. The check for NaN is off.
+# `torch.compile(model, fullgraph=True)` finds no graph break. If codes start from latents, train one batch first. If
+# you call a quantiser several times a step, let it follow the optimiser: when compiled, each call is a step of its own
+# otherwise. The check for NaN is off.
 
 # %%
 model, optimizer = make()
@@ -521,12 +526,12 @@ assert_close(model.vq.codes, eager.vq.codes)
 assert_close(model.encoder.weight, eager.encoder.weight)
 
 # %% [markdown]
-# The backend of this example makes no machine code, which keeps the page quick; the tests also compile by Inductor.
+# This example's backend makes no machine code, to be quick. The tests also compile by Inductor.
 #
 # (loop-export)=
 # ## Export
 #
-# A lookup is an operator of ours, and a file with it needs `import rotvq` to load. With `engine="plain"` it is one
+# The lookup is an operator of `rotvq`, and a file with it needs `import rotvq` to load. With `engine="plain"` it is one
 # matrix product and an argmax of torch's own. It forms all $N\times K$ scores: {glue:text}`scores:.0f` KiB for a batch
 # of this page. The batch may have any size.
 
@@ -595,5 +600,5 @@ else:
 #
 # No cell of it ran on a GPU. On one, {glue:text}`gpu-passed` of {glue:text}`gpu-tested` device tests of the quantisers
 # pass, in mixed precision, compiled and as a CUDA graph ({ref}`cost-on-a-gpu`). Accumulation, checkpointing, DDP, FSDP2
-# and export were tried on CPUs alone. Times are in {doc}`20_cost`; one training shared by several machines is in
-# {doc}`23_scale`; what each argument means is in {doc}`22_use_it`.
+# and export were tried on CPUs alone. {doc}`20_cost` has times, {doc}`23_scale` one training on several machines, and
+# {doc}`22_use_it` what each argument means.
