@@ -6,12 +6,11 @@ The Jacobians of the wirings are laws of chapter 9: see tests/book/test_laws_res
 import copy
 import itertools
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forks import run_in_ranks
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -546,9 +545,9 @@ SCRIPT = """
 import sys, torch
 sys.path.insert(0, {tests!r})
 from test_residual import states_of_rank
-rank = int(sys.argv[1])
-torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
-torch.save(states_of_rank(rank), sys.argv[3])
+torch.distributed.init_process_group("gloo")
+rank = torch.distributed.get_rank()
+torch.save(states_of_rank(rank), f"{folder}/state{{rank}}.pt")
 torch.distributed.destroy_process_group()
 """
 
@@ -569,14 +568,9 @@ def states_of_rank(rank=None):
 
 def test_two_ranks(tmp_path):
     """They agree bit for bit, and with one process on the joint batch where every sample uses all levels."""
-    script = SCRIPT.format(tests=str(Path(__file__).parent))
-    files = [tmp_path / f"state{rank}.pt" for rank in range(2)]
-    command = [[sys.executable, "-c", script, str(rank), str(tmp_path / "meet"), str(files[rank])] for rank in range(2)]
-    processes = [subprocess.Popen(one, stderr=subprocess.PIPE, text=True) for one in command]
-    for process in processes:
-        _, error = process.communicate(timeout=300)
-        assert process.returncode == 0, error
-    first, second = (torch.load(file) for file in files)
+    script = SCRIPT.format(tests=str(Path(__file__).parent), folder=tmp_path)
+    assert run_in_ranks(script) == [0, 0]
+    first, second = (torch.load(tmp_path / f"state{rank}.pt") for rank in range(2))
     joint = states_of_rank()
     for name in RANKS:
         assert states_equal(first[name], second[name]), name
