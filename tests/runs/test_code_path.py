@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from few_images import FEW
 
 from rotvq.quantizers.registry import METHODS
 from rotvq.runs import code_path
@@ -477,7 +478,7 @@ def missed(config: Config, seen: set[tuple[Path, int, str]], reached: dict[Path,
     }
 
 
-SMALL = {"data": "fashion-mnist-mini", "steps": 6, "batch": 8, "dim": 8, "codebook_size": 8, "init_latents": 64}
+SMALL = {"data": FEW, "steps": 6, "batch": 8, "dim": 8, "codebook_size": 8, "init_latents": 64}
 OPTIONS = {  # each value of a field is used in some run
     "norm": ("none", "batch", "group", "latent"),
     "lookup": ("euclidean", "cosine", "normalised"),
@@ -503,6 +504,7 @@ TRACED = [
     *({"quantizer": name, "init": "normal"} for name in METHODS),
     {"centre_offset": 1.0, "clip": (0.5, 2.0), "mix": 0.5},
     {"data": "fashion-mnist", "steps": 1},
+    {"data": "fashion-mnist-mini", "steps": 1},
     {"data": "photographs", "steps": 1},
 ]
 
