@@ -113,7 +113,8 @@ def test_no_page_gets_assets_it_did_not_ask_for():
 
 CONTENTS = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
 LISTED = {CONTENTS["root"], *(chapter["file"] for part in CONTENTS["parts"] for chapter in part["chapters"])}
-PAGES = {p.stem for p in (ROOT / "book").glob("*.md")} | {f"notebooks/{p.stem}" for p in ROOT.glob("notebooks/*.py")}
+FILES = [(ROOT / "book", "*.md"), (ROOT / "book", "zh/*.md"), (ROOT, "notebooks/*.py")]
+PAGES = {p.relative_to(top).with_suffix("").as_posix() for top, pattern in FILES for p in top.glob(pattern)}
 
 
 @pytest.mark.parametrize("page", sorted(LISTED | PAGES))
