@@ -10,14 +10,23 @@
 # (use-it)=
 # # Use it in your model
 #
-# Take `recommended(dim, codebook_size)`: codes by a fast EMA, started by k-means on the first batch, unused ones
-# revived, and the *straight-through* estimator. Of all settings without a warm-up that this book ran, only codes with a
-# learning rate of their own come as low. The rotation is not in it: in its place, test error is
-# {glue:text}`beside-rotation`.
+# ```{admonition} In short
+# :class: tip
+# Use `recommended(dim, codebook_size)`: the *straight-through* estimator, with codes that follow by a fast EMA, start
+# from k-means on the first batch, and are revived when unused. The rotation in place of STE changes its test error by
+# {glue:text}`beside-rotation`. Of {glue:text}`settings` settings that cost the same, none without a warm-up is
+# measurably lower.
+# ```
 #
-# Or keep your quantiser and change the one line that passes the gradient. Every example on this page runs, and what it
-# claims is asserted. Mixed precision, several processes, freezing, export and the like are in
-# {doc}`27_training_loop`.
+# ```{glue:figure} fig-evidence
+# :name: fig-use-evidence
+#
+# Nothing without a warm-up is measurably below `recommended` (1); left is better. Test MSE relative to it with the same
+# seed: a point a pair of runs, a diamond their mean, a bar its 95 % interval.
+# ```
+#
+# Or keep your quantiser and [change the one line](two-lines) that passes the gradient. Every example on this page runs,
+# and what it claims is asserted. {doc}`27_training_loop` has mixed precision, several processes, freezing and export.
 
 # %% tags=["parameters"]
 dim: int = 16  # of a latent
@@ -40,10 +49,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from book.chapters import drawings
 from book.chapters.hypotheses import higher, lower
 from rotvq import ESTIMATORS, Grouped, ResidualVectorQuantizer, VectorQuantizer, nearest, recommended, rotate
 from rotvq.analysis import stats
 from rotvq.analysis.wording import ratio_with_n
+from rotvq.page.figures import ARMS
 from rotvq.quantizers.base import CONVENTIONS
 from rotvq.quantizers.recommended import RECOMMENDED
 from rotvq.runs.grids import CHAPTERS, FRESH, MAIN, PAIR, WARM, Block
@@ -64,8 +75,9 @@ z_q, indices, loss = vq(latents)  # add loss to yours
 assert torch.equal(z_q, vq.codes[indices])
 
 # %% [markdown]
-# Any option of `VectorQuantizer` replaces one of these, as in `recommended(dim, K, lookup="normalised")`. With fewer
-# latents in the first batch pass `init="latents"`. The evidence, test MSE relative to it with the same seed:
+# Any option of `VectorQuantizer` replaces one of these, as in `recommended(dim, K, lookup="normalised")`. If the first
+# batch has fewer latents, pass `init="latents"`. The numbers of {numref}`fig-use-evidence`, test MSE relative to it
+# with the same seed:
 
 # %% tags=["hide-input"]
 ema, frontier = CHAPTERS["15_codebook"].blocks["ema"].arms, CHAPTERS["39_frontier"].blocks
@@ -104,6 +116,15 @@ evidence = pd.DataFrame(
     }
 )
 evidence.loc["recommended, as it is"] = ["1", ""]
+dots = [
+    (what, pair, ARMS["rotation" if "rotation" in key[0] else "ste"])
+    for (what, key), pair in zip(TRIED.items(), pairs.values())
+]
+words = "Test MSE relative to `recommended`, with intervals, of each setting in the table"
+page.show(
+    "fig-evidence",
+    drawings.ratios({"": [dot for dot in dots[1:] if dot[1]]}, words, "← better    test MSE / recommended"),
+)
 evidence
 
 # %% tags=["hide-input"]
@@ -159,28 +180,29 @@ def start_with_this():
 
 
 # %% [markdown]
-# *Fresh*: ten seeds on which nothing was chosen; what is asked of them was fixed before they were trained
-# ({doc}`39_frontier`). *Explored*: three to five seeds, which settle little. Of {glue:text}`settings` settings that
-# cost the same, none without a warm-up is measurably lower. The lowest moves the codes by the gradient, at 30 times the
-# network's rate, with revival: {glue:text}`lowest-cold`. **If an optimizer moves your codes, give them a group with a
-# rate of their own**; {doc}`28_code_speed` has the runs. **A warm-up looks worth its steps**: after 500 steps of the
-# autoencoder without its quantiser the lowest is {glue:text}`lowest-warm`, those steps not counted.
+# *Fresh* are ten seeds on which nothing was chosen; what is asked of them was fixed before they were trained
+# ({doc}`39_frontier`). *Explored* are three to five seeds, which settle little.
 #
-# **When the rotation helps.** Where codes start far shorter than the latents, move by the gradient, and nobody revives
-# them, as in many descendants of VQGAN. There test error, relative to `recommended`, is {glue:text}`ste-defaults` with
-# STE and {glue:text}`beside-defaults` with the rotation. It is the better of the two, and `recommended` better than
-# both. {doc}`10_ste_vs_rotation` and {doc}`19_synthesis` have all starts.
+# **If an optimizer moves your codes, give them a learning rate of their own.** The lowest setting without a warm-up
+# moves them by the gradient, at 30 times the network's rate, with revival. Relative to `recommended`, its error is
+# {glue:text}`lowest-cold` ({doc}`28_code_speed`).
+#
+# **If you can spend the steps, warm up.** After 500 steps of the autoencoder without its quantiser, which are not
+# counted, the lowest is {glue:text}`lowest-warm`.
+#
+# **If codes start far shorter than the latents, move by the gradient, and are not revived,** as in many descendants of
+# VQGAN, the rotation helps. There the error, relative to `recommended`, is {glue:text}`ste-defaults` with STE and
+# {glue:text}`beside-defaults` with the rotation. `recommended` is better than both. {doc}`19_synthesis` has all starts.
 #
 # **What this rests on.** One small network on Fashion-MNIST, {glue:text}`codes` codes of dimension
-# {glue:text}`dimension`, {glue:text}`trained` steps at batch {glue:text}`batch`. For larger ones it is a start, not a
-# result. The runs gave k-means {glue:text}`latents` latents, where `recommended` takes the first batch;
-# `vq.codebook.start(latents)` before it gives more. The defaults of `VectorQuantizer` stay what the estimator does
-# alone, without state.
+# {glue:text}`dimension`, {glue:text}`trained` steps at batch {glue:text}`batch`. The runs gave k-means
+# {glue:text}`latents` latents, where `recommended` takes the first batch; `vq.codebook.start(latents)` before it gives
+# more.
 #
-# **A codec** takes the same for each level of a cascade; no run of this book has tried that yet. `wiring` says how the
-# gradient runs: "graph" as in EnCodec and DAC, "detach" as in vector-quantize-pytorch, "once" as in Moshi.
-# {doc}`09_residual` has what each does to it. With `beam`, evaluation keeps several sums of codes from level to level,
-# not the nearest alone: as many bits, never a larger error, about `beam` times the work.
+# **A codec** takes the same for each level of a cascade ({doc}`30_residual_codec`). `wiring` says how the gradient
+# runs: "graph" as in EnCodec and DAC, "detach" as in vector-quantize-pytorch, "once" as in Moshi ({doc}`09_residual`).
+# With `beam`, evaluation keeps several sums of codes from level to level: as many bits, never a larger error, about
+# `beam` times the work.
 
 # %%
 options = {"levels": 4, "wiring": "graph", **RECOMMENDED}
@@ -195,10 +217,11 @@ cascade.beam = 4
 assert F.mse_loss(cascade(latents).z_q, latents) < nearest_at_each < F.mse_loss(few, latents)
 
 # %% [markdown]
+# (two-lines)=
 # ## Two lines in your own layer
 #
-# Somewhere in your quantiser stands `z_q = z + (q - z).detach()`. Import `rotate` and write `z_q = rotate(z, q)`.
-# Nothing else changes: not the lookup, not the losses, not the codes.
+# Your quantiser has a line `z_q = z + (q - z).detach()`. Import `rotate` and write `z_q = rotate(z, q)`. Lookup, losses
+# and codes stay as they are.
 
 
 # %%
@@ -220,14 +243,14 @@ assert_close(loss, old_loss)
 assert torch.equal(z_q, codes[nearest(sequence, codes)])  # the codes themselves, bit for bit
 
 # %% [markdown]
-# Latents are vectors along the last axis. With channels first, move them: `rotate(z.movedim(1, -1), q)`. `nearest` is
-# optional; it finds the right codes where an offset or a small scale spoils the usual formula, and never holds the
-# whole matrix of distances.
+# Latents are vectors along the last axis. If channels come first, move them: `rotate(z.movedim(1, -1), q)`. `nearest`
+# is optional. It is exact where an offset or a small scale spoils the usual formula, and never holds the whole matrix
+# of distances.
 #
 # ## The module
 #
-# `VectorQuantizer` is lookup, estimator and both losses. It answers `z_q, indices, loss`, with $z_q$ in the shape,
-# dtype and memory format of the input. The {ref}`rivals <all-rivals>` answer the same call.
+# `VectorQuantizer` is lookup, estimator and both losses. It returns `z_q, indices, loss`, with $z_q$ in the shape,
+# dtype and memory format of the input. The {ref}`rivals <all-rivals>` are called in the same way.
 
 # %%
 vq = VectorQuantizer(dim, codebook_size, estimator="rotation")
@@ -259,8 +282,8 @@ assert torch.equal(vq.encode(images), vq(images).indices)
 assert torch.equal(vq.decode(vq.encode(images)), vq(images).z_q)
 
 # %% [markdown]
-# **Masks.** True marks a real token. Padding passes as it is, gets the index −1, and is in no loss and no statistic.
-# It may even be NaN.
+# **Masks.** True marks a real token. Padding passes unchanged, gets the index −1, and counts in no loss and no
+# statistic. It may even be NaN.
 
 # %%
 mask = torch.arange(10) < torch.tensor([10, 7, 4, 1])[:, None]
@@ -325,15 +348,14 @@ for convention in CONVENTIONS:
 
 # %% [markdown]
 # `"mean"` is `F.mse_loss`. Under `"image"` the squares of one sample are added up, so the same `gamma` weighs $N\cdot
-# d$ times as much. It is no smaller choice than `gamma` itself: use the convention of your reconstruction loss.
+# d$ times as much. Use the convention of your reconstruction loss.
 #
 # ## When does the codebook move?
 #
 # With `update="gradient"` the optimiser moves the codes, as any parameter. With `update="ema"` they follow a running
-# mean, and the loss has no codebook term: they are a buffer, and no optimiser sees them. That move belongs to the batch
-# just seen, yet is taken at the **start of the next step**. So after every call the codes are still those that were
-# handed out. The revival of dead codes waits with it. A step is all calls up to a backward pass:
-# {doc}`27_training_loop`.
+# mean: they are a buffer, and the loss has no codebook term. What a batch moves is moved at the **start of the next
+# step**, revival included. So after every call the codes are still those that were handed out. A step is all calls up
+# to a backward pass ({doc}`27_training_loop`).
 
 # %%
 vq = VectorQuantizer(dim, codebook_size, init=codes, update="ema", decay=0.9)
@@ -350,9 +372,9 @@ assert torch.equal(saved(sequence).z_q, vq(sequence).z_q)
 # %% [markdown]
 # ## From vector-quantize-pytorch
 #
-# Its defaults are an EMA with decay 0.8 and a commitment weight of 1. A state dict of its `VectorQuantize` loads as
-# it is: codes and running counts are taken over. The cell below builds both, loads one into the other, and compares,
-# pair by pair of arguments: indices, values, loss, the gradient to the input, and the codes after a step.
+# Its defaults are an EMA with decay 0.8 and a commitment weight of 1. A state dict of its `VectorQuantize` loads as it
+# is. The cell below loads one into the other and compares, for each pair of arguments: indices, values, loss, the
+# gradient to the input, and the codes after a step.
 
 # %%
 PAIRS = [  # an argument of theirs, and of ours
@@ -448,10 +470,13 @@ rows += [f"| `{theirs}` | `{mine}`<br>{note} |" for theirs, mine, note in NOTES]
 display(Markdown(f"{tried}\n\n" + "\n".join(rows)))
 
 # %% [markdown]
-# With a learnable codebook theirs has one square with a gradient on both sides, where we have two: the gradients are
-# equal, and its loss reads half as large. In evaluation mode it returns a loss of 0; ours is the same in both modes.
-# Its `straight_through=True` is not the straight-through estimator of this book but Gumbel noise with a
-# straight-through gradient. An option of another library is refused, and the error says what it is here:
+# Three differences:
+#
+# - With a learnable codebook its loss reads half as large as ours, and the gradients are equal.
+# - In evaluation mode it returns a loss of 0; ours is the same in both modes.
+# - Its `straight_through=True` is Gumbel noise with a straight-through gradient, not STE as in this book.
+#
+# An option of another library is refused, and the error says what it is here:
 
 # %%
 try:
@@ -467,9 +492,8 @@ else:
 # ## From taming-transformers
 #
 # `VectorQuantizer2` {cite}`esser2021taming` keeps its codes in an `nn.Embedding`, takes channels first, and returns
-# `z_q, loss, (perplexity, min_encodings, indices)`: mind the order. Its weight `beta` has a history. By default,
-# `legacy=True`, it multiplies the *codebook* loss, and the commitment loss has weight 1. Only with `legacy=False`
-# does it mean what the paper says.
+# `z_q, loss, (perplexity, min_encodings, indices)`: mind the order. By default, `legacy=True`, its `beta` multiplies
+# the *codebook* loss, and the commitment loss has weight 1. Only with `legacy=False` does it mean what the paper says.
 #
 # | theirs | ours |
 # |---|---|
@@ -517,9 +541,8 @@ for legacy, weights in {True: {"beta": 0.25, "gamma": 1.0}, False: {"beta": 1.0,
 assert_close(*losses)  # the swap does not show in the loss
 
 # %% [markdown]
-# To go on with the rotation, write `"rotation"` for `"ste"`. Codes of other libraries often start much shorter than
-# the latents. Then $r=|q|/|z|$ is small, and so is every gradient that the rotation passes; {doc}`10_ste_vs_rotation`
-# measures what that does.
+# To go on with the rotation, write `"rotation"` for `"ste"`. If the codes start much shorter than the latents,
+# $r=|q|/|z|$ is small, and so is every gradient that the rotation passes ({doc}`10_ste_vs_rotation`).
 #
 # ## Common mistakes
 #
@@ -540,9 +563,8 @@ assert torch.autograd.grad(loss, vq.codebook.weight)[0].norm() > 0
 # **A detached $q$ in the losses.** `rotate` and every `Estimator` detach $q$ themselves. Do not hand them
 # `z.detach()`: then nothing reaches the encoder, and nothing complains.
 #
-# **`loss += reconstruction`.** In-place addition changes the tensor that the quantiser returned. Here each call
-# returns a new one, so no harm is done. Where a library returns a buffer of its own, the next call starts from the
-# sum.
+# **`loss += reconstruction`.** In-place addition changes the tensor that the quantiser returned. Here each call returns
+# a new one. If a library returns a buffer of its own, the next call starts from the sum.
 
 # %%
 first = vq(sequence).loss.detach().clone()
@@ -552,7 +574,8 @@ assert torch.equal(vq(sequence).loss, first)
 
 # %% [markdown]
 # **Usage of one batch.** `details.usage` counts the codes of one call. A call of $n$ tokens cannot use more than $n$
-# codes, so 10 tokens of 64 codes read as collapse. Count over a fixed number of tokens, the same for all arms.
+# codes, so 10 tokens with 64 codes look like a {term}`codebook collapse`. Count over a fixed number of tokens, the same
+# for all that you compare.
 
 # %%
 one, many = (vq(torch.randn(n, dim), details=True).usage.item() for n in (10, 10_000))
@@ -560,7 +583,7 @@ assert one <= 10 / codebook_size <= 1 and one < many
 
 # %% [markdown]
 # **Channels last by default.** An image tensor without `channel_first=True` is refused, unless its width happens to
-# be `dim`. Then it is quantised along the wrong axis, and no code can tell.
+# be `dim`. Then it is quantised along the wrong axis, without a warning.
 
 # %%
 try:

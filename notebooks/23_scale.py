@@ -10,12 +10,25 @@
 # (scale)=
 # # One core to a cluster
 #
-# A run is a `Config`. The same `Config` trains on one core, on all cores, on a GPU, as a job array, or on several GPUs
-# at once, and gives the same result up to the order of sums. This page says how fast the small runs of this book are
-# and why, how to spread many of them, how to train one large one, and what the paper's own setting would take.
+# ```{admonition} In short
+# :class: tip
+# On one core a training step of this book takes {glue:text}`x-library:.1f` times as long in a plain loop with
+# vector-quantize-pytorch, and most of that is the quantiser. Several small runs share a machine better than one run
+# shares several threads: two at once get {glue:text}`two-runs` times as much done, one on two threads
+# {glue:text}`two-threads` times. The paper's own setting would take {glue:text}`hours-16:.0f` and
+# {glue:text}`hours-4:.0f` hours a run on {glue:text}`cards` cards, by an estimate.
+# ```
 #
-# Numbers of a CPU were measured on this book's machine. Of a GPU, one thing was measured, on one card: small runs that
-# share it. What the paper's own setting would take is an estimate, and is called one.
+# ```{glue:figure} fig-throughput
+# :name: fig-scale-throughput
+#
+# Our loops (blue) finish more runs in a core-hour than those with vector-quantize-pytorch (orange, hatched); longer is
+# better. Runs of {glue:text}`steps` training steps, evaluations left out. Grey: quartiles.
+# ```
+#
+# A run is a `Config`. The same `Config` trains on one core, on all cores, on a GPU, as a job array, or on several GPUs
+# at once, and gives the same result up to the order of sums. Times on a CPU were measured on this book's machine. On a
+# GPU, small runs that share one card were.
 
 # %% tags=["parameters"]
 profile: str = "standard"  # smoke: a few steps of each loop; standard
@@ -71,10 +84,9 @@ from rotvq.training.train import train
 # The standard small run is the one that the experiments of this book train thousands of times: the convolutional
 # VQ-VAE on Fashion-MNIST, 512 codes of dimension 32, the rotation, batches of 32, Adam.
 #
-# Ten loops train it. Ours keeps the images in memory as bytes and indexes them, lays tensors out with channels last,
-# and lets one kernel do Adam's step. The plain loop does none of this: a `DataLoader` collates normalised floats. The
-# other loops take one of the three away, or add one thing. Ours is the one of `train`, loss by loss: a test compares
-# them.
+# Ten loops train it. Ours, that of `train`, does three things: it keeps the images in memory as bytes, lays tensors out
+# with channels last, and lets one kernel do Adam's step. The plain loop does none of this: a `DataLoader` collates
+# normalised floats. The other loops take one of the three away, or add one thing.
 
 # %% tags=["hide-input"]
 case = run_bench.loop_case(profile, device)
@@ -136,7 +148,7 @@ for height, name in enumerate(reversed(order)):
     ax.text(0, height + 0.24, LABELS[name], va="bottom", fontsize=9)
     ax.plot([low, high], [height, height], color=MUTED, linewidth=3, solid_capstyle="butt")
 ax.axvline(per_hour["rotvq"], color=MUTED, linewidth=1)
-ax.set(xlabel="runs per core-hour", yticks=[], ylim=(-0.4, len(order) - 0.2))
+ax.set(xlabel="runs per core-hour    better →", yticks=[], ylim=(-0.4, len(order) - 0.2))
 ax.grid(axis="y", visible=False)
 alt = (
     "Bars: how many training runs one core completes in an hour with each loop. The loops with vector-quantize-pytorch "
@@ -145,16 +157,10 @@ alt = (
 page.show("fig-throughput", fig, alt)
 
 # %% [markdown]
-# ```{glue:figure} fig-throughput
-# :name: fig-scale-throughput
-#
-# Runs of {glue:text}`steps` training steps per core-hour, evaluations left out. Grey: quartiles.
-# ```
-#
-# **How it was measured.** All loops in one process on one thread, blocks of {glue:text}`block` steps in turn,
+# **How it was measured.** All loops ran in one process on one thread, in blocks of {glue:text}`block` steps, for
 # {glue:text}`rounds` turns, each with another loop first. A ratio is formed within a turn; shown are median and
-# quartiles. The clock counts processor time. Machine: {glue:text}`machine`, {glue:text}`cores` cores, torch
-# {glue:text}`torch`. {glue:text}`idle`; its load average was {glue:text}`load` before and after.
+# quartiles of processor time. Machine: {glue:text}`machine`, {glue:text}`cores` cores, torch {glue:text}`torch`.
+# {glue:text}`idle`; its load average was {glue:text}`load` before and after.
 
 # %% tags=["hide-input"]
 if committed:
@@ -171,28 +177,26 @@ page.say("compile-seconds", f"{result['first']['compiled']:.0f}" if compiled els
 page.say("x-compiled-text", f"{relative['compiled'].median:.2f}" if compiled else "an unmeasured number of")
 
 # %% [markdown]
-# **Against vector-quantize-pytorch.** With its quantiser in the plain loop a step takes {glue:text}`x-library:.2f`
-# times as long. The goal was 1.5. That library moves its codes by EMA as it comes; with learned codes it is
-# {glue:text}`x-library_gradient:.2f`. Most of it is the quantiser: put into our loop it still takes
-# {glue:text}`x-library_here:.2f` times as long, while our quantiser in the plain loop takes {glue:text}`x-plain:.2f`.
-# So a reader who only swaps the quantiser gains most of what there is to gain ({doc}`22_use_it`).
+# **Most of the gain is the quantiser.** With vector-quantize-pytorch in the plain loop a step takes
+# {glue:text}`x-library:.2f` times as long. With learned codes in place of EMA it takes
+# {glue:text}`x-library_gradient:.2f` times. In our loop it still takes {glue:text}`x-library_here:.2f` times as long,
+# while our quantiser in the plain loop takes {glue:text}`x-plain:.2f`. So if you swap the quantiser alone, you gain
+# most of it ({doc}`22_use_it`).
 #
-# **Which speed-up brings what.** A speed-up was to be taken if it brought at least 5 %. Together the three do: the
-# plain loop takes {glue:text}`x-plain:.2f` times as long. One by one none is shown to, at this size: without channels
-# last a step takes {glue:text}`x-contiguous:.2f` times as long, with a DataLoader {glue:text}`x-loader:.2f`, without
-# fused Adam {glue:text}`x-unfused:.2f`. All three stay, since they take no more code than what they replace.
+# **The three changes of the loop matter together.** One by one they bring less than 5 %: without channels last a step
+# takes {glue:text}`x-contiguous:.2f` times as long, with a DataLoader {glue:text}`x-loader:.2f`, without fused Adam
+# {glue:text}`x-unfused:.2f`.
 #
-# **What is not used.** `torch.compile` of the model and bfloat16 bring nothing on this CPU. Compiled, a step takes
-# {glue:text}`x-compiled-text` times as long, after a first block of {glue:text}`compile-seconds` seconds. In bfloat16
-# it takes {glue:text}`x-bfloat16:.2f` times as long; that changes results, so no claim would rest on it anyway.
+# **`torch.compile` and bfloat16 bring nothing on this CPU.** Compiled, a step takes {glue:text}`x-compiled-text` times
+# as long, after a first block of {glue:text}`compile-seconds` seconds. In bfloat16 it takes
+# {glue:text}`x-bfloat16:.2f` times as long, and results change.
 #
 # **A whole run** also evaluates, and notes statistics of 40 batches. It takes {glue:text}`whole:.1f` s of processor
 # time, {glue:text}`measuring:.0f` % of it for that: {glue:text}`whole-per-hour:.0f` runs per core-hour.
 #
 # ### Several runs at once
 #
-# Several runs share a machine better than several threads share a small run. Each row is one way; its runs begin
-# together, in processes of their own, and the clock is the one on the wall.
+# The runs of a row begin together, in processes of their own. The clock is the one on the wall.
 
 # %% tags=["hide-input"]
 shared = result["together"]
@@ -231,8 +235,8 @@ ways_table
 #
 # **On a GPU** one small run leaves most of the card idle. On one {glue:text}`card` it takes {glue:text}`card-ms` ms a
 # step, here on one core {glue:text}`core-ms` ms. Four runs at once get {glue:text}`card-4` times as much done as one,
-# sixteen {glue:text}`card-16` times, so one run does not fill the card. Each was timed once, by the call of
-# {ref}`cost-on-a-gpu`, on a machine of {glue:text}`card-cores` cores.
+# sixteen {glue:text}`card-16` times. Each was timed once, by the call of {ref}`cost-on-a-gpu`, on a machine of
+# {glue:text}`card-cores` cores.
 
 # %% tags=["hide-input"]
 pd.DataFrame(
@@ -244,8 +248,8 @@ pd.DataFrame(
 ) if on_card else gpu_report.NOT_RUN
 
 # %% [markdown]
-# For another card the procedure is one command. It times 1, 2, 4, 8 and 16 runs at once; the best row of the table
-# above, as made by it, is the k of `processes:k` or of `ray:1/k`:
+# For another card, one command times 1, 2, 4, 8 and 16 runs at once. The best row of the table above is then the k of
+# `processes:k` or of `ray:1/k`:
 #
 # ```
 # papermill notebooks/23_scale.ipynb out.ipynb -y '{device: cuda, records: gpu}'
@@ -253,7 +257,7 @@ pd.DataFrame(
 #
 # ## Many runs: engines
 #
-# A grid trains what has no record. Where it trains is the engine's business.
+# A grid trains what has no record. The engine decides where.
 #
 # | engine | runs go to | for |
 # |---|---|---|
@@ -262,8 +266,8 @@ pd.DataFrame(
 # | `ray:GPUS` | Ray tasks that ask for that share of a GPU, here or on the cluster at `RAY_ADDRESS` | a Ray cluster |
 # | `shard:I/OF` | part I of OF of the grid, in another engine | job arrays |
 #
-# An engine is a context manager with one method, `submit`. There is no scheduler: a killed grid is started again and
-# trains what is missing. One small grid, by each of them, into a store of its own:
+# If a grid is killed, start it again: it trains what is missing. One small grid, by each engine, into a store of its
+# own:
 
 # %%
 ENGINES = {"shard": ["shard:0/2", "shard:1/2"]}  # two jobs of an array
@@ -298,8 +302,8 @@ assert main(line.split()) == 0  # python -m rotvq grid 10 ...
 # %% [markdown]
 # ## One large training
 #
-# A training that is too large for one card is shared by several, with torch's own launcher. The same command on one
-# process, or without `torchrun`, gives the same run up to the order of sums:
+# If a training is too large for one card, several share it, with torch's own launcher. The same command on one process,
+# or without `torchrun`, gives the same run up to the order of sums:
 
 # %%
 shown = Config(
@@ -344,15 +348,13 @@ print(f"{len(pairs)} losses of 1 and {ranks} processes: within {apart:.0e}")
 
 # %% [markdown]
 # **What is reduced over ranks.** Every rank takes an equal part of every batch. Gradients are averaged. Codebook
-# statistics (counts and sums of the EMA, usage for the revival of dead codes) are summed, so that the codes are those
-# of the whole batch, not of one card's part. Latents for k-means are gathered, and one rank's codes are sent to all.
-# Metrics are those of all images. Batch normalisation would keep statistics of its own on each rank, so it is refused;
-# so is a batch that ranks cannot share equally.
+# statistics (counts and sums of the EMA, usage for the revival of dead codes) are summed, so the codes are those of the
+# whole batch. Latents for k-means are gathered, and one rank's codes are sent to all. Batch normalisation is refused,
+# and so is a batch that ranks cannot share equally.
 #
-# **What resumption guarantees.** With `--records` a run writes a resume point about once a minute, whole or not at all:
-# weights, codebook, optimiser, what was noted so far. After a kill the same command goes on from it. On a CPU the
-# result is that of the uninterrupted run, bit for bit; tests kill runs to see it. On a GPU, sums whose order changes
-# leave differences of rounding. At most a minute of work is lost, and a run with a record is not trained again.
+# **What resumption guarantees.** With `--records` a run writes a resume point about once a minute. After a kill the
+# same command goes on from it, and at most a minute of work is lost. On a CPU the result is that of the uninterrupted
+# run, bit for bit. On a GPU, sums whose order changes leave differences of rounding.
 #
 # **Data.** `imagefolder:PATH` reads `train/` and `val/` folders with one folder per class. A split too large for memory
 # is decoded once into a file of bytes, which all ranks of a machine map.
@@ -360,9 +362,9 @@ print(f"{len(pairs)} losses of 1 and {ranks} processes: within {apart:.0e}")
 # %% [markdown]
 # ## The paper's Table 1
 #
-# The networks are here: `residual_f16` and `residual_f4` have the layers, shapes and numbers of parameters of the
-# paper's code {cite}`fifty2024code`, which takes them from VQGAN {cite}`esser2021taming`. Trained they are not: this
-# book had one card for some minutes, and no ImageNet.
+# The networks are here, untrained: `residual_f16` and `residual_f4` have the layers, shapes and numbers of parameters
+# of the paper's code {cite}`fifty2024code`, which takes them from VQGAN {cite}`esser2021taming`. This book had one card
+# for some minutes, and no ImageNet.
 
 # %%
 table_1 = paper_runs.table_1()
@@ -381,27 +383,26 @@ for config in table_1.values():  # `imagenet` is the folder of the images
 
 # %% [markdown]
 # **Inferred, not stated.** The paper's text gives 32 × 32 × 32 latents for the first network. Its widths, 128 × (1, 1,
-# 2, 2, 4), make four halvings, f = 16 and 16 × 16 latents of dimension 32; the released code reshapes to 16 × 16, too,
+# 2, 2, 4), make four halvings, f = 16 and 16 × 16 latents of dimension 32. The released code reshapes to 16 × 16, too,
 # though its flag says `--f 8`. The widths 128 × (1, 2, 4) make f = 4 and 64 × 64 latents of dimension 3.
 #
-# **An epoch** is no pass over ImageNet where the released loop is used. That loop ends an epoch after about
-# {glue:text}`epoch` images; a pass has {glue:text}`passes:.1f` times as many. Steps here are counted so: 25 and 20 such
-# epochs are {glue:text}`updates-16` and {glue:text}`updates-4` steps. Whether Table 1 was made so is not known: the
-# script that comes with the loop asks for 100 epochs.
+# **An epoch** of the released loop ends after about {glue:text}`epoch` images. A pass over ImageNet has
+# {glue:text}`passes:.1f` times as many. Counted so, 25 and 20 epochs are {glue:text}`updates-16` and
+# {glue:text}`updates-4` steps. Whether Table 1 was made so is not known: the script that comes with the loop asks for
+# 100 epochs.
 #
 # **What differs.** The released code trains under bfloat16 autocast, clips the gradient to norm 1, warms the learning
-# rate up over 3,000 updates and lowers it by half on a cosine, uses $\beta_2 = 0.99$ in AdamW, and adds eight batches
-# of 32 to one update, so that its EMA codebook moves eight times an update. A `Config` has none of these; ours moves
-# its codes once for 256 images. Its LayerNorm has weights; ours, `norm="latent"`, has none.
+# rate up over 3,000 updates and halves it on a cosine, and uses $\beta_2 = 0.99$ in AdamW. It adds eight batches of 32
+# to one update, so its EMA codebook moves eight times an update; ours moves once for 256 images. Its LayerNorm has
+# weights; ours, `norm="latent"`, has none.
 #
 # ### What it would take: an estimate
 #
-# No training was run. Parameters are counted; so are, on tensors without contents, the bytes that the graph keeps for
-# the backward pass, the operations, and the bytes that kernels read and write. The card is one H100 SXM by its data
-# sheet: 495 TFLOP/s dense in TF32, in which torch does convolutions of float32 numbers; 67 TFLOP/s in float32, in which
-# it does other products, here those of the attention; 3.35 TB/s; 80 GB. On one such card, products in float32 were
-# measured at {glue:text}`measured-float32` of the data sheet's rate and copies at {glue:text}`measured-bandwidth`; no
-# network of this section ran on it.
+# No training was run. Counted, on tensors without contents, are parameters, operations, the bytes that the graph keeps
+# for the backward pass, and those that kernels read and write. The card is one H100 SXM by its data sheet: 495 TFLOP/s
+# dense in TF32, in which torch does convolutions; 67 TFLOP/s in float32, in which it does other products; 3.35 TB/s;
+# 80 GB. On one such card, products in float32 were measured at {glue:text}`measured-float32` of the data sheet's rate
+# and copies at {glue:text}`measured-bandwidth`.
 
 # %%
 card, batch = sizing.H100, paper_runs.BATCH
@@ -439,16 +440,15 @@ if cards == 8:
     assert min(f.bound / (f.flops / card.tf32) for f in sizes.values()) > 1.5  # many kernels wait for memory
 
 # %% [markdown]
-# **Memory**, in GB for {glue:text}`share` images on each of {glue:text}`cards` cards. Weights, gradients and Adam's two
-# moments are 4, 4 and 8 bytes a parameter ({glue:text}`parameters-16:.1f` and {glue:text}`parameters-4:.1f` million).
-# Activations are {glue:text}`kept-16:.2f` and {glue:text}`kept-4:.2f` GB an image, counted by a hook on everything that
-# the graph saves. The most, {glue:text}`most:.0f` GB, {glue:text}`held` into 80 GB. The whole batch of 256 does not fit
-# on one card: it holds about {glue:text}`fits-16` and {glue:text}`fits-4` images, and this code does not accumulate
-# gradients. Workspaces of convolutions and the
+# **Memory**, in GB for {glue:text}`share` images on each of {glue:text}`cards` cards. The most, {glue:text}`most:.0f`
+# GB, {glue:text}`held` into 80 GB. The whole batch of 256 does not fit on one card: it holds about {glue:text}`fits-16`
+# and {glue:text}`fits-4` images, and this code does not accumulate gradients. Weights, gradients and Adam's two moments
+# are 4, 4 and 8 bytes a parameter ({glue:text}`parameters-16:.1f` and {glue:text}`parameters-4:.1f` million).
+# Activations are {glue:text}`kept-16:.2f` and {glue:text}`kept-4:.2f` GB an image. Workspaces of convolutions and the
 # quantiser come on top.
 #
-# The count can be checked where there is memory to measure, on the CPU: one image through the whole network, forward
-# and backward, under torch's profiler.
+# The count can be checked on the CPU: one image through the whole network, forward and backward, under torch's
+# profiler.
 
 # %%
 full = {"side": 256, "images": 1}
@@ -468,12 +468,12 @@ page.say("off", 100 * (measured["peak / predicted"].max() - 1))
 # In GB. The peak is at most {glue:text}`off:.0f` % above the prediction, which leaves out gradients on their way.
 
 # %% [markdown]
-# **Time.** A step takes {glue:text}`tflop-16:.2f` and {glue:text}`tflop-4:.2f` TFLOP an image, forward and backward,
-# which the card would do in {glue:text}`arithmetic-16:.1f` and {glue:text}`arithmetic-4:.1f` ms if all of it were in
-# TF32. But many kernels wait for memory: together they move {glue:text}`moved-16:.1f` and {glue:text}`moved-4:.1f` GB
-# an image. If each kernel ran at its rate of arithmetic or of memory, whichever is slower for it, an image would take
-# {glue:text}`bound-16:.1f` and {glue:text}`bound-4:.1f` ms. That is a bound. **Assumed**, from no measurement, is that
-# a training keeps {glue:text}`assumed:.0f` % of that pace, whatever the number of cards. Then
+# **Time.** A step takes {glue:text}`tflop-16:.2f` and {glue:text}`tflop-4:.2f` TFLOP an image, forward and backward. In
+# TF32 the card would do that in {glue:text}`arithmetic-16:.1f` and {glue:text}`arithmetic-4:.1f` ms. But many kernels
+# wait for memory: together they move {glue:text}`moved-16:.1f` and {glue:text}`moved-4:.1f` GB an image. If each kernel
+# ran at its rate of arithmetic or of memory, whichever is slower, an image would take {glue:text}`bound-16:.1f` and
+# {glue:text}`bound-4:.1f` ms. That is a bound. **Assumed**, from no measurement, is that a training keeps
+# {glue:text}`assumed:.0f` % of that pace, whatever the number of cards. Then
 #
 # $$\text{seconds} = \frac{\text{steps} \times 256 \times \text{bound}}{\text{cards} \times
 # \text{utilisation}}.$$
@@ -512,18 +512,16 @@ page.say("gib", paper_runs.IMAGENET * 3 * 256**2 / 2**30)
 # %% [markdown]
 # On {glue:text}`cards` cards that is {glue:text}`hours-16:.1f` and {glue:text}`hours-4:.1f` hours a run as the released
 # loop counts epochs, up to {glue:text}`hours-most:.0f` as passes over ImageNet. A step takes
-# {glue:text}`step-seconds` s or more by this estimate. In it the cards exchange {glue:text}`reduced:.0f` MB of
-# gradients and read {glue:text}`reading:.0f` MB of images from a file of {glue:text}`gib:.0f` GiB. That is little
-# beside the step on one machine's links and disks, and it is not in the formula. Nor is the quantiser itself, except
-# for the operations of its lookup; what a quantiser costs is measured in {doc}`20_cost`.
+# {glue:text}`step-seconds` s or more. In it the cards exchange {glue:text}`reduced:.0f` MB of gradients and read
+# {glue:text}`reading:.0f` MB of images from a file of {glue:text}`gib:.0f` GiB, which is little beside the step and not
+# in the formula. Nor is the quantiser itself, except for its lookup ({doc}`20_cost` has that).
 #
-# One card would have to add up several batches to one update, which this code does not do; its column says only how
-# much work there is. Under bfloat16 arithmetic is twice as fast (989 TFLOP/s) and half the bytes move, so the released
-# setting would take about half of that; this module does not train in it.
+# The column of one card says only how much work there is. Under bfloat16, as in the released setting, arithmetic is
+# twice as fast (989 TFLOP/s) and half the bytes move, so it would take about half of that.
 #
 # ## What this page does not show
 #
 # Nothing ran on several GPUs or on more than one machine. On one GPU ran our loop, by several processes at once, and
 # short runs of the engine `processes` ({ref}`cost-on-a-gpu`); not Ray, `torchrun`, or a network of Table 1. The times
-# are those of one small network on one kind of processor and one card. The estimate knows neither kernels that fall
-# short of the data sheet nor a network between machines; the utilisation is a guess, a parameter of this page.
+# are those of one small network on one kind of processor and one card. The estimate leaves out kernels that fall short
+# of the data sheet and a network between machines. Its utilisation is a guess, a parameter of this page.
