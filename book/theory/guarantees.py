@@ -376,36 +376,37 @@ def revival_is_safe(draw, n, d):
 # geometry
 
 
-def transported(v: Tensor, path: Callable[[float], tuple[Tensor, Tensor]], steps: int = 60) -> Tensor:
+def transported(v: Tensor, path: Callable[[Tensor], tuple[Tensor, Tensor]], steps: int = 40) -> Tensor:
     r"""Levi-Civita transport of v along a path in the metric \|dz\|^2/\|z\|^2, by Runge-Kutta.
 
-    With velocity w the equation is ``v' = (<x, w> v + <x, v> w - <w, v> x)/|x|^2``. ``path`` gives (x, w) at a time in
-    (0, 1).
+    With velocity w the equation is ``v' = (<x, w> v + <x, v> w - <w, v> x)/|x|^2``. ``path`` gives (x, w) at times in
+    [0, 1] of shape (times, 1, 1), each of shape (times, n, d).
     """
-
-    def change(time: float, v: Tensor) -> Tensor:
-        x, w = path(time)
-        return (dot(x, w) * v + dot(x, v) * w - dot(w, v) * x) / dot(x, x)
-
     h = 1 / steps
-    for i in range(steps):
-        first = change(i * h, v)
-        second = change((i + 0.5) * h, v + h / 2 * first)
-        third = change((i + 0.5) * h, v + h / 2 * second)
-        fourth = change((i + 1) * h, v + h * third)
+    x, w = path(torch.linspace(0, 1, 2 * steps + 1, dtype=torch.float64).view(-1, 1, 1))  # ends and middles of steps
+    stretch, x_over_square = dot(x, w) / dot(x, x), x / dot(x, x)
+
+    def change(i: int, v: Tensor) -> Tensor:
+        return stretch[i] * v + dot(x_over_square[i], v) * w[i] - dot(w[i], v) * x_over_square[i]
+
+    for start in range(0, 2 * steps, 2):
+        first = change(start, v)
+        second = change(start + 1, v + h / 2 * first)
+        third = change(start + 1, v + h / 2 * second)
+        fourth = change(start + 2, v + h * third)
         v = v + h / 6 * (first + 2 * second + 2 * third + fourth)
     return v
 
 
-def winding(z: Tensor, q: Tensor, wiggle: float) -> Callable[[float], tuple[Tensor, Tensor]]:
+def winding(z: Tensor, q: Tensor, wiggle: float) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """A path from z to q in their plane; for wiggle 0 the shortest one in |dz|^2/|z|^2, a logarithmic spiral."""
     a, theta = unit(z), angle(z, q)
     u = unit(q) - dot(a, unit(q)) * a
     u = unit(u - dot(a, u) * a)
     growth = (norm(q) / norm(z)).log()
 
-    def at(time: float) -> tuple[Tensor, Tensor]:
-        bump, slope = wiggle * math.sin(math.pi * time) ** 2, wiggle * math.pi * math.sin(2 * math.pi * time)
+    def at(time: Tensor) -> tuple[Tensor, Tensor]:
+        bump, slope = wiggle * (math.pi * time).sin() ** 2, wiggle * math.pi * (2 * math.pi * time).sin()
         length, turned = norm(z) * (time * growth + bump).exp(), time * theta - bump
         x = length * (turned.cos() * a + turned.sin() * u)
         across = length * (turned.cos() * u - turned.sin() * a)

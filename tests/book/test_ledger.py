@@ -180,6 +180,7 @@ def test_a_law_is_tried_on_many_draws(monkeypatch, tmp_path):
 
 def test_a_law_of_every_estimator_is_tried_in_its_lowest_and_highest_dimension():
     assert claims.draws(all_statements()["transpose"]) == {"dims": (1, 64)}
+    assert claims.draws(all_statements()["wirings"]) == {"dims": (8,)}  # it names two
     assert claims.draws(all_statements()["nearest_code"]) == {}
 
 
