@@ -10,10 +10,25 @@
 # (all-estimators)=
 # # All estimators
 #
-# An estimator is what $z$ hears when the decoder sends $g=\partial L/\partial z_q$ to its code: the pull-back $G^\top
-# g$. This page lists every one that the module has, and the [rivals](#all-rivals): quantisers that change more than the
-# pull-back. Tables and pictures are made from `rotvq.ESTIMATORS` and `METHODS`, so they cannot fall
-# behind the code. {doc}`02_one_equation` derives the family; here is the catalogue.
+# ```{admonition} In short
+# :class: tip
+# An estimator says what the latent receives when the decoder sends a gradient $g$ to its code: the pull-back
+# $G^\top g$. Only STE and the bare rotation keep the length of $g$. The rotations and the reflection keep the angle:
+# $G^\top g$ makes the angle with $z$ that $g$ makes with $q$. The rotation takes {glue:text}`cost` inner products a
+# vector for it, and STE none.
+# ```
+#
+# ```{glue:figure} fields
+# :name: fig-estimator-fields
+#
+# STE moves all latents of a cell by the same step; what turns moves each by an angle of its own. A thin arrow is the
+# step of one latent, $-G^\top g$, and the thick arrow is the step $-g$ at the code. One square cell, one $g$, the same
+# scale in all panels; the cross is the origin.
+# ```
+#
+# This page lists every estimator that the module has, and the [rivals](#all-rivals): quantisers that change more than
+# the pull-back. Tables and pictures are made from `rotvq.ESTIMATORS` and `METHODS`, so they cannot fall behind the
+# code. {doc}`02_one_equation` derives the family.
 
 # %% tags=["parameters"]
 dim: int = 8  # the dimension in which the properties are tried
@@ -43,8 +58,8 @@ draw = torch.Generator().manual_seed(seed)
 # ## The table
 #
 # With $a=z/|z|$, $b=q/|q|$ and $r=|q|/|z|$, $R$ is the smallest rotation that takes $a$ to $b$, $H$ the reflection
-# that does, and $P=I-aa^\top$ removes the part along $z$. *Cost* is the number of inner products of $d$ numbers that
-# a pull-back takes per vector, norms among them. *Keeps* is not typed in: each entry is tried on random vectors.
+# that does, and $P=I-aa^\top$ removes the part along $z$. *Cost* is the number of inner products that a pull-back takes
+# per vector, norms among them. *Keeps* is what each entry kept when it was tried on random vectors:
 #
 # length
 # : $|G^\top g|=|g|$
@@ -53,10 +68,10 @@ draw = torch.Generator().manual_seed(seed)
 # : $G^\top g$ is parallel to $g$
 #
 # angles
-# : two gradients at one $z$ stand to each other as they did at $q$
+# : two gradients at one $z$ make the same angle with each other as at $q$
 #
 # angle to q
-# : $G^\top g$ stands to $z$ as $g$ stands to $q$
+# : $G^\top g$ makes the angle with $z$ that $g$ makes with $q$
 #
 # norm of z
 # : $\langle G^\top g,z\rangle=0$: a small step leaves $|z|$ as it is
@@ -116,15 +131,9 @@ assert min(ESTIMATORS, key=lambda name: ESTIMATORS[name].cost) == "ste" and ESTI
 page.say("cost", ESTIMATORS["rotation"].cost)
 
 # %% [markdown]
-# Only STE and the bare rotation keep the length of $g$. What sets the rotations apart is the angle: $G^\top g$ stands
-# to $z$ as $g$ stands to $q$. The reflection has that, too, but no limit at $z=q$. The rotation takes
-# {glue:text}`cost` inner products where STE takes none; {doc}`20_cost` says what that is in milliseconds.
+# The reflection has the angle, too, but no limit at $z=q$. {doc}`20_cost` has the cost in milliseconds.
 #
 # ## The pictures
-#
-# One square cell with its code $q$, in the plane. The decoder sends one $g$ to $q$, wherever in the cell $z$ is; the
-# thick arrow is $-g$, a gradient step. The thin arrows are $-G^\top g$: how $z$ would move. All panels have one
-# scale, and the cross is the origin.
 
 # %% tags=["hide-input"]
 code = torch.tensor([1.4, 1.0], dtype=torch.float64)
@@ -157,18 +166,16 @@ origin with z. With the scale r: longer towards the origin. Radial-free: arrows 
 page.show("fields", figs, alt)
 
 # %% [markdown]
-# ```{glue:figure} fields
-# :name: fig-estimator-fields
-#
-# The pull-back of every member, for one code and one gradient.
-# ```
+# They are in {numref}`fig-estimator-fields`.
 #
 # ## Options that every member has
 #
-# Four more things stand inside $G$. `clip` bounds $r$: a range or a name. `centre` replaces $z$ and $q$ by $z-\mu$
-# and $q-\mu$; the quantiser knows the mean code and the running mean of the latents. `mix` is the share $t$ against
-# STE, and `warmup` lets it grow from 0. `gain` is one more factor for each code, or a function that gives one for
-# each vector.
+# | option | what it does |
+# |---|---|
+# | `clip` | bounds $r$ by a range, or by the name of one |
+# | `centre` | replaces $z$ and $q$ by $z-\mu$ and $q-\mu$, such as the mean code or the running mean of the latents |
+# | `mix` | is the share $t$ against STE; `warmup` lets it grow from 0 |
+# | `gain` | is one more factor for each code, or a function that gives one for each vector |
 
 # %%
 codes = torch.cartesian_prod(torch.tensor([-0.6, 1.4]), torch.tensor([-1.0, 1.0]))
@@ -178,7 +185,7 @@ rotation = ESTIMATORS["rotation"]
 
 
 def felt(**options):
-    """What latents hear from a quantiser with these options when every code is sent (1, 0)."""
+    """What latents receive from a quantiser with these options when every code is sent (1, 0)."""
     x = latents.clone().requires_grad_()
     vq = VectorQuantizer(2, 4, **{"estimator": "rotation", "init": codes, **options})
     z_q, indices, _ = vq(x)
@@ -219,13 +226,14 @@ page.say("clips", "; ".join(f"{name} [{low:g}, {high:g}]" for name, (low, high) 
 # ```{glue:figure} options
 # :name: fig-options
 #
-# The rotation with one option at a time. The clips by name are {glue:text}`clips`.
+# A clip evens out the lengths, a centre moves the point about which arrows turn, a mix makes them more parallel: the
+# rotation with one option at a time. The clips by name are {glue:text}`clips`.
 # ```
 #
 # ## A new member
 #
-# It takes one line. This one turns like the rotation and may shorten $g$, never lengthen it. Give it to a quantiser
-# as it is, or put it into the registry, and configurations, grids and this page know its name.
+# It takes one line. This one turns like the rotation, and may shorten $g$ but never lengthen it. Give it to a
+# quantiser, or put it into the registry: then configurations, grids and this page know its name.
 
 # %%
 brake = Estimator("rotation", clip=(0.0, 1.0), formula=r"\min(r, 1) R^\top g", source="this page")
@@ -241,8 +249,8 @@ torch.testing.assert_close(found.norm(dim=-1), r.clamp(max=1))
 #
 # ## What cannot be learned
 #
-# $G$ stands inside a stop-gradient. So whatever it is made of, a mix, a gain, a centre, gets no gradient from the
-# loss: not a wrong one, none. An optimiser would leave such a parameter where it is, and say nothing.
+# $G$ stands inside a stop-gradient. So a mix, a gain or a centre gets no gradient from the loss. An optimiser would
+# leave such a parameter where it is, without a warning.
 
 # %%
 x, learned = latents.clone().requires_grad_(), torch.ones(200, 1, requires_grad=True)
@@ -265,16 +273,15 @@ else:
     raise AssertionError("a parameter that can never learn was accepted")
 
 # %% [markdown]
-# To learn a scale one needs another objective than the loss: one that asks what the gradient is good for, for
-# instance how well $G^\top g$ agrees with the gradient of a smoothed loss. {mod}`rotvq.quantizers.learned_gain`
-# has that.
+# To learn a scale one needs another objective, for instance how well $G^\top g$ agrees with the gradient of a smoothed
+# loss. {mod}`rotvq.quantizers.learned_gain` has that.
 #
 # (all-rivals)=
 # ## Rivals
 #
-# These change more than the pull-back: the codes, the lookup, the losses, or how often the decoder is run. They answer
-# the same call, so a model and an experiment take them in place of `VectorQuantizer`. *Cost* is the work of a training
-# step of $N$ latents in $d$ dimensions with $K$ codes, to leading order.
+# These change more than the pull-back: the codes, the lookup, the losses, or how often the decoder is run. They are
+# called like `VectorQuantizer` and can replace it. *Cost* is the work of a training step of $N$ latents in $d$
+# dimensions with $K$ codes, to leading order.
 
 # %%
 nsvq = METHODS["nsvq"](dim=8, codebook_size=64)
@@ -287,15 +294,14 @@ for name, rival in METHODS.items():
 display(Markdown("\n".join(rows)))
 
 # %% [markdown]
-# Some methods have parts that are not options: the estimator of `nsvq` is its point, and it has neither loss. Asking
-# for another is an error that says so. `exact` and `hessian` look at the loss itself, so their training calls take one
-# more argument, the function from latents to the loss: {mod}`rotvq.quantizers.methods.second_pass`.
+# NSVQ replaces the estimator and uses neither loss; `estimator=` raises an error there. `exact` and `hessian` need the
+# loss itself, so their training calls take one more argument, the function from latents to the loss:
+# {mod}`rotvq.quantizers.methods.second_pass`.
 #
-# Is each what its source describes? One checkable fact of each is tried here, in `book.theory.rival_facts`; each also
-# fails for another quantiser, so it could have failed. Where there is a package, the tests compare with it, value and
-# gradient: vector-quantize-pytorch for `vq`, `simvq`, `fsq`, `lfq` and `bsq`, `nsvq` and `diveq` for the four that bear
-# their names. The formula of `dynamic` was checked against a summary of its paper, those of `lfq` and `bsq` against
-# published code, not against the papers.
+# Is each what its source describes? One fact of each is tried here, and the same fact fails for another quantiser.
+# Where there is a package, the tests compare value and gradient with it: vector-quantize-pytorch for `vq`, `simvq`,
+# `fsq`, `lfq` and `bsq`, `nsvq` and `diveq` for the four that bear their names. The formula of `dynamic` was checked
+# against a summary of its paper, those of `lfq` and `bsq` against published code, not against the papers.
 
 # %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 of_rival = facts()
