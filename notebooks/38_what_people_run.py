@@ -30,7 +30,11 @@ from rotvq.page import Page
 page = Page("38_what_people_run", globals())
 
 # %% tags=["hide-input"]
-from book.chapters import tables
+import pandas as pd
+
+from book.chapters import drawings, tables
+from book.chapters.hypotheses import above, higher, judge, outcome, within
+from rotvq.runs.settings import SETTINGS
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -76,6 +80,61 @@ tables.plan(settings)
 # %%
 tables.levels(settings, ["test_mse", "test_usage", "test_perplexity"])
 
+# %% [markdown]
+# Where each stands, and what a run here leaves out of it:
+
+# %%
+pd.DataFrame({name: {"source": setting.source, "note": setting.note} for name, setting in SETTINGS.items()}).T
+
+# %% [markdown]
+# Each against the recommended setting:
+
+# %% tags=["hide-input"]
+page.show("fig-settings", drawings.dots(settings, against="recommended"))
+
+# %% [markdown]
+# ```{glue:figure} fig-settings
+# :name: fig-what-people-run
+#
+# Ratio of test MSE against the recommended setting, on a logarithmic axis: each point a pair of runs with the same
+# seed, the diamond their geometric mean, the bar its 95 % interval. Left of 1 the error is lower.
+# ```
+#
+# ## The hypotheses
+
+
+# %% tags=["hide-input"]
+def against(arm: str, other: str):
+    """The ratio of test MSE of two settings over fresh seeds."""
+    return settings.pair(arm, "as published", against=other, fresh=True)
+
+
+PUBLISHED = "as published"
+REPLACED = "library, STE, dead codes at 2"
+errors = {arm: settings.mean(arm, PUBLISHED, "test_mse", fresh=True) for arm, _ in settings.members}
+complete = len(errors) == len(settings.arms)
+ranked = sorted(errors, key=errors.get)
+page.hypotheses(
+    {
+        "1. The switch matters little.": judge(
+            {
+                "as it is": against("library", "library, STE"),
+                "dead codes replaced": against("library, dead codes at 2", REPLACED),
+            },
+            within(0.1),
+        ),
+        "2. Replacing dead codes matters more.": judge(against("library, STE", REPLACED), above(1 / 0.9)),
+        "3. The best is an EMA with replacement.": (
+            ranked[0] if complete else "",
+            outcome([ranked[0] in ("EnCodec", "recommended") if complete else None]),
+        ),
+        "4. The worst is the oldest.": (
+            ranked[-1] if complete else "",
+            outcome([ranked[-1] == "taming" if complete else None]),
+        ),
+        "5. Eight dimensions cost.": judge({arm: against(arm, "recommended") for arm in ("LlamaGen", "DAC")}, higher),
+    }
+)
 
 # %% [markdown]
 # ## What it cost, and what it does not show

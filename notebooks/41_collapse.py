@@ -33,6 +33,7 @@ page = Page("41_collapse", globals())
 import pandas as pd
 
 from book.chapters import drawings, tables
+from book.chapters.hypotheses import outcome
 from rotvq.analysis.stats import sign_test
 from rotvq.runs.grids import WARM
 
@@ -147,6 +148,60 @@ pd.DataFrame(
         )
     },
     arms,
+)
+
+# %% [markdown]
+# ## The hypotheses
+
+
+# %% tags=["hide-input"]
+def whole(*names: str) -> bool:
+    """Whether every planned run of some arms has a record."""
+    return all(len(perplexity[arm]) == len(remedies.planned[arm, warmed]) for arm in names)
+
+
+def counted(names: list[str], holds) -> tuple[str, str]:
+    """How many runs of some arms collapsed, and what became of a hypothesis about each of these counts."""
+    said = "; ".join(f"{arm} {collapsed[arm].sum()} of {len(collapsed[arm])}" for arm in names)
+    return said, outcome([holds(collapsed[arm].sum()) if whole(arm) else None for arm in names])
+
+
+def separates(fell: pd.Series, degrees: pd.Series) -> bool:
+    """Whether the angle at the last early step is above 90 degrees in the runs that collapse, and in no other."""
+    return bool((degrees[fell] > 90).all() and (degrees[~fell] < 90).all())
+
+
+ABOUT, RATIO_FREE = "rotation about the mean code", "R"
+GAMMAS, RAMP = [arm for arm in arms if "γ" in arm], [arm for arm in arms if "ramp" in arm]
+FOLLOWING = [arm for arm in arms if "× 10" in arm or "EMA" in arm]
+between = {arm: values[(values >= 10) & (values <= 30)] for arm, values in perplexity.items()}
+late = early[-1] if early else None
+fallen = {arm: 1 - shrinking[arm, early[0]] for arm in ("rotation", ABOUT)} if early else {}
+comes_first = bool(fallen) and (fallen["rotation"] > 0.1).all() and not (fallen[ABOUT] > 0.1).any()
+told = [separates(collapsed[arm], angle[arm, late]) if early and whole(arm) else None for arm in arms]
+page.hypotheses(
+    {
+        "1. Two outcomes.": (
+            f"{sum(map(len, between.values()))} runs end between 10 and 30",
+            outcome([not len(values) if whole(arm) else None for arm, values in between.items()]),
+        ),
+        "2. Codes that follow do not collapse.": counted(FOLLOWING, lambda count: bool(count == 0)),
+        "3. Without the common mean, no collapse.": counted([ABOUT], lambda count: bool(count == 0)),
+        "4. Commitment and patience do not help.": counted(GAMMAS + RAMP, lambda count: bool(count >= 5)),
+        "5. The factor is what collapses.": counted(
+            [RATIO_FREE], lambda count: bool(count < collapsed["rotation"].sum())
+        ),
+        "6. The push comes first.": (
+            "; ".join(
+                f"{arm}: the mean falls by {values.min():.2f} to {values.max():.2f}" for arm, values in fallen.items()
+            ),
+            outcome([comes_first if whole("rotation", ABOUT) else None]),
+        ),
+        "6. The angle at step 100 tells who will collapse.": (
+            f"{sum(map(bool, told))} of {len(told)} arms" if None not in told else "",
+            outcome(told),
+        ),
+    }
 )
 
 
