@@ -60,6 +60,7 @@ from book.chapters.settings import (
     sweep,
     whole,
 )
+from book.systems import asked
 from rotvq.analysis import stats
 from rotvq.analysis.wording import includes_one, ratio_with_n, separated
 from rotvq.runs.grids import CHAPTERS, FEW, LADDER, MAIN, PAIR, Block, kmeans
@@ -483,17 +484,28 @@ page.say("reports", reports.counts(reports.place_all(runs)))
 # {glue:text}`reports-not-settled` are not settled. {doc}`44_reports` has each of them, and the one rule by which they
 # are placed.
 #
+# ## Where else it was asked
+#
+# The same question in other systems: the comparison that decides, on ten fresh seeds. Below 1 the first of the two has
+# the lower error, regret or cost. Chapters {doc}`30_residual_codec`, {doc}`31_vqgan`, {doc}`32_transformer_keys`,
+# {doc}`33_weights`, {doc}`34_discrete_actions`, {doc}`35_symbols`, {doc}`36_learned_transform` and {doc}`37_sequences`
+# have the rest.
+
+# %% tags=["hide-input"]
+asked.table()
+
+# %% [markdown]
 # ## What remains open
 #
 # - *Large networks.* The network here has {glue:text}`weights` weights, codes included. Nothing shows that the ratios
-#   keep their size, or their sign, in a VQGAN.
-# - *Perceptual and adversarial losses.* The paper's clearest gains are in r-FID. No run here has such a loss or metric.
+#   keep their size, or their sign, at a hundred times that.
+# - *Perceptual and adversarial losses at scale.* The paper's clearest gains are in r-FID. {doc}`31_vqgan` asks in a
+#   small VQ-GAN.
 # - *$K$ and $d$ at scale.* 64 to 2,048 codes, 8 and 32 dimensions; the paper goes to 16,384 and to $d = 3$.
 # - *Longer training.* The longest pairs of runs have 8,000 steps, from two starts, with three seeds.
 # - *GPUs.* The `full` profile, ten seeds and 30,000 steps at batch 128, is the same notebooks with `profile: full`. It
 #   has not been run, but for a {ref}`short slice <cost-on-a-gpu>` on one card that settles nothing.
-# - *Other modalities, residual quantisers, sampled codes.* None is in these tables. Chapters from
-#   {doc}`30_residual_codec` on are about them.
+# - *Music, motion, video.* No run here has such data. What is asked beyond images is in the table above.
 #
 # ## A sceptic's list
 

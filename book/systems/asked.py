@@ -10,9 +10,12 @@ from dataclasses import dataclass, replace
 from statistics import geometric_mean
 from typing import Any
 
+import pandas as pd
+
 from book.chapters.hypotheses import higher, lower
 from book.systems import bandit, codec, control, runs, sequences, symbols, transform, transformer, vqgan, weights
 from rotvq.analysis.stats import Paired, ratio
+from rotvq.analysis.wording import ratio_with_n
 
 Measure = Callable[[dict], float]  # of the result of a run
 
@@ -87,7 +90,7 @@ ASKED = (
         "test error",
         codec.EXPERIMENT,
         _by("test_mse"),
-        {f"*{wiring}*": _two(codec.EIGHT, codec.PAIR, wiring=wiring) for wiring in codec.WIRED},
+        {wiring: _two(codec.EIGHT, codec.PAIR, wiring=wiring) for wiring in codec.WIRED},
     ),
     Asked(
         "31_vqgan",
@@ -159,3 +162,23 @@ ASKED = (
         {start: _two(sequences.Case(), sequences.PAIR, **fields) for start, fields in sequences.STARTS.items()},
     ),
 )
+
+
+def table() -> pd.DataFrame:
+    """A row a condition; what is the same as in the row above is left out."""
+    rows = [
+        {
+            "where": one.where,
+            "measure": one.measure,
+            "compared": one.arms,
+            "condition": condition,
+            "ratio": ratio_with_n(pair),
+            "the first is": word(pair),
+        }
+        for one in ASKED
+        for condition, pair in one.pairs().items()
+    ]
+    shown = pd.DataFrame(rows)
+    repeated = shown[["where", "measure", "compared"]].duplicated()
+    shown.loc[repeated, ["where", "measure", "compared"]] = ""
+    return shown.set_index("where")

@@ -47,3 +47,9 @@ def test_words_follow_the_interval():
     assert word(ratio([1.0, 1.1, 1.2], [2.0, 2.2, 2.5])) == "lower"
     assert word(ratio([2.0, 2.2, 2.5], [1.0, 1.1, 1.2])) == "higher"
     assert word(None) == "not run"
+
+
+def test_the_table_has_a_row_a_condition_and_names_a_place_once():
+    found = asked.table()
+    assert len(found) == sum(len(one.compared) for one in ASKED)
+    assert [name for name in found.index if name] == [one.where for one in ASKED]
