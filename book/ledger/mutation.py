@@ -46,6 +46,7 @@ from book.ledger.evidence import (
     rotation,
     runs,
 )
+from book.ledger.evidence import drift as first_steps
 from book.ledger.grammar import Call
 from book.statements import Finding, Law
 from book.theory import balance_law, drift, one_equation
@@ -91,11 +92,14 @@ def _modules() -> tuple[Any, ...]:
     return tuple(module for name, module in sys.modules.items() if name.startswith("book.") and name != __name__)
 
 
+STAY = (runs._rows, runs._found, first_steps.networks)
+
+
 @cache
 def _kept() -> tuple[Any, ...]:
-    """The functions of evidence that keep what they computed."""
+    """The functions of evidence that keep what they computed; networks before their first step stay."""
     named = [value for module in _modules() if "ledger.evidence" in module.__name__ for value in vars(module).values()]
-    return tuple(value for value in named if hasattr(value, "cache_clear") and value not in (runs._rows, runs._found))
+    return tuple(value for value in named if hasattr(value, "cache_clear") and value not in STAY)
 
 
 def _forget() -> None:
@@ -147,6 +151,13 @@ class Outward(Estimator):
 
     def pull_back(self, z, q, g, **options):
         return -SOUND_NORM(g) * algebra.unit(z)
+
+
+class AboutTheOrigin(Estimator):
+    """A member that turns and scales about the origin, whatever the centre."""
+
+    def pull_back(self, z, q, g, **options):
+        return super().pull_back(z, q, g, **{**options, "centre": None})
 
 
 class ToTheCode(Estimator):
@@ -543,6 +554,9 @@ MUTATIONS = (
     Mutation("pixels cast to four bits", lambda: [patch.object(released_code, "to_bytes", four_bits)]),
     Mutation("members that hand g on to the code", lambda: instead_of(**dict.fromkeys(SOUND, ToTheCode))),
     Mutation("latents that are not normalised", lambda: [patch.object(balance_law, "on_the_sphere", lambda z: z)]),
+    Mutation("the rotation in place of the gain", lambda: members(scale_only="rotation")),
+    Mutation("the rotation about the origin", lambda: instead_of(rotation=AboutTheOrigin)),
+    Mutation("a push three times as long", lambda: everywhere(drift.leading_push, lambda *args: 3 * SOUND_PUSH(*args))),
     Mutation("half the threshold", lambda: [patch.object(model, "threshold", half_the_threshold)]),
     Mutation("a push without a jump", lambda: [patch.object(model, "jumping", rising)]),
     Mutation("the push about the origin", lambda: everywhere(drift.leading_push, about_the_origin)),
