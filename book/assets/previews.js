@@ -61,7 +61,6 @@
     shown.removeAttribute("aria-describedby");
     shown = null;
     box.hidden = true;
-    window.MathJax?.typesetClear?.([box]);
     box.replaceChildren();
   };
   /* Show what a link leads to; says whether there is anything to show. */
@@ -73,11 +72,8 @@
     const content = await contentOf(link);
     if (!content || wanted !== link) return !!content;
     box.replaceChildren(content);
-    box.classList.add("rv-unready");  // there, as mathematics is measured where it stands, and not yet seen
+    box.classList.add("rv-unready");  // there, to be measured, and not yet seen
     box.hidden = false;
-    await window.MathJax?.startup?.promise;
-    await window.MathJax?.typesetPromise?.([box]);
-    if (wanted !== link) return true;
     shown = link;
     link.removeAttribute("title");  // the browser would show it over this
     link.setAttribute("aria-describedby", box.id);

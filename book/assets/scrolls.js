@@ -1,6 +1,6 @@
 // What is wider than its place scrolls by itself: mark on which sides of it there is more, where rotvq.css shows it.
 (() => {
-  const SCROLLERS = "pre, .pst-scrollable-table-container, .output.text_html, mjx-container[display]";
+  const SCROLLERS = "pre, .pst-scrollable-table-container, .output.text_html, .katex-display";
 
   const mark = (element) => {
     const left = element.scrollLeft > 1;
@@ -17,8 +17,5 @@
     resized.observe(element);
   };
 
-  // Formulas are there when MathJax has ended; it may not have begun.
-  const article = document.querySelector(".bd-article");
-  const typeset = window.MathJax?.startup?.promise ?? Promise.resolve();
-  if (article) typeset.then(() => article.querySelectorAll(SCROLLERS).forEach(watch));
+  document.querySelectorAll(".bd-article").forEach((article) => article.querySelectorAll(SCROLLERS).forEach(watch));
 })();

@@ -35,7 +35,7 @@ PREPARE = """([width, longest]) => {
     else e.open = true;
   }
   for (const e of document.querySelectorAll("p > [data-online]:only-child")) e.parentElement.hidden = true;
-  const wide = "table, mjx-container[display=true], .rv-figure svg, img, .rv-figure";
+  const wide = "table, .katex-display > .katex, .rv-figure svg, img, .rv-figure";
   for (const e of document.querySelectorAll(wide)) {
     const room = e.parentElement.clientWidth || width;
     const needed = Math.max(e.scrollWidth, e.getBoundingClientRect().width);
@@ -69,8 +69,8 @@ def printed(this: Edition, online: str = "", parts: Sequence[Part] | None = None
 
 
 def print_page(page: Page) -> bytes:
-    """Print a page that Chromium has loaded, once its mathematics is typeset."""
-    page.evaluate("() => window.MathJax?.startup?.promise")
+    """Print a page that Chromium has loaded, once its fonts are there."""
+    page.evaluate("() => document.fonts.ready")
     page.evaluate(PREPARE, [WIDTH, LONGEST_TABLE])
     return page.pdf(
         format="A4",

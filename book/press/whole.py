@@ -21,7 +21,6 @@ from rotvq.page.html import Html, tag
 
 ARTICLE = re.compile(r'<article class="bd-article">(.*?)</article>', re.S)
 STYLES = re.compile(r'<link [^>]*rel="stylesheet"[^>]*>')
-MATHEMATICS = re.compile(r"<script>window\.MathJax = .*?</script>|<script [^>]*mathjax[^>]*></script>")
 TITLE = re.compile(r"<h1>(.*?)<a class=\"headerlink\"", re.S)
 ELEMENT = re.compile(r"""<[a-zA-Z](?:"[^"]*"|'[^']*'|[^'">])*>""")
 IDS = re.compile(r'(\s(?:id|for|aria-labelledby|aria-describedby)=")([^"]+)"')
@@ -129,8 +128,7 @@ def one_page(root: Path, parts: list[Part], cover: Html, style: str, site: str, 
     """
     texts = {page: _built(root, page) for part in parts for page in part.pages}
     first = texts[parts[0].pages[0]]
-    loaded = [*STYLES.findall(first), *MATHEMATICS.findall(first)]
-    links = Html("\n".join(loaded).replace('="_static/', f'="{site}/_static/'))
+    links = Html("\n".join(STYLES.findall(first)).replace('="_static/', f'="{site}/_static/'))
     body = Html("\n".join([cover, _contents(parts, texts), *_bodies(parts, texts, site, online)]))
     main = tag("main", tag("div", body, class_="bd-article-container"), class_="bd-content")
     inside = tag("title", "rotvq") + links + tag("style", Html(style))

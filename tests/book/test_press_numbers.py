@@ -35,7 +35,7 @@ def test_the_page_has_the_number_of_its_file(name):
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_its_title_has_no_mathematics(name):
-    """It stands in the sidebar of every page, also of those that load no MathJax."""
+    """It stands in the sidebar of every page."""
     text = (ROOT / "notebooks" / f"{name}.py").read_text("utf-8")
     assert "$" not in re.search(r"^# # (.+)$", text, re.M)[1]
 

@@ -12,19 +12,20 @@ from conftest import BOOK, CHROMIUM
 
 from book.press import browser, download, paths, pdf, whole
 from book.press.edition import Edition
+from book.press.mathematics import typeset
 
 EDITION = Edition("9.8.7", "commit abc of 2026-01-02", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 HEAD = (
-    '<html><head><link rel="stylesheet" href="_static/site.css"/>'
-    '<script>window.MathJax = {"options": {"processHtmlClass": "math"}}</script>'
-    '<script defer src="_static/vendor/mathjax/tex-svg.js"></script></head><body><h1>Not this one</h1>'
+    '<html><head><link rel="stylesheet" href="_static/vendor/katex/katex.min.css"/></head><body><h1>Not this one</h1>'
 )
 TITLE = '<h1>{}<a class="headerlink" href="#top">#</a></h1>'
 BODIES = {
     "index": '<p><a href="notebooks/10_ste.html#top">ten</a> <a href="notebooks/10_ste.html">whole</a>'
     ' <a href="https://elsewhere.example/">away</a></p>',
     "notebooks/10_ste": '<h2 id="part">A section</h2><p id="top"><a href="../index.html">back</a> <a href="#part">'
-    'here</a> <span class="math">\\(x^2\\)</span></p><p><a href="../code/10_ste.html">Code of this page</a></p>'
+    'here</a> <span class="math">'
+    + typeset("x^2")
+    + '</span></p><p><a href="../code/10_ste.html">Code of this page</a></p>'
     '<svg viewBox="0 0 9 9"><defs><path id="p" d="M0 0h9"></path></defs><g clip-path="url(#p)">'
     '<use xlink:href="#p"></use></g></svg><img src="../_images/x.png" alt="x"/>'
     "<details><summary>Proof</summary><p>It is closed on the screen.</p></details>",
@@ -44,9 +45,7 @@ def site(tmp_path, monkeypatch):
     for name in BODIES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.html").write_text(page_of(name))
-    mathjax = folder / "_static" / "vendor" / "mathjax"
-    mathjax.mkdir(parents=True)
-    shutil.copy(BOOK / "assets" / "vendor" / "mathjax" / "tex-svg.js", mathjax)
+    shutil.copytree(BOOK / "assets" / "vendor", folder / "_static" / "vendor")
     monkeypatch.setattr(paths, "SITE", folder)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "DOWNLOAD", tmp_path / "download")
@@ -119,7 +118,7 @@ def test_the_pdf_is_tagged_has_an_outline_and_its_links_work(site):
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no browser here")
-def test_print_opens_what_is_closed_and_typesets_mathematics(site):
+def test_print_opens_what_is_closed_and_waits_for_fonts(site):
     pdf.WHOLE.write_text(whole.one_page(site, PARTS, whole.Html(""), pdf.STYLE.read_text(), "html"))
     wide = "<table id=wide><tr>" + "<td>unbreakablecell</td>" * 40 + "</tr></table>"
     long = "<details><table>" + "<tr><td>1</td></tr>" * (pdf.LONGEST_TABLE + 1) + "</table></details>"
@@ -129,7 +128,7 @@ def test_print_opens_what_is_closed_and_typesets_mathematics(site):
         page.locator("#index").evaluate("(e, html) => e.insertAdjacentHTML('beforeend', html)", wide + long)
         pdf.print_page(page)
         assert page.locator("details:not([open])").count() == 0
-        assert page.locator(".math mjx-container svg").count() == 1
+        assert page.evaluate("() => [...document.fonts].some((e) => e.status === 'loaded')"), "the fonts of mathematics"
         assert not page.locator("text=Code of this page").is_visible(), "it leads nowhere in print"
         assert page.locator("#wide").evaluate("e => e.getBoundingClientRect().width") <= pdf.WIDTH + 1
         assert page.locator(f"text=A table of {pdf.LONGEST_TABLE} rows").count() == 1

@@ -6,13 +6,16 @@ import re
 import pytest
 from conftest import BOOK, CODE_PAGES, HTML, PAGES, built
 
+from book.press.mathematics import typeset
 from book.press.previews import previews, read_page, script
 
 THEOREM = (
     '<div class="proof theorem admonition" id="thm-x"><p class="admonition-title">Theorem 1'
-    '<a class="headerlink" href="#thm-x">#</a></p><div class="section"><p>Let \\(z\\) be, see <a href="#equation-e">(1)'
+    '<a class="headerlink" href="#thm-x">#</a></p><div class="section"><p>Let '
+    + typeset("z")
+    + ' be, see <a href="#equation-e">(1)'
     '</a> and <a href="#thm-x">itself</a>. <a class="rv-claim" href="40.html#A-001">A-001</a></p>'
-    '<div class="math" id="equation-e"><span class="eqno">(1)</span>\\[a&lt;b\\]</div></div></div>'
+    '<div class="math" id="equation-e"><span class="eqno">(1)</span>' + typeset("a<b", True) + "</div></div></div>"
 )
 FIGURE = (
     '<figure id="fig-x"><img alt="picture" src="../_images/x.svg"><svg viewBox="0 0 1 1"><defs><path id="p"></path>'
@@ -38,7 +41,7 @@ SITE = {name: read_page(body, name) for name, body in BODIES.items()}
 def test_targets_are_theorems_equations_figures_terms_and_claims():
     targets = SITE["notebooks/one"].targets
     assert set(targets) == {"thm-x", "equation-e", "fig-x", "term-a", "term-b", "term-c", "A-001"}
-    assert "\\[a&lt;b\\]" in targets["equation-e"] and targets["equation-e"] in targets["thm-x"]
+    assert "a&lt;b" in targets["equation-e"] and targets["equation-e"] in targets["thm-x"]
     assert 'src="_images/x.svg"' in targets["fig-x"] and '<path id="p">' in targets["fig-x"]
     assert "A</dt><dd><p>Both." in targets["term-a"] and "B</dt><dd>" in targets["term-b"]
     assert "Why" in targets["A-001"] and "long" not in targets["A-001"]
@@ -55,7 +58,7 @@ def test_a_page_gets_what_its_links_lead_to_and_no_more():
 
 @pytest.fixture
 def opened(chromium, tmp_path):
-    """opened(page, **context options) -> the page from file://, with real styles and MathJax; fails on any error."""
+    """opened(page, **context options) -> the page from file://, with real styles; fails on any error."""
     contexts, problems = [], []
     assets = (BOOK / "assets").as_uri()
     for name, body in BODIES.items():
@@ -67,8 +70,9 @@ def opened(chromium, tmp_path):
         page.write_text(
             f'<!doctype html><html lang="en" data-content_root="{root}"><head><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="{assets}/previews.css">'
-            f'<script defer src="{assets}/vendor/mathjax/tex-svg.js"></script><script defer src="{assets}/previews.js">'
-            f'</script></head><body><article class="bd-article" style="margin-top: 20rem">{body}'
+            f'<link rel="stylesheet" href="{assets}/vendor/katex/katex.min.css">'
+            f'<script defer src="{assets}/previews.js"></script></head><body>'
+            f'<article class="bd-article" style="margin-top: 20rem">{body}'
             '<p style="height: 2000px">rest</p></article></body></html>',
             "utf-8",
         )
@@ -83,7 +87,6 @@ def opened(chromium, tmp_path):
         page.on("pageerror", lambda e: problems.append(e.message))
         page.on("requestfailed", lambda r: problems.append(r.url))
         page.goto((tmp_path / f"{name}.html").as_uri())
-        page.evaluate("() => MathJax.startup.promise")
         return page
 
     yield go
@@ -107,7 +110,7 @@ def test_hover_shows_the_target_typeset_and_moves_nothing(opened):
     assert page.locator("script[src*=previews\\/]").count() == 0, "loaded before anybody pointed at a link"
     here.hover()
     page.wait_for_selector(BOX)
-    assert page.locator("#rv-preview mjx-container svg").count() == 2 and here.get_attribute("title") is None
+    assert page.locator("#rv-preview .katex").count() == 2 and here.get_attribute("title") is None
     assert page.locator("#rv-preview").inner_text().startswith("Theorem 1")
     assert (
         page.locator("#rv-preview :is(a, script, [id])").evaluate_all(
