@@ -12,12 +12,17 @@
 #
 # ```{admonition} In short
 # :class: tip
-# A turn whose distance from straight-through is capped below 1 never makes an obtuse angle with the decoder's
-# step $-g$. A step of at most $1/h_{\max}$ lowers the loss without quantiser, $f$, wherever $|\nabla f(z)|$ is above
-# $\frac{1+\kappa}{1-\kappa}h_{\max}|q-z|$, with $h_{\max}$ the smoothness of $f$; no condition on the path is needed. A
-# turn that fades as the codes fit, about a centre that moves along, keeps its meaning when the latents are shifted or
-# stretched. That one estimator is never worse than the better of two others cannot be had, and "the rotation raises the
-# usage of codes" is no law: it traps latents as easily as it frees them.
+# A turn that is capped below a distance of 1 from straight-through never makes an obtuse angle with the decoder's step
+# $-g$, and a small enough step then lowers the loss without quantiser $f$ wherever $|\nabla f(z)|$ is above
+# $\frac{1+\kappa}{1-\kappa}h_{\max}|q-z|$. No estimator is never worse than the better of two others. "The rotation
+# raises the usage of codes" is no law: it traps latents as easily as it frees them.
+# ```
+#
+# ```{glue:figure} paths
+# :name: fig-paths
+#
+# The rotation runs in circles for ever, the capped turn goes down: the example of {prf:ref}`prop-circle`, a linear loss
+# that falls downwards, and $r=1$.
 # ```
 #
 # Symbols: $z$ a latent, $q$ its code, $e=q-z$, $g=\partial L_{\rm rec}/\partial z_q$; $G_\mu$ the rotation trick about
@@ -53,9 +58,9 @@ zero = torch.zeros(2, dtype=torch.float64)
 # %% [markdown]
 # ## A turn with a cap
 #
-# The rotation changes a gradient by at most $\|G_\mu-I\|=|e|/|z-\mu|$, relatively. Where the error is longer than the
-# way to the centre, that is more than everything. Then a step can go uphill, and {prf:ref}`prop-circle` shows a latent
-# that runs in circles for ever. The cure is to turn less where the turn is too strong:
+# The rotation changes a gradient by up to $\|G_\mu-I\|=|e|/|z-\mu|$, relatively. If the error is longer than the way to
+# the centre, that is above 1. Then a step can go uphill, and {prf:ref}`prop-circle` shows a latent that runs in circles
+# for ever. The cure is to turn less where the turn is too strong:
 #
 # $$ G_t=I+t\,(G_\mu-I),\qquad t=\min\Big(1,\;\kappa\,\frac{|z-\mu|}{|q-z|}\Big),\qquad 0<\kappa<1 . $$ (eq-capped)
 
@@ -93,12 +98,6 @@ page.show(
 )
 
 # %% [markdown]
-# ```{glue:figure} paths
-# :name: fig-paths
-#
-# The example of {prf:ref}`prop-circle`: a linear loss that falls downwards, and $r=1$.
-# ```
-#
 # ````{prf:theorem} The capped turn
 # :label: thm-capped
 #
@@ -191,8 +190,8 @@ show(guarantees.fading_is_of_second_order)
 # become $sU(z-\mu)$ and $sU(q-\mu)$, and $R(Ua,Ub)=UR(a,b)U^\top$.
 # ````
 #
-# An untrained encoder puts its latents somewhere, for no reason. Only an estimator of this kind does not care where.
-# STE is one, too.
+# An untrained encoder puts its latents anywhere. An estimator of this kind does not depend on where, and neither does
+# STE.
 #
 # ```{prf:proposition} No gain past one
 # :label: prop-no-gain
@@ -312,8 +311,9 @@ page.show(
 # ```{glue:figure} trap
 # :name: fig-trap
 #
-# One latent, one fixed gradient. The dotted circle about the centre lies in the cell. A step is $0.01$ long, and a
-# hundredth of the distance from the centre where that is less than $1$.
+# The rotation keeps the latent in its cell, STE leads it out: one latent, one fixed gradient. The dotted circle about
+# the centre lies in the cell. A step is $0.01$ long, and a hundredth of the distance from the centre where that is less
+# than $1$.
 # ```
 #
 # ```{prf:theorem} The trap
@@ -336,11 +336,10 @@ page.show(
 # This is about the flow. With steps it can be otherwise: $|G^\top g|=|g||q-\mu|/|z-\mu|$ has no bound near $\mu$. So
 # there a step of any fixed size leads out of every bounded cell. The steps in {numref}`fig-trap` are cut short there.
 #
-# So with the same $g$ the rotation can keep a latent from the codes that STE would bring it to. Nor does it lower usage
-# as a law: where $\langle g,q-\mu\rangle<0$ it drives latents outwards, where the codes are. And {ref}`nb-drift` shows
-# the pushes that all latents share. What can be said is this: relative to STE the rotation moves latents towards its
-# centre, by the price of the balance. If the codes lie there, they come into use; if they lie outside, they fall out of
-# it.
+# So with the same $g$ the rotation can keep a latent from the codes that STE would bring it to. Nor does it always
+# lower usage: where $\langle g,q-\mu\rangle<0$ it drives latents outwards, where the codes are. What holds is this:
+# relative to STE the rotation moves latents towards its centre ({ref}`nb-drift`). If the codes lie there, they come
+# into use. If they lie outside, they fall out of use.
 #
 # ```{prf:proposition} Revival
 # :label: prop-revival

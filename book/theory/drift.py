@@ -1,4 +1,4 @@
-r"""Laws of the chapter "Why the turn collapses": the push that the rotation adds to every latent, and what comes of it.
+r"""Laws of chapter 25: the push that the rotation adds to every latent, and what comes of it.
 
 With e = q - z, g = dL_rec/dz_q and G = rR about a centre mu, the rotation adds (G^T - I) g to what STE passes on. For a
 decoder of curvature h, g = h e + f with the gradient f without quantiser. Where codes are the means of their latents

@@ -1,4 +1,4 @@
-"""Why the turn collapses: every law holds, each has a mutation with which it fails; the race; the network."""
+"""Laws of chapter 25: every law holds, each has a mutation with which it fails; the race; the network."""
 
 from __future__ import annotations
 
