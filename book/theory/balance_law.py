@@ -179,22 +179,23 @@ def scaling_symmetry(draw, n, d, t):
 def one_step(member, draw, n, d, t):
     """A step of SGD changes (|(E, b)|^2 - |W|^2)/2 by eta times its rate, and by eta^2 (|dE|^2 + |db|^2 - |dW|^2)/2.
 
-    The rate is E<g, q - Gz> - 2 gamma E<z, z - q> - 2 nu |(E, b)|^2 + 2 mu |W|^2.
+    The rate is E<g, q - Gz> - 2 gamma E<z, z - q> - 2 lambda_E |(E, b)|^2 + 2 lambda_W |W|^2.
     """
     net, eta = Network(member, draw, n, d), 1e-3 * t
-    gamma, nu, mu = draw(3).double().exp().tolist()
+    gamma, decay_E, decay_W = draw(3).double().exp().tolist()
     weights = [net.E, net.b, net.W]
     commitment = gamma * (net.z - net.q).square().sum()
-    decay = nu * (net.E.square().sum() + net.b.square().sum()) + mu * net.W.square().sum()
+    decay = decay_E * (net.E.square().sum() + net.b.square().sum()) + decay_W * net.W.square().sum()
     slopes = torch.autograd.grad(net.loss(net.W, net.z_q) + commitment + decay, weights)
     size_of = lambda p: (total(p[0], p[0]) + total(p[1], p[1]) - total(p[2], p[2])) / 2  # noqa: E731
     after = size_of([p.double() - eta * dp.double() for p, dp in zip(weights, slopes)])
     Gz = apply(jacobian(member, net.z.detach(), net.q), net.z)
     z, q = net.z.detach(), net.q
-    decays = 2 * mu * total(net.W, net.W) - 2 * nu * (total(net.E, net.E) + total(net.b, net.b))
+    decays = 2 * decay_W * total(net.W, net.W) - 2 * decay_E * (total(net.E, net.E) + total(net.b, net.b))
     rate = total(net.g, q - Gz) - 2 * gamma * total(z, z - q) + decays
     squares = size_of([dp.double() for dp in slopes])
-    scale = sum(total(p, p) for p in weights) * (1 + eta * (mu + nu)) + eta * net.size + eta**2 * squares.abs()
+    sizes = sum(total(p, p) for p in weights) * (1 + eta * (decay_E + decay_W))
+    scale = sizes + eta * net.size + eta**2 * squares.abs()
     return after - size_of(weights), eta * rate + eta**2 * squares, scale + eta * gamma * total(z.abs(), (z - q).abs())
 
 

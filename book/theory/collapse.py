@@ -3,13 +3,13 @@ r"""Chapter 6, when the latents vanish: a model of a VQ-VAE that is small enough
 Data x in R^d with E xx^T = I, a linear encoder and decoder, and a codebook c_1, ..., c_K of centroids of their own
 cells that a group of symmetries permutes (:func:`line`, :func:`circle`). Gradient flow of
 
-.. math:: E|x - Wq|^2 + \beta|q - \mathrm{sg}\,z|^2 + \gamma|z - \mathrm{sg}\,q|^2 + \mu|W|^2 + \nu|E|^2
+.. math:: E|x - Wq|^2 + \beta|q - \mathrm{sg}\,z|^2 + \gamma|z - \mathrm{sg}\,q|^2 + \lambda_W|W|^2 + \lambda_E|E|^2
 
 then stays among z = s x, q = t c(x), W = w I, and with u = t/s and rho = E|c|^2/d it is
 
 .. math::
-    s' &= 2w\,(A(u) - wt\,B(u)) - 2\gamma(s - \rho t) - 2\nu s \\
-    t' &= 2\beta(s - t), \qquad w' = 2\rho t(1 - wt) - 2\mu w .
+    s' &= 2w\,(A(u) - wt\,B(u)) - 2\gamma(s - \rho t) - 2\lambda_E s \\
+    t' &= 2\beta(s - t), \qquad w' = 2\rho t(1 - wt) - 2\lambda_W w .
 
 The estimator enters through A(u) = E<x, Gx>/d and B(u) = E<c, Gx>/d alone, with G = G(x, uc). A state is (s, t, w),
 a row for each and any further shape; beta is the rate of the codes, which for plain gradient codes of share p_k is
@@ -90,9 +90,9 @@ def rates(
         state: (s, t, w), each a number or an array.
         cells: The averages.
         gamma: The commitment weight.
-        mu: The decay of the decoder.
+        mu: lambda_W, the decay of the decoder.
         beta: The rate of the codes.
-        nu: The decay of the encoder.
+        nu: lambda_E, the decay of the encoder.
         frozen: Whether the decoder stays as it is.
 
     Returns:
@@ -208,9 +208,9 @@ def descend(
         steps: The number of steps.
         lr: The learning rate.
         gamma: The commitment weight.
-        mu: The decay of the decoder.
+        mu: lambda_W, the decay of the decoder.
         beta: The rate of the codes.
-        nu: The decay of the encoder.
+        nu: lambda_E, the decay of the encoder.
         optimizer: "sgd", "adam" (the penalties are part of the loss) or "adamw" (mu decays the decoder apart from the
             gradient).
 
@@ -378,12 +378,12 @@ def no_way_back(t, draw):
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-10)
 def loss_descent(t, draw):
-    "With centroid codes (t = s) the rotation's flow is -grad of rho(1 - ws)^2 + gamma(1 - rho)s^2 + mu w^2, the loss."
-    cells, (s, w, gamma, mu) = cells_of(t), draw(4).exp()
+    "With centroid codes (t = s) the rotation's flow is -grad of rho(1 - ws)^2 + gamma(1 - rho)s^2 + lambda_W w^2."
+    cells, (s, w, gamma, decay_W) = cells_of(t), draw(4).exp()
     v = torch.stack([s, w]).requires_grad_()
-    loss = t * (1 - v[0] * v[1]) ** 2 + gamma * (1 - t) * v[0] ** 2 + mu * v[1] ** 2
+    loss = t * (1 - v[0] * v[1]) ** 2 + gamma * (1 - t) * v[0] ** 2 + decay_W * v[1] ** 2
     (grad,) = torch.autograd.grad(loss, v)
-    velocity = rates("rotation", (float(s), float(s), float(w)), cells, float(gamma), float(mu))
+    velocity = rates("rotation", (float(s), float(s), float(w)), cells, float(gamma), float(decay_W))
     return torch.from_numpy(velocity[[0, 2]]), -grad
 
 

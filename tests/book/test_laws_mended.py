@@ -7,6 +7,7 @@ import torch
 from law_mutations import Mutation, assert_holds, assert_turned, parameters, row
 
 from book import algebra
+from book.statements import find
 from book.theory import balance_law, bias, collapse, convergence, encoder_feels, missing_derivative, rotation
 from rotvq.quantizers.estimators import Estimator
 
@@ -124,8 +125,9 @@ MUTATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", [law.__name__ for law in MUTATIONS])
+@pytest.mark.parametrize("name", [law.__name__ for law in MUTATIONS if find(law.__name__).chapter < 5])
 def test_law(name):
+    """test_laws_training.py tries those of later chapters."""
     assert_holds(name)
 
 
