@@ -3,6 +3,7 @@
 And the environment of all tests, set before torch is imported, so that `pytest` is the same with make and without.
 """
 
+import functools
 import os
 import pathlib
 
@@ -43,6 +44,14 @@ def built() -> None:
     if not PAGES:
         missing = "no built book: run `make book`"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def small_site(tmp_path_factory):
+    """small_site(address) -> the folder of the small book, rendered once for each address of the repository."""
+    from small_book import rendered
+
+    return functools.cache(lambda address: rendered(tmp_path_factory.mktemp("small"), address))
 
 
 @pytest.fixture(scope="module")

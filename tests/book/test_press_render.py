@@ -4,17 +4,15 @@ import html
 import re
 
 import pytest
-from small_book import rendered, settings
+from small_book import settings
 
-from book.press import build, page_provenance
+from book.press import build
 
 
-@pytest.fixture(scope="module", params=["", "https://github.com/owner/rotvq"])
-def site(request, tmp_path_factory):
+@pytest.fixture(params=["", "https://github.com/owner/rotvq"])
+def site(request, small_site):
     """Its folder and the address of the repository: none, as long as the setting is empty, or one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page_provenance, "commit", lambda files: "no commit")
-        yield rendered(tmp_path_factory.mktemp("small"), request.param), request.param
+    return small_site(request.param), request.param
 
 
 def text_of(fragment: str) -> str:

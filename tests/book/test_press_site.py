@@ -11,9 +11,9 @@ import yaml
 from conftest import CHROMIUM, CODE_PAGES, HTML, PAGES, ROOT, built
 from docutils import nodes
 from pybtex.database import parse_string
-from small_book import rendered, settings
+from small_book import settings
 
-from book.press import build, hosted, page_foot, page_head, page_provenance, pair
+from book.press import build, hosted, page_foot, page_head, pair
 from book.press.edition import Cited, Edition, bibtex, edition
 from book.press.whole import contents
 
@@ -122,11 +122,9 @@ def test_the_citation_file_names_the_same_repository():
 # a small book under a made-up address
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page_provenance, "commit", lambda files: "no commit")
-        yield rendered(tmp_path_factory.mktemp("hosted"), ADDRESS)
+@pytest.fixture
+def small(small_site):
+    return small_site(ADDRESS)
 
 
 def test_a_hosted_page_says_what_it_is_and_where(small):
