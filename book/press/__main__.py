@@ -6,7 +6,7 @@
     python -m book.press all                the three, one after the other
     python -m book.press pdf                _build/html -> one PDF of the whole book, in _build/download
     python -m book.press zip                _build/html -> one zip of the site, beside it
-    python -m book.press stamp NAME ...     book/zh/NAME.md says what its original is now, once it is translated anew
+    python -m book.press stamp NAME ...     pages in Chinese hold again, once somebody has brought them up to date
 
 Each step does only what changed, and says how long it took. Two of them, pdf and zip, write a whole file, and
 SHA256SUMS beside it.
