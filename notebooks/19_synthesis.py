@@ -213,8 +213,10 @@ entries = {name: entry for name in among(STARTS) if (entry := known(study, name)
 order = sorted(entries, key=lambda name: r0.get(name, math.inf))
 rows = {name: {"r₀": f"{r0[name]:.2g}" if name in r0 else "", "rotation / STE": entries[name]} for name in order}
 by_start = Table(["r₀", "rotation / STE"], rows, {name: STARTS[name][1] for name in order})
+by_start
 
 
+# %% tags=["hide-input"]
 @page.holds
 def how_codes_start():
     short = {name: entry.word for name, entry in entries.items() if r0.get(name, math.inf) < 0.5}
@@ -223,8 +225,6 @@ def how_codes_start():
     yield "If they start as long or longer, STE is.", set(long.values()) == {STE}
     yield "There is no start in between.", len(short) + len(long) == len(entries)
 
-
-by_start
 
 # %% [markdown]
 # ### What else you have set

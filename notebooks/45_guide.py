@@ -50,16 +50,17 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block
 # %% [markdown]
 # ## What to do
 #
-# Go down to the first line that fits. The numbers are ratios of test errors, rotation / STE, for three ways in which
-# the codes can start. Below 1 the rotation is better.
+# Go down to the first line that fits. The numbers are ratios of test errors, rotation / STE. Below 1 the rotation is
+# better. The columns are three starts of the codes: far shorter than the latents, fitted by k-means, and fitted by
+# k-means after a warm-up.
 #
 # ```{list-table}
 # :header-rows: 1
 #
 # * - what to do
-#   - start far shorter than latents
-#   - fitted by k-means
-#   - fitted after a warm-up
+#   - short
+#   - fitted
+#   - after a warm-up
 # * - **If you start a new model,** copy the lines above.
 #   -
 #   - {glue:text}`ratio-average-fitted:.2f`

@@ -13,7 +13,7 @@ from functools import partial
 from matplotlib.colors import to_hex
 
 from book.chapters.hypotheses import within
-from book.chapters.plots import shade
+from book.chapters.plots import EFFECT, STRONG
 from rotvq.analysis import stats
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import FRESH, Study
@@ -50,6 +50,18 @@ def widened(pair: Paired, comparisons: int) -> Paired:
     return stats.ratio([*pair.differences, *[None] * pair.diverged], [1.0] * (pair.n + pair.diverged), level)
 
 
+def tint(ratio: float) -> str:
+    """A pale blue below 1 and a pale orange above, stronger the further from 1; black is read on every one of them.
+
+    >>> tint(0.9), tint(1.1), tint(11)
+    ('#d9e4f1', '#f1e1d7', '#cb916c')
+    """
+    strength = min(1.0, abs(math.log(ratio)) / math.log(STRONG))
+    share = 0.12 + 0.48 * strength
+    full = EFFECT(0.0 if ratio < 1 else 1.0)[:3]
+    return to_hex([1 - share * (1 - part) for part in full])
+
+
 @dataclass(frozen=True)
 class Entry:
     """A comparison and what it advises. confirm: of so many pairs that should confirm; 0 where its seeds explore."""
@@ -73,13 +85,12 @@ class Entry:
         return self.word if self.pair is None else f"{self.word}: {ratio_with_n(self.pair)}, {self.seeds}"
 
     def cell(self) -> Html:
-        """A cell of a table, in the colour of its ratio where it advises one of the two."""
+        """A cell of a table, tinted by its ratio where it advises one of the two."""
         if self.pair is None:
             return tag("td", self.word)
         style = None
         if self.word in (ROTATION, STE) and self.pair.n:
-            color, ink = shade(self.pair.mean)
-            style = f"background: {to_hex(color)}; color: {ink}"
+            style = f"background: {tint(self.pair.mean)}; color: #000000"
         ratio, _, rest = ratio_with_n(self.pair).partition(", n")
         small = tag("small", ratio, tag("br"), f"n{rest}, {self.seeds}")
         return tag("td", tag("strong", self.word), tag("br"), small, style=style)
