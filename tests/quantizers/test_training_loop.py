@@ -301,7 +301,7 @@ def test_a_quantiser_is_sent_to_a_spawned_process():
     queue = context.Queue()
     process = context.Process(target=sent, args=(vq.eval(), z, queue))
     process.start()
-    received = torch.from_numpy(queue.get(timeout=60))
+    received = torch.from_numpy(queue.get(timeout=300))
     process.join()
     assert torch.equal(received, vq(z).z_q.detach())
 
