@@ -1,0 +1,47 @@
+"""A Sphinx extension: mends what keeps readers with a screen reader from finding their way.
+
+A head of a column without words is a plain cell. `templates/layout.html` makes the sidebar a landmark.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sphinx.application import Sphinx
+
+EMPTY_HEAD = re.compile(r"<th((?: [^<>]*)?)></th>")
+SIDEBAR = '<div id="pst-primary-sidebar" '
+
+
+def without_empty_heads(body: str) -> str:
+    """A page where a head of a table without words, as in the corner of a table of pandas, is a cell.
+
+    >>> without_empty_heads('<tr><th></th><th class="head"></th><th>error</th></tr>')
+    '<tr><td></td><td class="head"></td><th>error</th></tr>'
+    """
+    return EMPTY_HEAD.sub(r"<td\1></td>", body)
+
+
+def with_landmark(content: str) -> str:
+    """The content of a page where the sidebar, with the name of the book and its search, is a landmark.
+
+    Raises:
+        ValueError: if there is no sidebar, as after a change of the theme.
+    """
+    if SIDEBAR not in content:
+        raise ValueError("the theme's sidebar has another name: see templates/layout.html")
+    return content.replace(SIDEBAR, f'{SIDEBAR}role="region" aria-label="Book" ')
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension with Sphinx."""
+
+    def mend(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+        context["body"] = without_empty_heads(context.get("body", ""))
+
+    def teach(app: Sphinx) -> None:
+        app.builder.templates.environment.filters["with_landmark"] = with_landmark
+
+    app.connect("builder-inited", teach)
+    app.connect("html-page-context", mend)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,58 @@
+"""The rules of axe-core on every page of the built book, in light and in dark."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import CODE_PAGES, HTML, PAGES, built
+
+from book.press.browser import PATIENCE
+
+# What the theme does and the book cannot mend, by rule and the place's selector, with the reason. Exact: one that a
+# page no longer has fails, too.
+OF_THE_THEME: dict[tuple[str, str], str] = {}
+COLOURS = ["color-contrast", "link-in-text-block"]  # the only rules that depend on them
+LONGEST_CODE = sorted(CODE_PAGES, key=lambda name: (HTML / name).stat().st_size)[-1:]  # they are all alike
+# What KaTeX writes for the eye is hidden from a screen reader, and has one colour: here it is one text.
+PLAIN_FORMULAS = "es => es.forEach((e) => { e.textContent = e.textContent })"
+
+
+def violations(page, rules=None):
+    """What axe finds: the rule, the place and its markup."""
+    options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+    found = Axe().run(page, options=options).response["violations"]
+    return {(one["id"], str(node["target"][0])): node["html"][:300] for one in found for node in one["nodes"]}
+
+
+@pytest.fixture(scope="module")
+def tab(chromium):
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("name", [*PAGES, *LONGEST_CODE])
+def test_no_rule_is_broken(tab, name):
+    built()
+    tab.emulate_media(color_scheme="light")
+    tab.goto((HTML / name).as_uri())
+    tab.locator(".katex-html").evaluate_all(PLAIN_FORMULAS)
+    light = violations(tab)
+    tab.emulate_media(color_scheme="dark")
+    tab.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    dark = violations(tab, COLOURS)
+    ours = {place: markup for place, markup in {**light, **dark}.items() if place not in OF_THE_THEME}
+    assert ours == {}
+    assert set(OF_THE_THEME) <= {*light, *dark}, "no longer there"
+
+
+def test_a_picture_without_words_is_found(tab):
+    built()
+    page = (HTML / "play.html").read_text("utf-8")
+    without = re.sub(r'(<img [^>]*?)alt="[^"]+"', r"\1", page)
+    assert without != page
+    tab.goto((HTML / "play.html").as_uri())
+    before = violations(tab, ["image-alt"])
+    tab.set_content(without, wait_until="domcontentloaded")
+    assert not before and {rule for rule, _ in violations(tab, ["image-alt"])} == {"image-alt"}
