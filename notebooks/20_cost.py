@@ -607,7 +607,7 @@ ax.plot(
     markeredgewidth=2,
     label="goal",
 )
-ax.set(xlabel="← faster    time / floor", yticks=range(len(sizes)), yticklabels=reached.index)
+ax.set(xlabel="time / floor (← faster)", yticks=range(len(sizes)), yticklabels=reached.index)
 ax.invert_yaxis()
 ax.grid(axis="y", visible=False)
 ax.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2)

@@ -15,8 +15,8 @@
 # On one core a training step of this book takes {glue:text}`x-library:.1f` times as long in a plain loop with
 # vector-quantize-pytorch, and most of that is the quantiser. Several small runs share a machine better than one run
 # shares several threads: two at once get {glue:text}`two-runs` times as much done, one on two threads
-# {glue:text}`two-threads` times. The paper's own setting would take {glue:text}`hours-16:.0f` and
-# {glue:text}`hours-4:.0f` hours a run on {glue:text}`cards` cards, by an estimate.
+# {glue:text}`two-threads` times. The paper's own setting would take {glue:text}`hours-16:.1f` and
+# {glue:text}`hours-4:.1f` hours a run on {glue:text}`cards` cards, by an estimate.
 # ```
 #
 # ```{glue:figure} fig-throughput
@@ -148,7 +148,7 @@ for height, name in enumerate(reversed(order)):
     ax.text(0, height + 0.24, LABELS[name], va="bottom", fontsize=9)
     ax.plot([low, high], [height, height], color=MUTED, linewidth=3, solid_capstyle="butt")
 ax.axvline(per_hour["rotvq"], color=MUTED, linewidth=1)
-ax.set(xlabel="runs per core-hour    better →", yticks=[], ylim=(-0.4, len(order) - 0.2))
+ax.set(xlabel="runs per core-hour (better →)", yticks=[], ylim=(-0.4, len(order) - 0.2))
 ax.grid(axis="y", visible=False)
 alt = (
     "Bars: how many training runs one core completes in an hour with each loop. The loops with vector-quantize-pytorch "

@@ -8,22 +8,27 @@
 
 # %% [markdown]
 # (nb-drift)=
-# # Why the turn collapses
+# # Why the codebook collapses after a warm-up
 #
 # ```{admonition} In short
 # :class: tip
-# After a warm-up nearly all of a latent's gradient comes from its own error. Of this part the rotation trick makes a
-# push away from the centre it turns about; a descent step takes it backwards. Far from the centre the push is nearly
-# the same for all latents, so all slide towards the centre. Codes do not feel it: they can only follow, and where they
-# follow too slowly the latents leave most of them behind. This is the collapse after a warm-up. Its first push is
-# predicted to a few per cent before the first step with the quantiser, and turning about the mean code removes it.
+# After a warm-up the rotation adds nearly the same push, towards the centre that it turns about, to every latent. Codes
+# do not feel it, and where they follow too slowly the latents leave most of them behind: a {term}`codebook collapse`.
+# The formula for this push is within {glue:text}`worst` % of the measured one before the first step with the quantiser,
+# and turning about the mean code removes the push. <claim:B-079> <claim:B-080>
 # ```
 #
-# Two things are called collapse, and they have different causes. In a *collapse of norms* the lengths of latents and
-# codes go to zero: {ref}`nb-collapse` finds the threshold. In a *collapse of usage*, or {term}`codebook collapse`, few
-# codes remain in use. In this book's experiments it is dramatic in one place: when the codes start from k-means after
-# the autoencoder was trained a little ({ref}`ste-vs-rotation`). There is no weight decay there, so {ref}`nb-collapse`
-# has no threshold and does not explain it. This chapter does.
+# ```{glue:figure} training
+# :name: fig-drift-training
+#
+# Under the rotation, and under its turn alone, the latents leave and the codes stay. The gain alone, STE, and the
+# rotation about the mean code keep them together. A warmed-up network, trained on.
+# ```
+#
+# *Codebook collapse* (few codes in use) and {term}`shrinking latents` (norms that go to zero) are two things, with
+# different causes. {ref}`nb-collapse` is about the second: its threshold exists with weight decay alone. This chapter
+# explains the first where it is dramatic in this book: when codes start from k-means after the autoencoder was trained
+# a little, without weight decay ({ref}`ste-vs-rotation`).
 #
 # Symbols: $z$ a latent, $q$ its code, $e=q-z$, $D=\mathbb E|e|^2$, $g=\partial L_{\rm rec}/\partial z_q$, $\mu$ the
 # centre of the rotation, $r=|q-\mu|/|z-\mu|$. Where no centre is named it is the origin. $h$ is the curvature of the
@@ -74,8 +79,8 @@ def table(rows, precision=3):
 # %% [markdown]
 # ## One latent, and the part of $g$ that points along its error
 #
-# After a warm-up the decoder is at home with the latents: without a quantiser there would be little left to gain. Then
-# nearly all of $g$ comes from the error itself, $g\approx he$. What does an encoder feel of such a gradient?
+# After a warm-up the decoder fits the latents. Then nearly all of $g$ comes from the error itself, $g\approx he$. What
+# arrives at the encoder of such a gradient?
 
 # %% tags=["hide-input"]
 z = vector(1, 0)[None]
@@ -110,9 +115,9 @@ page.show(
 # ```{glue:figure} ring
 # :name: fig-ring
 #
-# The latent $z=(1,0)$, codes at one distance from it in all directions, and the steps $-G^\top g$ for $g=e$ (drawn at
-# $0.8$ of their length). STE's steps point away from the code, equally in all directions: on average nothing. The
-# rotation's are the same steps, each with the same shift towards the origin.
+# The rotation adds the same shift, towards the origin, to each step of STE. STE's steps point away from the code,
+# equally in all directions, and cancel. The latent $z=(1,0)$, codes at one distance from it in all directions, and the
+# steps $-G^\top g$ for $g=e$ (drawn at $0.8$ of their length).
 # ```
 #
 # ```{prf:theorem} The push
@@ -256,8 +261,8 @@ page.show(
 # ```{glue:figure} cloud
 # :name: fig-drift-cloud
 #
-# The step of each latent from the push alone, for equal $|e|$ (the longest are cut); black, three times their mean. The
-# cross is the centre.
+# Far from the centre (cross) all latents are pushed alike; about the middle of the cloud the pushes cancel. The step of
+# each latent from the push alone, for equal $|e|$ (the longest are cut); black, three times their mean.
 # ```
 #
 # ```{prf:proposition} No drift about the middle
@@ -340,14 +345,14 @@ table(rows)
 # and hardly any curvature. There the rotation adds {glue:text}`untrained_measured:.3f`, the formula says
 # {glue:text}`untrained_predicted:.3f`, and neither matters. <claim:B-070>
 #
-# This is {glue:text}`share:.0f` % of the mean $|g|$, which may not look like much. But the push is the same for every
-# latent, while the rest of $g$ points everywhere: $\mathbb E\,g$ is near zero. Adam, which divides each gradient by
-# its usual size, makes much of what is always the same. <claim:B-068>
+# The push is only {glue:text}`share:.0f` % of the mean $|g|$. But it is the same for every latent, while the rest of
+# $g$ points everywhere: $\mathbb E\,g$ is near zero. Adam divides each gradient by its usual size, so what is always
+# the same counts for more. <claim:B-068>
 #
 # ## The race
 #
 # What holds the latents? Not the reconstruction loss: while latents slide and keep their codes, the decoder sees what
-# it saw before. Only the commitment loss does, and it pulls them to codes that themselves are free to follow.
+# it saw before. The commitment loss does, and it pulls them to codes that are free to follow.
 #
 # ```{prf:proposition} The lag
 # :label: prop-lag
@@ -365,9 +370,9 @@ table(rows)
 # from the centre: codes stand further out than their latents. (With losses that are means over coordinates, as in this
 # book's runs, read $\gamma/d$ for $\gamma$.)
 #
-# One might think that a lag $\ell$ makes the push grow, as $|e|^2$ does. It does not, as long as no latent changes its
-# code: $\mathbb E\langle g,e\rangle$ changes by $\langle\mathbb E\,g,\ell\rangle=0$. What makes it grow is that
-# latents do change: those that were well served by outer codes fall to inner ones, and fewer codes serve all of them.
+# A lag $\ell$ alone does not make the push grow: as long as no latent changes its code, $\mathbb E\langle g,e\rangle$
+# changes by $\langle\mathbb E\,g,\ell\rangle=0$. It grows because latents do change: those of outer codes fall to inner
+# ones, and fewer codes serve all of them.
 
 # %%
 show(drift.lag_at_balance, drift.lag_alone_adds_nothing)
@@ -407,8 +412,9 @@ page.show(
 # ```{glue:figure} balance
 # :name: fig-balance
 #
-# {glue:text}`warmed` networks after their warm-up, nothing trained since. The commitment weight is the book's usual
-# one. <claim:B-071>
+# About the origin the push exceeds the pull of the commitment at every distance shown, so the latents go on.
+# {glue:text}`warmed` networks after their warm-up, nothing trained since, at the book's usual commitment weight.
+# <claim:B-071>
 # ```
 #
 # About the origin there is no balance at any distance shown: from a slid distance of $0.4$ on the push is at least
@@ -435,10 +441,9 @@ page.show(
 # $\frac{p+k\ell}{|\bar z|}-2\gamma\ell=\frac p{|\bar z|}-\big(2\gamma-\frac k{|\bar z|}\big)\ell$.
 # ````
 #
-# Two things follow. A larger $\gamma$ holds the cloud at first. But the codes follow into the lag, the cloud comes
-# nearer to the centre, $|\bar z|$ falls, and one day it is below $k/(2\gamma)$: a larger $\gamma$ is a reprieve. And a
-# large distance from the centre protects, which is why shifting the centre far away, as STE does to infinity, is one of
-# the cures.
+# Two things follow. A larger $\gamma$ holds the cloud at first. But the codes follow into the lag, $|\bar z|$ falls,
+# and at some time it is below $k/(2\gamma)$: a larger $\gamma$ only delays. And a large distance from the centre
+# protects, so shifting the centre far away, as STE does to infinity, is one of the cures.
 
 # %%
 show(drift.held_or_lost)
@@ -490,8 +495,8 @@ page.show(
 # ```{glue:figure} race
 # :name: fig-race
 #
-# Blue: the rotation about the origin, with codes that follow at different rates. Slow codes are left behind. Fast codes
-# come along: all stay in use, but the whole picture has moved to the origin, where the pushes cancel.
+# Slow codes are left behind, fast ones come along and stay in use. Blue: the rotation about the origin, with codes that
+# follow at different rates. With fast codes the whole picture has moved to the origin, where the pushes cancel.
 # ```
 #
 # {numref}`fig-play-drift` is this race in the plane, to be moved. In the plane the turn and the gain have half of the
@@ -514,7 +519,7 @@ page.show(
 #
 # ## In training
 #
-# The warmed-up network of seed 0, trained on with Adam and gradient codes.
+# {numref}`fig-drift-training` has the warmed-up network of seed 0, trained on with Adam and gradient codes.
 
 # %% tags=["hide-input"]
 arms = {
@@ -555,13 +560,6 @@ page.show(
 )
 
 # %% [markdown]
-# ```{glue:figure} training
-# :name: fig-drift-training
-#
-# Under the rotation the latents leave and the codes stay. The turn alone does the same. The gain alone, STE, and the
-# rotation about the mean code do nothing of the kind.
-# ```
-#
 # And the reprieve: the same with eight times the usual commitment weight, and for longer.
 
 # %%
@@ -643,7 +641,7 @@ show(drift.gain_past_one)
 # - $(G^\top-I)\,e=|e|^2z/|z|^2$, exactly: of its own error's gradient the rotation makes a push along $z$.
 # - Far from the centre that push is nearly the same for all latents. Codes do not feel it; they follow, or are left
 #   behind.
-# - About the mean code the pushes cancel, and the collapse does not occur.
+# - About the mean code the pushes cancel, and the codebook does not collapse.
 #
 # ## Exercises
 #
