@@ -305,8 +305,8 @@ CHAPTERS = {
         "normalised, EMA": Block(vary(PAIR, "{}, normalised, EMA 0.8", lookup="normalised", **FAST_EMA),
                                  vary(KMEANS, "{}, d = {}", dim=[8, 32]), CONFIRM),
         "γ": Block(vary({"STE": STE}, "{}, γ = {:g}", gamma=[0.05, 1.0, 5.0]), WARM, FEW),
-        "recovery": Block(RECOVERY, vary({"normal": {"init": "normal"}}, "{} × {:g}", init_scale=[0.01, 0.1, 1.0, 10.0]),
-                          FEW),
+        "recovery": Block(RECOVERY,
+                          vary({"normal": {"init": "normal"}}, "{} × {:g}", init_scale=[0.01, 0.1, 1.0, 10.0]), FEW),
     }),
 }
 # fmt: on
