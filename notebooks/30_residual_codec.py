@@ -242,7 +242,7 @@ def estimator_and_wiring():
     yield "Under STE graph has the lowest error of all.", lower(primary["graph / once, STE"])
     others = [primary["graph / once, STE"], ratio(fields(EIGHT, wiring="graph"), fields(EIGHT, wiring="detach"))]
     yield "Of all: also against detach.", *map(lower, others)
-    yield "Detach equalised is once under STE.", within(0.03)(ratio(fields(EIGHT, wiring="detach"), fields(EIGHT)))
+    yield "Detach equalised is once under STE.", within(0.05)(ratio(fields(EIGHT, wiring="detach"), fields(EIGHT)))
     yield "And worse under the rotation.", higher(primary["detach / once, rotation"])
 
 
