@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from book.press import paths
+from book.systems import runs as systems
 from rotvq.page.html import tag
 from rotvq.runs import provenance, records
 from rotvq.training.config import SCHEMA, Config
@@ -24,9 +25,25 @@ def committed_records() -> dict[str, Path]:
     return {path.stem: path for path in sorted(paths.RECORDS.glob("*/*.json"))}
 
 
+def _system(record: Mapping) -> systems.Experiment:
+    """The experiment of a committed record of `book.systems`."""
+    return systems.find(committed_records()[record["id"]].parent.name)
+
+
 def status(record: Mapping) -> str:
     """Whether today's code would make a record: as of runs, or 'measured' of times, which nothing can make again."""
-    return records.status(record) if record["schema"] == SCHEMA else "measured"
+    if record["schema"] == SCHEMA:
+        return records.status(record)
+    if record["schema"] == systems.SCHEMA:
+        return "verified" if systems.is_verified(_system(record), record) else "unverified"
+    return "measured"
+
+
+def _default(record: Mapping) -> dict:
+    """The fields of a run of which nothing is changed."""
+    if record["schema"] == systems.SCHEMA:
+        return dataclasses.asdict(type(_system(record).cases()[0])())
+    return dataclasses.asdict(Config())
 
 
 def stale(ids: Iterable[str]) -> list[str]:
@@ -130,7 +147,7 @@ def every_record() -> str:
 
 def _row(record: Mapping) -> list[str]:
     """The cells of a record's line: its id, its fields that are not the default, its code, its cost and its day."""
-    default, made = dataclasses.asdict(Config()), record["provenance"]
+    default, made = _default(record), record["provenance"]
     changed = {name: value for name, value in record["config"].items() if value != default.get(name)}
     fields = ", ".join(f"{name} {value}" for name, value in changed.items()) or "nothing"
     code = f"`{(made['commit'] or 'none')[:7]}`"
@@ -141,5 +158,5 @@ def _row(record: Mapping) -> list[str]:
         fields.replace("_", "\\_"),
         f"{code}, {status(record)}",
         f"{made['seconds']:.0f}",
-        made["time"][:10],
+        made.get("time", "")[:10],
     ]

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,10 @@ def crossed(case: Any, *factors: Mapping[str, Mapping[str, Any]], seeds: Sequenc
 
 
 def case_id(case: Any) -> str:
-    """The first 16 hex digits of the sha256 of the fields that differ from their defaults: the name of the record."""
+    """The name of the record: 16 hex digits of the sha256 of the case's class and the fields that are not default."""
+    kind = f"{type(case).__module__.rpartition('.')[2]}.{type(case).__name__}"  # two systems may have equal fields
     changed = {name: value for name, value in asdict(case).items() if value != getattr(type(case), name, None)}
-    text = json.dumps([SCHEMA, type(case).__name__, changed], sort_keys=True, allow_nan=False)
+    text = json.dumps([SCHEMA, kind, changed], sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -188,6 +190,7 @@ def _work(experiment: Experiment, case: Any, folder: Path) -> dict:
         **machine(),
         "seconds": round(time.process_time() - processor, 2),
         "wall_seconds": round(time.perf_counter() - wall, 2),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     found = {"schema": SCHEMA, "id": case_id(case), "config": asdict(case), "result": result, "provenance": made}
     folder.mkdir(parents=True, exist_ok=True)
