@@ -26,8 +26,10 @@ def committed_records() -> dict[str, Path]:
 
 
 def _system(record: Mapping) -> systems.Experiment:
-    """The experiment of a committed record of `book.systems`."""
-    return systems.find(committed_records()[record["id"]].parent.name)
+    """The experiment of a committed record of `book.systems`: two may share a folder, but no fields."""
+    folder = committed_records()[record["id"]].parent.name
+    of_folder = [one for one in map(systems.find, systems.CHAPTERS) if one.chapter == folder]
+    return next(one for one in of_folder if dataclasses.asdict(one.cases()[0]).keys() == record["config"].keys())
 
 
 def status(record: Mapping) -> str:
