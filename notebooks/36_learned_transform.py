@@ -491,7 +491,7 @@ def power_of_r() -> float | None:
     if not runs:
         return None
     gram, _, square = summed(runs)
-    weight, ratio = gram[:, 0, 0].view(filled.shape).sum(0)[:5], square.view(filled.shape).sum(0)[:5]
+    weight, ratio = (part.view(filled.shape).sum(0)[:5].numpy() for part in (gram[:, 0, 0], square))
     kept = (weight > 0.001 * weight.sum()) & (ratio > 0)
     if kept.sum() < 2:
         return None
