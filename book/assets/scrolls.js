@@ -1,4 +1,5 @@
-// What is wider than its place scrolls by itself: mark on which sides of it there is more, where rotvq.css shows it.
+// What is wider than its place scrolls by itself, with the keyboard, too: mark on which sides of it there is more, where
+// rotvq.css shows it.
 (() => {
   const SCROLLERS = "pre, .pst-scrollable-table-container, .output.text_html, .katex-display";
 
@@ -8,6 +9,7 @@
     const sides = [left && "left", right && "right"].filter(Boolean).join(" ");
     if (sides) element.dataset.more = sides;
     else delete element.dataset.more;
+    if (sides) element.tabIndex = 0;
   };
 
   const resized = new ResizeObserver((entries) => entries.forEach((entry) => mark(entry.target)));

@@ -30,9 +30,8 @@ def rows_as_html(
 def _row(outcome: Outcome, pages: Mapping[str, str], mentions: Sequence[Mention]) -> Html:
     claim = outcome.claim
     filters = {f"data_{name}": getattr(claim, name) for name in ("verdict", "source", "kind", "chapter")}
-    link = tag("a", claim.id, href=f"#{claim.id}")
     parts = [
-        tag("summary", link, " ", tag("b", claim.verdict), " ", claim.claim),
+        tag("summary", claim.id, " ", tag("b", claim.verdict), " ", claim.claim),
         tag("blockquote", claim.quote, lang=LANGUAGES[claim.source]) if claim.quote else "",
         tag("p", claim.reason),
         tag("p", tag("b", "What holds."), " ", claim.corrected) if claim.corrected else "",
@@ -51,6 +50,7 @@ def _details(outcome: Outcome, pages: Mapping[str, str], mentions: Sequence[Ment
     details = [
         tag("span", "; ".join([f"{claim.source}, {claim.place}", *claim.also])),
         tag("span", claim.kind),
+        tag("a", f"link to {claim.id}", href=f"#{claim.id}"),
         tag("span", Html("; ".join(links)) or chapter),
     ]
     details += map(_part, claim.calls, outcome.findings)

@@ -9,14 +9,14 @@ import re
 
 from sphinx.application import Sphinx
 
-EMPTY_HEAD = re.compile(r"<th((?: [^<>]*)?)></th>")
+EMPTY_HEAD = re.compile(r"<th((?: [^<>]*)?)>(?:<p></p>)?</th>")
 SIDEBAR = '<div id="pst-primary-sidebar" '
 
 
 def without_empty_heads(body: str) -> str:
     """A page where a head of a table without words, as in the corner of a table of pandas, is a cell.
 
-    >>> without_empty_heads('<tr><th></th><th class="head"></th><th>error</th></tr>')
+    >>> without_empty_heads('<tr><th></th><th class="head"><p></p></th><th>error</th></tr>')
     '<tr><td></td><td class="head"></td><th>error</th></tr>'
     """
     return EMPTY_HEAD.sub(r"<td\1></td>", body)
