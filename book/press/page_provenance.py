@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 
 from book.press import paths
-from book.systems import runs as systems
 from rotvq.page.html import tag
 from rotvq.runs import provenance, records
 from rotvq.training.config import SCHEMA, Config
+
+OF_SYSTEMS = "system-1"  # the schema of `book.systems.runs`
 
 
 @functools.cache
@@ -25,8 +26,10 @@ def committed_records() -> dict[str, Path]:
     return {path.stem: path for path in sorted(paths.RECORDS.glob("*/*.json"))}
 
 
-def _system(record: Mapping) -> systems.Experiment:
+def _system(record: Mapping):
     """The experiment of a committed record of `book.systems`: two may share a folder, but no fields."""
+    from book.systems import runs as systems  # a book without systems has no such records
+
     folder = committed_records()[record["id"]].parent.name
     of_folder = [one for one in map(systems.find, systems.CHAPTERS) if one.chapter == folder]
     return next(one for one in of_folder if dataclasses.asdict(one.cases()[0]).keys() == record["config"].keys())
@@ -36,14 +39,16 @@ def status(record: Mapping) -> str:
     """Whether today's code would make a record: as of runs, or 'measured' of times, which nothing can make again."""
     if record["schema"] == SCHEMA:
         return records.status(record)
-    if record["schema"] == systems.SCHEMA:
-        return "verified" if systems.is_verified(_system(record), record) else "unverified"
+    if record["schema"] == OF_SYSTEMS:
+        from book.systems.runs import is_verified
+
+        return "verified" if is_verified(_system(record), record) else "unverified"
     return "measured"
 
 
 def _default(record: Mapping) -> dict:
     """The fields of a run of which nothing is changed."""
-    if record["schema"] == systems.SCHEMA:
+    if record["schema"] == OF_SYSTEMS:
         return dataclasses.asdict(type(_system(record).cases()[0])())
     return dataclasses.asdict(Config())
 
