@@ -74,8 +74,9 @@ page.show("fig-fits", fig, "Bars: " + "; ".join(f"{word}: {count}" for word, cou
 # 2. *What is measured.* In {glue:text}`opposed` settings errors are reported both to rise and to fall under the
 #    rotation ({glue:text}`opposed-which`). In one of them both reports are by the same authors: they measure PSNR in
 #    one task and FID in the other. The paper's first row has a higher loss and a better r-FID in the same runs.
-# 3. *What this book has not run.* {glue:text}`residual` of the {glue:text}`left` reports without a cell are of residual
-#    quantisers.
+# 3. *What is not the same here.* {glue:text}`residual` of the {glue:text}`left` reports without a cell are of residual
+#    quantisers, in wirings that they do not name. {doc}`30_residual_codec` has a cascade in three wirings: there the
+#    sign is the same in all, and the size is not.
 #
 # ## Reports with a cell here
 #

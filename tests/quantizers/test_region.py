@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from rotvq import VectorQuantizer
+from rotvq.quantizers.methods import region
 from rotvq.quantizers.methods.region import RegionVQ
 
 
@@ -61,6 +62,13 @@ def test_with_all_codes_in_use_the_loss_is_the_mean_over_codes():
     torch.testing.assert_close(vq(z).loss, (codes - z.view(2, 3, 4).mean(0)).square().mean())
 
 
+@pytest.mark.parametrize("beta", (1.0, 0.5))
+def test_codes_without_a_target_do_not_count_in_the_mean(beta):
+    vq = RegionVQ(1, 2, init=line(0.0, 4.0), gamma=0.0, window=3, beta=beta)
+    vq(line(0.1, 0.1, 4.1)).loss.backward()  # both codes are in use
+    torch.testing.assert_close(vq(line(0.1, 0.1)).loss.item(), beta * 0.1**2)
+
+
 def test_rows_in_parts_give_the_same(monkeypatch):
     z, codes = torch.randn(200, 3), 4 * torch.randn(50, 3)
     whole, parted = (RegionVQ(3, 50, init=codes) for _ in range(2))
@@ -96,7 +104,23 @@ def test_more_codes_come_into_use_than_without():
     assert used[0] > used[1]
 
 
-@pytest.mark.parametrize(("options", "name"), (({"window": 0}, "window"), ({"beta": -1.0}, "beta")))
+@pytest.mark.parametrize("training", (True, False))
+def test_ranks_share_targets_in_training_alone(training, monkeypatch):
+    groups, whole = [], region.counts_per_code
+
+    def counts(*arguments):
+        groups.append(arguments[-1])
+        return whole(*arguments)
+
+    monkeypatch.setattr(region, "counts_per_code", counts)
+    RegionVQ(1, 2, init=line(0.0, 5.0), process_group="world").train(training)(line(0.1, 0.3))
+    assert groups == (["world"] if training else [None])
+
+
+BAD = ({"window": 0}, "window"), ({"beta": -1.0}, "beta"), ({"update": "ema"}, "update")
+
+
+@pytest.mark.parametrize(("options", "name"), BAD)
 def test_bad_numbers_are_refused(options, name):
     with pytest.raises(ValueError, match=name):
         RegionVQ(2, 4, **options)

@@ -30,7 +30,10 @@ class RegionVQ(VectorQuantizer):
         estimator: STE unless said otherwise.
         window: steps without use after which a code counts as unused; in the first steps, all steps so far.
         beta: weight of the loss above.
-        **options: of :class:`.VectorQuantizer`.
+        **options: of :class:`.VectorQuantizer`; the update is "gradient", by which this loss moves the codes.
+
+    Raises:
+        ValueError: on another update, on a window below 1 or a negative beta, and as :class:`.VectorQuantizer`.
 
     >>> vq = RegionVQ(1, 3, init=torch.tensor([[0.0], [1.0], [5.0]]))
     >>> vq(torch.tensor([[0.0], [0.2]])).loss.item()  # codes 1 and 2 are drawn to 0.1, (0.1^2 + 0.9^2 + 4.9^2) / 3
@@ -51,6 +54,8 @@ class RegionVQ(VectorQuantizer):
             raise ValueError(f"window is {window}: it must be at least 1")
         if beta < 0:
             raise ValueError(f"beta is {beta}: it may not be negative")
+        if options.get("update", "gradient") != "gradient":
+            raise ValueError(f"update is {options['update']!r}: this loss moves codes by 'gradient' alone")
         super().__init__(dim, codebook_size, estimator, beta=0.0, **options)
         self.window, self.region_beta = window, beta
 
@@ -67,7 +72,7 @@ class RegionVQ(VectorQuantizer):
         """The target of each code, (codebook_size, code_dim), and which codes have one, (codebook_size,)."""
         latents, chosen = z.reshape(-1, self.code_dim).to(codes.dtype), indices.reshape(-1)
         counted = self._counted(latents, None if mask is None else mask.reshape(-1))
-        group = group_of_call(self.process_group)
+        group = group_of_call(self.process_group) if self.training else None  # one rank may evaluate alone
         counts = counts_per_code(chosen, self.codebook_size, codes.dtype, counted, group)
         sums = sums_per_code(latents, chosen, self.codebook_size, counted, group)
         means = sums / counts.clamp_min(1)[:, None]
