@@ -1,6 +1,6 @@
 """A Sphinx extension: mends what keeps readers with a screen reader from finding their way.
 
-A head of a column without words is a plain cell. `templates/layout.html` makes the sidebar a landmark.
+A head of a column without words is a plain cell, an entry of a bibliography an item of its list. `templates/layout.html` makes the sidebar a landmark.
 """
 
 from __future__ import annotations
@@ -9,17 +9,26 @@ import re
 
 from sphinx.application import Sphinx
 
-EMPTY_HEAD = re.compile(r"<th((?: [^<>]*)?)>(?:<p></p>)?</th>")
+EMPTY_HEAD = re.compile(r"<th((?: [^<>]*)?)>(?:<p></p>|&nbsp;)?</th>")
 SIDEBAR = '<div id="pst-primary-sidebar" '
 
 
 def without_empty_heads(body: str) -> str:
     """A page where a head of a table without words, as in the corner of a table of pandas, is a cell.
 
-    >>> without_empty_heads('<tr><th></th><th class="head"><p></p></th><th>error</th></tr>')
+    >>> without_empty_heads('<tr><th>&nbsp;</th><th class="head"><p></p></th><th>error</th></tr>')
     '<tr><td></td><td class="head"></td><th>error</th></tr>'
     """
     return EMPTY_HEAD.sub(r"<td\1></td>", body)
+
+
+def with_list_items(body: str) -> str:
+    """A page where an entry of a bibliography, which stands in a list, is an item: its own role is deprecated.
+
+    >>> with_list_items('<div role="list"><div class="citation" role="doc-biblioentry">')
+    '<div role="list"><div class="citation" role="listitem">'
+    """
+    return body.replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def with_landmark(content: str) -> str:
@@ -37,7 +46,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension with Sphinx."""
 
     def mend(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
-        context["body"] = without_empty_heads(context.get("body", ""))
+        context["body"] = with_list_items(without_empty_heads(context.get("body", "")))
 
     def teach(app: Sphinx) -> None:
         app.builder.templates.environment.filters["with_landmark"] = with_landmark
