@@ -27,7 +27,6 @@ from rotvq.training.ablations import VQ_ONLY
 from rotvq.training.config import FIELDS, SCHEMA, Config
 from rotvq.training.train import find_device, train
 
-TIMES = ("20_cost", "23_scale")  # chapters whose records hold times, which no training can give again
 MOVED = {"book": "python -m book.press", "claims": "python -m book.ledger"}  # earlier commands, and what they are now
 
 
@@ -198,18 +197,18 @@ class Verify:
         return status
 
     def _check_digests(self, folder: Path) -> int:
-        faults, measured = [], 0
+        faults, others = [], 0
         paths = sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])
         for path in paths:
             try:
-                measured += read_any(path).get("schema") != SCHEMA
+                others += read_any(path).get("schema") != SCHEMA
             except RecordError as error:
                 faults.append(str(error))
         if faults:
             print(*faults, f"{len(faults)} of {len(paths)} records do not check", sep="\n")
             return 1
-        stores = _stores(folder, least=0 if measured else 1)
-        print(f"{len(paths)} digests checked, {measured} of measurements")
+        stores = _stores(folder, least=0 if others else 1)
+        print(f"{len(paths)} digests checked, {others} of other kinds")
         print(verify.summary(stores))
         return 0
 
@@ -279,11 +278,16 @@ def _refuse_together(command: Any, *groups: Sequence[str]) -> None:
 
 def _stores(folder: Path, least: int = 1) -> list[Records]:
     """The stores in a folder that hold runs, which is one itself or holds one a chapter."""
-    found = [path for path in (folder, *sorted(folder.glob("*"))) if path.is_dir() and path.name not in TIMES]
-    stores = [store for store in map(Records, found) if store.all()]
+    stores = [Records(path) for path in (folder, *sorted(folder.glob("*"))) if path.is_dir() and _holds_runs(path)]
     if len(stores) < least:
         raise ValueError(f"there is no record in {folder}")
     return stores
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Whether the records in a folder are of runs: others hold times, or what was trained outside this module."""
+    first = next(iter(sorted(folder.glob("*.json"))), None)
+    return first is not None and read_any(first).get("schema") == SCHEMA
 
 
 def _needs_whole_batch(config: Config) -> str | None:

@@ -231,6 +231,7 @@ def test_sbatch_script_covers_the_grid(call, tmp_path):
 def test_verify(call, tmp_path):
     folder = tmp_path / NAME
     call("grid", NAME, "--profile", "smoke", "--records", folder)
+    write_record(tmp_path / "30_residual_codec" / "a.json", {"schema": "system-1", "result": {"error": 1.0}})
     status, out, _ = call("verify", "--sample", 2, "--records", tmp_path)
     assert status == 0 and out.count(": identical\n") == 2
     assert out.endswith("records: 14 verified\nverified: 14 as trained\n")
@@ -240,7 +241,7 @@ def test_verify(call, tmp_path):
     status, out, _ = call("verify", "--sample", 1, "--records", folder)
     assert status == 0 and "records: 14 unverified" in out
     status, out, _ = call("verify", "--records", tmp_path)
-    assert (status, out) == (0, "14 digests checked, 0 of measurements\nrecords: 14 unverified\n")
+    assert (status, out) == (0, "15 digests checked, 1 of other kinds\nrecords: 14 unverified\n")
     status, out, _ = call("verify", "--restamp", "--records", tmp_path)
     assert status == 0 and out.count(": identical\n") == 4
     assert out.endswith("records: 14 verified\nverified: 14 identical\n")
@@ -258,7 +259,7 @@ def test_verify_alone_checks_every_digest_and_trains_nothing(call, tmp_path, mon
     words = ("verify", "--records", tmp_path)
     assert call(*words) == (
         0,
-        "15 digests checked, 1 of measurements\nrecords: 14 verified\nverified: 14 as trained\n",
+        "15 digests checked, 1 of other kinds\nrecords: 14 verified\nverified: 14 as trained\n",
         "",
     )
     altered = [*sorted(folder.glob("*.json"))[:2], tmp_path / "20_cost" / "a.json"]
