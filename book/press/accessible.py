@@ -1,6 +1,7 @@
 """A Sphinx extension: mends what keeps readers with a screen reader from finding their way.
 
-A head of a column without words is a plain cell, an entry of a bibliography an item of its list. `templates/layout.html` makes the sidebar a landmark.
+A head of a column without words is a plain cell, an entry of a bibliography an item of its list.
+`templates/layout.html` makes the sidebar a landmark.
 """
 
 from __future__ import annotations
