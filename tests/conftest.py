@@ -3,7 +3,9 @@
 And the environment of all tests, set before torch is imported, so that `pytest` is the same with make and without.
 """
 
+import collections
 import functools
+import itertools
 import os
 import pathlib
 
@@ -37,6 +39,17 @@ LONGEST = (  # files with a test, or a fixture that several tests share, that ta
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest come first: what two processes share out at the end is short, so that they end together."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Seconds of the files that take longest, fixtures included, so that a slow suite can be made quicker."""
+    seconds = collections.Counter()
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        if hasattr(report, "duration"):
+            seconds[report.nodeid.partition("::")[0]] += report.duration
+    terminalreporter.section(f"seconds by file, of {sum(seconds.values()):.0f}")
+    for name, spent in seconds.most_common(30):
+        terminalreporter.write_line(f"{spent:7.1f} {name}")
 
 
 def built() -> None:
