@@ -154,16 +154,20 @@ def chain_rule():
 
 @evidence
 def encoder_gradient(name):
-    """The encoder's gradient is u J with u = G^T g + 2 gamma (z - q) as a row, J = dz/dtheta; in columns J^T u."""
+    """The encoder's gradient is (g G + 2 gamma (z - q)) J in rows, J = dz/dtheta; as printed G is transposed."""
     A, theta, q, g = normal(3, 3, seed=1), normal(3, seed=2).requires_grad_(), normal(3, seed=3), normal(3, seed=4)
     z = torch.tanh(A @ theta)
     loss = (g * ESTIMATORS[name](z, q)).sum() + 0.5 * (z - q).square().sum()
     (grad,) = torch.autograd.grad(loss, theta)
     J = torch.autograd.functional.jacobian(lambda t: torch.tanh(A @ t), theta.detach())
     map_ = gradient_map(z.detach(), q) if name == "rotation" else torch.eye(3, dtype=g.dtype)
-    u = map_.T @ g + (z - q).detach()
-    row, column = norm(u @ J - grad), norm(J @ u - grad)
-    return Finding.of(row < 1e-12, error_with_u_as_a_row=row, error_of_J_u=column)
+    printed, right = (norm((g @ M + (z - q).detach()) @ J - grad) for M in (map_.T, map_))
+    return Finding.of(
+        printed < 1e-12,
+        None if name == "ste" else right < 1e-12,
+        error_with_G_transposed=printed,
+        error_with_G=right,
+    )
 
 
 @evidence

@@ -26,15 +26,6 @@ from book.statements import Finding, evidence
 
 
 @evidence
-def equivariant_under_rotations():
-    """G(Qz, Qq) = Q G(z, q) Q^T for every orthogonal Q; so does STE's I."""
-    z, q = normal(2, 5, seed=1)
-    Q = torch.linalg.qr(normal(5, 5, seed=2))[0]
-    gap = (gradient_map(Q @ z, Q @ q) - Q @ gradient_map(z, q) @ Q.T).abs().max()
-    return Finding.of(gap < 1e-10, largest_gap=gap)
-
-
-@evidence
 def origin(which):
     """Nearest codes move with a translation, G does not; far from the origin G tends to I."""
     codes, z, v = normal(7, 3, seed=1), normal(200, 3, seed=2), vector(3.0, -1, 2)

@@ -265,6 +265,30 @@ def turned_into_the_next_cell():
 
 
 @evidence
+def usage_can_rise():
+    """Two latents of one cell, one of them beside its face: the turn takes that one out of it, which STE does not.
+
+    Another gradient, with the latents in two cells, has it the other way round.
+    """
+    codes, z = torch.stack([polar(0), polar(90)]), torch.stack([vector(1.2, 0.1), vector(0.6, 0.5)])
+    other = torch.stack([z[0], vector(0.5, 0.6)])  # beside the same face, in the other cell
+
+    def used(name, z, g):
+        k = nearest(z, codes)
+        return len(nearest(z - pull_back(name, z, codes[k], g.expand(2, 2)), codes).unique())
+
+    up = {name: used(name, z, vector(-0.2, -0.2)) for name in ("ste", "rotation")}
+    down = {name: used(name, other, vector(-0.2, -0.2)) for name in ("ste", "rotation")}
+    return Finding.of(
+        up == {"ste": 1, "rotation": 2},
+        codes_in_use_under_STE=up["ste"],
+        under_the_rotation=up["rotation"],
+        otherwise_under_STE=down["ste"],
+        otherwise_under_the_rotation=down["rotation"],
+    )
+
+
+@evidence
 def aims_at_the_target():
     """Alignment with the gradient at z itself, z - y for a quadratic loss: turning g does not improve it."""
     codes, z, y = 0.7 * normal(16, 2, seed=1), normal(4000, 2, seed=2), normal(4000, 2, seed=3)

@@ -91,17 +91,20 @@ def kept_relations():
 
 @evidence
 def metric():
-    """G^T G = r^2 I, positive where q is not 0; it changes with the ratio of the lengths and forgets the turn."""
-    worst = 0.0
+    """G is not symmetric. G^T G = r^2 I is, and positive where q is not 0; it forgets the turn."""
+    worst = skew = 0.0
     for z, q, _ in triples(2, 8):
         G, r2 = gradient_map(z, q), (norm(q) / norm(z)) ** 2
         worst = largest(worst, (G.T @ G / r2 - torch.eye(len(z))).abs().max())
+        skew = largest(skew, (G - G.T).abs().max())
     narrow, wide = (gradient_map(polar(0), polar(t, 2.0)) for t in (20, 80))
     gap = (narrow.T @ narrow - wide.T @ wide).abs().max()
     longer = gradient_map(polar(0), polar(20, 3.0))
     change = (longer.T @ longer - narrow.T @ narrow).abs().max()
     return Finding.of(
+        skew < 1e-10,
         worst < 1e-10 and change > 1,
+        largest_skew_part_of_G=skew,
         largest_relative_error_of_r2_I=worst,
         change_for_a_longer_code=change,
         gap_between_20_and_80_degrees=gap,
@@ -119,20 +122,25 @@ def singular_values():
 
 @evidence
 def variants(which):
-    """R alone keeps the norm; the mixture ends at STE and at the trick; the clip bounds the gain."""
-    kept = ends = 0.0
+    """R alone keeps the norm; the mixture leads straight from STE to the trick; the clip bounds the gain."""
+    kept = ends = line = 0.0
     gains, clipped = [], estimator("clipped", clip=(0.5, 1.5))
     for z, q, g in triples(2, 8):
         z = z * 20 ** normal(1, seed=int(1e6 * abs(z[0])))
         kept = largest(kept, abs(norm(pull_back("rotation_only", z, q, g)) / norm(g) - 1))
         mixed = ESTIMATORS["rotation"].pull_back
         ends = largest(ends, norm(mixed(z, q, g, mix=0.0) - g), norm(mixed(z, q, g, mix=1.0) - mixed(z, q, g)))
+        for mix in (0.25, 0.5, 0.75):
+            line = largest(line, norm(mixed(z, q, g, mix=mix) - (1 - mix) * g - mix * pull_back("rotation", z, q, g)))
         gains.append(float(norm(clipped.pull_back(z, q, g)) / norm(g)))
-    ok = {"norm": kept < 1e-12, "ends": ends < 1e-12, "clip": min(gains) >= 0.5 - 1e-12 and max(gains) <= 1.5 + 1e-12}[
-        which
-    ]
+    bounded = min(gains) >= 0.5 - 1e-12 and max(gains) <= 1.5 + 1e-12
     return Finding.of(
-        ok, error_of_norm_for_R=kept, error_at_the_ends=ends, smallest_gain=min(gains), largest_gain=max(gains)
+        {"norm": kept < 1e-12, "ends": ends < 1e-12, "line": max(ends, line) < 1e-12, "clip": bounded}[which],
+        error_of_norm_for_R=kept,
+        error_at_the_ends=ends,
+        distance_from_a_straight_line=line,
+        smallest_gain=min(gains),
+        largest_gain=max(gains),
     )
 
 
@@ -259,6 +267,6 @@ def flat_metrics():
 
 @evidence
 def ste_translates():
-    """STE hands over the vector g itself: a translation moves its foot from q to z and leaves it as it is."""
+    """STE hands over the vector g itself, at another place; what is translated by what is not said."""
     worst = largest(*(norm(pull_back("ste", z, q, g) - g) for z, q, g in triples(2, 8)))
-    return Finding.of(worst == 0, largest_difference=worst)
+    return Finding.of(None, worst == 0, largest_difference=worst)

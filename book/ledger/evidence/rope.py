@@ -53,12 +53,12 @@ def depends_on_content():
 
 @evidence
 def no_group_law():
-    """R_vw R_uv = R_uw, which a position code needs, fails from d = 3 on: the octant's holonomy is 90 degrees."""
+    """Maps of positions compose. R_vw R_uv = R_uw fails from d = 3 on: the octant's holonomy is 90 degrees."""
     u, v, w = torch.eye(3, dtype=torch.float64)
     loop = rotation(w, u) @ rotation(v, w) @ rotation(u, v)
     holonomy = torch.rad2deg(torch.arccos((torch.trace(loop) - 1) / 2))
     plane = rotation(polar(50), polar(90)) @ rotation(polar(0), polar(50)) - rotation(polar(0), polar(90))
-    return Finding.of(None, plane.abs().max() < 1e-12 and holonomy > 1, turn_after_an_octant_loop=holonomy)
+    return Finding.of(holonomy < 1e-6, plane.abs().max() < 1e-12, turn_after_an_octant_loop=holonomy)
 
 
 @evidence
