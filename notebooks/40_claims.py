@@ -31,21 +31,23 @@
 # chapters that name it, and they link back.
 #
 # One rule for each verdict, for the article as for the paper. A row judges the sentence that it quotes, with its
-# conditions. If the sentence says "can" or "may", one case settles it. Any other speaks of all cases, and one case
-# against it is enough. A means to an end claims to reach it, an assumption claims to hold, and what "can be seen as"
-# something claims to be that.
+# conditions. If the sentence says "can" or "may", one case settles it and none refutes it. Any other speaks of all
+# cases, and one case against it is enough. A means to an end claims to reach it with nothing added, an assumption
+# claims to hold, a proposal claims that it can be done as it says, and what "can be seen as" something claims to be
+# that.
 #
 # - **True**: proved, in exact arithmetic and where its own terms are defined (<a href="#A-013">A-013</a>). What is said
 #   of a table or a text is so there.
-# - **True with a fix**: a condition, a side or a factor is missing, which the row gives (<a href="#A-046">A-046</a>).
-# - **False**: there is a counterexample, and no small mending (<a href="#A-023">A-023</a>).
+# - **True with a fix**: one thing mends it, which the row gives: a condition, a factor, two sides exchanged, "most" for
+#   "all" (<a href="#A-046">A-046</a>).
+# - **False**: there is a counterexample, and no such mending (<a href="#A-023">A-023</a>).
 # - **Ill-posed**: it does not say enough to be true or false (<a href="#A-143">A-143</a>).
 # - **Supported** and **contradicted**: runs settle it. One setting against a claim about all contradicts it (<a
 #   href="#A-210">A-210</a>). What was seen in a model that is not published is supported where it occurs here (<a
 #   href="#A-045">A-045</a>).
-# - **Undecided**: runs could settle it, and leave it open, are too few (<a href="#A-156">A-156</a>) or not made yet.
-# - **Not testable**: a task, a goal, a matter of taste, or out of reach; the row says which (<a
-#   href="#A-187">A-187</a>).
+# - **Undecided**: runs could settle it, and leave it open, are too few (<a href="#A-232">A-232</a>) or not made yet.
+# - **Not testable**: a task, a goal, a postulate of what should be, a matter of taste, or out of reach; the row says
+#   which (<a href="#A-187">A-187</a>).
 #
 # The runs are of a small network. Ten pairs of runs on fresh seeds settle a row, or five on the seeds that explore.
 # Three leave it undecided.
@@ -98,7 +100,7 @@ for verdict, example in {  # of the rules above
     "ill-posed": "A-143",
     "supported": "A-045",
     "contradicted": "A-210",
-    "undecided": "A-156",
+    "undecided": "A-232",
     "not testable": "A-187",
 }.items():
     claims.require_verdict(verdict, example)
@@ -174,7 +176,8 @@ def arrow(ax, start, end, color) -> None:
 # example the two differ by a factor of {glue:text}`claims-r2:.1f`, which is $r^2$.
 
 # %% tags=["hide-input"]
-claims.require_verdict("false", "A-023", "A-032")
+claims.require_verdict("false", "A-023")
+claims.require_verdict("true with a fix", "A-032")
 z, g, ratios = polar(0), polar(70), np.geomspace(0.1, 10, 41)
 received = [float(norm(pull_back("rotation", z, polar(40, r), g))) for r in ratios]
 as_written = [float(norm(torch.linalg.solve(gradient_map(z, polar(40, r)), g))) for r in ratios]
@@ -201,8 +204,7 @@ glue("claims-transpose", Figure(fig, alt))
 # (<a href="#A-099">A-099</a>).
 
 # %% tags=["hide-input"]
-claims.require_verdict("false", "A-031")
-claims.require_verdict("true with a fix", "A-099")
+claims.require_verdict("false", "A-031", "A-099")
 fig, ax = plt.subplots(figsize=(3.6, 2.5))
 thetas, turns = range(0, 176, 5), {}
 for d, arm in ((2, "ste"), (8, "rotation_only"), (64, "rotation")):

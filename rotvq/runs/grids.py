@@ -162,16 +162,20 @@ STRONG = {
     "STE, EMA 0.9, revival": STE | BASELINE,
     "STE, codes × 30, revival": STE | {"code_lr": 30.0, "revival": "unused"},
 }
-CANDIDATES = {  # for an estimator that is never worse
-    "about the mean code": ROTATION | ABOUT_MEAN,
-    "fading about the mean code": {"estimator": "fading"} | ABOUT_MEAN,
-    "fading by length about the mean code": {"estimator": "fading_length"} | ABOUT_MEAN,
-    "capped about the mean code": {"estimator": "capped"} | ABOUT_MEAN,
-    "min(r, 1) about the mean code": {"estimator": "no_gain"} | ABOUT_MEAN,
-    "mean(r) about the mean code": {"estimator": "mean_rotation"} | ABOUT_MEAN,
-    "half about the mean code": {"estimator": "interpolated"} | ABOUT_MEAN,
-    "fading by length": {"estimator": "fading_length"},
-}
+ABOUT = {"about the mean code": ROTATION | ABOUT_MEAN}
+FADING = {"fading about the mean code": {"estimator": "fading"} | ABOUT_MEAN}
+CANDIDATES = (
+    ABOUT
+    | FADING
+    | {  # for an estimator that is never worse
+        "fading by length about the mean code": {"estimator": "fading_length"} | ABOUT_MEAN,
+        "capped about the mean code": {"estimator": "capped"} | ABOUT_MEAN,
+        "min(r, 1) about the mean code": {"estimator": "no_gain"} | ABOUT_MEAN,
+        "mean(r) about the mean code": {"estimator": "mean_rotation"} | ABOUT_MEAN,
+        "half about the mean code": {"estimator": "interpolated"} | ABOUT_MEAN,
+        "fading by length": {"estimator": "fading_length"},
+    }
+)
 
 RECOVERY = PAIR | {  # how soon codes come into use from a start that does not fit
     "dynamic STE": {"quantizer": "dynamic"},
@@ -276,6 +280,8 @@ CHAPTERS = {
             "SimVQ, STE": {**STE, "quantizer": "simvq", "init": "normal"},
         }, MAIN | WARM, FEW),
         "never worse": Block(PAIR | CANDIDATES, UNIFORM | kmeans(0.01) | KMEANS | kmeans(3, 10) | WARM, FEW),
+        "confirm, never worse": Block(PAIR | FADING, MAIN | kmeans(10) | WARM, CONFIRM),
+        "confirm, about the mean code": Block(vary(ABOUT, "{}, EMA 0.9, revival", **BASELINE), MAIN, CONFIRM),
         "never worse, EMA": Block(vary(CANDIDATES, "{}, EMA 0.9, revival", **BASELINE), MAIN | WARM, FEW),
         "photographs": Block(vary({"STE": STE} | FAMILY, "{}, EMA 0.9, revival", **BASELINE), MAIN, FEW,
                              {"data": "photographs"}),
