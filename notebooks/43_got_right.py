@@ -225,7 +225,7 @@ glue("right-meet", fixed["A-040"].finding.numbers["free_embeddings_meet_at"])
 #
 # One of them can be true. A small start can explain what he saw <claim:A-041>: with a decoder of two layers it does. In
 # our runs the rotation lowers the loss from short codes <claim:A-254> and raises it from k-means codes <claim:A-036>.
-# Two are wrong. The official code does not start from k-means <claim:A-043>. And with codes from k-means the change from
+# Two are wrong. The official code does not start from k-means <claim:A-043>. And from codes of k-means the change from
 # STE is not smooth <claim:A-260>: the rotation has the higher error and uses fewer codes. With revival of unused codes
 # besides it has the lower error and uses as many.
 

@@ -154,16 +154,19 @@ def norm_penalty():
     """An L2 penalty nu on the encoder lowers the threshold; a constraint that fixes the norm removes collapse."""
     gamma = 0.9 * threshold("rotation")
     without, with_penalty = collapses(gamma=gamma), collapses(gamma=gamma, nu=0.2)
+    lowered = threshold("rotation") - 0.2 / (1 - RHO)
+    sides = [collapses(gamma=f * lowered, nu=0.2, time=3e3) for f in (0.97, 1.03)]
     t = w = 0.01
     for _ in range(2_000):  # s = 1 is held, far above the threshold
         _, dt, dw = model.rates("rotation", (1.0, t, w), CELLS, gamma=3 * threshold("rotation"), mu=MU)
         t, w = t + 0.05 * dt, w + 0.05 * dw
     return Finding.of(
         not with_penalty,
-        with_penalty and not without and min(t, w) > 0.1,
+        with_penalty and not without and min(t, w) > 0.1 and sides == [False, True],
         code_length_with_a_fixed_norm=t,
         gamma=gamma,
         threshold=threshold("rotation"),
+        threshold_with_penalty=lowered,
         final_s_with_penalty=run(gamma=gamma, nu=0.2)[0, -1],
     )
 
