@@ -68,11 +68,12 @@ def quotes(place: str) -> str:
 
 @evidence
 def explains_by_pushing_alone():
-    """The paper's 4.3, as the rows on it quote it, has points pushed into unused cells, and says nothing else.
+    """The paper's 4.3, as the rows on it quote it, has no points pulled together.
 
-    The correction: it has them pulled together as well, by a gradient the other way.
+    The correction: it has points pushed into unused cells by one direction of the gradient, and pulled together by the
+    other.
     """
     text = quotes("4.3")
     pushed = "pushed into the voronoi regions of previously unused codebook vectors" in text
     pulled = "the distance among points within the same voronoi region decreases" in text
-    return Finding.of(pushed and not pulled, pushed and pulled, speaks_of_pushing=pushed, speaks_of_pulling=pulled)
+    return Finding.of(not pulled, pushed and pulled, speaks_of_pushing=pushed, speaks_of_pulling=pulled)
