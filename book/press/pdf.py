@@ -36,10 +36,14 @@ PREPARE = """([width, longest]) => {
   }
   for (const e of document.querySelectorAll("p > [data-online]:only-child")) e.parentElement.hidden = true;
   const wide = "table, .katex-display > .katex, .rv-figure svg, img, .rv-figure";
-  for (const e of document.querySelectorAll(wide)) {
+  const share = (e) => {
     const room = e.parentElement.clientWidth || width;
-    const needed = Math.max(e.scrollWidth, e.getBoundingClientRect().width);
-    if (needed > room + 1) e.style.zoom = room / needed;
+    return room / Math.max(e.scrollWidth, e.getBoundingClientRect().width);
+  };
+  for (let depth = 0; depth < 3; depth++) {  // reads apart from writes: after each write a read lays out the whole book
+    const found = [...document.querySelectorAll(wide)].map((e) => [e, share(e)]).filter(([, part]) => part < 0.998);
+    const outermost = found.filter(([e]) => !found.some(([other]) => other !== e && other.contains(e)));
+    for (const [e, part] of outermost) e.style.zoom = part * (e.style.zoom || 1);
   }
 }"""
 
