@@ -15,7 +15,8 @@
 # Let the codes follow their latents, and use STE. The rotation trick in its place then makes the test error
 # {glue:text}`least:.2f` to {glue:text}`most:.2f` times as large, whatever the start. Use the rotation only if the codes
 # cannot follow *and* start far shorter than the latents: there its error is {glue:text}`ratio-slow-short:.2f` times
-# that of STE.
+# that of STE. If they cannot follow and start otherwise, let the rotation turn about the mean code and fade: from no
+# start was its error above that of STE.
 # ```
 #
 # ```python
@@ -50,8 +51,8 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block
 # %% [markdown]
 # ## What to do
 #
-# Go down to the first line that fits. The numbers are ratios of test errors, rotation / STE. Below 1 the rotation is
-# better. The columns are three starts of the codes: far shorter than the latents, fitted by k-means, and fitted by
+# Go down to the first line that fits. The numbers are ratios of test errors, rotation / STE, and in the line on
+# `"fading"` that estimator / STE. Below 1 STE is worse. The columns are three starts of the codes: far shorter than the latents, fitted by k-means, and fitted by
 # k-means after a warm-up.
 #
 # ```{list-table}
@@ -77,14 +78,20 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block
 #   - {glue:text}`ratio-slow-short:.2f`
 #   -
 #   -
-# * - **If you can change neither, and the codes start fitted,** use STE.
+# * - **If you can change neither, and they start otherwise or you do not know how,** use
+#     `VectorQuantizer(dim, codebook_size, estimator="fading", centre="codebook")`.
+#   - {glue:text}`/notebooks/39_frontier.ipynb::fading-uniform-1-k:.2f`
+#   - {glue:text}`/notebooks/39_frontier.ipynb::fading-k-means:.2f`
+#   - {glue:text}`/notebooks/39_frontier.ipynb::fading-k-means-after-warm-up:.2f`
+# * - **Do not use the plain rotation** where fitted codes cannot follow.
 #   -
 #   - {glue:text}`ratio-slow-fitted:.2f`
 #   - {glue:text}`ratio-slow-warmed:.1f`
 # ```
 #
 # The last number is a {term}`codebook collapse`: after a warm-up slow codes lose their latents under the rotation
-# ({doc}`25_drift`).
+# ({doc}`25_drift`). The fading one turns about the mean code, and only while the codes fit badly
+# ({doc}`39_frontier`).
 #
 # ## Every setting that was compared
 #
