@@ -52,8 +52,8 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block
 # ## What to do
 #
 # Go down to the first line that fits. The numbers are ratios of test errors, rotation / STE, and in the line on
-# `"fading"` that estimator / STE. Below 1 STE is worse. The columns are three starts of the codes: far shorter than the latents, fitted by k-means, and fitted by
-# k-means after a warm-up.
+# `"fading"` that estimator / STE. Below 1 STE is worse. The columns are three starts of the codes: far shorter than the
+# latents, fitted by k-means, and fitted by k-means after a warm-up.
 #
 # ```{list-table}
 # :header-rows: 1
