@@ -14,9 +14,10 @@
 # :class: tip
 # If you can change how the codes move, let them follow their latents, and use STE: its test error is then the lowest of
 # all. If you cannot, and they start far shorter than the latents, use the rotation: its error is
-# {glue:text}`mean-uniform-1-k:.2f` times that of STE in a short training. If they start fitted, use STE: the error of
-# the rotation is {glue:text}`mean-k-means:.2f` times as large, and {glue:text}`mean-k-means-after-warm-up:.1f` times
-# after a warm-up without quantiser.
+# {glue:text}`mean-uniform-1-k:.2f` times that of STE in a short training. If they start fitted, let the rotation turn
+# about the mean code and fade: its error is {glue:text}`/notebooks/39_frontier.ipynb::fading-k-means:.2f` times that of
+# STE, and the same after a warm-up without quantiser. The plain rotation has {glue:text}`mean-k-means:.2f` and
+# {glue:text}`mean-k-means-after-warm-up:.1f` times the error of STE there.
 # ```
 #
 # This page has no runs of its own. It reads the records of all experiments and judges them all by one rule.
@@ -146,7 +147,8 @@ levels
 # %% [markdown]
 # - If an EMA moves your codes, set its decay to 0.9 and revive unused codes.
 # - If your optimizer moves your codes, give them 30 times the network's learning rate.
-# - If you can do neither, measure how long the codes are at the start ({doc}`45_guide` has the lines for it).
+# - If you can do neither, measure how long the codes are at the start ({doc}`45_guide` has the lines for it). If they
+#   are not short, use `estimator="fading"` with `centre="codebook"` ({doc}`39_frontier`).
 #
 # If each may have the start that suits it best, STE is still ahead. On validation images the best start of STE is
 # {glue:text}`best-start-ste`. The others change test MSE, relative to that, by:

@@ -162,20 +162,17 @@ STRONG = {
     "STE, EMA 0.9, revival": STE | BASELINE,
     "STE, codes × 30, revival": STE | {"code_lr": 30.0, "revival": "unused"},
 }
-ABOUT = {"about the mean code": ROTATION | ABOUT_MEAN}
-FADING = {"fading about the mean code": {"estimator": "fading"} | ABOUT_MEAN}
-CANDIDATES = (
-    ABOUT
-    | FADING
-    | {  # for an estimator that is never worse
-        "fading by length about the mean code": {"estimator": "fading_length"} | ABOUT_MEAN,
-        "capped about the mean code": {"estimator": "capped"} | ABOUT_MEAN,
-        "min(r, 1) about the mean code": {"estimator": "no_gain"} | ABOUT_MEAN,
-        "mean(r) about the mean code": {"estimator": "mean_rotation"} | ABOUT_MEAN,
-        "half about the mean code": {"estimator": "interpolated"} | ABOUT_MEAN,
-        "fading by length": {"estimator": "fading_length"},
-    }
-)
+CANDIDATES = {  # for an estimator that is never worse
+    "about the mean code": ROTATION | ABOUT_MEAN,
+    "fading about the mean code": {"estimator": "fading"} | ABOUT_MEAN,
+    "fading by length about the mean code": {"estimator": "fading_length"} | ABOUT_MEAN,
+    "capped about the mean code": {"estimator": "capped"} | ABOUT_MEAN,
+    "min(r, 1) about the mean code": {"estimator": "no_gain"} | ABOUT_MEAN,
+    "mean(r) about the mean code": {"estimator": "mean_rotation"} | ABOUT_MEAN,
+    "half about the mean code": {"estimator": "interpolated"} | ABOUT_MEAN,
+    "fading by length": {"estimator": "fading_length"},
+}
+ABOUT, FADING = ({name: CANDIDATES[name]} for name in ("about the mean code", "fading about the mean code"))
 
 RECOVERY = PAIR | {  # how soon codes come into use from a start that does not fit
     "dynamic STE": {"quantizer": "dynamic"},
