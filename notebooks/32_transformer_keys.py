@@ -237,6 +237,7 @@ def what_the_gradient_does():
     costs = map(within(0.02), (primary["STE / full"], primary["zero / full"]))
     yield "Keys that are codes cost less than 2 %.", *costs
 
+
 # %% [markdown]
 # ```{glue:figure} fig-bits
 # :name: fig-transformer-bits
