@@ -51,8 +51,8 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block
 # %% [markdown]
 # ## What to do
 #
-# Go down to the first line that fits. The numbers are ratios of test errors, rotation / STE, and in the line on
-# `"fading"` that estimator / STE. Below 1 STE is worse. The columns are three starts of the codes: far shorter than the
+# Go down to the first line that fits. The numbers are ratios of test errors, rotation / STE, and in the line on the
+# fading rotation, that one / STE. Below 1 STE is worse. The columns are three starts of the codes: far shorter than the
 # latents, fitted by k-means, and fitted by k-means after a warm-up.
 #
 # ```{list-table}
@@ -78,8 +78,7 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block
 #   - {glue:text}`ratio-slow-short:.2f`
 #   -
 #   -
-# * - **If you can change neither, and they start otherwise or you do not know how,** use
-#     `VectorQuantizer(dim, codebook_size, estimator="fading", centre="codebook")`.
+# * - **If you can change neither, and they start otherwise or you do not know how,** let the rotation fade, see below.
 #   - {glue:text}`/notebooks/39_frontier.ipynb::fading-uniform-1-k:.2f`
 #   - {glue:text}`/notebooks/39_frontier.ipynb::fading-k-means:.2f`
 #   - {glue:text}`/notebooks/39_frontier.ipynb::fading-k-means-after-warm-up:.2f`
@@ -87,6 +86,12 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block
 #   -
 #   - {glue:text}`ratio-slow-fitted:.2f`
 #   - {glue:text}`ratio-slow-warmed:.1f`
+# ```
+#
+# The rotation that fades is
+#
+# ```python
+# vq = VectorQuantizer(dim, codebook_size, estimator="fading", centre="codebook")
 # ```
 #
 # The last number is a {term}`codebook collapse`: after a warm-up slow codes lose their latents under the rotation
