@@ -14,7 +14,8 @@
 # :class: tip
 # No. Keys that get no gradient from the attention at all end at {glue:text}`zero-against-ste:.3f` times the bits per
 # character that STE has, which is a little better. The rotation and $r I$ end where STE does. And keys that are codes
-# cost nothing that shows: with STE and without a gradient the bits are within 2 % of those of keys not quantised.
+# cost nothing that shows: with STE and without a gradient the bits are within 2 % of those of keys not quantised. How
+# much keys could gain here at all is still open: that control is not run yet.
 # ```
 #
 # Where keys are codes, attention takes time linear in the length of a text {cite}`lingle2024transformervq`. The

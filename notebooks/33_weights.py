@@ -12,11 +12,11 @@
 #
 # ```{admonition} In short
 # :class: tip
-# Little, and not which one. At one bit a weight the network errs on {glue:text}`level-k-means` of the test images. With
-# the codes trained it errs on {glue:text}`level-codes`, and with latent weights moved by STE on
-# {glue:text}`level-STE`. The rotation is within 3 % of STE, and at two bits latent weights add nothing that shows. A
-# search over codes without latent weights is no better: at one bit its error is {glue:text}`direct-against-ste:.2f`
-# times that of STE.
+# A little, at one bit, and which estimator makes no difference. At one bit a weight the network errs on
+# {glue:text}`level-k-means` of the test images. With the codes trained it errs on {glue:text}`level-codes`, and with
+# latent weights moved by STE on {glue:text}`level-STE`. The rotation is within 3 % of STE, and at two bits latent
+# weights add nothing that shows. A search over codes without latent weights is no better: at one bit its error is
+# {glue:text}`direct-against-ste:.2f` times that of STE.
 # ```
 #
 # At one or two bits a weight, networks are stored as codes of groups of weights, and trained on by the straight-through

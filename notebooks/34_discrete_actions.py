@@ -528,6 +528,7 @@ def what_bias_costs():
     turned = {cell: primary[f"rotation / STE, {cell}"] for cell in CELLS}
     yield "With unequal lengths and ripples the rotation ends with less regret.", below(1)(turned["unequal, ripples"])
     yield "With equal lengths nothing shows.", *(turned[cell].low < 1 < turned[cell].high for cell in equal)
+    yield "REINFORCE has no bias that shows.", at("bias", "reinforce", 1) < 0.1
     yield "REINFORCE has less regret still.", below(1)(compared("REINFORCE", "rotation", ROUGH, True))
     costs_more, costs_less = cost_pair("REINFORCE", "STE"), control_primary
     yield "In control it costs more, and the rotation less.", above(1)(costs_more), below(1)(costs_less)

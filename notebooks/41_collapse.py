@@ -216,6 +216,7 @@ page.hypotheses(
 @page.holds
 def what_prevents_it():
     yield "All runs of the rotation collapse.", collapsed["rotation"].all()
+    yield "The push comes first, and not about the mean code.", comes_first
     yield (
         "With codes that follow, or about the mean code, none does.",
         *(not collapsed[arm].any() for arm in (*FOLLOWING, ABOUT)),

@@ -47,6 +47,8 @@ def pytest_terminal_summary(terminalreporter) -> None:
     for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
         if hasattr(report, "duration"):
             seconds[report.nodeid.partition("::")[0]] += report.duration
+    if sum(seconds.values()) < 60:  # a few tests, chosen by hand
+        return
     terminalreporter.section(f"seconds by file, of {sum(seconds.values()):.0f}")
     for name, spent in seconds.most_common(30):
         terminalreporter.write_line(f"{spent:7.1f} {name}")
