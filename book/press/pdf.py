@@ -41,9 +41,10 @@ PREPARE = """([width, longest]) => {
     return room / Math.max(e.scrollWidth, e.getBoundingClientRect().width);
   };
   for (let depth = 0; depth < 3; depth++) {  // reads apart from writes: after each write a read lays out the whole book
-    const found = [...document.querySelectorAll(wide)].map((e) => [e, share(e)]).filter(([, part]) => part < 0.998);
+    const left = [...document.querySelectorAll(wide)].filter((e) => !e.style.zoom);
+    const found = left.map((e) => [e, share(e)]).filter(([, part]) => part < 0.998);
     const outermost = found.filter(([e]) => !found.some(([other]) => other !== e && other.contains(e)));
-    for (const [e, part] of outermost) e.style.zoom = part * (e.style.zoom || 1);
+    for (const [e, part] of outermost) e.style.zoom = part;
   }
 }"""
 

@@ -134,6 +134,19 @@ def test_print_opens_what_is_closed_and_waits_for_fonts(site):
         assert page.locator(f"text=A table of {pdf.LONGEST_TABLE} rows").count() == 1
 
 
+@pytest.mark.skipif(not CHROMIUM, reason="no browser here")
+@pytest.mark.parametrize("outer", ["width: 1600px", ""])
+def test_what_is_too_wide_within_what_is_too_wide_shrinks_once(outer):
+    inner = "<svg id=inner width=1600 height=100></svg>"
+    with browser.browser() as chromium:
+        page = browser.tab(chromium, pdf.WIDTH, 800)
+        page.set_content(f"<figure class=rv-figure style='margin: 0; {outer}'>{inner}</figure>")
+        page.evaluate(pdf.PREPARE, [pdf.WIDTH, pdf.LONGEST_TABLE])
+        width = page.locator("#inner").evaluate("e => e.getBoundingClientRect().width")
+        room = page.locator("body").evaluate("e => e.clientWidth")
+    assert width == pytest.approx(room, rel=0.01)
+
+
 def test_the_time_of_a_pdf_is_that_of_the_commit():
     before = b"<< /CreationDate (D:20300101000000+00'00')\n/ModDate (D:20300101000000+00'00') >>"
     after = pdf.with_time(before, EDITION.time)
