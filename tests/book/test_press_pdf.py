@@ -144,7 +144,7 @@ def test_what_is_too_wide_within_what_is_too_wide_shrinks_once(outer):
         page.evaluate(pdf.PREPARE, [pdf.WIDTH, pdf.LONGEST_TABLE])
         width = page.locator("#inner").evaluate("e => e.getBoundingClientRect().width")
         room = page.locator("body").evaluate("e => e.clientWidth")
-    assert width == pytest.approx(room, rel=0.01)
+    assert width == pytest.approx(room, rel=0.03)
 
 
 def test_the_time_of_a_pdf_is_that_of_the_commit():
