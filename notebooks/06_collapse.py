@@ -15,7 +15,8 @@
 # In a linear, symmetric model the lengths of latents and codes can go to zero while the picture stays. Without weight
 # decay STE can rest. Under the rotation latents and codes vanish like $T^{-1/4}$ with the time $T$, if codes are
 # centroids, and the decoder grows. Where the decoder's weights decay, latents, codes and decoder vanish above a
-# commitment weight, which is lower for the rotation. Neither the start of the codes nor $\beta$ decides.
+# commitment weight, which is lower for the rotation. As long as the scale of the latents stays positive, neither the
+# start of the codes nor $\beta$ moves that weight.
 # ```
 #
 # The author of the article put the rotation trick into a VQ-VAE of his own that worked. The reconstruction loss went up
@@ -25,8 +26,8 @@
 # were to retune $\gamma$ and to start the codes by k-means.
 #
 # He was right to suspect the scale. This chapter solves a model in which every part of the argument can be checked.
-# Some parts stand. One does not stand here: whether the latents vanish has nothing to do with how the codes start.
-# With a decoder of two layers it can have <claim:A-116>.
+# Some parts stand. One does not stand here: as long as the scale of the latents stays positive, how the codes start
+# does not decide whether they vanish. With a decoder of two layers it can decide <claim:A-116>.
 #
 # Two things are called collapse, and they have different causes. Here it means *collapse of norms*: the lengths of
 # latents and codes go to zero. *Collapse of usage*, few codes that remain in use, is what the experiments of this book
@@ -77,8 +78,9 @@ def table(rows, **formats):
 # The data have $\mathbb E xx^\top=I$ in $\mathbb R^d$. The codes are $q_k=t\,c_k$, where $c_1,\dots,c_K$ are the
 # centroids of their own Voronoi cells. Finally there is a symmetry: a finite group of orthogonal matrices that leaves
 # the distribution of $x$ alone, takes every $c_k$ to every other, and commutes with no matrices but the multiples of
-# $I$. Two examples suffice: normal data on the line with two codes (the line, up to its scale), and in the plane with
-# $K\ge3$ codes on a circle (the symmetries of a regular polygon).
+# $I$: a matrix $M$ that treats all of the data alike, $UMU^\top=M$ for every $U$ of the group, can only scale. Two
+# examples suffice: normal data on the line with two codes (the group is $\pm1$), and in the plane with $K\ge3$ codes
+# on a circle (the symmetries of a regular polygon).
 #
 # Write $c(x)$ for the centroid of the cell of $x$, and
 #
@@ -291,8 +293,8 @@ glue("quartic-figure", Figure(fig, alt))
 #    one stationary state with $s,t,w>0$.
 # 3. If the two are equal, there is no stationary state with $s,t,w>0$.
 #
-# As long as the state stays positive the start does not enter, neither $r_0=|q_0|/|z_0|$ nor anything else, and neither
-# does $\beta$. <claim:B-038> <claim:A-134>
+# So, as long as the state stays positive, whether it tends to zero depends neither on the start, $r_0=|q_0|/|z_0|$ or
+# anything else, nor on $\beta$. <claim:B-038> <claim:A-134>
 # ```
 #
 # ````{dropdown} Proof
@@ -331,21 +333,48 @@ glue("quartic-figure", Figure(fig, alt))
 # The usual proof of such a statement goes through the nonlinear Perron–Frobenius theorem. The two vectors $v$ replace
 # it.
 #
-# "Stays positive" is a condition. The model ends where $s$ falls to zero, and a decoder that is far too large brings it
-# there at once, under both estimators:
+# "Stays positive" is a condition. The model ends where $s$ falls to zero. A decoder that is far too large brings it
+# there at once, under both estimators, but under STE not where the codes follow fast. Codes that start too long bring
+# it there under the rotation alone, unless they follow fast:
+
 
 # %%
-apart = {}
-for name in ("ste", "rotation"):
-    state, step, taken = np.array([1.0, 1.0, 5.0]), 1e-4, 0
-    while state[0] > 0 and taken < 5000:
-        state, taken = state + step * collapse.rates(name, state, half, gamma=1.0, mu=mu), taken + 1
-    apart[name] = step * taken
-assert max(apart.values()) < 0.1
-glue("apart", max(apart.values()))
+def time_to_zero(name, state, beta, step=5e-4, most=1.0):
+    """When s falls to zero, gamma = 1; None where it does not in the time given."""
+    state = np.array(state)
+    for taken in range(round(most / step)):
+        state = state + step * collapse.rates(name, state, half, gamma=1.0, mu=mu, beta=beta)
+        if state[0] <= 0:
+            return step * (taken + 1)
+    return None
+
+
+starts = {"decoder too large": (1.0, 1.0, 5.0), "codes too long": (0.5, 3.0, 1.0), "codes short": (0.5, 0.3, 1.0)}
+ends = {
+    (label, name, beta): time_to_zero(name, state, beta)
+    for label, state in starts.items()
+    for name in ("ste", "rotation")
+    for beta in (1.0, 10.0)
+}
+reached = {case for case, end in ends.items() if end is not None}
+assert reached == {
+    ("decoder too large", "ste", 1.0),
+    ("decoder too large", "rotation", 1.0),
+    ("decoder too large", "rotation", 10.0),
+    ("codes too long", "rotation", 1.0),
+}
+table(
+    {
+        "start": f"{label}, (s, t, w) = ({', '.join(f'{x:g}' for x in starts[label])})",
+        "β": beta,
+        "estimator": ARMS[name].label,
+        "s is zero at time": "not by 1" if end is None else f"{end:.3f}",
+    }
+    for (label, name, beta), end in ends.items()
+)
 
 # %% [markdown]
-# From $(s,t,w)=(1,1,5)$, with $\gamma=1$, $s$ is zero before the time {glue:text}`apart:.2f`. <claim:B-038>
+# With $\gamma=1$, below the thresholds of both estimators, only the condition of the theorem fails. <claim:B-038>
 
 # %%
 show(collapse.comparison)
@@ -557,12 +586,12 @@ for where, (x, c, start) in sets.items():
     cells = collapse.Cells.of(x, c)
     for name in ("ste", "rotation"):
         gamma = 0.5 * collapse.threshold(collapse.push(name, x, c)[0], cells.rho, mu)
-        lr = min(0.2, 0.8 / gamma)
+        lr = min(0.2, 0.6 / gamma)
         path = collapse.descend(name, x, start, (0.8, 0.3, 0.8), steps, lr, gamma=gamma, mu=mu)
         trained = path[:, -1]
         theory = collapse.fixed_point(name, cells, gamma, mu)
         error = abs(trained - theory).max()
-        moving = abs(trained - path[:, -10]).max() > 1e-4  # after too few steps for these μ and γ
+        moving = abs(trained - path[:, -10]).max() > 0.02 * error  # after too few steps for these μ and γ
         assert moving or error < 1e-3
         rows.append(
             {
@@ -644,7 +673,7 @@ assert abs(rows[-1]["min s, STE"] * 3 - 1) < 0.01
 table(rows, **{"r₀": "{:g}", "β": "{:g}"})
 
 # %% [markdown]
-# So a deep dip under the rotation and none under STE needs
+# So a dip that is much deeper under the rotation than under STE needs
 # $r_0+\beta/\gamma\ll\frac{\gamma}{w\rho}\min(1,w/\gamma)^2$. That is the situation the author describes. Below the
 # threshold the dip is a delay. Above it, it is the beginning of the end.
 
@@ -741,9 +770,9 @@ table(rows)
 #   <claim:A-039>: this is the dip of {prf:ref}`obs-dip`. It shrinks $z$ as long as $|q|<|z|$, since
 #   $\langle z,z-q\rangle\ge|z|(|z|-|q|)$ <claim:A-135>.
 # - *The auxiliary terms alone drive $q$ and $z$ to zero.* It depends, see below <claim:A-040>.
-# - *Hence the worse result.* Not in this model: the end does not depend on the start ({prf:ref}`thm-threshold`). A
-#   short training may stop inside the dip, and with a decoder of two layers short codes can end at zero where fitted
-#   ones do not <claim:A-041>.
+# - *Hence the worse result.* Not in this model: from short codes it ends where it ends from fitted ones, as long as it
+#   stays positive ({prf:ref}`thm-threshold`). A short training may stop inside the dip, and with a decoder of two
+#   layers short codes can end at zero where fitted ones do not <claim:A-041>.
 # - *The paper's code starts its codebook by k-means*, which would explain why it fares better. The author says only
 #   that this seems so from a quick look. It does not: the released code leaves `kmeans_init` at `False`
 #   {cite}`fifty2024code`. Its codes start very short <claim:A-043>.
@@ -874,8 +903,8 @@ table([{"case": k, "γ/γ*": f, "s at the end": v} for f, (k, v) in zip(factors,
 # - All this is in a linear, symmetric model. Without decay STE has a stable state of rest. Under the rotation, if codes
 #   are centroids, latents and codes vanish like $T^{-1/4}$, the decoder grows, and the reconstruction does not suffer.
 # - With the decay $\lambda_W$ of the decoder latents, codes and decoder vanish above
-#   $\gamma^*=A(1)\,\rho/\big(\lambda_W(1-\rho)\big)$. For the rotation that is lower by the factor $\rho$. Neither the
-#   start nor $\beta$ enters.
+#   $\gamma^*=A(1)\,\rho/\big(\lambda_W(1-\rho)\big)$. For the rotation that is lower by the factor $\rho$. As long as
+#   the state stays positive, neither the start nor $\beta$ moves it.
 # - This is a collapse of norms, and the loss itself wants it. For the collapse of usage see {ref}`nb-drift`.
 #
 # ## Exercises

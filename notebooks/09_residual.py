@@ -13,9 +13,9 @@
 # ```{admonition} In short
 # :class: tip
 # Software passes the gradient through a cascade of quantisers in three ways, all of them called residual vector
-# quantisation. *Graph* and *once* keep the balance law. *Detach* does not, and multiplies the reconstruction gradient
-# by about the number of levels. In *graph* and *once* the rotation comes nearer to STE with every level that lowers the
-# error.
+# quantisation. *Graph* and *once* keep the balance law. *Detach* does not: it multiplies the reconstruction gradient by
+# the number of levels under STE, and by less under the rotation. In *graph* and *once* the rotation comes nearer to STE
+# with every level that lowers the error.
 # ```
 #
 # A residual quantiser takes the nearest code, subtracts it, takes the nearest code of a second codebook to what is left
@@ -25,8 +25,10 @@
 #
 # - *graph*: what is left over passes its gradient through the levels. Under the straight-through estimator the
 #   commitment of every level but the first is lost.
-# - *detach*: it passes it past them. The reconstruction gradient arrives about $N$ times, where $N$ is the number of
-#   levels. Under STE this is the same as dividing the commitment weight $\gamma$ by $N$.
+# - *detach*: it passes it past them. Under STE the reconstruction gradient arrives $N$ times, where $N$ is the number
+#   of levels. That is the same as dividing the commitment weight $\gamma$ by $N$ and multiplying the encoder's whole
+#   gradient by $N$. Under the rotation it arrives less often, {glue:text}`times:.1f` times with
+#   {glue:text}`levels` levels on this page.
 # - *once*: one estimator leads from the latent to the sum of the codes. It is the single quantiser of the other
 #   chapters, with a finer codebook.
 #
@@ -55,7 +57,7 @@ from book.algebra import frobenius_norm, identity, norm, spectral_norm
 from book.statements import show
 from book.theory import residual
 from book.theory.one_equation import definition
-from rotvq.page.figures import INK, MUTED, WIDTH, Figure, glue, spare, style
+from rotvq.page.figures import ARMS, INK, MUTED, WIDTH, Figure, glue, spare, style
 from rotvq.quantizers.residual import ResidualVectorQuantizer
 
 plt.rcParams.update(style())
@@ -117,6 +119,40 @@ glue("wired", Figure(fig, alt))
 #
 # The wirings have equal values and different gradients: values flow along all arrows, gradients back along the solid
 # ones alone. A commitment loss is taken at each of $z,x_2,x_3$.
+# ```
+#
+# The running pair as a first level, with a second code:
+
+# %% tags=["hide-input"]
+pair = {"z": (1.0, 0.0), "q_1": (0.8, 0.6), "q_2": (0.2, -0.5)}
+pair["x_2"] = tuple(a - b for a, b in zip(pair["z"], pair["q_1"]))
+pair["z_q"] = tuple(a + b for a, b in zip(pair["q_1"], pair["q_2"]))
+fig, ax = plt.subplots(figsize=(4.2, 3.2))
+ROTATED, PLAIN = {"color": ARMS["rotation"].color}, {"color": INK}
+for name, start, look in (
+    ("z", (0.0, 0.0), PLAIN),
+    ("q_1", (0.0, 0.0), ROTATED),
+    ("x_2", pair["q_1"], PLAIN),
+    ("q_2", pair["q_1"], ROTATED),
+):
+    (x, y), (dx, dy) = start, pair[name]
+    ax.annotate("", (x + dx, y + dy), start, arrowprops={"arrowstyle": "->", "linewidth": 1.5, **look})
+places = {"$z$": (1.03, -0.08), "$q_1$": (0.76, 0.66), "$x_2$": (0.74, 0.25), "$q_2$": (0.98, 0.35)}
+for label, place in (places | {"$z_q=q_1+q_2$": (1.05, 0.1), "0": (-0.07, -0.02)}).items():
+    ax.text(*place, label)
+ax.plot(*pair["z_q"], "o", color=ROTATED["color"], markersize=5)
+ax.set(aspect="equal", xlim=(-0.15, 1.45), ylim=(-0.2, 0.85))
+ax.axis("off")
+alt = """From 0 arrows lead to the latent z and to its code q1. From q1 an arrow x2 leads on to z, and the code q2,
+nearly the same arrow, leads to the sum of both codes, close to z."""
+glue("pair", Figure(fig, alt))
+
+# %% [markdown]
+# ```{glue:figure} pair
+# :name: fig-cascade-pair
+#
+# The second code makes good most of what the first leaves over: $z_q=(1,0.1)$ for $z=(1,0)$, $q_1=(0.8,0.6)$,
+# $q_2=(0.2,-0.5)$. Each level has an estimator for its own arrow; *once* has one for $z$ and $z_q$.
 # ```
 #
 # ```{prf:theorem} What flows back through a cascade
@@ -494,7 +530,7 @@ assert torch.equal(codec.decode(indices), z_q) and fewer == sorted(fewer, revers
 #
 # - Three wirings give one value and three gradients: $J$ is $I-\prod_i(I-G_i)$, $\sum_iG_i$ or one $G$.
 # - *Graph* and *once* take $z$ to $z_q$ and keep the balance law. *Detach* does not, and multiplies the reconstruction
-#   gradient by about $N$.
+#   gradient by $N$ under STE, by less under the rotation.
 # - In *graph* and *once* the rotation of a cascade is as far from STE as the relative error of the whole cascade. The
 #   worst gradient is one along what is left over.
 #

@@ -13,9 +13,9 @@
 # ```{admonition} In short
 # :class: tip
 # The start of the codes decides the sign. From codes far shorter than the latents the rotation has the lower test
-# error. From codes fitted by k-means STE has it, and after a warm-up without quantiser the rotation collapses. Codes
-# move here at the network's own learning rate: {doc}`28_code_speed` shows that STE leads from every start where they
-# learn 30 times as fast.
+# error. From codes fitted by k-means STE has it, and after a warm-up without quantiser the {term}`codebook collapses
+# <codebook collapse>` under the rotation. Codes move here at the network's own learning rate: {doc}`28_code_speed`
+# shows that STE leads from every start where they learn 30 times as fast.
 # ```
 #
 # Who wins, by how much, and where? The paper reports gains from codes that start far shorter than the latents
@@ -161,9 +161,9 @@ page.show("fig-stops", drawings.curves(study))
 # by a wide margin: uniform $\pm 1/K$ {glue:text}`change-rotation-uniform-1-k`; k-means × 0.01
 # {glue:text}`change-rotation-k-means-0.01`; × 0.1 {glue:text}`change-rotation-k-means-0.1`. From codes fitted to the
 # untrained encoder it loses: {glue:text}`change-rotation-k-means`. From fitted codes ten times too long, and from codes
-# fitted after a warm-up, it collapses: of 512 codes, no run of the ten keeps more than {glue:text}`most-codes:.0f` in
-# use, and its error is many times that of STE: {glue:text}`change-rotation-k-means-10` and
-# {glue:text}`change-rotation-k-means-after-warm-up`.
+# fitted after a warm-up, the codebook collapses: of 512 codes, no run of the ten keeps more than
+# {glue:text}`most-codes:.0f` in use, and its error is many times that of STE: {glue:text}`change-rotation-k-means-10`
+# and {glue:text}`change-rotation-k-means-after-warm-up`.
 #
 # **Hypothesis 1 is wrong.** Short codes do not delay the rotation; they are where it shines. At step 500 the gap is
 # already there, from uniform codes {glue:text}`early-rotation-uniform-1-k`. In the mean it is a little narrower at the
@@ -177,7 +177,8 @@ page.show("fig-stops", drawings.curves(study))
 #
 # **Hypothesis 4 held.** With long codes the reconstruction gradient at the latents is
 # {glue:text}`pull-rotation-k-means-10:.1f` times the commitment gradient in the first batch under the rotation, and
-# {glue:text}`pull-ste-k-means-10:.1f` times under STE. What was not foreseen is that this start ends in collapse.
+# {glue:text}`pull-ste-k-means-10:.1f` times under STE. What was not foreseen is that this start ends in a collapse of
+# the codebook.
 #
 # **The best of each.** The lowest mean error of STE in this grid is {glue:text}`best-mse-ste:.5f`, from
 # {glue:text}`best-ste`; that of the rotation is {glue:text}`best-mse-rotation:.5f`, from {glue:text}`best-rotation`.
@@ -325,9 +326,9 @@ tables.ratios(study, inside, against=base)
 # ```
 #
 # **Hypothesis 3 held in part.** The rotation ends with shorter latents from every start. Its absolute error $|z-q|^2$
-# is lower in the mean from every start, though the intervals of the two collapses hold 1. The relative error, which can
-# be compared, is lower in the mean from short codes, with intervals that touch 1 or hold it, and higher from the
-# others. So the absolute quantisation error, the one that papers report, praises the rotation even where it
+# is lower in the mean from every start, though the intervals of the two codebook collapses hold 1. The relative error,
+# which can be compared, is lower in the mean from short codes, with intervals that touch 1 or hold it, and higher from
+# the others. So the absolute quantisation error, the one that papers report, praises the rotation even where it
 # reconstructs many times worse ({doc}`05_balance_law` says why it may).
 #
 # **Why?** This page observes, and separates no causes. What fits is said here with where it is tested.

@@ -14,7 +14,7 @@
 # :class: tip
 # Over the lengths of one codebook the sign follows $r_0$: short codes favour the rotation, long ones STE. But $r_0$
 # does not decide alone, since the place of the origin and the absolute scale turn the sign, too. Revival of unused
-# codes turns it from k-means, and ends the collapse after a warm-up.
+# codes turns it from k-means, and ends the {term}`codebook collapse` after a warm-up.
 # ```
 #
 # What does the start of the codebook decide? Three things change together when codes start short: the ratio of norms
@@ -315,7 +315,7 @@ tables.levels(reach, ["test_mse", "test_usage", "test_perplexity"])
 # is ahead with it: {glue:text}`change-rotation-k-means-revival`. It gains, {glue:text}`gain-rotation-k-means` against
 # itself; STE does not.
 #
-# After the warm-up and from k-means × 10 revival ends the collapse of the rotation:
+# After the warm-up and from k-means × 10 revival ends the collapse of the codebook under the rotation:
 # {glue:text}`change-rotation-k-means-after-warm-up` becomes {glue:text}`change-rotation-k-means-after-warm-up-revival`,
 # and {glue:text}`change-rotation-k-means-10` becomes {glue:text}`change-rotation-k-means-10-revival`. It stays behind
 # STE. Here STE gains too from k-means × 10, {glue:text}`revived-ste-revival-k-means-10`, and not after the warm-up.

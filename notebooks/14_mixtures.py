@@ -352,8 +352,8 @@ page.show("fig-warm-inside", drawings.curves(risen, ["r", "perplexity", "relativ
 # As $t$ rises, codes fall out of use: inside, from k-means codes after a plain autoencoder's 500 steps.
 # ```
 #
-# After the autoencoder's warm-up the rotation collapses ({doc}`10_ste_vs_rotation`). With $t$ rising over 1,000 steps
-# the error is {glue:text}`change-warm-up-1000-k-means-after-warm-up` against the rotation and
+# After the autoencoder's warm-up the codebook collapses under the rotation ({doc}`10_ste_vs_rotation`). With $t$ rising
+# over 1,000 steps the error is {glue:text}`change-warm-up-1000-k-means-after-warm-up` against the rotation and
 # {glue:text}`ste-warm-up-1000-k-means-after-warm-up` against STE; over 500 steps,
 # {glue:text}`change-warm-up-500-k-means-after-warm-up` and {glue:text}`ste-warm-up-500-k-means-after-warm-up`. Three
 # seeds differ so much that all four intervals hold 1. With 1,000 steps each of the three is within 10 % of STE at step
@@ -361,8 +361,8 @@ page.show("fig-warm-inside", drawings.curves(risen, ["r", "perplexity", "relativ
 # of use, while STE's error falls, {glue:text}`grows-ste`. So as $t$ rises the harm comes back: postponed, as far as
 # three seeds go, and not avoided.
 #
-# From the two starts without collapse a rising $t$ is one more mix: worse than the rotation from uniform codes, better
-# from k-means codes.
+# From the two starts without codebook collapse a rising $t$ is one more mix: worse than the rotation from uniform
+# codes, better from k-means codes.
 
 
 # %% tags=["hide-input"]

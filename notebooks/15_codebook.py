@@ -13,8 +13,8 @@
 # ```{admonition} In short
 # :class: tip
 # How the codes move decides about STE, and hardly about the rotation. From short codes the rotation is ahead where they
-# move by the gradient, and behind where they follow by EMA with decay 0.8. EMA softens the collapse after a warm-up and
-# does not prevent it.
+# move by the gradient, and behind where they follow by EMA with decay 0.8. EMA softens the {term}`codebook collapse`
+# after a warm-up and does not prevent it.
 # ```
 #
 # Gradient or EMA, few codes or many, free or normalised: the codebook is what released implementations differ in most.
@@ -228,10 +228,10 @@ levels
 # training batches after the warm-up: codes moved by the gradient, and by EMA.
 # ```
 #
-# EMA softens the collapse and does not prevent it. With the gradient the codes stay behind: latents come to point away
-# from their codes, at mean angles beyond 90°, and shrink while $r$ grows far above 1. With no EMA does either happen:
-# the mean angle stays below 45° and $r$ never exceeds {glue:text}`most-r:.2f` in the mean. And yet usage falls. Of 512
-# codes {glue:text}`left-ema-0.99-from-1:.0f` are in use at the end with decay 0.99 from counts 1,
+# EMA softens the codebook collapse and does not prevent it. With the gradient the codes stay behind: latents come to
+# point away from their codes, at mean angles beyond 90°, and shrink while $r$ grows far above 1. With no EMA does
+# either happen: the mean angle stays below 45° and $r$ never exceeds {glue:text}`most-r:.2f` in the mean. And yet usage
+# falls. Of 512 codes {glue:text}`left-ema-0.99-from-1:.0f` are in use at the end with decay 0.99 from counts 1,
 # {glue:text}`left-ema-0.99-from-0:.0f` from counts 0, {glue:text}`left-ema-0.8-from-0:.0f` with decay 0.8 from counts
 # 0, and {glue:text}`left-gradient:.0f` with the gradient. So codes that cannot follow, and an $r$ that grows, belong to
 # the worst of the collapse, but usage falls without either. What makes it fall is not separated by the arms of this

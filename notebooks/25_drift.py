@@ -12,10 +12,11 @@
 #
 # ```{admonition} In short
 # :class: tip
-# After a warm-up the rotation adds nearly the same push, towards the centre that it turns about, to every latent. Codes
-# do not feel it, and where they follow too slowly the latents leave most of them behind: a {term}`codebook collapse`.
-# The formula for this push is within {glue:text}`worst` % of the measured one before the first step with the quantiser,
-# and turning about the mean code removes the push. <claim:B-079> <claim:B-080>
+# After a warm-up the rotation pushes every latent in nearly the same direction, towards the centre that it turns about.
+# Codes do not feel it, and where they follow too slowly the latents leave most of them behind: a
+# {term}`codebook collapse`. The formula for the mean push is within {glue:text}`worst` % of the measured one before the
+# first step with the quantiser. About the mean code less than {glue:text}`weaker` of it is left, and outwards.
+# <claim:B-079> <claim:B-080>
 # ```
 #
 # ```{glue:figure} training
@@ -153,7 +154,7 @@ page.show(
 #
 # $\mathbb E\langle g,e\rangle$ is what STE adds to the length of the latents, against the true derivative, and what it
 # is worth was the subject of {prf:ref}`prop-cost`. An estimator with $Gz=q$ takes it away again, and to do so it has to
-# push every latent inwards.
+# push inwards every latent with $\langle g,e\rangle>0$.
 
 # %%
 show(drift.push_of_own_error, drift.radial_push)
@@ -194,8 +195,9 @@ show(drift.shares_of_turn_and_gain, drift.isotropic_shares)
 # ```{prf:theorem} The drift
 # :label: thm-drift
 #
-# Let every code be the mean of its latents. Let $g=\bar g+he$, where the gradient without quantiser, $\bar g$, is the
-# same for all latents of a cell. Then the rotation about $\mu$ adds to STE's mean gradient
+# Let every code be the mean of its latents. Let $g=\bar g+he$, with a curvature $h$ that is the same in all directions,
+# where the gradient without quantiser, $\bar g$, is the same for all latents of a cell. Then the rotation about $\mu$
+# adds to STE's mean gradient
 #
 # $$ \mathbb E\big[(G_\mu^\top-I)g\big]\;\approx\;h\,\mathbb E\Big[|e|^2\,\frac{z-\mu}{|z-\mu|^2}\Big] , $$ (eq-drift)
 #
@@ -203,7 +205,8 @@ show(drift.shares_of_turn_and_gain, drift.isotropic_shares)
 #
 # $$ \mathbb E\Big[|\bar g|\,|e|^2\Big(\frac1{|z-\mu|\,|q-\mu|}+\frac1{2\,|z-\mu|^2}\Big)\Big] . $$ (eq-left-out)
 #
-# So where $|\bar g|\ll h\,|z-\mu|$ it is small against the push of a latent, $h|e|^2/|z-\mu|$.
+# So where $|\bar g|\ll h\,|q-\mu|$ and $|\bar g|\ll h\,|z-\mu|$ it is small against the push of a latent,
+# $h|e|^2/|z-\mu|$.
 #
 # <claim:B-070>
 # ```
@@ -227,11 +230,12 @@ show(drift.shares_of_turn_and_gain, drift.isotropic_shares)
 # have $hD/|q|$. (For isotropic errors the part that is left out is, to leading order, $-\frac{d-2}d$ along $q$ and
 # $-\frac{d-2}{2d}$ across, times $D\bar g/|q|^2$: the law `centroid_cells` has it.)
 #
-# Far from the centre this is nearly one push for all. For two latents $z$ and $w$ the directions in {eq}`eq-drift`
-# differ by $\big|\frac z{|z|^2}-\frac w{|w|^2}\big|=\frac{|z-w|}{|z||w|}$, which is small against $\frac1{|z|}$ if
-# $|z-w|\ll|w|$. So the latents slide as one, with nothing to stop them: a shift of everything is what the encoder's
-# last bias does with no effort. And it is what STE gets right ({prf:ref}`prop-exact`), while the rotation errs by just
-# this push.
+# Far from the centre all latents are pushed in nearly the same direction, each by a length that is proportional to its
+# own $|e|^2$. For two latents $z$ and $w$ the vectors $z/|z|^2$ and $w/|w|^2$ in {eq}`eq-drift` differ by
+# $\big|\frac z{|z|^2}-\frac w{|w|^2}\big|=\frac{|z-w|}{|z||w|}$, which is small against $\frac1{|z|}$ if
+# $|z-w|\ll|w|$. So the latents slide together, and the reconstruction loss does not hold them: a shift of everything is
+# what the encoder's last bias does with no effort. And it is what STE gets right ({prf:ref}`prop-exact`), while the
+# rotation errs by just this push.
 #
 # About a centre in the middle of the cloud the same pushes point in all directions.
 
@@ -312,6 +316,8 @@ rows = [
         "h": one.curvature,
         "D": one.distortion,
         "|mean z|": one.distance,
+        "E⟨ḡ,e⟩ / hD": one.left_over,
+        "spread of |e|²": one.spread,
     }
     for name, one in measured.items()
 ]
@@ -341,13 +347,19 @@ table(rows)
 # {glue:text}`weaker` of that about the origin, and has the other sign. <claim:B-080>
 # ```
 #
+# How much of this agreement is a test? $h$ is measured so that $hD=\mathbb E\langle g-\bar g,e\rangle$, and by
+# {prf:ref}`prop-price` $\mathbb E\langle(G^\top-I)g,z\rangle=\mathbb E\langle g,e\rangle$. So weighted with $z$ the two
+# sides agree up to $\mathbb E\langle\bar g,e\rangle$, which is in the table as a share of $hD$. What is tested is that
+# this share is small, that one number $h$ does for a matrix, and that the latents share a direction. The length of the
+# push varies between latents as $|e|^2$ does: its spread (standard deviation over mean) is in the last column.
+#
 # Without a warm-up the condition $|\bar g|\ll h\,|z-\mu|$ fails: an untrained decoder has a gradient without quantiser
 # and hardly any curvature. There the rotation adds {glue:text}`untrained_measured:.3f`, the formula says
 # {glue:text}`untrained_predicted:.3f`, and neither matters. <claim:B-070>
 #
-# The push is only {glue:text}`share:.0f` % of the mean $|g|$. But it is the same for every latent, while the rest of
-# $g$ points everywhere: $\mathbb E\,g$ is near zero. Adam divides each gradient by its usual size, so what is always
-# the same counts for more. <claim:B-068>
+# The push is only {glue:text}`share:.0f` % of the mean $|g|$. But it has the same direction for every latent, while the
+# rest of $g$ points everywhere: $\mathbb E\,g$ is near zero. Adam divides each gradient by its usual size, so what is
+# always the same counts for more. <claim:B-068>
 #
 # ## The race
 #
@@ -370,9 +382,10 @@ table(rows)
 # from the centre: codes stand further out than their latents. (With losses that are means over coordinates, as in this
 # book's runs, read $\gamma/d$ for $\gamma$.)
 #
-# A lag $\ell$ alone does not make the push grow: as long as no latent changes its code, $\mathbb E\langle g,e\rangle$
-# changes by $\langle\mathbb E\,g,\ell\rangle=0$. It grows because latents do change: those of outer codes fall to inner
-# ones, and fewer codes serve all of them.
+# A lag $\ell$ alone does not raise $\mathbb E\langle g,e\rangle$: as long as no latent changes its code, it changes by
+# $\langle\mathbb E\,g,\ell\rangle=0$. (The push is that over $|\bar z|$, and grows as the latents come nearer to the
+# centre.) It grows because latents do change: those of outer codes fall to inner ones, and fewer codes serve all of
+# them.
 
 # %%
 show(drift.lag_at_balance, drift.lag_alone_adds_nothing)
@@ -441,9 +454,11 @@ page.show(
 # $\frac{p+k\ell}{|\bar z|}-2\gamma\ell=\frac p{|\bar z|}-\big(2\gamma-\frac k{|\bar z|}\big)\ell$.
 # ````
 #
-# Two things follow. A larger $\gamma$ holds the cloud at first. But the codes follow into the lag, $|\bar z|$ falls,
-# and at some time it is below $k/(2\gamma)$: a larger $\gamma$ only delays. And a large distance from the centre
-# protects, so shifting the centre far away, as STE does to infinity, is one of the cures.
+# The model keeps $|\bar z|$ fixed. Let it move, and two things follow. A larger $\gamma$ holds the cloud at first. But
+# while the cloud rests at its lag, slow codes move towards their latents, inwards; the cloud goes on by as much, so
+# $|\bar z|$ falls, and at some time it is below $k/(2\gamma)$: as long as codes are slow, a larger $\gamma$ only
+# delays. And a large distance from the centre protects, so shifting the centre far away, as STE does to infinity, is
+# one of the cures.
 
 # %%
 show(drift.held_or_lost)
@@ -639,9 +654,10 @@ show(drift.gain_past_one)
 # ## What to keep
 #
 # - $(G^\top-I)\,e=|e|^2z/|z|^2$, exactly: of its own error's gradient the rotation makes a push along $z$.
-# - Far from the centre that push is nearly the same for all latents. Codes do not feel it; they follow, or are left
-#   behind.
-# - About the mean code the pushes cancel, and the codebook does not collapse.
+# - Far from the centre that push has nearly the same direction for all latents. Codes do not feel it; they follow, or
+#   are left behind.
+# - About the mean code the pushes cancel for a symmetric cloud. In the networks here less than half is left, outwards,
+#   and the codebook does not collapse.
 #
 # ## Exercises
 #

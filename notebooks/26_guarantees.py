@@ -12,10 +12,10 @@
 #
 # ```{admonition} In short
 # :class: tip
-# A turn that is capped below a distance of 1 from straight-through never makes an obtuse angle with the decoder's step
-# $-g$, and a small enough step then lowers the loss without quantiser $f$ wherever $|\nabla f(z)|$ is above
-# $\frac{1+\kappa}{1-\kappa}h_{\max}|q-z|$. No estimator is never worse than the better of two others. "The rotation
-# raises the usage of codes" is no law: it traps latents as easily as it frees them.
+# A turn that is cut off at a distance $\kappa<1$ from straight-through never makes an obtuse angle with the decoder's
+# step $-g$. A small enough step then lowers the loss without quantiser $f$ wherever $|\nabla f(z)|$ is above
+# $\frac{1+\kappa}{1-\kappa}h_{\max}|q-z|$. For every rule there is a case in which one step of it ends worse than
+# STE's or the rotation's. "The rotation raises the usage of codes" is no law: it can trap latents as well as free them.
 # ```
 #
 # ```{glue:figure} paths
@@ -49,7 +49,6 @@ from book.statements import show
 from book.theory import guarantees
 from rotvq import ESTIMATORS
 from rotvq.page.figures import ARMS, INK, MUTED
-from rotvq.quantizers.residual import ResidualVectorQuantizer
 
 ROTATION, STE = ARMS["rotation"], ARMS["ste"]
 CAPPED = ARMS["interpolated"]
@@ -240,10 +239,11 @@ for name, weight in weights.items():
 # ```{prf:theorem} No rule is never worse
 # :label: thm-never
 #
-# Take any rule that makes a step from $z$, $q$ and $g$, and from anything that has been seen before. Let the steps of
-# STE and of the rotation not be along $e$, so that $z$, $q$ and the end of a step make a triangle. If the rule differs
-# from one of them, there are a second code and a loss with this $g$ at $q$ for which one step of the rule ends with a
-# higher loss than one step of that one. Nothing that the rule has seen tells it so.
+# Take any rule that makes a step from $z$, $q$ and $g$, and from whatever it has seen before, as long as that does not
+# tell it the other code or the loss there. Let the steps of STE and of the rotation not be along $e$, so that $z$, $q$
+# and the end of a step make a triangle. If the rule differs from one of them, there are a codebook of two, $q$ and
+# another code, and a loss with this $g$ at $q$ for which one step of the rule ends with a higher loss than one step of
+# that one.
 #
 # <claim:B-074>
 # ```
@@ -322,8 +322,8 @@ page.show(
 # Let the ball about $\mu$ through $z$ lie in the cell of $q$, and let $\langle g,q-\mu\rangle\ge0$. Let the latent
 # follow the flow $z'=-G^\top g$ with fixed $g$. Under every estimator with $G(z-\mu)=q-\mu$ it stays in the cell as
 # long as the flow exists. If $\langle g,q-\mu\rangle>0$ the flow ends after the time
-# $|z-\mu|^2/(2\langle g,q-\mu\rangle)$ at the latest: by then the latent is at $\mu$. STE leaves every bounded cell if
-# $g\ne0$.
+# $|z-\mu|^2/(2\langle g,q-\mu\rangle)$ at the latest: if it has not ended before, the latent is then at $\mu$. STE
+# leaves every bounded cell if $g\ne0$.
 #
 # <claim:B-075>
 # ```
@@ -381,7 +381,9 @@ show(guarantees.trap, guarantees.long_steps_leave, guarantees.ste_leaves, guaran
 # ````{dropdown} Proof
 # With $\ln|z|$ and $z/|z|$ as coordinates the metric is that of the cylinder $\mathbb R\times S^{d-1}$, a line times
 # the unit sphere. Its geodesics change the first evenly and follow a great circle in the second: logarithmic spirals.
-# In this metric transport of $v$ along a path $x(t)$ reads
+# For a metric $e^{2\varphi}|dx|^2$, here with $\varphi=-\ln|x|$, transport of $v$ along a path $x(t)$ reads
+# $v'=-\langle\nabla\varphi,x'\rangle v-\langle\nabla\varphi,v\rangle x'+\langle x',v\rangle\nabla\varphi$. We take that
+# as its definition. With $\nabla\varphi=-x/|x|^2$:
 #
 # $$ v'=\frac{\langle x,x'\rangle v+\langle x,v\rangle x'-\langle x',v\rangle x}{|x|^2} . $$ (eq-transport)
 #
@@ -478,20 +480,22 @@ f = lambda x: 0.5 * x * x  # noqa: E731
 assert f(0.1 - 0.3) > f(0.1)
 
 # %% [markdown]
-# **3.** Two levels of a residual quantiser with STE, wired as *detach*: what gradient reaches $z$ for the loss
-# $\frac12|z_q-y|^2$? Which learning rate of the encoder makes it agree with one level?
+# **3.** A latent at $z=(1,0)$, its code $q=(0.8,0.6)$, and a decoder that always sends $g=(1,0)$. How long does the
+# flow of the rotation about $0$ last at most, and which codes besides $q$ must be where for the latent never to change
+# its code?
 #
 # ```{dropdown} Solution
-# $2(z_q-y)$. Half the learning rate, for this part of the loss; the commitment losses are as they were.
+# $|z|^2/(2\langle g,q\rangle)=1/1.6=0.625$, by {prf:ref}`thm-trap`. Every other code must be so far away that the unit
+# disc lies in the cell of $q$: no point of the disc may be nearer to it than to $q$.
 # ```
 
 # %% tags=["hide-input"]
-books = torch.stack([normal(6, 3, seed=1), 0.5 * normal(6, 3, seed=2)])
-cascade = ResidualVectorQuantizer(3, 6, 2, "detach", "ste", init=list(books)).double()
-x = normal(4, 3, seed=3).requires_grad_()
-z_q = cascade(x).z_q
-(felt,) = torch.autograd.grad(0.5 * z_q.square().sum(), x)
-assert torch.allclose(felt, 2 * z_q)
+z, q, g = vector(1, 0)[None], vector(0.8, 0.6)[None], vector(1, 0)[None]
+lasts, x, passed = float(dot(z, z) / (2 * dot(g, q))), z.clone(), 0.0
+assert abs(lasts - 0.625) < 1e-12
+while dot(x, x) > 1e-4 and passed < 1:
+    x, passed = x - 1e-4 * pull_back("rotation", x, q, g), passed + 1e-4
+assert abs(passed - lasts) < 1e-3 and dot(x, x) <= dot(z, z)
 
 # %% [markdown]
 # ## What stays open

@@ -141,7 +141,7 @@ page.show("fig-speed", drawings.along(by_rate, "codes' rate over the network's",
 # {glue:text}`mse-30-rotation:.4f`. So the lead in chapter 10 was a remedy for codes that cannot follow, and a rate of
 # their own is the better one.
 #
-# **The collapse after a warm-up belongs to slow codes.** There the ratio falls from
+# **The {term}`codebook collapse` after a warm-up belongs to slow codes.** There the ratio falls from
 # {glue:text}`warm-1:.1f` at the network's rate to {glue:text}`warm-30:.1f` at 30 times that. At 3 times the rate every
 # run of the rotation still ends at a perplexity below 10, at 10 and 30 times none does. Even then the rotation uses
 # less than half of the codes.

@@ -13,10 +13,10 @@
 # ```{admonition} In short
 # :class: tip
 # Because all latents are pushed the same way, and the codes are too slow to follow. After a warm-up
-# {glue:text}`fell-rotation` runs of the rotation collapse. With codes that learn ten times as fast, with codes that
-# follow by EMA, or with the rotation about the mean code, none does. Nothing else that was tried helps: with stronger
-# or weaker commitment, with a ramp of the rate or without the factor $r$, nine or ten of ten collapse. STE never
-# collapses, and has the lowest error of all.
+# the {term}`codebook collapses <codebook collapse>` in {glue:text}`fell-rotation` runs of the rotation. With codes that
+# learn ten times as fast, with codes that follow by EMA, or with the rotation about the mean code, none does. Nothing
+# else that was tried helps: with stronger or weaker commitment, with a ramp of the rate or without the factor $r$, nine
+# or ten of ten collapse. Under STE it never collapses, and the error is the lowest of all.
 # ```
 #
 # An outcome of two kinds has no effect size: this page counts. The theory of the drift ({doc}`25_drift`) names what

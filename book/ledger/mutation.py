@@ -25,7 +25,7 @@ from unittest.mock import patch
 import torch
 import yaml
 
-from book import algebra, statements
+from book import algebra
 from book.all_statements import all_statements
 from book.bench.timing import Ratio
 from book.ledger.evidence import (
@@ -272,7 +272,7 @@ SOUND_NORMAL, SOUND_ROTATION, SOUND_MAP, SOUND_NORM = (
     algebra.norm,
 )
 SOUND_PULL_BACK, SOUND_NEAREST, SOUND_D = algebra.pull_back, algebra.nearest, algebra.distances
-SOUND_ERROR, SOUND_BYTES = statements._error, released_code.to_bytes
+SOUND_DOT, SOUND_BYTES = algebra.dot, released_code.to_bytes
 
 
 def dense(name, z, q, g, **options):
@@ -300,14 +300,6 @@ def dearer_with_d() -> Patches:
     sound = cost._timed
     scaled = lambda *args: {d: Ratio(*(1 + d / 256 * (x - 1) for x in r)) for d, r in sound(*args).items()}  # noqa: E731
     return [patch.object(cost, "_timed", scaled)]
-
-
-def off_by_a_tenth(left, right, scale=None, bound=False):
-    return SOUND_ERROR(left, 1.1 * torch.as_tensor(right), scale, bound)
-
-
-def short_by_a_tenth(left, right, scale=None, bound=False):
-    return SOUND_ERROR(left, 0.9 * torch.as_tensor(right), scale, bound)
 
 
 def at_random(z, codes):
@@ -561,8 +553,10 @@ MUTATIONS = (
     Mutation("a push without a jump", lambda: [patch.object(model, "jumping", rising)]),
     Mutation("the push about the origin", lambda: everywhere(drift.leading_push, about_the_origin)),
     Mutation("a lag that grows by nothing", lambda: [patch.object(drift, "balanced_lag", lag_without_growth)]),
-    Mutation("the stated side a tenth larger", lambda: [patch.object(statements, "_error", off_by_a_tenth)]),
-    Mutation("the stated side a tenth smaller", lambda: [patch.object(statements, "_error", short_by_a_tenth)]),
+    Mutation("codes at a latent of their cell", lambda: everywhere(balance_law.cell_means, lambda z, k: z[k])),
+    Mutation("the push of r alone", lambda: [patch.dict(model.PUSH, rotation=model.PUSH["scale_only"])]),
+    Mutation("a pull-back that grows with q", lambda: everywhere(algebra.pull_back, lambda m, z, q, g: q.double() * g)),
+    Mutation("inner products of the other sign", lambda: everywhere(algebra.dot, lambda x, y: -SOUND_DOT(x, y))),
 )
 
 

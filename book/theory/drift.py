@@ -402,6 +402,8 @@ class FirstStep:
         curvature: h.
         distortion: ``D = E|q - z|^2``.
         distance: The length of the mean latent.
+        left_over: ``E<gbar, e>`` as a share of ``hD``, gbar the gradient without quantiser: 0 where h explains all.
+        spread: The standard deviation of ``|e|^2`` over its mean.
     """
 
     measured: float
@@ -413,6 +415,8 @@ class FirstStep:
     curvature: float
     distortion: float
     distance: float
+    left_over: float
+    spread: float
 
     @property
     def relative_error(self) -> float:
@@ -437,6 +441,7 @@ def first_step(model: nn.Module, data: images.Images, count: int = 192) -> First
         return float(vectors @ outward / size)
 
     parts = {member: along(added(member, z, q, g).mean(0)) for member in ("rotation", "rotation_only", "scale_only")}
+    squares, distortion = dot(q - z, q - z), float(mean_product(q - z, q - z))
     return FirstStep(
         measured=parts["rotation"],
         predicted=along(leading_push(z, q, pairs.curvature)),
@@ -445,8 +450,10 @@ def first_step(model: nn.Module, data: images.Images, count: int = 192) -> First
         ste=along(g.mean(0)),
         about_codes=along(added("rotation", z, q, g, mean_code).mean(0)),
         curvature=pairs.curvature,
-        distortion=float(mean_product(q - z, q - z)),
+        distortion=distortion,
         distance=float(norm(z.mean(0))),
+        left_over=float(mean_product(g, q - z)) / (pairs.curvature * distortion) - 1,
+        spread=float(squares.std() / squares.mean()),
     )
 
 

@@ -319,3 +319,33 @@ def test_a_number_per_vector_keeps_its_axis():
     assert algebra.rotation(z[0], q[0]).shape == algebra.jacobian("rotation", z[0], q[0]).shape == (3, 3)
     torch.testing.assert_close(algebra.gradient_map(z, q), algebra.jacobian("rotation", z, q))
     assert algebra.angle_in_degrees(algebra.polar(10), algebra.polar(100)).item() == pytest.approx(90)
+
+
+def test_the_command_checks_laws_by_chapter_and_name(capsys, monkeypatch):
+    command = importlib.import_module("book.theory.__main__").main
+    assert command(["1", "norm_ratio", "--seeds", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    chapter_1 = [name for name, one in EVERY.items() if one.chapter == 1]
+    assert {line.split()[2] for line in lines[:-1]} == {*chapter_1, "norm_ratio"}
+    assert lines[-1].startswith(f"{len(chapter_1) + 1} of {len(chapter_1) + 1} laws hold")
+    with pytest.raises(SystemExit, match="2"):
+        command(["no_law"])
+    assert "chapters are 1, 2, 3, 4, 5, " in capsys.readouterr().err
+    monkeypatch.setitem(ESTIMATORS, "rotation", MUTANTS["no scale"])
+    assert command(["norm_ratio"]) == 1 and "FAILS" in capsys.readouterr().out
+
+
+def test_every_law_is_turned_by_a_mutation(capsys):
+    command = importlib.import_module("book.theory.__main__").main
+    assert command(["--mutate"]) == 0
+    assert f"{len(EVERY)} of {len(EVERY)} laws turn" in capsys.readouterr().out
+
+
+def test_a_law_that_cannot_fail_stays(capsys, monkeypatch):
+    def empty(z):
+        "1 = 1."
+        return torch.ones(1), torch.ones(1)
+
+    monkeypatch.setitem(statements.STATEMENTS, "empty", Law(empty, chapter=1))
+    command = importlib.import_module("book.theory.__main__").main
+    assert command(["empty", "--mutate"]) == 1 and "STAYS" in capsys.readouterr().out
