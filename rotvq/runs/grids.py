@@ -145,6 +145,7 @@ UPDATES = {"gradient": {}, "EMA 0.8": FAST_EMA, "EMA, revival": REVIVED_EMA}
 REMEDY = vary(PAIR, "{}, EMA, revival", **EMA, revival="unused")
 
 ABOUT_MEAN = {"centre": "codebook"}
+DYNAMIC = {"dynamic STE": {"quantizer": "dynamic"}}
 FAMILY = {  # the frontier beside STE; with EMA a method without codebook loss has nothing to add
     "rotation": ROTATION,
     "r I": {"estimator": "scale_only"},
@@ -154,7 +155,7 @@ FAMILY = {  # the frontier beside STE; with EMA a method without codebook loss h
     "half STE, half rotation": {"estimator": "interpolated"},
     "about the mean code": ROTATION | ABOUT_MEAN,
     "fading about the mean code": {"estimator": "fading"} | ABOUT_MEAN,
-    "dynamic STE": {"quantizer": "dynamic"},
+    **DYNAMIC,
     "learned gain": STE | {"gain": "learned"},
 }
 STRONG = {
@@ -174,8 +175,9 @@ CANDIDATES = {  # for an estimator that is never worse
 }
 ABOUT, FADING = ({name: CANDIDATES[name]} for name in ("about the mean code", "fading about the mean code"))
 
-RECOVERY = PAIR | {  # how soon codes come into use from a start that does not fit
-    "dynamic STE": {"quantizer": "dynamic"},
+RECOVERY = {  # how soon codes come into use from a start that does not fit
+    **PAIR,
+    **DYNAMIC,
     "Region VQ": STE | {"quantizer": "region"},
     "STE, codes × 10": STE | {"code_lr": 10.0},
     "Region VQ, codes × 10": STE | {"quantizer": "region", "code_lr": 10.0},
@@ -279,6 +281,7 @@ CHAPTERS = {
         "never worse": Block(PAIR | CANDIDATES, UNIFORM | kmeans(0.01) | KMEANS | kmeans(3, 10) | WARM, FEW),
         "confirm, never worse": Block(PAIR | FADING, MAIN | kmeans(10) | WARM, CONFIRM),
         "confirm, about the mean code": Block(vary(ABOUT, "{}, EMA 0.9, revival", **BASELINE), MAIN, CONFIRM),
+        "confirm, dynamic STE": Block(vary(DYNAMIC, "{}, EMA 0.9, revival", **BASELINE), MAIN, CONFIRM),
         "never worse, EMA": Block(vary(CANDIDATES, "{}, EMA 0.9, revival", **BASELINE), MAIN | WARM, FEW),
         "photographs": Block(vary({"STE": STE} | FAMILY, "{}, EMA 0.9, revival", **BASELINE), MAIN, FEW,
                              {"data": "photographs"}),
