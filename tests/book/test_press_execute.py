@@ -26,7 +26,7 @@ SMOKE = {
     "01_missing_derivative": {"K": 6, "seed": 1},
     "02_one_equation": {"degrees": 30.0, "seed": 1},
     "03_rotation": {"dims": [2, 8, 32], "samples": 1000},
-    "04_encoder_feels": {"codes_shown": 6, "starts": 2, "codebook_sizes": [4]},
+    "04_encoder_feels": {"codes_shown": 6},
     "05_balance_law": {"images": 16, "conv_steps": 2, "seeds": 2, "steps": 20},
     "06_collapse": {"codes": 6, "grid": 5},
     "07_bias": {"samples": 1000, "grid": 12},
@@ -61,6 +61,7 @@ SMOKE = {
     "37_sequences": {"prior_steps": 3},
     "40_claims": {"rows": ["A-00"]},
     "43_got_right": {"gamma": 1.0},
+    "46_origin": {"starts": 2, "codebook_sizes": [4]},
 }
 # What of its results shows that it ran with these values, from its glued numbers and the folder of its records; of a
 # notebook that trains the runs of a grid, the number of records.
@@ -105,7 +106,8 @@ REFUSED = {
         ({"dims": [2, 1]}, "dims = 1 must be at least 2"),
         ({"dims": [2, 2]}, "dims has 2 twice"),
     ],
-    "04_encoder_feels": [({"codebook_sizes": [1]}, "at least 2")],
+    "04_encoder_feels": [({"codes_shown": 2}, "at least 3")],
+    "46_origin": [({"codebook_sizes": [1]}, "at least 2")],
     "06_collapse": [({"mu": 0.0}, "at least 0.4")],
     "07_bias": [({"grid": 4}, "at least 8"), ({"y": 11.0}, "at most 10")],
     "09_residual": [({"levels": 2}, "at least 4"), ({"dim": 4}, "at least 8")],
