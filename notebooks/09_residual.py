@@ -27,8 +27,7 @@
 #   commitment of every level but the first is lost.
 # - *detach*: it passes it past them. Under STE the reconstruction gradient arrives $N$ times, where $N$ is the number
 #   of levels. That is the same as dividing the commitment weight $\gamma$ by $N$ and multiplying the encoder's whole
-#   gradient by $N$. Under the rotation it arrives less often, {glue:text}`times:.1f` times with
-#   {glue:text}`levels` levels on this page.
+#   gradient by $N$. Under the rotation it arrives less often.
 # - *once*: one estimator leads from the latent to the sum of the codes. It is the single quantiser of the other
 #   chapters, with a finer codebook.
 #

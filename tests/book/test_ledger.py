@@ -287,7 +287,7 @@ def test_words(name, shown):
 
 
 NOTEBOOKS = ROOT / "notebooks"
-PAGES_OF_THEORY = [path for name in ("0[1-9]_*.py", "2[456]_*.py") for path in NOTEBOOKS.glob(name)]
+PAGES_OF_THEORY = [path for name in ("0[1-9]_*.py", "2[456]_*.py", "46_*.py") for path in NOTEBOOKS.glob(name)]
 THEORY = {path.name[:2]: list(mentions.page_blocks(path.read_text("utf-8"))) for path in PAGES_OF_THEORY}
 MATHEMATICS = ("theorem", "definition", "proof", "numeric")
 
@@ -305,7 +305,7 @@ def test_rows_that_pages_name_exist():
 def test_every_theorem_names_a_row_of_its_chapter(chapter):
     mine = {row.id for row in ROWS if row.chapter == chapter}
     stated = [block for block in THEORY[chapter] if block.is_theorem]
-    assert len(stated) >= 5
+    assert len(stated) >= (2 if chapter == "46" else 5)
     assert [block.anchor for block in stated if not mine & set(block.claims)] == []
 
 
