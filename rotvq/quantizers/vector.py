@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rotvq.quantizers.base import Assigned, Quantizer, one_of
 from rotvq.quantizers.codebook import DIRECT, PENALTIES, Codebook, Start
-from rotvq.quantizers.distributed import Group, group_of_call, is_sharded
+from rotvq.quantizers.distributed import Group, group_of_call, refuse_lost_writes
 from rotvq.quantizers.estimators import Clip, Estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.foreign import adopt
@@ -67,7 +67,7 @@ class VectorQuantizer(Quantizer):
         heads: latents a token, quantised one by one; they share one codebook.
         project_to: the dimension of the codes, code_dim, between two linear maps (DAC, ViT-VQGAN); None: dim.
         channel_first: whether the input is (B, heads * dim, ...) instead of (..., heads * dim).
-        check: refuse NaN and inf in the input (skipped while compiling or exporting).
+        check: refuse NaN and inf in the input (skipped while compiling or exporting, and in ``torch.func.vmap``).
         memory: bytes that the lookup may use; None: 64 MiB on a CPU, 256 MiB on a GPU.
         engine: of the lookup, a key of :data:`.ENGINES`; "plain" exports to torch's own operators. None: "tiles", and
             under ``torch.inference_mode()`` "faiss" where it is installed.
@@ -230,18 +230,16 @@ class VectorQuantizer(Quantizer):
 
         Returns whether a step begins, which latents count, and the ranks that count with this one.
         """
-        writes_parameter = (
-            self.statistics.revival != "none" and self.statistics.update == "gradient" and not self.frozen
-        )
-        if writes_parameter and not torch.compiler.is_compiling() and is_sharded(self.codebook.weight):
-            raise RuntimeError(
-                "revival of codes that FSDP shards would be lost: use update='ema', or do not shard them"
-            )
         latents, group = z.reshape(-1, self.code_dim), group_of_call(self.process_group)
         counted = self._counted(latents, None if mask is None else mask.reshape(-1))
+        if not self.frozen:
+            if self.statistics.update == "ema" or self.statistics.revival != "none":
+                refuse_lost_writes(self.codebook.weight, group)
+                if open_ended and not self.statistics.follows:
+                    self.statistics.warn_of_a_long_step()
+            self.codebook.start_once(latents, counted, group)
         begins = self.statistics.begin_call(open_ended)
         if not self.frozen:
-            self.codebook.start_once(latents, counted, group)
             self.statistics.move_codes(self.codebook.weight, latents, counted, self.seed, group, begins)
         return begins, counted, group
 
