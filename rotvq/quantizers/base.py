@@ -156,7 +156,7 @@ class Quantizer(nn.Module, ABC):
 
     @property
     def frozen(self) -> bool:
-        """Whether the codes stay as they are, also in training mode and whatever the update; may be set."""
+        """Whether the codes stay as they are, in training mode, too; setting it overrides ``requires_grad_``."""
         return self._frozen
 
     @frozen.setter

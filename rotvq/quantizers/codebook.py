@@ -206,10 +206,7 @@ class Codebook(WideState):
 
     @torch.no_grad()
     def start(self, latents: Tensor | None, group: Group = None) -> None:
-        """Set the codes by ``init`` from the latents (N, dim) of every rank.
-
-        Raises ValueError where these are too few, and RuntimeError where FSDP2 would lose the codes.
-        """
+        """Set the codes by ``init`` from the latents (N, dim) of every rank; ValueError where these are too few."""
         group = self._group.group if group is None else group
         refuse_lost_writes(self.weight, group)
         new_form = type(self.form)(self.weight.shape[1])

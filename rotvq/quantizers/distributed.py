@@ -103,13 +103,12 @@ def gather_rows(x: Tensor, group: Group = WORLD) -> Tensor:
 
 
 def _fsdp_states() -> list:
-    """The states of FSDP2's modules."""
+    """The states of FSDP2's modules, for which torch has no public way to ask."""
     if process_group(WORLD) is None:
         return []
-    from torch.distributed._composable_state import _module_state_mapping  # torch has no public way to ask
+    from torch.distributed._composable_state import _module_state_mapping as references
 
-    states = [reference() for reference in _module_state_mapping.values()]
-    return [state for state in states if hasattr(state, "_state_ctx")]
+    return [state for state in (reference() for reference in references.values()) if hasattr(state, "_state_ctx")]
 
 
 def is_fsdp_calling() -> bool:
@@ -122,8 +121,10 @@ is_fsdp_calling._dynamo_marked_constant = True  # as torch.compiler.assume_const
 
 def is_sharded(x: Tensor) -> bool:
     """Whether x is a parameter that FSDP2 gathers for the forward pass alone, so that a write to it is lost."""
-    if not isinstance(x, torch.nn.Parameter) or torch.compiler.is_compiling():  # which one, a compiler does not show
-        return isinstance(x, torch.nn.Parameter) and is_fsdp_calling()
+    if not isinstance(x, torch.nn.Parameter):
+        return False
+    if torch.compiler.is_compiling():  # which parameters those are, a compiler does not show
+        return is_fsdp_calling()
     groups = [group for state in _fsdp_states() for group in getattr(state, "_fsdp_param_groups", ())]
     return any(x is getattr(owner, "_unsharded_param", None) for group in groups for owner in group.fsdp_params)
 

@@ -78,7 +78,6 @@ _ALL = (
     *(*_ESTIMATOR, "centre", "lookup", "temperature", "engine", "update", "decay", "initial_count"),
     *("revival", "revival_at", "beta", "gamma"),
 )
-_BUT_THE_ENGINE = tuple(name for name in _ALL if name != "engine")
 _SIGNS = (*(name for name in _ALL if name != "gamma"), "init", "init_scale", "generator", "project_to")
 #: every quantiser by name
 METHODS: dict[str, Method] = {
@@ -94,7 +93,7 @@ METHODS: dict[str, Method] = {
     "diveq_detach": Method(_noisy(partial(DiVeQ, deviation=0.0)), "vali2026diveq",
                            "estimator and losses", "$NKd$", _NOISY),
     "sf_diveq": Method(SFDiVeQ, "vali2026diveq", "lookup, estimator and losses", "$NKd$, $2Nd$ normal numbers",
-                       _BUT_THE_ENGINE),
+                       tuple(name for name in _ALL if name != "engine")),
     "gumbel": Method(GumbelSoftmax, "jang2017categorical", "lookup, estimator and losses",
                      "$2NKd$, $NK$ uniform numbers, the whole matrix", _ALL),
     "gumbel_soft": Method(partial(GumbelSoftmax, hard=False), "jang2017categorical", "lookup, estimator and losses",

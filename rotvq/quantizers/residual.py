@@ -261,7 +261,7 @@ def beam_search(levels: list[Quantizer], x: Tensor, beam: int) -> Tensor:
         longer = torch.cat([paths.repeat_interleave(count, 1), indices.reshape(*shape, 1)], -1)
         errors = (x.unsqueeze(1) - sums).square().sum(-1)
         best = errors.topk(min(beam, errors.shape[1]), largest=False).indices.unsqueeze(-1)
-        so_far, paths = sums.take_along_dim(best, 1), longer.take_along_dim(best, 1)
+        so_far, paths = (rows.gather(1, best.expand(-1, -1, rows.shape[-1])) for rows in (sums, longer))
     return paths[:, 0]
 
 

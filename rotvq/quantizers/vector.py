@@ -74,7 +74,7 @@ class VectorQuantizer(Quantizer):
         frozen: keep the codes as they are, also in training mode; may be set later.
         second_pass: a function of x, z_q and the objective, added to the loss in training: see :mod:`.second_pass`.
         process_group: ranks that share counts, EMA, revival and start: a ProcessGroup or "world". None: those of the
-            DistributedDataParallel that calls, otherwise this process alone.
+            DistributedDataParallel that calls, otherwise this process alone, which FSDP2 refuses to EMA codes.
         generator: of the first codes; its seed is also that of revival. None: torch's global one, and seed 0.
 
     Raises:
@@ -216,7 +216,8 @@ class VectorQuantizer(Quantizer):
         """Let each ``optimizer.step()`` end the step, instead of each backward pass.
 
         So codes wait while gradients are accumulated, and while a GradScaler skips steps. Call it again after copying,
-        pickling or resuming; a copy is not followed. Compiled code needs it where a codebook is called several times.
+        pickling or resuming; a copy is not followed. Where several calls are one step, it is needed by compiled code,
+        latents without gradient, a reentrant checkpoint round them and pipelines, and by a loss of ``z_q.detach()``.
         """
         self.statistics.follows = True
         optimizer.register_step_post_hook(self.statistics.end_step)

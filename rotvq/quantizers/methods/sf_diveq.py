@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rotvq.quantizers.base import Assigned, one_of
+from rotvq.quantizers.base import Assigned
 from rotvq.quantizers.geometry import dot, norm, unit
-from rotvq.quantizers.lookup import ENGINES, nearest
+from rotvq.quantizers.lookup import nearest
 from rotvq.quantizers.losses import weighted_losses
 from rotvq.quantizers.methods.noise import RandomQuantizer
 
@@ -41,7 +41,6 @@ class SFDiVeQ(RandomQuantizer):
         super().__init__(dim, codebook_size, **options)
         if codebook_size < 2:
             raise ValueError(f"codebook_size is {codebook_size}: a segment needs 2 codes")
-        one_of("engine", engine, (*ENGINES, None))
         self.deviation, self.memory, self.engine = deviation, memory, engine
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
