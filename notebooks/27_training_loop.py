@@ -140,6 +140,17 @@ batches = torch.randn(4, tokens, dim, generator=draw)
 # **What a step is.** With EMA the codes move once a step, at the start of the next one. So the codes that you were
 # handed are those in the codebook. A step is all training calls until a backward pass has gone through one of them. A
 # call without gradient is a step of its own.
+#
+# That rule has to see the backward pass. It does not see it, or sees it too early, in the loops below. There write
+# `vq.follow(optimizer)`: the optimiser's step ends the step.
+#
+# - Latents without gradient: a frozen encoder, or a teacher under `no_grad` that shares the codebook. Each call would
+#   be a step, and the second call would move the codes of the first.
+# - A loss that does not reach the latents: it is taken of `z_q.detach()`, or `autograd.grad` stops at the decoder. The
+#   codes would wait for ever, and after 1,000 such calls the quantiser says so.
+# - A reentrant checkpoint round a block that calls the quantiser several times. Its first run has no gradient.
+# - A pipeline, where batch B is still to go back when batch A has gone back and batch C comes. The checkpointed part of
+#   B would be run again with other codes.
 
 # %%
 model, optimizer = make()
@@ -223,7 +234,8 @@ assert_close(model.vq.codes, whole.vq.codes)
 assert not torch.equal(model.vq.codes, seen[0])
 
 # %% [markdown]
-# If a GradScaler skips a step, it does not end. Call `follow` again for a copy, and after loading a checkpoint.
+# If a GradScaler skips a step, it does not end. Call `follow` again for a copy, and after loading a checkpoint. The
+# running mean of `centre="latents"` is taken of the first call of a step, here of the first micro-batch.
 #
 # (loop-levels)=
 # ## One codebook, several calls
@@ -288,8 +300,9 @@ page.say("batch", size([batches[1]]) / KIB)
 # {glue:text}`kept:.0f` KiB for its backward pass. The checkpoint saves that and pays with a second lookup.
 #
 # Methods that draw numbers (`temperature`, NSVQ, DiVeQ, Gumbel-softmax) draw the same ones again. They need torch's
-# random state, which a checkpoint restores by default. If it does not, that is an error. With `torch.compile`, put the
-# checkpoint round what is compiled.
+# random state, which a checkpoint restores by default. If it does not, that is an error. Two calls that start from one
+# random state, as after the same `manual_seed` in `fork_rng`, cannot be told apart: the first is run again with the
+# numbers of the second. With `torch.compile`, put the checkpoint round what is compiled.
 
 # %%
 drawn = {"init": "latents", "temperature": 0.5}
@@ -313,7 +326,9 @@ else:
 #
 # - By default they are those of the DistributedDataParallel whose forward pass is running. A constructor, a validation
 #   on rank 0, or a model that each rank trains for itself sends nothing and waits for nobody.
-# - With a group, or `"world"`, all its ranks have to make every training call together. FSDP2 needs this.
+# - With a group, or `"world"`, all its ranks have to make every training call together. FSDP2 needs this: without it
+#   EMA codes are refused there, since each rank's would go their own way.
+# - A copy of a module has its group. A file has `"world"`, but no other group: set `vq.process_group` after loading.
 #
 # FSDP2 shards parameters alone. EMA codes are a buffer, so every rank holds them. Here two processes train by DDP and
 # by FSDP2, as `torchrun` starts them:
@@ -436,7 +451,14 @@ page.say("buffers", size(vq.buffers()) / KIB)
 # this quantiser. They are equal anyway, so leave that out: `DistributedDataParallel(model,
 # forward_sync_buffers=False)`, in older torch `broadcast_buffers`.
 #
-# If FSDP2 shards codes that a gradient moves, revival is refused: its write would be lost. With EMA it works.
+# If FSDP2 shards codes that a gradient moves, their revival is refused, and so is their start from latents: what is
+# written to them would be lost. With EMA both work. Or start the codes before they are sharded:
+#
+# ```python
+# with torch.no_grad():
+#     model(batch)  # in training mode, on every rank, with process_group="world"
+# fully_shard(model)
+# ```
 #
 # (loop-average)=
 # ## A moving average of the model
@@ -461,7 +483,9 @@ assert not torch.equal(average.module.encoder.weight, model.encoder.weight)
 #
 # For finetuning, set `frozen`. It holds in training mode, for every update, for revival, and for an optimiser that
 # decays weights. `eval()` does not: the next `model.train()` takes it back. `requires_grad_(False)` does not: EMA needs
-# no gradient. The commitment loss goes on. `ResidualVectorQuantizer` and `Grouped` have it for all levels.
+# no gradient. Setting `frozen`, to whatever value, also sets `requires_grad` of all that the codes are made of: a
+# `requires_grad_(False)` before it is undone by `frozen = False`, one after it stays. The commitment loss goes on.
+# `ResidualVectorQuantizer` and `Grouped` have it for all levels.
 
 # %%
 model.vq.frozen = True  # or recommended(..., frozen=True)
@@ -509,7 +533,10 @@ pd.DataFrame.from_dict(rows, "index", columns=["shape", "dtype"])
 #
 # `torch.compile(model, fullgraph=True)` finds no graph break. If codes start from latents, train one batch first. If
 # you call a quantiser several times a step, let it follow the optimiser: when compiled, each call is a step of its own
-# otherwise. The check for NaN is off.
+# otherwise, but for the levels of a `ResidualVectorQuantizer`. The check for NaN is off.
+#
+# `torch.func.vmap` trains several quantisers at once, from the states that `stack_module_state` stacks. Their codes
+# have to have started, and one state for all of them is an error of torch's. The check is off there, too.
 
 # %%
 model, optimizer = make()

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rotvq.quantizers.distributed import Group
+from rotvq.quantizers.distributed import Group, Shared
 from rotvq.quantizers.geometry import geometry, unit
 from rotvq.quantizers.losses import weighted_losses
-from rotvq.quantizers.operators import can_look
+from rotvq.quantizers.operators import can_look, has_no_value
 from rotvq.quantizers.options import refuse_unknown
 
 #: what the sum of squares is divided by, by name (how many numbers, tokens or samples there are in the batch)
@@ -126,7 +126,7 @@ class Quantizer(nn.Module, ABC):
         self.code_dim = project_to or dim
         self.beta, self.gamma, self.convention = beta, gamma, convention
         self.channel_first, self.check, self.normalise, self.second_pass = channel_first, check, normalise, second_pass
-        self.process_group, self._frozen = process_group, False
+        self._group, self._frozen = Shared(process_group), False
         self.reduce = self.expand = None  # between latents and codes of another dimension
         if project_to is not None:
             self.reduce = nn.Linear(heads * dim, heads * project_to)
@@ -146,8 +146,17 @@ class Quantizer(nn.Module, ABC):
         """Indices, (...), of latents z (..., code_dim) among ``codes``."""
 
     @property
+    def process_group(self) -> Group:
+        """Ranks that count together; may be set, as it has to be after loading a file of a module with a group."""
+        return self._group.group
+
+    @process_group.setter
+    def process_group(self, group: Group) -> None:
+        self._group = Shared(group)
+
+    @property
     def frozen(self) -> bool:
-        """Whether the codes stay as they are, also in training mode and whatever the update; may be set."""
+        """Whether the codes stay as they are, in training mode, too; setting it overrides ``requires_grad_``."""
         return self._frozen
 
     @frozen.setter
@@ -261,7 +270,7 @@ class Quantizer(nn.Module, ABC):
         return rows.movedim(-1, 1).contiguous(memory_format=channels_last if keep else torch.contiguous_format)
 
     def _refuse_non_finite(self, rows: Tensor) -> None:
-        if self.check and not torch.compiler.is_compiling() and not all_finite(rows.detach()):
+        if self.check and not has_no_value(rows) and not all_finite(rows.detach()):
             raise ValueError("the latents contain NaN or inf: mask padding out, or pass check=False to go on")
 
     def _counted(self, z: Tensor, mask: Tensor | None) -> Tensor | None:

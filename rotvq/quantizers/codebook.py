@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from rotvq.quantizers.distributed import Group, broadcast, gather_rows
+from rotvq.quantizers.distributed import Group, Shared, broadcast, gather_rows, refuse_lost_writes
 from rotvq.quantizers.geometry import unit
 from rotvq.quantizers.kmeans import kmeans
 from rotvq.quantizers.operators import WideState
@@ -159,7 +159,7 @@ class Codebook(WideState):
         if not init_scale > 0:
             raise ValueError(f"init_scale is {init_scale}: it must be positive")
         self.init = init.detach().clone() if isinstance(init, Tensor) else init
-        self.init_scale, self.generator, self.process_group = init_scale, generator, process_group
+        self.init_scale, self.generator, self._group = init_scale, generator, Shared(process_group)
         self.form = FORMS[form](dim)
         self.form.requires_grad_(learned)
         if learned and self.form.learns_weight:
@@ -207,7 +207,8 @@ class Codebook(WideState):
     @torch.no_grad()
     def start(self, latents: Tensor | None, group: Group = None) -> None:
         """Set the codes by ``init`` from the latents (N, dim) of every rank; ValueError where these are too few."""
-        group = self.process_group if group is None else group
+        group = self._group.group if group is None else group
+        refuse_lost_writes(self.weight, group)
         new_form = type(self.form)(self.weight.shape[1])
         self.form.load_state_dict(new_form.state_dict())
         codes = self.init if isinstance(self.init, Tensor) else self._first_codes(latents, group)

@@ -5,6 +5,7 @@ this process alone.
 """
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,24 @@ def process_group(group: Group) -> Any:
     if group != WORLD:
         return group
     return distributed.group.WORLD if distributed.is_available() and distributed.is_initialized() else None
+
+
+class Shared:
+    """A group as an attribute of a module: a copy has the same, a file "world" for all ranks and otherwise none."""
+
+    def __init__(self, group: Group):
+        self.group = group
+
+    def __deepcopy__(self, memo: dict) -> "Shared":
+        return self
+
+    def __reduce__(self) -> tuple:
+        if self.group is None or self.group == WORLD:
+            return Shared, (self.group,)
+        if self.group is process_group(WORLD):
+            return Shared, (WORLD,)
+        warnings.warn("a file cannot hold a ProcessGroup: set process_group again after loading", stacklevel=2)
+        return Shared, (None,)
 
 
 def group_of_call(given: Group) -> Group:
@@ -83,15 +102,45 @@ def gather_rows(x: Tensor, group: Group = WORLD) -> Tensor:
     return torch.cat(gather_objects(x.cpu(), group)).to(x.device)
 
 
-def is_sharded(parameter: Tensor) -> bool:
-    """Whether FSDP2 gathers this parameter for the forward pass alone, so that a write to it is lost."""
-    if world()[1] == 1:
-        return False
-    from torch.distributed._composable_state import _module_state_mapping  # torch has no public way to ask
+def _fsdp_states() -> list:
+    """The states of FSDP2's modules, for which torch has no public way to ask."""
+    if process_group(WORLD) is None:
+        return []
+    from torch.distributed._composable_state import _module_state_mapping as references
 
-    states = [reference() for reference in _module_state_mapping.values()]
-    groups = [group for state in states for group in getattr(state, "_fsdp_param_groups", ())]
-    return any(parameter is getattr(owner, "_unsharded_param", None) for group in groups for owner in group.fsdp_params)
+    return [state for state in (reference() for reference in references.values()) if hasattr(state, "_state_ctx")]
+
+
+def is_fsdp_calling() -> bool:
+    """Whether the forward pass of a module of FSDP2 is running."""
+    return any(state._state_ctx.iter_forward_root is not None for state in _fsdp_states())
+
+
+is_fsdp_calling._dynamo_marked_constant = True  # as torch.compiler.assume_constant_result, which imports the compiler
+
+
+def is_sharded(x: Tensor) -> bool:
+    """Whether x is a parameter that FSDP2 gathers for the forward pass alone, so that a write to it is lost."""
+    if not isinstance(x, torch.nn.Parameter):
+        return False
+    if torch.compiler.is_compiling():  # which parameters those are, a compiler does not show
+        return is_fsdp_calling()
+    groups = [group for state in _fsdp_states() for group in getattr(state, "_fsdp_param_groups", ())]
+    return any(x is getattr(owner, "_unsharded_param", None) for group in groups for owner in group.fsdp_params)
+
+
+def refuse_lost_writes(codes: Tensor, group: Group) -> None:
+    """Raise RuntimeError where FSDP2 would lose what is written to the codes, or each rank would write its own."""
+    if is_sharded(codes):
+        raise RuntimeError(
+            "a start from latents, or a revival, of codes that FSDP shards would be lost: use update='ema', or "
+            "revival='none', and start before fully_shard, by a training call of all ranks with process_group='world'"
+        )
+    if group is None and world()[1] > 1 and is_fsdp_calling():
+        raise RuntimeError(
+            "process_group is None, and under FSDP the codes of each rank would go their own way: give "
+            "process_group='world', or the group of ranks that train together"
+        )
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:

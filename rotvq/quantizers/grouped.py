@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rotvq.quantizers.base import CONVENTIONS, Quantized
 from rotvq.quantizers.foreign import adopt_layers
+from rotvq.quantizers.operators import write
 from rotvq.quantizers.vector import VectorQuantizer
 
 
@@ -115,7 +116,8 @@ class Grouped(Several):
 @contextmanager
 def as_one_step(quantizer: nn.Module, latents: Tensor) -> Iterator[None]:
     """Calls in here belong to one step of the codes, also where no backward pass will say so."""
-    if not isinstance(quantizer, VectorQuantizer) or quantizer.statistics.follows or latents.requires_grad:
+    says_so = latents.requires_grad and not torch.compiler.is_compiling()  # a compiler does not show us that pass
+    if not isinstance(quantizer, VectorQuantizer) or quantizer.statistics.follows or says_so:
         yield
         return
     quantizer.statistics.follows = True
@@ -123,4 +125,4 @@ def as_one_step(quantizer: nn.Module, latents: Tensor) -> Iterator[None]:
         yield
     finally:
         quantizer.statistics.follows = False
-        quantizer.statistics.end_step()
+        write(quantizer.statistics.step_ended, torch.ones_like(quantizer.statistics.step_ended))

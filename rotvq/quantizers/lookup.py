@@ -36,6 +36,12 @@ def working_memory(device: torch.device, given: int | None = None) -> int:
     return MEMORY.get(device.type, MEMORY["cuda"]) if given is None else given
 
 
+def in_parts(rows: Tensor, size: int) -> tuple[Tensor, ...]:
+    """At most ``size`` rows at a time; in ``torch.export`` all at once, since their number stays open."""
+    is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.5 has no such name
+    return (rows,) if is_exporting() else rows.split(size)
+
+
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
     """Products in float32 on a GPU, also where the user allows TF32, which keeps three digits of a latent."""

@@ -12,7 +12,7 @@ from rotvq.quantizers.distributed import broadcast
 from rotvq.quantizers.estimators import Estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.grouped import Several, as_one_step
-from rotvq.quantizers.lookup import working_memory
+from rotvq.quantizers.lookup import in_parts, working_memory
 from rotvq.quantizers.methods.qinco import QINCo
 from rotvq.quantizers.operators import Noise, seed_of, uniform, write
 from rotvq.quantizers.registry import METHODS, Method
@@ -187,7 +187,7 @@ class ResidualVectorQuantizer(Several):
             return greedy
         rows = x.movedim(self.channels, -1)
         size = max(1, working_memory(x.device) // (16 * self.beam**2 * self.dim))
-        found = [beam_search(self._cascade(), some, self.beam) for some in rows.reshape(-1, self.dim).split(size)]
+        found = [beam_search(self._cascade(), some, self.beam) for some in in_parts(rows.reshape(-1, self.dim), size)]
         found = torch.cat(found).reshape(greedy.shape)
         errors = [(x - self.decode(indices)).square().sum(self.channels) for indices in (found, greedy)]
         return torch.where((errors[0] < errors[1]).unsqueeze(-1), found, greedy)
@@ -250,10 +250,10 @@ def beam_search(levels: list[Quantizer], x: Tensor, beam: int) -> Tensor:
     Those can only be sums of ones that were kept and their ``beam`` nearest codes. With a beam of all sums before the
     last level the search is exhaustive.
     """
-    so_far, paths = torch.zeros_like(x).unsqueeze(1), x.new_zeros(len(x), 1, 0, dtype=torch.int64)
+    so_far, paths = torch.zeros_like(x).unsqueeze(1), x.new_zeros(x.shape[0], 1, 0, dtype=torch.int64)
     for level in levels:
         before, count = so_far.flatten(0, 1), min(beam, level.codebook_size)
-        shape = len(x), so_far.shape[1] * count
+        shape = x.shape[0], so_far.shape[1] * count  # len(x) would be a constant to torch.export
         with told(level, before):
             indices = level.nearest_codes((x.unsqueeze(1) - so_far).flatten(0, 1), count).flatten()
         sums = before.repeat_interleave(count, 0)
@@ -261,7 +261,7 @@ def beam_search(levels: list[Quantizer], x: Tensor, beam: int) -> Tensor:
         longer = torch.cat([paths.repeat_interleave(count, 1), indices.reshape(*shape, 1)], -1)
         errors = (x.unsqueeze(1) - sums).square().sum(-1)
         best = errors.topk(min(beam, errors.shape[1]), largest=False).indices.unsqueeze(-1)
-        so_far, paths = sums.take_along_dim(best, 1), longer.take_along_dim(best, 1)
+        so_far, paths = (rows.gather(1, best.expand(-1, -1, rows.shape[-1])) for rows in (sums, longer))
     return paths[:, 0]
 
 

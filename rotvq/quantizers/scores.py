@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rotvq.quantizers.geometry import unit
-from rotvq.quantizers.lookup import full_float32, working_memory
+from rotvq.quantizers.lookup import full_float32, in_parts, working_memory
 from rotvq.quantizers.operators import Noise
 
 
@@ -36,7 +36,7 @@ def _map_scores(
     rows, codes = z.reshape(-1, z.shape[-1]).to(wide), codes.to(wide)
     size = max(1, working_memory(z.device, memory) // (4 * wide.itemsize * len(codes)))
     with torch.no_grad(), torch.autocast(z.device.type, enabled=False), full_float32(z.device):
-        found = torch.cat([function(SCORES[metric](part, codes)) for part in rows.split(size)])
+        found = torch.cat([function(SCORES[metric](part, codes)) for part in in_parts(rows, size)])
     return found.reshape(*z.shape[:-1], *found.shape[1:])
 
 

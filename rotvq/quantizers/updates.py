@@ -10,6 +10,8 @@ A step is all training calls up to a backward pass through the quantiser, or thr
 be called several times in a model, and moves once. What a step counted moves the codes at the start of the next one.
 """
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from rotvq.quantizers.distributed import Group, broadcast, sum_before_rank, sum_
 from rotvq.quantizers.operators import WideState, can_look, uniform, write
 
 UPDATES = ("gradient", "ema")
+LONG_STEP = 1000  # calls without a backward pass of which the user is told
 #: which codes are dead, by name, from running counts (K,), steps since the last use (K,) and a bound; its default
 REVIVALS = {
     "none": (lambda running, idle, at: torch.zeros_like(idle, dtype=torch.bool), 0.0),
@@ -74,23 +77,25 @@ class EndOfStep(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(z, step_ended):
+    def forward(z, step_ended, statistics):
         return z.view_as(z)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.step_ended = inputs[1]  # not saved for backward: calls of the same step write it in between
+        _, ctx.step_ended, ctx.statistics = inputs  # not saved for backward: calls of the same step write it in between
 
     @staticmethod
     def backward(ctx, g):
         ctx.step_ended.fill_(True)
-        return g, None
+        ctx.statistics.open_ended_calls = 0
+        return g, None, None
 
 
 class Statistics(WideState):
     """What a quantiser remembers of its batches, and the move of the codes that the last step left pending."""
 
     _version = 2  # 1 had no ``step_ended``: every call was a step
+    open_ended_calls = 0  # of this step, which waits for a backward pass
 
     def __init__(
         self,
@@ -129,7 +134,17 @@ class Statistics(WideState):
         # a compiler does not show us its backward passes
         if self.follows or torch.compiler.is_compiling() or not z.requires_grad:
             return z
-        return EndOfStep.apply(z, self.step_ended)
+        return EndOfStep.apply(z, self.step_ended, self)
+
+    def warn_of_a_long_step(self) -> None:
+        """Count a call that waits for a backward pass, and say so once where none comes."""
+        self.open_ended_calls += 1
+        if self.open_ended_calls == LONG_STEP:
+            warnings.warn(
+                f"the codes wait for a backward pass through the quantiser, which {LONG_STEP} training calls have not "
+                "had: where the loss does not reach the latents, call follow(optimizer)",
+                stacklevel=2,
+            )
 
     @torch.no_grad()
     def begin_call(self, open_ended: bool) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rotvq.quantizers.base import Assigned, Quantizer, one_of
 from rotvq.quantizers.codebook import DIRECT, PENALTIES, Codebook, Start
-from rotvq.quantizers.distributed import Group, group_of_call, is_sharded
+from rotvq.quantizers.distributed import Group, group_of_call, refuse_lost_writes
 from rotvq.quantizers.estimators import Clip, Estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.foreign import adopt
@@ -67,14 +67,14 @@ class VectorQuantizer(Quantizer):
         heads: latents a token, quantised one by one; they share one codebook.
         project_to: the dimension of the codes, code_dim, between two linear maps (DAC, ViT-VQGAN); None: dim.
         channel_first: whether the input is (B, heads * dim, ...) instead of (..., heads * dim).
-        check: refuse NaN and inf in the input (skipped while compiling or exporting).
+        check: refuse NaN and inf in the input (skipped while compiling or exporting, and in ``torch.func.vmap``).
         memory: bytes that the lookup may use; None: 64 MiB on a CPU, 256 MiB on a GPU.
         engine: of the lookup, a key of :data:`.ENGINES`; "plain" exports to torch's own operators. None: "tiles", and
             under ``torch.inference_mode()`` "faiss" where it is installed.
         frozen: keep the codes as they are, also in training mode; may be set later.
         second_pass: a function of x, z_q and the objective, added to the loss in training: see :mod:`.second_pass`.
         process_group: ranks that share counts, EMA, revival and start: a ProcessGroup or "world". None: those of the
-            DistributedDataParallel that calls, otherwise this process alone.
+            DistributedDataParallel that calls, otherwise this process alone, which FSDP2 refuses to EMA codes.
         generator: of the first codes; its seed is also that of revival. None: torch's global one, and seed 0.
 
     Raises:
@@ -216,7 +216,8 @@ class VectorQuantizer(Quantizer):
         """Let each ``optimizer.step()`` end the step, instead of each backward pass.
 
         So codes wait while gradients are accumulated, and while a GradScaler skips steps. Call it again after copying,
-        pickling or resuming; a copy is not followed. Compiled code needs it where a codebook is called several times.
+        pickling or resuming; a copy is not followed. Where several calls are one step, it is needed by compiled code,
+        latents without gradient, a reentrant checkpoint round them and pipelines, and by a loss of ``z_q.detach()``.
         """
         self.statistics.follows = True
         optimizer.register_step_post_hook(self.statistics.end_step)
@@ -230,18 +231,16 @@ class VectorQuantizer(Quantizer):
 
         Returns whether a step begins, which latents count, and the ranks that count with this one.
         """
-        writes_parameter = (
-            self.statistics.revival != "none" and self.statistics.update == "gradient" and not self.frozen
-        )
-        if writes_parameter and not torch.compiler.is_compiling() and is_sharded(self.codebook.weight):
-            raise RuntimeError(
-                "revival of codes that FSDP shards would be lost: use update='ema', or do not shard them"
-            )
         latents, group = z.reshape(-1, self.code_dim), group_of_call(self.process_group)
         counted = self._counted(latents, None if mask is None else mask.reshape(-1))
+        if not self.frozen:
+            if self.statistics.update == "ema" or self.statistics.revival != "none":
+                refuse_lost_writes(self.codebook.weight, group)
+                if open_ended and not self.statistics.follows:
+                    self.statistics.warn_of_a_long_step()
+            self.codebook.start_once(latents, counted, group)
         begins = self.statistics.begin_call(open_ended)
         if not self.frozen:
-            self.codebook.start_once(latents, counted, group)
             self.statistics.move_codes(self.codebook.weight, latents, counted, self.seed, group, begins)
         return begins, counted, group
 

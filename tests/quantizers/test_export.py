@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from rotvq import recommended
+from rotvq import ResidualVectorQuantizer, recommended
 from rotvq.quantizers.registry import METHODS
 
 DIM, SIZE = 4, 16
@@ -26,12 +26,19 @@ OPTIONS = {
     "fsq": {"method": "fsq"},
     "gumbel": {"method": "gumbel"},
 }
+CASCADES = {  # with a beam, whose sums are as many as there are tokens
+    "beam": functools.partial(ResidualVectorQuantizer, levels=3, beam=2, engine="plain"),
+    "qinco": functools.partial(ResidualVectorQuantizer, levels=2, beam=3, method="qinco", width=8),
+}
+OPTIONS |= {"sf_diveq": {"method": "sf_diveq"}, **{name: {"method": name} for name in CASCADES}}
 STREAMED = {"streamed": {"engine": "tiles"}}
 OLD_PARTS = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # that torch uses
 
 
 def build(method="vq", dim=DIM, **options):
     torch.manual_seed(0)
+    if method in CASCADES:
+        return CASCADES[method](dim, SIZE, init="normal", **options).eval()
     engine = {} if method in ("fsq", "gumbel") else {"engine": "plain"}
     return METHODS[method](dim, SIZE, **{**engine, **options}).eval()
 

@@ -1,5 +1,9 @@
 """Two gloo processes: nothing is synchronised unless asked for, and DDP and FSDP2 train what one process trains."""
 
+import copy
+import gc
+import pickle
+import warnings
 from pathlib import Path
 
 import pytest
@@ -7,8 +11,10 @@ import torch
 from forks import run_in_ranks
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.checkpoint import checkpoint
 
-from rotvq import VectorQuantizer
+from rotvq import ResidualVectorQuantizer, VectorQuantizer
 from rotvq.quantizers.registry import METHODS
 
 DIM, SIZE, STEPS, SHARE = 4, 16, 3, 60
@@ -18,6 +24,22 @@ SYNCHRONISED = {
     "revival": {"update": "ema", "revival": "threshold", "initial_count": 0.0, "decay": 0.5},
     "about the latents": {"centre": "latents"},
     "projected": {"update": "ema", "project_to": 2},
+}
+
+STARTED = {"k-means": {"init": "kmeans"}, "latents": {"init": "latents"}, "ema": {"init": "kmeans", "update": "ema"}}
+WHOLE = {"process_group": "world"}
+LOST = {
+    "revival": lambda: VectorQuantizer(DIM, SIZE, revival="count", **WHOLE),
+    "k-means": lambda: VectorQuantizer(DIM, SIZE, init="kmeans", **WHOLE),
+    "latents": lambda: VectorQuantizer(DIM, SIZE, init="latents", **WHOLE),
+    "a cascade": lambda: ResidualVectorQuantizer(DIM, SIZE, 2, init="kmeans", **WHOLE),
+    "qinco": lambda: ResidualVectorQuantizer(DIM, SIZE, 2, method="qinco", width=4, init="kmeans", **WHOLE),
+    "gumbel": lambda: METHODS["gumbel"](DIM, SIZE, init="kmeans", **WHOLE),
+    "nsvq": lambda: METHODS["nsvq"](DIM, SIZE, init="kmeans", **WHOLE),
+}
+TARGETS = {
+    "region": lambda: METHODS["region"](DIM, SIZE, window=1, init="normal"),
+    "region of k-means": lambda: METHODS["region"](DIM, SIZE, window=2, init="kmeans", generator=torch.Generator()),
 }
 
 
@@ -37,6 +59,25 @@ def share_of(rank, z):
 def model_of(options, seed=0):
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(DIM, DIM), build(seed, **options))
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, vq, is_checkpointed=True):
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder, self.vq, self.is_checkpointed = nn.Linear(DIM, DIM), vq, is_checkpointed
+
+    def forward(self, x):
+        z = self.encoder(x)
+        return checkpoint(self.vq, z, use_reentrant=False) if self.is_checkpointed else self.vq(z)
+
+
+def started(options, rank):
+    """A model of which one training call has made the first codes."""
+    model = model_of({**options, "process_group": None if rank is None else "world"})
+    with torch.no_grad():
+        model(share_of(rank, latents(0)))
+    return model
 
 
 def fit(model, rank, steps=STEPS, lr=0.1):
@@ -149,16 +190,86 @@ def fsdp2_of_codes_that_learn(rank):
     return {"codes": model[1].codebook.weight.full_tensor().detach()}
 
 
-def fsdp2_refuses_to_lose_revived_codes(rank):
+def fsdp2_of_codes_that_started_before(rank):
     from torch.distributed.fsdp import fully_shard
 
-    inside, beside = (model_of({"revival": "count", "process_group": "world"}) for _ in range(2))
-    fully_shard(inside)
-    fully_shard(beside, ignored_params=set(beside[1].parameters()))
-    fit(beside, rank)
-    with pytest.raises(RuntimeError, match="revival of codes that FSDP shards"):
-        fit(inside, rank)
+    state = {}
+    for name, options in STARTED.items():
+        model = started(options, rank)
+        fully_shard(model)
+        fit(model, rank)
+        weight = model[1].codebook.weight
+        state[name] = getattr(weight, "full_tensor", lambda weight=weight: weight)().detach()
+    return state
+
+
+def fsdp2_refuses_lost_writes(rank=0):
+    """Codes that a gradient moves, whatever the method: their start and their revival."""
+    from torch.distributed.fsdp import fully_shard
+
+    torch.manual_seed(0)
+    for name, make in LOST.items():
+        model = nn.Sequential(nn.Linear(DIM, DIM), make())
+        beside = copy.deepcopy(model)
+        fully_shard(model)
+        fully_shard(beside, ignored_params=set(beside[1].parameters()))
+        with pytest.raises(RuntimeError, match="of codes that FSDP shards would be lost"):
+            model(share_of(rank, latents(0)))
+        started = [value for key, value in model.state_dict().items() if key.endswith("started")]
+        assert name == "revival" or not any(started)
+        beside(share_of(rank, latents(0)))
+        del model, beside
+        gc.collect()  # FSDP takes a forward pass that failed for one that goes on
     return {}
+
+
+def fsdp2_refuses_codes_of_each_rank(rank):
+    from torch.distributed.fsdp import fully_shard
+
+    for options in ({"update": "ema"}, {"update": "ema", "init": "kmeans"}, {"revival": "count", "update": "ema"}):
+        model = model_of(options)
+        fully_shard(model)
+        with pytest.raises(RuntimeError, match="process_group is None"):
+            model(share_of(rank, latents(0)))
+        assert not model[1].statistics.calls and (options.keys() >= {"init"}) != model[1].codebook.ready
+        del model
+        gc.collect()
+    return {}
+
+
+def ddp_of_a_checkpoint(rank):
+    """The rerun is in the backward pass, where no forward pass of DDP says which ranks count together."""
+    state = {}
+    for name in TARGETS:
+        torch.manual_seed(0)
+        model = DistributedDataParallel(Checkpointed(TARGETS[name]()))
+        state |= {f"{name} {key}": value for key, value in fit(model, rank).items()}
+    return state
+
+
+def copies_of_a_group(rank):
+    alone, whole = [distributed.new_group([member]) for member in range(2)][rank], distributed.group.WORLD
+    state = {}
+    for name, group in {"alone": alone, "whole": whole, "named": "world"}.items():
+        model = model_of({"update": "ema", "init": "kmeans", "process_group": group})
+        copied, averaged = copy.deepcopy(model), AveragedModel(model)
+        assert copied[1].process_group is model[1].process_group is averaged.module[1].process_group
+        for each in (model, copied):
+            state |= {f"{name} {key}": value for key, value in fit(each, rank, lr=0.0).items()}
+        for key, value in fit(averaged.module, rank, lr=0.0).items():
+            assert torch.equal(value, state[f"{name} {key}"]) or "1." not in key
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            loaded = pickle.loads(pickle.dumps(model[1]))
+        assert loaded.process_group == (None if name == "alone" else "world")
+        assert ["set process_group again" in str(one.message) for one in caught] == [True] * (2 * (name == "alone"))
+        loaded.process_group = group
+        for quantiser in (loaded, model[1]):
+            quantiser(share_of(rank, latents(9)))
+            state |= {f"{name}, loaded: {key}": value.clone() for key, value in quantiser.state_dict().items()}
+            state[f"{name} {quantiser is loaded}"] = quantiser.codes.clone()
+        assert torch.equal(state[f"{name} True"], state[f"{name} False"])
+    return {key: value for key, value in state.items() if "alone" not in key and key.split()[1].startswith("1.")}
 
 
 CASES = [
@@ -174,7 +285,11 @@ CASES = [
     the_world_without_ddp,
     fsdp2,
     fsdp2_of_codes_that_learn,
-    fsdp2_refuses_to_lose_revived_codes,
+    fsdp2_of_codes_that_started_before,
+    fsdp2_refuses_lost_writes,
+    fsdp2_refuses_codes_of_each_rank,
+    ddp_of_a_checkpoint,
+    copies_of_a_group,
 ]
 SCRIPT = """
 import sys, torch
@@ -276,3 +391,40 @@ def test_codes_move_under_fsdp2(states, name):
 def test_codes_learn_under_fsdp2(states):
     ours = agree(states, "fsdp2_of_codes_that_learn")
     torch.testing.assert_close(ours["codes"], fit(model_of({}), None)["1.codebook.weight"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", STARTED)
+def test_codes_that_started_before_fsdp2_are_kept(states, name):
+    ours = agree(states, "fsdp2_of_codes_that_started_before")
+    alone = started(STARTED[name], None)
+    torch.testing.assert_close(ours[name], fit(alone, None)["1.codebook.weight"], rtol=1e-4, atol=1e-5)
+
+
+def test_fsdp2_of_one_rank_loses_no_writes_either():
+    script = f"""
+import sys, torch
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_ranks
+torch.distributed.init_process_group("gloo")
+test_ranks.share_of = lambda rank, z: z
+test_ranks.fsdp2_refuses_lost_writes()
+torch.distributed.destroy_process_group()
+"""
+    assert run_in_ranks(script, ranks=1) == [0]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_targets_of_a_rerun_are_those_of_all_ranks(states, name):
+    torch.manual_seed(0)
+    ours, wanted = agree(states, "ddp_of_a_checkpoint"), Checkpointed(TARGETS[name](), is_checkpointed=False)
+    for key, value in fit(wanted, None).items():
+        torch.testing.assert_close(ours[f"{name} {key}"], value, rtol=1e-4, atol=1e-5, msg=key)
+
+
+def test_copies_share_the_group(states):
+    ours = agree(states, "copies_of_a_group")
+    wanted = fit(model_of({"update": "ema", "init": "kmeans"}), None, lr=0.0)
+    for name in ("whole", "named"):
+        for key, value in wanted.items():
+            if key.startswith("1."):
+                torch.testing.assert_close(ours[f"{name} {key}"], value, rtol=1e-4, atol=1e-5, msg=key)

@@ -4,15 +4,17 @@ import copy
 import io
 import multiprocessing
 import pickle
+import warnings
 
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call
+from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 from rotvq import ResidualVectorQuantizer, VectorQuantizer
+from rotvq.quantizers import operators, updates
 from rotvq.quantizers.codebook import PENALTIES
 from rotvq.quantizers.learned_gain import LearnedGain
 from rotvq.quantizers.methods.fsq import FSQ
@@ -192,18 +194,25 @@ def test_checkpointing_changes_neither_gradient_nor_state(name, reentrant):
         assert_same(state(plain), state(again))
 
 
-@pytest.mark.parametrize("name", ["nsvq", "gumbel", "sf_diveq", *(f"vq, {name}" for name in STATES)])
-def test_checkpointing_a_quantiser_that_is_called_twice(name):
+WITHOUT_EMA = ["nsvq", "gumbel", "sf_diveq", "region", "stablevq"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reentrant"),
+    [*((name, way) for name in WITHOUT_EMA for way in (False, True)), *((f"vq, {name}", False) for name in STATES)],
+)
+def test_checkpointing_a_quantiser_that_is_called_twice(name, reentrant):
     """Each call in a region of its own: they run again in the opposite order."""
     gradients = []
-    for run in (lambda vq, z: vq(z), lambda vq, z: checkpoint(vq, z, use_reentrant=False)):
+    for run in (lambda vq, z: vq(z), lambda vq, z: checkpoint(vq, z, use_reentrant=reentrant)):
         vq = build(**QUANTISERS[name])
         for seed in range(3):
             z = latents(40, DIM, seed=seed).requires_grad_()
             first, second = run(vq, z), run(vq, z.cos())
             (first[0].sin().sum() + second[0].cos().sum() + first[2] + second[2]).backward()
-        gradients.append((z.grad, state(vq)))
-    torch.testing.assert_close(gradients[1][0], gradients[0][0])
+        gradients.append(([z.grad, *(p.grad for p in vq.parameters())], state(vq)))
+    for ours, wanted in zip(gradients[1][0], gradients[0][0]):
+        torch.testing.assert_close(ours, wanted)
     assert_same(gradients[0][1], gradients[1][1])
 
 
@@ -215,7 +224,15 @@ def test_drawing_quantisers_ask_for_the_random_state():
         (z_q.sum() + loss).backward()
 
 
-COMPILED = ["vq, ema", "vq, revival", "vq, about the latents", "vq, warm-up", "nsvq", "gumbel"]
+def test_a_rerun_after_too_many_calls_is_refused(monkeypatch):
+    monkeypatch.setattr(operators, "KEPT_BYTES", 1)
+    vq, z = build("region"), latents(40, DIM).requires_grad_()
+    first, _ = (checkpoint(vq, part, use_reentrant=False) for part in (z, z.cos()))
+    with pytest.raises(RuntimeError, match="put the checkpoint round the encoder alone"):
+        first[2].backward()
+
+
+COMPILED = ["vq, ema", "vq, revival", "vq, about the latents", "vq, warm-up", "nsvq", "gumbel", "region"]
 BACKENDS = dict.fromkeys(COMPILED, "aot_eager")  # it traces and differentiates as the default does, and needs no C++
 BACKENDS |= {"vq, ema": "inductor", "nsvq": "inductor"}  # one that counts and one that draws
 NO_WARNINGS = pytest.mark.filterwarnings("ignore")  # of the compiler
@@ -414,6 +431,24 @@ def test_the_estimator_goes_on_while_codes_are_frozen():
     assert frozen.statistics.calls == 3 and frozen.statistics.counts.sum() == 0 < free.statistics.counts.sum()
 
 
+@pytest.mark.parametrize("options", ({}, {"form": "affine"}, {"method": "simvq"}, {"method": "gumbel"}), ids=str)
+def test_frozen_alone_decides_whether_codes_learn(options):
+    """``requires_grad_`` before it does not, and after it does."""
+    quantiser = build(**options)
+
+    def learns():
+        return {p.requires_grad for p in quantiser.codebook.parameters()}
+
+    quantiser.requires_grad_(False)
+    quantiser.frozen = False
+    assert learns() == {True}
+    quantiser.frozen = True
+    assert learns() == {False}
+    quantiser.frozen = False
+    quantiser.requires_grad_(False)
+    assert learns() == {False} and not quantiser.frozen
+
+
 def test_a_frozen_codebook_does_not_start():
     with pytest.raises(RuntimeError, match="awaits latents"):
         build(init="kmeans", frozen=True)(latents(60, DIM))
@@ -575,6 +610,171 @@ def test_an_optimiser_step_that_a_scaler_skips_moves_no_codes():
     before = vq.codes.clone()
     vq(encoder(latents(20, DIM)))
     assert torch.equal(vq.codes, before)
+
+
+def loss_of(out):
+    return out[0].square().mean() + out[2]
+
+
+def twice(encoder, vq, x):
+    """What a block gives that calls its quantiser twice."""
+    z = encoder(x)
+    first = vq(z)
+    second = vq(z - first.z_q)
+    return first.z_q + second.z_q, second.indices, first.loss + second.loss
+
+
+def in_a_reentrant_checkpoint(encoder, vq, seed):
+    x = latents(60, DIM, seed=seed).requires_grad_()
+    loss_of(checkpoint(twice, encoder, vq, x, use_reentrant=True)).backward()
+
+
+def without(encoder, vq, seed):
+    loss_of(twice(encoder, vq, latents(60, DIM, seed=seed))).backward()
+
+
+def pipeline(run):
+    """Forward A, forward B, backward A, forward C, backward B, backward C."""
+
+    def step(encoder, vq, seed):
+        losses = []
+        for part in range(3):
+            losses.append(loss_of(run(vq, encoder(latents(60, DIM, seed=3 * seed + part)))))
+            if part:
+                losses[part - 1].backward()
+        losses[2].backward()
+
+    return step
+
+
+FOLLOWED = {
+    "a block of two calls": (without, in_a_reentrant_checkpoint),
+    "a pipeline": (pipeline(lambda vq, z: vq(z)), pipeline(lambda vq, z: checkpoint(vq, z, use_reentrant=False))),
+}
+
+
+@pytest.mark.parametrize("options", ({"update": "ema", "decay": 0.5}, STATES["ema and revival"]), ids=str)
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_where_the_optimiser_is_followed_a_checkpoint_changes_nothing(name, options):
+    done = []
+    for step in FOLLOWED[name]:
+        vq, encoder = build(**options), nn.Linear(DIM, DIM)
+        optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1)
+        vq.follow(optimizer)
+        for seed in range(3):
+            step(encoder, vq, seed)
+            optimizer.step()
+        done.append({**state(vq), "gradient": encoder.weight.grad})
+    assert done[0]["statistics.calls"] == 3
+    assert_same(*done, rtol=1e-5, atol=1e-6)
+
+
+FIRST_CALLS = {
+    "frozen encoder": lambda vq, encoder, x: vq(encoder(x).detach()),
+    "teacher": lambda vq, encoder, x: torch.no_grad()(vq)(encoder(x)),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_CALLS)
+def test_where_the_optimiser_is_followed_calls_without_gradient_are_of_its_step(name):
+    vq, encoder = build(update="ema", decay=0.5), nn.Linear(DIM, DIM)
+    optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1)
+    vq.follow(optimizer)
+    for seed in range(3):
+        x, codes = latents(60, DIM, seed=seed), vq.codes.clone()
+        first, second = FIRST_CALLS[name](vq, encoder, x), vq(encoder(x.cos()))
+        assert torch.equal(vq.decode(first.indices), first.z_q) and torch.equal(vq.decode(second.indices), second.z_q)
+        assert seed == 0 or not torch.equal(vq.codes, codes)
+        loss_of(second).backward()
+        optimizer.step()
+    assert vq.statistics.calls == 3
+
+
+UNREACHED = {
+    "detached": lambda z_q, decoder: decoder(z_q.detach()).sum().backward(),
+    "of the decoder": lambda z_q, decoder: torch.autograd.grad(decoder(z_q).sum(), list(decoder.parameters())),
+}
+
+
+@pytest.mark.parametrize("name", UNREACHED)
+def test_codes_that_wait_for_a_backward_pass_say_so_once(name, monkeypatch):
+    monkeypatch.setattr(updates, "LONG_STEP", 4)
+    encoder, decoder = nn.Linear(DIM, DIM), nn.Linear(DIM, 1)
+    optimizer = torch.optim.SGD(decoder.parameters(), lr=0.1)
+    waiting, followed = build(update="ema"), build(update="ema")
+    followed.follow(optimizer)
+    before = waiting.codes.clone()
+
+    def train(vq, steps):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for seed in range(steps):
+                UNREACHED[name](vq(encoder(latents(50, DIM, seed=seed))).z_q, decoder)
+                optimizer.step()
+        return [str(warning.message) for warning in caught]
+
+    assert not train(waiting, 3)
+    (message,) = train(waiting, 9)
+    assert "call follow(optimizer)" in message and torch.equal(waiting.codes, before)
+    assert not train(followed, 12) and not torch.equal(followed.codes, before)
+
+
+def test_codes_that_get_a_backward_pass_do_not_warn(monkeypatch):
+    monkeypatch.setattr(updates, "LONG_STEP", 4)
+    vq = build(update="ema")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in range(6):
+            backward(vq, latents(50, DIM, seed=seed)), vq(latents(50, DIM, seed=seed).requires_grad_())
+
+
+@NO_WARNINGS
+@pytest.mark.parametrize("options", ({}, STATES["ema and revival"], {"wiring": "detach"}), ids=str)
+def test_levels_that_share_codes_are_one_step_when_compiled(options):
+    done = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        vq = ResidualVectorQuantizer(DIM, SIZE, 3, shared=True, **{"update": "ema", "decay": 0.5, **options})
+        call = torch.compile(vq, fullgraph=True, backend="aot_eager") if compiled else vq
+        for seed in range(3):
+            z = latents(60, DIM, seed=seed).requires_grad_()
+            out = call(z)
+            torch.testing.assert_close(vq.decode(out[1]), out[0])
+            loss_of(out).backward()
+        done.append({**state(vq), "gradient": z.grad})
+    assert_same(*done, rtol=1e-5, atol=1e-6)
+
+
+# several models at once, by torch.func.vmap
+
+STACKED = ["vq, ema", "vq, ema and revival", "vq, about the latents", "vq, warm-up", "region", "nsvq"]
+
+
+@NO_WARNINGS
+@pytest.mark.parametrize("check", (False, True))
+@pytest.mark.parametrize("name", STACKED)
+def test_stacked_models_train_as_each_does(name, check):
+    quantisers = [build(**QUANTISERS[name], check=check) for _ in range(3)]  # of one seed, which is no tensor to stack
+    for seed, quantiser in enumerate(quantisers):
+        quantiser.codebook.weight.data.copy_(latents(SIZE, DIM, seed=10 + seed))
+    parameters, buffers = stack_module_state(quantisers)
+    base = copy.deepcopy(quantisers[0])
+
+    def loss(parameters, buffers, z):
+        out = functional_call(base, (parameters, buffers), z)
+        return out.z_q.sin().sum() + out.loss, out.z_q
+
+    for seed in range(3):
+        z = latents(3, 40, DIM, seed=seed)
+        of_each = grad(loss, argnums=2, has_aux=True)
+        gradients, z_q = vmap(of_each, randomness="different")(parameters, buffers, z)
+        for number, quantiser in enumerate(quantisers):
+            out, wanted = backward(quantiser, z[number])
+            torch.testing.assert_close(z_q[number], out.z_q)
+            torch.testing.assert_close(gradients[number], wanted[0])
+    for number, quantiser in enumerate(quantisers):
+        ours = {key: value[number] for key, value in {**parameters, **buffers}.items()}
+        assert_same(state(quantiser), ours, rtol=1e-5, atol=1e-6)
 
 
 # K14: dtype and memory format of what comes back

@@ -8,7 +8,7 @@ from rotvq.quantizers.codebook import Codebook, Start
 from rotvq.quantizers.distributed import group_of_call
 from rotvq.quantizers.estimators import Estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
-from rotvq.quantizers.lookup import working_memory
+from rotvq.quantizers.lookup import in_parts, working_memory
 from rotvq.quantizers.losses import weighted_losses
 from rotvq.quantizers.operators import runs_again
 
@@ -111,7 +111,7 @@ class QINCo(Quantizer):
         width = self.network[-1].out_features
         size = max(1, working_memory(z.device) // (4 * len(codes) * (3 * self.dim + width)))
         found = []
-        for some, before in zip(rows.split(size), so_far.split(size)):
+        for some, before in zip(in_parts(rows, size), in_parts(so_far, size)):
             distances = (some.unsqueeze(1) - self.made_of(codes, before.unsqueeze(1))).square().sum(-1)
             found.append(distances.topk(k, largest=False).indices)
         return torch.cat(found).reshape(*z.shape[:-1], k)

@@ -6,7 +6,7 @@ from torch import Tensor
 from rotvq.quantizers.base import Assigned
 from rotvq.quantizers.distributed import group_of_call
 from rotvq.quantizers.methods.dynamic_ste import DynamicGain
-from rotvq.quantizers.operators import can_look
+from rotvq.quantizers.operators import as_at_first, can_look, runs_again
 from rotvq.quantizers.updates import counts_per_code, sums_per_code
 from rotvq.quantizers.vector import VectorQuantizer
 
@@ -62,17 +62,23 @@ class RegionVQ(VectorQuantizer):
     def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
         assigned = super().quantise(z, mask)
         codes = self.codes_in_use
-        targets, has_target = self._targets(z.detach(), assigned.indices, mask, codes.detach())
+        latents, chosen = z.detach().reshape(-1, self.code_dim).to(codes.dtype), assigned.indices.reshape(-1)
+        counted = self._counted(latents, None if mask is None else mask.reshape(-1))
+        targets, has_target = self._targets(latents, chosen, counted, codes.detach())
+        if self.training:  # state and ranks may be others when the call is run again
+            kept = latents if counted is None else torch.where(counted[:, None], latents, 0.0)
+            mark = torch.cat([kept.sum(0), kept.square().sum(0), codes.detach().sum(0)])
+            table = as_at_first(torch.cat([targets, has_target[:, None].to(targets.dtype)], 1), mark)
+            targets, has_target = table[:, :-1], table[:, -1] > 0
         squares = torch.where(has_target[:, None], (codes - targets).square(), 0.0)
         region_loss = squares.sum() / (has_target.sum() * self.code_dim).clamp_min(1)
         return assigned._replace(extra_loss=assigned.extra_loss + self.region_beta * region_loss)
 
     @torch.no_grad()
-    def _targets(self, z: Tensor, indices: Tensor, mask: Tensor | None, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def _targets(self, latents: Tensor, chosen: Tensor, counted: Tensor | None, codes: Tensor) -> tuple[Tensor, Tensor]:
         """The target of each code, (codebook_size, code_dim), and which codes have one, (codebook_size,)."""
-        latents, chosen = z.reshape(-1, self.code_dim).to(codes.dtype), indices.reshape(-1)
-        counted = self._counted(latents, None if mask is None else mask.reshape(-1))
-        group = group_of_call(self.process_group) if self.training else None  # one rank may evaluate alone
+        alone = not self.training or runs_again()  # one rank may evaluate alone
+        group = None if alone else group_of_call(self.process_group)
         counts = counts_per_code(chosen, self.codebook_size, codes.dtype, counted, group)
         sums = sums_per_code(latents, chosen, self.codebook_size, counted, group)
         means = sums / counts.clamp_min(1)[:, None]

@@ -20,21 +20,31 @@ class SFDiVeQ(RandomQuantizer):
     :math:`z_q = z + |e_i - z|\,\mathrm{sg}[(1-t)\,u] + |e_{i+1} - z|\,\mathrm{sg}[t\,v]`. Codes and encoder learn from
     the reconstruction alone. Evaluation takes the nearest point of the segments that meet at the nearest code. indices
     name segments in training, nearest codes in evaluation; a point between codes has no code, so ``codes[indices]`` is
-    not z_q. There are at least 2 codes. ``deviation`` is that of the noise in the directions, ``memory`` the bytes that
-    the lookup may use; others are those of :class:`.Quantizer`, and init, init_scale and generator of the codes.
+    not z_q. There are at least 2 codes. ``deviation`` is that of the noise in the directions, ``memory`` and
+    ``engine`` are those of the lookup, see :func:`.nearest`; others are those of :class:`.Quantizer`, and init,
+    init_scale and generator of the codes.
 
     >>> SFDiVeQ(2, 2, init=torch.tensor([[0.0, 0.0], [2.0, 0.0]])).eval()(torch.tensor([[0.5, 3.0]])).z_q
     tensor([[0.5000, 0.0000]], grad_fn=...)
     """
 
-    def __init__(self, dim: int, codebook_size: int, *, deviation: float = 1e-3, memory: int | None = None, **options):
+    def __init__(
+        self,
+        dim: int,
+        codebook_size: int,
+        *,
+        deviation: float = 1e-3,
+        memory: int | None = None,
+        engine: str | None = None,
+        **options,
+    ):
         super().__init__(dim, codebook_size, **options)
         if codebook_size < 2:
             raise ValueError(f"codebook_size is {codebook_size}: a segment needs 2 codes")
-        self.deviation, self.memory = deviation, memory
+        self.deviation, self.memory, self.engine = deviation, memory, engine
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
-        return nearest(z, codes, memory=self.memory)
+        return nearest(z, codes, memory=self.memory, engine=self.engine)
 
     def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
         self.start_codes(z, mask)
