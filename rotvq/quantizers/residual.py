@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from rotvq.quantizers.base import Details, Quantized, Quantizer, one_of
 from rotvq.quantizers.distributed import broadcast
-from rotvq.quantizers.estimators import Estimator
+from rotvq.quantizers.estimators import Estimator, default_estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.grouped import Several, as_one_step
 from rotvq.quantizers.lookup import working_memory
 from rotvq.quantizers.methods.qinco import QINCo
-from rotvq.quantizers.operators import Noise, seed_of, uniform, write
+from rotvq.quantizers.operators import Noise, device_with_values, seed_of, uniform, write
 from rotvq.quantizers.registry import METHODS, Method
 from rotvq.quantizers.vector import VectorQuantizer
 
@@ -65,7 +65,7 @@ class ResidualVectorQuantizer(Several):
         codebook_size: number of codes of a level.
         levels: their number, D.
         wiring: a key of :data:`WIRINGS`.
-        estimator: as for :class:`.VectorQuantizer`; None: "rotation", or what the method brings.
+        estimator: as for :class:`.VectorQuantizer`; None: as there, or what the method brings.
         method: a key of :data:`.METHODS`, or "qinco": see :class:`.QINCo`.
         shared: whether one codebook serves all levels.
         dropout: the share of samples of which only the first levels are used, drawn anew in every training call but the
@@ -113,10 +113,12 @@ class ResidualVectorQuantizer(Several):
             raise ValueError(f"dropout is {dropout}: it must be in [0, 1]")
         of_the_sum = None
         if WIRINGS[wiring].one_estimator:
-            of_the_sum, estimator = _estimator_of_the_sum(estimator, method, options), "zero"
+            of_the_sum, estimator = _estimator_of_the_sum(dim, estimator, method, options), "zero"
         options |= {"codebook_size": codebook_size, "method": method, "estimator": estimator}
         one_a_level = _values_of_levels(options, 1 if shared else levels)
-        seed = int(torch.randint(2**31, (), generator=generator))  # levels that drew alike would go wrong alike
+        seed = int(
+            torch.randint(2**31, (), generator=generator, device=device_with_values())
+        )  # levels that drew alike would go wrong alike
         super().__init__(_make_level(dim, seed + level, **values) for level, values in enumerate(one_a_level))
         self.levels, self.wiring, self.shared, self.estimator = levels, wiring, shared, of_the_sum
         self.dropout, self.least_levels, self.multiple_of = dropout, least_levels, multiple_of
@@ -135,20 +137,7 @@ class ResidualVectorQuantizer(Several):
         """What each level can give, (codebook_size, code_dim)."""
         return [level.codes for level in self._cascade()]
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, details: bool = False) -> Quantized | ResidualDetails:
-        """Quantise ``x``.
-
-        Args:
-            x: latents, (..., heads * dim), or (B, heads * dim, ...) with ``channel_first``.
-            mask: bool, one a token, True where the token is real; elsewhere z_q is x and the indices are -1.
-            details: return everything that was computed.
-
-        Returns:
-            z_q in the shape and dtype of x, indices (..., levels), or (..., heads, levels), and the loss.
-
-        Raises:
-            ValueError: on a wrong number of channels, a wrong mask, NaN or inf among the latents.
-        """
+    def quantise(self, x: Tensor, mask: Tensor | None, details: bool) -> Quantized | ResidualDetails:
         wiring, given = WIRINGS[self.wiring], x
         x = x.to(torch.promote_types(x.dtype, torch.float32))  # what is left over is a small difference
         if mask is not None:
@@ -318,9 +307,9 @@ def _make_level(dim: int, seed: int, codebook_size: int, method: str, estimator:
     return LEVELS[method](dim, codebook_size, **own, **options)
 
 
-def _estimator_of_the_sum(estimator: Any, method: str | list[str], options: dict[str, Any]) -> Estimator:
+def _estimator_of_the_sum(dim: int, estimator: Any, method: str | list[str], options: dict[str, Any]) -> Estimator:
     """The estimator of wiring "once", with its options, which are taken out of those of the levels."""
-    name = "rotation" if estimator is None else estimator
+    name = default_estimator(dim) if estimator is None else estimator
     if not isinstance(name, str | Estimator):
         raise ValueError(f"wiring 'once' has one estimator, a name or an Estimator, not {name!r}")
     for one in method if isinstance(method, list) else [method]:

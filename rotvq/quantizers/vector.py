@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rotvq.quantizers.base import Assigned, Quantizer, one_of
 from rotvq.quantizers.codebook import DIRECT, PENALTIES, Codebook, Start
 from rotvq.quantizers.distributed import Group, group_of_call, is_sharded
-from rotvq.quantizers.estimators import Clip, Estimator
+from rotvq.quantizers.estimators import Clip, Estimator, default_estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.foreign import adopt
 from rotvq.quantizers.lookup import ENGINES, LOOKUPS, nearest
@@ -145,8 +145,8 @@ class VectorQuantizer(Quantizer):
         if isinstance(estimator, nn.Module):
             self.estimator = estimator
         else:
-            default = "ste" if self.code_dim == 1 else "rotation"
-            self.estimator = find_estimator(default if estimator is None else estimator, clip, mix)
+            name = default_estimator(self.code_dim) if estimator is None else estimator
+            self.estimator = find_estimator(name, clip, mix)
         refuse_idle_options(given, self.estimator)
         self.codebook = Codebook(
             codebook_size,

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from rotvq.quantizers.base import Assigned, Quantizer, linear, one_of
 from rotvq.quantizers.losses import weighted_losses
+from rotvq.quantizers.operators import Constants
 
 # Mentzer et al. 2024, table 1: levels recommended for 2^8 ... 2^16 codes
 TABLE_1 = {256: (8, 6, 5), 1024: (8, 5, 5, 5), 4096: (7, 5, 5, 5, 5), 16384: (8, 8, 8, 6, 5), 65536: (8, 8, 8, 5, 5, 5)}
@@ -31,7 +32,7 @@ def levels(codebook_size: int) -> tuple[int, ...]:
     return max((c for c in choices if math.prod(c) <= codebook_size), key=math.prod)
 
 
-class Lattice(nn.Module):
+class Lattice(Constants):
     """The points of a product of levels, each axis in [-1, 1]; point k has the digits of k, first axis fastest.
 
     An axis with an even number L of levels goes from -1 to 1 - 2/L; where it is ``symmetric`` it goes to 1, without 0.
@@ -45,11 +46,8 @@ class Lattice(nn.Module):
     ready = True
 
     def __init__(self, sizes: tuple[int, ...], symmetric: bool = False):
-        super().__init__()
+        super().__init__(sizes=list(sizes), basis=[math.prod(sizes[:i]) for i in range(len(sizes))])
         self.symmetric = symmetric
-        self.register_buffer("sizes", torch.tensor(sizes), persistent=False)
-        basis = torch.tensor([math.prod(sizes[:i]) for i in range(len(sizes))])
-        self.register_buffer("basis", basis, persistent=False)
 
     def points(self, indices: Tensor) -> Tensor:
         """(..., axes) of indices (...)."""

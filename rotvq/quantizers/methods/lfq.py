@@ -3,17 +3,18 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from rotvq.quantizers.base import Assigned, Quantizer
 from rotvq.quantizers.estimators import straight_through
 from rotvq.quantizers.losses import weighted_losses
+from rotvq.quantizers.operators import Constants
 
 SURE = 200.0  # log odds of a digit beyond which exp(-odds) is as good as 0: products with it stay finite
 
 
-class Corners(nn.Module):
+class Corners(Constants):
     """The corners of a cube about 0: a number is ``+radius`` where its digit is 1, else ``-radius``.
 
     Corner k has the binary digits of k, the lowest first.
@@ -25,10 +26,10 @@ class Corners(nn.Module):
     ready = True
 
     def __init__(self, bits: int, radius: float):
-        super().__init__()
+        super().__init__(place_values=[2**bit for bit in range(bits)])
         self.radius = radius
-        self.register_buffer("place_values", 2 ** torch.arange(bits), persistent=False)
-        self.register_buffer("origin", torch.zeros(()), persistent=False)  # its dtype is that of the points
+        origin = torch.zeros((), device=self.place_values.device)  # its dtype is that of the points
+        self.register_buffer("origin", origin, persistent=False)
 
     def points(self, indices: Tensor) -> Tensor:
         """(..., bits) of indices (...)."""
