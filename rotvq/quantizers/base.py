@@ -253,7 +253,9 @@ class Quantizer(nn.Module, ABC):
 
     def _latents(self, rows: Tensor) -> Tensor:
         """The latents (..., code_dim) of rows, with one more axis for several heads."""
-        rows = rows if self.reduce is None else linear(self.reduce, rows)
+        if self.reduce is not None:
+            with torch.autocast(rows.device.type, enabled=False):  # signs and nearest codes hang on the last digits
+                rows = linear(self.reduce, rows)
         z = rows if self.heads == 1 else rows.unflatten(-1, (self.heads, self.code_dim))
         return unit(wide(z)) if self.normalise else z
 

@@ -194,6 +194,18 @@ def test_half_precision(make, dtype, dim):
     torch.testing.assert_close(out.loss, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("make", BOTH)
+@pytest.mark.parametrize("temperature", (0.01, 1.0))
+@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16))
+def test_autocast_changes_nothing_of_the_loss(make, temperature, dtype):
+    torch.manual_seed(0)
+    vq, x = make(6, 16, entropy_temperature=temperature), latents(64, 6).to(dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = vq(x)
+    want = vq(x)
+    assert torch.equal(out.indices, want.indices) and out.loss == want.loss
+
+
 # --- BSQ --------------------------------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ class DynamicGain(nn.Module):
         self.codebook_size = codebook_size
 
     def forward(self, z: Tensor, q: Tensor, indices: Tensor, mask: Tensor | None) -> Tensor:
-        """The weights (..., 1) of latents z (..., d), codes q, indices (...); padding and what is not finite is no best."""
+        """The weights (..., 1) of latents z (..., d), codes q, indices (...); padding and NaN are no best."""
         distance = (z - q).to(torch.promote_types(z.dtype, torch.float32)).square().sum(-1)
         counts = distance.isfinite() if mask is None else distance.isfinite() & mask
         counted = torch.where(counts, distance, torch.inf)
