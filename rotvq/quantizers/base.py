@@ -124,12 +124,14 @@ class Quantizer(nn.Module, ABC):
         one_of("convention", convention, CONVENTIONS)
         if not (beta >= 0 and gamma >= 0):
             raise ValueError(f"beta is {beta}, gamma {gamma}: neither may be negative")
-        for name, size in {"dim": dim, "codebook_size": codebook_size, "heads": heads}.items():
+        sizes = {"dim": dim, "codebook_size": codebook_size, "heads": heads}
+        sizes |= {} if project_to is None else {"project_to": project_to}
+        for name, size in sizes.items():
             if not isinstance(size, Integral):
                 raise ValueError(f"{name} is {size!r}: it must be a whole number")
-        if dim < 1 or codebook_size < 1 or heads < 1 or (project_to or 1) < 1:
-            sizes = f"dim is {dim}, codebook_size {codebook_size}, heads {heads}, project_to {project_to}"
-            raise ValueError(f"{sizes}: all must be at least 1")
+        if min(sizes.values()) < 1:
+            given = f"dim is {dim}, codebook_size {codebook_size}, heads {heads}, project_to {project_to}"
+            raise ValueError(f"{given}: all must be at least 1")
         self.dim, self.codebook_size, self.heads = dim, codebook_size, heads
         self.code_dim = project_to or dim
         self.beta, self.gamma, self.convention = beta, gamma, convention
@@ -189,7 +191,8 @@ class Quantizer(nn.Module, ABC):
             x: latents, (..., heads * dim), or (B, heads * dim, ...) with ``channel_first``.
             mask: bool, one a token, True where the token is real; elsewhere z_q is x and the index -1.
             details: return everything that was computed.
-            objective: latents, shaped as x, to the reconstruction loss; for training calls with a second pass.
+            objective: latents, shaped as x, to the reconstruction loss; for training calls with a second pass. All
+                others leave it alone, so that one loop trains every method.
             **unknown: options of other libraries, which are refused.
 
         Returns:

@@ -15,6 +15,7 @@ from rotvq.quantizers.grouped import Several, as_one_step
 from rotvq.quantizers.lookup import working_memory
 from rotvq.quantizers.methods.qinco import QINCo
 from rotvq.quantizers.operators import Noise, device_with_values, seed_of, uniform, write
+from rotvq.quantizers.options import refuse_idle
 from rotvq.quantizers.registry import METHODS, Method
 from rotvq.quantizers.vector import VectorQuantizer
 
@@ -111,6 +112,9 @@ class ResidualVectorQuantizer(Several):
             raise ValueError(f"{given}: needed are 1 <= least_levels <= levels and 1 <= multiple_of")
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout is {dropout}: it must be in [0, 1]")
+        methods = [method] if isinstance(method, str) else method
+        counts = any(one not in LEVELS or "process_group" not in LEVELS[one].fixed for one in methods)
+        refuse_idle("cascade", {"process_group": None, **options, **locals()})
         of_the_sum = None
         if WIRINGS[wiring].one_estimator:
             of_the_sum, estimator = _estimator_of_the_sum(dim, estimator, method, options), "zero"
@@ -304,6 +308,8 @@ def _make_level(dim: int, seed: int, codebook_size: int, method: str, estimator:
         del own["estimator"]
     if "generator" in LEVELS[method].fixed:
         del own["generator"]
+    if "process_group" in LEVELS[method].fixed:
+        options.pop("process_group", None)  # it is that of dropout, or of other levels
     return LEVELS[method](dim, codebook_size, **own, **options)
 
 
@@ -318,4 +324,7 @@ def _estimator_of_the_sum(dim: int, estimator: Any, method: str | list[str], opt
     for option in OF_A_LEVEL:
         if option in options:
             raise ValueError(f"wiring 'once' has one estimator, of the sum; {option} belongs to that of a level")
-    return find_estimator(name, options.pop("clip", None), options.pop("mix", None))
+    given = {"clip": options.pop("clip", None), "mix": options.pop("mix", None)}
+    member = find_estimator(name, **given)
+    refuse_idle("estimator", {**given, "estimator": member})
+    return member

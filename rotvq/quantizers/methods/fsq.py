@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from rotvq.quantizers.base import Assigned, Quantizer, linear, one_of
 from rotvq.quantizers.losses import weighted_losses
 from rotvq.quantizers.operators import Constants
+from rotvq.quantizers.options import refuse_idle
 
 # Mentzer et al. 2024, table 1: levels recommended for 2^8 ... 2^16 codes
 TABLE_1 = {256: (8, 6, 5), 1024: (8, 5, 5, 5), 4096: (7, 5, 5, 5, 5), 16384: (8, 8, 8, 6, 5), 65536: (8, 8, 8, 5, 5, 5)}
@@ -103,6 +104,7 @@ class FSQ(Quantizer):
         if options.get("project_to") is not None:
             raise ValueError(f"project_to is {options['project_to']}: FSQ projects to a coordinate a level count")
         sizes = tuple(sizes or levels(codebook_size))
+        refuse_idle("lattice", {"process_group": options.get("process_group")})
         super().__init__(dim, math.prod(sizes), **options)
         self.sizes, self.bound, self.codebook = sizes, bound, Lattice(sizes, symmetric)
         self.project_in, self.project_out = nn.Linear(dim, len(sizes)), nn.Linear(len(sizes), dim)

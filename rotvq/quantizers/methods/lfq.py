@@ -10,6 +10,7 @@ from rotvq.quantizers.base import Assigned, Quantizer
 from rotvq.quantizers.estimators import straight_through
 from rotvq.quantizers.losses import weighted_losses
 from rotvq.quantizers.operators import Constants
+from rotvq.quantizers.options import refuse_idle, refuse_unknown
 
 SURE = 200.0  # log odds of a digit beyond which exp(-odds) is as good as 0: products with it stay finite
 
@@ -94,8 +95,11 @@ class LFQ(Quantizer):
         bits = max(codebook_size.bit_length() - 1, 1)
         if codebook_size != 2**bits:
             raise ValueError(f"codebook_size is {codebook_size}: it must be a power of two, such as {2**bits}")
-        options |= {"project_to": None if bits == dim else bits, "normalise": spherical}
-        super().__init__(dim, codebook_size, gamma=gamma, **options)
+        own = {"project_to": None if bits == dim else bits, "normalise": spherical}
+        refuse_unknown({name: value for name, value in options.items() if name in own})
+        refuse_idle("lattice", {"process_group": options.get("process_group")})
+        refuse_idle("lfq", locals())
+        super().__init__(dim, codebook_size, gamma=gamma, **own, **options)
         group = bits if group is None else group
         if entropy_temperature <= 0 or group < 1:
             raise ValueError(f"entropy_temperature is {entropy_temperature}, group {group}: both must be positive")
