@@ -576,7 +576,7 @@ def test_every_option_of_the_peer_has_an_answer():
 
     peer = pytest.importorskip("vector_quantize_pytorch")
     ours = {*inspect.signature(VectorQuantizer).parameters, *inspect.signature(ResidualVectorQuantizer).parameters}
-    ours |= {"self", "kwargs", "x", "z", *inspect.signature(LFQ).parameters, *inspect.signature(FSQ).parameters}
+    ours |= {"self", "kwargs", "x", "z", "mask", *inspect.signature(LFQ).parameters, *inspect.signature(FSQ).parameters}
     for made in (
         peer.VectorQuantize,
         peer.ResidualVQ,

@@ -72,7 +72,7 @@ class FSQ(Quantizer):
     map takes z to one coordinate y per level count L, bounded to ``(L-1)(1+eps)/2 tanh(y + s) - o`` with o = 1/2 for
     even L and s such that 0 goes to 0; its rounding passes the gradient straight through; a second linear map takes it
     back. There is no loss. The shift is artanh(o/h); the paper's listing has tan, which bounds but does not centre.
-    Arguments are those of :class:`.Quantizer`, and
+    Arguments are those of :class:`.Quantizer`, and (a state dict holds none of these: give those it was made with)
 
     - ``sizes``: levels of each coordinate, instead of ``levels(K)``;
     - ``symmetric``: the points of a coordinate lie evenly from -1 to 1, also for even L, where then none of them is 0.
