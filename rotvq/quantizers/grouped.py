@@ -1,6 +1,5 @@
 """Quantisers made of several: what they have in common, and Grouped, in which each has its own features."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, final
@@ -14,8 +13,8 @@ from rotvq.quantizers.options import refuse_unknown
 from rotvq.quantizers.vector import VectorQuantizer
 
 
-class Several(nn.Module, ABC):
-    """Base of what is made of several ``layers``, each a quantiser or made of several."""
+class Several(nn.Module):
+    """Base of what is made of several ``layers``, each a quantiser or made of several; a subclass has ``quantise``."""
 
     def __init__(self, layers: Iterable[nn.Module], adopt: Callable[..., None] = adopt_layers):
         super().__init__()
@@ -25,10 +24,6 @@ class Several(nn.Module, ABC):
         if len(layouts) != 1:
             raise ValueError(f"layouts (channel_first, convention, axes of indices) are {layouts}: needed is one")
         self.channel_first, self.convention, self.axes_inside = layouts.pop()
-
-    @abstractmethod
-    def quantise(self, x: Tensor, mask: Tensor | None, details: bool) -> NamedTuple:
-        """What a call answers, in any memory format."""
 
     @final
     def forward(self, x: Tensor, mask: Tensor | None = None, details: bool = False, **unknown: Any) -> NamedTuple:

@@ -85,13 +85,7 @@ def device_with_values() -> torch.device:
 
 
 class Constants(nn.Module):
-    """Base of modules with buffers of whole numbers that no state dict holds; they have values on every device.
-
-    >>> with torch.device("meta"):
-    ...     constants = Constants(sizes=[8, 5])
-    >>> constants.to_empty(device="cpu").sizes
-    tensor([8, 5])
-    """
+    """Base of modules with buffers of whole numbers that no state dict holds, and no device takes away."""
 
     def __init__(self, **numbers: list[int]):
         super().__init__()

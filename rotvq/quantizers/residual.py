@@ -1,5 +1,6 @@
 """ResidualVectorQuantizer: each level quantises what the levels before it left over."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.grouped import Several, as_one_step
 from rotvq.quantizers.lookup import working_memory
 from rotvq.quantizers.methods.qinco import QINCo
-from rotvq.quantizers.operators import Noise, device_with_values, seed_of, uniform, write
+from rotvq.quantizers.operators import Noise, device_with_values, seed_of, uniform, wide, write
 from rotvq.quantizers.options import refuse_idle
 from rotvq.quantizers.registry import METHODS, Method
 from rotvq.quantizers.vector import VectorQuantizer
@@ -112,8 +113,9 @@ class ResidualVectorQuantizer(Several):
             raise ValueError(f"{given}: needed are 1 <= least_levels <= levels and 1 <= multiple_of")
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout is {dropout}: it must be in [0, 1]")
+        least_used = math.ceil(least_levels / multiple_of) * multiple_of
         methods = [method] if isinstance(method, str) else method
-        counts = any(one not in LEVELS or "process_group" not in LEVELS[one].fixed for one in methods)
+        shares = dropout or any(one not in LEVELS or "process_group" not in LEVELS[one].fixed for one in methods)
         refuse_idle("cascade", {"process_group": None, **options, **locals()})
         of_the_sum = None
         if WIRINGS[wiring].one_estimator:
@@ -191,9 +193,8 @@ class ResidualVectorQuantizer(Several):
             raise ValueError(f"the indices are of {indices.shape[-1]} levels, not of 1 to {self.levels}")
         so_far = None
         for level, index in zip(self._cascade(), indices.unbind(-1)):
-            part = decoded(level, index, so_far)
-            wide = part.to(torch.promote_types(part.dtype, torch.float32))
-            so_far = wide if so_far is None else so_far + wide
+            part = wide(decoded(level, index, so_far))
+            so_far = part if so_far is None else so_far + part
         of_no_code = level.decode(indices.new_zeros(0))  # a QINCo level computes in float32
         return so_far.to(of_no_code.dtype)
 

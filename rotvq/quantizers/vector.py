@@ -276,7 +276,7 @@ class VectorQuantizer(Quantizer):
 def _check(given: Mapping[str, Any]) -> None:
     """Raise ValueError on what the arguments of VectorQuantizer cannot be, or cannot be together."""
     refuse_unknown(given["unknown"])
-    refuse_out_of_range(given)
+    refuse_out_of_range(**given)
     update, revival, lookup, form, gain = (given[name] for name in ("update", "revival", "lookup", "form", "gain"))
     one_of("centre", given["centre"], CENTRES)
     one_of("lookup", lookup, METRICS)

@@ -95,7 +95,7 @@ def test_entropies_and_their_gradients_are_those_of_the_whole_matrix(make, tempe
     torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("bits, group", [(6, 1), (6, 2), (6, 3), (6, 6), (5, 2), (5, 9)])
+@pytest.mark.parametrize("bits, group", [(6, 1), (6, 2), (6, 3), (6, 6), (5, 2), (5, 3)])
 def test_groups_of_digits(bits, group):
     """The entropy of each group's marginal distribution, by summing the joint one."""
     vq = LFQ(bits, 2**bits, entropy_temperature=1.0, group=group).double()

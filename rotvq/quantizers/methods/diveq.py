@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from rotvq.quantizers.methods.noise import ErrorSubstitution
-from rotvq.quantizers.options import refuse_out_of_range
 
 
 class DiVeQ(ErrorSubstitution):
@@ -20,7 +19,6 @@ class DiVeQ(ErrorSubstitution):
     """
 
     def __init__(self, seed: int = 0, deviation: float = 1e-3):
-        refuse_out_of_range({"deviation": deviation})
         super().__init__(seed)
         self.deviation = deviation
 

@@ -104,7 +104,7 @@ class FSQ(Quantizer):
         if options.get("project_to") is not None:
             raise ValueError(f"project_to is {options['project_to']}: FSQ projects to a coordinate a level count")
         sizes = tuple(sizes or levels(codebook_size))
-        refuse_idle("lattice", {"process_group": options.get("process_group")})
+        refuse_idle("lattice", {"process_group": options.get("process_group"), "shares": False})
         super().__init__(dim, math.prod(sizes), **options)
         self.sizes, self.bound, self.codebook = sizes, bound, Lattice(sizes, symmetric)
         self.project_in, self.project_out = nn.Linear(dim, len(sizes)), nn.Linear(len(sizes), dim)

@@ -11,7 +11,6 @@ from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.lookup import working_memory
 from rotvq.quantizers.losses import weighted_losses
 from rotvq.quantizers.operators import runs_again
-from rotvq.quantizers.options import refuse_out_of_range
 
 
 class QINCo(Quantizer):
@@ -51,7 +50,6 @@ class QINCo(Quantizer):
         generator: torch.Generator | None = None,
         **options,
     ):
-        refuse_out_of_range({"width": width})
         super().__init__(dim, codebook_size, beta, gamma, **options)
         if self.heads > 1 or self.reduce is not None:
             raise ValueError("heads and project_to are not for QINCo: a token has one code, of its own dimension")

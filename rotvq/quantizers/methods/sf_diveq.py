@@ -29,7 +29,7 @@ class SFDiVeQ(RandomQuantizer):
     """
 
     def __init__(self, dim: int, codebook_size: int, *, deviation: float = 1e-3, memory: int | None = None, **options):
-        refuse_out_of_range({"deviation": deviation, "memory": memory})
+        refuse_out_of_range(deviation=deviation, memory=memory)
         super().__init__(dim, codebook_size, **options)
         if codebook_size < 2:
             raise ValueError(f"codebook_size is {codebook_size}: a segment needs 2 codes")
