@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from rotvq.quantizers.distributed import Group, Shared
 from rotvq.quantizers.geometry import geometry, unit
 from rotvq.quantizers.losses import weighted_losses
-from rotvq.quantizers.operators import can_look, has_no_value
+from rotvq.quantizers.operators import can_look, device_with_values, has_no_value, is_narrow, wide
 from rotvq.quantizers.options import refuse_unknown
 
 #: what the sum of squares is divided by, by name (how many numbers, tokens or samples there are in the batch)
 CONVENTIONS = {"mean": "numbers", "token": "tokens", "image": "samples"}
+LARGEST = 2.0**100  # latents beyond it count as if they were infinite: in float32 their sums may be
 
 
 class Quantized(NamedTuple):
@@ -74,6 +75,13 @@ def linear(layer: nn.Module, x: Tensor, frozen: bool = False) -> Tensor:
     return F.linear(x, layer.weight.detach(), layer.bias.detach()) if frozen else layer(x)
 
 
+def laid_out_as(x: Tensor, z_q: Tensor) -> Tensor:
+    """``z_q`` contiguous, with channels last in memory where x (B, channels, ...) has them there."""
+    channels_last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.ndim)
+    keep = channels_last is not None and not x.is_contiguous() and x.is_contiguous(memory_format=channels_last)
+    return z_q.contiguous(memory_format=channels_last if keep else torch.contiguous_format)
+
+
 def all_finite(x: Tensor) -> bool:
     """Whether x holds no NaN or inf; the value of a GPU's tensor is waited for."""
     return bool(x.sum().isfinite()) or bool(x.isfinite().all())  # the sum of large numbers may overflow
@@ -116,17 +124,21 @@ class Quantizer(nn.Module, ABC):
         one_of("convention", convention, CONVENTIONS)
         if not (beta >= 0 and gamma >= 0):
             raise ValueError(f"beta is {beta}, gamma {gamma}: neither may be negative")
-        for name, size in {"dim": dim, "codebook_size": codebook_size, "heads": heads}.items():
+        sizes = {"dim": dim, "codebook_size": codebook_size, "heads": heads}
+        sizes |= {} if project_to is None else {"project_to": project_to}
+        for name, size in sizes.items():
             if not isinstance(size, Integral):
                 raise ValueError(f"{name} is {size!r}: it must be a whole number")
-        if dim < 1 or codebook_size < 1 or heads < 1 or (project_to or 1) < 1:
-            sizes = f"dim is {dim}, codebook_size {codebook_size}, heads {heads}, project_to {project_to}"
-            raise ValueError(f"{sizes}: all must be at least 1")
+        if min(sizes.values()) < 1:
+            given = f"dim is {dim}, codebook_size {codebook_size}, heads {heads}, project_to {project_to}"
+            raise ValueError(f"{given}: all must be at least 1")
         self.dim, self.codebook_size, self.heads = dim, codebook_size, heads
         self.code_dim = project_to or dim
         self.beta, self.gamma, self.convention = beta, gamma, convention
         self.channel_first, self.check, self.normalise, self.second_pass = channel_first, check, normalise, second_pass
         self._group, self._frozen = Shared(process_group), False
+        origin = torch.zeros((), device=device_with_values())  # its dtype is what the module was cast to
+        self.register_buffer("origin", origin, persistent=False)
         self.reduce = self.expand = None  # between latents and codes of another dimension
         if project_to is not None:
             self.reduce = nn.Linear(heads * dim, heads * project_to)
@@ -170,8 +182,7 @@ class Quantizer(nn.Module, ABC):
     @property
     def codes_in_use(self) -> Tensor:
         """The codes, at least float32, without gradient while they are frozen."""
-        codes = self.codes
-        codes = codes.to(torch.promote_types(codes.dtype, torch.float32))  # gradients of many latents are added up
+        codes = wide(self.codes)  # gradients of many latents are added up
         return codes.detach() if self.frozen else codes
 
     @final
@@ -189,7 +200,8 @@ class Quantizer(nn.Module, ABC):
             x: latents, (..., heads * dim), or (B, heads * dim, ...) with ``channel_first``.
             mask: bool, one a token, True where the token is real; elsewhere z_q is x and the index -1.
             details: return everything that was computed.
-            objective: latents, shaped as x, to the reconstruction loss; for training calls with a second pass.
+            objective: latents, shaped as x, to the reconstruction loss; for training calls with a second pass. All
+                others leave it alone, so that one loop trains every method.
             **unknown: options of other libraries, which are refused.
 
         Returns:
@@ -214,7 +226,8 @@ class Quantizer(nn.Module, ABC):
             rows_q = torch.where(mask.unsqueeze(-1), rows_q, given)
             indices = torch.where(mask_of_latents, indices, -1)
         count = self._count(z, mask_of_latents, samples=x.shape[0])
-        z_q, loss = self._shaped_as(x, rows_q), loss_sum / count + extra_loss
+        z_q = laid_out_as(x, rows_q.movedim(-1, 1)) if self.channel_first else rows_q
+        loss = loss_sum / count + extra_loss
         if self.second_pass is not None and self.training:
             if objective is None:
                 raise ValueError("in training this quantiser needs the objective: module(x, objective=latents -> loss)")
@@ -231,7 +244,8 @@ class Quantizer(nn.Module, ABC):
     @final
     def decode(self, indices: Tensor) -> Tensor:
         """The latents that indices stand for, shaped as the input that gave them; -1 stands for a zero vector."""
-        q = F.embedding(indices.clamp_min(0), self.codes)
+        codes = self.codes.to(self.origin.dtype) if is_narrow(self.origin) else self.codes
+        q = F.embedding(indices.clamp_min(0), codes)
         rows = self._rows_of(torch.where(indices.unsqueeze(-1) >= 0, q, 0.0))
         if self.expand is not None:
             is_token = indices if self.heads == 1 else indices.amax(-1)
@@ -251,34 +265,27 @@ class Quantizer(nn.Module, ABC):
 
     def _latents(self, rows: Tensor) -> Tensor:
         """The latents (..., code_dim) of rows, with one more axis for several heads."""
-        rows = rows if self.reduce is None else linear(self.reduce, rows)
+        if self.reduce is not None:
+            with torch.autocast(rows.device.type, enabled=False):  # signs and nearest codes hang on the last digits
+                rows = linear(self.reduce, rows)
         z = rows if self.heads == 1 else rows.unflatten(-1, (self.heads, self.code_dim))
-        return unit(z) if self.normalise else z
+        return unit(wide(z)) if self.normalise else z
 
     def _rows_of(self, z_q: Tensor) -> Tensor:
         """Rows (..., heads * dim) of quantised latents."""
         rows = z_q if self.heads == 1 else z_q.flatten(-2)
         return rows if self.expand is None else linear(self.expand, rows)
 
-    def _shaped_as(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Rows in the shape and memory format of the input."""
-        if not self.channel_first:
-            return rows
-        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-        channels_last = formats.get(x.ndim)
-        keep = channels_last is not None and not x.is_contiguous() and x.is_contiguous(memory_format=channels_last)
-        return rows.movedim(-1, 1).contiguous(memory_format=channels_last if keep else torch.contiguous_format)
-
     def _refuse_non_finite(self, rows: Tensor) -> None:
         if self.check and not has_no_value(rows) and not all_finite(rows.detach()):
             raise ValueError("the latents contain NaN or inf: mask padding out, or pass check=False to go on")
 
     def _counted(self, z: Tensor, mask: Tensor | None) -> Tensor | None:
-        """Which latents statistics count, (...): those that the mask keeps and that are finite; None: all."""
-        if can_look(z) and all_finite(z):
+        """Which latents statistics count, (...): those that the mask keeps and whose sums are finite; None: all."""
+        if can_look(z) and torch.linalg.vector_norm(wide(z.detach())).isfinite():
             return mask
-        finite = z.isfinite().all(-1)
-        return finite if mask is None else mask & finite
+        fits = z.detach().abs().amax(-1).float() <= LARGEST
+        return fits if mask is None else mask & fits
 
     def _count(self, z: Tensor, mask: Tensor | None, samples: int) -> Tensor | int:
         """What the sums of squares are divided by."""

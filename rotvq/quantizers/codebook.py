@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rotvq.quantizers.distributed import Group, Shared, broadcast, gather_rows, refuse_lost_writes
 from rotvq.quantizers.geometry import unit
 from rotvq.quantizers.kmeans import kmeans
-from rotvq.quantizers.operators import WideState
+from rotvq.quantizers.operators import WideState, wide
 
 
 def _uniform(codes: Tensor, latents: Tensor | None, generator) -> Tensor:
@@ -64,7 +64,7 @@ class Sphere(Form):
     """Codes of norm 1: ``e = w / |w|``."""
 
     def forward(self, weight: Tensor) -> Tensor:
-        return unit(weight)
+        return unit(wide(weight))
 
 
 # Huh et al., "Straightening Out the Straight-Through Estimator", ICML 2023 (arXiv 2305.08842), section 4.1
@@ -100,14 +100,14 @@ DIRECT = ("free", "sphere")  # forms whose codes an EMA step or a revival can se
 
 def _orthogonal(codes: Tensor) -> Tensor:
     r""":math:`\frac1{K^2}\sum_{j \ne k} \cos^2(e_j, e_k)` (Shin et al. 2021, arXiv 2112.00384, eq. 2), in O(K d^2)."""
-    a, count = unit(codes.to(torch.promote_types(codes.dtype, torch.float32))), len(codes)
+    a, count = unit(wide(codes)), len(codes)
     with torch.autocast(codes.device.type, enabled=False):
         return (a.t() @ a).square().sum() / count**2 - 1 / count
 
 
 def _norm(codes: Tensor) -> Tensor:
     r""":math:`\frac1K\sum_k |e_k|^2`."""
-    return codes.to(torch.promote_types(codes.dtype, torch.float32)).square().sum(-1).mean()
+    return wide(codes).square().sum(-1).mean()
 
 
 PENALTIES = {"orthogonal": _orthogonal, "norm": _norm}  #: terms for the loss, by name, from the codes
@@ -198,8 +198,9 @@ class Codebook(WideState):
         """Whether the codes have started, as the buffer says, whoever wrote it: a checkpoint, DDP, an EMA model."""
         if not self.awaits_latents:
             return True
-        if torch.compiler.is_compiling():  # a compiler cannot look: what was seen last counts
-            return self._known_to_have_started is not None
+        if torch.compiler.is_compiling():  # a compiler looks once, a trace of torch.export knows what was seen last
+            looks = torch.compiler.is_dynamo_compiling()
+            return self._known_to_have_started is not None or looks and _value_at_compilation(self.started)
         if self._known_to_have_started is not self.started and self.started:  # a look at a GPU's value waits for it
             self._known_to_have_started = self.started
         return self._known_to_have_started is self.started
@@ -225,8 +226,7 @@ class Codebook(WideState):
         """The codes by ``init``; every rank draws the same numbers of its generator."""
         size, latents_needed = len(self.weight), self.awaits_latents
         if latents is not None:
-            wide = latents.detach().to(torch.promote_types(latents.dtype, torch.float32))
-            latents = gather_rows(self.form(wide), group)
+            latents = gather_rows(self.form(wide(latents.detach())), group)
         available = 0 if latents is None else len(latents)
         needed = min(FROM_LATENTS.get(self.init, 1), size) if latents_needed else 0
         if available < needed:
@@ -238,6 +238,11 @@ class Codebook(WideState):
     def extra_repr(self) -> str:
         init = "given" if isinstance(self.init, Tensor) else getattr(self.init, "__name__", self.init)
         return f"{len(self.weight)} codes of dimension {self.weight.shape[1]}, init={init}"
+
+
+@torch.compiler.assume_constant_result
+def _value_at_compilation(x: Tensor) -> bool:
+    return bool(x)
 
 
 def _look_again(codebook: Codebook, _) -> None:

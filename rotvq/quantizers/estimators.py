@@ -26,6 +26,11 @@ ANY_SCALE, UNIT_SCALE = (0.0, float("inf")), (1.0, 1.0)
 SMALLEST, LARGEST = 2.0**-20, 2.0**20  # norms between these: products of three stay finite and exact in float32
 
 
+def _finite(z: Tensor, q: Tensor) -> Tensor:
+    """Which rows count in a mean over the call, bool (..., 1)."""
+    return (z.isfinite() & q.isfinite()).all(-1, keepdim=True)
+
+
 def _length_fade(z: Tensor, q: Tensor) -> Tensor:
     """``max(0, 1 - |q|/|z|)``, (..., 1): the straight-through estimator once a code is as long as its latent."""
     return (1 - directions(z, q)[2]).clamp_min(0)
@@ -34,7 +39,7 @@ def _length_fade(z: Tensor, q: Tensor) -> Tensor:
 def _error_fade(z: Tensor, q: Tensor) -> Tensor:
     """``min(1, sqrt(E|z - q|^2 / E|z - E z|^2))`` over the finite vectors of the call, 0-d: it falls as codes fit."""
     rows, codes = (x.reshape(-1, x.shape[-1]) for x in (z, q))
-    counts = (rows.isfinite() & codes.isfinite()).all(-1, keepdim=True)
+    counts = _finite(rows, codes)
     rows, codes = torch.where(counts, rows, 0.0), torch.where(counts, codes, 0.0)
     sizes = torch.maximum(rows.abs().amax(-1), codes.abs().amax(-1))
     size = torch.cat([sizes, sizes.new_zeros(1)]).amax()  # squares of entries over the largest stay in range
@@ -72,7 +77,7 @@ class Estimator:
         turn: ``T``, a key of :data:`.TURNS`.
         clip: bounds ``(lo, hi)`` on ``r``; equal bounds make a constant scale.
         radial: False removes the part of the gradient along z (``P = I - aa^T``).
-        pooled: True replaces ``r`` by its mean over all vectors of the call.
+        pooled: True replaces ``r`` by its mean over the finite vectors of the call.
         mix: ``t`` in [0, 1], the share of this member against the straight-through estimator.
         fade: a factor on ``t`` that falls as codes fit, a key of :data:`.FADES`.
         formula: ``G^T g`` in LaTeX, for tables.
@@ -171,7 +176,9 @@ class Estimator:
     def _composition(self, g: Tensor, z: Tensor, q: Tensor, gain: Tensor | None, t) -> Tensor:
         """The equation as it stands: right for every member, z and q."""
         a, b, r = directions(z, q)
-        r = r.mean() if self.pooled else r
+        if self.pooled:
+            counts = _finite(z, q)
+            r = torch.where(counts, r, 0.0).sum() / counts.sum().clamp_min(1)
         pulled = r.clamp(*self.clip) * TURNS[self.turn](a, b, g)
         if not self.radial:
             pulled = pulled - dot(a, pulled) * a
@@ -302,6 +309,11 @@ def estimator(name: str | Estimator, clip: Clip | None = None, mix: float | None
     if clip is not None:
         member = replace(member, clip=tuple(map(float, clip)))
     return member if mix is None else replace(member, mix=float(mix))
+
+
+def default_estimator(dim: int) -> str:
+    """The estimator of codes of so many dimensions: of one, ``G z = q`` has no turn, and a factor without bound."""
+    return "ste" if dim == 1 else "rotation"
 
 
 def straight_through(z: Tensor, q: Tensor) -> Tensor:

@@ -15,7 +15,9 @@ LlamaGen, "cosine" for DAC.
 Running counts mean the same everywhere: an exponential mean of how many latents of a batch chose the code. Running sums
 are dropped: where they move the codes they are codes times counts, and elsewhere they play no part. With
 ``affine_param`` the codes become what the statistics in the file make of them (theirs goes on moving these, in
-evaluation, too). A key that stands for something we do not have is an error that names it, and so is an unknown one.
+evaluation, too). A key that stands for something we do not have is an error that names it, and so is an unknown one, or
+one that another must go with. A file of their FSQ has our keys and neither ``sizes`` and their order, ``symmetric`` nor
+``bound``: with others than theirs it loads, and other codes are decoded.
 """
 
 import re
@@ -43,6 +45,7 @@ PARTS = {
     r"out_proj\.(weight_v|parametrizations\.weight\.original1)": "expand.direction",
     r"codebook_used": "recent indices",  # LlamaGen, for its report of usage
 }
+NEEDLESS = {"running sums", "recent indices"}  # parts that may be left out
 #: keys that hold what we do not have -> the reason
 REFUSED = {
     r"used": "indices are renumbered by it: remove it, and renumber them yourself",
@@ -61,8 +64,8 @@ LAYERS = {
 def adopt(module: nn.Module, state: dict, prefix: str, metadata, strict, missing, unexpected, errors: list) -> None:
     """Before loading a VectorQuantizer: bring another library's state into its layout; a hook of load_state_dict."""
     keys = [key[len(prefix) :] for key in state if key.startswith(prefix)]
-    if "codebook.started" in keys:
-        return  # it is ours
+    if any(re.match(r"codebook\.started|statistics\.", key) for key in keys):
+        return  # it is ours: torch names what is missing
     parts = {part: key for key in keys if (part := _translated(key, PARTS))}
     if not parts.keys() & {"codes", "sums"}:
         return  # it is nobody's: torch names its keys
@@ -70,6 +73,9 @@ def adopt(module: nn.Module, state: dict, prefix: str, metadata, strict, missing
     found = {part: state.pop(prefix + key) for part, key in parts.items()}
     try:
         ours = _our_values(module, found)
+        errors += [
+            f"{prefix}{parts[part]} cannot be taken over: it has no place here" for part in found.keys() - NEEDLESS
+        ]
     except ValueError as error:
         errors.append(f"{prefix}{parts.get('codes', parts.get('sums'))}: {error}")
         ours = {}
@@ -125,15 +131,18 @@ def _refuse(state: dict, prefix: str, keys: list[str], errors: list[str]) -> Non
 
 
 def _our_values(module: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our keys and values, from parts of a foreign state; ValueError on what does not fit."""
-    codes = found["codes"] if "codes" in found else found["sums"] / found["counts"].clamp_min(EPSILON).unsqueeze(-1)
+    """Our keys and values, from parts of a foreign state, which are taken out; ValueError on what does not fit."""
+    counts = found.pop("counts", None)
+    if "codes" not in found and counts is None:
+        raise ValueError("these are sums, and the counts that they are to be divided by are missing")
+    codes = found.pop("codes") if "codes" in found else found.pop("sums") / counts.clamp_min(EPSILON).unsqueeze(-1)
     if codes.ndim == 3 and len(codes) > 1:
         raise ValueError(f"there are {len(codes)} codebooks: load them into a Grouped of as many quantisers")
     ours = {"codebook.weight": codes.reshape(codes.shape[-2:])}
-    if "counts" in found:
-        ours["statistics.running"] = found["counts"].flatten()
+    if counts is not None:
+        ours["statistics.running"] = counts.flatten()
     if "started" in found:
-        ours["codebook.started"] = found["started"].flatten()[0] > 0
+        ours["codebook.started"] = found.pop("started").flatten()[0] > 0
         if not ours["codebook.started"] and not module.codebook.awaits_latents:
             raise ValueError("the codes have not started: build the quantiser with init='kmeans'")
     for name in ("reduce", "expand"):
@@ -141,27 +150,30 @@ def _our_values(module: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor
     if "reduce.weight" in ours and module.reduce is None:
         code_dim, dim = ours["reduce.weight"].shape
         raise ValueError(f"a projection leads from {dim} to {code_dim} numbers: build with project_to={code_dim}")
-    if any(part.startswith("codebook_") for part in found):
+    if any(re.match("batch_|codebook_|mean_|variance_", part) for part in found):
         ours |= _affine(module, found, ours["codebook.weight"])
     return ours
 
 
 def _linear(name: str, found: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weight and bias of a linear map, from those of one or of a convolution of width 1, also weight-normalised."""
-    values = {f"{name}.{part}": found[f"{name}.{part}"] for part in ("weight", "bias") if f"{name}.{part}" in found}
+    given = (f"{name}.weight", f"{name}.bias")
+    values = {key: found.pop(key) for key in given if key in found}
     if f"{name}.direction" in found and f"{name}.length" in found:
-        direction = found[f"{name}.direction"].flatten(1)
-        length = found[f"{name}.length"].flatten(1)
+        direction, length = (found.pop(f"{name}.{part}").flatten(1) for part in ("direction", "length"))
         values[f"{name}.weight"] = direction * (length / torch.linalg.vector_norm(direction, dim=1, keepdim=True))
     return {key: value.flatten(1) if value.ndim > 1 else value for key, value in values.items()}
 
 
 def _affine(module: nn.Module, found: dict[str, Tensor], codes: Tensor) -> dict[str, Tensor]:
     """Codes shifted and scaled from the codebook's mean and variance to those of the latents."""
-    if "batch_mean" not in found or found.get("mean_unknown", False) or found.get("variance_unknown", False):
+    if "batch_mean" not in found or found.pop("mean_unknown", False) or found.pop("variance_unknown", False):
         raise ValueError("affine_param has seen no batch: train or load without it")
-    means = {name: found[f"{name}_mean"].flatten() for name in ("batch", "codebook")}
-    deviations = {name: found[f"{name}_variance"].flatten().clamp_min(EPSILON).sqrt() for name in means}
+    for part in ("batch_variance", "codebook_mean", "codebook_variance"):
+        if part not in found:
+            raise ValueError(f"{part}, of affine_param, is missing")
+    means = {name: found.pop(f"{name}_mean").flatten() for name in ("batch", "codebook")}
+    deviations = {name: found.pop(f"{name}_variance").flatten().clamp_min(EPSILON).sqrt() for name in means}
     scale = deviations["batch"] / deviations["codebook"]
     shift = means["batch"] - means["codebook"] * scale
     if "codebook.form.scale" in module.state_dict():

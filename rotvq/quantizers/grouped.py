@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 
-from rotvq.quantizers.base import CONVENTIONS, Quantized
+from rotvq.quantizers.base import CONVENTIONS, Quantized, laid_out_as
 from rotvq.quantizers.foreign import adopt_layers
 from rotvq.quantizers.operators import write
+from rotvq.quantizers.options import refuse_unknown
 from rotvq.quantizers.vector import VectorQuantizer
 
 
 class Several(nn.Module):
-    """Base of what is made of several ``layers``, each a quantiser or made of several."""
+    """Base of what is made of several ``layers``, each a quantiser or made of several; a subclass has ``quantise``."""
 
     def __init__(self, layers: Iterable[nn.Module], adopt: Callable[..., None] = adopt_layers):
         super().__init__()
@@ -24,6 +25,13 @@ class Several(nn.Module):
         if len(layouts) != 1:
             raise ValueError(f"layouts (channel_first, convention, axes of indices) are {layouts}: needed is one")
         self.channel_first, self.convention, self.axes_inside = layouts.pop()
+
+    @final
+    def forward(self, x: Tensor, mask: Tensor | None = None, details: bool = False, **unknown: Any) -> NamedTuple:
+        """Quantise ``x``; arguments, answer and errors are those of :meth:`.Quantizer.forward`."""
+        refuse_unknown(unknown)
+        out = self.quantise(x, mask, details)
+        return out._replace(z_q=laid_out_as(x, out.z_q)) if self.channel_first else out
 
     @property
     def frozen(self) -> bool:
@@ -85,8 +93,7 @@ class Grouped(Several):
         self.sizes = [layer.heads * layer.dim for layer in self.layers]
         self.heads, self.dim = 1, sum(self.sizes)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, details: bool = False) -> Quantized | GroupedDetails:
-        """Quantise ``x``; arguments, answer and errors are those of :meth:`.Quantizer.forward`."""
+    def quantise(self, x: Tensor, mask: Tensor | None, details: bool) -> Quantized | GroupedDetails:
         outs = [layer(part, mask, details) for layer, part in zip(self.layers, self._split(x))]
         z_q, indices = torch.cat([out.z_q for out in outs], self.channels), self._stack([out.indices for out in outs])
         share = 1 if CONVENTIONS[self.convention] == "samples" else 1 / len(outs)

@@ -45,6 +45,8 @@ class LearnedGain(WideState):
         step = self.sigma * directions
         slope = (loss(z + step) - loss(z - step)) / (2 * self.sigma)
         predicted = (pull * directions).flatten(1).sum(1)
+        finite = slope.isfinite() & predicted.isfinite()
+        slope, predicted = (torch.where(finite, x, 0.0) for x in (slope, predicted))
         new = torch.stack([(slope * predicted).sum(), predicted.square().sum()]).to(self.seen)
         self.seen.mul_(self.decay).add_(new)
 

@@ -113,6 +113,29 @@ def write(state: Tensor, value: Tensor) -> None:
         state.copy_(value)
 
 
+def device_with_values() -> torch.device:
+    """The default device, and the CPU in the place of "meta", which keeps no values."""
+    device = torch.get_default_device()
+    return torch.device("cpu") if device.type == "meta" else device
+
+
+class Constants(nn.Module):
+    """Base of modules with buffers of whole numbers that no state dict holds, and no device takes away."""
+
+    def __init__(self, **numbers: list[int]):
+        super().__init__()
+        self._numbers = numbers
+        for name, values in numbers.items():
+            self.register_buffer(name, torch.tensor(values, device=device_with_values()), persistent=False)
+
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)
+        for name, values in self._numbers.items():
+            if not self._buffers[name].is_meta:  # to_empty leaves anything in it
+                self._buffers[name].copy_(torch.tensor(values, device=device_with_values()))
+        return self
+
+
 class Noise(nn.Module):
     """Numbers that depend on a seed, the rank and the number of the call alone, so that a run can be continued.
 
@@ -167,6 +190,11 @@ class WideState(nn.Module):
             if buffer is not None and is_narrow(self._buffers[name]):
                 self._buffers[name] = buffer.to(self._buffers[name].device)
         return self
+
+
+def wide(x: Tensor) -> Tensor:
+    """``x``, at least float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def is_narrow(x: Tensor) -> bool:

@@ -1,70 +1,165 @@
-"""What others call our options, so that an error names ours."""
+"""What options may be, which would do nothing beside others, and what others call them, so that an error names ours."""
 
-#: an option of another library, and what to pass here
-THEIRS = {
-    "num_embeddings": "codebook_size",
-    "n_e": "codebook_size",
-    "n_embed": "codebook_size",
-    "num_codes": "codebook_size",
-    "embedding_dim": "dim",
-    "e_dim": "dim",
-    "codebook_dim": "project_to",
-    "commitment_weight": "gamma",
-    "commitment_cost": "gamma",
-    "commit_weight": "gamma",
-    "codebook_weight": "beta",
-    "codebook_loss_weight": "beta",
-    "legacy": "beta and gamma, which weigh the codebook loss and the commitment loss",
-    "rotation_trick": 'estimator="rotation" or estimator="ste"',
-    "straight_through": 'estimator="ste"',
-    "use_cosine_sim": 'lookup="normalised"',
-    "l2_norm": 'lookup="normalised"',
-    "codebook_l2_norm": 'lookup="normalised"',
-    "kmeans_init": 'init="kmeans"',
-    "kmeans_iters": 'init="kmeans"',
-    "ema_update": 'update="ema" or update="gradient"',
-    "learnable_codebook": 'update="gradient"',
-    "use_ema": 'update="ema"',
-    "ema_decay": "decay",
-    "gamma_decay": "decay",
-    "threshold_ema_dead_code": 'revival="count" with revival_at',
-    "dead_code_threshold": 'revival="count" with revival_at',
-    "threshold_usage_ratio": 'revival="threshold" with revival_at',
-    "entropy_loss_weight": "entropy_weight",
-    "diversity_gamma": "diversity",
-    "commitment_loss_weight": "gamma",
-    "inv_temperature": "entropy_temperature, its inverse",
-    "orthogonal_reg_weight": 'penalties={"orthogonal": weight}',
-    "affine_param": 'form="affine"',
-    "accept_image_fmap": "channel_first=True",
-    "channel_last": "channel_first",
-    "freeze_codebook": "frozen",
-    "stochastic_sample_codes": "temperature",
-    "sample_codebook_temp": "temperature",
-    "separate_codebook_per_head": "Grouped, one quantiser a group",
-    "sync_codebook": "process_group",
-    "sync_kmeans": "process_group",
-    "sync_affine_param": "process_group",
-    "manual_ema_update": "follow(optimizer)",
-    "ema_update_weight": "decay",
-    "return_loss_breakdown": "details=True",
-    "return_all_codes": "details=True",
-    "lens": "mask",
-    "indices": "decode(indices), or cross-entropy of your own logits",
-    "num_quantizers": "ResidualVectorQuantizer, levels",
-    "n_q": "ResidualVectorQuantizer, levels",
-    "shared_codebook": "ResidualVectorQuantizer, shared",
-    "quantize_dropout": "ResidualVectorQuantizer, dropout",
-    "quantize_dropout_cutoff_index": "least_levels, which is one more",
-    "quantize_dropout_multiple_of": "multiple_of",
-    "quant_grad_frac": 'wiring="detach" (0) or wiring="graph" (1)',
-    "groups": "Grouped, one quantiser a group",
-    "eval_beam_size": "beam",
-    "train_beam_size": "beam, in evaluation alone",
-    "implicit_neural_codebook": 'method="qinco"',
-    "preserve_symmetry": "symmetric",
-    "bound_hard_clamp": 'bound="clamp"',
+from collections.abc import Callable, Mapping
+from numbers import Integral
+from types import SimpleNamespace
+from typing import Any
+
+_NATURAL = ("it may not be negative", lambda value: value >= 0)
+_COUNT = ("it must be a whole number, at least 1", lambda value: isinstance(value, Integral) and value >= 1)
+RANGES = {
+    **dict.fromkeys(("initial_count", "warmup", "temperature", "revival_at"), _NATURAL),
+    **dict.fromkeys(("kl_weight", "anneal", "deviation"), _NATURAL),
+    "memory": _COUNT,
+    "penalties": ("no weight may be negative", lambda weights: all(weight >= 0 for weight in weights.values())),
 }
+
+
+def _is_identity(g: Any) -> bool:
+    """Whether G is I at any mix."""
+    return getattr(g.estimator, "is_constant", False) and g.estimator.clip[0] == 1
+
+
+def _is_mix_alone(g: Any) -> bool:
+    """Whether nothing but the straight-through estimator is left of G."""
+    return getattr(g.estimator, "mix", 1) == 0 or getattr(g.estimator, "clip", (0, 1))[1] == 0
+
+
+def _has_no_centre(g: Any) -> bool:
+    return _is_mix_alone(g) or getattr(g.estimator, "is_constant", False)
+
+
+def _has_unit_codes(g: Any) -> bool:
+    return g.lookup == "normalised" or g.form == "sphere"
+
+
+_OF_ESTIMATOR = (
+    ("clip", lambda g: g.clip is not None and getattr(g.estimator, "mix", 1) == 0, "mix is 0"),
+    ("mix", lambda g: g.mix and _is_identity(g), "G is I at any mix"),
+)
+_PER_RANK = ("process_group", lambda g: g.process_group is not None and not g.shares, "ranks have nothing to share")
+#: by what is made: an option, whether it would do nothing beside the others, which are attributes, and why
+IDLE: dict[str, tuple[tuple[str, Callable[[Any], Any], str], ...]] = {
+    "estimator": _OF_ESTIMATOR,
+    "vq": (
+        *_OF_ESTIMATOR,
+        ("beta", lambda g: g.update == "ema" and g.beta, "update 'ema' moves the codes, not a codebook loss"),
+        ("penalties", lambda g: g.update == "ema" and g.penalties, "update 'ema' takes no gradient to the codes"),
+        ("penalties", lambda g: (g.penalties or {}).get("norm") and _has_unit_codes(g), "codes have norm 1"),
+        ("revival_at", lambda g: g.revival_at is not None and g.revival == "none", "revival is 'none'"),
+        ("init_scale", lambda g: g.init_scale != 1 and _has_unit_codes(g), "codes have norm 1"),
+        ("centre", lambda g: g.centre != "origin" and _has_no_centre(g), "G is the same about any point"),
+        ("warmup", lambda g: g.warmup and (_is_identity(g) or g.estimator.mix == 0), "G is I at any mix"),
+        ("gain", lambda g: g.gain is not None and _is_mix_alone(g), "it is a factor on 0"),
+    ),
+    "cascade": (
+        ("least_levels", lambda g: g.least_levels != 1 and not g.dropout, "dropout is 0"),
+        ("multiple_of", lambda g: g.multiple_of != 1 and not g.dropout, "dropout is 0"),
+        (
+            "dropout",
+            lambda g: g.dropout and g.least_used >= g.levels,
+            "least_levels and multiple_of let none be dropped",
+        ),
+        _PER_RANK,
+    ),
+    "lattice": (_PER_RANK,),
+    "lfq": (
+        ("entropy_temperature", lambda g: not g.entropy_weight and g.temperature_given, "entropy_weight is 0"),
+        ("diversity", lambda g: not g.entropy_weight and g.diversity != 1, "entropy_weight is 0"),
+        ("group", lambda g: not g.entropy_weight * g.diversity and g.group not in (None, 1), "H(E p) has no weight"),
+        ("group", lambda g: (g.group or 1) > g.bits, "a code has fewer digits"),
+    ),
+}
+
+
+def refuse_out_of_range(**given: Any) -> None:
+    """Raise ValueError on the first number that cannot be."""
+    for name, (rule, holds) in RANGES.items():
+        if given.get(name) is not None and not holds(given[name]):
+            raise ValueError(f"{name} is {given[name]}: {rule}")
+
+
+def refuse_idle(kind: str, given: Mapping[str, Any]) -> None:
+    """Raise ValueError on the first option of a key of :data:`IDLE` that would do nothing."""
+    options = SimpleNamespace(**given)
+    for name, does_nothing, reason in IDLE[kind]:
+        if does_nothing(options):
+            raise ValueError(f"{name} would do nothing: {reason}")
+
+
+#: what to pass here, and what other libraries call it
+_OURS = {
+    "codebook_size": "num_embeddings n_e n_embed num_codes bins n_codes num_embedding vocab_size K",
+    "dim": (
+        "embedding_dim e_dim dimension input_dim embed_dim D vq_embed_dim z_channels "
+        "vector_quantization_hidden_dimension num_hiddens"
+    ),
+    "project_to": "codebook_dim frozen_codebook_dim has_projections",
+    "gamma": (
+        "commitment_weight commitment_cost commit_weight commitment_loss_weight commitment "
+        "input_to_quantize_commit_loss_weight quantization_loss_weight commitment_use_cross_entropy_loss"
+    ),
+    "beta": "codebook_weight codebook_loss_weight",
+    "beta and gamma, which weigh the codebook loss and the commitment loss": "legacy",
+    'estimator, such as "rotation" or "ste"': "rotation_trick straight_through route_gradients_to_input",
+    'lookup="normalised"': "use_cosine_sim l2_norm codebook_l2_norm normalise spherical",
+    'init, such as "kmeans", or a function': "kmeans_init kmeans_iters init_fn",
+    'update, "ema" or "gradient"': (
+        "ema_update learnable_codebook manual_in_place_optimizer_update in_place_codebook_optimizer use_ema ema "
+        "embed_ema"
+    ),
+    "decay": (
+        "ema_decay gamma_decay ema_update_weight decay_rate moving_average_decay affine_param_batch_decay "
+        "affine_param_codebook_decay"
+    ),
+    'revival="count" with revival_at': "threshold_ema_dead_code dead_code_threshold",
+    'revival="threshold" with revival_at': "threshold_usage_ratio replaced_usage_ratio",
+    "entropy_weight": "entropy_loss_weight entropy_loss_ratio kl_loss_threshold",
+    "diversity": "diversity_gamma",
+    "entropy_temperature, its inverse": "inv_temperature",
+    'penalties={"orthogonal": weight}': "orthogonal_reg_weight",
+    'form, such as "affine" or "linear"': "affine_param codebook_transform codebook_transform_fn",
+    "channel_first": "accept_image_fmap channel_last accept_3d_fmap is_channel_first",
+    "frozen": "freeze_codebook optimize_values",
+    "temperature": "stochastic_sample_codes sample_codebook_temp",
+    "Grouped, one quantiser a group": "separate_codebook_per_head groups",
+    "process_group": "sync_codebook sync_kmeans sync_affine_param use_ddp",
+    "follow(optimizer)": "manual_ema_update accum_ema_update",
+    "details=True": "return_loss_breakdown return_all_codes codebook_show_usage",
+    "mask": "lens",
+    "decode(indices), or cross-entropy of your own logits": "indices",
+    "levels of ResidualVectorQuantizer": "num_quantizers n_q n_codebooks num_codebooks",
+    "shared of ResidualVectorQuantizer": "shared_codebook",
+    "dropout of ResidualVectorQuantizer": "quantize_dropout quantizer_dropout q_dropout",
+    "least_levels, which is one more": "quantize_dropout_cutoff_index",
+    "multiple_of": "quantize_dropout_multiple_of",
+    'wiring="detach" (0) or wiring="graph" (1)': "quant_grad_frac",
+    "beam, in evaluation alone": "eval_beam_size train_beam_size beam_size",
+    'method="qinco"': "implicit_neural_codebook mlp_kwargs",
+    "symmetric": "preserve_symmetry",
+    'bound="clamp"': "bound_hard_clamp",
+    "Projected, dim": "input_dimension output_dimension force_projection",
+    "anneal": "temp_init",
+    "generator": "rand_quantize_dropout_fixed_seed",
+    "decode(indices[..., :n])": "n_quantizers bandwidth",
+    'revival="unused"': "restart_unused_codes random_restart",
+    'METHODS["diveq"]': "diveq directional_reparam directional_reparam_variance",
+    "nearest_codes(x, k)": "topk top_k",
+    "options by name, of all levels or in a list": "vq_kwargs sim_vq_kwargs lfq_kwargs",
+    "no option: put it in front": "codebook_scale scale layernorm_after_project_in soft_clamp_input_value",
+    "indices, a part of every answer, -1 where no code is used": "return_indices return_cutoff",
+    "z_q where indices >= 0; elsewhere it is x": "return_zeros_for_masked_padding",
+    "no option": (
+        "force_quantization_f32 allowed_dtypes orthogonal_reg_active_codes_only orthogonal_reg_max_codes eps "
+        "epsilon projection_has_bias orthogonal_rotation keep_num_codebooks_dim vq_bridge noise_dropout "
+        "no_quantization_rate sync_update_v frac_per_sample_entropy beam_score_quantizer_weights "
+        "straight_through_activation"
+    ),
+    "no option: indices are those of the codes, one a token": "remap unknown_index sane_index_shape",
+    'revival, or METHODS["lfq"]': "codebook_diversity_loss_weight codebook_diversity_temperature",
+}
+#: an option of another library, and what to pass here
+THEIRS = {name: ours for ours, names in _OURS.items() for name in names.split()}
 
 
 def refuse_unknown(options: dict) -> None:

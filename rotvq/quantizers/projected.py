@@ -35,8 +35,7 @@ class Projected(Several):
         self.reduce, self.expand = nn.Linear(dim, inner_dim, bias), nn.Linear(inner_dim, dim, bias)
         self.heads, self.dim, self.axes_inside = 1, dim, self.axes_inside - 1
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, details: bool = False) -> Any:
-        """Quantise ``x``; arguments, answer and errors are those of the quantiser inside."""
+    def quantise(self, x: Tensor, mask: Tensor | None, details: bool) -> Any:
         kept = x if mask is None else torch.where(mask.unsqueeze(self.channels), x, 0.0)
         out = self.layers[0](self._through(self.reduce, kept), mask, details)
         z_q = self._through(self.expand, out.z_q).to(x.dtype)
@@ -48,7 +47,7 @@ class Projected(Several):
 
     def decode(self, indices: Tensor) -> Tensor:
         """The latents that indices stand for."""
-        return self._through(self.expand, self.layers[0].decode(indices))
+        return self._through(self.expand, self.layers[0].decode(indices)).contiguous()
 
     indices_to_codes = decode
 
@@ -75,8 +74,7 @@ class Summed(Several):
         self.heads, self.dim, self.axes_inside = 1, self.layers[0].dim, self.axes_inside - 1
         self.sizes: list[int] = [levels(layer) for layer in self.layers]
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, details: bool = False) -> Quantized | GroupedDetails:
-        """Quantise ``x``; arguments, answer and errors are those of :meth:`.Quantizer.forward`."""
+    def quantise(self, x: Tensor, mask: Tensor | None, details: bool) -> Quantized | GroupedDetails:
         outs = [layer(x, mask, details) for layer in self.layers]
         z_q = sum(out.z_q for out in outs)
         z_q = z_q if mask is None else torch.where(mask.unsqueeze(self.channels), z_q, x)

@@ -78,7 +78,7 @@ _ALL = (
     *(*_ESTIMATOR, "centre", "lookup", "temperature", "engine", "update", "decay", "initial_count"),
     *("revival", "revival_at", "beta", "gamma"),
 )
-_SIGNS = (*(name for name in _ALL if name != "gamma"), "init", "init_scale", "generator", "project_to")
+_SIGNS = (*(name for name in _ALL if name != "gamma"), "init", "init_scale", "generator", "project_to", "process_group")
 #: every quantiser by name
 METHODS: dict[str, Method] = {
     "vq": Method(VectorQuantizer, "vandenoord2017vqvae", "nothing", "$NKd$"),
@@ -99,7 +99,7 @@ METHODS: dict[str, Method] = {
     "gumbel_soft": Method(partial(GumbelSoftmax, hard=False), "jang2017categorical", "lookup, estimator and losses",
                           "$2NKd$, $NK$ uniform numbers, the whole matrix", (*_ALL, "hard")),
     "fsq": Method(FSQ, "mentzer2024fsq", "codebook, lookup, estimator and losses", "$Nd\\log K$",
-                  (*_ALL, "init", "init_scale", "generator", "project_to")),
+                  (*_ALL, "init", "init_scale", "generator", "project_to", "process_group")),
     "lfq": Method(LFQ, "yu2024lfq", "codebook, lookup, estimator and codebook loss", "$Nd\\log K + NK$", _SIGNS),
     "bsq": Method(bsq, "zhao2025bsq", "codebook, lookup, estimator and codebook loss", "$Nd\\log K$", _SIGNS),
     "exact": Method(partial(VectorQuantizer, estimator="zero", second_pass=exact), "fifty2025rotation",

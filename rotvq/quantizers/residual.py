@@ -1,5 +1,6 @@
 """ResidualVectorQuantizer: each level quantises what the levels before it left over."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -9,12 +10,13 @@ from torch import Tensor, nn
 
 from rotvq.quantizers.base import Details, Quantized, Quantizer, one_of
 from rotvq.quantizers.distributed import broadcast
-from rotvq.quantizers.estimators import Estimator
+from rotvq.quantizers.estimators import Estimator, default_estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.grouped import Several, as_one_step
 from rotvq.quantizers.lookup import in_parts, working_memory
 from rotvq.quantizers.methods.qinco import QINCo
-from rotvq.quantizers.operators import Noise, seed_of, uniform, write
+from rotvq.quantizers.operators import Noise, device_with_values, seed_of, uniform, wide, write
+from rotvq.quantizers.options import refuse_idle
 from rotvq.quantizers.registry import METHODS, Method
 from rotvq.quantizers.vector import VectorQuantizer
 
@@ -65,7 +67,7 @@ class ResidualVectorQuantizer(Several):
         codebook_size: number of codes of a level.
         levels: their number, D.
         wiring: a key of :data:`WIRINGS`.
-        estimator: as for :class:`.VectorQuantizer`; None: "rotation", or what the method brings.
+        estimator: as for :class:`.VectorQuantizer`; None: as there, or what the method brings.
         method: a key of :data:`.METHODS`, or "qinco": see :class:`.QINCo`.
         shared: whether one codebook serves all levels.
         dropout: the share of samples of which only the first levels are used, drawn anew in every training call but the
@@ -111,12 +113,18 @@ class ResidualVectorQuantizer(Several):
             raise ValueError(f"{given}: needed are 1 <= least_levels <= levels and 1 <= multiple_of")
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout is {dropout}: it must be in [0, 1]")
+        least_used = math.ceil(least_levels / multiple_of) * multiple_of
+        methods = [method] if isinstance(method, str) else method
+        shares = dropout or any(one not in LEVELS or "process_group" not in LEVELS[one].fixed for one in methods)
+        refuse_idle("cascade", {"process_group": None, **options, **locals()})
         of_the_sum = None
         if WIRINGS[wiring].one_estimator:
-            of_the_sum, estimator = _estimator_of_the_sum(estimator, method, options), "zero"
+            of_the_sum, estimator = _estimator_of_the_sum(dim, estimator, method, options), "zero"
         options |= {"codebook_size": codebook_size, "method": method, "estimator": estimator}
         one_a_level = _values_of_levels(options, 1 if shared else levels)
-        seed = int(torch.randint(2**31, (), generator=generator))  # levels that drew alike would go wrong alike
+        seed = int(
+            torch.randint(2**31, (), generator=generator, device=device_with_values())
+        )  # levels that drew alike would go wrong alike
         super().__init__(_make_level(dim, seed + level, **values) for level, values in enumerate(one_a_level))
         self.levels, self.wiring, self.shared, self.estimator = levels, wiring, shared, of_the_sum
         self.dropout, self.least_levels, self.multiple_of = dropout, least_levels, multiple_of
@@ -135,20 +143,7 @@ class ResidualVectorQuantizer(Several):
         """What each level can give, (codebook_size, code_dim)."""
         return [level.codes for level in self._cascade()]
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, details: bool = False) -> Quantized | ResidualDetails:
-        """Quantise ``x``.
-
-        Args:
-            x: latents, (..., heads * dim), or (B, heads * dim, ...) with ``channel_first``.
-            mask: bool, one a token, True where the token is real; elsewhere z_q is x and the indices are -1.
-            details: return everything that was computed.
-
-        Returns:
-            z_q in the shape and dtype of x, indices (..., levels), or (..., heads, levels), and the loss.
-
-        Raises:
-            ValueError: on a wrong number of channels, a wrong mask, NaN or inf among the latents.
-        """
+    def quantise(self, x: Tensor, mask: Tensor | None, details: bool) -> Quantized | ResidualDetails:
         wiring, given = WIRINGS[self.wiring], x
         x = x.to(torch.promote_types(x.dtype, torch.float32))  # what is left over is a small difference
         if mask is not None:
@@ -198,9 +193,8 @@ class ResidualVectorQuantizer(Several):
             raise ValueError(f"the indices are of {indices.shape[-1]} levels, not of 1 to {self.levels}")
         so_far = None
         for level, index in zip(self._cascade(), indices.unbind(-1)):
-            part = decoded(level, index, so_far)
-            wide = part.to(torch.promote_types(part.dtype, torch.float32))
-            so_far = wide if so_far is None else so_far + wide
+            part = wide(decoded(level, index, so_far))
+            so_far = part if so_far is None else so_far + part
         of_no_code = level.decode(indices.new_zeros(0))  # a QINCo level computes in float32
         return so_far.to(of_no_code.dtype)
 
@@ -315,12 +309,14 @@ def _make_level(dim: int, seed: int, codebook_size: int, method: str, estimator:
         del own["estimator"]
     if "generator" in LEVELS[method].fixed:
         del own["generator"]
+    if "process_group" in LEVELS[method].fixed:
+        options.pop("process_group", None)  # it is that of dropout, or of other levels
     return LEVELS[method](dim, codebook_size, **own, **options)
 
 
-def _estimator_of_the_sum(estimator: Any, method: str | list[str], options: dict[str, Any]) -> Estimator:
+def _estimator_of_the_sum(dim: int, estimator: Any, method: str | list[str], options: dict[str, Any]) -> Estimator:
     """The estimator of wiring "once", with its options, which are taken out of those of the levels."""
-    name = "rotation" if estimator is None else estimator
+    name = default_estimator(dim) if estimator is None else estimator
     if not isinstance(name, str | Estimator):
         raise ValueError(f"wiring 'once' has one estimator, a name or an Estimator, not {name!r}")
     for one in method if isinstance(method, list) else [method]:
@@ -329,4 +325,7 @@ def _estimator_of_the_sum(estimator: Any, method: str | list[str], options: dict
     for option in OF_A_LEVEL:
         if option in options:
             raise ValueError(f"wiring 'once' has one estimator, of the sum; {option} belongs to that of a level")
-    return find_estimator(name, options.pop("clip", None), options.pop("mix", None))
+    given = {"clip": options.pop("clip", None), "mix": options.pop("mix", None)}
+    member = find_estimator(name, **given)
+    refuse_idle("estimator", {**given, "estimator": member})
+    return member

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from rotvq.quantizers.base import Assigned, Quantizer, one_of
 from rotvq.quantizers.codebook import DIRECT, PENALTIES, Codebook, Start
 from rotvq.quantizers.distributed import Group, group_of_call, refuse_lost_writes
-from rotvq.quantizers.estimators import Clip, Estimator
+from rotvq.quantizers.estimators import Clip, Estimator, default_estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.foreign import adopt
 from rotvq.quantizers.lookup import ENGINES, LOOKUPS, nearest
 from rotvq.quantizers.losses import Step, weighted_losses
 from rotvq.quantizers.operators import Noise, runs_again, seed_of
+from rotvq.quantizers.options import refuse_idle, refuse_out_of_range, refuse_unknown
 from rotvq.quantizers.scores import best_codes, sampled_codes
 from rotvq.quantizers.updates import REVIVALS, UPDATES, Statistics
 
@@ -63,13 +64,15 @@ class VectorQuantizer(Quantizer):
         revival_at: the bound of "unused" (100 steps), "threshold" (0.01 of uniform use) or "count" (2 latents).
         beta: weight of the codebook loss; None: 1, and none with "ema", which is in its place.
         gamma: weight of the commitment loss (the paper's beta).
-        convention: n, what the sum is divided by, a key of :data:`.CONVENTIONS`.
+        convention: n, what the sum is divided by, a key of :data:`.CONVENTIONS`, also in :class:`.Details`, where the
+            losses have no weights, and by what :class:`.Grouped` weighs its losses.
         heads: latents a token, quantised one by one; they share one codebook.
         project_to: the dimension of the codes, code_dim, between two linear maps (DAC, ViT-VQGAN); None: dim.
         channel_first: whether the input is (B, heads * dim, ...) instead of (..., heads * dim).
         check: refuse NaN and inf in the input (skipped while compiling or exporting, and in ``torch.func.vmap``).
         memory: bytes that the lookup may use; None: 64 MiB on a CPU, 256 MiB on a GPU.
-        engine: of the lookup, a key of :data:`.ENGINES`; "plain" exports to torch's own operators. None: "tiles", and
+        engine: of the lookup, a key of :data:`.ENGINES`; "plain" exports to torch's own operators, and of its memory
+            bounds that of :meth:`nearest_codes` and of drawn codes alone. None: "tiles", and
             under ``torch.inference_mode()`` "faiss" where it is installed.
         frozen: keep the codes as they are, also in training mode; may be set later.
         second_pass: a function of x, z_q and the objective, added to the loss in training: see :mod:`.second_pass`.
@@ -140,14 +143,13 @@ class VectorQuantizer(Quantizer):
             normalise=lookup == "normalised",
             second_pass=second_pass,
             process_group=process_group,
-            **unknown,
         )
         if isinstance(estimator, nn.Module):
             self.estimator = estimator
         else:
-            default = "ste" if self.code_dim == 1 else "rotation"
-            self.estimator = find_estimator(default if estimator is None else estimator, clip, mix)
-        refuse_idle_options(given, self.estimator)
+            name = default_estimator(self.code_dim) if estimator is None else estimator
+            self.estimator = find_estimator(name, clip, mix)
+        refuse_idle("vq", {**given, "estimator": self.estimator})
         self.codebook = Codebook(
             codebook_size,
             self.code_dim,
@@ -272,6 +274,8 @@ class VectorQuantizer(Quantizer):
 
 def _check(given: Mapping[str, Any]) -> None:
     """Raise ValueError on what the arguments of VectorQuantizer cannot be, or cannot be together."""
+    refuse_unknown(given["unknown"])
+    refuse_out_of_range(**given)
     update, revival, lookup, form, gain = (given[name] for name in ("update", "revival", "lookup", "form", "gain"))
     one_of("centre", given["centre"], CENTRES)
     one_of("lookup", lookup, METRICS)
@@ -282,9 +286,6 @@ def _check(given: Mapping[str, Any]) -> None:
         one_of("penalty", name, PENALTIES)
     if not 0 <= given["decay"] < 1:
         raise ValueError(f"decay is {given['decay']}: it must be in [0, 1); codes that are to stay as they are: frozen")
-    for name in ("initial_count", "warmup", "temperature", "revival_at"):
-        if not (given[name] or 0) >= 0:
-            raise ValueError(f"{name} is {given[name]}: it may not be negative")
     if form not in DIRECT and (update == "ema" or revival != "none" or lookup == "normalised"):
         raise ValueError(f"form {form!r} needs update 'gradient', revival 'none' and a lookup in {list(LOOKUPS)}")
     if isinstance(gain, Tensor) and (gain.requires_grad or gain.shape != (given["codebook_size"],)):
@@ -293,24 +294,3 @@ def _check(given: Mapping[str, Any]) -> None:
         options = tuple(given[name] for name in ("clip", "mix", "gain", "warmup", "centre"))
         if options != (None, None, None, 0, "origin"):
             raise ValueError("clip, mix, warmup, centre and gain go with an Estimator, not with a module")
-
-
-def refuse_idle_options(given: Mapping[str, Any], estimator: Estimator | nn.Module) -> None:
-    """Raise ValueError on an option that would do nothing."""
-    ema = given["update"] == "ema"
-    has_unit_codes = given["lookup"] == "normalised" or given["form"] == "sphere"
-    is_constant = isinstance(estimator, Estimator) and estimator.is_constant
-    is_ste = isinstance(estimator, Estimator) and (estimator.mix == 0 or is_constant and estimator.clip[0] == 1)
-    idle = {
-        "beta": (ema and given["beta"], "update 'ema' moves the codes, not a codebook loss"),
-        "penalties": (ema and given["penalties"], "update 'ema' takes no gradient to the codes"),
-        "revival_at": (given["revival_at"] is not None and given["revival"] == "none", "revival is 'none'"),
-        "init_scale": (given["init_scale"] != 1 and has_unit_codes, "codes have norm 1"),
-        "centre": (given["centre"] != "origin" and is_constant, "G is the same about any point"),
-        "mix": (given["mix"] and is_ste, "G is I at any mix"),
-        "warmup": (given["warmup"] and is_ste, "G is I at any mix"),
-        "gain": (given["gain"] is not None and is_constant and estimator.clip[0] == 0, "G is 0"),
-    }
-    for name, (does_nothing, reason) in idle.items():
-        if does_nothing:
-            raise ValueError(f"{name} would do nothing: {reason}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from rotvq.quantizers import base, codebook, estimators, registry, updates, vector
+from rotvq.quantizers import base, codebook, estimators, options, registry, updates, vector
 from rotvq.training import ablations, files, images, models, optimizers, own
 
 _POSITIVE = ("positive", lambda value: value > 0)
@@ -81,7 +81,8 @@ def check(values: Mapping[str, Any], changed: Collection[str]) -> None:
 def _check_idle(values: Mapping[str, Any], changed: Collection[str], member: estimators.Estimator | nn.Module) -> None:
     if values["quantizer"] == "vq":
         beta = values["beta"] if "beta" in changed else None
-        vector.refuse_idle_options({**values, "beta": beta, "form": "free", "penalties": None, "gain": None}, member)
+        not_there = {"form": "free", "penalties": None, "gain": None}
+        options.refuse_idle("vq", {**values, "beta": beta, "estimator": member, **not_there})
     if values["update"] == "ema" and "code_lr" in changed:
         raise ValueError(f"code_lr is {values['code_lr']}: update 'ema' moves the codes without a learning rate")
 

@@ -98,6 +98,21 @@ def loaded():
     return vq.eval()
 
 
+def copied():
+    """By hand, so that nothing has looked at whether the codes have started."""
+    vq = recommended(DIM, SIZE, engine="plain")
+    for key, value in trained().state_dict().items():
+        vq.state_dict()[key].copy_(value)
+    return vq.eval()
+
+
+@OLD_PARTS
+def test_codes_that_were_copied_compile():
+    vq, (first, _) = copied(), inputs({})
+    compiled = torch.compile(vq, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(first)[1], vq(first)[1])
+
+
 @OLD_PARTS
 @pytest.mark.parametrize("make", (trained, loaded))
 def test_codes_that_started_from_latents_export_and_compile(make):

@@ -576,6 +576,53 @@ def test_what_cannot_be_taken_over_is_named(name, strict):
         assert all(str(raised.value).count(key) == 1 for key in more)
 
 
+def affine():
+    return vqp_affine_param("free")
+
+
+PARTIAL = {  # a layout, the keys that are left out, keys beside, and what the error says
+    "affine, a variance": (affine, ("_codebook.batch_variance",), {}, "batch_variance, of affine_param, is missing"),
+    "affine, a mean": (affine, ("_codebook.codebook_mean",), {}, "codebook_mean, of affine_param, is missing"),
+    "affine, the batch alone": (
+        *(affine, ("_codebook.codebook_mean", "_codebook.codebook_variance"), {}),
+        "codebook_mean, of affine_param, is missing",
+    ),
+    "affine, a variance alone": (vqp, (), {"_codebook.batch_variance": torch.ones(1, 1, DIM)}, "has seen no batch"),
+    "sums without counts": (
+        vqp,
+        ("_codebook.embed", "_codebook.cluster_size"),
+        {"_codebook.embed_sum": torch.ones(SIZE, DIM)},
+        "the counts",
+    ),
+    "a direction": (vqp, (), {"in_proj.weight_v": torch.ones(4, DIM, 1)}, "in_proj.weight_v cannot be taken over"),
+    "a length": (vqp, (), {"out_proj.weight_g": torch.ones(4, 1, 1)}, "out_proj.weight_g cannot be taken over"),
+    "codes and sums": (vqp, (), {"_codebook.embed_sum": torch.ones(SIZE, DIM)}, "embed_sum cannot be taken over"),
+}
+
+
+@pytest.mark.parametrize("strict", (True, False))
+@pytest.mark.parametrize("name", PARTIAL)
+def test_nothing_is_left_out_silently(name, strict):
+    make, without, more, message = PARTIAL[name]
+    layout = make()
+    state = {key: value for key, value in layout.state.items() if key not in without} | more
+    with pytest.raises(RuntimeError, match=message):
+        layout.ours().load_state_dict(state, strict=strict)
+
+
+@pytest.mark.parametrize("options", ({}, {"update": "ema"}, {"init": "kmeans"}, {"project_to": 2}, {"form": "affine"}))
+def test_of_our_own_file_every_missing_key_is_named(options):
+    vq = VectorQuantizer(DIM, SIZE, **options)
+    vq(numbers(50, DIM, seed=1))
+    for key in vq.state_dict().keys() - {"statistics.step_ended"}:  # a file of version 0.1.0 has none
+        state = {name: value for name, value in vq.state_dict().items() if name != key}
+        with pytest.raises(RuntimeError, match=f'Missing key.*"{key}"'):
+            VectorQuantizer(DIM, SIZE, **options).load_state_dict(state)
+        other = VectorQuantizer(DIM, SIZE, **options)
+        other.load_state_dict(state, strict=False)
+        assert all(torch.equal(other.state_dict()[name], value) for name, value in state.items())
+
+
 @pytest.mark.parametrize("strict", (True, False))
 @pytest.mark.parametrize("name", ("taming", "llamagen", "dac, weight_norm", "dac, removed"))
 def test_a_file_that_does_not_say_so_has_started(name, strict):

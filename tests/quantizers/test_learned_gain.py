@@ -81,3 +81,12 @@ def test_the_gain_reaches_the_quantiser():
     z = torch.randn(5, 2, requires_grad=True)
     vq(z).z_q.sum().backward()
     assert z.grad.eq(0.25).all()
+
+
+@pytest.mark.parametrize("bad", (torch.nan, torch.inf))
+def test_a_loss_that_is_not_finite_is_left_out(bad):
+    """One such evaluation would be in the running sums for ever."""
+    c, directions = torch.randn(6, 3, generator=generator()), torch.randn(5, 6, 3, generator=generator(1))
+    gain = LearnedGain(0.1)
+    gain.observe(lambda z: (c * z).sum((-1, -2)).index_fill(0, torch.tensor(2), bad), torch.zeros(6, 3), c, directions)
+    assert gain().item() == pytest.approx(1, rel=1e-4)

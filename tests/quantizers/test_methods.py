@@ -47,6 +47,37 @@ def subclasses(base):
     return {below for one in base.__subclasses__() for below in {one, *subclasses(one)}}
 
 
+@pytest.mark.parametrize("bad", (torch.nan, torch.inf))
+@pytest.mark.parametrize("name", ("simvq", "dynamic", "region", "stablevq", "diveq_detach", "fsq", "lfq", "bsq"))
+def test_a_row_that_is_not_finite_spoils_no_other(name, bad):
+    vq, z = build(name, size=3, check=False), latents(30, 4)
+    z[7, 2] = bad
+    rest = torch.arange(30) != 7
+    gradients = []
+    for rows in (z, z[rest]):
+        rows = rows.clone().requires_grad_()
+        vq(rows).z_q.nan_to_num().sin().sum().backward()
+        gradients.append(rows.grad)
+    torch.testing.assert_close(gradients[0][rest], gradients[1])
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("dim", (4, 3))
+def test_built_on_the_device_meta(name, dim):
+    """What is loaded into it, or assigned, gives what it gave where it came from."""
+    here, x = build(name, dim), latents(30, dim)
+    call(here, x)
+    with torch.device("meta"):
+        emptied, assigned = build(name, dim), build(name, dim)
+    emptied = emptied.to_empty(device="cpu")
+    emptied.load_state_dict(here.state_dict())
+    assigned.load_state_dict(here.state_dict(), assign=True)
+    for other in (emptied, assigned):
+        for mine, wanted in zip(call(other.eval(), x), call(here.eval(), x)):
+            assert torch.equal(mine, wanted)
+        assert torch.equal(other.encode(x), here.encode(x))
+
+
 @pytest.mark.parametrize("base", (Quantizer, RandomQuantizer, ErrorSubstitution, Form))
 def test_a_base_class_is_abstract_and_no_method_of_it_is_overridden(base):
     with pytest.raises(TypeError, match="abstract"):

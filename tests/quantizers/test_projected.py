@@ -43,6 +43,31 @@ def test_a_map_before_and_one_behind(name, bias):
     assert torch.equal(vq.encode(x), out.indices)
 
 
+@pytest.mark.parametrize(
+    "shape", ((3, DIM, 5), (3, DIM, 5, 7), (3, DIM, 2, 5, 7)), ids=lambda shape: f"{len(shape)} axes"
+)
+@pytest.mark.parametrize("last", (False, True))
+@pytest.mark.parametrize("name", ("projected", "groups", "groups of cascades", "once", "summed"))
+def test_memory_format_of_the_input(name, last, shape):
+    torch.manual_seed(0)
+    first = {"channel_first": True}
+    cascade = lambda dim, **more: ResidualVectorQuantizer(dim, SIZE, 2, init="normal", **first, **more)  # noqa: E731
+    vq = {
+        "projected": lambda: Projected(INSIDE["one"](**first), DIM),
+        "groups": lambda: Grouped(VectorQuantizer(DIM // 2, SIZE, init="normal", **first) for _ in range(2)),
+        "groups of cascades": lambda: Grouped(cascade(DIM // 2) for _ in range(2)),
+        "once": lambda: cascade(DIM, wiring="once"),
+        "summed": lambda: Summed([cascade(DIM), cascade(DIM)]),
+    }[name]()
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    memory_format = formats.get(len(shape), torch.contiguous_format) if last else torch.contiguous_format
+    x = latents(*shape)
+    out, want = vq(x.contiguous(memory_format=memory_format)), vq(x)
+    assert torch.equal(out.z_q, want.z_q) and torch.equal(out.indices, want.indices)
+    assert out.z_q.is_contiguous(memory_format=memory_format)
+    assert vq.decode(out.indices).is_contiguous()
+
+
 @pytest.mark.parametrize("name", INSIDE)
 def test_channels_first_and_masked(name):
     torch.manual_seed(0)

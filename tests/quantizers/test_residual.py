@@ -54,6 +54,26 @@ def states_equal(one, other):
     return [key for key, value in one.items() if not torch.equal(value, other[key])] == []
 
 
+@pytest.mark.parametrize("wiring", WIRINGS)
+@pytest.mark.parametrize("heads", (1, 2))
+def test_of_one_dimension_the_gradient_passes_straight_through(wiring, heads):
+    vq = cascade(1, levels=1, wiring=wiring, heads=heads)
+    x = torch.cat([latents(20, heads), latents(20, heads) / 1000]).requires_grad_()
+    vq(x).z_q.sum().backward()
+    torch.testing.assert_close(x.grad, torch.ones_like(x))
+
+
+@pytest.mark.parametrize("options", ({}, {"dropout": 0.5}, {"method": "qinco", "width": 8}, {"method": "fsq"}), ids=str)
+def test_built_on_the_device_meta(options):
+    build = lambda: ResidualVectorQuantizer(4, 12, 3, **options)  # noqa: E731
+    here, x = build(), latents(30, 4)
+    with torch.device("meta"):
+        there = build()
+    there = there.to_empty(device="cpu")
+    there.load_state_dict(here.state_dict())
+    assert torch.equal(there.eval()(x).z_q, here.eval()(x).z_q)
+
+
 LEARNERS = {
     "gradient": {},
     "ema, revival": {"update": "ema", "revival": "threshold", "initial_count": 0.0},

@@ -15,11 +15,16 @@ from torch.utils.checkpoint import checkpoint
 
 from rotvq import ResidualVectorQuantizer, VectorQuantizer
 from rotvq.quantizers import operators, updates
+from rotvq.quantizers.base import Quantized
 from rotvq.quantizers.codebook import PENALTIES
+from rotvq.quantizers.grouped import Grouped
 from rotvq.quantizers.learned_gain import LearnedGain
 from rotvq.quantizers.methods.fsq import FSQ
 from rotvq.quantizers.methods.lfq import LFQ
+from rotvq.quantizers.methods.sf_diveq import SFDiVeQ
+from rotvq.quantizers.options import IDLE as RULES
 from rotvq.quantizers.options import THEIRS
+from rotvq.quantizers.projected import Projected, Summed
 from rotvq.quantizers.registry import METHODS
 
 DIM, SIZE = 4, 16
@@ -507,19 +512,116 @@ def test_options_that_would_do_nothing_are_refused(message):
         VectorQuantizer(DIM, SIZE, **IDLE[message])
 
 
+def cascade(levels=3, **options):
+    return ResidualVectorQuantizer(DIM, SIZE, levels, **options)
+
+
+GAIN = torch.ones(SIZE)
+#: what is made, with options of which the first would do nothing or cannot be; and with options that are right
+REFUSED = {
+    VectorQuantizer: (
+        *({"centre": "codebook", "mix": 0}, {"gain": GAIN, "mix": 0}, {"clip": (0.5, 2), "mix": 0}),
+        *({"centre": "codebook", "clip": (0, 0)}, {"gain": GAIN, "clip": (0, 0)}, {"centre": "latents", "mix": 0.0}),
+        *({"penalties": {"norm": 1.0}, "lookup": "normalised"}, {"penalties": {"norm": 1.0}, "form": "sphere"}),
+        *({"memory": -1}, {"memory": 0}, {"penalties": {"norm": -1.0}}, {"project_to": 0}, {"project_to": 2.5}),
+    ),
+    cascade: (
+        *({"least_levels": 2}, {"multiple_of": 2}, {"dropout": 0.5, "levels": 1}, {"dropout": 0.5, "least_levels": 3}),
+        *({"dropout": 0.5, "multiple_of": 3}, {"dropout": 0.5, "multiple_of": 2, "least_levels": 3, "levels": 4}),
+        *({"mix": 0.5, "estimator": "ste", "wiring": "once"}, {"clip": (0.5, 2), "mix": 0, "wiring": "once"}),
+        *({"process_group": "world", "method": name} for name in ("fsq", "lfq", "bsq")),
+    ),
+    FSQ: ({"process_group": "world"}, {"project_to": 2}),
+    METHODS["lfq"]: (
+        *({"entropy_temperature": 0.5, "entropy_weight": 0}, {"diversity": 0.5, "entropy_weight": 0}),
+        *({"group": 2, "entropy_weight": 0}, {"group": 2, "diversity": 0}, {"group": 5}, {"process_group": "world"}),
+    ),
+    METHODS["bsq"]: ({"group": 2, "entropy_weight": 0}, {"group": 5}),
+    METHODS["gumbel"]: ({"anneal": -5}, {"kl_weight": -1}),
+    SFDiVeQ: ({"deviation": -1.0}, {"memory": -1}),
+}
+RIGHT = {
+    VectorQuantizer: (
+        *({"centre": "codebook", "mix": 0.5}, {"gain": GAIN, "clip": (0, 1)}, {"mix": 0}, {"clip": (0, 0)}),
+        *({"penalties": {"orthogonal": 1.0}, "lookup": "normalised"}, {"penalties": {"norm": 0.0}}),
+        *({"clip": (0.5, 2), "estimator": "ste"}, {"memory": 1 << 20}, {"project_to": 2}, {"memory": None}),
+    ),
+    cascade: (
+        *({"dropout": 0.5, "least_levels": 2}, {"dropout": 0.5, "multiple_of": 2}, {"mix": 0.5, "wiring": "once"}),
+        *({"process_group": "world"}, {"process_group": "world", "method": "fsq", "dropout": 0.5}),
+        {"process_group": "world", "method": ["vq", "fsq", "lfq"]},
+    ),
+    METHODS["lfq"]: ({"entropy_weight": 0}, {"group": 4}, {"diversity": 0}, {"entropy_temperature": 0.5}),
+    METHODS["bsq"]: ({"entropy_weight": 0}, {"group": None, "diversity": 2.0}),
+}
+
+
+def made(make, options):
+    return make(**({} if make is cascade else {"dim": DIM, "codebook_size": SIZE}), **options)
+
+
+@pytest.mark.parametrize("make, options", [(make, one) for make in REFUSED for one in REFUSED[make]], ids=str)
+def test_the_option_that_does_nothing_or_cannot_be_is_named(make, options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))}.*(would do nothing|is |must be)"):
+        made(make, options)
+
+
+@pytest.mark.parametrize("make, options", [(make, one) for make in RIGHT for one in RIGHT[make]], ids=str)
+def test_options_that_do_something_are_taken(make, options):
+    assert made(make, options)(latents(3, DIM)).z_q.shape == (3, DIM)
+
+
+def test_every_rule_is_tried():
+    tried = {
+        name for group in (REFUSED, {None: IDLE.values()}) for sets in group.values() for one in sets for name in one
+    }
+    assert {rule[0] for rules in RULES.values() for rule in rules} <= tried
+
+
 @pytest.mark.parametrize("name", THEIRS)
 @pytest.mark.parametrize("method", ("vq", "fsq", "gumbel", "nsvq", "sf_diveq", "simvq"))
 def test_an_option_of_another_library_is_answered_with_ours(name, method):
+    if name == "normalise" and method in ("fsq", "gumbel", "sf_diveq"):
+        return  # there it is ours, too
     with pytest.raises(TypeError) as error:
         METHODS[method](DIM, SIZE, **{name: 1})
     assert name in str(error.value) and THEIRS[name] in str(error.value)
 
 
-@pytest.mark.parametrize("name", ("freeze_codebook", "lens", "return_loss_breakdown", "sample_codebook_temp"))
-def test_an_option_of_another_call_is_answered_with_ours(name):
+CALLED = {
+    "one": lambda: VectorQuantizer(DIM, SIZE),
+    "cascade": lambda: ResidualVectorQuantizer(DIM, SIZE, 2),
+    "groups": lambda: Grouped([VectorQuantizer(DIM, SIZE)]),
+    "projected": lambda: Projected(VectorQuantizer(DIM, SIZE), DIM),
+    "summed": lambda: Summed([ResidualVectorQuantizer(DIM, SIZE, 2)]),
+}
+
+
+@pytest.mark.parametrize("made", CALLED)
+@pytest.mark.parametrize("name", ("freeze_codebook", "lens", "return_all_codes", "sample_codebook_temp", "topk"))
+def test_an_option_of_another_call_is_answered_with_ours(name, made):
     with pytest.raises(TypeError) as error:
-        build()(latents(3, DIM), **{name: 1})
+        CALLED[made]()(latents(3, DIM), **{name: 1})
     assert THEIRS[name] in str(error.value)
+
+
+def test_every_option_of_the_peer_has_an_answer():
+    """Of its vector quantisers: what is not ours by the same name is in the table."""
+    import inspect
+
+    peer = pytest.importorskip("vector_quantize_pytorch")
+    ours = {*inspect.signature(VectorQuantizer).parameters, *inspect.signature(ResidualVectorQuantizer).parameters}
+    ours |= {"self", "kwargs", "x", "z", "mask", *inspect.signature(LFQ).parameters, *inspect.signature(FSQ).parameters}
+    for made in (
+        peer.VectorQuantize,
+        peer.ResidualVQ,
+        peer.GroupedResidualVQ,
+        peer.SimVQ,
+        peer.ResidualSimVQ,
+        peer.FSQ,
+    ):
+        theirs = {*inspect.signature(made.__init__).parameters, *inspect.signature(made.forward).parameters}
+        assert not theirs - ours - THEIRS.keys()
 
 
 @pytest.mark.parametrize("size", ("4", 4.0, None), ids=str)
@@ -534,6 +636,7 @@ def test_the_names_of_ours_exist():
     ours = {*inspect.signature(VectorQuantizer).parameters, "follow", "Grouped", "ResidualVectorQuantizer"}
     ours |= {"details", "mask", "decode", *inspect.signature(ResidualVectorQuantizer).parameters}
     ours |= {*inspect.signature(LFQ).parameters, *inspect.signature(FSQ).parameters}
+    ours |= {*dir(VectorQuantizer), *Quantized._fields, *METHODS, "Projected", "no option", "anneal"}
     for text in THEIRS.values():
         assert any(name in text for name in ours), text
 

@@ -134,6 +134,33 @@ def test_dtypes(dtype, update):
     vq(z.detach())
 
 
+@pytest.mark.parametrize("dtype", (torch.float64, torch.bfloat16, torch.float16, None))
+@pytest.mark.parametrize("options", LEARNERS, ids=lambda o: "-".join(map(str, o.values())))
+def test_decoded_in_the_dtype_that_the_module_was_cast_to(options, dtype):
+    vq = quantizer(**options)
+    vq = vq if dtype is None else vq.to(dtype)
+    x = latents(50, 4).to(dtype or torch.float32)
+    out, decoded = vq(x), vq.decode(vq.encode(x))
+    assert decoded.dtype == out.z_q.dtype == x.dtype
+    assert torch.equal(vq.decode(out.indices), out.z_q)
+
+
+@pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float16, torch.float32))
+def test_normalised_latents_of_half_precision(dtype):
+    """Their directions are those of the same numbers in float64."""
+    codes, x = nn.functional.normalize(latents(512, 8), dim=-1), latents(2000, 8, seed=1).to(dtype)
+    directions = nn.functional.normalize(x.double(), dim=-1)
+    best = (directions @ codes.double().t()).topk(2, -1)
+    clear = best.values[:, 0] - best.values[:, 1] > 1e-6
+    vq = VectorQuantizer(8, 512, lookup="normalised", init=codes, update="ema", decay=0.0, initial_count=0.0)
+    indices = vq(x).indices
+    assert clear.sum() > 1900 and torch.equal(indices[clear], best.indices[clear, 0])
+    vq(x)  # moves the codes
+    want = torch.zeros(512, 8, dtype=torch.float64).index_add_(0, indices, directions)
+    used = indices.unique()
+    torch.testing.assert_close(vq.codes[used].double(), nn.functional.normalize(want, dim=-1)[used], rtol=0, atol=1e-6)
+
+
 def test_autocast_chooses_the_same_codes():
     """z is bfloat16 then; codes, products and losses stay in float32."""
     vq, encoder = quantizer(form="linear"), nn.Linear(6, 4)
@@ -231,6 +258,35 @@ def test_non_finite_latents_are_named():
         quantizer(check=False)(z)
     large = torch.full((400, 4), 3e38)  # the sum overflows, the latents do not
     assert vq(large).z_q.isfinite().all()
+
+
+@pytest.mark.parametrize("bad", (torch.nan, torch.inf, -torch.inf))
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_row_that_is_not_finite_spoils_no_other(name, bad):
+    vq, z = quantizer(estimator=name, check=False), latents(30, 4)
+    z[7, 2] = bad
+    rest = torch.arange(30) != 7
+    gradients = []
+    for rows in (z, z[rest]):
+        rows = rows.clone().requires_grad_()
+        vq(rows).z_q.nan_to_num().sin().sum().backward()
+        gradients.append(rows.grad)
+    torch.testing.assert_close(gradients[0][rest], gradients[1])
+
+
+@pytest.mark.parametrize("large", (3e38, 1e38, 1e31, torch.inf))
+@pytest.mark.parametrize("heads", (1, 2))
+def test_latents_whose_sums_overflow_are_left_out(large, heads):
+    options = {"heads": heads, "update": "ema", "centre": "latents", "check": False}
+    first, mask = latents(40, 4 * heads), torch.arange(40) != 7
+    first[~mask] = large * latents(1, 4 * heads).sign()
+    vq, other = quantizer(**options), quantizer(**options)
+    for one, kept in ((vq, None), (other, mask)):
+        one(first, kept)
+        one(latents(40, 4 * heads, seed=1))
+    assert vq.codes.isfinite().all()
+    for key, value in vq.state_dict().items():
+        torch.testing.assert_close(value, other.state_dict()[key])
 
 
 LOSSES = {"mean": 5 * 7 * 4, "token": 5 * 7, "image": 5}

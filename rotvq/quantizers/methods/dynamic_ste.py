@@ -21,11 +21,10 @@ class DynamicGain(nn.Module):
         self.codebook_size = codebook_size
 
     def forward(self, z: Tensor, q: Tensor, indices: Tensor, mask: Tensor | None) -> Tensor:
-        """The weights (..., 1) of latents z (..., d) with codes q and their indices (...); padding is nobody's best."""
+        """The weights (..., 1) of latents z (..., d), codes q, indices (...); padding and NaN are no best."""
         distance = (z - q).to(torch.promote_types(z.dtype, torch.float32)).square().sum(-1)
-        counted = distance if mask is None else torch.where(mask, distance, torch.inf)
+        counts = distance.isfinite() if mask is None else distance.isfinite() & mask
+        counted = torch.where(counts, distance, torch.inf)
         least = distance.new_full((self.codebook_size,), torch.inf)
-        least = least.scatter_reduce(0, indices.flatten(), counted.flatten(), "amin")
-        tiny = torch.finfo(distance.dtype).tiny
-        weight = torch.where(distance > 0, least[indices] / distance.clamp_min(tiny), 1.0)
-        return weight.clamp_max(1).unsqueeze(-1)
+        least = least.scatter_reduce(0, indices.flatten(), counted.flatten(), "amin")[indices]
+        return torch.where(distance > least, least / distance, 1.0).unsqueeze(-1)

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from rotvq.quantizers.base import Assigned, Quantizer, linear, one_of
 from rotvq.quantizers.losses import weighted_losses
+from rotvq.quantizers.operators import Constants
+from rotvq.quantizers.options import refuse_idle
 
 # Mentzer et al. 2024, table 1: levels recommended for 2^8 ... 2^16 codes
 TABLE_1 = {256: (8, 6, 5), 1024: (8, 5, 5, 5), 4096: (7, 5, 5, 5, 5), 16384: (8, 8, 8, 6, 5), 65536: (8, 8, 8, 5, 5, 5)}
@@ -31,7 +33,7 @@ def levels(codebook_size: int) -> tuple[int, ...]:
     return max((c for c in choices if math.prod(c) <= codebook_size), key=math.prod)
 
 
-class Lattice(nn.Module):
+class Lattice(Constants):
     """The points of a product of levels, each axis in [-1, 1]; point k has the digits of k, first axis fastest.
 
     An axis with an even number L of levels goes from -1 to 1 - 2/L; where it is ``symmetric`` it goes to 1, without 0.
@@ -45,11 +47,8 @@ class Lattice(nn.Module):
     ready = True
 
     def __init__(self, sizes: tuple[int, ...], symmetric: bool = False):
-        super().__init__()
+        super().__init__(sizes=list(sizes), basis=[math.prod(sizes[:i]) for i in range(len(sizes))])
         self.symmetric = symmetric
-        self.register_buffer("sizes", torch.tensor(sizes), persistent=False)
-        basis = torch.tensor([math.prod(sizes[:i]) for i in range(len(sizes))])
-        self.register_buffer("basis", basis, persistent=False)
 
     def points(self, indices: Tensor) -> Tensor:
         """(..., axes) of indices (...)."""
@@ -73,7 +72,7 @@ class FSQ(Quantizer):
     map takes z to one coordinate y per level count L, bounded to ``(L-1)(1+eps)/2 tanh(y + s) - o`` with o = 1/2 for
     even L and s such that 0 goes to 0; its rounding passes the gradient straight through; a second linear map takes it
     back. There is no loss. The shift is artanh(o/h); the paper's listing has tan, which bounds but does not centre.
-    Arguments are those of :class:`.Quantizer`, and
+    Arguments are those of :class:`.Quantizer`, and (a state dict holds none of these: give those it was made with)
 
     - ``sizes``: levels of each coordinate, instead of ``levels(K)``;
     - ``symmetric``: the points of a coordinate lie evenly from -1 to 1, also for even L, where then none of them is 0.
@@ -105,6 +104,7 @@ class FSQ(Quantizer):
         if options.get("project_to") is not None:
             raise ValueError(f"project_to is {options['project_to']}: FSQ projects to a coordinate a level count")
         sizes = tuple(sizes or levels(codebook_size))
+        refuse_idle("lattice", {"process_group": options.get("process_group"), "shares": False})
         super().__init__(dim, math.prod(sizes), **options)
         self.sizes, self.bound, self.codebook = sizes, bound, Lattice(sizes, symmetric)
         self.project_in, self.project_out = nn.Linear(dim, len(sizes)), nn.Linear(len(sizes), dim)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from rotvq.quantizers.base import Assigned, linear
 from rotvq.quantizers.losses import weighted_losses
 from rotvq.quantizers.methods.noise import RandomQuantizer
+from rotvq.quantizers.options import refuse_out_of_range
 
 
 class GumbelSoftmax(RandomQuantizer):
@@ -29,6 +30,7 @@ class GumbelSoftmax(RandomQuantizer):
     def __init__(
         self, dim: int, codebook_size: int, *, hard: bool = True, kl_weight: float = 5e-4, anneal: int = 2000, **options
     ):
+        refuse_out_of_range(kl_weight=kl_weight, anneal=anneal)
         super().__init__(dim, codebook_size, **options)
         self.hard, self.kl_weight, self.anneal = hard, kl_weight, anneal
         self.logits = nn.Linear(self.code_dim, codebook_size)

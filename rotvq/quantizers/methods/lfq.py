@@ -3,17 +3,19 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from rotvq.quantizers.base import Assigned, Quantizer
 from rotvq.quantizers.estimators import straight_through
 from rotvq.quantizers.losses import weighted_losses
+from rotvq.quantizers.operators import Constants
+from rotvq.quantizers.options import refuse_idle, refuse_unknown
 
 SURE = 200.0  # log odds of a digit beyond which exp(-odds) is as good as 0: products with it stay finite
 
 
-class Corners(nn.Module):
+class Corners(Constants):
     """The corners of a cube about 0: a number is ``+radius`` where its digit is 1, else ``-radius``.
 
     Corner k has the binary digits of k, the lowest first.
@@ -25,10 +27,10 @@ class Corners(nn.Module):
     ready = True
 
     def __init__(self, bits: int, radius: float):
-        super().__init__()
+        super().__init__(place_values=[2**bit for bit in range(bits)])
         self.radius = radius
-        self.register_buffer("place_values", 2 ** torch.arange(bits), persistent=False)
-        self.register_buffer("origin", torch.zeros(()), persistent=False)  # its dtype is that of the points
+        origin = torch.zeros((), device=self.place_values.device)  # its dtype is that of the points
+        self.register_buffer("origin", origin, persistent=False)
 
     def points(self, indices: Tensor) -> Tensor:
         """(..., bits) of indices (...)."""
@@ -93,8 +95,12 @@ class LFQ(Quantizer):
         bits = max(codebook_size.bit_length() - 1, 1)
         if codebook_size != 2**bits:
             raise ValueError(f"codebook_size is {codebook_size}: it must be a power of two, such as {2**bits}")
-        options |= {"project_to": None if bits == dim else bits, "normalise": spherical}
-        super().__init__(dim, codebook_size, gamma=gamma, **options)
+        own = {"project_to": None if bits == dim else bits, "normalise": spherical}
+        refuse_unknown({name: value for name, value in options.items() if name in own})
+        refuse_idle("lattice", {"process_group": options.get("process_group"), "shares": False})
+        temperature_given = entropy_temperature not in (0.01, 1.0)  # the defaults of LFQ and BSQ
+        refuse_idle("lfq", locals())
+        super().__init__(dim, codebook_size, gamma=gamma, **own, **options)
         group = bits if group is None else group
         if entropy_temperature <= 0 or group < 1:
             raise ValueError(f"entropy_temperature is {entropy_temperature}, group {group}: both must be positive")

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from rotvq.quantizers.base import Assigned, Quantizer, linear
 from rotvq.quantizers.codebook import Codebook, Start
 from rotvq.quantizers.distributed import group_of_call
-from rotvq.quantizers.estimators import Estimator
+from rotvq.quantizers.estimators import Estimator, default_estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.lookup import in_parts, working_memory
 from rotvq.quantizers.losses import weighted_losses
@@ -53,7 +53,7 @@ class QINCo(Quantizer):
         super().__init__(dim, codebook_size, beta, gamma, **options)
         if self.heads > 1 or self.reduce is not None:
             raise ValueError("heads and project_to are not for QINCo: a token has one code, of its own dimension")
-        self.estimator = find_estimator(estimator or ("ste" if dim == 1 else "rotation"))
+        self.estimator = find_estimator(default_estimator(dim) if estimator is None else estimator)
         self.codebook = Codebook(codebook_size, dim, init, generator=generator, process_group=self.process_group)
         added = [nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False), *(nn.Linear(width, dim) for _ in range(blocks))]
         for parameter in nn.ModuleList(added).parameters():

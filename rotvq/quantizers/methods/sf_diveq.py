@@ -9,6 +9,7 @@ from rotvq.quantizers.geometry import dot, norm, unit
 from rotvq.quantizers.lookup import nearest
 from rotvq.quantizers.losses import weighted_losses
 from rotvq.quantizers.methods.noise import RandomQuantizer
+from rotvq.quantizers.options import refuse_out_of_range
 
 
 class SFDiVeQ(RandomQuantizer):
@@ -38,6 +39,7 @@ class SFDiVeQ(RandomQuantizer):
         engine: str | None = None,
         **options,
     ):
+        refuse_out_of_range(deviation=deviation, memory=memory)
         super().__init__(dim, codebook_size, **options)
         if codebook_size < 2:
             raise ValueError(f"codebook_size is {codebook_size}: a segment needs 2 codes")
