@@ -61,6 +61,11 @@ class Comparison(NamedTuple):
         if others := [key for key in asked if made[0][key] != made[1][key]]:
             yield f"  made with another {', '.join(others)}"
         for metric in metrics if self.seeds else ():
+            if metric == "seconds" and not all(
+                "seconds" in arm[seed]["provenance"] for _, arm in self for seed in self.seeds
+            ):
+                yield "  seconds: not in all records"
+                continue
             yield f"  {title(metric)}: {_in_words(*self.pairs(metric))}"
 
 
