@@ -61,11 +61,6 @@ class Comparison(NamedTuple):
         if others := [key for key in asked if made[0][key] != made[1][key]]:
             yield f"  made with another {', '.join(others)}"
         for metric in metrics if self.seeds else ():
-            if metric == "seconds" and not all(
-                "seconds" in arm[seed]["provenance"] for _, arm in self for seed in self.seeds
-            ):
-                yield "  seconds: not in all records"
-                continue
             yield f"  {title(metric)}: {_in_words(*self.pairs(metric))}"
 
 
@@ -117,8 +112,8 @@ def _differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
 
 
 def _value(record: dict, metric: str) -> float | None:
-    values = {**record["result"]["final"], "seconds": record["provenance"].get("seconds")}
-    if metric not in values and values["diverged_at"] is None:
+    values = {**record["result"]["final"], **{k: v for k, v in record["provenance"].items() if k == "seconds"}}
+    if metric not in values and (metric == "seconds" or values.get("diverged_at") is None):
         raise ValueError(f"unknown metric {metric!r}: one of {', '.join(values)}")
     return values.get(metric)
 

@@ -467,7 +467,7 @@ def test_16_bits_keep_their_high_8(small, format):
 
 
 def colours(mode: str) -> Image.Image:
-    """A picture of 12 x 8 in a mode of Pillow's, the left half dark and the right half light, and transparent if it can be."""
+    """A picture of 12 x 8 in a mode of Pillow's, the left half dark, the right half light, transparent if it can be."""
     picture = Image.new("RGB", (12, 8), (20, 40, 60))
     picture.paste((200, 220, 240), (6, 0, 12, 8))
     picture = picture.convert(mode.partition(",")[0], palette=Image.Palette.ADAPTIVE)
