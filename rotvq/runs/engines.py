@@ -18,8 +18,6 @@ from rotvq.runs import provenance
 from rotvq.training import files
 from rotvq.training.config import Config
 
-WORKERS_PER_CORE = 8  # at most
-
 
 class WorkerDied(RuntimeError):
     """The process that held a run ended before the run did. Other runs go on."""
@@ -57,7 +55,7 @@ def processes(n: int) -> Iterator[Engine]:
     Each is a pool of its own: a worker that dies takes its run with it and no other. Every worker holds one end of a
     pipe and ends when the other end, the leash, closes: on an error or Ctrl-C here, or when this process dies.
     """
-    if n > (most := WORKERS_PER_CORE * (os.cpu_count() or 1)):
+    if n > (most := 8 * (os.cpu_count() or 1)):
         raise ValueError(f"engine is 'processes:{n}': {n} workers, and at most {most} are useful here")
     spawn = multiprocessing.get_context("spawn")
     end, leash = spawn.Pipe(duplex=False)

@@ -165,11 +165,8 @@ def rehearse(configs: Iterable[Config], device: str = "cpu") -> None:
                 _first_step(config, device)
         except Exception as error:  # whatever it is: the sentence says which run and why
             said = ", ".join(f"{name} {value}" for name, value in config.changed.items())
-            raise ValueError(f"a run with {said or 'the defaults'} cannot be trained: {_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error) or repr(error)).partition("\n")[0]
+            reason, *_ = str(error).splitlines() or [repr(error)]
+            raise ValueError(f"a run with {said or 'the defaults'} cannot be trained: {reason}") from error
 
 
 def _first_step(config: Config, device: str) -> None:
@@ -188,7 +185,7 @@ def _first_step(config: Config, device: str) -> None:
         z = run.model.encode(x)
         seen = " x ".join(map(str, run.model.decode(z).shape[1:]))
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"model {config.model!r} does not take {len(x)} x {shape} a batch ({_line(error)})") from error
+        raise ValueError(f"model {config.model!r} does not take {len(x)} x {shape} a batch ({error})") from error
     if seen != shape:
         raise ValueError(f"model {config.model!r} gives {seen} for data of {shape}: take another size")
     latents = len(run.pixels) * math.prod(z.shape[1:-1])

@@ -109,7 +109,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     gain_learner: ablations.GainLearner | None
     resume: Path | None
-    code: str
+    made: list[str]  #: by which code and which torch
     step: int  #: steps taken; below 0 the model is a plain autoencoder
     diverged_at: int | None = None
     evaluations: list[dict] = field(default_factory=list)
@@ -133,8 +133,8 @@ class Run:
         gain_learner = None
         if config.gain == "learned":
             gain_learner = ablations.GainLearner(model.quantizer, derived_seed(config.seed, "noise"))
-        step = -config.pretrain_steps
-        run = cls(config, device, data, pixels, batches, model, optimizer, gain_learner, resume, code, step)
+        made, step = [code, str(torch.__version__)], -config.pretrain_steps
+        run = cls(config, device, data, pixels, batches, model, optimizer, gain_learner, resume, made, step)
         if resume is not None and resume.exists():
             run.load(resume)
         return run
@@ -252,16 +252,13 @@ class Run:
             return
         self.saved_at = time.monotonic()
         if distributed.world()[0] == 0:
-            state = {"id": self.config.id, "made": self._made(), "noted": {name: getattr(self, name) for name in NOTED}}
+            state = {"id": self.config.id, "made": self.made, "noted": {name: getattr(self, name) for name in NOTED}}
             state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
             state["gain"] = self.gain_learner.state_dict() if self.gain_learner else {}
             with files.replacing(self.resume) as temporary:
                 torch.save(state, temporary)
         if interrupts:
             signal.raise_signal(interrupts[0])
-
-    def _made(self) -> list[str]:
-        return [self.code, str(torch.__version__)]
 
     def load(self, path: Path) -> None:
         """Go on from a resume point, or raise ValueError if it is another run's or code's, or not whole."""
@@ -272,7 +269,7 @@ class Run:
             raise ValueError(f"{path} is no whole resume point ({error!r}): delete it to start the run anew") from None
         if of != self.config.id:
             raise ValueError(f"{path} is the resume point of run {of}, not of {self.config.id}: delete it")
-        if made != self._made():
+        if made != self.made:
             raise ValueError(f"{path} was left by other code or another torch: delete it to start the run anew")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
