@@ -20,7 +20,7 @@ import tyro
 from rotvq.analysis import compare
 from rotvq.quantizers import distributed
 from rotvq.quantizers.estimators import Estimator
-from rotvq.runs import engines, grids, scheduler, verify
+from rotvq.runs import code_path, engines, grids, scheduler, verify
 from rotvq.runs.records import RecordError, Records, read_any
 from rotvq.training import files, own
 from rotvq.training.ablations import VQ_ONLY
@@ -56,9 +56,11 @@ class Train:
             rank, ranks = distributed.world()
             if ranks > 1 and (field := _needs_whole_batch(config)):
                 raise ValueError(f"{field} looks at a whole batch, which ranks do not share: train it in one process")
-            resume = self._resume()
-            fn = partial(train, progress=rank == 0 and sys.stderr.isatty(), resume=resume)
-            record = store.get(config) if store else None
+            resume, record = self._resume(), store.get(config) if store else None
+            if not record:
+                scheduler.rehearse([config], device)
+            shown = {"progress": rank == 0 and sys.stderr.isatty()}
+            fn = partial(train, resume=resume, code=code_path.digest(config), **shown)
             if store and rank == 0:  # the other ranks train with it, and leave the record to it
                 for _, record in scheduler.run([config], store, device=device, progress=False, fn=fn):
                     if isinstance(record, scheduler.Failure):
@@ -94,7 +96,7 @@ class Grid:
     dry_run: bool = False  # print the configs and what is missing would cost, no more
     status: bool = False  # print how many runs are done, missing and failed, and the seconds left, no more
     over: bool = False  # start even if the cost is above the chapter's cap
-    sbatch: int | None = None  # print a script for `sbatch` that runs the grid as an array of so many jobs, no more
+    sbatch: int | None = None  # print a script for `sbatch` that runs the grid as an array of so many jobs
 
     def run(self) -> int:
         _refuse_together(self, ("dry_run", "status", "sbatch"), ("over", "status"), ("over", "dry_run"))
@@ -106,6 +108,7 @@ class Grid:
         store = grids.store(name, self.records)
         if self.sbatch is not None:
             self._check_sbatch(len(configs))
+            store.prepare()
             print(self._script(name, store.folder, scheduler.estimate(store.missing(configs), store)))
         elif self.status or self.dry_run:
             with engine as entered:
@@ -238,7 +241,10 @@ class Compare:
                 raise ValueError(f"there is no record in {store.folder}")
         sides = [store.all() for store in stores]
         if self.other is None:
-            sides = compare.split(stores[0], dict(map(_field_and_value, self.against)))
+            named = list(map(_field_and_value, self.against))
+            if len(dict(named)) < len(named):
+                raise ValueError("against names a field twice")
+            sides = compare.split(stores[0], dict(named))
         places = [[(store, config) for config in side] for store, side in zip(stores, sides)]
         comparisons = compare.compare(*places)
         print("\n".join(line for one in comparisons for line in one.lines(self.metrics)))
@@ -334,6 +340,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = None
     try:
         _check_environment()
+        _check_words(argv)
         if argv and argv[0] in MOVED:
             raise ValueError(f"rotvq {argv[0]} is now {MOVED[argv[0]]}, in a checkout of the book")
         command = tyro.extras.subcommand_cli_from_dict(
@@ -356,10 +363,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_environment() -> None:
-    """DataError where ROTVQ_DATA is no folder, ValueError where its name is misspelt."""
+    """DataError where ROTVQ_DATA is no folder, ValueError where it is empty or another name begins like it."""
     files.folders()
-    if "ROTVQ_DATA" not in os.environ and (close := get_close_matches("ROTVQ_DATA", os.environ, n=1, cutoff=0.85)):
-        raise ValueError(f"unknown environment variable {close[0]}: the folder of the data is named by ROTVQ_DATA")
+    if os.environ.get("ROTVQ_DATA") == "":
+        raise ValueError("ROTVQ_DATA is empty: name a folder, or unset it")
+    others = [name for name in os.environ if name.startswith("ROTVQ_") and name != "ROTVQ_DATA"]
+    if "ROTVQ_DATA" not in os.environ:
+        others += get_close_matches("ROTVQ_DATA", os.environ, n=1, cutoff=0.85)
+    if others:
+        raise ValueError(f"unknown environment variable {others[0]}: the folder of the data is named by ROTVQ_DATA")
+
+
+def _check_words(argv: Sequence[str]) -> None:
+    """ValueError where an option has an empty value, or comes twice, of which the last would win."""
+    options = Counter(word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--"))
+    if "" in argv or any(word.startswith("--") and word.endswith("=") for word in argv):
+        raise ValueError("an option has an empty value: leave it out")
+    if twice := [name for name, count in options.items() if count > 1]:
+        raise ValueError(f"{twice[0]} is given twice: once, with all its values")
 
 
 if __name__ == "__main__":

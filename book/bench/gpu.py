@@ -32,7 +32,7 @@ from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.quantizers.registry import METHODS
 from rotvq.quantizers.residual import WIRINGS, ResidualVectorQuantizer
 from rotvq.quantizers.vector import VectorQuantizer
-from rotvq.runs import engines, scheduler
+from rotvq.runs import code_path, engines, scheduler
 from rotvq.runs.grids import CHAPTERS
 from rotvq.runs.records import Records
 from rotvq.training.config import Config
@@ -196,7 +196,7 @@ def slice_configs(profile: str, steps: int) -> list[Config]:
 
 def _train_resumably(config: Config, folder: str, **options) -> dict:
     point = Path(folder) / f"{config.id}.resume"
-    result = train(config, resume=point, **options)
+    result = train(config, resume=point, code=code_path.digest(config), **options)
     point.unlink(missing_ok=True)
     return result
 

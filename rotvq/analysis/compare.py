@@ -112,8 +112,8 @@ def _differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
 
 
 def _value(record: dict, metric: str) -> float | None:
-    values = {**record["result"]["final"], "seconds": record["provenance"].get("seconds")}
-    if metric not in values and values["diverged_at"] is None:
+    values = {**record["result"]["final"], **{k: v for k, v in record["provenance"].items() if k == "seconds"}}
+    if metric not in values and (metric == "seconds" or values.get("diverged_at") is None):
         raise ValueError(f"unknown metric {metric!r}: one of {', '.join(values)}")
     return values.get(metric)
 

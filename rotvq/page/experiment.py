@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
 from rotvq.runs.grids import Block
 from rotvq.training.config import FIELDS, Config
-from rotvq.training.train import Run
 
 PAIRS = {field.name for field in fields(Config) if field.type.startswith("tuple")}  # a list of two is one value
 
@@ -89,38 +87,3 @@ def _values(name: str, value: Any) -> list:
 
 def _said(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def rehearse(configs: Iterable[Config], device: str = "cpu") -> None:
-    """Take one step of each kind of run, so that what cannot be trained is refused before anything is trained.
-
-    Runs that differ in their seeds alone are one kind.
-
-    Raises:
-        ValueError: Names the fields of a run that fails, and why it does.
-    """
-    for config in {replace(config, seed=0): config for config in configs}.values():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the run itself will say it
-                _first_step(config, device)
-        except Exception as error:  # whatever it is: the sentence says which run and why
-            said = ", ".join(f"{name} {value}" for name, value in config.changed.items())
-            raise ValueError(f"a run with {said} cannot be trained: {error}") from error
-
-
-def _first_step(config: Config, device: str) -> None:
-    latents = min(config.init_latents, config.codebook_size)  # the fewest that k-means takes
-    few = {"steps": 2, "pretrain_steps": min(config.pretrain_steps, 1), "init_latents": latents}
-    run = Run.from_config(replace(config, **few), device)
-    x = run.next_batch()
-    if x.shape[2:] == (1, 1) and config.model == "conv":
-        raise ValueError("the data are vectors, which model 'mlp' takes")
-    seen = run.model.decode(run.model.encode(x)).shape
-    if seen != x.shape:
-        sizes = [" x ".join(map(str, shape[1:])) for shape in (seen, x.shape)]
-        raise ValueError("model {!r} gives {} for data of {}: take another size".format(config.model, *sizes))
-    if run.step < 0:
-        run.pretrain_step()
-    run.start_codes()
-    run.train_step()

@@ -19,7 +19,6 @@ from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import Runs, Study
 from rotvq.analysis.wording import ratio_sentence, seed_ranges
 from rotvq.page import parameters
-from rotvq.page.experiment import rehearse
 from rotvq.page.figures import Figure, Line, glue, style, used
 from rotvq.runs import scheduler
 from rotvq.runs.grids import CHAPTERS, FRESH, FULL, Block, Chapter, store
@@ -256,7 +255,7 @@ def _train(
         allow = f"cap: {math.ceil(10 * hours) / 10:g}"
         raise ValueError(f"{what}, over the cap of {cap:g} core-hours. {allow} in the parameters trains them")
     new = set(tried)
-    rehearse([config for config in missing if config in new], "cpu" if "ray" in engine else device)
+    scheduler.rehearse([config for config in missing if config in new], "cpu" if "ray" in engine else device)
     line, start = Line(f"{what}."), time.monotonic()
     for done, (config, outcome) in enumerate(scheduler.run(planned, kept, engine, device=device), start=1):
         if isinstance(outcome, scheduler.Failure):

@@ -55,6 +55,8 @@ def processes(n: int) -> Iterator[Engine]:
     Each is a pool of its own: a worker that dies takes its run with it and no other. Every worker holds one end of a
     pipe and ends when the other end, the leash, closes: on an error or Ctrl-C here, or when this process dies.
     """
+    if n > (most := 8 * (os.cpu_count() or 1)):
+        raise ValueError(f"engine is 'processes:{n}': {n} workers, and at most {most} are useful here")
     spawn = multiprocessing.get_context("spawn")
     end, leash = spawn.Pipe(duplex=False)
     own, pools = threading.local(), []

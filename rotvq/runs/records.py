@@ -215,6 +215,8 @@ def _parsed(path: Path, text: str) -> dict:
             raise ValueError("its name, its id and its config do not agree")
         if set(record) != set(KEYS):
             raise ValueError(f"its entries are {', '.join(record)}, not {', '.join(KEYS)}")
+        if not all(value is None or type(value) in (int, float) for value in record["result"]["final"].values()):
+            raise ValueError("its final metrics are not all numbers")
         curve = {name: _rows(columns) for name, columns in record["result"].get("curve", {}).items()}
         return {**record, "result": {**record["result"], "curve": curve}}
     except (ValueError, KeyError, TypeError, AttributeError) as error:

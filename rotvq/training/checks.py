@@ -83,6 +83,11 @@ def _check_idle(values: Mapping[str, Any], changed: Collection[str], member: est
         beta = values["beta"] if "beta" in changed else None
         not_there = {"form": "free", "penalties": None, "gain": None}
         options.refuse_idle("vq", {**values, "beta": beta, "estimator": member, **not_there})
+    counts = values["update"] == "ema" or values["revival"] in ("threshold", "count")
+    averages = {"decay": counts or values["centre"] == "latents", "initial_count": counts}
+    for name in averages if not own.is_own("quantizer", values["quantizer"]) else ():
+        if name in changed and not averages[name]:
+            raise ValueError(f"{name} would do nothing: nothing is averaged over steps")
     if values["update"] == "ema" and "code_lr" in changed:
         raise ValueError(f"code_lr is {values['code_lr']}: update 'ema' moves the codes without a learning rate")
 

@@ -12,7 +12,7 @@ import re
 import signal
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -107,20 +107,15 @@ def read_photograph(name: str) -> bytes:
         raise DataError(f"{name} is missing: install {distribution} (again), which ships this photograph.") from error
 
 
-def digest(place: Path) -> str:
-    """16 digits of the sha256 of a file, or of all files below a folder, in order and with their names in it.
-
-    Hidden files do not count, nor those named ``rotvq-...``, into which images are decoded.
-    """
-    names = [path.relative_to(place) for path in place.rglob("*")] if place.is_dir() else [Path()]
-    counted = sorted(name for name in names if not any(part.startswith((".", "rotvq-")) for part in name.parts))
-    states = [(name.as_posix(), (place / name).stat()) for name in counted if (place / name).is_file()]
-    return _digest(place, tuple((name, state.st_size, state.st_mtime_ns) for name, state in states))
+def digest(place: Path, sources: Iterable[Path]) -> str:
+    """16 digits of the sha256 of some files, in order and with their names below ``place``, which may be one itself."""
+    states = [(path.relative_to(place).as_posix(), path.stat()) for path in sorted(sources)]
+    return _digest(place, tuple((name, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for name, one in states))
 
 
 @lru_cache
-def _digest(place: Path, states: tuple[tuple[str, int, int], ...]) -> str:
-    """Files are read again when their size or their time of change differs."""
+def _digest(place: Path, states: tuple[tuple[str, int, int, int], ...]) -> str:
+    """Files are read again when their size or a time of change differs."""
     whole = hashlib.sha256()
     for name, *_ in states:
         with (place / name).open("rb") as file:

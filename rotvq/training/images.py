@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ FOLDS = (
 )
 REDUCTION = {"skimage/data/hubble_deep_field.jpg": 2, "skimage/data/retina.jpg": 3}  # to the size of the others
 FOLDER_SIDE = 256  # of an image of an image folder whose name gives no other
+LARGEST_SIDE = 4096  # that a name may give
 NATIVE = "native"
 IN_MEMORY = 32 << 30  # bytes: a larger split of an image folder is decoded once, to a file beside it, and mapped
 
@@ -90,23 +92,32 @@ def load(name: str, seed: int = 0) -> Images:
     (torch.Size([2000, 1, 28, 28]), torch.float32)
     """
     plain = files.PIN.sub("", name)
-    place = find(plain)
-    if plain != name and name != f"{plain}#{files.digest(place)}":
-        raise DataError(f"{place} is no longer what {name!r} was: to use what is there now, ask for it by {plain!r}")
-    name = plain
-    changed = place.stat().st_mtime_ns if place is not None and place.is_file() else 0
-    return _load(name, seed % len(FOLDS) if name == "photographs" else 0, changed)
+    now = digest(plain)
+    if name not in (plain, f"{plain}#{now}"):
+        raise DataError(f"{plain} is no longer what {name!r} was: to use what is there now, ask for it by {plain!r}")
+    return _load(plain, seed % len(FOLDS) if plain == "photographs" else 0, now)
+
+
+def digest(name: str) -> str:
+    """Of the files of one's own that ``name`` loads, and of no others: 16 hex digits; "" of one of :data:`SETS`.
+
+    Raises as :func:`find` does, and DataError where a folder holds too few images.
+    """
+    place = find(name)
+    if place is None:
+        return ""
+    return files.digest(place, itertools.chain(*_split_files(place)) if place.is_dir() else [place])
 
 
 def check(name: str) -> None:
     """Raise ValueError unless ``name`` is one of :data:`SETS` or names a source of one's own; nothing is read."""
     kind, _, rest = name.partition(":")
     path, size = _path_and_size(rest)
-    is_folder = kind == "imagefolder" and path and size != 0
+    is_folder = kind == "imagefolder" and path and (size is None or 1 <= size <= LARGEST_SIDE)
     is_file = kind == "arrays" and Path(rest).suffix in SUFFIXES and Path(rest).stem
     if name not in SETS and not is_folder and not is_file:
-        own = "imagefolder:<path>, imagefolder:<path>@<side>, imagefolder:<path>@native, arrays:<path>.npy or .npz"
-        raise ValueError(f"data must be one of {', '.join(SETS)}, {own}, not {name!r}")
+        folder = f"imagefolder:<path>, imagefolder:<path>@<side up to {LARGEST_SIDE}>, imagefolder:<path>@native"
+        raise ValueError(f"data must be one of {', '.join(SETS)}, {folder}, arrays:<path>.npy or .npz, not {name!r}")
 
 
 def find(name: str) -> Path | None:
@@ -147,10 +158,10 @@ def batches(count: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
 
 
 @lru_cache(maxsize=2)
-def _load(name: str, fold: int, changed: int) -> Images:
-    """``changed``: when the file of one's own was written, so that another one under its name is read."""
+def _load(name: str, fold: int, content: str) -> Images:
+    """``content``: the digest of what is one's own, so that other data under its name are read."""
     if name.startswith("imagefolder:"):
-        splits = _imagefolder(name)
+        splits = _imagefolder(name, content)
     elif name.startswith("arrays:"):
         splits = _arrays(name)
     else:
@@ -254,28 +265,33 @@ def _photograph(name: str) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-def _imagefolder(name: str) -> Splits:
-    """train/<class>/<file> and val/<class>/<file> below the folder; val/ is the test set. Centre crops.
+def _imagefolder(name: str, content: str) -> Splits:
+    """Centre crops of the files of :func:`_split_files`, in 8 bits; transparency is left out.
 
-    A split of more than IN_MEMORY bytes (ImageNet's take 234 GiB) is decoded to a file there, which later loads share.
+    A split of more than IN_MEMORY bytes (ImageNet's take 234 GiB) is decoded to a file there, which later loads share
+    as long as the images have the digest ``content``.
     """
     root, (_, size) = find(name), _path_and_size(name)
-    if (root / "train").is_dir():
-        seen, test = _image_files(root / "train"), _image_files(root / "val")
-        splits = [[file for i, file in enumerate(seen) if i % 20], seen[::20], test]
-    else:
-        splits = _by_last_digit(_image_files(root, "**/*", least=10))
+    splits = _split_files(root)
     side = _common_size([file for split in splits for file in split]) if size is None else (size, size)
-    suffix = "" if side == (FOLDER_SIDE, FOLDER_SIDE) else "-{}x{}".format(*side)
-    mapped = (root / f"rotvq-{split}{suffix}.u8" for split in ("train", "validation", "test"))
+    mapped = (root / "rotvq-{}-{}x{}-{}.u8".format(split, *side, content) for split in ("train", "validation", "test"))
     return tuple(_pixels(paths, side, place) for paths, place in zip(splits, mapped))
 
 
+def _split_files(root: Path) -> list[list[Path]]:
+    """train/<class>/<file> and val/<class>/<file>, the test set, below a folder; without train/ all images below it."""
+    if not (root / "train").is_dir():
+        return _by_last_digit(_image_files(root, "**/*", least=10))
+    seen, test = _image_files(root / "train"), _image_files(root / "val")
+    return [[file for i, file in enumerate(seen) if i % 20], seen[::20], test]
+
+
 def _image_files(folder: Path, pattern: str = "*/*", least: int = 2) -> list[Path]:
-    paths = sorted(path for path in folder.glob(pattern) if path.suffix.lower() in {".jpeg", ".jpg", ".png", ".webp"})
+    found = sorted(path for path in folder.glob(pattern) if path.suffix.lower() in {".jpeg", ".jpg", ".png", ".webp"})
+    paths = [path for path in found if path.is_file()]
     if len(paths) < least:
-        asked = "a folder per class, with jpeg, png or webp" if pattern == "*/*" else f"at least {least}"
-        raise DataError(f"{folder} holds {len(paths)} images: it needs {asked}.")
+        asked = "a folder per class, with" if pattern == "*/*" else f"at least {least},"
+        raise DataError(f"{folder} holds {len(paths)} images: it needs {asked} jpeg, png or webp.")
     return paths
 
 
@@ -319,6 +335,8 @@ def _pixels(paths: list[Path], side: tuple[int, int], mapped: Path) -> Tensor:
     if not (mapped.exists() and mapped.stat().st_size == size):
         if world()[1] > 1:
             raise DataError(f"{mapped} is not there yet: load the images once in one process, which decodes them.")
+        for stale in mapped.parent.glob(f"{mapped.name.rpartition('-')[0]}-*.u8"):  # of images that were there before
+            stale.unlink()
         with files.replacing(mapped) as temporary:
             _decode(paths, torch.from_file(str(temporary), **options).view(shape))
     return torch.from_file(str(mapped), **options).view(shape)
@@ -330,9 +348,21 @@ def _decode(paths: list[Path], pixels: Tensor) -> Tensor:
     height, width = pixels.shape[2:]
     for slot, path in zip(pixels, paths, strict=True):
         with _opened(path) as picture:
-            fitted = ImageOps.fit(picture.convert("RGB"), (width, height), Image.Resampling.BICUBIC)
+            fitted = ImageOps.fit(_as_rgb(picture, path), (width, height), Image.Resampling.BICUBIC)
         slot.copy_(torch.from_numpy(np.array(fitted)).permute(2, 0, 1))
     return pixels
+
+
+def _as_rgb(picture: Any, path: Path) -> Any:
+    """A picture of Pillow's in 8 bits a channel: the high 8 of 16, which its own conversion would cut off at 255."""
+    from PIL import Image
+
+    if picture.mode.startswith("I;16") or (picture.mode, picture.format) == ("I", "PNG"):
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+    if picture.mode in ("I", "F"):
+        raise DataError(f"{path} holds numbers of 32 bits (mode {picture.mode}): save it with 8 or 16 bits a channel.")
+    picture.info.pop("transparency", None)  # of a palette, of which the conversion would warn
+    return picture.convert("RGB")
 
 
 def _arrays(name: str) -> Splits:

@@ -34,7 +34,13 @@ RECONSTRUCTION = {  # loss of normalised pixels, under each loss convention
 
 
 def fit(
-    config: Config, *, device: str = "cpu", threads: int = 1, progress: bool = False, resume: Path | None = None
+    config: Config,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    progress: bool = False,
+    resume: Path | None = None,
+    code: str = "",
 ) -> tuple[nn.Module, dict]:
     """Train the model of ``config``; return it with its result.
 
@@ -45,6 +51,7 @@ def fit(
         progress: whether to show a bar.
         resume: a file from which a run that was killed goes on, written about once a minute, and on Ctrl-C or SIGTERM.
             The result is that of the uninterrupted run, bit for bit on a CPU.
+        code: what the code is called that trains, such as its digest: a resume point that other code left is refused.
 
     Returns:
         The model and its result. ``curve.stops`` are the metrics on the test split at steps 500, 1000, 2000, 4000, ...
@@ -58,7 +65,7 @@ def fit(
     """
     config.check()
     torch.set_num_threads(threads)
-    run = Run.from_config(config, device, resume)
+    run = Run.from_config(config, device, resume, code)
     total, done = config.pretrain_steps + config.steps, config.pretrain_steps + run.step
     bar = tqdm(total=total, initial=done, unit="step", disable=not progress, leave=False)
     with bar, files.holding_interrupts(resume is not None) as interrupts:
@@ -102,6 +109,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     gain_learner: ablations.GainLearner | None
     resume: Path | None
+    made: list[str]  #: by which code and which torch
     step: int  #: steps taken; below 0 the model is a plain autoencoder
     diverged_at: int | None = None
     evaluations: list[dict] = field(default_factory=list)
@@ -110,7 +118,7 @@ class Run:
     saved_at: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def from_config(cls, config: Config, device: str = "cpu", resume: Path | None = None) -> Self:
+    def from_config(cls, config: Config, device: str = "cpu", resume: Path | None = None, code: str = "") -> Self:
         """Resolve the parts of a run, and go on from its resume point where there is one."""
         ranks = distributed.world()[1]
         if config.batch % ranks:
@@ -125,8 +133,8 @@ class Run:
         gain_learner = None
         if config.gain == "learned":
             gain_learner = ablations.GainLearner(model.quantizer, derived_seed(config.seed, "noise"))
-        step = -config.pretrain_steps
-        run = cls(config, device, data, pixels, batches, model, optimizer, gain_learner, resume, step)
+        made, step = [code, str(torch.__version__)], -config.pretrain_steps
+        run = cls(config, device, data, pixels, batches, model, optimizer, gain_learner, resume, made, step)
         if resume is not None and resume.exists():
             run.load(resume)
         return run
@@ -244,7 +252,7 @@ class Run:
             return
         self.saved_at = time.monotonic()
         if distributed.world()[0] == 0:
-            state = {"id": self.config.id, "noted": {name: getattr(self, name) for name in NOTED}}
+            state = {"id": self.config.id, "made": self.made, "noted": {name: getattr(self, name) for name in NOTED}}
             state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
             state["gain"] = self.gain_learner.state_dict() if self.gain_learner else {}
             with files.replacing(self.resume) as temporary:
@@ -253,10 +261,16 @@ class Run:
             signal.raise_signal(interrupts[0])
 
     def load(self, path: Path) -> None:
-        """Go on from a resume point, or raise ValueError if it is another run's."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["id"] != self.config.id:
-            raise ValueError(f"{path} is the resume point of run {state['id']}, not of {self.config.id}: delete it")
+        """Go on from a resume point, or raise ValueError if it is another run's or code's, or not whole."""
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            of, made = state["id"], state.get("made")
+        except Exception as error:
+            raise ValueError(f"{path} is no whole resume point ({error!r}): delete it to start the run anew") from None
+        if of != self.config.id:
+            raise ValueError(f"{path} is the resume point of run {of}, not of {self.config.id}: delete it")
+        if made != self.made:
+            raise ValueError(f"{path} was left by other code or another torch: delete it to start the run anew")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.gain_learner:
@@ -306,7 +320,7 @@ def is_evaluation_step(step: int) -> bool:
 def find_device(name: str) -> torch.device:
     """The torch device called ``name``, tried once; ValueError that lists those that are here if it is not."""
     try:
-        torch.empty(1, device=name)
+        torch.zeros(1, device=name).item()  # "meta" makes one and holds no number
         return torch.device(name)
     except (RuntimeError, AssertionError, NotImplementedError):
         here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]

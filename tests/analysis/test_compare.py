@@ -155,6 +155,8 @@ REFUSED = [
     (["{one}", "--against", "gama=1"], "against 'gama=1': it takes FIELD=VALUE with a field of data, model"),
     (["{one}", "--against", "gamma"], "against 'gamma': it takes FIELD=VALUE"),
     (["{one}", "--against", "gamma=much"], "gamma is 'much': it must be a finite number"),
+    (["{one}", "--against", "gamma=1", "gamma=2"], "against names a field twice"),
+    (["{one}", "--against", "gamma=1", "--against", "gamma=0.25"], "--against is given twice"),
     (["{one}", "{one}/none"], "there is no record in"),
     (["{one}/none"], "there is no record in"),
     (["{one}", "--metrics", "test_mae"], "unknown metric 'test_mae': one of diverged_at, step, test_mse"),
@@ -170,6 +172,17 @@ def test_what_cannot_be_compared_is_refused(stores, capsys, words, said):
     assert main(["compare", *(word.format(one=one.folder) for word in words)]) == 2
     out, err = capsys.readouterr()
     assert out == "" and said in err and err.count("\n") == 1
+
+
+def test_a_record_without_seconds_has_not_diverged(stores, capsys):
+    one, other = stores
+    record(one, *arm(range(2)))
+    for config in arm(range(2), gamma=1.0):
+        other.put(config, one.get(Config(seed=config.seed))["result"], {"torch": "2"})
+    words = ["compare", str(one.folder), str(other.folder), "--metrics"]
+    assert main([*words, "test_mse"]) == 0 and "diverged" not in capsys.readouterr().out
+    assert main([*words, "seconds"]) == 2
+    assert "unknown metric 'seconds': one of diverged_at, step, test_mse" in capsys.readouterr().err
 
 
 def test_an_altered_record_is_not_compared(stores, capsys):

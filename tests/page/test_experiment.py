@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from rotvq.page.experiment import block, rehearse, spread
+from rotvq.page.experiment import block, spread
+from rotvq.runs.scheduler import rehearse
 from rotvq.training.config import Config
 
 ARMS = {"STE": {"estimator": "ste"}, "rotation": {"estimator": "rotation"}}
@@ -87,7 +88,7 @@ SMALL = {"data": "fashion-mnist-mini", "codebook_size": 16, "steps": 3}
 
 def test_every_kind_of_run_is_rehearsed_once(monkeypatch):
     seen = []
-    monkeypatch.setattr("rotvq.page.experiment._first_step", lambda config, device: seen.append((config, device)))
+    monkeypatch.setattr("rotvq.runs.scheduler._first_step", lambda config, device: seen.append((config, device)))
     configs = [Config(gamma=gamma, seed=seed) for gamma in (1, 2) for seed in (4, 5)]
     rehearse(configs, "cuda")
     assert [(config.gamma, device) for config, device in seen] == [(1, "cuda"), (2, "cuda")]
@@ -106,6 +107,12 @@ def test_what_can_be_trained_passes(changes):
         ((400, 30, 30), {}, "model 'conv' gives 1 x 28 x 28 for data of 1 x 30 x 30: take another size"),
         ((400, 8, 10, 3), {}, "model 'conv' gives 3 x 8 x 8 for data of 3 x 8 x 10"),
         ((400, 6), {}, "the data are vectors, which model 'mlp' takes"),
+        ((400, 1, 16, 1), {}, "model 'conv' does not take 32 x 1 x 1 x 16 a batch"),
+        ((400, 6), {"model": "mlp", "norm": "batch", "batch": 1}, "model 'mlp' does not take 1 x 6 x 1 x 1 a batch"),
+        ((400, 8, 8), {"codebook_size": 10**12}, "a codebook_size of 1000000000000 in 32 dimensions takes 476,837 GiB"),
+        ((400, 8, 8), {"dim": 10**12}, "a codebook_size of 16 in 1000000000000 dimensions takes"),
+        ((400, 8, 8), {"project_to": 10**12}, "a codebook_size of 16 in 1000000000000 dimensions takes"),
+        ((400, 8, 8), {"quantizer": "fsq", "codebook_size": 10**12}, "dimensions takes"),
         ((30, 8, 8), {}, "batch is 32: the training split has 24 images"),
         ((400, 6), {"model": "mlp", "codebook_size": 512, "init": "kmeans"}, "cannot be trained: .*320.*512"),
         ((400, 16, 16), {"model": "residual_f4", "norm": "batch"}, "takes 'none' or 'latent'"),

@@ -14,6 +14,7 @@ import tomllib
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 from forks import start
 
@@ -26,7 +27,7 @@ from rotvq.training.config import FIELDS, Config
 NAME = "10_ste_vs_rotation"
 
 
-def fake(config: Config, *, device: str = "cpu", threads: int = 1, progress: bool = False, resume=None) -> dict:
+def fake(config: Config, *, device="cpu", threads=1, progress=False, resume=None, code="") -> dict:
     curve = {"stops": [], "trace": [], "first": [1.0]}
     return {"final": {"test_mse": config.gamma + config.seed, "diverged_at": None}, "curve": curve}
 
@@ -35,6 +36,7 @@ def fake(config: Config, *, device: str = "cpu", threads: int = 1, progress: boo
 def call(capsys, monkeypatch):
     """Run a command with a training that takes no time; its status, output and errors."""
     monkeypatch.setattr(cli, "train", fake)
+    monkeypatch.setattr(scheduler, "_first_step", lambda *_: None)
     monkeypatch.setattr(scheduler.run, "__kwdefaults__", {**scheduler.run.__kwdefaults__, "fn": fake})
 
     def run(*words):
@@ -135,6 +137,16 @@ REFUSED = [
     (["train", "--clip", "2", "1"], "0 <= lo <= hi"),
     (["train", "--device", "cuda:99"], "device 'cuda:99' is not there: one of cpu"),
     (["train", "--data", "mnist"], "fashion-mnist"),
+    (["train", "--device", "meta"], "device 'meta' is not there: one of cpu"),
+    (["grid", NAME, "--device", "meta", "--status"], "device 'meta' is not there: one of cpu"),
+    (["train", "--gamma", "1", "--gamma", "2"], "--gamma is given twice"),
+    (["train", "--code-lr", "1", "--code_lr=2"], "--code-lr is given twice"),
+    (["train", "--data="], "an option has an empty value"),
+    (["train", "--estimator", ""], "an option has an empty value"),
+    (["train", "--decay", "0.5"], "decay would do nothing"),
+    (["grid", NAME, "--status", "--engine", "processes:1000000000"], "1000000000 workers, and at most"),
+    (["grid", NAME, "--engine", "shard:0/2:processes:1000000000"], "1000000000 workers, and at most"),
+    (["grid", NAME, "--dry-run", "--engine", "processes:1000000000"], "1000000000 workers, and at most"),
     (["grid", "99_nothing"], f"unknown chapter '99_nothing': one of {NAME}"),
     (["grid", NAME, "--profile", "huge"], "unknown profile 'huge': one of smoke, standard, full"),
     (["grid", NAME, "--engine", "threads"], "unknown engine 'threads': serial, processes:N"),
@@ -300,6 +312,42 @@ def test_an_interrupt_says_what_is_kept(call, tmp_path, monkeypatch, words, inte
     assert err == f"interrupted: {'no record was changed' if '--sample' in words else kept}\n"
 
 
+@pytest.mark.parametrize("words", [["train", "--steps", "1"], ["grid", NAME, "--status"], ["verify"], ["compare", "x"]])
+@pytest.mark.parametrize("empty", [["--records", ""], ["--records="]], ids=str)
+def test_an_empty_store_is_not_the_working_directory(call, tmp_path, monkeypatch, words, empty):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = call(*words, *empty)
+    assert (status, out, err) == (2, "", "error: an option has an empty value: leave it out\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+CANNOT = {
+    "a size that the model changes": ((60, 15, 16), {}, "model 'conv' gives 1 x 12 x 16 for data of 1 x 15 x 16"),
+    "vectors": ((60, 8), {}, "the data are vectors, which model 'mlp' takes"),
+    "a strip": ((60, 1, 16, 1), {}, "model 'conv' does not take 32 x 1 x 1 x 16 a batch"),
+    "one vector a batch": (
+        (60, 8),
+        {"model": "mlp", "norm": "batch", "batch": 1},
+        "does not take 1 x 8 x 1 x 1 a batch",
+    ),
+    "few latents": ((60, 8), {"model": "mlp", "init": "kmeans"}, "gives 48 latents, and init 'kmeans' needs 512"),
+    "few images": ((30, 16, 16), {}, "batch is 32: the training split has 24 images"),
+    "many codes": ((60, 16, 16), {"codebook-size": 10**12}, "takes 476,837 GiB"),
+}
+
+
+@pytest.mark.parametrize("shape, options, words", CANNOT.values(), ids=CANNOT)
+def test_train_refuses_what_cannot_be_trained_before_it_begins(capsys, tmp_path, monkeypatch, shape, options, words):
+    monkeypatch.chdir(tmp_path)
+    np.save("own.npy", np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    given = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    monkeypatch.setattr(cli, "train", None)
+    assert cli.main(["train", "--data", "arrays:own.npy", *given, "--records", "store"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: a run with data arrays:own.npy#") and words in err
+    assert err.count("\n") == 1 and list(Path("store").iterdir()) == []
+
+
 NO_STORE = {
     "a file": lambda folder: (folder / "file").write_text("") * 0 or folder / "file",
     "below a file": lambda folder: (folder / "file").write_text("") * 0 or folder / "file" / "store",
@@ -308,7 +356,10 @@ NO_STORE = {
 }
 
 
-@pytest.mark.parametrize("words", [["train", "--steps", "1"], ["grid", NAME, "--profile", "smoke"]], ids=lambda w: w[0])
+TRAINED = ["train", "--steps", "1"], ["grid", NAME, "--profile", "smoke"], ["grid", NAME, "--sbatch", "2"]
+
+
+@pytest.mark.parametrize("words", TRAINED, ids=lambda words: " ".join(words[::2]))
 @pytest.mark.parametrize("place", NO_STORE)
 def test_a_store_that_cannot_be_written_is_refused_before_training(call, tmp_path, monkeypatch, words, place):
     def trained(*_, **__):
@@ -336,6 +387,9 @@ def test_a_store_that_cannot_be_written_is_refused_before_training(call, tmp_pat
             "/tmp",
             "unknown environment variable ROTVQ_DATAS: the folder of the data is named by ROTVQ_DATA",
         ),
+        ("ROTVQ_RECORDS", "/tmp", "unknown environment variable ROTVQ_RECORDS"),
+        ("ROTVQ_DEVICE", "", "unknown environment variable ROTVQ_DEVICE"),
+        ("ROTVQ_DATA", "", "ROTVQ_DATA is empty: name a folder, or unset it"),
         ("ROTVQ_DTA", "/tmp", "unknown environment variable ROTVQ_DTA"),
         ("ROTVQDATA", "/tmp", "unknown environment variable ROTVQDATA"),
     ],

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from rotvq.__main__ import main
 from rotvq.runs import code_path, provenance
 from rotvq.runs.records import KEYS, RecordError, Records, read_record, status, write_json, write_record
 from rotvq.training.config import Config
@@ -117,6 +118,24 @@ def test_a_damage_that_its_digest_covers_is_refused_too(tmp_path):
         write_record(path, {**whole, **part})
         with pytest.raises(RecordError, match=re.escape(str(path)) + " is not a record"):
             store.get(Config())
+
+
+FINALS = {"none": None, "a list": [], "a word": {"test_mse": "low"}, "a list of numbers": {"test_mse": [1.0]}}
+FINALS |= {"a truth value": {"test_mse": True}, "an object": {"test": {"mse": 1.0}}}
+
+
+@pytest.mark.parametrize("final", FINALS.values(), ids=FINALS)
+def test_a_record_without_final_numbers_is_refused_by_reading_and_by_verification(tmp_path, final, capsys):
+    store = Records(tmp_path)
+    store.put(Config(), RESULT, STAMP)
+    path = store.path(Config())
+    whole = read_record(path)
+    kept = {name: value for name, value in whole["result"].items() if name != "final"}
+    write_record(path, {**whole, "result": kept if final is None else {**kept, "final": final}})
+    with pytest.raises(RecordError, match=re.escape(str(path)) + " is not a record"):
+        store.get(Config())
+    assert main(["verify", "--records", str(tmp_path)]) == 1 and f"{path} is not a record" in capsys.readouterr().out
+    assert main(["compare", str(tmp_path)]) == 2 and f"{path} is not a record" in capsys.readouterr().err
 
 
 def test_layout_and_order_are_not_part_of_a_record(tmp_path):

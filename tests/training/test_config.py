@@ -155,6 +155,11 @@ def test_wrong_types_are_refused_at_once(values, words):
         ({"clip": (-1, 1)}, "0 <= lo <= hi"),
         ({"mix": 1.5}, "0 <= mix <= 1"),
         ({"init": "kmeans", "init_latents": 100}, "init_latents is 100: 'kmeans' needs at least codebook_size"),
+        ({"decay": 0.5}, "decay would do nothing: nothing is averaged over steps"),
+        ({"decay": 0.5, "revival": "unused"}, "decay would do nothing"),
+        ({"decay": 0.5, "quantizer": "nsvq"}, "decay would do nothing"),
+        ({"initial_count": 0}, "initial_count would do nothing"),
+        ({"initial_count": 0, "centre": "latents"}, "initial_count would do nothing"),
         ({"data": "mnist"}, "fashion-mnist"),
         ({"optimizer": "lion"}, "unknown optimizer 'lion': one of adam, adamw, sgd"),
     ],
@@ -162,6 +167,15 @@ def test_wrong_types_are_refused_at_once(values, words):
 def test_values_out_of_range_are_refused_by_name(values, words):
     with pytest.raises(ValueError, match=words):
         Config(**values).check()
+
+
+@pytest.mark.parametrize(
+    "values", [{"update": "ema"}, {"revival": "threshold"}, {"revival": "count"}, {"centre": "latents"}]
+)
+def test_a_decay_of_something_is_taken(values):
+    Config(decay=0.5, **values).check()
+    if "centre" not in values:
+        Config(initial_count=3, **values).check()
 
 
 def test_unknown_names_are_refused_with_the_allowed_ones():
@@ -232,6 +246,6 @@ def test_arms_that_draw_differently_see_the_same_batches():
 
 def test_device():
     assert find_device("cpu") == torch.device("cpu")
-    for name in ("cuda:99", "abacus"):
+    for name in ("cuda:99", "abacus", "meta", "meta:0", "", "cpu:x"):
         with pytest.raises(ValueError, match=f"device '{name}' is not there: one of cpu"):
             find_device(name)

@@ -453,6 +453,79 @@ def test_images_of_two_sizes_have_no_native_one(small):
         images.load(f"imagefolder:{folder}@native")
 
 
+@pytest.mark.parametrize("format", ["png", "tiff"])
+def test_16_bits_keep_their_high_8(small, format):
+    """Grey of 16 bits, as microscopes and depth cameras write it, and a file of another format under a name of ours."""
+    folder, _ = small
+    ramp = np.arange(8 * 12, dtype=np.uint16).reshape(8, 12) * 682
+    for path in folder.rglob("*.png"):
+        Image.fromarray(ramp).save(path, format=format)
+    with Image.open(path) as read:
+        assert read.mode.startswith("I")
+    seen = images.load(f"imagefolder:{folder}@native").train
+    assert (seen[0].numpy() == ramp // 256).all() and seen.max() == 253
+
+
+def colours(mode: str) -> Image.Image:
+    """A picture of 12 x 8 in a mode of Pillow's, the left half dark, the right half light, transparent if it can be."""
+    picture = Image.new("RGB", (12, 8), (20, 40, 60))
+    picture.paste((200, 220, 240), (6, 0, 12, 8))
+    picture = picture.convert(mode.partition(",")[0], palette=Image.Palette.ADAPTIVE)
+    if mode in ("LA", "RGBA"):
+        picture.putalpha(100)
+    if mode == "P, transparent":
+        picture.info["transparency"] = bytes([0, 128])
+    return picture
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "P, transparent", "RGB", "RGBA", "CMYK", "YCbCr", "LAB"])
+def test_every_mode_of_8_bits_keeps_its_colours(small, mode):
+    folder, _ = small
+    for path in folder.rglob("*.png"):
+        colours(mode).save(path, format="tiff" if mode in ("CMYK", "YCbCr", "LAB") else "png")
+    seen = images.load(f"imagefolder:{folder}@native").train.float().mean((0, 2)).T  # (12, 3)
+    wanted = {"L": (36.0, 216.0), "LA": (36.0, 216.0)}.get(mode)
+    if mode == "1":
+        assert seen[:6].mean() < 80 and seen[6:].mean() > 180
+    elif wanted:
+        torch.testing.assert_close(
+            seen, torch.tensor(wanted).repeat_interleave(6)[:, None].expand(12, 3), atol=2, rtol=0
+        )
+    else:
+        both = torch.tensor([[20.0, 40.0, 60.0], [200.0, 220.0, 240.0]]).repeat_interleave(6, 0)
+        torch.testing.assert_close(seen, both, atol=4, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_32_bits_are_refused_by_name(small, mode):
+    folder, _ = small
+    Image.new(mode, (12, 8), 70_000).save(folder / "1" / "13.png", format="tiff")
+    with pytest.raises(
+        images.DataError, match=rf"13.png holds numbers of 32 bits \(mode {mode}\): save it with 8 or 16"
+    ):
+        images.load(f"imagefolder:{folder}@native")
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "tiff"])
+@pytest.mark.parametrize("inside", ["", "train"])
+def test_a_folder_of_another_format_is_told_which_it_takes(tmp_path, suffix, inside):
+    (tmp_path / inside / "a").mkdir(parents=True)
+    for number in range(20):
+        Image.new("L", (8, 8), number).save(tmp_path / inside / "a" / f"{number}.{suffix}")
+    with pytest.raises(images.DataError, match="holds 0 images: it needs .* jpeg, png or webp"):
+        images.load(f"imagefolder:{tmp_path}")
+
+
+@pytest.mark.parametrize("side, right", [(0, False), (1, True), (4096, True), (4097, False), (99999999, False)])
+def test_the_side_of_an_image_is_bounded(side, right):
+    if right:
+        images.check(f"imagefolder:cats@{side}")
+    else:
+        with pytest.raises(ValueError, match="imagefolder:<path>@<side up to 4096>"):
+            images.check(f"imagefolder:cats@{side}")
+
+
 # --- arrays --------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from few_images import FEW
 from PIL import Image
 
@@ -85,8 +86,18 @@ def folder(tmp_path, monkeypatch) -> Path:
     (tmp_path / name / "deep" / "parts.py").write_text(PARTS + "from ..helper import factor\n")
     (tmp_path / name / "helper.py").write_text("factor = 2\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    another_process(monkeypatch)
     return tmp_path / name
+
+
+def another_process(monkeypatch) -> None:
+    """What this process imported for parts before does not count, and what it imports from now on is forgotten."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(own, "LENT", set())
+    monkeypatch.setattr(own, "IMPORTED", {})
+    own._import.cache_clear()
+    for name in ("hlp", "near", "far", "beside"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 NAMES = ["parts.py:", "./parts.py:", "{package}.deep.parts:", "{package}/deep/parts.py:"]
@@ -100,7 +111,11 @@ def test_a_part_is_found_noted_and_trained(folder, place, field, name):
     value = place.format(package=folder.name) + name
     config = Config(**SMALL, **{field: value}).check()
     noted = getattr(config, field)
-    assert noted.startswith(f"{value}#") and files.PIN.search(noted) and Config.from_dict(config.as_dict()) == config
+    assert (
+        noted.startswith(f"{value.removeprefix('./')}#")
+        and files.PIN.search(noted)
+        and Config.from_dict(config.as_dict()) == config
+    )
     model, result = fit(config)
     assert result["final"]["diverged_at"] is None and len(result["curve"]["first"]) == 3
     made = {"estimator": model.quantizer.estimator, "quantizer": model.quantizer, "model": model}[field]
@@ -233,6 +248,122 @@ def test_what_a_source_imports_from_its_folder_is_part_of_it(folder):
     assert Config(estimator="lone.py:X").id != first.id
 
 
+# what is executed is what was noted
+
+
+def two_folders(folder: Path) -> list[str]:
+    """An estimator in each of two folders, by the same words, with another helper beside each."""
+    for name, bound in (("a", 1.0), ("b", 2.0)):
+        (folder.parent / name).mkdir()
+        (folder.parent / name / "hlp.py").write_text(f"S = {bound}\n")
+        text = "from rotvq import Estimator\nfrom hlp import S\nBrake = Estimator('rotation', (0.0, S))\n"
+        (folder.parent / name / "brake.py").write_text(text)
+    return ["a/brake.py:Brake", "b/brake.py:Brake"]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("here", [False, True])
+def test_a_part_imports_what_lies_beside_it_or_is_refused(folder, monkeypatch, order, here):
+    values = two_folders(folder)
+    if here:  # in the working directory, too
+        (folder.parent / "hlp.py").write_text("S = 9.0\n")
+    first, second = (Config(estimator=values[i]) for i in order)
+    assert first.estimator[-16:] != second.estimator[-16:]
+    assert own.estimator(first.check().estimator).clip[1] == order[0] + 1.0
+    with pytest.raises(ValueError, match=r"imports hlp from .*hlp.py, and this process has that of .*hlp.py: rename"):
+        second.check()
+    another_process(monkeypatch)
+    assert own.estimator(second.check().estimator).clip[1] == order[1] + 1.0
+
+
+def test_a_module_that_the_process_has_under_the_name_is_not_taken(folder):
+    two_folders(folder)
+    (folder.parent / "hlp.py").write_text("S = 9.0\n")
+    sys.path.insert(0, str(folder.parent))
+    import hlp  # noqa: F401
+
+    with pytest.raises(ValueError, match="imports hlp from .*a/hlp.py, and this process has that of"):
+        Config(estimator="a/brake.py:Brake").check()
+
+
+def test_a_helper_that_two_parts_share_and_that_has_changed_is_not_taken(folder):
+    two_folders(folder)
+    (folder.parent / "a" / "other.py").write_text((folder.parent / "a" / "brake.py").read_text())
+    Config(estimator="a/brake.py:Brake").check()
+    Config(estimator="a/other.py:Brake").check()
+    (folder.parent / "a" / "third.py").write_text((folder.parent / "a" / "brake.py").read_text())
+    rewrite(folder.parent / "a" / "hlp.py", "1.0", "1.5")
+    with pytest.raises(
+        ValueError, match="imports hlp, which has changed since this process imported it: start another"
+    ):
+        Config(estimator="a/third.py:Brake").check()
+
+
+IMPORTS = {
+    "a statement": "from hlp import S",
+    "inside a function": "def late():\n    from hlp import S\n    return S\nS = late()",
+    "import_module": "import importlib\nS = importlib.import_module('hlp').S",
+    "import_module by its name": "from importlib import import_module as import_module\nS = import_module('hlp').S",
+    "__import__": "S = __import__('hlp').S",
+    "through another": "from beside import S",
+}
+
+
+@pytest.mark.parametrize("statement", IMPORTS.values(), ids=IMPORTS)
+@pytest.mark.parametrize("where", ["a", "."])
+def test_a_helper_counts_wherever_it_is_and_however_it_is_imported(folder, statement, where):
+    two_folders(folder)
+    (folder.parent / "a" / "hlp.py").unlink()
+    helper = folder.parent / where / "hlp.py"
+    helper.write_text("S = 1.0\n")
+    (folder.parent / "beside.py").write_text("from hlp import S\n")
+    rewrite(folder.parent / "a" / "brake.py", "from hlp import S", statement)
+    own._find_source("estimator", "a/brake.py:Brake")  # the working directory is on Python's path
+    first = Config(estimator="a/brake.py:Brake").check()
+    rewrite(helper, "1.0", "2.0")
+    assert Config(estimator="a/brake.py:Brake").id != first.id
+
+
+def test_the_package_around_a_module_counts(folder):
+    first = Config(estimator=f"{folder.name}.deep.parts:Brake")
+    (folder / "__init__.py").write_text("factor = 3\n")
+    assert Config(estimator=f"{folder.name}.deep.parts:Brake").id != first.id
+
+
+def test_a_helper_that_no_statement_names_is_refused(folder):
+    two_folders(folder)
+    rewrite(
+        folder.parent / "a" / "brake.py",
+        "from hlp import S",
+        "import importlib as i\nn = 'hl'\nS = i.import_module(n + 'p').S",
+    )
+    with pytest.raises(ValueError, match="imports hlp of .*a/hlp.py without a statement that names it"):
+        Config(estimator="a/brake.py:Brake").check()
+
+
+@pytest.mark.parametrize("spelling", ["./a/brake.py", "b/../a/brake.py", "a//brake.py", "{here}/a/brake.py", "link.py"])
+def test_a_file_has_one_spelling(folder, spelling):
+    first = two_folders(folder)[0]
+    (folder.parent / "link.py").symlink_to(folder.parent / "a" / "brake.py")
+    assert Config(estimator=f"{spelling.format(here=folder.parent)}:Brake") == Config(estimator=first)
+
+
+@pytest.mark.parametrize(
+    "content, words", [("é = 1\n".encode("latin-1"), "save it as UTF-8"), (b"x\0 = 1\n", "null bytes")]
+)
+def test_a_source_that_is_no_text_is_named(folder, content, words):
+    (folder.parent / "brake.py").write_bytes(content)
+    with pytest.raises(ValueError, match=f"brake.py.*{words}"):
+        Config(estimator="brake.py:Brake").check()
+    (folder.parent / "brake.py").write_bytes(b"# coding: latin-1\n" + PARTS.encode() + "# é\n".encode("latin-1"))
+    Config(estimator="brake.py:Brake").check()
+
+
+def test_a_name_with_a_null_byte_is_named(folder):
+    with pytest.raises(ValueError, match="estimator .*cannot be imported: .* is not there"):
+        Config(estimator="a\0.py:Brake").check()
+
+
 def test_a_process_that_imported_another_source_says_so(folder):
     Config(estimator="parts.py:Brake").check()
     rewrite(folder.parent / "parts.py", "(0.0, 1.0)", "(0.0, 1.5)")
@@ -314,7 +445,6 @@ DATA = ["imagefolder:cats@native", "imagefolder:cats@16", "arrays:cats.npy"]
 
 
 def noted(value: str) -> str:
-    own._digest_of_data.cache_clear()  # another process
     images._load.cache_clear()
     return Config(data=value).data
 
@@ -353,8 +483,25 @@ EDITS = {
     "one removed": lambda cats: (cats / "19.png").unlink(),
     "one added": lambda cats: picture(cats / "20.png", 20),
     "one bit": lambda cats: (cats / "07.png").write_bytes(flipped((cats / "07.png").read_bytes())),
-    "a split of its own": lambda cats: [picture(cats / split / "a.png", 1) for split in ("train", "val")],
+    "a split of its own": lambda cats: own_split(cats),
+    "a name like ours": lambda cats: picture(cats / "rotvq-20.png", 20),
+    "a folder with a name like ours": lambda cats: picture(cats / "rotvq-pics" / "20.png", 20),
+    "a hidden picture": lambda cats: picture(cats / ".20.png", 20),
+    "a hidden folder": lambda cats: picture(cats / ".more" / "20.png", 20),
+    "a linked picture": lambda cats: (
+        picture(cats.parent / "dogs" / "20.png", 20),
+        (cats / "20.png").symlink_to(cats.parent / "dogs" / "20.png"),
+    ),
 }
+
+
+def own_split(folder: Path) -> None:
+    for number in range(6):
+        picture(folder / ("train", "val")[number % 2] / "a" / f"{number}.png", number)
+
+
+def digest(folder: Path) -> str:
+    return images.digest(f"imagefolder:{folder}")
 
 
 def flipped(content: bytes) -> bytes:
@@ -363,18 +510,58 @@ def flipped(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
 def test_every_change_of_a_folder_counts(cats, edit):
-    first = files.digest(cats)
+    first = digest(cats)
     edit(cats)
-    assert files.digest(cats) != first
+    assert digest(cats) != first
+
+
+@pytest.mark.parametrize("linked", ["train/a", "val/a", "train", "."])
+def test_every_change_behind_a_link_counts(tmp_path, linked):
+    own_split(tmp_path / "cats")
+    real = (tmp_path / "cats" / linked).rename(tmp_path / "elsewhere")
+    (tmp_path / "cats" / linked).symlink_to(real)
+    first, loaded = digest(tmp_path / "cats"), images.load(f"imagefolder:{tmp_path / 'cats'}@native").sha256
+    picture(next(real.rglob("*.png")), 100)
+    assert digest(tmp_path / "cats") != first
+    assert images.load(f"imagefolder:{tmp_path / 'cats'}@native").sha256 != loaded
+
+
+@pytest.mark.parametrize("memory", [1 << 30, 0], ids=["in memory", "decoded to a file"])
+@pytest.mark.parametrize("value", DATA)
+def test_one_process_sees_a_change_at_once(cats, value, memory, monkeypatch):
+    monkeypatch.setattr(images, "IN_MEMORY", memory)
+    first = Config(data=value)
+    old, kept = images.load(first.data).train.clone(), cats.stat()
+    change(cats)
+    os.utime(cats, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    second = Config(data=value).check()  # what the sentence of the refusal asks for
+    assert second.data != first.data
+    new = images.load(second.data)
+    assert not torch.equal(new.train, old) and torch.equal(new.train, images.load(value).train)
+    images._load.cache_clear()
+    assert torch.equal(new.train, images.load(second.data).train)
+    with pytest.raises(ValueError, match="data .* has changed since: to run what is there now, ask for"):
+        first.check()
+    decoded = list(cats.glob("rotvq-*.u8"))
+    assert len(decoded) == (3 if memory == 0 and "folder" in value else 0)
+
+
+def test_a_change_that_keeps_size_and_time_is_seen(cats):
+    path = cats.with_suffix(".npy")
+    first, before = Config(data="arrays:cats.npy"), path.stat()
+    change(cats)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size and Config(data="arrays:cats.npy") != first
 
 
 def test_what_is_no_picture_of_the_user_does_not_count(cats):
-    first = files.digest(cats)
+    first = digest(cats)
     (cats / ".DS_Store").write_text("x")
     (cats / "rotvq-train.u8").write_text("x")
+    (cats / "notes.txt").write_text("x")
     (cats / "empty").mkdir()
-    assert files.digest(cats) == first
-    assert files.digest(cats.rename(cats.with_name("dogs"))) == first
+    assert digest(cats) == first
+    assert digest(cats.rename(cats.with_name("dogs"))) == first
 
 
 def test_a_record_of_other_data_is_not_verified_and_not_shown(cats):

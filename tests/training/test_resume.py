@@ -1,7 +1,9 @@
 """A run that is killed goes on where it was; a run that several processes share is the run of one."""
 
+import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from few_images import FEW
 from forks import run_in_ranks, start
 
 from rotvq import __main__ as cli
+from rotvq.runs import code_path
 from rotvq.training import train as training
 from rotvq.training.config import Config
 from rotvq.training.models import VQVAE
@@ -56,6 +59,70 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(fields, after, tmp_p
         assert torch.equal(a, b), name
     with pytest.raises(ValueError, match="is the resume point of run"):
         fit(Config(**TINY, seed=1), resume=path)
+
+
+def interrupted(folder: Path, monkeypatch, code: str) -> Path:
+    """The resume point of a run that ends after three of six steps."""
+    path, taken, descend = folder / "run.resume", [], Run.descend
+
+    def until(self, loss):
+        if len(taken) == 3:
+            raise Killed
+        taken.append(self.step)
+        descend(self, loss)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "SAVE_SECONDS", -1.0)
+        patch.setattr(Run, "descend", until)
+        with pytest.raises(Killed):
+            fit(Config(**TINY), resume=path, code=code)
+    return path
+
+
+OTHERS = {
+    "code": ("b", torch.__version__),
+    "torch": ("a", "2.0.0"),
+    "both": ("b", "2.0.0"),
+    "none": ("", torch.__version__),
+}
+
+
+@pytest.mark.parametrize("code, version", OTHERS.values(), ids=OTHERS)
+def test_a_resume_point_of_other_code_is_refused(tmp_path, monkeypatch, code, version):
+    path = interrupted(tmp_path, monkeypatch, "a")
+    kept = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", version)
+        with pytest.raises(ValueError, match="run.resume was left by other code or another torch: delete it to start"):
+            fit(Config(**TINY), resume=path, code=code)
+    assert path.read_bytes() == kept
+    assert fit(Config(**TINY), resume=path, code="a")[1] == fit(Config(**TINY))[1]
+
+
+DAMAGE = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[:-500],
+    "cut in the middle": lambda content: content[: len(content) // 2],
+    "a letter": lambda content: b"e",
+    "words": lambda content: b"these are words",
+    "another pickle": lambda content: pickle.dumps([1, 2]),
+    "another archive": lambda content: saved([1, 2]),
+    "an archive without an id": lambda content: saved({"model": {}}),
+}
+
+
+def saved(content) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_resume_point_that_is_not_whole_is_named(tmp_path, monkeypatch, damage):
+    path = interrupted(tmp_path, monkeypatch, "a")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match="run.resume is no whole resume point .*: delete it to start the run anew"):
+        fit(Config(**TINY), resume=path, code="a")
 
 
 @pytest.fixture
@@ -149,6 +216,7 @@ def test_an_interrupted_command_says_what_it_keeps_and_goes_on(tmp_path, number,
     process = start(code)
     process.join(300)
     (resume,) = store.iterdir()
+    assert torch.load(resume, weights_only=True)["made"] == [code_path.digest(Config(**fields)), torch.__version__]
     assert process.exitcode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
     said = (tmp_path / "errors").read_text().splitlines()[-1]
     assert said == f"interrupted: {resume} is kept, and the same command goes on from there"
