@@ -57,9 +57,7 @@ class RunBox(nodes.General, nodes.Element):
 
 
 def read_parameters(source: str) -> list[Parameter]:
-    """The parameters that a cell declares, as in ``steps: int | None = None  # of each run``.
-
-    Papermill's own reader leaves out types with a bar.
+    """The parameters that a cell declares, as in ``steps: Optional[int] = None  # of each run``.
 
     Args:
         source: of the cell: annotated names, whose defaults are literals, with comments on the same line.
