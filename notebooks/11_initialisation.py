@@ -27,7 +27,7 @@ from typing import Optional
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
 steps: Optional[int] = None  # of each run; pretrain_steps stay as they are; None: as the profile says
 seeds: Optional[int] = None  # 0, 1, ...; None: as the profile says
-scales: Optional[list[float]] = None  # factors on the norms of the k-means codes; None: as the chapter says
+scales: Optional[list[float]] = None  # factors on the k-means codes, beside the other runs; None: as the chapter says
 gamma: Optional[float] = None  # weight of the commitment loss; None: as the profile says
 data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
 engine: str = ""  # trains missing runs: serial, processes:2, ray:0.25; empty: serial, but none of the chapter's plan

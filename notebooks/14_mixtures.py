@@ -26,8 +26,8 @@ from typing import Optional
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
 steps: Optional[int] = None  # of each run; pretrain_steps stay as they are; None: as the profile says
 seeds: Optional[int] = None  # 0, 1, ...; None: as the profile says
-mixes: Optional[list[float]] = None  # t, shares of the rotation; None: as the chapter says
-warmups: Optional[list[int]] = None  # steps over which t rises; None: as the chapter says
+mixes: Optional[list[float]] = None  # t, shares of the rotation, beside the other runs; None: as the chapter says
+warmups: Optional[list[int]] = None  # steps over which t rises, beside the other runs; None: as the chapter says
 data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
 engine: str = ""  # trains missing runs: serial, processes:2, ray:0.25; empty: serial, but none of the chapter's plan
 device: str = "cpu"

@@ -27,8 +27,8 @@ from typing import Optional
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
 steps: Optional[int] = None  # of each run; pretrain_steps stay as they are; None: as the profile says
 seeds: Optional[int] = None  # 0, 1, ...; None: as the profile says
-codebook_sizes: Optional[list[int]] = None  # K, beside 512; None: as the chapter says
-dims: Optional[list[int]] = None  # d, beside 32; None: as the chapter says
+codebook_sizes: Optional[list[int]] = None  # K, beside 512 and the other runs; None: as the chapter says
+dims: Optional[list[int]] = None  # d, beside 32 and the other runs; None: as the chapter says
 gamma: Optional[float] = None  # weight of the commitment loss; None: as the profile says
 data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
 engine: str = ""  # trains missing runs: serial, processes:2, ray:0.25; empty: serial, but none of the chapter's plan

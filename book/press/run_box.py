@@ -155,7 +155,9 @@ def _is_changed(parameter: Parameter, here: Mapping[str, object]) -> bool:
 
 
 def _example(parameters: Sequence[Parameter]) -> dict[str, object]:
-    """A value to replace: the default of the first parameter that is short to write."""
+    """Values to replace: a run of seconds, kept apart; else the default of the first parameter that is short."""
+    if {"profile", "records"} <= {parameter.name for parameter in parameters}:
+        return {"profile": "smoke", "records": "my_runs"}
     short = (parameter for parameter in parameters if not isinstance(parameter.default, list | dict))
     chosen = next(short, parameters[0])
     return {chosen.name: chosen.default}
