@@ -22,16 +22,18 @@
 # $\gamma$, one learning rate and one optimiser may compare tuning, not estimators.
 
 # %% tags=["parameters"]
+from typing import Optional
+
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
-steps: int | None = None  # of each run; None: as the profile says
-seeds: int | None = None  # 0, 1, ...; None: as the profile says
-gammas: list[float] | None = None  # weights of the commitment loss; None: as the chapter says
-rates: list[float] | None = None  # learning rates; None: as the chapter says
+steps: Optional[int] = None  # of each run; None: as the profile says
+seeds: Optional[int] = None  # 0, 1, ...; None: as the profile says
+gammas: Optional[list[float]] = None  # commitment weights; with a list no other sweep runs; None: as the chapter says
+rates: Optional[list[float]] = None  # learning rates; with both lists both sweeps run; None: as the chapter says
 data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
-engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
+engine: str = ""  # trains missing runs: serial, processes:2, ray:0.25; empty: serial, but none of the chapter's plan
 device: str = "cpu"
-cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
-records: str = ""  # folder of the run records; empty: the committed ones
+cap: Optional[float] = None  # core-hours that missing runs may take; None: the chapter's own
+records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records/12_gamma
 
 # %% tags=["hide-input"]
 from rotvq.page import Page
@@ -49,7 +51,7 @@ from book.chapters.settings import SWEEPS, at_own, choice, sweep, whole
 from rotvq.analysis.stats import ratio
 from rotvq.analysis.study import Study
 from rotvq.analysis.wording import includes_one, ratio_with_n, separated
-from rotvq.runs.grids import CONFIRM, MAIN, PAIR, Block, vary
+from rotvq.runs.grids import CONFIRM, FEW, MAIN, PAIR, Block, vary
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -88,16 +90,20 @@ from rotvq.runs.grids import CONFIRM, MAIN, PAIR, Block, vary
 # uniform, expected below 1; from k-means, expected above 1.
 
 # %%
-tenth = Block(PAIR, MAIN, CONFIRM)  # chapter 10's confirmation, at γ = 0.25
+LISTS = {"γ": gammas, "rate": rates, "SGD rate": None}
+run = [name for name, own in LISTS.items() if own] or list(LISTS)  # with a list of yours, nothing else
+tenth = Block(PAIR, MAIN, FEW if gammas or rates else CONFIRM)  # of chapter 10, at γ = 0.25; its confirmation
+if gammas or rates:
+    left_out = (block for name, block in {"γ": "gamma", "rate": "rate", "SGD rate": "sgd"}.items() if name not in run)
+    page.drop("wider", "confirm uniform", "confirm k-means", *left_out)
 if gammas:
     page.change("gamma", arms=vary(PAIR, "{}, γ = {:g}", gamma=sorted(gammas)))
-    page.drop("wider", "confirm uniform", "confirm k-means")
 if rates:
     page.change("rate", arms=vary(PAIR, "{}, rate {:g}", lr=sorted(rates)))
 runs = page.load(also=[tenth])
-VALUES = {name: sorted(own or SWEEPS[name][1]) for name, own in {"γ": gammas, "rate": rates, "SGD rate": []}.items()}
+VALUES = {name: sorted(own or SWEEPS[name][1]) for name, own in LISTS.items()}
 COMMON = {"γ": "γ = 0.25", "rate": "rate = 0.001"}  # the values of chapter 10
-sweeps = {(name, start): sweep(page, name, start, VALUES[name]) for name in SWEEPS for start in MAIN}
+sweeps = {(name, start): sweep(page, name, start, VALUES[name], run=name in run) for name in SWEEPS for start in MAIN}
 pd.concat({place: tables.plan(study).loc["cell"] for place, study in sweeps.items()})
 
 # %% [markdown]

@@ -21,16 +21,18 @@
 # use $R$ alone with a cosine lookup {cite}`su2024rotation`. It runs none of them. This chapter does.
 
 # %% tags=["parameters"]
+from typing import Optional
+
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
-steps: int | None = None  # of each run; None: as the profile says
-seeds: int | None = None  # 0, 1, ...; None: as the profile says
-mixes: list[float] | None = None  # t, shares of the rotation; None: as the chapter says
-warmups: list[int] | None = None  # steps over which t rises; None: as the chapter says
+steps: Optional[int] = None  # of each run; pretrain_steps stay as they are; None: as the profile says
+seeds: Optional[int] = None  # 0, 1, ...; None: as the profile says
+mixes: Optional[list[float]] = None  # t, shares of the rotation, beside the other runs; None: as the chapter says
+warmups: Optional[list[int]] = None  # steps over which t rises, beside the other runs; None: as the chapter says
 data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
-engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
+engine: str = ""  # trains missing runs: serial, processes:2, ray:0.25; empty: serial, but none of the chapter's plan
 device: str = "cpu"
-cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
-records: str = ""  # folder of the run records; empty: the committed ones
+cap: Optional[float] = None  # core-hours that missing runs may take; None: the chapter's own
+records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records/14_mixtures
 
 # %% tags=["hide-input"]
 from rotvq.page import Page

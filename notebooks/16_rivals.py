@@ -21,15 +21,17 @@
 # and revival.
 
 # %% tags=["parameters"]
+from typing import Optional
+
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
-steps: int | None = None  # of each run; None: as the profile says
-seeds: int | None = None  # 0, 1, ...; None: as the profile says
-rivals: list[str] | None = None  # some of the arms below, or module:Name of your own; None: all of the chapter
+steps: Optional[int] = None  # of each run; None: as the profile says
+seeds: Optional[int] = None  # 0, 1, ...; None: as the profile says
+rivals: Optional[list[str]] = None  # some of the arms below, or module:Name of your own; None: all of the chapter
 data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
-engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
+engine: str = ""  # trains missing runs: serial, processes:2, ray:0.25; empty: serial, but none of the chapter's plan
 device: str = "cpu"
-cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
-records: str = ""  # folder of the run records; empty: the committed ones
+cap: Optional[float] = None  # core-hours that missing runs may take; None: the chapter's own
+records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records/16_rivals
 
 # %% tags=["hide-input"]
 from rotvq.page import Page
@@ -42,6 +44,7 @@ from book.chapters.hypotheses import above, higher, judge, lower, outcome, withi
 from rotvq.analysis.study import Runs, Study
 from rotvq.analysis.wording import includes_one, ratio_text
 from rotvq.runs.grids import FRESH, MAIN, PAIR, REMEDY, WARM, Block
+from rotvq.training.own import quantizer
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -77,10 +80,13 @@ from rotvq.runs.grids import FRESH, MAIN, PAIR, REMEDY, WARM, Block
 PARTS = {"STE, EMA": {"estimator": "ste", "update": "ema"}, "STE, revival": {"estimator": "ste", "revival": "unused"}}
 every = page.block("rivals").arms
 if rivals:
-    page.change("rivals", arms={name: every.get(name, {"quantizer": name}) for name in rivals} | REMEDY)
+    methods = {name: {"quantizer": name} for name in rivals if name not in every}
+    for name, fields in methods.items():  # without codes to start: one run for both cells, as FSQ
+        fields |= {"init": "uniform"} if "init" in quantizer(name).fixed else {}
+    page.change("rivals", arms={name: (every | methods)[name] for name in rivals} | REMEDY)
 runs = page.load(also=[Block(PAIR | PARTS, MAIN | WARM)])
 shown = page.block("rivals").arms
-own = {arm: shown[arm] for arm in ("FSQ", "SimVQ, STE", "SimVQ, rotation") if arm in shown}
+own = {arm: fields for arm, fields in shown.items() if "init" in fields}
 started = PAIR | {arm: fields for arm, fields in shown.items() if arm not in own}
 remedy = ("STE, EMA, revival", "k-means")
 study = page.study(Block(started, MAIN), Block(own, {"own start": {}}))

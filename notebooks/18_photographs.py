@@ -20,14 +20,16 @@
 # two photographs out for testing, say how far the signs of {doc}`10_ste_vs_rotation` travel.
 
 # %% tags=["parameters"]
+from typing import Optional
+
 profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
-steps: int | None = None  # of each run; None: as the profile says
-seeds: int | None = None  # 0, 1, ...; None: as the profile says
+steps: Optional[int] = None  # of each run; pretrain_steps stay as they are; None: as the profile says
+seeds: Optional[int] = None  # 0, 1, ...; None: as the profile says
 live_steps: int = 500  # of the two runs trained on this page for a look at images
-engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
+engine: str = ""  # trains missing runs: serial, processes:2, ray:0.25; empty: serial, but none of the chapter's plan
 device: str = "cpu"
-cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
-records: str = ""  # folder of the run records; empty: the committed ones
+cap: Optional[float] = None  # core-hours that missing runs may take; None: the chapter's own
+records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records/18_photographs
 
 # %% tags=["hide-input"]
 from rotvq.page import Page

@@ -24,11 +24,13 @@
 # {doc}`45_guide` has what to copy.
 
 # %% tags=["parameters"]
+from typing import Optional
+
 profile: str = "standard"  # smoke: chapter 10 alone, in seconds; standard: the committed records; full: a GPU
-engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25; empty: serial, or not at all
+engine: str = ""  # trains missing runs: serial, processes:2, ray:0.25; empty: serial, but none of the chapter's plan
 device: str = "cpu"
-cap: float | None = None  # core-hours that missing runs may take; None: the chapter's own
-records: str = ""  # folder of the run records; empty: the committed ones
+cap: Optional[float] = None  # core-hours that missing runs may take; None: the chapter's own
+records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records
 
 # %% tags=["hide-input"]
 from rotvq.page import Page

@@ -84,7 +84,7 @@ seeds: int = 3  # so many, from 0
 engine: str = ""  # where missing runs are trained: serial, processes:2, ray:0.25, shard:0/4; empty: serial
 device: str = "cpu"
 cap: float = 0.5  # core-hours that missing runs may take
-records: str = ""  # folder of the run records; empty: those of the chapters, and for new ones a folder beside them
+records: str = ""  # folder of runs; empty: the chapters' are read, and new ones go beside them, to 29_your_experiment
 
 # %% tags=["hide-input"]
 from rotvq.page import Page

@@ -26,14 +26,16 @@
 # which nobody writes down?
 
 # %% tags=["parameters"]
+from typing import Optional
+
 profile: str = "standard"  # smoke: 3 steps, in seconds; standard: the committed records
-steps: int | None = None  # of each run; None: as the profile says
-seeds: int | None = None  # 0, 1, ...; None: as the chapter says
+steps: Optional[int] = None  # of each run; None: as the profile says
+seeds: Optional[int] = None  # 0, 1, ...; None: as the chapter says
 source: str = ""  # a folder of recordings, 8 kHz WAV, to train on and test with; empty: the English that ships
 live_steps: int = 400  # of the two codecs that are trained here to be heard
-engine: str = ""  # where missing runs are trained: serial, processes:2; empty: serial, or not at all
-cap: float | None = None  # core-hours that missing runs may take; None: 1
-records: str = ""  # folder of the run records; empty: the committed ones
+engine: str = ""  # trains missing runs: serial, processes:2; empty: serial, but none of the chapter's plan
+cap: Optional[float] = None  # core-hours that missing runs may take; None: 1
+records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records/30_residual_codec
 
 # %% tags=["hide-input"]
 from rotvq.page import Page, parameters

@@ -24,12 +24,14 @@
 # ({doc}`10_ste_vs_rotation`). Does a VQ-GAN gain in Fréchet distance where the error of its pixels gains nothing?
 
 # %% tags=["parameters"]
+from typing import Optional
+
 profile: str = "standard"  # smoke: 6 steps, in seconds; standard: the committed records
-steps: int | None = None  # of each run; None: as the profile says
-seeds: int | None = None  # 0, 1, ...; None: as the chapter says
-engine: str = ""  # where missing runs are trained: serial, processes:2; empty: serial, or not at all
-cap: float | None = None  # core-hours that missing runs may take; None: 1
-records: str = ""  # folder of the run records; empty: the committed ones
+steps: Optional[int] = None  # of each run; None: as the profile says
+seeds: Optional[int] = None  # 0, 1, ...; None: as the chapter says
+engine: str = ""  # trains missing runs: serial, processes:2; empty: serial, but none of the chapter's plan
+cap: Optional[float] = None  # core-hours that missing runs may take; None: 1
+records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records/31_vqgan
 
 # %% tags=["hide-input"]
 from rotvq.page import Page

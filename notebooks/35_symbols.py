@@ -25,11 +25,13 @@
 # formula sooner than drawing trees at random?
 
 # %% tags=["parameters"]
+from typing import Optional
+
 profile: str = "standard"  # smoke: trees of depth 2 and 4 steps, in seconds; standard: the committed records
-seeds: int | None = None  # 0, 1, ...; None: as the chapter says
-engine: str = ""  # where missing runs are trained: serial, processes:2; empty: serial, or not at all
-cap: float | None = None  # core-hours that missing runs may take; None: 1
-records: str = ""  # folder of the run records; empty: the committed ones
+seeds: Optional[int] = None  # 0, 1, ...; None: as the chapter says
+engine: str = ""  # trains missing runs: serial, processes:2; empty: serial, but none of the chapter's plan
+cap: Optional[float] = None  # core-hours that missing runs may take; None: 1
+records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records/35_symbols
 
 # %% tags=["hide-input"]
 from rotvq.page import Page

@@ -246,8 +246,7 @@ class Compare:
                 raise ValueError("against names a field twice")
             sides = compare.split(stores[0], dict(named))
         places = [[(store, config) for config in side] for store, side in zip(stores, sides)]
-        comparisons = compare.compare(*places)
-        print("\n".join(line for one in comparisons for line in one.lines(self.metrics)))
+        print("\n".join(compare.report(*places, self.metrics)))
         return 0
 
     def kept(self) -> str:
@@ -343,6 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_words(argv)
         if argv and argv[0] in MOVED:
             raise ValueError(f"rotvq {argv[0]} is now {MOVED[argv[0]]}, in a checkout of the book")
+        _refuse_fields_of_a_grid(argv)
         command = tyro.extras.subcommand_cli_from_dict(
             {"train": Train, "grid": Grid, "verify": Verify, "compare": Compare},
             prog="rotvq",
@@ -360,6 +360,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _refuse_fields_of_a_grid(argv: Sequence[str]) -> None:
+    """ValueError where a grid is given fields of its runs, which the notebook of the chapter alone takes."""
+    options = [word.partition("=")[0] for word in argv if word.startswith("--")]
+    names = {name for field in FIELDS for name in (field, f"{field}s")}
+    own = [word for word in options if word.removeprefix("--").replace("-", "_") in names]
+    if argv[:1] == ["grid"] and own:
+        given = "{steps: 100, seeds: 2, engine: 'processes:2', records: mine}"
+        raise ValueError(
+            f"a grid is the whole plan of a chapter and has no {', '.join(own)}; for a smaller one run its notebook, "
+            f'as in papermill notebooks/12_gamma.ipynb out.ipynb -y "{given}"'
+        )
 
 
 def _check_environment() -> None:

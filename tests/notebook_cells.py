@@ -4,6 +4,7 @@ import functools
 import json
 
 from book.press import pair
+from book.press.run_box import read_parameters
 
 SCRIPTS = {script.stem: script for script in pair.scripts()}
 
@@ -24,7 +25,7 @@ def tags(cell: dict) -> list[str]:
 
 def parameters_of(name: str) -> list[str]:
     code = next(cell for cell in cells_of(name) if "parameters" in tags(cell))
-    return [line.split(":")[0] for line in code["source"] if line[:1].isalpha()]
+    return [parameter.name for parameter in read_parameters("".join(code["source"]))]
 
 
 def check_cell(name: str, wrong: dict) -> dict:

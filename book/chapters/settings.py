@@ -56,14 +56,18 @@ CELLS = {
 }
 
 
-def sweep(page: Page, name: str, start: str, values: Sequence[float] = ()) -> Study:
+def sweep(page: Page, name: str, start: str, values: Sequence[float] = (), *, run: bool = True) -> Study:
     """STE and the rotation at each value of a sweep, called "name = value", on the seeds at which all were planned.
 
-    There may be other ``values`` than those of `SWEEPS`.
+    There may be other ``values`` than those of `SWEEPS`. Of one that the page does not ``run`` nothing is shown.
     """
     field, usual, beside = SWEEPS[name]
     values = values or usual
     block = Block(PAIR, {f"{name} = {x:g}": {field: x} for x in values}, base=MAIN[start] | beside)
+    if not run:
+        left_out = Runs(page.runs.expand(block), page.runs.records, expand=page.runs.expand)
+        left_out.shown = []
+        return Study(left_out, block)
     planned = [{config.seed for config in found} for found in page.study(block).planned.values() if found]
     kept = [config for config in page.runs.planned if config.seed in set.intersection(*planned)]
     return Study(Runs(kept, page.runs.records, page.runs.published, page.runs.expand), block)

@@ -6,7 +6,7 @@ without a record is left out of every table but the plan.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,8 @@ import pandas as pd
 from rotvq.analysis import stats
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import Key, Study, of_phase, reference
-from rotvq.analysis.wording import ratio_text, ratio_with_n, seed_ranges, title
+from rotvq.analysis.wording import NO_VERDICT, ratio_text, ratio_with_n, seed_ranges, title
+from rotvq.training.config import Config
 
 ALPHA = 0.05  # of the primary comparisons of a page together
 
@@ -27,12 +28,19 @@ def plan(study: Study) -> pd.DataFrame:
     for (part, label), (fields, place) in parts.items():
         configs = {config for key, found in study.planned.items() if key[place] == label for config in found}
         done = len(configs & shown)
+        sets = [f"{name} {_in_runs(name, value, configs)}" for name, value in fields.items()]
         rows[part, label] = {
-            "sets": ", ".join(f"{name} {value}" for name, value in fields.items()) or "nothing",
+            "sets": ", ".join(sets) or "nothing",
             "seeds": seed_ranges(config.seed for config in configs),
             "runs": f"{done} of {len(configs)}" if done < len(configs) else str(done),
         }
     return pd.DataFrame.from_dict(rows, "index")
+
+
+def _in_runs(name: str, value: object, configs: Iterable[Config]) -> object:
+    """The value of a field in these runs, which the smoke profile or a parameter may have replaced."""
+    found = {getattr(config, name) for config in configs}
+    return value if not found or value in found else " and ".join(sorted(map(str, found)))
 
 
 def comparisons(study: Study, *, against: str | Key) -> pd.DataFrame:
@@ -75,7 +83,7 @@ def verdicts(study: Study, expected: Mapping[Key, str], *, against: str | Key) -
     adjusted = stats.holm([pair.p if pair else 1.0 for pair in whole.values()])
     for (key, pair), p in zip(whole.items(), adjusted):
         if pair:
-            words = verdict(pair, expected[key], p)
+            words = NO_VERDICT if study.runs.smoke else verdict(pair, expected[key], p)
             rows[key] |= {"p": f"{pair.p:.3g}", "Holm p": f"{p:.3g}", "verdict": words}
     return pd.DataFrame(list(rows.values()), index=row_labels(list(expected)))
 

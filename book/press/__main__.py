@@ -3,6 +3,7 @@
     python -m book.press pair [--check]     notebooks/NN.py -> notebooks/NN.ipynb, without outputs
     python -m book.press run [NAME ...]     pair, and notebooks/NN.ipynb -> book/notebooks/NN.ipynb, executed
     python -m book.press build              book/ -> _build/html, where every warning is an error
+    python -m book.press build --only NAME  one page as it was last executed -> _build/only
     python -m book.press all                the three, one after the other
     python -m book.press pdf                _build/html -> one PDF of the whole book, in _build/download
     python -m book.press zip                _build/html -> one zip of the site, beside it
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
         step.add_argument("--parameters", type=json.loads, default={}, help="JSON, such as '{\"steps\": 100}'")
         step.add_argument("--force", action="store_true", help="run what did not change, too")
     steps.add_parser("build").add_argument("--force", action="store_true", help="render anew")
+    steps.choices["build"].add_argument("--only", default="", metavar="NAME", help="one page alone, into _build/only")
     for name in ("pdf", "zip"):
         steps.add_parser(name)
     steps.add_parser("stamp").add_argument("names", nargs="+", help="such as guide, of book/zh/guide.md")
@@ -57,7 +59,9 @@ def main(words: Sequence[str] | None = None) -> None:
         write_notebooks()
     if args.step in ("run", "all"):
         run(args.names, args.parameters, args.force)
-    if args.step in ("build", "all"):
+    if args.step == "build":
+        build(args.force, args.allow_stale, args.only)
+    if args.step == "all":
         build(args.force, args.allow_stale)
     if args.step == "pdf":
         write_pdf()

@@ -11,19 +11,30 @@ from pathlib import Path
 import yaml
 
 from book.press import chapter_map, hosted, page_provenance, paths, processes
-from book.press.execute import digest_files, provenance
+from book.press.execute import digest_files, page_of, provenance
+from book.press.pair import scripts
 
 
-def build(force: bool = False, allow_stale: bool = False) -> None:
+def build(force: bool = False, allow_stale: bool = False, only: str = "") -> None:
     """Render the book, unless nothing changed since it was last rendered without a warning.
 
     Args:
         force: render it even so.
         allow_stale: render pages that show a stale record, one that today's code is known not to reproduce.
+        only: render the page of this notebook alone, such as 10, with no links to others, and not into the book.
 
     Raises:
-        SystemExit: if a page shows a stale record, or rendering ends with a warning.
+        SystemExit: if a page has not been executed or shows a stale record, or rendering ends with a warning.
     """
+    chosen = scripts([only] if only else ())
+    if missing := [script.stem for script in chosen if not page_of(script).exists()]:
+        sys.exit(
+            f"not executed yet: {', '.join(missing)}. `python -m book.press run` executes pages, `build --only NAME` "
+            "renders one alone"
+        )
+    if only:
+        _render_one(chosen[0].stem)
+        return
     if not allow_stale:
         _refuse_stale_records()
     paths.GENERATED.mkdir(exist_ok=True)
@@ -65,15 +76,30 @@ def _inputs() -> list[Path]:
 
 
 def _render() -> tuple[int, str]:
-    """Run Jupyter Book; returns its exit status and its warnings."""
-    config = paths.SITE.parent / "config.yml"
+    """Render the book; returns the exit status of Jupyter Book and its warnings."""
+    return _jupyter_book(paths.SITE.parent / "config.yml", "-W", "--keep-going", "-n", "-q")
+
+
+def _jupyter_book(config: Path, *options: str | Path) -> tuple[int, str]:
     config.parent.mkdir(exist_ok=True)
     config.write_text(yaml.safe_dump(with_buttons(yaml.safe_load(paths.SETTINGS.read_text("utf-8")))))
     program = Path(sys.executable).with_name("jupyter-book")
-    options = ["--all", "-W", "--keep-going", "-n", "-q"]
-    command = [program, "build", "book", "--config", config, *options]
+    command = [program, "build", "book", "--config", config, "--all", *options]
     with tempfile.TemporaryDirectory() as folder:
         return processes.complete(processes.call(command, cwd=paths.ROOT, temporary=Path(folder)))
+
+
+def _render_one(name: str) -> None:
+    """Render one page as it was last executed; what it says of other pages leads nowhere, so warnings are not shown."""
+    folder = paths.SITE.parent / "only"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    contents = folder / "contents.yml"
+    contents.write_text(f"format: jb-book\nroot: references\nchapters: [{{file: notebooks/{name}}}]\n")
+    status, problems = _jupyter_book(folder / "config.yml", "--toc", contents, "--path-output", folder, "-qq")
+    if status:
+        sys.exit(problems)
+    print(f"build: {(folder / '_build' / 'html' / 'notebooks' / f'{name}.html').relative_to(paths.ROOT)}")
 
 
 def with_buttons(config: dict) -> dict:

@@ -27,7 +27,7 @@ from book.press import page_provenance, paths, processes, warm
 from book.press.dependencies import PACKAGES, files_used_by
 from book.press.pair import KERNEL, scripts
 from book.press.processes import Papermill
-from rotvq.page.figures import USED
+from rotvq.page.figures import OPENED, USED
 from rotvq.page.parameters import SHOWN
 from rotvq.training.files import write_atomically
 
@@ -53,7 +53,7 @@ def run(names: Iterable[str] = (), parameters: Mapping | None = None, force: boo
     """
     chosen = scripts(names)
     parameters = dict(parameters or {})
-    known = {script: _parameter_names(script) if parameters else set() for script in chosen}
+    known = {script: parameter_names(script) if parameters else set() for script in chosen}
     if unknown := set(parameters) - set().union(*known.values()):
         sys.exit(f"no notebook has a parameter {', '.join(sorted(unknown))}")
     _remove_orphans()
@@ -160,7 +160,8 @@ def software() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in SOFTWARE}}
 
 
-def _parameter_names(script: Path) -> set[str]:
+def parameter_names(script: Path) -> set[str]:
+    """The parameters that papermill sees in the notebook of a script."""
     import papermill
 
     return set(papermill.inspect_notebook(str(script.with_suffix(".ipynb"))))
@@ -218,7 +219,7 @@ PAPERMILL = {"linux": warm.papermill}
 
 
 def _take_notes(notebook: nbformat.NotebookNode) -> tuple[set[str], dict]:
-    """Remove the outputs in which a notebook says what it used; returns the ids of its records, and its parameters."""
+    """Remove the outputs that are not for the page; returns the ids of the notebook's records, and its parameters."""
     records, parameters = set(), {}
     for cell in notebook.cells:
         kept = []
@@ -226,7 +227,7 @@ def _take_notes(notebook: nbformat.NotebookNode) -> tuple[set[str], dict]:
             data = output.get("data", {})
             records.update(data.get(USED, ()))
             parameters.update(data.get(SHOWN, {}))
-            if USED not in data and SHOWN not in data:
+            if not {USED, SHOWN, OPENED} & set(data):
                 kept.append(output)
         if cell.cell_type == "code":
             cell.outputs = kept

@@ -57,9 +57,7 @@ class RunBox(nodes.General, nodes.Element):
 
 
 def read_parameters(source: str) -> list[Parameter]:
-    """The parameters that a cell declares, as in ``steps: int | None = None  # of each run``.
-
-    Papermill's own reader leaves out types with a bar.
+    """The parameters that a cell declares, as in ``steps: Optional[int] = None  # of each run``.
 
     Args:
         source: of the cell: annotated names, whose defaults are literals, with comments on the same line.
@@ -157,7 +155,9 @@ def _is_changed(parameter: Parameter, here: Mapping[str, object]) -> bool:
 
 
 def _example(parameters: Sequence[Parameter]) -> dict[str, object]:
-    """A value to replace: the default of the first parameter that is short to write."""
+    """Values to replace: a run of seconds, kept apart; else the default of the first parameter that is short."""
+    if {"profile", "records"} <= {parameter.name for parameter in parameters}:
+        return {"profile": "smoke", "records": "my_runs"}
     short = (parameter for parameter in parameters if not isinstance(parameter.default, list | dict))
     chosen = next(short, parameters[0])
     return {chosen.name: chosen.default}

@@ -7,7 +7,7 @@ from which it differs in the fewest fields, or with all of these where there are
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,7 +18,8 @@ from rotvq.analysis.wording import ratio_with_n, seed_ranges, title
 from rotvq.runs.records import Records
 from rotvq.training.config import FIELDS, Config
 
-METRICS = ("test_mse", "test_perplexity", "test_usage", "seconds")  # shown where nothing else is asked for
+METRICS = ("test_mse", "test_perplexity", "test_usage")  # shown where nothing else is asked for
+NAMED = ("estimator", "init")  # said of every arm, also where they are at their default
 MADE = ("digest", "torch", "device", "threads", "data")  # of a provenance, what may explain another result
 
 Arm = dict[int, dict]  # the records of an arm by seed
@@ -44,11 +45,16 @@ class Comparison(NamedTuple):
         """A final metric, or ``seconds``, of both arms at `seeds`; None where a run diverged."""
         return tuple([_value(arm[seed], metric) for seed in self.seeds] for _, arm in (self.before, self.after))
 
+    @property
+    def heading(self) -> str:
+        """What differs between the two, and what both set."""
+        changes = (f"{name} {one} → {other}" for name, (one, other) in self.differs.items())
+        shared = _in_fields(self.after[0], self.differs)
+        return f"{', '.join(changes) or 'the same config'}" + f" (both: {shared})" * bool(shared)
+
     def lines(self, metrics: Iterable[str]) -> Iterator[str]:
         """The comparison in words."""
-        changes = (f"{name} {one} → {other}" for name, (one, other) in self.differs.items())
-        shared = [f"{name} {value}" for name, value in self.after[0].changed.items() if name not in self.differs]
-        yield f"{', '.join(changes) or 'the same config'} (both: {', '.join(shared) or 'defaults'})"
+        yield self.heading
         alone = [seed_ranges(arm.keys() - set(self.seeds)) or "none" for _, arm in (self.before, self.after)]
         equal = sum(self.before[1][seed]["result"] == self.after[1][seed]["result"] for seed in self.seeds)
         paired = f"{len(self.seeds)} pairs, {equal} of them identical" if self.seeds else "no seed is in both"
@@ -62,6 +68,29 @@ class Comparison(NamedTuple):
             yield f"  made with another {', '.join(others)}"
         for metric in metrics if self.seeds else ():
             yield f"  {title(metric)}: {_in_words(*self.pairs(metric))}"
+
+
+def report(
+    before: Sequence[tuple[Records, Config]], after: Sequence[tuple[Records, Config]], metrics: Sequence[str]
+) -> Iterator[str]:
+    """Every comparison in words, the arms that one set alone has, and, of several comparisons, one table."""
+    comparisons = compare(before, after)
+    for one in comparisons:
+        yield from one.lines(metrics)
+    met = {one.before[0] for one in comparisons}
+    alone = [("before", *item) for item in _arms(before).items() if item[0] not in met]
+    if any(not one.differs for one in comparisons):
+        alone += [("after", *one.after) for one in comparisons if one.differs]
+    for side, config, arm in alone:
+        yield f"only {side}: {_in_fields(config)}; seeds {seed_ranges(arm)}"
+    if len(comparisons) > 1:
+        rows = [["", "pairs", *map(title, metrics)]]
+        rows += [
+            [one.heading, str(len(one.seeds)), *(_ratio(*one.pairs(name)) for name in metrics)] for one in comparisons
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        yield ""
+        yield from ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
 def compare(before: Iterable[tuple[Records, Config]], after: Iterable[tuple[Records, Config]]) -> list[Comparison]:
@@ -111,6 +140,12 @@ def _differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
     }
 
 
+def _in_fields(config: Config, but: Collection[str] = ()) -> str:
+    """An arm in words: the fields of `NAMED`, and those that are not at their default."""
+    fields = {name: getattr(config, name) for name in NAMED} | config.changed
+    return ", ".join(f"{name} {value}" for name, value in fields.items() if name not in but)
+
+
 def _value(record: dict, metric: str) -> float | None:
     values = {**record["result"]["final"], **{k: v for k, v in record["provenance"].items() if k == "seconds"}}
     if metric not in values and (metric == "seconds" or values.get("diverged_at") is None):
@@ -121,7 +156,13 @@ def _value(record: dict, metric: str) -> float | None:
 def _in_words(before: list, after: list) -> str:
     """Both means, and the ratio after / before with its interval; where a value is not positive the difference."""
     means = " → ".join(f"{np.mean([v for v in arm if v is not None] or [np.nan]):.4g}" for arm in (before, after))
+    return f"{means}, {_ratio(before, after)}"
+
+
+def _ratio(before: list, after: list) -> str:
+    if not before:
+        return ""
     if all(value is None or value > 0 for value in (*before, *after)):
-        return f"{means}, ratio {ratio_with_n(stats.ratio(after, before))}"
+        return f"ratio {ratio_with_n(stats.ratio(after, before))}"
     pair = stats.paired(after, before)
-    return f"{means}, difference {pair.mean:.3g} ({pair.low:.3g} to {pair.high:.3g}), n = {pair.n}"
+    return f"difference {pair.mean:.3g} ({pair.low:.3g} to {pair.high:.3g}), n = {pair.n}"

@@ -41,6 +41,8 @@ class Runs:
         expand: The Configs of a Block under the page's profile and parameters.
     """
 
+    smoke = False  # whether they are so short that they decide nothing
+
     def __init__(
         self,
         planned: Iterable[Config],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
+from typing import Any
 
 from rotvq.analysis.stats import Paired
 
+NO_VERDICT = "smoke run: no verdict"
 TITLES = {
     "mse": "MSE",
     "psnr": "PSNR, dB",
@@ -29,6 +32,17 @@ def title(metric: str) -> str:
     if split in ("test", "validation"):
         return f"{split} {TITLES.get(rest, rest.replace('_', ' '))}"
     return TITLES.get(metric, metric.replace("_", " ")) + " of a batch" * (metric in ("usage", "perplexity"))
+
+
+def slug(label: Any) -> str:
+    """A label, or an arm, a cell and a value, as part of a glued name.
+
+    >>> slug(("rotation", "k-means × 0.01")), slug(("uniform 1/K", 5.0)), slug((1e-6, 1e6))
+    ('rotation-k-means-0.01', 'uniform-1-k-5', '1e-06-1e06')
+    """
+    parts = label if isinstance(label, tuple) else (label,)
+    text = " ".join(f"{part:g}".replace("+", "") if isinstance(part, float) else str(part) for part in parts)
+    return re.sub(r"[^\w.]+", "-", text.lower()).strip("-")
 
 
 def seed_ranges(seeds: Iterable[int]) -> str:

@@ -24,12 +24,13 @@ def block(arms: Mapping[str, Mapping], cells: Mapping[str, Mapping], seeds: int,
 
     Raises:
         ValueError: A field is unknown, has a value that it cannot have, with others or at all, or has no effect; there
-            are fewer than two arms; or two arms are the same run.
+            are fewer than two arms; or two arms, or two cells, are the same runs.
     """
     _check_fields(arms, cells, base)
     whole = Block(spread(arms), spread(cells) or {"": {}}, range(seeds), base)
     if len(whole.arms) < 2:
         raise ValueError(f"arms are {', '.join(whole.arms) or 'none'}: at least two are compared")
+    cells_of: dict[tuple, str] = {}
     for cell, conditions in whole.cells.items():
         seen: dict[str, str] = {}
         for arm, changes in whole.arms.items():
@@ -39,6 +40,8 @@ def block(arms: Mapping[str, Mapping], cells: Mapping[str, Mapping], seeds: int,
                 raise ValueError(f"{', '.join(filter(None, (arm, cell)))}: {error}") from None
             if (other := seen.setdefault(config.id, arm)) != arm:
                 raise ValueError(f"arms: {other} and {arm} are the same run" + f" in {cell}" * bool(cell))
+        if (other := cells_of.setdefault(tuple(seen), cell)) != cell:
+            raise ValueError(f"cells: {other} and {cell} are the same runs")
     return whole
 
 
@@ -66,6 +69,8 @@ def spread(named: Mapping[str, Mapping]) -> dict[str, dict]:
     found: dict[str, dict] = {}
     for label, changes in named.items():
         values = {name: _values(name, value) for name, value in changes.items()}
+        if empty := [name for name in values if not values[name]]:
+            raise ValueError(f"{label!r} sets {', '.join(empty)} to an empty list: there would be none of it")
         for choice in itertools.product(*values.values()):
             one = dict(zip(values, choice))
             said = [f"{name} {_said(one[name])}" for name in values if len(values[name]) != 1]

@@ -35,6 +35,7 @@ CSS = {
 }
 PNG = "image/png"
 USED = "application/vnd.rotvq.records+json"
+OPENED = "application/vnd.rotvq.opened+json"  # marks what is for those who open a notebook, and no part of a page
 
 
 class Arm(NamedTuple):
@@ -171,10 +172,8 @@ class Figure:
             "text/plain": alt,
         }
 
-    def _repr_mimebundle_(self, include=None, exclude=()):
-        """HTML, words, and for what shows no HTML a PNG, unless it is excluded: it takes as long as the HTML."""
-        if PNG in (exclude or ()):
-            return self._bundle
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        """HTML, words, and a PNG for what shows no HTML."""
         pngs = [_png(one) for one in self._figs]
         return self._bundle | {PNG: base64.b64encode(_side_by_side(pngs)).decode()}
 
@@ -228,21 +227,26 @@ def _side_by_side(pngs: list[bytes]) -> bytes:
 def glue(name: str, value) -> None:
     """Record a value under a name for the text: `{glue:text}`name:.2f`` or `{glue:figure} name`.
 
-    Writes the record that `myst_nb.glue` writes, without loading Sphinx into the notebook.
+    Writes the record that `myst_nb.glue` writes, without loading Sphinx into the notebook. Nothing but the book shows a
+    record, so a second output is for those who open the notebook: a figure as it is, a value after its name.
     """
     if getattr(value, "ndim", None) == 0:  # a number of numpy or torch
         value = value.item()
     text = value if isinstance(value, str) and _is_prose(value) else repr(value)
     mime = getattr(value, "_repr_mimebundle_", None)
-    bundle = mime(exclude={PNG}) if mime else {"text/plain": text}  # only the book shows it, and that as HTML
+    bundle = mime() if mime else {"text/plain": text}
     if hasattr(value, "to_html"):  # a pandas table
         bundle["text/html"] = value.to_html(border=0)
+    opened = (
+        {PNG: bundle.pop(PNG)} if PNG in bundle else {kind: bundle[kind] for kind in bundle if kind != "text/plain"}
+    )
     prefix = "application/papermill.record/"
     display(
         {prefix + kind: data for kind, data in bundle.items()},
         raw=True,
         metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
     )
+    display({OPENED: name, "text/plain": f"{name}: {bundle['text/plain']}"} | opened, raw=True)
 
 
 def _is_prose(text: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ import torch
 
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import Runs, Study
-from rotvq.analysis.wording import ratio_sentence, seed_ranges
+from rotvq.analysis.wording import NO_VERDICT, ratio_sentence, seed_ranges, slug
 from rotvq.page import parameters
 from rotvq.page.figures import Figure, Line, glue, style, used
 from rotvq.runs import scheduler
@@ -53,6 +52,7 @@ class Page:
     def __init__(self, name: str, values: Mapping[str, Any], **allowed: Any):
         parameters.check(values, **allowed)
         self.name, self.parameters = name, {name: values[name] for name in values.get("__annotations__", {})}
+        self.smoke = self.parameters.get("profile") == "smoke"
         self.blocks = dict(CHAPTERS[name].blocks) if name in CHAPTERS else {}
         plt.rcParams.update(style())
         torch.set_num_threads(1)
@@ -65,6 +65,7 @@ class Page:
         chosen = {parameter: self.parameters[parameter] for parameter in LOADED if parameter in self.parameters}
         blocks = CHAPTERS[chapter].blocks if chapter else self.blocks
         self.runs = load_or_train(chapter or self.name, blocks=blocks, also=also, **chosen | changes)
+        self.runs.smoke = self.smoke
         self.say("", cost(self.runs))
         return self.runs
 
@@ -131,19 +132,12 @@ class Page:
             raise AssertionError("the records say otherwise: " + " | ".join(wrong))
 
     def hypotheses(self, rows: Mapping[str, tuple[str | None, str]]) -> pd.DataFrame:
-        """The table of a page's hypotheses, from what was measured of each (None: nothing) and what became of it."""
+        """The table of a page's hypotheses, from what was measured of each (None: nothing) and what became of it.
+
+        A smoke run decides none.
+        """
+        rows = {name: (measured, NO_VERDICT if self.smoke else word) for name, (measured, word) in rows.items()}
         return pd.DataFrame.from_dict(rows, "index", columns=["measured", "outcome"]).fillna("")
-
-
-def slug(label: Any) -> str:
-    """A label, or an arm, a cell and a value, as part of a glued name.
-
-    >>> slug(("rotation", "k-means × 0.01")), slug(("uniform 1/K", 5.0))
-    ('rotation-k-means-0.01', 'uniform-1-k-5')
-    """
-    parts = label if isinstance(label, tuple) else (label,)
-    text = " ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)
-    return re.sub(r"[^\w.]+", "-", text.lower()).strip("-")
 
 
 def cost(runs: Runs) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rotvq.analysis.wording import slug
+from rotvq.page.html import tag
 from rotvq.runs import engines
 from rotvq.runs.grids import CHAPTERS, FRESH, PROFILES
 from rotvq.training import checks, images
@@ -26,13 +28,15 @@ from rotvq.training.config import Config
 from rotvq.training.train import find_device
 
 SHOWN = "application/vnd.rotvq.parameters+json"
-CODE = types.ModuleType | types.FunctionType | types.BuiltinFunctionType | type  # what a parameter cannot be
+CODE = types.ModuleType | types.FunctionType | types.BuiltinFunctionType | type | type(typing.Optional)  # no parameter
+BANNER = "This page was run with values of a reader"
+OF_THE_BOOK = "Numbers, tables and figures are of these; sentences, and what they conclude, are of the book's runs."
 DEVICES = ("cpu", "cuda", "mps", "xpu")  # kinds that compute: "meta" would train nothing
 WORKERS_PER_CORE = 8  # at most
 
 
 class Entries(NamedTuple):
-    """A list: what each entry may be, and how many there may be. An entry that comes twice is refused everywhere."""
+    """A list: what each entry may be, and how many. Two entries that a page names alike are refused everywhere."""
 
     each: Any
     least: int = 1
@@ -164,8 +168,9 @@ def check(values: Mapping[str, object], **allowed: Any) -> None:
 
     Args:
         values: ``globals()`` of the notebook. Each annotated name must have its annotated type: int, float (an int will
-            do), str, bool, list[...], dict[...], X | None; a bool is no int. Numbers are finite, and a list has no
-            entry twice. Any other name that was assigned before is an unknown parameter: see :func:`_unknown`.
+            do), str, bool, list[...], dict[...], Optional[X] (of X | None papermill does not see the parameter); a bool
+            is no int. Numbers are finite, and a page has one name for one entry of a list. Any other name that was
+            assigned before is an unknown parameter: see :func:`_unknown`.
         allowed: By parameter what it may be, in place of the entry of :data:`RULES`.
 
     Raises:
@@ -191,7 +196,18 @@ def check(values: Mapping[str, object], **allowed: Any) -> None:
     if _shell():
         from IPython import display
 
-        display.display({SHOWN: {name: values[name] for name in declared}}, raw=True)
+        shown = {name: values[name] for name in declared}
+        display.display({SHOWN: shown}, raw=True)
+        if said := _banner(shown, _shell().user_ns["In"]):
+            display.display({"text/html": tag("div", said, class_="admonition warning"), "text/plain": said}, raw=True)
+
+
+def _banner(shown: Mapping[str, object], cells: Iterable[str]) -> str:
+    """What a page says first where a parameter has another value than the cell that declares it gives; else empty."""
+    nodes = [node for cell in cells for node in ast.parse(cell).body if isinstance(node, ast.AnnAssign)]
+    defaults = {node.target.id: ast.literal_eval(node.value) for node in reversed(nodes) if node.target.id in shown}
+    own = ", ".join(f"{name} = {value!r}" for name, value in shown.items() if value != defaults.get(name, value))
+    return own and f"{BANNER}: {own}. {OF_THE_BOOK}"
 
 
 def _is(value: object, kind) -> bool:
@@ -214,11 +230,15 @@ def _faults(value: Any, rule: Any, values: Mapping) -> list[str]:
     if isinstance(value, list):
         each, least, most = rule if isinstance(rule, Entries) else Entries(rule)
         said = [fault for entry in value for fault in _faults(entry, each, values)]
-        twice = [entry for i, entry in enumerate(value) if entry in value[:i]]
+        names = [slug(entry) for entry in value]
+        alike = [(value[names.index(name)], value[i]) for i, name in enumerate(names) if name in names[:i]]
         if not least <= len(value) <= most:
             count = f"has {len(value)} entries" if value else "is empty"
             said.append(f"{count}, and must have at least {least} and at most {most}")
-        return said + [f"has {entry!r} twice" for entry in twice]
+        return said + [
+            f"has {two!r} twice" if one == two else f"has {one!r} and {two!r}, which a page names alike, {slug(one)!r}"
+            for one, two in alike
+        ]
     if isinstance(value, float) and not math.isfinite(value):
         return [f"= {value} must be a finite number"]
     if callable(rule):

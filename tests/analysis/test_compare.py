@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rotvq.__main__ import main
-from rotvq.analysis.compare import compare, split
+from rotvq.analysis.compare import compare, report, split
 from rotvq.runs.records import Records
 from rotvq.training.config import Config
 
@@ -39,7 +39,7 @@ def test_runs_are_paired_where_seeds_meet(stores):
     assert found.differs == {"gamma": (0.25, 1.0)} and found.seeds == [2, 3, 4]
     assert found.pairs("test_mse") == ([1.2, 1.3, 1.4], pytest.approx([3.6, 3.9, 4.2]))
     lines = list(found.lines(["test_mse", "test_psnr", "seconds"]))
-    assert lines[0] == "gamma 0.25 → 1.0 (both: defaults)"
+    assert lines[0] == "gamma 0.25 → 1.0 (both: estimator rotation, init uniform)"
     assert lines[1] == "  seeds: 3 pairs, 0 of them identical; only before: 0–1, only after: 5–6"
     assert lines[2] == "  made with another torch"
     assert lines[3] == "  test MSE: 1.3 → 3.9, ratio 3 (3 to 3), n = 3"
@@ -79,7 +79,7 @@ def test_the_same_runs_say_how_many_are_identical_and_what_made_the_others(store
     (found,) = compare(places(one), places(other))
     lines = list(found.lines([]))
     assert lines == [
-        "the same config (both: defaults)",
+        "the same config (both: estimator rotation, init uniform)",
         "  seeds: 3 pairs, 2 of them identical; only before: none, only after: none",
         "  made with another digest",
     ]
@@ -144,10 +144,46 @@ def test_the_command(stores, capsys, tmp_path):
     record(other, *arm(range(3), lr=0.01))
     assert main(["compare", str(one.folder), "--against", "estimator=ste"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("estimator ste → rotation (both: defaults)\n") and "ratio 0.5 (0.5 to 0.5), n = 3\n" in out
+    assert (
+        out.startswith("estimator ste → rotation (both: init uniform)\n") and "ratio 0.5 (0.5 to 0.5), n = 3\n" in out
+    )
     assert main(["compare", str(one.folder), str(other.folder), "--metrics", "test_mse"]) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[0] == "lr 0.001 → 0.01 (both: defaults)" and "usage" not in out
+    assert out.splitlines()[0] == "lr 0.001 → 0.01 (both: estimator rotation, init uniform)" and "usage" not in out
+    assert out.splitlines()[-1] == "only before: estimator ste, init uniform; seeds 0–2"
+
+
+@pytest.mark.parametrize(
+    "fields, heading",
+    [
+        ({"gamma": 1.0}, "gamma 0.25 → 1.0 (both: estimator rotation, init uniform)"),
+        ({"init": "kmeans"}, "init uniform → kmeans (both: estimator rotation)"),
+        ({"init": "kmeans", "estimator": "ste"}, "estimator rotation → ste, init uniform → kmeans"),
+    ],
+)
+def test_estimator_and_start_are_always_named(stores, fields, heading):
+    one, other = stores
+    record(one, *arm(range(2)))
+    record(other, *arm(range(2), **fields))
+    assert compare(places(one), places(other))[0].heading == heading
+
+
+def test_what_one_store_alone_has_is_named_and_several_comparisons_end_in_one_table(stores):
+    one, other = stores
+    record(one, *arm(range(3)), *arm(range(2), estimator="zero"))
+    record(other, *arm(range(2)), *arm(range(3), gamma=1.0), factor=2.0)
+    lines = list(report(places(one), places(other), ["test_mse", "test_psnr"]))
+    assert [line for line in lines if line.startswith("only")] == [
+        "only before: estimator zero, init uniform; seeds 0–1",
+        "only after: estimator rotation, init uniform, gamma 1.0; seeds 0–2",
+    ]
+    head, *rows = lines[lines.index("") + 1 :]
+    assert head.split() == ["pairs", "test", "MSE", "test", "PSNR,", "dB"]
+    both = "(both: estimator rotation, init uniform)"
+    assert {row.split("  ")[0] for row in rows} == {f"the same config {both}", f"gamma 0.25 → 1.0 {both}"}
+    assert all("ratio 2 (2 to 2), n = " in row and len(row) > row.index("difference 0 (0") for row in rows)
+    rotations = [place for place in places(one) if place[1].estimator == "rotation"]
+    assert "" not in list(report(places(one), rotations, ["test_mse"])), "one comparison needs no table"
 
 
 REFUSED = [

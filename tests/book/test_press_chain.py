@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from book.press import build, execute, page_provenance, pair, paths
+from rotvq.page.parameters import BANNER
 from rotvq.runs.records import RecordError, write_record
 
 SCRIPT = """\
@@ -210,8 +211,9 @@ def test_a_page_says_how_it_was_made(run, project, monkeypatch):
     ):
         assert words in last, words
     outputs = [out for cell in page(project)["cells"] for out in cell.get("outputs", [])]
-    assert len(outputs) == 1, "only the glued value stays; what the page was told about itself is in its end"
-    assert outputs[0]["data"]["application/papermill.record/text/plain"] == "8"
+    assert len(outputs) == 2, "only the glued value stays; what the page was told about itself is in its end"
+    assert f"{BANNER}: n = 4." in "".join(outputs[0]["data"]["text/html"]), "and what a reader is told first"
+    assert list(outputs[1]["data"].items()) == [("application/papermill.record/text/plain", "8")]
     tags = [tag for cell in page(project)["cells"] for tag in cell["metadata"].get("tags", [])]
     assert "hide-input" not in tags and "remove-input" in tags, "hidden code leaves no trace in the page"
     assert last.count('href="../code/00_page.html">Code of this page</a>') == 1
@@ -248,6 +250,31 @@ def test_pages_of_removed_notebooks_are_removed(project, papermill, capsys):
     (project / "notebooks" / "00_page.ipynb").unlink()
     executed(project, capsys)
     assert [p.name for p in (project / "book" / "notebooks").iterdir()] == ["01_page.ipynb"]
+
+
+def test_a_page_that_was_not_executed_stops_the_build_at_once(project, papermill, capsys, monkeypatch):
+    monkeypatch.setattr(build, "_jupyter_book", lambda *_: pytest.fail("it was rendered"))
+    executed(project, capsys)
+    for name in ("03_new", "04_new"):
+        (project / "notebooks" / f"{name}.py").write_text(SCRIPT)
+    pair.write_notebooks()
+    with pytest.raises(SystemExit, match="not executed yet: 03_new, 04_new.*book.press run.*build --only NAME"):
+        build.build()
+    with pytest.raises(SystemExit, match="not executed yet: 04_new"):
+        build.build(only="04")
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_one_page_is_rendered_alone(project, papermill, capsys, monkeypatch, status):
+    calls = []
+    monkeypatch.setattr(build, "_jupyter_book", lambda *words: calls.append(words) or (status, "why"))
+    executed(project, capsys)
+    (project / "notebooks" / "03_new.py").write_text(SCRIPT)
+    with contextlib.nullcontext() if status == 0 else pytest.raises(SystemExit, match="why"):
+        build.build(only="00")
+        assert "_build/only/_build/html/notebooks/00_page.html" in capsys.readouterr().out
+    contents = calls[0][calls[0].index("--toc") + 1]
+    assert "notebooks/00_page" in contents.read_text() and "-W" not in calls[0]
 
 
 def test_stale_records_stop_the_build(project, papermill, capsys, monkeypatch):

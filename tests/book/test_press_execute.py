@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 
+import papermill as papermill_itself
 import pytest
 import yaml
 from conftest import ROOT
@@ -15,6 +16,7 @@ from few_images import FEW
 from notebook_cells import SCRIPTS, check_cell, code_of, parameters_of, tags
 
 from book.press import execute, pair, paths
+from rotvq.page import parameters
 from rotvq.page.parameters import SHOWN
 from rotvq.runs.grids import CHAPTERS
 
@@ -38,6 +40,7 @@ SMOKE = {
     "13_which_part": {"seeds": 1},
     "14_mixtures": {"mixes": [0.9], "warmups": [2]},
     "15_codebook": {"codebook_sizes": [16], "dims": [2, 4]},
+    "16_rivals": {"rivals": ["FSQ", "lfq", "gumbel"]},
     "17_balance_law": {"decays": [0.1, 0.0], "live_steps": 5},
     "18_photographs": {"live_steps": 2},
     "20_cost": {"bandwidth": 10.0},
@@ -118,10 +121,18 @@ REFUSED = {
         ({"estimators": ["ste", "ste"]}, "twice"),
     ],
     "11_initialisation": [({"scales": [0.0]}, "at least"), ({"scales": []}, "empty")],
-    "12_gamma": [({"gammas": [0.1, 0.1]}, "twice"), ({"rates": [-1.0]}, "at least")],
+    "12_gamma": [
+        ({"gammas": [0.1, 0.1]}, "twice"),
+        ({"rates": [-1.0]}, "at least"),
+        ({"rates": [1e-3, 1.000001e-3, 0.1]}, "alike"),
+    ],
     "14_mixtures": [({"mixes": [1.5]}, "at most 1"), ({"warmups": [0]}, "at least 1")],
     "15_codebook": [({"codebook_sizes": [1]}, "at least 2"), ({"dims": [0]}, "at least 1")],
-    "16_rivals": [({"rivals": ["fsq2"]}, "one of the arms 'SimVQ, STE'"), ({"rivals": []}, "empty")],
+    "16_rivals": [
+        ({"rivals": ["fsq2"]}, "one of the arms 'SimVQ, STE'"),
+        ({"rivals": []}, "empty"),
+        ({"rivals": ["FSQ", "fsq"]}, "alike"),
+    ],
     "17_balance_law": [({"live_steps": 0}, "at least 1"), ({"decays": [0.1]}, "at least 2")],
     "20_cost": [({"dtype": "half"}, "one of float32"), ({"dtype": "bfloat16"}, "one of float32")],
     "21_estimators": [({"dim": 1}, "at least 2"), ({"angle": 270.0}, "at most 180")],
@@ -136,6 +147,9 @@ REFUSED = {
         ({"arms": {"a": {"gama": 1}, "b": {}}}, "a sets 'gama'"),
         ({"cells": {"x": {"lr": -1}}}, "lr is -1"),
         ({"cells": {"x": {"gamma": 1}}}, "x sets gamma, which has no effect"),
+        ({"arms": {"a": {}, "b": {"mix": 0.5}, "c": {"lr": []}}}, "'c' sets lr to an empty list"),
+        ({"cells": {"x": {"lr": []}, "y": {}}}, "'x' sets lr to an empty list"),
+        ({"cells": {"x": {"lr": 1.0}, "y": {"lr": 1}}}, "x and y are the same runs"),
         ({"common": {"data": "mnist"}}, "data must be one of"),
         ({"data": "arrays:none.npy"}, "is not there"),
     ],
@@ -208,8 +222,12 @@ def test_pair_agrees_and_holds_no_output(name):
 def test_parameters_are_typed_and_checked(name):
     code = code_of(name)
     assert [i for i, cell in enumerate(code) if "parameters" in tags(cell)] == [0]
-    lines = [line for line in code[0]["source"] if line[:1].isalpha()]
-    assert lines and all(":" in line.split("=")[0] for line in lines), "each parameter has a type"
+    assert set(parameters._assigned("".join(code[0]["source"]))) == set(parameters_of(name)), (
+        "each parameter has a type"
+    )
+    notebook = SCRIPTS[name].with_suffix(".ipynb")
+    assert list(papermill_itself.inspect_notebook(str(notebook))) == parameters_of(name) != [], "papermill sees each"
+    assert execute.parameter_names(SCRIPTS[name]) == set(parameters_of(name))
     check = "".join("".join(code[1]["source"]).split())  # on one line, without spaces
     assert "parameters.check(globals()" in check or f'Page("{name}",globals()' in check
 
@@ -230,6 +248,25 @@ def test_runs_anywhere_with_other_parameters(name, tmp_path, papermill):
     assert effect, "these values were injected, and the results are those of others"
     errors = [out for out in outputs(cells) if out.get("name") == "stderr"]
     assert not errors, "the page would show a warning"
+
+
+@pytest.mark.parametrize(
+    "lists, field, values",
+    [
+        ({"gammas": [1.0, 0.1, 0.01]}, "gamma", {1.0, 0.1, 0.01}),
+        ({"rates": [0.03, 0.01, 0.02]}, "lr", {0.03, 0.01, 0.02}),
+    ],
+)
+def test_chapter_12_runs_a_list_of_ones_own_alone(lists, field, values, tmp_path, papermill):
+    given = {"profile": "smoke", "steps": STEPS, "data": FEW, "records": str(tmp_path / "store"), **lists}
+    status, errors = papermill("12_gamma", tmp_path, given)
+    assert status == 0, errors[-3000:]
+    trained = [json.loads(path.read_text())["config"] for path in (tmp_path / "store").glob("*.json")]
+    usual = {"gamma": 0.25, "lr": 1e-3}  # of chapter 10, which stands beside
+    assert {one[field] for one in trained} == values | {usual[field]} and {one["optimizer"] for one in trained} == {
+        "adam"
+    }
+    assert all(one[other] == usual[other] for one in trained for other in usual if other != field)
 
 
 def outputs(cells) -> list[dict]:

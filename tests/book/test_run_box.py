@@ -57,6 +57,13 @@ def test_the_command_sets_what_is_short_or_what_this_page_changed():
     assert [td.text for td in changed.select("td:nth-child(3)")][0] == "None (on this page 5)"
 
 
+def test_the_command_of_a_page_that_trains_keeps_its_runs_apart():
+    trains = [Parameter(name, "str", "", "words") for name in ("profile", "engine", "records")]
+    for parameters, given in ((trains, {"profile": "smoke", "records": "my_runs"}), (trains[1:], {"engine": ""})):
+        line = BeautifulSoup(box("05_page", parameters, MADE, HIGHLIGHTER), "html.parser").pre.text.strip()
+        assert yaml.safe_load(shlex.split(line)[-1]) == given
+
+
 def test_the_cost_is_that_of_the_page_and_of_its_records(monkeypatch):
     monkeypatch.setattr(run_box.page_provenance, "committed_records", lambda: {"a": "a.json", "b": "b.json"})
     monkeypatch.setattr(run_box.records, "read_record", lambda path: {"provenance": {"seconds": 3600}})

@@ -56,6 +56,15 @@ def test_a_sweep_keeps_the_seeds_at_which_all_was_planned():
     assert {len(found) for found in sweep.planned.values()} == {3} and len(sweep.planned) == 16
 
 
+def test_of_a_sweep_that_a_page_leaves_out_nothing_is_shown(tmp_path):
+    class Page:
+        runs = Runs(CONFIGS, study(tmp_path).runs.records)
+
+    left_out = settings.sweep(Page(), "SGD rate", "k-means", run=False)
+    assert left_out.members == {} and left_out.coverage == "none of 30 planned runs"
+    assert settings.choice(left_out) == {} and settings.at_own(left_out) is None
+
+
 @pytest.mark.parametrize("table", [settings.SETTINGS, settings.STARTS], ids=["settings", "starts"])
 def test_every_setting_was_run_by_its_chapter(table):
     for name, (fields, chapter) in table.items():

@@ -6,7 +6,7 @@ from samples import ARMS, CELLS, CONFIGS, store
 from book.chapters import tables
 from rotvq.analysis import stats
 from rotvq.analysis.study import Runs, Study
-from rotvq.runs.grids import Block, expand
+from rotvq.runs.grids import Block, Chapter, expand
 
 
 @pytest.fixture
@@ -68,6 +68,22 @@ def test_an_arm_that_always_diverged_has_a_verdict(tmp_path):
     study = Study(Runs(CONFIGS, store(tmp_path, diverged=lost)), Block(ARMS, CELLS))
     verdicts = tables.verdicts(study, {("rotation", "k-means"): "lower"}, against="STE")
     assert verdicts.verdict.tolist() == ["the opposite"]
+
+
+def test_a_smoke_run_has_no_verdict(study):
+    study.runs.smoke = True
+    found = tables.verdicts(study, {("rotation", "k-means"): "lower", ("rotation", "uniform"): "lower"}, against="STE")
+    assert found.verdict.tolist() == ["smoke run: no verdict", "not run"]
+
+
+@pytest.mark.parametrize("profile, warmed, size", [("standard", 500, 2048), ("smoke", 5, 64)])
+def test_the_plan_says_what_the_runs_have(tmp_path, profile, warmed, size):
+    cells = {"warm": {"pretrain_steps": 500}, "large": {"codebook_size": 2048}}
+    chapter = Chapter(1, {"one": Block(ARMS, cells)})
+    runs = Runs(chapter.configs(profile), store(tmp_path, []), expand=lambda b: Chapter(1, {"": b}).configs(profile))
+    sets = tables.plan(Study(runs, Block(ARMS, cells))).sets
+    assert sets["cell", "warm"] == f"pretrain_steps {warmed}" and sets["cell", "large"] == f"codebook_size {size}"
+    assert sets["arm", "STE"] == "estimator ste"
 
 
 def test_diverged_runs_are_counted(tmp_path):

@@ -54,7 +54,12 @@ def test_without_cells_there_is_one():
     [
         ({}, CELLS, {}, "arms are none: at least two are compared"),
         ({"STE": {"estimator": "ste"}}, CELLS, {}, "arms are STE: at least two"),
-        ({"STE": {"gamma": []}, "b": {}}, CELLS, {}, "arms are b: at least two"),
+        ({"STE": {"gamma": []}, "b": {}}, CELLS, {}, "'STE' sets gamma to an empty list: there would be none of it"),
+        (ARMS | {"x": {"estimator": "zero", "lr": []}}, CELLS, {}, "'x' sets lr to an empty list"),
+        (ARMS, CELLS | {"b": {"gamma": []}}, {}, "'b' sets gamma to an empty list"),
+        (ARMS, {"a": {"clip": []}}, {}, "a"),
+        (ARMS, {"x": {"gamma": 1}, "y": {"gamma": 1.0}}, {}, "cells: x and y are the same runs"),
+        (ARMS, {"x": {"lr": [1e-3, 1e-2]}, "y": {}}, {}, "cells: x, lr 0.001 and y are the same runs"),
         (ARMS | {"c": {"gama": 1}}, CELLS, {}, "arms: c sets 'gama': a field is one of data, model, norm"),
         (ARMS | {"c": {"seed": 1}}, CELLS, {}, "arms: c sets 'seed': a field is one of"),
         (ARMS, {"x": {"Init": "kmeans"}}, {}, "cells: x sets 'Init'"),

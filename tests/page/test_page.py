@@ -322,6 +322,19 @@ def test_hypotheses_are_a_table(said):
     }
 
 
+@pytest.mark.parametrize(
+    "profile, words", [("smoke", ["smoke run: no verdict"] * 2), ("standard", ["held", "not run"])]
+)
+def test_a_smoke_run_decides_no_hypothesis(said, profile, words):
+    rows = {"1. lower": judge(stats.ratio([1, 1], [2, 2]), lower), "2. by hand": (None, "not run")}
+    assert made(profile=profile).hypotheses(rows).outcome.tolist() == words
+
+
+def test_the_runs_of_a_page_know_that_they_are_a_smoke_run(committed, said):
+    store(committed[0], GRID.configs())
+    assert [made(profile=profile).load().smoke for profile in ("standard", "smoke")] == [False, True]
+
+
 def test_cost_says_what_is_shown(committed, said):
     folder, _ = committed
     configs = GRID.configs()

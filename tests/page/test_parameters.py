@@ -4,6 +4,7 @@ import math
 import os
 import re
 import sys
+from typing import Optional
 
 import numpy as np
 import pytest
@@ -28,7 +29,20 @@ def given(**changes):
     return {"__annotations__": TYPES, **GOOD, **changes}
 
 
-@pytest.mark.parametrize("changes", [{}, {"n": 1}, {"n": 10}, {"x": 1}, {"gammas": [0]}, {"seeds": 5}, {"os": os}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"n": 1},
+        {"n": 10},
+        {"x": 1},
+        {"gammas": [0]},
+        {"gammas": [1, 1.001]},
+        {"seeds": 5},
+        {"os": os},
+        {"Optional": Optional},
+    ],
+)
 def test_takes(changes):
     assert check(given(**changes), **ALLOWED) is None
 
@@ -150,6 +164,9 @@ REFUSED = [
     ("estimators", ["ste", "ste"], "has 'ste' twice"),
     ("estimators", ["stee"], "'stee'.*one of ste, rotation"),
     ("gammas", [1, 1.0], "has 1.0 twice"),
+    ("mixes", [0.5, 0.5000000001], "has 0.5 and 0.5000000001, which a page names alike, '0.5'"),
+    ("rates", [0.001, 0.001000001, 0.0010000011], "has 0.001 and 0.001000001, which a page names alike"),
+    ("rivals", ["FSQ", "fsq"], "has 'FSQ' and 'fsq', which a page names alike"),
     ("gammas", [], "is empty"),
     ("gammas", [1e300], "at most 1000000"),
     ("rates", [0.0], "at least 1e-09"),
@@ -258,3 +275,26 @@ def test_a_check_cell_runs_again_after_the_notebook(shell):
         assert shell.run_cell(cell, store_history=True).success
     assert not shell.run_cell("steps: int = 0", store_history=True).error_in_exec
     assert "steps = 0 must be at least 1" in str(shell.run_cell(CHECK, store_history=True).error_in_exec)
+
+
+DECLARED = "from typing import Optional\nsteps: int = 3  # of each run\nrates: Optional[list[float]] = None"
+
+
+@pytest.mark.parametrize(
+    "injected, named",
+    [
+        ("steps = 4", "steps = 4"),
+        ("rates = [0.1, 0.2, 0.3]", "rates = [0.1, 0.2, 0.3]"),
+        ("rates = [0.1, 0.2, 0.3]\nsteps = 9", "steps = 9, rates = [0.1, 0.2, 0.3]"),
+        ("steps = 3", ""),
+        ("", ""),
+    ],
+)
+def test_a_page_says_first_that_it_was_run_with_values_of_a_reader(shell, monkeypatch, injected, named):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
+    check = "from rotvq.page import parameters\nparameters.check(globals(), steps=(1, 9))"
+    for cell in (DECLARED, f"# Parameters\n{injected}", check):
+        assert shell.run_cell(cell, store_history=True).success
+    said = [data["text/plain"] for data in shown if "text/html" in data]
+    assert said == [f"{parameters.BANNER}: {named}. {parameters.OF_THE_BOOK}"] * bool(named)

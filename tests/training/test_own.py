@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from few_images import FEW
 from PIL import Image
 
@@ -101,6 +103,21 @@ def another_process(monkeypatch) -> None:
 
 
 NAMES = ["parts.py:", "./parts.py:", "{package}.deep.parts:", "{package}/deep/parts.py:"]
+
+
+def test_the_estimators_of_the_documentation_are_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "book" / "reproduce.md").read_text("utf-8")
+    files_of = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", text, re.S))
+    for name, source in files_of.items():
+        Path(name).write_text(source)
+    assert set(files_of) == {"brake.py", "through.py"}
+    names = ("through.py:Through", "ste", "brake.py:Brake", "rotation")
+    mse = {name: fit(Config(**SMALL, estimator=name))[1]["final"]["test_mse"] for name in names}
+    assert mse["through.py:Through"] == pytest.approx(mse["ste"], rel=1e-6) != pytest.approx(mse["rotation"], rel=1e-6)
+    assert mse["brake.py:Brake"] != mse["rotation"]
+
+
 KINDS = {"estimator": ["Brake", "Same", "Halved", "Plain"], "quantizer": ["Bound", "Open", "simple"]}
 KINDS["model"] = ["Wide", "narrow"]
 
