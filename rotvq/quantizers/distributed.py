@@ -34,12 +34,10 @@ class Shared:
         return self
 
     def __reduce__(self) -> tuple:
-        if self.group is None or self.group == WORLD:
-            return Shared, (self.group,)
-        if self.group is process_group(WORLD):
-            return Shared, (WORLD,)
-        warnings.warn("a file cannot hold a ProcessGroup: set process_group again after loading", stacklevel=2)
-        return Shared, (None,)
+        if self.group not in (None, WORLD) and self.group is not process_group(WORLD):
+            warnings.warn("a file cannot hold a ProcessGroup: set process_group again after loading", stacklevel=2)
+            return Shared, (None,)
+        return Shared, (None if self.group is None else WORLD,)
 
 
 def group_of_call(given: Group) -> Group:
@@ -121,10 +119,8 @@ is_fsdp_calling._dynamo_marked_constant = True  # as torch.compiler.assume_const
 
 def is_sharded(x: Tensor) -> bool:
     """Whether x is a parameter that FSDP2 gathers for the forward pass alone, so that a write to it is lost."""
-    if not isinstance(x, torch.nn.Parameter):
-        return False
-    if torch.compiler.is_compiling():  # which parameters those are, a compiler does not show
-        return is_fsdp_calling()
+    if torch.compiler.is_compiling():  # a compiler does not show which parameters those are
+        return isinstance(x, torch.nn.Parameter) and is_fsdp_calling()
     groups = [group for state in _fsdp_states() for group in getattr(state, "_fsdp_param_groups", ())]
     return any(x is getattr(owner, "_unsharded_param", None) for group in groups for owner in group.fsdp_params)
 
@@ -138,8 +134,7 @@ def refuse_lost_writes(codes: Tensor, group: Group) -> None:
         )
     if group is None and world()[1] > 1 and is_fsdp_calling():
         raise RuntimeError(
-            "process_group is None, and under FSDP the codes of each rank would go their own way: give "
-            "process_group='world', or the group of ranks that train together"
+            "process_group is None: under FSDP each rank's codes would go their own way; give it 'world'"
         )
 
 

@@ -38,8 +38,7 @@ def working_memory(device: torch.device, given: int | None = None) -> int:
 
 def in_parts(rows: Tensor, size: int) -> tuple[Tensor, ...]:
     """At most ``size`` rows at a time; in ``torch.export`` all at once, since their number stays open."""
-    is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.5 has no such name
-    return (rows,) if is_exporting() else rows.split(size)
+    return (rows,) if getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)() else rows.split(size)
 
 
 @contextmanager

@@ -13,8 +13,7 @@ from rotvq.quantizers.distributed import world
 
 REMEMBERED = 1 << 16  # calls that drew numbers, of which the number is known when they are run again
 _numbers: dict[int, int] = {}  # token of a call -> its number
-KEPT_BYTES = 64 << 20  # of the values that :func:`as_at_first` keeps
-_kept: deque[tuple[Tensor, Tensor]] = deque(maxlen=64)  # what tells a call from others, and its value
+_kept: deque[tuple[Tensor, Tensor]] = deque(maxlen=16)  # of the last calls, what tells each from others, and its value
 
 
 def runs_again() -> bool:
@@ -77,8 +76,6 @@ def as_at_first(value: Tensor, mark: Tensor) -> Tensor:
     """``value``, or what it was at first where the call is run again; ``mark`` (n,) tells a call from others."""
     if torch._C._current_graph_task_id() == -1:
         _kept.append((mark.clone(), value.clone()))
-        while len(_kept) > 1 and sum(kept.nbytes for _, kept in _kept) > KEPT_BYTES:
-            _kept.popleft()
         return value.clone()
     distance = lambda kept: float((kept[0] - mark).abs().sum())  # noqa: E731
     alike = [kept for kept in _kept if kept[0].shape == mark.shape and kept[1].shape == value.shape]

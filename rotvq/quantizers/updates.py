@@ -140,11 +140,7 @@ class Statistics(WideState):
         """Count a call that waits for a backward pass, and say so once where none comes."""
         self.open_ended_calls += 1
         if self.open_ended_calls == LONG_STEP:
-            warnings.warn(
-                f"the codes wait for a backward pass through the quantiser, which {LONG_STEP} training calls have not "
-                "had: where the loss does not reach the latents, call follow(optimizer)",
-                stacklevel=2,
-            )
+            warnings.warn("the codes wait for a backward pass, and none comes: call follow(optimizer)", stacklevel=2)
 
     @torch.no_grad()
     def begin_call(self, open_ended: bool) -> Tensor:

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from rotvq import VectorQuantizer
 from rotvq.quantizers.methods import region
 from rotvq.quantizers.methods.region import RegionVQ
+from rotvq.quantizers.registry import METHODS
 
 
 def line(*places: float) -> torch.Tensor:
@@ -102,6 +104,26 @@ def test_more_codes_come_into_use_than_without():
             optimizer.step()
         used.append(len(quantizer.encode(z).unique()))
     assert used[0] > used[1]
+
+
+@pytest.mark.parametrize("reentrant", (False, True), ids=("non-reentrant", "reentrant"))
+@pytest.mark.parametrize("method", ("region", "stablevq"))
+def test_a_rerun_has_the_targets_of_the_first_run(method, reentrant):
+    """Though the call behind it has used other codes in between."""
+    gradients = []
+    for run in (lambda vq, z: vq(z), lambda vq, z: checkpoint(vq, z, use_reentrant=reentrant)):
+        torch.manual_seed(0)
+        vq = METHODS[method](4, 64, window=1, init="normal")
+        optimizer = torch.optim.SGD(vq.parameters(), lr=0.0)
+        vq.follow(optimizer)  # to a reentrant checkpoint, each call would be a step
+        for seed in range(3):
+            z = torch.randn(20, 4, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+            (run(vq, z)[2] + run(vq, z.cos() * 2 - 1)[2]).backward()
+            optimizer.step()
+        gradients.append([p.grad for p in vq.parameters()])
+    for ours, wanted in zip(*gradients):
+        assert wanted.abs().sum() > 0
+        torch.testing.assert_close(ours, wanted)  # a reentrant checkpoint adds up in another order
 
 
 @pytest.mark.parametrize("training", (True, False))

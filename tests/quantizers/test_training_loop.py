@@ -5,6 +5,7 @@ import io
 import multiprocessing
 import pickle
 import warnings
+from collections import deque
 
 import pytest
 import torch
@@ -230,7 +231,7 @@ def test_drawing_quantisers_ask_for_the_random_state():
 
 
 def test_a_rerun_after_too_many_calls_is_refused(monkeypatch):
-    monkeypatch.setattr(operators, "KEPT_BYTES", 1)
+    monkeypatch.setattr(operators, "_kept", deque(maxlen=1))
     vq, z = build("region"), latents(40, DIM).requires_grad_()
     first, _ = (checkpoint(vq, part, use_reentrant=False) for part in (z, z.cos()))
     with pytest.raises(RuntimeError, match="put the checkpoint round the encoder alone"):
