@@ -204,7 +204,8 @@ page.say(
 
 # %% [markdown]
 # If float16 overflows, the quantiser refuses NaN and inf among its latents with an error. With `check=False` they pass,
-# count in no statistic, and the scaler skips the step. On a GPU that also saves a wait a call.
+# count in no statistic and in the gradient of no other latent, and the scaler skips the step. On a GPU that also saves
+# a wait a call.
 #
 # (loop-accumulation)=
 # ## Gradient accumulation

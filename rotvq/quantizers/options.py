@@ -90,10 +90,7 @@ def refuse_idle(kind: str, given: Mapping[str, Any]) -> None:
 #: what to pass here, and what other libraries call it
 _OURS = {
     "codebook_size": "num_embeddings n_e n_embed num_codes bins n_codes num_embedding vocab_size K",
-    "dim": (
-        "embedding_dim e_dim dimension input_dim embed_dim D vq_embed_dim z_channels "
-        "vector_quantization_hidden_dimension num_hiddens"
-    ),
+    "dim": "embedding_dim e_dim dimension input_dim embed_dim D vq_embed_dim z_channels num_hiddens",
     "project_to": "codebook_dim frozen_codebook_dim has_projections",
     "gamma": (
         "commitment_weight commitment_cost commit_weight commitment_loss_weight commitment "
@@ -108,10 +105,7 @@ _OURS = {
         "ema_update learnable_codebook manual_in_place_optimizer_update in_place_codebook_optimizer use_ema ema "
         "embed_ema"
     ),
-    "decay": (
-        "ema_decay gamma_decay ema_update_weight decay_rate moving_average_decay affine_param_batch_decay "
-        "affine_param_codebook_decay"
-    ),
+    "decay": "ema_decay gamma_decay ema_update_weight decay_rate affine_param_batch_decay affine_param_codebook_decay",
     'revival="count" with revival_at': "threshold_ema_dead_code dead_code_threshold",
     'revival="threshold" with revival_at': "threshold_usage_ratio replaced_usage_ratio",
     "entropy_weight": "entropy_loss_weight entropy_loss_ratio kl_loss_threshold",
