@@ -60,7 +60,7 @@ def test_of_a_sweep_that_a_page_leaves_out_nothing_is_shown(tmp_path):
     class Page:
         runs = Runs(CONFIGS, study(tmp_path).runs.records)
 
-    left_out = settings.sweep(Page(), "SGD rate", "k-means", run=False)
+    left_out = settings.sweep(Page(), "γ", "uniform 1/K", (0.1, 0.25, 1.0), run=False)
     assert left_out.members == {} and left_out.coverage == "none of 30 planned runs"
     assert settings.choice(left_out) == {} and settings.at_own(left_out) is None
 
