@@ -12,10 +12,10 @@
 #
 # ```{admonition} In short
 # :class: tip
-# A turn that is cut off at a distance $\kappa<1$ from straight-through never makes an obtuse angle with the decoder's
-# step $-g$. A small enough step then lowers the loss without quantiser $f$ wherever $|\nabla f(z)|$ is above
-# $\frac{1+\kappa}{1-\kappa}h_{\max}|q-z|$. For every rule there is a case in which one step of it ends worse than
-# STE's or the rotation's. "The rotation raises the usage of codes" is no law: it can trap latents as well as free them.
+# A turn that is cut off at a distance $\kappa$ below 1 from straight-through never makes an obtuse angle with the
+# decoder's step $-g$. A small enough step then lowers the loss without quantiser $f$ wherever $|\nabla f(z)|$ is above
+# $\frac{1+\kappa}{1-\kappa}h_{\max}|q-z|$. For every rule there is a case in which one step of it ends worse than STE's
+# or the rotation's. "The rotation raises the usage of codes" is no law: it can trap latents as well as free them.
 # ```
 #
 # ```{glue:figure} paths

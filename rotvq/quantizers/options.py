@@ -49,7 +49,11 @@ IDLE: dict[str, tuple[tuple[str, Callable[[Any], Any], str], ...]] = {
         ("revival_at", lambda g: g.revival_at is not None and g.revival == "none", "revival is 'none'"),
         ("init_scale", lambda g: g.init_scale != 1 and _has_unit_codes(g), "codes have norm 1"),
         ("centre", lambda g: g.centre != "origin" and _has_no_centre(g), "G is the same about any point"),
-        ("warmup", lambda g: g.warmup and (_is_identity(g) or g.estimator.mix == 0), "G is I at any mix"),
+        (
+            "warmup",
+            lambda g: g.warmup and (_is_identity(g) or getattr(g.estimator, "mix", 1) == 0),
+            "G is I at any mix",
+        ),
         ("gain", lambda g: g.gain is not None and _is_mix_alone(g), "it is a factor on 0"),
     ),
     "cascade": (

@@ -557,17 +557,22 @@ RIGHT = {
 }
 
 
+def in_words(one):
+    """An id that is the same in every process: no address of a function."""
+    return getattr(getattr(one, "make", one), "__name__", str(one))
+
+
 def made(make, options):
     return make(**({} if make is cascade else {"dim": DIM, "codebook_size": SIZE}), **options)
 
 
-@pytest.mark.parametrize("make, options", [(make, one) for make in REFUSED for one in REFUSED[make]], ids=str)
+@pytest.mark.parametrize("make, options", [(make, one) for make in REFUSED for one in REFUSED[make]], ids=in_words)
 def test_the_option_that_does_nothing_or_cannot_be_is_named(make, options):
     with pytest.raises(ValueError, match=f"{next(iter(options))}.*(would do nothing|is |must be)"):
         made(make, options)
 
 
-@pytest.mark.parametrize("make, options", [(make, one) for make in RIGHT for one in RIGHT[make]], ids=str)
+@pytest.mark.parametrize("make, options", [(make, one) for make in RIGHT for one in RIGHT[make]], ids=in_words)
 def test_options_that_do_something_are_taken(make, options):
     assert made(make, options)(latents(3, DIM)).z_q.shape == (3, DIM)
 
@@ -877,8 +882,9 @@ def test_stacked_models_train_as_each_does(name, check):
             torch.testing.assert_close(z_q[number], out.z_q)
             torch.testing.assert_close(gradients[number], wanted[0])
     for number, quantiser in enumerate(quantisers):
-        ours = {key: value[number] for key, value in {**parameters, **buffers}.items()}
-        assert_same(state(quantiser), ours, rtol=1e-5, atol=1e-6)
+        kept = state(quantiser)
+        ours = {key: value[number] for key, value in {**parameters, **buffers}.items() if key in kept}
+        assert_same(kept, ours, rtol=1e-5, atol=1e-6)
 
 
 # K14: dtype and memory format of what comes back

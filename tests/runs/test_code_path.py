@@ -226,7 +226,7 @@ REACHES = {
     "_cosine": lambda c: "cosine" in (c.lookup, c.schedule),  # one word, two registries: counted for either
     "REVIVALS[threshold]": lambda c: c.revival == "threshold",
     "ResidualBlock.forward": lambda c: c.model.startswith("residual_"),
-    "NORMS[group]": lambda c: c.norm == "group" or c.quantizer == "bsq",  # whose digits come in a "group"
+    "NORMS[group]": lambda c: c.norm == "group" or c.quantizer in ("lfq", "bsq"),  # their digits come in a "group"
     "_crops": lambda c: c.data == "photographs",
     "_cifar10": lambda c: c.data == "cifar10",
 }
