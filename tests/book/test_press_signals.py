@@ -1,6 +1,7 @@
 """A signal to `make book`: every process ends, papermill, its kernel and what a page started; no file stays behind."""
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -80,7 +81,8 @@ def test_all_end_and_nothing_stays(command, moment, number, project):
     """TERM goes to the command alone; INT and HUP to its group, as a terminal sends them."""
     own = {MARK: str(project), "TMPDIR": str(project / "tmp"), "HOME": str(project / "home")}
     if "build" in command:  # which refuses to render before every notebook is executed
-        (project / "notebooks" / "00_page.py").unlink()
+        page = {"cells": [], "metadata": {"rotvq": {"records": []}}, "nbformat": 4, "nbformat_minor": 5}
+        (project / "book" / "notebooks" / "00_page.ipynb").write_text(json.dumps(page))
     with open(project / "said", "w") as said:
         started = subprocess.Popen(
             command, cwd=project, env=os.environ | own, stdout=said, stderr=said, start_new_session=True
