@@ -94,7 +94,8 @@ def test_all_end_and_nothing_stays(command, moment, number, project):
         os.killpg(started.pid, number)
     assert started.wait(20) != 0
     assert marked(project) == []
-    assert list((project / "tmp").iterdir()) == []
+    kept = "torchinductor_"  # the cache of torch
+    assert [path for path in (project / "tmp").iterdir() if not path.name.startswith(kept)] == []
     assert not list((project / "home").rglob("kernel-*.json"))
     assert not (project / "_build" / "rendered").exists()
     assert "FAILED" not in (project / "said").read_text(), "no notebook failed"
