@@ -27,7 +27,7 @@ from book.press import page_provenance, paths, processes, warm
 from book.press.dependencies import PACKAGES, files_used_by
 from book.press.pair import KERNEL, scripts
 from book.press.processes import Papermill
-from rotvq.page.figures import OPENED, USED
+from rotvq.page.figures import USED
 from rotvq.page.parameters import SHOWN
 from rotvq.training.files import write_atomically
 
@@ -227,7 +227,7 @@ def _take_notes(notebook: nbformat.NotebookNode) -> tuple[set[str], dict]:
             data = output.get("data", {})
             records.update(data.get(USED, ()))
             parameters.update(data.get(SHOWN, {}))
-            if not {USED, SHOWN, OPENED} & set(data):
+            if not {USED, SHOWN} & set(data):
                 kept.append(output)
         if cell.cell_type == "code":
             cell.outputs = kept

@@ -74,9 +74,10 @@ async def call(command: Sequence[str | Path], cwd: Path, temporary: Path) -> tup
 
 
 def variables(temporary: Path) -> dict[str, str]:
-    """Environment variables by which temporary files, and those of Jupyter and IPython, lie in a folder."""
+    """Environment variables of what makes a page: temporary files, Jupyter's and IPython's, too, lie in a folder."""
     folder = str(temporary)
-    return {"TMPDIR": folder, "JUPYTER_RUNTIME_DIR": folder, "IPYTHONDIR": str(temporary / "ipython")}
+    own = {"TMPDIR": folder, "JUPYTER_RUNTIME_DIR": folder, "IPYTHONDIR": str(temporary / "ipython")}
+    return own | {"NOTEBOOK_OF_A_PAGE": "1"}  # OF_A_PAGE of rotvq.page.figures, which would import pyplot too soon
 
 
 def end_all(temporary: Path, session: int | None = None) -> None:

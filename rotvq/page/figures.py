@@ -12,6 +12,7 @@ import ast
 import base64
 import io
 import itertools
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -35,7 +36,7 @@ CSS = {
 }
 PNG = "image/png"
 USED = "application/vnd.rotvq.records+json"
-OPENED = "application/vnd.rotvq.opened+json"  # marks what is for those who open a notebook, and no part of a page
+OF_A_PAGE = "NOTEBOOK_OF_A_PAGE"  # an environment variable: nobody opens the notebook, which becomes a page
 
 
 class Arm(NamedTuple):
@@ -172,8 +173,10 @@ class Figure:
             "text/plain": alt,
         }
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        """HTML, words, and a PNG for what shows no HTML."""
+    def _repr_mimebundle_(self, include=None, exclude=()):
+        """HTML, words, and for what shows no HTML a PNG, unless it is excluded: it takes as long as the HTML."""
+        if PNG in (exclude or ()):
+            return self._bundle
         pngs = [_png(one) for one in self._figs]
         return self._bundle | {PNG: base64.b64encode(_side_by_side(pngs)).decode()}
 
@@ -228,13 +231,15 @@ def glue(name: str, value) -> None:
     """Record a value under a name for the text: `{glue:text}`name:.2f`` or `{glue:figure} name`.
 
     Writes the record that `myst_nb.glue` writes, without loading Sphinx into the notebook. Nothing but the book shows a
-    record, so a second output is for those who open the notebook: a figure as it is, a value after its name.
+    record, so a second output is for those who open the notebook: a figure as it is, a value after its name. It is
+    left out where :data:`OF_A_PAGE` is set.
     """
     if getattr(value, "ndim", None) == 0:  # a number of numpy or torch
         value = value.item()
     text = value if isinstance(value, str) and _is_prose(value) else repr(value)
     mime = getattr(value, "_repr_mimebundle_", None)
-    bundle = mime() if mime else {"text/plain": text}
+    for_the_book = OF_A_PAGE in os.environ
+    bundle = mime(exclude={PNG} if for_the_book else ()) if mime else {"text/plain": text}
     if hasattr(value, "to_html"):  # a pandas table
         bundle["text/html"] = value.to_html(border=0)
     opened = (
@@ -246,7 +251,8 @@ def glue(name: str, value) -> None:
         raw=True,
         metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
     )
-    display({OPENED: name, "text/plain": f"{name}: {bundle['text/plain']}"} | opened, raw=True)
+    if not for_the_book:
+        display({"text/plain": f"{name}: {bundle['text/plain']}"} | opened, raw=True)
 
 
 def _is_prose(text: str) -> bool:

@@ -12,8 +12,9 @@ import pytest
 import torch
 from samples import contrast, drawn
 
+from book.press import processes
 from rotvq.page import figures
-from rotvq.page.figures import ARMS, CSS, OPENED, Figure
+from rotvq.page.figures import ARMS, CSS, OF_A_PAGE, Figure
 from rotvq.quantizers.estimators import ESTIMATORS
 
 matplotlib.use("agg")
@@ -112,7 +113,7 @@ def test_a_glued_value_can_be_read_in_the_notebook_itself(value, kind, shown, mo
     said = []
     monkeypatch.setattr(figures, "display", lambda data, **_: said.append(data))
     figures.glue("name", value)
-    assert said[1] == {OPENED: "name", kind: shown}
+    assert said[1] == {kind: shown}
 
 
 def test_a_glued_figure_and_a_glued_table_can_be_seen_in_the_notebook_itself(monkeypatch):
@@ -121,8 +122,20 @@ def test_a_glued_figure_and_a_glued_table_can_be_seen_in_the_notebook_itself(mon
     figures.glue("one", Figure(drawn(), alt="a line"))
     figures.glue("other", pd.DataFrame({"a": [1]}))
     records, opened = said[::2], said[1::2]
-    assert [set(one) for one in opened] == [{OPENED, "text/plain", "image/png"}, {OPENED, "text/plain", "text/html"}]
+    assert [set(one) for one in opened] == [{"text/plain", "image/png"}, {"text/plain", "text/html"}]
     assert not any("image/png" in kind for one in records for kind in one), "the book shows the HTML"
+
+
+def test_of_a_page_nothing_is_kept_for_those_who_open_the_notebook(monkeypatch, tmp_path):
+    said, drawn_again = [], []
+    monkeypatch.setenv(OF_A_PAGE, "1")
+    monkeypatch.setattr(figures, "display", lambda data, **_: said.append(data))
+    monkeypatch.setattr(figures, "_png", drawn_again.append)
+    figures.glue("one", Figure(drawn(), alt="a line"))
+    figures.glue("other", 0.5)
+    assert len(said) == 2 and all(kind.startswith("application/papermill.record/") for one in said for kind in one)
+    assert drawn_again == []
+    assert OF_A_PAGE in processes.variables(tmp_path)
 
 
 @pytest.mark.parametrize("value", [np.float64(0.5), np.array(0.5), torch.tensor(0.5)])
