@@ -335,10 +335,10 @@ glue("quartic-figure", Figure(fig, alt))
 #
 # "Stays positive" is a condition. The model ends where $s$ falls to zero. A decoder that is far too large brings it
 # there at once, under both estimators, but under STE not where the codes follow fast. Codes that start too long bring
-# it there under the rotation alone, unless they follow fast:
+# it there under the rotation alone, unless they follow fast. The time at which $s$ is zero, with $\gamma=1$:
 
 
-# %%
+# %% tags=["hide-input"]
 def time_to_zero(name, state, beta, step=5e-4, most=1.0):
     """When s falls to zero, gamma = 1; None where it does not in the time given."""
     state = np.array(state)
@@ -364,14 +364,15 @@ assert reached == {
     ("codes too long", "rotation", 1.0),
 }
 table(
-    {
-        "start": f"{label}, (s, t, w) = ({', '.join(f'{x:g}' for x in starts[label])})",
-        "β": beta,
-        "estimator": ARMS[name].label,
-        "s is zero at time": "not by 1" if end is None else f"{end:.3f}",
+    {"start": f"{label}, (s, t, w) = ({', '.join(f'{x:g}' for x in state)})"}
+    | {
+        f"{ARMS[name].label}, β = {beta:g}": "not by 1" if (end := ends[label, name, beta]) is None else f"{end:.3f}"
+        for name in ("ste", "rotation")
+        for beta in (1.0, 10.0)
     }
-    for (label, name, beta), end in ends.items()
+    for label, state in starts.items()
 )
+
 
 # %% [markdown]
 # With $\gamma=1$, below the thresholds of both estimators, only the condition of the theorem fails. <claim:B-038>

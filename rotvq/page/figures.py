@@ -239,12 +239,11 @@ def glue(name: str, value) -> None:
     text = value if isinstance(value, str) and _is_prose(value) else repr(value)
     mime = getattr(value, "_repr_mimebundle_", None)
     for_the_book = OF_A_PAGE in os.environ
-    bundle = mime(exclude={PNG} if for_the_book else ()) if mime else {"text/plain": text}
+    not_drawn = {PNG} if for_the_book else ()
+    bundle = mime(exclude=not_drawn) if mime else {"text/plain": text}
     if hasattr(value, "to_html"):  # a pandas table
         bundle["text/html"] = value.to_html(border=0)
-    opened = (
-        {PNG: bundle.pop(PNG)} if PNG in bundle else {kind: bundle[kind] for kind in bundle if kind != "text/plain"}
-    )
+    png = bundle.pop(PNG, None)
     prefix = "application/papermill.record/"
     display(
         {prefix + kind: data for kind, data in bundle.items()},
@@ -252,7 +251,8 @@ def glue(name: str, value) -> None:
         metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
     )
     if not for_the_book:
-        display({"text/plain": f"{name}: {bundle['text/plain']}"} | opened, raw=True)
+        shown = {PNG: png} if png else bundle
+        display(shown | {"text/plain": f"{name}: {bundle['text/plain']}"}, raw=True)
 
 
 def _is_prose(text: str) -> bool:

@@ -32,10 +32,11 @@ def test_table_1_has_the_published_networks(network):
 
 
 def test_table_1_is_what_the_command_line_can_train(capsys, tmp_path, monkeypatch):
-    (tmp_path / "imagenet" / "train" / "fish").mkdir(parents=True)
-    for number in range(20):
-        picture = PIL.Image.fromarray(numpy.full((8, 8, 3), number, "uint8"))
-        picture.save(tmp_path / "imagenet" / "train" / "fish" / f"{number}.png")
+    for part in ("train", "val"):
+        folder = tmp_path / "imagenet" / part / "fish"
+        folder.mkdir(parents=True)
+        for number in range(20):
+            PIL.Image.fromarray(numpy.full((8, 8, 3), number, "uint8")).save(folder / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     for config in map(replace, TABLE.values()):  # each notes the content of the folder that is there now
         config.check()
