@@ -12,10 +12,11 @@
 #
 # ```{admonition} In short
 # :class: tip
-# None that was tried. The strong baselines are fast codes that are revived, by EMA 0.9 or at 30 times the network's
-# learning rate. There every estimator that turns fully has more error than STE; the rotation has
-# {glue:text}`lead-k-means:.2f` times as much. Codes that cannot follow are another matter: the *fading rotation about
-# the mean code* has {glue:text}`fading-uniform-1-k:.2f` times the error of STE from short codes,
+# One, by {glue:text}`dynamic-gain:.0f` %. The strong baselines are fast codes that are revived, by EMA 0.9 or at 30
+# times the network's learning rate. There *dynamic STE*, which weakens the gradient of latents far from their code, has
+# {glue:text}`dynamic-k-means:.2f` times the error of STE. Every estimator that turns fully has more error than STE; the
+# rotation has {glue:text}`lead-k-means:.2f` times as much. Codes that cannot follow are another matter: the *fading
+# rotation about the mean code* has {glue:text}`fading-uniform-1-k:.2f` times the error of STE from short codes,
 # {glue:text}`fading-k-means:.2f` times from k-means, and the same from long codes and after a warm-up. No estimator
 # that was tried is as good as the better of STE and the rotation from every start.
 # ```
@@ -120,6 +121,11 @@ from rotvq.runs.grids import FAMILY, MAIN, PAIR, WARM
 # strong baseline dynamic STE has the lowest mean error from each start, on three seeds. On seeds 100 to 109:
 #
 # 15. *Dynamic STE is level with STE.* With EMA 0.9 and revival it is within 3 % of STE from uniform and from k-means.
+#
+# **The same on photographs**, written after those fresh seeds had it 2 % below STE and before any record of it on
+# photographs. On seeds 100 to 109 from k-means, with EMA 0.9 and revival:
+#
+# 16. *Dynamic STE is below STE there, too.*
 
 # %%
 runs = page.load()
@@ -131,6 +137,7 @@ candidates = page.study("never worse")
 search = page.study("confirm, never worse")
 about = page.study("confirm, about the mean code", "confirm")
 dynamic = page.study("confirm, dynamic STE", "confirm")
+dynamic_photographs = page.study("confirm, dynamic STE, photographs", "confirm, photographs")
 candidates_ema = page.study("frontier", "never worse, EMA")
 photographs = page.study("photographs", "never worse, photographs")
 tables.plan(candidates)
@@ -258,12 +265,22 @@ page.show("fig-candidates", drawings.dots(candidates, against="STE"))
 #
 # ## On the strong baseline
 #
-# **Nothing has measurably less error than STE, neither in the family nor among the rivals.** NSVQ is level with STE
-# from short codes; SimVQ, whose codes are all moved by one matrix and not by an average, has up to
-# {glue:text}`simvq:.1f` times its error. Three seeds.
+# **On three seeds nothing has measurably less error than STE, neither in the family nor among the rivals.** NSVQ is
+# level with STE from short codes; SimVQ, whose codes are all moved by one matrix and not by an average, has up to
+# {glue:text}`simvq:.1f` times its error.
 
 # %%
 tables.levels(strong, ["test_mse", "test_usage", "test_perplexity"])
+
+# %% [markdown]
+# **On ten fresh seeds dynamic STE has less error than STE.** It had the lowest mean of all arms from each start, so it
+# was fixed as a hypothesis and tried again: its error is {glue:text}`dynamic-uniform-1-k:.2f` times that of STE from
+# short codes and {glue:text}`dynamic-k-means:.2f` times from k-means. It is not of the family of this book: it keeps
+# the direction of the gradient and multiplies it, latent by latent, by the least squared distance of a latent to that
+# code over the latent's own {cite:p}`tang2026stablevq`. The gain is small and was seen in one network.
+
+# %%
+tables.levels(dynamic, ["test_mse", "test_usage", "test_perplexity"])
 
 # %% [markdown]
 # ## The candidates on the strong baseline
@@ -320,6 +337,7 @@ never_worse = {start: search.pair(FADING, start, against="STE", fresh=True) for 
 dynamic_ste = {
     start: dynamic.pair("dynamic STE, EMA 0.9, revival", start, against=EMA_90, fresh=True) for start in MAIN
 }
+dynamic_abroad = dynamic_photographs.pair("dynamic STE, EMA 0.9, revival", "k-means", against=EMA_90, fresh=True)
 about_ste = {start: about.pair(f"{ABOUT}, EMA 0.9, revival", start, against=EMA_90, fresh=True) for start in MAIN}
 
 
@@ -361,6 +379,7 @@ page.hypotheses(
         "13. It pays where codes are short.": judge(search.pair(FADING, SHORT, against="rotation", fresh=True), higher),
         "14. About the mean code is no gain on the strong baseline.": judge(about_ste, higher),
         "15. Dynamic STE is level with STE.": judge(dynamic_ste, within(0.03)),
+        "16. On photographs dynamic STE is below STE.": judge(dynamic_abroad, lower),
     }
 )
 
@@ -378,6 +397,8 @@ page.say(
 )
 apart = [100 * abs(pair.mean - 1) for pair in faded.values() if pair]
 page.say("faded", math.ceil(max(apart)) if apart else math.nan)
+page.say("dynamic", {start: pair.mean if pair else math.nan for start, pair in dynamic_ste.items()})
+page.say("dynamic-gain", 100 * (1 - max((pair.mean for pair in dynamic_ste.values() if pair), default=math.nan)))
 page.say("fading", {start: pair.mean if pair else math.nan for start, pair in never_worse.items()})
 
 
@@ -393,7 +414,10 @@ def what_the_search_found():
         "No candidate is as good as the better of the two everywhere.",
         *(any(higher(pair) for pair in row.values()) for row in to_better.values()),
     )
-    yield "On the strong baseline nothing is measurably below STE.", not any(map(lower, rivals.values()))
+    yield "On three seeds nothing is measurably below STE on the strong baseline.", not any(map(lower, rivals.values()))
+    first = {next(iter(strong.best("test_mse", [start]))) for start in STARTS}
+    yield "Dynamic STE has the lowest mean there.", first == {"dynamic STE, EMA 0.9, revival"}
+    yield "On ten fresh seeds dynamic STE is.", *map(lower, dynamic_ste.values())
     yield "Nor is a rival.", not any(map(lower, others.values()))
     yield "NSVQ is level with STE from short codes.", within(0.05)(others["NSVQ, revival", SHORT])
     yield "SimVQ has more error.", *(higher(others["SimVQ, STE", start]) for start in STARTS)

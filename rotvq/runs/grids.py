@@ -282,6 +282,8 @@ CHAPTERS = {
         "confirm, never worse": Block(PAIR | FADING, MAIN | kmeans(10) | WARM, CONFIRM),
         "confirm, about the mean code": Block(vary(ABOUT, "{}, EMA 0.9, revival", **BASELINE), MAIN, CONFIRM),
         "confirm, dynamic STE": Block(vary(DYNAMIC, "{}, EMA 0.9, revival", **BASELINE), MAIN, CONFIRM),
+        "confirm, dynamic STE, photographs": Block(vary(DYNAMIC, "{}, EMA 0.9, revival", **BASELINE), KMEANS, CONFIRM,
+                                                   {"data": "photographs"}),
         "never worse, EMA": Block(vary(CANDIDATES, "{}, EMA 0.9, revival", **BASELINE), MAIN | WARM, FEW),
         "photographs": Block(vary({"STE": STE} | FAMILY, "{}, EMA 0.9, revival", **BASELINE), MAIN, FEW,
                              {"data": "photographs"}),
