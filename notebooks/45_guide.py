@@ -235,8 +235,8 @@ page.say("ratio", {start: ratio(entry) for start, entry in others_start.items()}
 #
 # The runs are of one small VQ-VAE on Fashion-MNIST: 2,000 steps, three or more seeds a cell. {doc}`19_synthesis` has
 # every other setting, and the objections. The lead of the rotation from short codes shrinks as training goes on
-# ({doc}`10_ste_vs_rotation`). Other systems have chapters of their own, from {doc}`30_residual_codec` on, and their
-# runs are still to be made.
+# ({doc}`28_code_speed`). Other systems have chapters of their own, from {doc}`30_residual_codec` on;
+# {doc}`19_synthesis` has what came out in one table.
 
 
 # %% tags=["hide-input"]
