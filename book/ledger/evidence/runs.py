@@ -18,7 +18,7 @@ from book.ledger.grammar import Comparison, parse_comparison
 from book.statements import Finding, all_hold, any_holds, evidence
 from rotvq.analysis import wording
 from rotvq.analysis.stats import Paired, ratio
-from rotvq.runs.grids import CONFIRM, EXPLORE, FRESH
+from rotvq.runs.grids import CHAPTERS, CONFIRM, EXPLORE, FRESH
 from rotvq.runs.records import Records, status
 from rotvq.training.config import Config
 
@@ -50,6 +50,32 @@ def between(metric, arms, low, high, *conditions, records: Path):
     least, most = hypotheses.above(float(low)), hypotheses.below(float(high))
     comparison = parse_comparison(metric, arms, conditions)
     return _settle(comparison, lambda pair: all_hold([least(pair), most(pair)]), records)
+
+
+@evidence
+def ends_with_longer_codes(times, *, records: Path):
+    """Of the runs of chapter 10 under the rotation after a warm-up, does one end with a mean |q|/|z| of so much?"""
+    chapter = CHAPTERS["10_ste_vs_rotation"].blocks
+    configs = {config for block in ("explore", "confirm") for config in chapter[block].configs()}
+    warmed = [config for config in configs if config.pretrain_steps and config.estimator == "rotation"]
+    metric = Comparison("test_r", (), (), None)
+    found = _found(_folders(records))
+    ratios = [_length_ratio(row) for config in warmed if (row := _row(found, config, metric))]
+    if not ratios:
+        return None
+    reached = sum(ratio >= float(times) for ratio in ratios)
+    return Finding.of(reached > 0, runs=len(ratios), reached=reached, largest=max(ratios))
+
+
+def _length_ratio(row: dict) -> float:
+    """The mean |q|/|z| at the end of a run, on test images."""
+    return row["test_r"]
+
+
+def _folders(records: Path) -> tuple[tuple[Path, int], ...]:
+    """The folders of records, with the times of their last change."""
+    folders = sorted(path for path in records.glob("*") if path.is_dir()) or [records]
+    return tuple((folder, folder.stat().st_mtime_ns) for folder in folders)
 
 
 @dataclass(frozen=True)
@@ -94,8 +120,7 @@ def _settle(comparison: Comparison, rule: hypotheses.Rule, records: Path) -> Fin
 
 def _measure(comparison: Comparison, cell: str, records: Path, level: float) -> _Measured | None:
     """The ratio of the arms on the first phase that has pairs enough, else on the last that has any; None without."""
-    folders = sorted(path for path in records.glob("*") if path.is_dir()) or [records]
-    found = _found(tuple((folder, folder.stat().st_mtime_ns) for folder in folders))
+    found = _found(_folders(records))
     arms, latest = comparison.configs(cell), None
     for seeds, least in PHASES:
         values = {}
