@@ -29,7 +29,7 @@
 # | [DDP](#loop-ranks) | nothing | {glue:text}`sent:.0f` KiB a training call, and DDP's copy of the buffers |
 # | [FSDP2](#loop-ranks) | `process_group="world"` | {glue:text}`sent:.0f` KiB a training call |
 # | [A moving average of the model](#loop-average) | `AveragedModel(model, ...)` | the state once more |
-# | [Frozen codes](#loop-frozen) | `vq.frozen = True` | less than training: no statistics |
+# | [Frozen codes](#loop-frozen) | `vq.frozen = True` | less than training: it counts, and sums nothing |
 # | [Resuming](#loop-resume) | the state dict, and `follow` again | {glue:text}`state:.0f` KiB in the file |
 # | [Compiling](#loop-compile) | `torch.compile(model)` | the time to compile |
 # | [Export](#loop-export) and [ONNX](#loop-onnx) | `engine="plain"` | all scores held: {glue:text}`scores:.0f` KiB |

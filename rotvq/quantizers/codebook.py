@@ -166,7 +166,7 @@ class Codebook(WideState):
             self.weight = nn.Parameter(torch.zeros(codebook_size, dim))
         else:
             self.register_buffer("weight", torch.zeros(codebook_size, dim, dtype=torch.float32))
-        self.register_buffer("started", torch.tensor(False))
+        self.register_buffer("started", torch.tensor(0))  # or 1: bools have no average
         self._known_to_have_started: Tensor | None = None
         self.register_load_state_dict_post_hook(_look_again)
         if not self.awaits_latents:
@@ -215,7 +215,7 @@ class Codebook(WideState):
         codes = self.init if isinstance(self.init, Tensor) else self._first_codes(latents, group)
         self.weight.copy_(codes.to(self.weight) * self.init_scale)
         broadcast(self.weight, group)
-        self.started.fill_(True)
+        self.started.fill_(1)
 
     def start_once(self, latents: Tensor, mask: Tensor | None, group: Group = None) -> None:
         """:meth:`start` with the latents (..., dim) that ``mask`` (...) keeps, unless the codes have started."""

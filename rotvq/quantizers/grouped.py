@@ -124,7 +124,8 @@ class Grouped(Several):
 def as_one_step(quantizer: nn.Module, latents: Tensor) -> Iterator[None]:
     """Calls in here belong to one step of the codes, also where no backward pass will say so."""
     says_so = latents.requires_grad and not torch.compiler.is_compiling()  # a compiler does not show us that pass
-    if not isinstance(quantizer, VectorQuantizer) or quantizer.statistics.follows or says_so:
+    counts = isinstance(quantizer, VectorQuantizer) and quantizer.training
+    if not counts or quantizer.statistics.follows or says_so:
         yield
         return
     quantizer.statistics.follows = True

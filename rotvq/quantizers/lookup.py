@@ -28,6 +28,7 @@ SAMPLE = 129  # latents whose median says where the latents are
 FAR = 2.0**60  # a latent this far beyond the codes sees only their directions: it is pulled in, so nothing overflows
 HAS_FAISS = importlib.util.find_spec("faiss") is not None
 FUSED_DIMS = {"AVX512": 32, "AVX2": 16}  # dimensions up to which FAISS 1.15 has a kernel that keeps no scores
+FASTER_DIMS = 16  # dimensions up to which that kernel was measured to be faster, whatever the number of codes
 REACH = 4.0  # entries of a latent, over the largest of the codes, up to which FAISS is as exact as it is here
 
 
@@ -296,6 +297,6 @@ def nearest(
         raise ValueError(f"codes are {tuple(codes.shape)}, z is {tuple(z.shape)}: needed are (K, d) and (..., d)")
     if engine is None:
         inference = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
-        engine = "faiss" if HAS_FAISS and inference else "tiles"
+        engine = "faiss" if HAS_FAISS and inference and codes.shape[1] <= FASTER_DIMS else "tiles"
     memory = working_memory(z.device, memory)
     return ENGINES[engine](z.detach().reshape(-1, z.shape[-1]), codes.detach(), metric, memory).reshape(z.shape[:-1])

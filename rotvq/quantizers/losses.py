@@ -13,7 +13,14 @@ from rotvq.quantizers.blockwise import blocks, is_one_block
 
 def weighted_losses(z: Tensor, q: Tensor, beta: float, gamma: float, mask: Tensor | None = None) -> Tensor:
     """``beta |q - sg z|^2 + gamma |z - sg q|^2``, the sum over the tokens that count: a scalar, at least float32."""
-    return Step.apply(z, q, None, None, mask, None, None, None, None, beta, gamma)[1]
+    return step(z, q, None, None, mask, None, None, None, None, beta, gamma)[1]
+
+
+def step(z, q, codes, indices, mask, centre, mix, gain, estimator, beta, gamma):
+    """:class:`Step`, of weights that may change between the calls of compiled code."""
+    # There a weight that changes is a symbol, and torch 2.13 fails to hand one symbol to two inner graphs, as of two
+    # calls with one codebook. It does not fail with products.
+    return Step.apply(z, q, codes, indices, mask, centre, mix, gain, estimator, 1.0 * beta, 1.0 * gamma)
 
 
 class Step(torch.autograd.Function):

@@ -20,12 +20,12 @@ from rotvq.quantizers.operators import WideState, can_look, uniform, write
 
 UPDATES = ("gradient", "ema")
 LONG_STEP = 1000  # calls without a backward pass of which the user is told
-#: which codes are dead, by name, from running counts (K,), steps since the last use (K,) and a bound; its default
+#: which codes are dead, by name, from :class:`Statistics` and a bound; its default
 REVIVALS = {
-    "none": (lambda running, idle, at: torch.zeros_like(idle, dtype=torch.bool), 0.0),
-    "unused": (lambda running, idle, at: idle >= at, 100.0),  # steps
-    "threshold": (lambda running, idle, at: running < at * running.mean(), 0.01),  # share of uniform use
-    "count": (lambda running, idle, at: running < at, 2.0),  # latents
+    "none": (lambda of, at: torch.zeros_like(of.idle, dtype=torch.bool), 0.0),
+    "unused": (lambda of, at: of.idle >= at, 100.0),  # steps
+    "threshold": (lambda of, at: of.running < at * of.running.mean(), 0.01),  # share of uniform use
+    "count": (lambda of, at: of.latents_a_step() < at, 2.0),  # latents
 }
 
 
@@ -86,7 +86,7 @@ class EndOfStep(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g):
-        ctx.step_ended.fill_(True)
+        ctx.step_ended.fill_(1)
         ctx.statistics.open_ended_calls = 0
         return g, None, None
 
@@ -110,11 +110,12 @@ class Statistics(WideState):
     ):
         super().__init__()
         self.update, self.decay, self.revival, self.follows = update, decay, revival, False
+        self.initial_count = initial_count
         self.revival_at = REVIVALS[revival][1] if revival_at is None else revival_at
         zeros, ema = torch.zeros(codebook_size, dtype=torch.float32), update == "ema"
         pending_sums = torch.zeros(codebook_size, dim, dtype=torch.float32) if ema else None
         self.register_buffer("calls", torch.tensor(0))  # training steps so far
-        self.register_buffer("step_ended", torch.tensor(True))  # the next call begins a step
+        self.register_buffer("step_ended", torch.tensor(1))  # the next call begins a step; bools have no average
         self.register_buffer("running", zeros + initial_count)  # counts
         self.register_buffer("idle", torch.zeros(codebook_size, dtype=torch.int64))  # steps since the last use
         self.register_buffer("latent_mean", torch.zeros(dim, dtype=torch.float32) if centred else None)  # running
@@ -127,7 +128,15 @@ class Statistics(WideState):
 
     def end_step(self, *_) -> None:
         """The next training call begins a step."""
-        self.step_ended.fill_(True)
+        self.step_ended.fill_(1)
+
+    def latents_a_step(self) -> Tensor:
+        """The mean number of latents a step of each code, (K,), without what the counts started with.
+
+        Before the first step it is not known: NaN, or infinite with the sign of a count that a file has brought.
+        """
+        of_start = self.decay**self.calls
+        return (self.running - of_start * self.initial_count) / (1 - of_start)
 
     def until_backward(self, z: Tensor) -> Tensor:
         """``z``, whose backward pass ends the step; without one, the call is a step of its own."""
@@ -145,7 +154,7 @@ class Statistics(WideState):
     @torch.no_grad()
     def begin_call(self, open_ended: bool) -> Tensor:
         """Whether this call begins a step, 0-d bool; ``open_ended``: a later event will end the step."""
-        begins = self.step_ended.clone()
+        begins = self.step_ended.bool()
         write(self.step_ended, begins & (not open_ended))
         return begins
 
@@ -162,25 +171,34 @@ class Statistics(WideState):
             write(self.counts, torch.where(begins, 0.0, self.counts))
             write(self.sums, torch.where(begins, 0.0, self.sums))
         if self.revival != "none":
-            is_dead = REVIVALS[self.revival][0](self.running, self.idle, self.revival_at)
+            is_dead = REVIVALS[self.revival][0](self, self.revival_at)
             if can_look(is_dead) and world(group)[1] == 1 and not is_dead.any():
                 return
             draw = broadcast(uniform(self.running, seed, self.calls), group)
             dead, fresh = fresh_codes(begins & is_dead, latents, mask, draw, group)
             write(codes, torch.where(dead[:, None], fresh, codes))
             write(self.idle, torch.where(dead, 0, self.idle))
-            write(self.running, torch.where(dead, self.running.mean(), self.running))
+            write(self.running, torch.where(dead, self._count_of_a_revived_code(), self.running))
+
+    def _count_of_a_revived_code(self) -> Tensor:
+        """That of a code of average use, and no less than what keeps a code alive, 0-d."""
+        average = self.running.mean()
+        if self.revival != "count":
+            return average
+        of_start = self.decay**self.calls
+        return torch.maximum(average, of_start * self.initial_count + (1 - of_start) * self.revival_at)
 
     @torch.no_grad()
     def count(
         self, latents: Tensor, indices: Tensor, mask: Tensor | None, begins: Tensor, group: Group, frozen: bool
     ) -> None:
         """Count a call: latents (N, d), indices (N,), mask (N,) or None; nothing towards a move of ``frozen`` codes."""
+        moves = self.sums is not None and not frozen
         latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
         counts = counts_per_code(indices, len(self.running), self.running.dtype, mask, group)
-        if self.sums is not None or self.latent_mean is not None:
+        if moves or self.latent_mean is not None:
             sums = sums_per_code(latents, indices, len(self.running), mask, group)
-        if self.sums is not None and not frozen:
+        if moves:
             write(self.counts, self.counts + counts)
             write(self.sums, self.sums + sums)
         if self.latent_mean is not None:
@@ -196,4 +214,4 @@ class Statistics(WideState):
 def _upgrade(module: Statistics, state: dict, prefix: str, metadata: dict, *_) -> None:
     """Before loading what version 0.1.0 saved."""
     if metadata.get("version", 1) < 2 and prefix + "calls" in state:
-        state.setdefault(prefix + "step_ended", torch.tensor(True))
+        state.setdefault(prefix + "step_ended", torch.tensor(1))

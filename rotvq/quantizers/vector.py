@@ -13,7 +13,7 @@ from rotvq.quantizers.estimators import Clip, Estimator, default_estimator
 from rotvq.quantizers.estimators import estimator as find_estimator
 from rotvq.quantizers.foreign import adopt
 from rotvq.quantizers.lookup import ENGINES, LOOKUPS, nearest
-from rotvq.quantizers.losses import Step, weighted_losses
+from rotvq.quantizers.losses import step, weighted_losses
 from rotvq.quantizers.operators import Noise, runs_again, seed_of
 from rotvq.quantizers.options import refuse_idle, refuse_out_of_range, refuse_unknown
 from rotvq.quantizers.scores import best_codes, sampled_codes
@@ -203,7 +203,7 @@ class VectorQuantizer(Quantizer):
             z_q, loss_sum = self.estimator(z, q), weighted_losses(z, q, self.beta, self.gamma, mask)
         else:
             context = self._context(z, q.detach(), indices, mask, codes)
-            z_q, loss_sum = Step.apply(z, q, codes, indices, mask, *context, self.estimator, self.beta, self.gamma)
+            z_q, loss_sum = step(z, q, codes, indices, mask, *context, self.estimator, self.beta, self.gamma)
             z_q = z_q if z.requires_grad else z_q.detach()
         return Assigned(z_q, q, indices, loss_sum, penalty)
 

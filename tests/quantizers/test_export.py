@@ -28,6 +28,7 @@ OPTIONS = {
 }
 CASCADES = {  # with a beam, whose sums are as many as there are tokens
     "beam": functools.partial(ResidualVectorQuantizer, levels=3, beam=2, engine="plain"),
+    "shared": functools.partial(ResidualVectorQuantizer, levels=3, shared=True, engine="plain"),
     "qinco": functools.partial(ResidualVectorQuantizer, levels=2, beam=3, method="qinco", width=8),
 }
 OPTIONS |= {"sf_diveq": {"method": "sf_diveq"}, **{name: {"method": name} for name in CASCADES}}

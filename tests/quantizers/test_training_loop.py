@@ -343,6 +343,20 @@ def test_an_averaged_model_of_codes_that_start_later():
     assert torch.equal(average(latents(9, DIM)).z_q, model(latents(9, DIM)).z_q)
 
 
+@pytest.mark.parametrize("options", STATES.values(), ids=STATES)
+def test_an_averaged_model_that_averages_buffers_too(options):
+    model = build(**options)
+    average = AveragedModel(model, use_buffers=True)
+    kept = []
+    for seed in range(3):
+        z = latents(60, DIM, seed=seed).requires_grad_()
+        loss_of(model(z)).backward()
+        average.update_parameters(model)
+        kept.append(model.codebook.weight.detach().clone())
+    torch.testing.assert_close(average.module.codebook.weight.detach(), torch.stack(kept).mean(0))
+    assert len(average.module.eval()(latents(9, DIM)).indices) == 9
+
+
 @pytest.mark.parametrize("copy_data", (lambda old, new: old.copy_(new), lambda old, new: old.data.copy_(new.data)))
 @pytest.mark.parametrize("init", ("kmeans", "latents"))
 def test_a_copy_made_by_hand(copy_data, init):
@@ -852,6 +866,42 @@ def test_levels_that_share_codes_are_one_step_when_compiled(options):
             loss_of(out).backward()
         done.append({**state(vq), "gradient": z.grad})
     assert_same(*done, rtol=1e-5, atol=1e-6)
+
+
+@NO_WARNINGS
+@pytest.mark.parametrize("name", ("beta", "gamma"))
+@pytest.mark.parametrize("shared", (False, True))
+def test_weights_that_change_between_calls_of_compiled_code(shared, name):
+    vq = ResidualVectorQuantizer(DIM, SIZE, 3, shared=shared) if shared else build()
+    once = vq.layers[0] if shared else vq
+    forward = vq if shared else lambda z: Quantized(vq(z).z_q, vq(2 * z).indices, vq(z).loss + vq(2 * z).loss)
+    compiled = torch.compile(forward, fullgraph=True, backend="aot_eager")
+    for weight in torch.linspace(0.1, 1.0, 12).tolist():  # more than torch compiles anew
+        setattr(once, name, weight)
+        found = []
+        for call in (forward, compiled):
+            z = latents(60, DIM).requires_grad_()
+            out = call(z)
+            loss_of(out).backward()
+            found.append({"loss": out.loss.detach(), "gradient": z.grad})
+        assert_same(*found, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("update", ("gradient", "ema"))
+def test_evaluation_between_two_calls_of_a_step_moves_no_shared_code(update):
+    vq = ResidualVectorQuantizer(DIM, SIZE, 3, shared=True, update=update, init="normal")
+    first = vq(latents(60, DIM).requires_grad_())
+    codes = vq.codes[0].clone()
+    vq.eval()
+    with torch.no_grad():
+        vq(latents(9, DIM, seed=1))
+    vq.train()
+    second = vq(latents(60, DIM, seed=2).requires_grad_())  # of the same step: no backward pass has ended it
+    assert torch.equal(vq.codes[0], codes)
+    loss_of(first).backward()
+    loss_of(second).backward()
+    vq(latents(60, DIM, seed=3).requires_grad_())
+    assert torch.equal(vq.codes[0], codes) == (update == "gradient")
 
 
 # several models at once, by torch.func.vmap

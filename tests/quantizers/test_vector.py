@@ -449,6 +449,37 @@ def test_revival_of_unused_codes():
     assert (vq.statistics.idle[~alive] <= 1).all()
 
 
+@pytest.mark.parametrize("decay", (0.0, 0.8, 0.99))
+@pytest.mark.parametrize("initial_count", (0.0, 1.0, 5.0))
+@pytest.mark.parametrize("update", ("gradient", "ema"))
+def test_revival_by_count_replaces_what_has_too_few_latents_a_step(decay, initial_count, update):
+    counts = {"update": update, "decay": decay, "initial_count": initial_count}
+    vq = quantizer(size=3, revival="count", revival_at=1.5, **counts)
+    vq.codebook.weight.data.copy_(3 * torch.eye(3, 4))
+    rows = 3 * torch.eye(3, 4).repeat_interleave(torch.tensor([5, 2, 1]), 0)  # latents a step of each code
+    with torch.no_grad():
+        first = vq(rows)
+        assert torch.equal(first.z_q, rows)  # before a step has been counted, no code is dead
+        torch.testing.assert_close(vq.statistics.latents_a_step(), torch.tensor([5.0, 2.0, 1.0]), rtol=1e-4, atol=0)
+        vq(rows)
+    assert torch.equal(vq.codes[:2], 3 * torch.eye(3, 4)[:2])
+    assert vq.codes[2].tolist() in rows.tolist()  # it had one latent, which are too few
+
+
+def test_a_code_revived_by_count_lives_while_it_is_used_enough():
+    vq = quantizer(size=2, revival="count", decay=0.99)
+    vq.codebook.weight.data.copy_(torch.tensor([[1.0, 0, 0, 0], [9.0, 0, 0, 0]]))
+    vq(torch.tensor([[1.0, 0, 0, 0]] * 6))
+    both = torch.tensor([[1.0, 0, 0, 0]] * 3 + [[5.0, 0, 0, 0]] * 3)
+    vq(both)
+    second = vq.codes[1].clone()
+    assert second.tolist() in both.tolist()
+    vq.codebook.weight.data[1] = torch.tensor([5.0, 0, 0, 0])
+    for _ in range(50):  # three latents a step are more than two
+        vq(both)
+    assert vq.codes.tolist() == [[1.0, 0, 0, 0], [5.0, 0, 0, 0]]
+
+
 def test_revival_under_a_threshold_and_its_seed():
     chosen = []
     for seed in (1, 1, 2):
