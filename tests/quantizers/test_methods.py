@@ -131,6 +131,7 @@ def test_a_base_class_is_abstract_and_no_method_of_it_is_overridden(base):
         if (callable(value) or isinstance(value, property))
         and not name.startswith("__")
         and not getattr(value, "__isabstractmethod__", False)
+        and value is not Quantizer.follow  # it does nothing there
     }
     assert subclasses(base) and not {(one, name) for one in subclasses(base) for name in final & vars(one).keys()}
 
