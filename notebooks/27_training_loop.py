@@ -205,7 +205,9 @@ page.say(
 # %% [markdown]
 # If float16 overflows, the quantiser refuses NaN and inf among its latents with an error. With `check=False` they pass,
 # count in no statistic and in the gradient of no other latent, and the scaler skips the step. On a GPU that also saves
-# a wait a call.
+# a wait a call. They do spoil the gradient of linear maps that they go through (`project_to`, `Projected`, FSQ, LFQ,
+# Gumbel-softmax) and of codes that learn through what the decoder sees (NSVQ, DiVeQ, SF-DiVeQ, `gumbel_soft`), even
+# where the loss is taken of other latents. So without a scaler mask them.
 #
 # (loop-accumulation)=
 # ## Gradient accumulation
@@ -487,6 +489,10 @@ assert not torch.equal(average.module.encoder.weight, model.encoder.weight)
 # no gradient. Setting `frozen`, to whatever value, also sets `requires_grad` of all that the codes are made of: a
 # `requires_grad_(False)` before it is undone by `frozen = False`, one after it stays. The commitment loss goes on.
 # `ResidualVectorQuantizer` and `Grouped` have it for all levels.
+#
+# What stays is `vq.codes`. The linear maps round the codes, of `project_to`, `Projected` and LFQ, learn on, and with
+# them what `decode` gives; `vq.requires_grad_(False)` stops them. DDP looks once at what learns: if you set `frozen`
+# after wrapping, wrap the model again. With codes that a gradient moves a warning says so.
 
 # %%
 model.vq.frozen = True  # or recommended(..., frozen=True)

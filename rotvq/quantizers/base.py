@@ -1,5 +1,6 @@
 """The call that every quantiser answers: shapes, masks, checks, what the losses are divided by, and the answer."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from numbers import Integral
@@ -9,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rotvq.quantizers.distributed import Group, Shared
+from rotvq.quantizers.distributed import Group, Shared, world
 from rotvq.quantizers.geometry import geometry, unit
 from rotvq.quantizers.losses import weighted_losses
 from rotvq.quantizers.operators import can_look, device_with_values, has_no_value, is_narrow, wide
-from rotvq.quantizers.options import refuse_unknown
+from rotvq.quantizers.options import names_ours, refuse_unknown
 
 #: what the sum of squares is divided by, by name (how many numbers, tokens or samples there are in the batch)
 CONVENTIONS = {"mean": "numbers", "token": "tokens", "image": "samples"}
@@ -102,6 +103,11 @@ class Quantizer(nn.Module, ABC):
     _version = 2
     code_parts: tuple[str, ...] = ("codebook",)  # modules that hold what the codes are made of
 
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = names_ours(cls.__init__)
+
     def __init__(
         self,
         dim: int,
@@ -136,7 +142,7 @@ class Quantizer(nn.Module, ABC):
         self.code_dim = project_to or dim
         self.beta, self.gamma, self.convention = beta, gamma, convention
         self.channel_first, self.check, self.normalise, self.second_pass = channel_first, check, normalise, second_pass
-        self._group, self._frozen = Shared(process_group), False
+        self._group, self._frozen = Shared(process_group), None  # not set so far
         origin = torch.zeros((), device=device_with_values())  # its dtype is what the module was cast to
         self.register_buffer("origin", origin, persistent=False)
         self.reduce = self.expand = None  # between latents and codes of another dimension
@@ -168,16 +174,25 @@ class Quantizer(nn.Module, ABC):
 
     @property
     def frozen(self) -> bool:
-        """Whether the codes stay as they are, in training mode, too; setting it overrides ``requires_grad_``."""
-        return self._frozen
+        """Whether :attr:`codes` stay as they are, in training mode, too; setting it overrides ``requires_grad_``.
+
+        The linear maps round the codes, of ``project_to`` and LFQ, learn on; ``project_out`` of FSQ makes its codes.
+        """
+        return bool(self._frozen)
 
     @frozen.setter
     def frozen(self, frozen: bool) -> None:
+        parameters = [one for name in self.code_parts for one in getattr(self, name).parameters()]
+        is_change = self._frozen is not None and any(one.requires_grad == frozen for one in parameters)
+        if is_change and world()[1] > 1:  # DDP looks once at what learns
+            warnings.warn("frozen has changed what learns: wrap the model in DDP again", stacklevel=3)
         self._frozen = frozen
-        for name in self.code_parts:
-            for parameter in getattr(self, name).parameters():
-                parameter.requires_grad_(not frozen)
-                parameter.grad = None  # an optimiser moves what has a gradient, be it zero
+        for parameter in parameters:
+            parameter.requires_grad_(not frozen)
+            parameter.grad = None  # an optimiser moves what has a gradient, be it zero
+
+    def follow(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let ``optimizer.step()`` end the step, as :meth:`.VectorQuantizer.follow` does; here no codes wait for it."""
 
     @property
     def codes_in_use(self) -> Tensor:

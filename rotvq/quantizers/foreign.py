@@ -16,11 +16,13 @@ Running counts mean the same everywhere: an exponential mean of how many latents
 are dropped: where they move the codes they are codes times counts, and elsewhere they play no part. With
 ``affine_param`` the codes become what the statistics in the file make of them (theirs goes on moving these, in
 evaluation, too). A key that stands for something we do not have is an error that names it, and so is an unknown one, or
-one that another must go with. A file of their FSQ has our keys and neither ``sizes`` and their order, ``symmetric`` nor
-``bound``: with others than theirs it loads, and other codes are decoded.
+one that another must go with. The layouts of DAC and LlamaGen are known by a key, and another lookup gives a warning. A
+file of their FSQ has our keys and neither ``sizes`` and their order, ``symmetric`` nor ``bound``: with others than
+theirs it loads, and other codes are decoded.
 """
 
 import re
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -45,6 +47,8 @@ PARTS = {
     r"out_proj\.(weight_v|parametrizations\.weight\.original1)": "expand.direction",
     r"codebook_used": "recent indices",  # LlamaGen, for its report of usage
 }
+#: how keys start that one library alone has -> it, and how it looks codes up
+LOOKUP_OF = {"in_proj.": ("DAC", "cosine"), "codebook_used": ("LlamaGen", "normalised")}
 NEEDLESS = {"running sums", "recent indices"}  # parts that may be left out
 #: keys that hold what we do not have -> the reason
 REFUSED = {
@@ -59,6 +63,7 @@ LAYERS = {
     r"(rvq_first|semantic_residual_vector_quantizer)\.": "layers.0.",  # Moshi, and in transformers
     r"(rvq_rest|acoustic_residual_vector_quantizer)\.": "layers.1.",
 }
+KNOWN = re.compile(rf"({'|'.join(LAYERS)}|layers\.\d+\.)*({'|'.join([*PARTS, *REFUSED])})")
 
 
 def adopt(module: nn.Module, state: dict, prefix: str, metadata, strict, missing, unexpected, errors: list) -> None:
@@ -79,6 +84,9 @@ def adopt(module: nn.Module, state: dict, prefix: str, metadata, strict, missing
     except ValueError as error:
         errors.append(f"{prefix}{parts.get('codes', parts.get('sums'))}: {error}")
         ours = {}
+    for start, (library, lookup) in LOOKUP_OF.items():
+        if lookup != module.lookup and any(key.startswith(start) for key in keys) and not errors:
+            warnings.warn(f"a file of {library} goes with lookup={lookup!r}, not with {module.lookup!r}", stacklevel=2)
     for key, value in (_fresh_state(module) | ours).items():
         state[prefix + key] = value
 
@@ -88,7 +96,7 @@ def adopt_layers(module: nn.Module, state: dict, prefix: str, *rest) -> None:
     errors, count = rest[-1], len(module.layers)
     keys = [key[len(prefix) :] for key in state if key.startswith(prefix)]
     _refuse(state, prefix, keys, errors)
-    for key in (key for key in keys if prefix + key in state):
+    for key in (key for key in keys if prefix + key in state and KNOWN.fullmatch(key)):  # torch names what is unknown
         for pattern, ours in LAYERS.items():
             if re.match(pattern, key):
                 state[prefix + re.sub(pattern, ours, key, count=1)] = state.pop(prefix + key)
@@ -107,7 +115,7 @@ def adopt_projected(module: nn.Module, state: dict, prefix: str, *_) -> None:
     keys = [key[len(prefix) :] for key in state if key.startswith(prefix)]
     if "reduce.weight" in keys:
         return  # it is ours
-    for key in keys:
+    for key in filter(KNOWN.fullmatch, keys):  # torch names what is unknown
         part = _translated(key, PARTS)
         value = state.pop(prefix + key)
         if part in ("reduce.weight", "expand.weight", "reduce.bias", "expand.bias"):

@@ -1,6 +1,8 @@
 """What options may be, which would do nothing beside others, and what others call them, so that an error names ours."""
 
 from collections.abc import Callable, Mapping
+from functools import wraps
+from inspect import signature
 from numbers import Integral
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +40,8 @@ _OF_ESTIMATOR = (
     ("mix", lambda g: g.mix and _is_identity(g), "G is I at any mix"),
 )
 _PER_RANK = ("process_group", lambda g: g.process_group is not None and not g.shares, "ranks have nothing to share")
+# Not among them are decay and initial_count: running counts are kept for every update, and may be read
+# (``statistics.running``). A Config refuses both where no code depends on them, since no record shows these counts.
 #: by what is made: an option, whether it would do nothing beside the others, which are attributes, and why
 IDLE: dict[str, tuple[tuple[str, Callable[[Any], Any], str], ...]] = {
     "estimator": _OF_ESTIMATOR,
@@ -95,7 +99,7 @@ def refuse_idle(kind: str, given: Mapping[str, Any]) -> None:
 _OURS = {
     "codebook_size": "num_embeddings n_e n_embed num_codes bins n_codes num_embedding vocab_size K",
     "dim": "embedding_dim e_dim dimension input_dim embed_dim D vq_embed_dim z_channels num_hiddens",
-    "project_to": "codebook_dim frozen_codebook_dim has_projections",
+    "project_to, or dim of what is inside Projected": "codebook_dim frozen_codebook_dim has_projections",
     "gamma": (
         "commitment_weight commitment_cost commit_weight commitment_loss_weight commitment "
         "input_to_quantize_commit_loss_weight quantization_loss_weight commitment_use_cross_entropy_loss"
@@ -126,6 +130,7 @@ _OURS = {
     "details=True": "return_loss_breakdown return_all_codes codebook_show_usage",
     "mask": "lens",
     "decode(indices), or cross-entropy of your own logits": "indices",
+    'sizes of METHODS["fsq"]': "levels",
     "levels of ResidualVectorQuantizer": "num_quantizers n_q n_codebooks num_codebooks",
     "shared of ResidualVectorQuantizer": "shared_codebook",
     "dropout of ResidualVectorQuantizer": "quantize_dropout quantizer_dropout q_dropout",
@@ -165,3 +170,21 @@ def refuse_unknown(options: dict) -> None:
     for name in options:
         ours = f": here it is {THEIRS[name]}" if name in THEIRS else ""
         raise TypeError(f"unknown option {name!r}{ours}")
+
+
+def names_ours(function: Callable) -> Callable:
+    """``function``, whose TypeError names ours where an option of another library was given in its place.
+
+    Python looks for required arguments first, so that :func:`refuse_unknown` may never be reached.
+    """
+    own = signature(function).parameters
+
+    @wraps(function)
+    def named(*given: Any, **options: Any) -> Any:
+        try:
+            return function(*given, **options)
+        except TypeError:
+            refuse_unknown({name: value for name, value in options.items() if name in THEIRS and name not in own})
+            raise
+
+    return named

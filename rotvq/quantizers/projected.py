@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from rotvq.quantizers.base import linear
 from rotvq.quantizers.foreign import adopt_projected
 from rotvq.quantizers.grouped import GroupedDetails, Quantized, Several
+from rotvq.quantizers.options import names_ours
 
 
 class Projected(Several):
@@ -29,6 +30,7 @@ class Projected(Several):
     (torch.Size([3, 5, 10]), torch.Size([3, 5]))
     """
 
+    @names_ours
     def __init__(self, quantizer: nn.Module, dim: int, bias: bool = True):
         super().__init__([quantizer], adopt_projected)
         inner_dim = quantizer.heads * quantizer.dim

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rotvq.quantizers.options import names_ours
 from rotvq.quantizers.vector import VectorQuantizer
 
 #: what chapter 39 confirmed; only codes with a learning rate of their own come as low without a warm-up (chapter 22)
@@ -15,6 +16,7 @@ RECOMMENDED = {
 }
 
 
+@names_ours
 def recommended(dim: int, codebook_size: int, **options: Any) -> VectorQuantizer:
     """The quantiser to train a model with: codes by a fast EMA, k-means on the first batch, revival, straight-through.
 

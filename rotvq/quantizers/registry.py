@@ -18,6 +18,7 @@ from rotvq.quantizers.methods.second_pass import exact, hessian
 from rotvq.quantizers.methods.sf_diveq import SFDiVeQ
 from rotvq.quantizers.methods.simvq import simvq
 from rotvq.quantizers.operators import seed_of
+from rotvq.quantizers.options import names_ours
 from rotvq.quantizers.vector import VectorQuantizer
 
 
@@ -48,6 +49,7 @@ class Method:
     fixed: tuple[str, ...] = ()
     second_pass: bool = False
 
+    @names_ours
     def __call__(self, dim: int, codebook_size: int, **options) -> Quantizer:
         """The quantiser; ValueError where an option is given that the method fixes."""
         for name in options:

@@ -16,7 +16,7 @@ from rotvq.quantizers.grouped import Several, as_one_step
 from rotvq.quantizers.lookup import in_parts, working_memory
 from rotvq.quantizers.methods.qinco import QINCo
 from rotvq.quantizers.operators import Noise, device_with_values, seed_of, uniform, wide, write
-from rotvq.quantizers.options import refuse_idle
+from rotvq.quantizers.options import names_ours, refuse_idle
 from rotvq.quantizers.registry import METHODS, Method
 from rotvq.quantizers.vector import VectorQuantizer
 
@@ -90,6 +90,7 @@ class ResidualVectorQuantizer(Several):
     (torch.Size([2, 5, 8]), torch.Size([2, 5, 3]), True)
     """
 
+    @names_ours
     def __init__(
         self,
         dim: int,

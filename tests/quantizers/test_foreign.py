@@ -5,6 +5,7 @@ Each layout is described once: which keys a file has, and how its library looks 
 
 import copy
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -506,13 +507,31 @@ def test_our_own_files_are_left_alone(name):
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_unknown_key_is_named(name):
-    """Beside each key of the file, one that nobody knows."""
+    """Beside each key of the file, one that nobody knows; as it is in the file."""
     layout = LAYOUTS[name]()
     places = sorted({key.rpartition(".")[0] for key in layout.state} | {""})
     for place in places:
         unknown = f"{place}.novelty".lstrip(".")
-        with pytest.raises(RuntimeError, match="novelty"):
+        with pytest.raises(RuntimeError, match=rf'Unexpected key(?s:.*)"{re.escape(unknown)}"'):
             layout.ours().load_state_dict(layout.state | {unknown: torch.zeros(3)})
+
+
+@pytest.mark.parametrize("name, lookup", [("llamagen", "euclidean"), ("llamagen", "cosine")])
+def test_a_lookup_that_does_not_go_with_the_file_is_named(name, lookup):
+    layout, ours = LAYOUTS[name](), VectorQuantizer(DIM, SIZE, lookup=lookup)
+    with pytest.warns(UserWarning, match=f"a file of LlamaGen goes with lookup='normalised', not with '{lookup}'"):
+        ours.load_state_dict(layout.state)
+
+
+@pytest.mark.parametrize("style", DAC_STYLES)
+@pytest.mark.parametrize("lookup", ("euclidean", "normalised"))
+def test_a_lookup_that_does_not_go_with_a_file_of_dac_is_named(style, lookup):
+    layout = LAYOUTS[f"dac, {style}"]()
+    ours = ResidualVectorQuantizer(DIM, SIZE, 3, project_to=SMALL, lookup=lookup)
+    with pytest.warns(UserWarning, match=f"a file of DAC goes with lookup='cosine', not with '{lookup}'"):
+        ours.load_state_dict(layout.state)
+    x = latents_of(ours)
+    assert not torch.equal(ours.eval()(x).z_q, layout.lookup(x)[0])
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -55,6 +55,56 @@ def test_a_row_that_is_not_finite_spoils_no_other(name, bad):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_one_loop_lets_every_method_follow(name):
+    """Where no codes wait for the end of a step, that changes nothing."""
+    followed, alone = build(name), build(name)
+    for vq in (followed, alone):
+        optimizer = torch.optim.SGD([x := latents(30, 4).requires_grad_(), *vq.parameters()], lr=0.1)
+        if vq is followed:
+            vq.follow(optimizer)
+        for _ in range(2):
+            z_q, _, loss = call(vq, x)
+            (z_q.sin().sum() + loss).backward()
+            optimizer.step()
+    assert all(torch.equal(value, alone.state_dict()[key]) for key, value in followed.state_dict().items())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_frozen_codes_stay_and_the_maps_round_them_learn(name):
+    vq = build(name, **({} if "project_to" in METHODS[name].fixed else {"project_to": 3}))
+    vq.frozen = True
+    before = {key: value.clone() for key, value in [("codes", vq.codes), *vq.named_parameters()]}
+    optimizer = torch.optim.SGD(vq.parameters(), lr=0.1)
+    z_q, _, loss = call(vq, latents(30, 4))
+    (z_q.sin().sum() + loss).backward()
+    optimizer.step()
+    assert torch.equal(vq.codes, before["codes"])
+    if name != "fsq":  # of which the map behind the points makes the codes
+        assert not torch.equal(vq.expand.weight, before["expand.weight"])
+
+
+SPOILED = {  # what a row that is not finite does reach, as page 27 says
+    **dict.fromkeys(("nsvq", "diveq", "diveq_detach", "sf_diveq"), {"codebook.weight"}),
+    "gumbel": {"logits.weight", "logits.bias"},
+    "gumbel_soft": {"codebook.weight", "logits.weight", "logits.bias"},
+    "fsq": {"project_in.weight", "project_in.bias", "project_out.weight"},
+    "lfq": {"reduce.weight"},
+    "bsq": {"reduce.weight", "reduce.bias"},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_parameters_whose_gradient_a_row_that_is_not_finite_spoils(name):
+    """Though the loss is taken of the others alone."""
+    vq, x = build(name, check=False), latents(30, 4)
+    x[5] = torch.nan
+    z_q, _, _ = vq(x.requires_grad_(), objective=lambda z: z[6:].sin().sum())
+    z_q[6:].sin().sum().backward()
+    spoiled = {key for key, one in vq.named_parameters() if one.grad is not None and not one.grad.isfinite().all()}
+    assert spoiled == SPOILED.get(name, set())
+
+
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dim", (4, 3))
 def test_built_on_the_device_meta(name, dim):
     """What is loaded into it, or assigned, gives what it gave where it came from."""
@@ -81,6 +131,7 @@ def test_a_base_class_is_abstract_and_no_method_of_it_is_overridden(base):
         if (callable(value) or isinstance(value, property))
         and not name.startswith("__")
         and not getattr(value, "__isabstractmethod__", False)
+        and value is not Quantizer.follow  # it does nothing there
     }
     assert subclasses(base) and not {(one, name) for one in subclasses(base) for name in final & vars(one).keys()}
 

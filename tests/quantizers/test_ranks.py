@@ -157,6 +157,19 @@ def ddp_compiled(rank):
     return fit(torch.compile(model, backend="aot_eager"), rank)
 
 
+def ddp_of_codes_that_were_frozen(rank):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = DistributedDataParallel(model_of({"frozen": True}))
+        ema = build(update="ema")
+        ema.frozen = model.module[1].frozen = True  # DDP has nothing to do with codes of an EMA
+    fit(model, rank)
+    with pytest.warns(UserWarning, match="frozen has changed what learns: wrap the model .* again") as caught:
+        model.module[1].frozen = False
+    assert [Path(one.filename) for one in caught] == [Path(__file__)]
+    return fit(DistributedDataParallel(model.module), rank)
+
+
 def a_group_of_its_own(rank):
     groups = [distributed.new_group([member]) for member in range(2)]
     return fit(model_of({**SYNCHRONISED["revival"], "process_group": groups[rank]}, seed=rank), rank)
@@ -281,6 +294,7 @@ CASES = [
     ddp_of_weights_that_the_first_rank_loaded,
     ddp_that_accumulates,
     ddp_compiled,
+    ddp_of_codes_that_were_frozen,
     a_group_of_its_own,
     the_world_without_ddp,
     fsdp2,
@@ -370,6 +384,15 @@ def test_ddp_compiled(states):
     assert_close(
         {key.removeprefix("module."): value for key, value in ours.items()}, fit(model_of(SYNCHRONISED["ema"]), None)
     )
+
+
+def test_codes_that_were_frozen_learn_once_ddp_is_made_again(states):
+    ours, alone = agree(states, "ddp_of_codes_that_were_frozen"), model_of({"frozen": True})
+    frozen = fit(alone, None)
+    alone[1].frozen = False
+    learned = fit(alone, None)
+    assert not torch.equal(frozen["1.codebook.weight"], learned["1.codebook.weight"])
+    assert_close(ours, learned)
 
 
 def test_the_world_counts_together_without_ddp(states):

@@ -4,8 +4,10 @@ import copy
 import io
 import multiprocessing
 import pickle
+import re
 import warnings
 from collections import deque
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
-from rotvq import ResidualVectorQuantizer, VectorQuantizer
+from rotvq import ResidualVectorQuantizer, VectorQuantizer, recommended
 from rotvq.quantizers import operators, updates
 from rotvq.quantizers.base import Quantized
 from rotvq.quantizers.codebook import PENALTIES
@@ -606,6 +608,38 @@ def test_an_option_of_another_library_is_answered_with_ours(name, method):
     with pytest.raises(TypeError) as error:
         METHODS[method](DIM, SIZE, **{name: 1})
     assert name in str(error.value) and THEIRS[name] in str(error.value)
+
+
+MISSING = {  # calls without an argument that has to be given, under the name of another library
+    "one": (lambda **sizes: VectorQuantizer(**sizes), {"dim": DIM, "n_embed": SIZE}),
+    "both": (lambda **sizes: VectorQuantizer(**sizes), {"num_embeddings": SIZE, "embedding_dim": DIM}),
+    "by name": (METHODS["vq"], {"dim": DIM, "n_e": SIZE}),
+    "recommended": (recommended, {"e_dim": DIM, "codebook_size": SIZE}),
+    "lfq": (LFQ, {"input_dim": DIM, "codebook_size": SIZE}),
+    "fsq": (FSQ, {"levels": [8, 5, 5]}),
+    "projected": (partial(Projected, VectorQuantizer(DIM, SIZE)), {"codebook_dim": DIM}),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_another_name_of_a_size_is_answered_with_ours(name):
+    make, sizes = MISSING[name]
+    theirs = next(size for size in sizes if size in THEIRS)
+    with pytest.raises(TypeError, match=re.escape(f"unknown option '{theirs}': here it is {THEIRS[theirs]}")):
+        make(**sizes)
+
+
+def test_an_argument_that_is_missing_under_any_name_is_named_by_python():
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'codebook_size'"):
+        VectorQuantizer(DIM)
+
+
+def test_running_counts_are_kept_for_every_update():
+    """So that decay and initial_count do something wherever they are given."""
+    vq = build(decay=0.75, initial_count=8.0)
+    indices = vq(latents(60, DIM)).indices
+    counts = torch.bincount(indices, minlength=SIZE)
+    assert torch.equal(vq.statistics.running, 6 + counts / 4)
 
 
 CALLED = {
