@@ -205,7 +205,7 @@ def start_with_this():
 #
 # **If two percent are worth a line,** pass `gain=DynamicGain(codebook_size)`, from
 # `rotvq.quantizers.methods.dynamic_ste` {cite}`tang2026stablevq`: it weakens the gradient of latents that are far from
-# their code ({doc}`39_frontier`). `recommended` does not have it, since the gain is small and was seen in one network.
+# their code ({doc}`39_frontier`). `recommended` does not have it, since the gain is small and photographs show none.
 #
 # **If your codes cannot follow, and do not start short,** use `estimator="fading"` with `centre="codebook"`, whose
 # error was that of STE or less from every start ({doc}`39_frontier`).

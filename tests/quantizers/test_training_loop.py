@@ -614,6 +614,7 @@ MISSING = {  # calls without an argument that has to be given, under the name of
     "one": (lambda **sizes: VectorQuantizer(**sizes), {"dim": DIM, "n_embed": SIZE}),
     "both": (lambda **sizes: VectorQuantizer(**sizes), {"num_embeddings": SIZE, "embedding_dim": DIM}),
     "by name": (METHODS["vq"], {"dim": DIM, "n_e": SIZE}),
+    "cascade": (partial(ResidualVectorQuantizer, DIM, SIZE), {"num_quantizers": 3}),
     "recommended": (recommended, {"e_dim": DIM, "codebook_size": SIZE}),
     "lfq": (LFQ, {"input_dim": DIM, "codebook_size": SIZE}),
     "fsq": (FSQ, {"levels": [8, 5, 5]}),
