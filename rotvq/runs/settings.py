@@ -41,12 +41,12 @@ SETTINGS: dict[str, Setting] = {
     "library, dead codes at 2": Setting(
         {**LIBRARY, "estimator": "rotation", "revival": "count", "revival_at": 2.0},
         _LIBRARY,
-        "threshold_ema_dead_code=2",
+        "threshold_ema_dead_code=2, here of the mean count a step",
     ),
     "library, STE, dead codes at 2": Setting(
         {**LIBRARY, "estimator": "ste", "revival": "count", "revival_at": 2.0},
         _LIBRARY,
-        "rotation_trick=False, threshold_ema_dead_code=2",
+        "rotation_trick=False, threshold_ema_dead_code=2, here of the mean count a step",
     ),
     "taming": Setting(
         {"estimator": "ste", "beta": 0.25, "gamma": 1.0},
@@ -75,6 +75,6 @@ SETTINGS: dict[str, Setting] = {
             "revival_at": 2.0,
         },
         "audiocraft, audiocraft/quantization/core_vq.py, EuclideanCodebook",
-        "one level; its counts start at those of k-means",
+        "one level; its counts start at those of k-means, here dead codes are those of the mean count a step",
     ),
 }
