@@ -8,7 +8,7 @@
 
 # %% [markdown]
 # (nb-collapse)=
-# # When it collapses
+# # When the latents shrink
 #
 # ```{admonition} In short
 # :class: tip
@@ -29,9 +29,10 @@
 # Some parts stand. One does not stand here: as long as the scale of the latents stays positive, how the codes start
 # does not decide whether they vanish. With a decoder of two layers it can decide <claim:A-116>.
 #
-# Two things are called collapse, and they have different causes. Here it means *collapse of norms*: the lengths of
-# latents and codes go to zero. *Collapse of usage*, few codes that remain in use, is what the experiments of this book
-# measure, most of them without weight decay. This chapter does not explain it; {ref}`nb-drift` does.
+# Two things are called collapse, and they have different causes. This chapter is about {term}`shrinking latents`: the
+# lengths of latents and codes go to zero. A {term}`codebook collapse`, few codes that remain in use, is what the
+# experiments of this book measure, most of them without weight decay. This chapter does not explain it; {ref}`nb-drift`
+# does.
 
 # %% tags=["parameters"]
 mu: float = 0.5  # weight decay of the decoder
@@ -233,7 +234,7 @@ show(collapse.model_is_closed)
 #
 # Three runs of {eq}`eq-model` with the rotation and one with STE, from different starts:
 
-# %%
+# %% tags=["hide-input"]
 line, line_codes = collapse.line()
 plane, plane_codes = collapse.circle(codes)
 line_c, plane_c = line_codes[nearest(line, line_codes)], plane_codes[nearest(plane, plane_codes)]
@@ -388,10 +389,11 @@ show(collapse.comparison)
 show(collapse.continuity_is_needed, collapse.stationary_state)
 
 # %% [markdown]
-# ```{prf:corollary} Collapse with rotation, not with STE
+# ```{prf:corollary} Where the rotation's latents vanish and STE's stay
 # :label: cor-window
 #
-# The rotation collapses and STE does not if $\;\rho^2<\lambda_W\gamma(1-\rho)<\rho$, that is, for $\gamma$ between
+# Latents vanish under the rotation and stay under STE if $\;\rho^2<\lambda_W\gamma(1-\rho)<\rho$, that is, for $\gamma$
+# between
 #
 # $$ \gamma^*_{\rm rot}=\frac{\rho^2}{\lambda_W(1-\rho)}\qquad\text{and}\qquad
 #    \gamma^*_{\rm STE}=\frac{\rho}{\lambda_W(1-\rho)}=\frac{\gamma^*_{\rm rot}}{\rho}. $$
@@ -415,7 +417,7 @@ show(collapse.continuity_is_needed, collapse.stationary_state)
 # lines are the two thresholds of {prf:ref}`cor-window`.
 
 
-# %%
+# %% tags=["hide-input"]
 def march(name, mus, gammas, time=250.0, h=0.03):
     """Runge-Kutta for many pairs at once; the growth rate of the largest of s, t and mu w/rho at the end."""
     x = np.array([1.0, 0.3, 1.0])[:, None] * np.ones(len(mus))
@@ -444,9 +446,9 @@ for name in edges:
 glue("points", decided)
 fig, ax = plt.subplots(figsize=(4.6, 3.6))
 kinds = [
-    (~gone["rotation"], "both live", ".", MUTED),
-    (gone["rotation"] & ~gone["ste"], "rotation collapses", "s", ARMS["rotation"].color),
-    (gone["ste"], "both collapse", "x", ARMS["ste"].color),
+    (~gone["rotation"], "both stay", ".", MUTED),
+    (gone["rotation"] & ~gone["ste"], "the rotation's vanish", "s", ARMS["rotation"].color),
+    (gone["ste"], "both vanish", "x", ARMS["ste"].color),
 ]
 for which, label, marker, color in kinds:
     ax.loglog(mus[which], gammas[which], marker, color=color, label=label, markersize=4)
@@ -456,15 +458,15 @@ for name, edge in edges.items():
 ax.set(xlabel="decoder decay $\\lambda_W$", ylabel="commitment weight $\\gamma$", ylim=(0.27, 33))
 ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncol=3, columnspacing=0.8, handletextpad=0.2)
 alt = """Phase diagram over decay and commitment weight, both logarithmic. Two parallel falling lines separate three
-regions: below both live, between them the rotation collapses, above both collapse."""
+regions: below latents stay under both, between them they vanish under the rotation, above under both."""
 glue("phase", Figure(fig, alt))
 
 # %% [markdown]
 # ```{glue:figure} phase
 # :name: fig-phase
 #
-# Between the two thresholds STE survives and the rotation does not: two codes on the line. Lines are the thresholds,
-# dashed for STE.
+# Between the two thresholds latents stay under STE and vanish under the rotation: two codes on the line. Lines are the
+# thresholds, dashed for STE.
 # ```
 #
 # All {glue:text}`points` solutions that are not within 5 % of their threshold end as {prf:ref}`thm-threshold` says.
@@ -476,8 +478,8 @@ glue("phase", Figure(fig, alt))
 # :alt: s, t and w against time: under STE they settle, under the rotation they decay. Below, the two thresholds.
 #
 # Which commitment weight makes the latents vanish? $\gamma$, $\lambda_W$, $r_0$, $\beta$ and $\rho$ can be moved; $s$,
-# $t$ and $w$ start at $1$, $r_0$ and $1$. Between the two thresholds the rotation collapses and STE does not. A
-# triangle at the right marks the value at which $s$ settles. <claim:B-038> <claim:B-039>
+# $t$ and $w$ start at $1$, $r_0$ and $1$. Between the two thresholds the latents vanish under the rotation and stay
+# under STE. A triangle at the right marks the value at which $s$ settles. <claim:B-038> <claim:B-039>
 # ```
 #
 # Change $\beta$ or $r_0$ in {numref}`fig-play-collapse`: the way changes, the end does not. A small $r_0$ and a small
@@ -528,7 +530,7 @@ show(collapse.stable)
 #
 # ## It is the loss that wants zero
 #
-# Why does the rotation collapse earlier? Not because it is a worse gradient.
+# Why do latents vanish earlier under the rotation? Not because it is a worse gradient.
 #
 # ```{prf:theorem} With centroid codes the rotation descends the loss
 # :label: thm-descent
@@ -568,7 +570,7 @@ show(collapse.stable)
 # So here the rotation trick does exactly what gradient descent should do. The loss itself prefers zero latents beyond
 # $\gamma^*_{\rm rot}$: commitment and decay together cost more than the reconstruction is worth. STE does not follow
 # the loss. It carries the radial error of {prf:ref}`prop-cost`, and this error keeps the latents alive up to
-# $\gamma^*_{\rm STE}$. The collapse is a fault of the objective, which the rotation obeys and STE does not.
+# $\gamma^*_{\rm STE}$. That latents vanish is a fault of the objective, which the rotation obeys and STE does not.
 
 # %%
 show(collapse.loss_descent)
@@ -678,7 +680,7 @@ table(rows, **{"r₀": "{:g}", "β": "{:g}"})
 # $r_0+\beta/\gamma\ll\frac{\gamma}{w\rho}\min(1,w/\gamma)^2$. That is the situation the author describes. Below the
 # threshold the dip is a delay. Above it, it is the beginning of the end.
 
-# %%
+# %% tags=["hide-input"]
 times = np.linspace(0, 60, 400)
 fig, ax = plt.subplots()
 delays = {}
@@ -877,11 +879,11 @@ table([{"case": k, "γ/γ*": f, "s at the end": v} for f, (k, v) in zip(factors,
 # The article's Theorems 8.1 and 8.2 propose remedies. In this model:
 #
 # - **k-means initialisation** sets $r_0$ to one. It shortens the dip. The threshold stays. <claim:A-136>
-# - **$\gamma<1/\beta$** is irrelevant: the threshold has no $\beta$ in it. The table has a collapse with
-#   $\gamma<1/\beta$ and a survival with $\gamma\gg1/\beta$. <claim:A-138>
-# - **L2 regularisation** of $z$ or of the weights does not prevent collapse, it causes it: an encoder decay $\lambda_E$
-#   adds to $\gamma(1-\rho)$, and the decoder decay $\lambda_W$ is what makes a threshold in the first place.
-#   <claim:A-137>
+# - **$\gamma<1/\beta$** is irrelevant: the threshold has no $\beta$ in it. The table has latents that vanish with
+#   $\gamma<1/\beta$ and latents that stay with $\gamma\gg1/\beta$. <claim:A-138>
+# - **L2 regularisation** of $z$ or of the weights does not keep latents from shrinking, it makes them shrink: an
+#   encoder decay $\lambda_E$ adds to $\gamma(1-\rho)$, and the decoder decay $\lambda_W$ is what makes a threshold in
+#   the first place. <claim:A-137>
 # - **Clipping** $r$ to $[0.5,1.5]$ moves the threshold by {glue:text}`clip_line:+.1f` % on the line and by
 #   {glue:text}`clip_plane:+.1f` % in the plane, although it changes $r$ for {glue:text}`clipped_line:.0f` % and
 #   {glue:text}`clipped_plane:.0f` % of the latents. Where it lowers $r$ the latents are short and weigh little in
@@ -906,7 +908,8 @@ table([{"case": k, "γ/γ*": f, "s at the end": v} for f, (k, v) in zip(factors,
 # - With the decay $\lambda_W$ of the decoder latents, codes and decoder vanish above
 #   $\gamma^*=A(1)\,\rho/\big(\lambda_W(1-\rho)\big)$. For the rotation that is lower by the factor $\rho$. As long as
 #   the state stays positive, neither the start nor $\beta$ moves it.
-# - This is a collapse of norms, and the loss itself wants it. For the collapse of usage see {ref}`nb-drift`.
+# - These are {term}`shrinking latents`, and the loss itself wants them. For {term}`codebook collapse` see
+#   {ref}`nb-drift`.
 #
 # ## Exercises
 #

@@ -122,7 +122,7 @@ def table(rows, precision=3):
 # %%
 show(bias.lattice_bias, bias.average_over_a_cell)
 
-# %%
+# %% tags=["hide-input"]
 m = torch.linspace(0.55, 4.95, 400, dtype=torch.float64)
 target = torch.full_like(m, y)
 truth = torch.floor(m) + 0.5 - target
@@ -390,7 +390,7 @@ glue("map", Figure(fig, alt))
 #   finite <claim:A-115>.
 #
 # Bias is not everything. An estimator can be useful because of what its bias does, as STE shows in
-# {ref}`the chapter on collapse <nb-collapse>`.
+# {ref}`the chapter on shrinking latents <nb-collapse>`.
 
 # %% [markdown]
 # ## What to keep

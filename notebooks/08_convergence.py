@@ -240,7 +240,7 @@ for key, value in {"mean_square": np.mean(squares), "bound": bound, "outer": np.
 # does not help, and so the corollary is false. (STE leaves this code's neighbourhood, as it should for a loss without
 # minimum.)
 
-# %%
+# %% tags=["hide-input"]
 eta, count = 1e-3, 50_000
 z = complex(np.cos(2.0), np.sin(2.0))
 heights, ratios = [], []

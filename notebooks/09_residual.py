@@ -232,7 +232,8 @@ show(residual.times_levels)
 # ```{prf:theorem} Which wirings are balanced
 # :label: thm-cascade-balance
 #
-# Let each level carry what it is given to its code, $G_ix_i=q_i$, as the rotation and the reflection do. Then
+# Let each level carry what it is given to its code, $G_ix_i=q_i$, as the rotation and the reflection do; in *once* let
+# the one $G$ carry $z$ to $z_q$. Then
 #
 # $$ J_{\rm graph}\,z=J_{\rm once}\,z=z_q, $$
 #
@@ -243,7 +244,7 @@ show(residual.times_levels)
 #
 # ```{prf:proof}
 # $(I-G_i)x_i=x_i-q_i=x_{i+1}$. So the product of {eq}`eq-wirings` takes $z$ to $x_2$, then to $x_3$, and at last to
-# $x_{N+1}$, and $J_{\rm graph}\,z=z-x_{N+1}=z_q$. *Once* is the assumption for the pair $(z,z_q)$. The proof of
+# $x_{N+1}$, and $J_{\rm graph}\,z=z-x_{N+1}=z_q$. For *once* it is the assumption. The proof of
 # {prf:ref}`thm-balance` uses of $G$ only that it is detached: read $J$ for it.
 # ```
 #

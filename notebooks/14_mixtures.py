@@ -402,7 +402,9 @@ pd.DataFrame.from_dict(rows, "index")
 # **The mean code is a good centre, the mean latent a bad one.** About the running mean latent the error is
 # {glue:text}`change-about-the-mean-latent-uniform-1-k` that of the rotation from uniform codes, and
 # {glue:text}`change-about-the-mean-latent-k-means` from k-means codes, where the seeds differ. From uniform codes the
-# latents of all three seeds run away: $E|z|^2$ ends more than a hundred times as large. Why is not tested.
+# latents of all three seeds run away: $E|z|^2$ ends more than a hundred times as large. {prf:ref}`prop-mean-latent`
+# says how latents can run away from short codes about this centre. Whether that is what happened in these runs is not
+# tested.
 #
 # **A learned gain pays for STE, from uniform codes.** The gain is one number for the whole codebook, fitted every five
 # steps to slopes of the loss ({doc}`21_estimators`). It changes test MSE by {glue:text}`gain-ste-uniform-1-k`; it is

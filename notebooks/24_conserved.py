@@ -120,8 +120,8 @@ page.show(
 # ```{prf:proposition} Similarities keep assignments
 # :label: prop-similar
 #
-# If latents and codes follow $X$ for some time, every latent keeps its code. Of all linear velocity fields these are
-# the only ones that do so for all latents and codes.
+# If latents and codes follow $X$ for some time, every latent keeps its code. Of all velocity fields $A(x-\mu)+v$, with
+# any matrix $A$, these are the only ones that do so for all latents and codes.
 #
 # <claim:B-060>
 # ```
@@ -206,8 +206,8 @@ table(rows)
 # Whatever the gradients $g$ are,
 #
 # 1. STE is exact along shifts. Any other estimator errs by $\langle\mathbb E[G^\top g-g],v\rangle$.
-# 2. An estimator with $G(z-\mu)=q-\mu$, such as $G_\mu$ or the reflection about $\mu$, is exact along stretching about
-#    $\mu$.
+# 2. An estimator with $G(z-\mu)=q-\mu$, such as $G_\mu$ or the reflection about $\mu$ where no latent lies at $\mu$, is
+#    exact along stretching about $\mu$.
 # 3. In the plane $G_\mu$ is exact along turns about $\mu$.
 # 4. In more dimensions it is not: along a turn $\Omega$ about $\mu$ it errs by
 #
@@ -233,6 +233,10 @@ table(rows)
 #
 # The last part is not empty: if $u$ is a unit vector off the plane, $a=z/|z|$, $g=u$ and $\Omega=ua^\top-au^\top$,
 # the rotation errs by $|q|(1-\cos\theta)$, for every $\theta>0$.
+#
+# Parts 2 and 3 are about one instant. A centre that moves, such as the mean code or the mean latent, makes them true at
+# each time about the point where it then is. Along stretching about another point the estimator errs as along the shift
+# from there to the centre.
 
 # %%
 show(conserved.exact_for_translations, conserved.exact_for_dilations)
@@ -301,10 +305,11 @@ show(conserved.trade_off, conserved.least_change)
 # ```{prf:proposition} A batch can
 # :label: prop-batch
 #
-# Let $\bar z$ be the mean latent. (i) $u=G_{\bar z}^\top g+\mathbb E[g-G_{\bar z}^\top g]$ is exact along shifts and
-# along stretching about every centre. (ii) If the differences $z-\bar z$ span at least $d-1$ dimensions and are not all
-# $0$, there is exactly one $A=\alpha I+\Omega$ for which $u=g+A(z-\bar z)$ is exact along all motions {eq}`eq-motion`,
-# and among all exact $u$ this is the one nearest to $g$ in the mean square.
+# Let $\bar z$ be the mean latent. (i) If no latent lies at $\bar z$,
+# $u=G_{\bar z}^\top g+\mathbb E[g-G_{\bar z}^\top g]$ is exact along shifts and along stretching about every centre.
+# (ii) If the differences $z-\bar z$ span at least $d-1$ dimensions and are not all $0$, there is exactly one
+# $A=\alpha I+\Omega$ for which $u=g+A(z-\bar z)$ is exact along all motions {eq}`eq-motion`, and among all exact $u$
+# this is the one nearest to $g$ in the mean square.
 #
 # <claim:B-064>
 # ```
@@ -323,7 +328,8 @@ show(conserved.trade_off, conserved.least_change)
 # orthogonal to this space, and so is further from $g$. Shifts are exact since $\mathbb E[z-\bar z]=0$.
 # ````
 #
-# Whether these corrections help in training is a question for experiments.
+# Whether these corrections help in training is a question for experiments. This book has not run them, nor latents that
+# are centred and scaled by the mean and the spread of their batch before the lookup.
 
 # %%
 show(conserved.a_batch_can)
@@ -548,9 +554,16 @@ show(conserved.error_is_paid_for, conserved.momentum_in_training)
 # So a centre changes the way of training and not the law of its stationary points. The way can lead elsewhere all the
 # same: the push $\mathbb E[(G_\mu^\top-I)g]$ depends on $\mu$, and {ref}`the next chapter <nb-drift>` shows what it
 # does.
+#
+# And the balance law of {prf:ref}`thm-balance` has a form about $\mu$, with the same proof: where $G(z-\mu)=q-\mu$,
+#
+# $$ \langle(E,b-\mu),\partial L_{\rm rec}\rangle=\mathbb E\langle g,q-\mu\rangle
+#    =\langle W,\partial_WL_{\rm rec}\rangle-\langle W\mu,\partial_{b_W}L_{\rm rec}\rangle . $$
+#
+# <claim:B-065>
 
 # %%
-show(conserved.centre_drops_out)
+show(conserved.centre_drops_out, conserved.balance_about_a_centre)
 
 # %% [markdown]
 # ### Latents on a face
@@ -559,7 +572,7 @@ show(conserved.centre_drops_out)
 # ({prf:ref}`prop-hover`). A flow with such jumps is understood in the sense of Filippov: on a face the velocity is a
 # weighted mean of the velocities of all assignments that are possible there. On the line, for instance, with the codes
 # $\pm1$, a latent that STE drives to the right left of $0$ and to the left right of it rests at $0$: there the two
-# velocities, equally weighted, cancel.
+# velocities, weighted so that they cancel, have the mean $0$.
 #
 # ```{prf:proposition} Faces change nothing
 # :label: prop-filippov
@@ -626,8 +639,12 @@ glue("adam_gained", gained)
 glue("adam_paid", -paid)
 
 # %% [markdown]
+# ```{prf:observation} Adam does not keep the law
+# :label: obs-adam
+#
 # For the small network under Adam and the rotation, $Q$ changes by {glue:text}`adam_gained:.2f`, where the flow's law
-# would say {glue:text}`adam_paid:.2f`. <claim:B-067>
+# would say {glue:text}`adam_paid:.2f`. <claim:B-086>
+# ```
 #
 # ## What to keep
 #

@@ -338,8 +338,10 @@ page.show(
 #
 # So with the same $g$ the rotation can keep a latent from the codes that STE would bring it to. Nor does it always
 # lower usage: where $\langle g,q-\mu\rangle<0$ it drives latents outwards, where the codes are. What holds is this:
-# relative to STE the rotation moves latents towards its centre ({ref}`nb-drift`). If the codes lie there, they come
-# into use. If they lie outside, they fall out of use.
+# relative to STE the rotation moves a latent towards its centre where $\langle g,e\rangle>0$, and away from it where
+# $\langle g,e\rangle<0$ ({prf:ref}`prop-price`). Where quantising costs and the loss is convex, the mean of
+# $\langle g,e\rangle$ is above $0$ ({prf:ref}`prop-cost`), so there the way towards the centre prevails. If the codes
+# lie there, they come into use. If they lie outside, they fall out of use.
 #
 # ```{prf:proposition} Revival
 # :label: prop-revival
@@ -372,8 +374,8 @@ show(guarantees.trap, guarantees.long_steps_leave, guarantees.ste_leaves, guaran
 # :label: thm-transport
 #
 # In the metric $|dz|^2/|z|^2$ on $\mathbb R^d\setminus\{0\}$, $G=rR$ is the Levi-Civita transport from $z$ to $q$ along
-# the shortest path, a logarithmic spiral, if $q$ is not a negative multiple of $z$. Every other path in the plane of
-# $z$ and $q$ that winds as far about $0$ gives the same.
+# the shortest path, a logarithmic spiral, if $q$ is not a negative multiple of $z$. Every other path from $z$ to $q$ in
+# their plane gives the same, however often it winds about $0$.
 #
 # <claim:B-077>
 # ```
@@ -394,8 +396,8 @@ show(guarantees.trap, guarantees.long_steps_leave, guarantees.ste_leaves, guaran
 # ````
 #
 # Compare {eq}`eq-transport` for a short step $x'=e$ with {eq}`eq-expansion`: $G$ is the identity and this generator.
-# The pull-back $G^\top$ is $r^2$ times the transport back. In the plane the cylinder is flat, and the transport knows
-# its path by the winding alone. From three dimensions on it is curved, which is why rotations do not compose there.
+# The pull-back $G^\top$ is $r^2$ times the transport back. In the plane the cylinder is flat, and the transport does
+# not depend on the path. From three dimensions on it is curved, which is why rotations do not compose there.
 #
 # On the sphere, with latents normalised before the lookup, the same fact reads as follows.
 #
@@ -448,8 +450,8 @@ show(guarantees.heads)
 # - Capped at $\kappa|z-\mu|/|q-z|$, the turn makes no obtuse angle with the step at $q$, and needs no condition on the
 #   path.
 # - No rule is never worse than the better of STE and rotation, not even for one step.
-# - The rotation moves latents towards its centre, relative to STE. Whether that raises usage depends on where the codes
-#   lie.
+# - The rotation moves a latent towards its centre, relative to STE, where $\langle g,e\rangle>0$. Whether that raises
+#   usage depends on where the codes lie.
 #
 # ## Exercises
 #

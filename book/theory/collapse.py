@@ -389,11 +389,20 @@ def loss_descent(t, draw):
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), members=("ste", "rotation"), tolerance=1e-9)
 def stable(member, t, draw):
-    "At the positive stationary state every eigenvalue of the linearised flow has a negative real part."
-    cells, (mu, beta) = cells_of(t), draw(2).exp().tolist()
+    """At the positive stationary state every eigenvalue of the linearised flow has a negative real part.
+
+    Under STE so it is without decay, where the state is s = t = gamma^(-1/2), w = gamma^(1/2).
+    """
+    cells, (mu, beta, free) = cells_of(t), draw(3).exp().tolist()
     edge = threshold(PUSH[member](cells, 1.0)[0], cells.rho, mu)
-    state = fixed_point(member, cells, 0.7 * edge, mu)
-    h = 1e-5 * state[:, None] * np.eye(3)
-    move = lambda x: rates(member, x, cells, 0.7 * edge, mu, beta)  # noqa: E731
-    J = (move(state[:, None] + h) - move(state[:, None] - h)) / (2 * h.sum(0))
-    return AtMost(torch.tensor(np.linalg.eigvals(J).real), torch.zeros(3), 1.0)
+    cases = {"decay": (0.7 * edge, mu, fixed_point(member, cells, 0.7 * edge, mu))}
+    if member == "ste":
+        cases["no decay"] = (free, 0.0, np.array([free**-0.5, free**-0.5, free**0.5]))
+    found = {}
+    for name, (gamma, decay, state) in cases.items():
+        h = 1e-5 * state[:, None] * np.eye(3)
+        move = lambda x: rates(member, x, cells, gamma, decay, beta)  # noqa: B023, E731
+        J = (move(state[:, None] + h) - move(state[:, None] - h)) / (2 * h.sum(0))
+        found[name] = AtMost(torch.tensor(np.linalg.eigvals(J).real), torch.zeros(3), 1.0)
+        found[f"{name}, rests"] = (torch.from_numpy(move(state)), torch.zeros(3), 1 + gamma + decay + free)
+    return found

@@ -345,20 +345,24 @@ def least_change(z, q, draw):
     }
 
 
-def exact_on_a_batch(z: Tensor, q: Tensor, g: Tensor) -> Tensor:
-    """The gradients (n, d) nearest to g that are exact along every motion: ``g + A (z - mean z)``.
-
-    A = alpha I + Omega solves E<A(z - mean z), X(z)> = E<g, X(e)> for all motions X.
-    """
-    n, d = z.shape
-    x = z - z.mean(0)
+def moves_of(x: Tensor) -> Tensor:
+    """``A x`` for a basis of all A = alpha I + Omega, shape (motions, n, d)."""
+    d = x.shape[-1]
     generators = [torch.eye(d, dtype=torch.float64)]
     for i, j in itertools.combinations(range(d), 2):
         plane = torch.zeros(d, d, dtype=torch.float64)
         plane[i, j], plane[j, i] = 1.0, -1.0
         generators.append(plane)
-    moves = torch.stack([x @ A.T for A in generators])
-    asked = torch.stack([inner(g, (q - z) @ A.T) for A in generators])
+    return torch.stack([x @ A.T for A in generators])
+
+
+def exact_on_a_batch(z: Tensor, q: Tensor, g: Tensor) -> Tensor:
+    """The gradients (n, d) nearest to g that are exact along every motion: ``g + A (z - mean z)``.
+
+    A = alpha I + Omega solves E<A(z - mean z), X(z)> = E<g, X(e)> for all motions X.
+    """
+    moves, errors = moves_of(z - z.mean(0)), moves_of(q - z)
+    asked = torch.stack([inner(g, error) for error in errors])
     gram = torch.einsum("inx,jnx->ij", moves, moves)
     shares = torch.linalg.lstsq(gram, asked[:, None], driver="gelsd").solution[:, 0]  # some answer where there is none
     return g + torch.einsum("i,inx->nx", shares, moves)
@@ -377,7 +381,8 @@ def a_batch_can(draw, n, d, mu):
     """What no G of one pair can do one correction shared by the batch does: g + (alpha I + Omega)(z - mean z).
 
     It is exact along translations, dilations and turns, if the latents less their mean span d - 1 dimensions at least.
-    So is, but for turns, G_mu about the mean latent with the mean of g put back.
+    Then it is the only one of this form, and of all that are exact the nearest to g. So is, but for turns, G_mu about
+    the mean latent with the mean of g put back.
     """
     net = Network(draw, n, d)
     net.run("ste")
@@ -394,6 +399,18 @@ def a_batch_can(draw, n, d, mu):
         if label != "no turns" or name in ("translation", "dilation"):
             reach = (norm(felt) * norm(motion.at(at)) + norm(g) * norm(motion.at(q))).mean()
             found[f"{label}, {name}"] = (mean_product(felt, motion.at(at)), mean_product(g, motion.at(q)), reach)
+    for label, (at, felt) in list(answers.items())[:2]:
+        moves = moves_of(at - at.mean(0))
+        sizes = torch.linalg.eigvalsh(torch.einsum("inx,jnx->ij", moves, moves))
+        found[f"{label}, the only one"] = AtMost(1e-9 * sizes[-1], sizes[0], sizes[-1])
+        fixed = torch.cat([moves, identity(at).unsqueeze(1).expand(-1, n, -1)]).flatten(1).T  # every motion of latents
+        other = draw(n, d).double().flatten()[:, None]
+        other = (other - fixed @ torch.linalg.lstsq(fixed, other, driver="gelsd").solution).view(n, d)
+        found[f"{label}, nearest"] = (
+            mean_product(felt + other - g, felt + other - g),
+            mean_product(felt - g, felt - g) + mean_product(other, other),
+            mean_product(felt - g, felt - g) + mean_product(other, other),
+        )
     return found
 
 
@@ -423,6 +440,12 @@ def mean_outer(x: Tensor, y: Tensor) -> Tensor:
     return x.T @ y / len(x)
 
 
+def stated_rate(net: Network) -> Tensor:
+    """``E[g q^T - u z^T] - 2 gamma E[e e^T]`` and the decays, of the last run: what the matrix law says of the rate."""
+    torques = mean_outer(net.g, net.q) - mean_outer(net.u, net.z)
+    return torques - 2 * net.gamma * mean_outer(net.e, net.e) + decay_rate(net)
+
+
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, roundings=3000)
 def matrix_law(member, draw, n, d, mu):
     """Gradient flow, codes by their gradient, no matter where they are: with the decays D
@@ -431,8 +454,7 @@ def matrix_law(member, draw, n, d, mu):
     """
     net = Network(draw, n, d)
     rate = conserved_rate(net, net.run(member, mu.double()))
-    torques = mean_outer(net.g, net.q) - mean_outer(net.u, net.z)
-    return rate, torques - 2 * net.gamma * mean_outer(net.e, net.e) + decay_rate(net), net.size
+    return rate, stated_rate(net), net.size
 
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, members=(*CARRIERS, "ste"), roundings=3000)
@@ -477,6 +499,22 @@ def centre_drops_out(draw, n, d, mu):
     net.run("rotation", mu)
     balance = mean_product(net.g, net.q) - mean_product(net.u, net.z)
     return balance, inner((net.g - net.u).mean(0), mu), net.size * (1 + norm(mu))
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL, members=CARRIERS, roundings=3000)
+def balance_about_a_centre(member, draw, n, d, mu):
+    "With G(z - mu) = q - mu: <(E, b - mu), dL_rec> = E<g, q - mu> = <W, dL_rec/dW> - <W mu, dL_rec/db_W>."
+    net, mu = Network(draw, n, d), mu.double()
+    E, b, codes, W, b_W = (w.clone().requires_grad_() for w in net.weights)
+    z = net.h @ E.T + b
+    q = codes[net.codes_of(z)]
+    z_q = ESTIMATORS[member](z, q, centre=mu)
+    loss = net.reconstruction_loss(z_q, W, b_W)
+    g, u, *slopes = torch.autograd.grad(loss, (z_q, z, E, b, W, b_W))
+    encoder = inner(E, slopes[0]) + inner(b - mu, slopes[1])
+    decoder = inner(W, slopes[2]) - inner(W @ mu, slopes[3])
+    size = (norm(u) * (norm(z) + norm(mu)) + norm(g) * (norm(q) + norm(mu))).sum()
+    return {"encoder": (encoder, inner(g, q - mu), size), "decoder": (decoder, inner(g, q - mu), size)}
 
 
 def quantity(net: Network, weights: Sequence[Tensor]) -> Tensor:
@@ -624,21 +662,34 @@ def on_a_face(net: Network, draw: Callable) -> list[Tensor]:
 def faces_change_nothing(member, draw, n, d):
     """Latents on a face move by a mean of the velocities of all assignments possible there (Filippov).
 
-    The scale law holds for every such mean, with one E|z - q|^2: a latent on a face is equally far from both codes.
+    The matrix law and the momentum law hold for every such mean, with the same mean on the right. The scale law keeps
+    its one E|z - q|^2: a latent on a face is equally far from both codes.
     """
     net = Network(draw, max(n, 2), d)
     choices = on_a_face(net, draw)
     weights = draw(len(choices)).double().exp()
     weights = weights / weights.sum()
-    velocities, errors, size = [], [], 0.0
+    velocities, errors, stated, pushes, size = [], [], [], [], 0.0
     for indices in choices:
         velocities.append(net.run(member, indices=indices))
         errors.append(net.error)
+        stated.append(stated_rate(net))
+        pushes.append(torch.cat([net.u.mean(0), net.g.mean(0)]))
         size = size + net.size
     mean = Velocities(*(sum(weight * v for weight, v in zip(weights, each)) for each in zip(*velocities)))
-    rate = conserved_rate(net, mean).trace()
+    rate, (_, b, codes, W, b_W) = conserved_rate(net, mean), net.weights
     expected = -2 * net.gamma * errors[0] + decay_rate(net).trace()
-    return {"scale law": (rate, expected, size), "one error": (torch.stack(errors), errors[0], 1 + errors[0])}
+    u, g = sum(weight * push for weight, push in zip(weights, pushes)).chunk(2)
+    moved = net.beta * mean.b + net.beta * code_weight(net) * mean.codes.sum(0)
+    decays = 2 * net.beta * net.decay_E * b + 2 * net.gamma * net.decay_C * codes.sum(0)
+    reach = (1 + net.beta) * (1 + size) + norm(decays)
+    return {
+        "matrix law": (rate, sum(weight * one for weight, one in zip(weights, stated)), size),
+        "scale law": (rate.trace(), expected, size),
+        "momentum, latents": (moved, -net.beta * u - decays, reach),
+        "momentum, decoder": (W.T @ mean.b_W, -g - 2 * net.decay_W * W.T @ b_W, reach),
+        "one error": (torch.stack(errors), errors[0], 1 + errors[0]),
+    }
 
 
 # the same in a network of the book

@@ -1,8 +1,8 @@
 r"""Laws of chapter 25: the push that the rotation adds to every latent, and what comes of it.
 
 With e = q - z, g = dL_rec/dz_q and G = rR about a centre mu, the rotation adds (G^T - I) g to what STE passes on. For a
-decoder of curvature h, g = h e + f with the gradient f without quantiser. Where codes are the means of their latents
-and f is the same in a cell and short, the mean of what is added is about
+decoder of curvature h, g = h e + g_bar with the gradient g_bar without quantiser. Where codes are the means of their
+latents and g_bar is the same in a cell and short, the mean of what is added is about
 
 .. math:: h\, \mathbb E\Big[|e|^2 \frac{z - \mu}{|z - \mu|^2}\Big],
 
@@ -118,9 +118,9 @@ def isotropic_shares(draw, d):
     }
 
 
-def without_quantiser(f: Tensor, e: Tensor, h: float) -> Tensor:
-    """The gradient without quantiser of the latents of some cells: f of its cell, the same for all its latents."""
-    return f.expand_as(e)
+def without_quantiser(g_bar: Tensor, e: Tensor, h: float) -> Tensor:
+    """The gradient without quantiser of the latents of some cells: g_bar of its cell, the same for all its latents."""
+    return g_bar.expand_as(e)
 
 
 def centred(e: Tensor) -> Tensor:
@@ -130,15 +130,15 @@ def centred(e: Tensor) -> Tensor:
 
 @law(CHAPTER, kinds=GENERIC, dims=PLANE_AND_MORE)
 def drift_of_cells(draw, d):
-    """Centroid codes, f the same in each cell, g = f + h e: E[(G^T - I) g] is h E[|e|^2 z/|z|^2], but for a vector
+    """Centroid codes, g = g_bar + h e, g_bar the same in each cell: E[(G^T - I) g] is h E[|e|^2 z/|z|^2], but for a
 
-    no longer than E[|f| |e|^2 (1/(|z| |q|) + 1/(2 |z|^2))]. Errors may have any size.
+    vector no longer than E[|g_bar| |e|^2 (1/(|z| |q|) + 1/(2 |z|^2))]. Errors may have any size.
     """
     q, h, found = draw(4, 1, d).double(), float(draw(1).double().exp()), {}
-    f = 0.1 * h * norm(q) * unit(draw(4, 1, d).double())
+    g_bar = 0.1 * h * norm(q) * unit(draw(4, 1, d).double())
     for name, size in (("short errors", 0.02), ("long errors", 2.0)):
         e = centred(size * norm(q) * draw(4, 6, d).double() / d**0.5)
-        arrives = without_quantiser(f, e, h) + h * e
+        arrives = without_quantiser(g_bar, e, h) + h * e
         z, codes, e, g, plain = (x.expand_as(e).reshape(-1, d) for x in (q - e, q, e, arrives, arrives - h * e))
         gap = added("rotation", z, codes, g).mean(0) - leading_push(z, codes, h)
         left_out = norm(plain) * dot(e, e) * (1 / (norm(z) * norm(codes)) + 1 / (2 * dot(z, z)))
@@ -148,18 +148,18 @@ def drift_of_cells(draw, d):
 
 @law(CHAPTER, kinds=GENERIC, dims=PLANE_AND_MORE, tolerance=1e-4)
 def centroid_cells(draw, d):
-    """In a cell whose code is the centroid, z = q - e with isotropic e, the mean of (G^T - I) g, g = h e + f, is
+    """In a cell whose code is the centroid, z = q - e with isotropic e, the mean of (G^T - I) g, g = h e + g_bar, is
 
-    (D/|q|^2) (h q - (d-2)/d f_radial - (d-2)/(2d) f_tangential) to leading order in D = E|e|^2.
+    (D/|q|^2) (h q - (d-2)/d of g_bar's part along q - (d-2)/(2d) of that across) to leading order in D = E|e|^2.
     """
-    q, f, h = draw(1, d).double(), draw(1, d).double(), float(draw(1).double().exp())
+    q, g_bar, h = draw(1, d).double(), draw(1, d).double(), float(draw(1).double().exp())
     e = isotropic_errors(draw, d, 1e-3 * float(norm(q)))
     D = float(dot(e, e).mean())
     every = q.expand_as(e)
-    radial = dot(f, unit(q)) * unit(q)
-    found = added("rotation", every - e, every, h * e + f).mean(0, keepdim=True)
-    stated = D / norm(q) ** 2 * (h * q - (d - 2) / d * radial - (d - 2) / (2 * d) * (f - radial))
-    return found, stated, D / norm(q) ** 2 * (h * norm(q) + norm(f))
+    radial = dot(g_bar, unit(q)) * unit(q)
+    found = added("rotation", every - e, every, h * e + g_bar).mean(0, keepdim=True)
+    stated = D / norm(q) ** 2 * (h * q - (d - 2) / d * radial - (d - 2) / (2 * d) * (g_bar - radial))
+    return found, stated, D / norm(q) ** 2 * (h * norm(q) + norm(g_bar))
 
 
 # many latents
@@ -329,6 +329,77 @@ def race(
     return Race(*(torch.stack(column) for column in zip(*series)), z, codes)
 
 
+# about the mean latent
+
+
+@law(CHAPTER, kinds=GENERIC, dims=PLANE_AND_MORE, roundings=3000)
+def mean_latent_runs_away(draw, n, d):
+    """About the mean latent, with x = z - mean z and m = mean z - q, <G^T g, m> = <g, |m|^2 x - 2 <m, x> m>/|x|^2.
+
+    One code, g = g_0 - h x with one g_0, x symmetric and isotropic: -h (d-2)/d m is the part of E[G^T g] along m, and
+    all of it where g_0 = 0. Several codes: along the mean of m it is E<G^T g, m>, but for E[|g| |m| |q - mean q|/|x|].
+    """
+    z, q, g = draw(3, max(n, 3), d).double()
+    centre = z.mean(0)
+    x, m, felt = z - centre, centre - q, pull_back("rotation", z, q, g, centre=centre)
+    stated = dot(g, dot(m, m) * x - 2 * dot(m, x) * m) / dot(x, x)
+    off_the_mean = norm(g) * norm(m) * norm(q - q.mean(0)) / norm(x)
+    scale = norm(g) * norm(m) * (norm(m) + norm(m.mean(0))) / norm(x)
+    cloud, far, g_0 = isotropic_errors(draw, d, 1.0), 3 * draw(1, d).double(), draw(1, d).double()
+    h, codes = float(draw(1).double().exp()), torch.zeros_like(cloud)
+    pushed, alone = (
+        pull_back("rotation", far + cloud, codes, same - h * cloud, centre=far[0]).mean(0, keepdim=True)
+        for same in (g_0, 0 * g_0)
+    )
+    rate, size = -h * (d - 2) / d, norm(far) * (h + norm(g_0))
+    gap = (dot(felt, m.mean(0)).mean() - stated.mean()).abs()
+    return {
+        "pairs": (dot(felt, m), stated, scale),
+        "one code": (dot(pushed, far), rate * dot(far, far), norm(far) * size),
+        "nothing common": (alone, rate * far, size),
+        "several codes": AtMost(gap, off_the_mean.mean(), scale.mean()),
+    }
+
+
+def shifted(
+    z: Tensor,
+    codes: Tensor,
+    *,
+    member: str = "rotation",
+    about: str = "latents",
+    curvature: float = 1.0,
+    gamma: float = 0.05,
+    rate: float = 0.05,
+    steps: int = 200,
+) -> Tensor:
+    """Latents that move as one, b' = -E[G^T g] - 2 gamma E[z - q], with g = -h (z - mean z) and codes that stand still.
+
+    Every latent is looked up anew at each step.
+
+    Args:
+        z: Latents (n, d), float64.
+        codes: Codes (K, d), float64.
+        member: An estimator.
+        about: "latents", "codes" or "origin": what it turns about, the mean latent, the mean of all codes or 0.
+        curvature: h.
+        gamma: The commitment weight.
+        rate: The size of a step.
+        steps: How many.
+
+    Returns:
+        The distance of the mean latent from the mean of the chosen codes, before any step and after each.
+    """
+    away = []
+    for step in range(steps + 1):
+        q = codes[nearest(z, codes)]
+        away.append(norm((z - q).mean(0)))
+        if step < steps:
+            centre = {"latents": z.mean(0), "codes": codes.mean(0), "origin": torch.zeros_like(codes[0])}[about]
+            felt = pull_back(member, z, q, -curvature * (z - z.mean(0)), centre=centre)
+            z = z - rate * (felt + 2 * gamma * (z - q)).mean(0)
+    return torch.cat(away)
+
+
 # the same in a network
 
 
@@ -371,9 +442,9 @@ class Pairs:
         return float(mean_product(self.g - self.g_at_z, e) / mean_product(e, e))
 
 
-def pairs_of(model: nn.Module, data: images.Images, count: int = 192) -> Pairs:
-    """The :class:`Pairs` of the first training images."""
-    x = data.normalise(data.train[:count])
+def pairs_of(model: nn.Module, data: images.Images, count: int = 192, start: int = 0) -> Pairs:
+    """The :class:`Pairs` of ``count`` training images from the one of number ``start`` on."""
+    x = data.normalise(data.train[start : start + count])
     with torch.no_grad():
         z = model.encode(x)
         q = model.quantizer.codes[model.quantizer.encode(z)]
@@ -404,6 +475,7 @@ class FirstStep:
         distance: The length of the mean latent.
         left_over: ``E<gbar, e>`` as a share of ``hD``, gbar the gradient without quantiser: 0 where h explains all.
         spread: The standard deviation of ``|e|^2`` over its mean.
+        alike: The share of latents that the rotation alone pushes inwards.
     """
 
     measured: float
@@ -417,6 +489,7 @@ class FirstStep:
     distance: float
     left_over: float
     spread: float
+    alike: float
 
     @property
     def relative_error(self) -> float:
@@ -424,15 +497,16 @@ class FirstStep:
         return self.predicted / self.measured - 1
 
 
-def first_step(model: nn.Module, data: images.Images, count: int = 192) -> FirstStep:
+def first_step(model: nn.Module, data: images.Images, count: int = 192, start: int = 0) -> FirstStep:
     """Measure the push in a network, and predict it. Both see the same latents, codes and decoder.
 
     Args:
         model: A network from :func:`warmed_up`.
         data: Its data.
         count: The number of training images.
+        start: The number of the first of them.
     """
-    pairs = pairs_of(model, data, count)
+    pairs = pairs_of(model, data, count, start)
     z, q, g = pairs.z, pairs.q, pairs.g
     outward, size = unit(z.mean(0)), norm(g).mean()
     mean_code = model.quantizer.codes.detach().double().mean(0)
@@ -454,6 +528,7 @@ def first_step(model: nn.Module, data: images.Images, count: int = 192) -> First
         distance=float(norm(z.mean(0))),
         left_over=float(mean_product(g, q - z)) / (pairs.curvature * distortion) - 1,
         spread=float(squares.std() / squares.mean()),
+        alike=float((added("rotation", z, q, g) @ outward > 0).double().mean()),
     )
 
 
@@ -537,7 +612,9 @@ def slide(
     quantizer.estimator, quantizer.centre = ESTIMATORS[member], about
     quantizer.gamma = quantizer.gamma if gamma is None else gamma
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
-    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0)).split(32)
+    generator, order = torch.Generator().manual_seed(0), []
+    while len(order) <= steps:
+        order += torch.randperm(len(data.train), generator=generator).split(32)
     rows, outward = [], None
     for step, chosen in enumerate(order[: steps + 1]):
         x = data.normalise(data.train[chosen]).contiguous(memory_format=torch.channels_last)

@@ -312,7 +312,8 @@ def trap(member, draw, d):
     """If G(z - mu) = q - mu, a step eta against G^T g changes |z - mu|^2 by -2 eta <g, q - mu> + eta^2 |G^T g|^2.
 
     So if the ball about mu through z lies in the cell of q and <g, q - mu> >= 0, steps that are short against |z - mu|
-    never leave that cell.
+    never leave that cell. All the eta together are at most |z - mu|^2/(2 <g, q - mu>), but for the squares of the
+    steps: after that time the flow has ended.
     """
     centre, codes, z, g = caged(draw, d)
     path, sizes = descend(member, z, g, codes, centre)
@@ -321,6 +322,7 @@ def trap(member, draw, d):
     return {
         "law": (squares[1:], stated, squares[:-1] + sizes * norm(g) * norm(codes[:1] - centre)),
         "stays": (nearest(path, codes).double(), torch.zeros(()), 1.0),
+        "time": AtMost(2 * sizes.sum(0) * dot(g, codes[:1] - centre) - (felt**2).sum(0), squares[0], squares[0]),
     }
 
 
@@ -398,19 +400,22 @@ def transported(v: Tensor, path: Callable[[Tensor], tuple[Tensor, Tensor]], step
     return v
 
 
-def winding(z: Tensor, q: Tensor, wiggle: float) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """A path from z to q in their plane; for wiggle 0 the shortest one in |dz|^2/|z|^2, a logarithmic spiral."""
+def winding(z: Tensor, q: Tensor, wiggle: float, turns: int = 0) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """A path from z to q in their plane that goes ``turns`` times more about 0 than the shortest.
+
+    Without wiggle and turns it is the shortest in |dz|^2/|z|^2, a logarithmic spiral.
+    """
     a, theta = unit(z), angle(z, q)
     u = unit(q) - dot(a, unit(q)) * a
     u = unit(u - dot(a, u) * a)
-    growth = (norm(q) / norm(z)).log()
+    growth, swept = (norm(q) / norm(z)).log(), theta + 2 * math.pi * turns
 
     def at(time: Tensor) -> tuple[Tensor, Tensor]:
         bump, slope = wiggle * (math.pi * time).sin() ** 2, wiggle * math.pi * (2 * math.pi * time).sin()
-        length, turned = norm(z) * (time * growth + bump).exp(), time * theta - bump
+        length, turned = norm(z) * (time * growth + bump).exp(), time * swept - bump
         x = length * (turned.cos() * a + turned.sin() * u)
         across = length * (turned.cos() * u - turned.sin() * a)
-        return x, (growth + slope) * x + (theta - slope) * across
+        return x, (growth + slope) * x + (swept - slope) * across
 
     return at
 
@@ -419,13 +424,15 @@ def winding(z: Tensor, q: Tensor, wiggle: float) -> Callable[[Tensor], tuple[Ten
 def levi_civita(z, q, g):
     r"""rR is the Levi-Civita transport of |dz|^2/|z|^2 along the shortest path from z to q, in every dimension.
 
-    Any other path in the plane of z and q that winds as far about 0 gives the same.
+    Any other path in the plane of z and q gives the same, whichever way and however often it winds about 0.
     """
     z, q, g = z.double(), q.double(), g.double()
     stated, scale = norm(q) / norm(z) * apply(rotation(z, q), g), norm(q) / norm(z) * norm(g)
     return {
         "shortest": (transported(g, winding(z, q, 0.0)), stated, scale),
         "detour": (transported(g, winding(z, q, 0.5)), stated, scale),
+        "once around more": (transported(g, winding(z, q, 0.5, turns=1), steps=160), stated, scale),
+        "the other way": (transported(g, winding(z, q, 0.0, turns=-1), steps=160), stated, scale),
         "package": (apply(jacobian("rotation", z, q), g), stated, scale * 2 / norm(unit(z) + unit(q))),
     }
 

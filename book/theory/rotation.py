@@ -74,12 +74,12 @@ def spectrum(z, q, g):
 
 @law(chapter=3, dims=FROM_TWO, kinds=("generic", "close", "parallel", "lopsided"))
 def textbook_form(z, q):
-    "R = I + K + K^2/(1 + cos(theta)) with K = ba^T - ab^T, and R = I + 2ba^T - (a+b)(a+b)^T/(1 + cos(theta))."
+    "R = I + Omega + Omega^2/(1 + cos(theta)), Omega = ba^T - ab^T, and R = I + 2ba^T - (a+b)(a+b)^T/(1 + cos(theta))."
     a, b = unit(z), unit(q)
-    K, c = outer(b, a) - outer(a, b), dot(a, b).unsqueeze(-1)
+    Omega, c = outer(b, a) - outer(a, b), dot(a, b).unsqueeze(-1)
     R, scale = rotation(z, q), magnified(z, q).unsqueeze(-1) ** 2
     return {
-        "K": (R, identity(z) + K + K @ K / (1 + c), scale),
+        "Omega": (R, identity(z) + Omega + Omega @ Omega / (1 + c), scale),
         "2ba^T": (R, identity(z) + 2 * outer(b, a) - outer(a + b, a + b) / (1 + c), scale),
     }
 

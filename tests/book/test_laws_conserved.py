@@ -66,6 +66,7 @@ MUTATIONS = {
     conserved.momentum_law: [Mutation(conserved, "code_weight", no_weight)],
     conserved.turning_law: [row("rotation", "reflection"), row("rotation", "ste")],
     conserved.centre_drops_out: [row("rotation", "ste")],
+    conserved.balance_about_a_centre: [row("rotation", "ste"), row("rotation", "rotation_only")],
     conserved.error_is_paid_for: [row("rotation", "ste"), Mutation(conserved, "code_weight", lambda net: 0.0)],
     conserved.momentum_in_training: [
         Mutation(conserved, "momentum", lambda net: net.beta * net.weights[1] + net.weights[2].sum(0)),

@@ -41,6 +41,12 @@ MUTATIONS = {
     drift.held_or_lost: [
         Mutation(drift, "balanced_lag", lambda distance, push, growth, gamma: push / (2 * gamma * distance)),
     ],
+    drift.mean_latent_runs_away: [
+        row("rotation", "ste"),
+        row("rotation", "reflection"),
+        row("rotation", "rotation_only"),
+        row("rotation", "scale_only"),
+    ],
 }
 
 
@@ -102,6 +108,19 @@ def test_about_the_mean_code_the_cloud_stays(cloud):
     run = drift.race(*cloud, about="codes", gamma=0.05, steps=300)
     assert abs(run.latent[-1, 0] - run.latent[0, 0]) < 0.1
     assert run.usage[-1] == 1
+
+
+# about the mean latent
+
+
+def test_about_the_mean_latent_the_cloud_runs_away_at_the_rate_that_is_stated():
+    half = algebra.normal(200, 8, seed=1)
+    z, codes = torch.cat([half, -half]) + 0.5, 0.02 * algebra.normal(16, 8, seed=2)
+    away, rate = drift.shifted(z, codes, gamma=0.05, rate=0.01, steps=200), (8 - 2) / 8 - 2 * 0.05
+    growth = (away[-1] / away[-101]).log() / (100 * 0.01)
+    assert float(growth) == pytest.approx(rate, rel=0.1)
+    for other in ({"about": "codes"}, {"about": "origin"}, {"member": "ste"}):
+        assert drift.shifted(z, codes, gamma=0.05, rate=0.01, steps=200, **other)[-1] < away[0]
 
 
 # the network, with a short warm-up

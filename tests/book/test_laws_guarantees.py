@@ -64,7 +64,7 @@ MUTATIONS = {
     guarantees.revival_is_safe: [Mutation(guarantees, "idle_code", busiest_code)],
     guarantees.levi_civita: [
         row("rotation", "rotation_only"),
-        Mutation(guarantees, "transported", lambda v, path: v),
+        Mutation(guarantees, "transported", lambda v, path, steps=40: v),
     ],
     guarantees.sphere: [row("rotation_only", "ste"), row("rotation_only", "reflection")],
     guarantees.heads: [row("rotation", "scale_only")],

@@ -265,11 +265,11 @@ def test_a_finger_moves_a_point_and_not_the_page(figure):
 def test_sliders_change_the_verdict(figure):
     page = figure("collapse")
     out = page.locator(".mv output")
-    assert "STE settles" in out.text_content() and "rotation collapses" in out.text_content()
+    assert "STE settles" in out.text_content() and "rotation shrinks to 0" in out.text_content()
     page.get_by_role("slider", name="γ").press("Home")
     assert "rotation settles" in out.text_content()
     page.get_by_role("slider", name="γ").press("End")
-    assert "STE collapses" in out.text_content()
+    assert "STE shrinks to 0" in out.text_content()
     page = figure("angle")
     page.get_by_role("slider", name="d,").press("Home")
     assert "d = 2:" in page.locator(".mv output").text_content()

@@ -1,4 +1,4 @@
-/* The solvable model of collapse: encoder z = s x, codes q = t c, decoder w z_q, under gradient flow. */
+/* The solvable model of shrinking latents: encoder z = s x, codes q = t c, decoder w z_q, under gradient flow. */
 (function () {
   "use strict";
   const node = typeof module === "object", R = node ? require("./chart.js") : self.rotvq;
@@ -84,7 +84,7 @@
         fill(star, { d: rest ? `M371 ${y(rest[0])}l8 -4v8z` : "" });
         title.textContent = `${NAMES[k]}: ` + (rest ? `s settles at ${num(rest[0])}` : "s, t and w decay to 0");
         s[k] = { path, rest };
-        said.push(`${NAMES[k]} ${rest ? "settles" : "collapses"} (γ* = ${num(threshold(k, s))})`);
+        said.push(`${NAMES[k]} ${rest ? "settles" : "shrinks to 0"} (γ* = ${num(threshold(k, s))})`);
         const g = threshold(k, s), at = gx(g), row = k === "ste" ? 358 : 345, [lo, hi] = GAMMA;
         fill(marks[k].line, { d: g > lo && g < hi ? `M${at} ${row + 4}V382` : "" });
         fill(marks[k].tag, { x: R.clamp(at, 75, 335), y: row }).textContent = (g < lo ? "← " : "") + `γ* ${NAMES[k]}` + (g > hi ? " →" : "");

@@ -1,6 +1,6 @@
-"""Norm collapse in the solvable model of :mod:`book.theory.collapse`: a normal variable, two codes, z = s x, q = t c.
+"""Shrinking latents in the model of :mod:`book.theory.collapse`: a normal variable, two codes, z = s x, q = t c.
 
-Collapse always means norm collapse, z and q to 0; low usage of the codes is another thing.
+``collapses`` says that they shrink, z and q to 0; low usage of the codes is another thing.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def thresholds_hold() -> bool:
 
 @evidence
 def sufficient_conditions():
-    """gamma = 2, beta = 1000, r0 = 0.01 meets all three conditions and recovers; gamma = 3, beta = 0.02 collapses."""
+    """gamma = 2, beta = 1000, r0 = 0.01 meets all three conditions and recovers; gamma = 3, beta = 0.02 ends at 0."""
     meets = collapses(gamma=2.0, beta=1000.0, r0=0.01)
     breaks = collapses(gamma=3.0, beta=0.02, r0=0.01)  # here gamma < 1/beta
     at_one = collapses(gamma=3.0, beta=0.02, r0=1.0)  # here r0 = 1 as well
@@ -73,7 +73,7 @@ def sufficient_conditions():
 
 @evidence
 def gamma_below_one_over_beta():
-    """The remedy gamma < 1/beta: gamma = 3, beta = 0.02 obeys it and collapses; gamma = 2, beta = 1000 does not."""
+    """The remedy gamma < 1/beta: gamma = 3, beta = 0.02 obeys it and s ends at 0; gamma = 2, beta = 1000 does not."""
     f = sufficient_conditions()
     return Finding.of(not f.fix, f.fix, **f.numbers)
 
@@ -131,7 +131,7 @@ def short_start_explains():
 
 
 def initial_ratio() -> Finding:
-    """With one layer, whether the norms collapse does not depend on r0, on either side of the threshold."""
+    """With one layer, whether the latents shrink to 0 does not depend on r0, on either side of the threshold."""
     ends = {(f, r0): collapses(gamma=f * threshold("rotation"), r0=r0) for f in (0.8, 1.25) for r0 in (1e-3, 0.1, 1.0)}
     unmoved = all(len({v for k, v in ends.items() if k[0] == f}) == 1 for f in (0.8, 1.25))
     return Finding.of(
@@ -144,14 +144,14 @@ def initial_ratio() -> Finding:
 
 @evidence
 def matched_start():
-    """k-means codes put r0 near 1; above the threshold the norms collapse from there as from anywhere."""
+    """k-means codes put r0 near 1; above the threshold the latents shrink to 0 from there as from anywhere."""
     f = initial_ratio()
     return Finding.of(not f.fix, f.fix, **f.numbers)
 
 
 @evidence
 def norm_penalty():
-    """An L2 penalty nu on the encoder lowers the threshold; a constraint that fixes the norm removes collapse."""
+    """An L2 penalty nu on the encoder lowers the threshold; a constraint that fixes the norm stops the shrinking."""
     gamma = 0.9 * threshold("rotation")
     without, with_penalty = collapses(gamma=gamma), collapses(gamma=gamma, nu=0.2)
     lowered = threshold("rotation") - 0.2 / (1 - RHO)
@@ -183,7 +183,7 @@ def clip_barely_helps():
 
 @evidence
 def smaller_gamma_helps():
-    """With decay a gamma below the threshold prevents norm collapse; without decay no gamma keeps s from falling."""
+    """With decay a gamma below the threshold keeps s from 0; without decay no gamma keeps s from falling."""
     high, low = (collapses(gamma=f * threshold("rotation"), r0=0.01) for f in (1.25, 0.5))
     end = run(gamma=0.5 * threshold("rotation"), r0=0.01)[0, -1]
     early, late = (run(gamma=0.01, mu=0.0, time=time)[0, -1] for time in (1e4, 1e6))
@@ -260,7 +260,7 @@ def authors_symptom():
 
 @evidence
 def retune_gamma():
-    """A gamma between the two thresholds is fine under STE and collapses under rotation: gamma has to be retuned."""
+    """Between the two thresholds s stays above 0 under STE and not under the rotation: gamma has to be retuned."""
     gamma = math.sqrt(threshold("rotation") * threshold("ste"))
     ste, rot = collapses(estimator="ste", gamma=gamma), collapses(gamma=gamma)
     return Finding.of(
@@ -333,7 +333,7 @@ def fourth_root():
 
 @evidence
 def window():
-    """Three percent inside its ends the window has a collapse under the rotation and none under STE; outside not so."""
+    """Three percent inside its ends s falls to 0 under the rotation and not under STE; outside not so."""
     ends = {
         f: (
             collapses(gamma=f * threshold("rotation"), time=3e3),
