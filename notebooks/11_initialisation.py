@@ -17,6 +17,13 @@
 # codes turns it from k-means, and ends the {term}`codebook collapse` after a warm-up.
 # ```
 #
+# ```{glue:figure} fig-r0
+# :name: fig-initialisation-r0
+#
+# Short codes favour the rotation (below 1), long codes STE, and near $r_0 = 1$ both occur. Test MSE, rotation / STE,
+# against $r_0$, both logarithmic; every seed a point.
+# ```
+#
 # What does the start of the codebook decide? Three things change together when codes start short: the ratio of norms
 # $r_0 = |q|/|z|$, the fit of the codes to the latents, and the absolute scale on which commitment acts. This chapter
 # moves them one at a time.
@@ -118,12 +125,7 @@ kinds = {
 page.show("fig-r0", drawings.ratio_against_r0(study, kinds))
 
 # %% [markdown]
-# ```{glue:figure} fig-r0
-# :name: fig-initialisation-r0
-#
-# Short codes favour the rotation (below 1), long codes STE, and near $r_0 = 1$ both occur. Test MSE, rotation / STE,
-# against $r_0$, both logarithmic; every seed a point.
-# ```
+# {numref}`fig-initialisation-r0`, at the top of this page, has every seed.
 #
 # **Over the lengths of one codebook the sign follows $r_0$.** From k-means × 0.01, × 0.1 and × 0.3 the rotation wins,
 # {glue:text}`change-rotation-k-means-0.01`, {glue:text}`change-rotation-k-means-0.1` and
@@ -244,7 +246,7 @@ def about_another_point():
     yield "One norm away the rotation is many times worse from uniform.", min(uniform[0].differences) > 5
     yield "About the origin it wins with these codes.", lower(change["rotation", "uniform 1/K"])
     level = all(includes_one(pair) and 0.9 < pair.mean < 1.1 for pair in far.values())
-    yield "At 10 norms the means are within 10 % of STE and the intervals hold 1.", level
+    yield "At 10 norms the means are within 10 % of STE and the intervals contain 1.", level
     yield "The control is weaker from k-means × 10.", apart["k-means × 10"] > 5 > 2 > apart["uniform 1/K"]
 
 

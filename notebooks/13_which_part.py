@@ -13,13 +13,21 @@
 # ```{admonition} In short
 # :class: tip
 # From short codes gain and turn do more together than apart. From k-means codes each part alone lowers the error, and
-# together they raise it. After a warm-up the turn does the damage. Where the length of the latents is fixed, most of
-# the difference goes.
+# together they raise it. After a warm-up the turn does the damage.
+# ```
+#
+# ```{glue:figure} fig-effects
+# :name: fig-which-part-effects
+#
+# On top of the turn the gain lowers the error from uniform codes, and raises it from k-means codes. The effect on test
+# MSE of the gain $r$ without and with the turn, and of the turn $R$ without and with the gain; left of 1 the part
+# lowers the error.
 # ```
 #
 # The rotation trick changes the gradient in three ways: it scales it by $r$, it turns it, and it does both per vector.
 # Each change can be made alone. This chapter names rival explanations of {doc}`10_ste_vs_rotation`, says what each
-# predicts, and runs the arms that tell them apart.
+# predicts, and runs the arms that tell them apart. Where the length of the latents is fixed, most of the difference
+# goes.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -105,7 +113,7 @@ tables.levels(study, ["r", "theta_deg", "z_norm", "q_norm", "usage"], arms=["STE
 # ## All arms
 #
 # Test MSE at step {glue:text}`steps`, relative to STE from the same start. Means over seeds {glue:text}`explored`; blue
-# is better than STE, orange worse; in brackets where the interval holds 1. Only some arms start after the warm-up.
+# is better than STE, orange worse; in brackets where the interval contains 1. Only some arms start after the warm-up.
 
 # %%
 change, again = (study.pairs(against="STE", fresh=fresh) for fresh in (False, True))
@@ -147,7 +155,7 @@ for name in ("ladder", "warm"):
 #
 # Ten fresh seeds. What is expected was fixed after the exploration from uniform and from k-means codes, and before the
 # records of these seeds: all six lower than STE. For $R$ that is the opposite of hypotheses 1 and 2. For $rI$ and for
-# STE with $\gamma/\bar r$ from k-means it is no more than the sign of a mean whose interval holds 1.
+# STE with $\gamma/\bar r$ from k-means it is no more than the sign of a mean whose interval contains 1.
 
 # %%
 named = {(arm, cell): "lower" for cell in MAIN for arm in ("r I", "R", "STE, γ / mean(r)")}
@@ -236,13 +244,8 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# ```{glue:figure} fig-effects
-# :name: fig-which-part-effects
-#
-# The gain on top of the turn helps from uniform codes, and harms from k-means codes. The effect of the gain $r$ without
-# and with the turn, and of the turn $R$ without and with the gain; left of 1 the part lowers the error. The table has
-# both sets of seeds.
-# ```
+# {numref}`fig-which-part-effects`, at the top of this page, draws the fresh seeds where there are any; the table has
+# both sets.
 #
 # The numbers here are those of the fresh seeds, where there are any.
 #
@@ -405,7 +408,7 @@ tables.levels(length, ["test_mse", "test_usage", "test_r", "test_theta_deg"])
 # %% [markdown]
 # **Most of the difference goes.** With $|z|$ fixed the ratio is {glue:text}`fixed-uniform-1-k` from uniform and
 # {glue:text}`fixed-k-means` from k-means; on the same seeds, with $|z|$ free, it is {glue:text}`free-uniform-1-k` and
-# {glue:text}`free-k-means`. From uniform codes the interval holds 1, but is wider than 10 % either way. From k-means
+# {glue:text}`free-k-means`. From uniform codes the interval contains 1, but is wider than 10 % either way. From k-means
 # codes it lies just above 1.
 #
 # What that costs depends on the start. From k-means codes both arms gain: STE {glue:text}`norm-ste-k-means`, the
@@ -421,7 +424,7 @@ tables.levels(length, ["test_mse", "test_usage", "test_r", "test_theta_deg"])
 @page.holds
 def fixed_length():
     uniform, fitted = held.values()
-    yield "From uniform the interval holds 1, wider than 10 %.", includes_one(uniform), within(0.1)(uniform) is None
+    yield "From uniform the interval contains 1, wider than 10 %.", includes_one(uniform), within(0.1)(uniform) is None
     yield "From k-means it lies just above 1.", higher(fitted), within(0.1)(fitted)
     yield "With free length the rotation wins and loses.", lower(free["uniform 1/K"]), higher(free["k-means"])
     yield "From k-means both arms gain by the fixed length.", *(lower(price[arm, "k-means"]) for arm in PAIR)

@@ -16,9 +16,18 @@
 # all. If you cannot, and they start far shorter than the latents, use the rotation: its error is
 # {glue:text}`mean-uniform-1-k:.2f` times that of STE in a short training. If they start fitted, let the rotation turn
 # about the mean code and fade: its error is {glue:text}`/notebooks/39_frontier.ipynb::fading-k-means:.2f` times that of
-# STE, and the same after a warm-up without quantiser. The plain rotation has {glue:text}`mean-k-means:.2f` and
-# {glue:text}`mean-k-means-after-warm-up:.1f` times the error of STE there.
+# STE, where the plain rotation has {glue:text}`mean-k-means:.2f` times as much.
 # ```
+#
+# ```{glue:figure} fig-levels
+# :name: fig-synthesis-levels
+#
+# STE whose codes follow has the lowest error from every start; where they cannot follow, the rotation leads from short
+# codes alone. Mean test MSE of both, by how the codes start and move, on a logarithmic axis; further left is better.
+# ```
+#
+# After a warm-up without quantiser the fading rotation has the error of STE, and the plain one
+# {glue:text}`mean-k-means-after-warm-up:.1f` times as much.
 #
 # This page has no runs of its own. It reads the records of all experiments and judges them all by one rule.
 # {doc}`45_guide` has what to copy.
@@ -144,6 +153,7 @@ ROWS = {  # what can be done about the codes, as SETTINGS names it
 }
 levels = Levels(study, ROWS, {start: start for start in COLUMNS})
 page.say("levels", levels)
+page.show("fig-levels", drawings.levels(levels))
 levels
 
 # %% [markdown]
