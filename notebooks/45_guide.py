@@ -22,8 +22,9 @@
 # ```python
 # from rotvq import recommended
 #
-# vq = recommended(dim, codebook_size)  # STE, a fast EMA, k-means on the first batch, unused codes revived
-# z_q, indices, loss = vq(latents)      # add loss to yours
+# # STE, a fast EMA, k-means on the first batch, unused codes revived
+# vq = recommended(dim, codebook_size)
+# z_q, indices, loss = vq(latents)  # add loss to yours
 # ```
 #
 # ```{glue:figure} fig-signs
