@@ -77,7 +77,7 @@ def curves(
     shown = [arm for arm in arms_shown or study.arms if any(arm == key[0] for key in study.members)]
     styles, figs = arms(study.arms), []
     for cell, metric in itertools.product(cells, metrics):
-        fig, ax = plt.subplots(figsize=plots.PANEL)
+        fig, ax = plots.panel()
         found = {arm: study.curve(arm, cell, metric) for arm in shown}
         for arm, curve in found.items():
             if curve.size:
@@ -232,7 +232,7 @@ def sweep(studies: Mapping[str, Study], name: str, taken: Mapping[str, Mapping[s
     """
     figs = []
     for start, study in studies.items():
-        fig, ax = plt.subplots(figsize=plots.PANEL)
+        fig, ax = plots.panel()
         values, heading = [float(cell.split(" = ")[1]) for cell in study.cells], f"{start}: test MSE, not run"
         for arm, drawn in arms(study.arms).items():
             cells = {cell: study.values(arm, cell, "test_mse") for cell in study.cells}
@@ -265,7 +265,7 @@ def between(study: Study, starts: Iterable[str], names: Sequence[str], xlabel: s
     """
     figs = []
     for start in starts:
-        fig, ax = plt.subplots(figsize=plots.PANEL)
+        fig, ax = plots.panel()
         values = pd.DataFrame({arm: study.values(arm, start, "test_mse") for arm in names})
         ax.plot(range(len(names)), values.T, color=MUTED, linewidth=0.7)
         for place, arm in enumerate(names):
@@ -380,7 +380,7 @@ def batch_differences(gaps: Mapping[tuple[str, str], pd.DataFrame], study: Study
     """Chapter 17: the relative difference of the two sums in every traced batch, a panel a weight decay."""
     figs = []
     for cell in study.cells:
-        fig, ax = plt.subplots(figsize=plots.PANEL)
+        fig, ax = plots.panel()
         heading = f"{cell}: relative difference, not run"
         for arm, drawn in arms(study.arms).items():
             ax.plot([], [], drawn.marker, color=drawn.color, label=arm)

@@ -204,8 +204,8 @@ def _svg(fig) -> Html:
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # figure_1, axes_1, ...: an id may stand only once on a page
     for placeholder, variable in CSS.items():
         text = text.replace(placeholder, variable)
-    width = re.search(r'width="([\d.]+)pt"', text)[1]
-    text = text.replace("<svg ", f'<svg aria-hidden="true" style="max-width: min(100%, {width}pt)" ', 1)
+    width = 1.2 * float(re.search(r'width="([\d.]+)pt"', text)[1])  # its text is at most as large as the page's
+    text = text.replace("<svg ", f'<svg aria-hidden="true" style="max-width: min(100%, {width:.4g}pt)" ', 1)
     return Html(re.sub(r"\s*\n\s*", "\n", text))
 
 
