@@ -186,11 +186,13 @@ page.show("fig-confirm", drawings.dots(final, against="STE"))
 # %% [markdown]
 # {numref}`fig-gamma-confirm`, at the top of this page, has every pair of runs.
 #
-# **Both came out as expected.** With each arm at its own $\gamma$ the rotation changes test MSE, against STE, by
-# {glue:text}`confirmed-uniform-1-k` from uniform codes and by {glue:text}`confirmed-k-means` from k-means codes. At
-# $\gamma = 0.25$ the same seeds gave {glue:text}`before-uniform-1-k` and {glue:text}`before-k-means`
-# ({doc}`10_ste_vs_rotation`). From uniform codes retuning narrows the gap and does not close it. From k-means codes the
-# sign stays, as far down as $\gamma$ was tried for the rotation.
+# **Both came out as expected.** From uniform codes retuning narrows the gap and does not close it. From k-means codes
+# the sign stays, as far down as $\gamma$ was tried for the rotation. Rotation against STE, on the same fresh seeds:
+#
+# | $\gamma$ | from uniform | from k-means |
+# |---|---|---|
+# | 0.25 for both ({doc}`10_ste_vs_rotation`) | {glue:text}`before-uniform-1-k` | {glue:text}`before-k-means` |
+# | each at its own | {glue:text}`confirmed-uniform-1-k` | {glue:text}`confirmed-k-means` |
 #
 # **Across the starts the two are close.** No plan names this comparison. On validation images the rotation does better
 # from uniform codes, STE from k-means codes. Each from there and at its own $\gamma$, on the fresh seeds, the rotation
@@ -262,12 +264,20 @@ page.say("flat", 100 * (max(flat) / min(flat) - 1))
 # ```
 #
 # **At the same $\gamma$ the sign hangs on the start, and from k-means codes on $\gamma$.** From uniform codes the
-# rotation has the lower error at every $\gamma$, from {glue:text}`at-uniform-1-k-0.002` at 0.002 to
-# {glue:text}`at-uniform-1-k-125` at 125. From k-means codes it has the lower error at 0.002
-# ({glue:text}`at-k-means-0.002`), 0.01 ({glue:text}`at-k-means-0.01`) and 0.05 ({glue:text}`at-k-means-0.05`), and the
-# higher at 0.25 ({glue:text}`at-k-means-0.25`), 1 ({glue:text}`at-k-means-1`), 5 ({glue:text}`at-k-means-5`), 25
-# ({glue:text}`at-k-means-25`) and 125 ({glue:text}`at-k-means-125`). So from k-means codes one $\gamma$ for both
-# decides who wins. This was not predicted.
+# rotation has the lower error at every $\gamma$. From k-means codes it has the lower error at 0.002, 0.01 and 0.05, and
+# the higher from 0.25 on. So from k-means codes one $\gamma$ for both decides who wins. This was not predicted.
+# Rotation against STE:
+#
+# | $\gamma$ | from uniform | from k-means |
+# |---|---|---|
+# | 0.002 | {glue:text}`at-uniform-1-k-0.002` | {glue:text}`at-k-means-0.002` |
+# | 0.01 | {glue:text}`at-uniform-1-k-0.01` | {glue:text}`at-k-means-0.01` |
+# | 0.05 | {glue:text}`at-uniform-1-k-0.05` | {glue:text}`at-k-means-0.05` |
+# | 0.25 | {glue:text}`at-uniform-1-k-0.25` | {glue:text}`at-k-means-0.25` |
+# | 1 | {glue:text}`at-uniform-1-k-1` | {glue:text}`at-k-means-1` |
+# | 5 | {glue:text}`at-uniform-1-k-5` | {glue:text}`at-k-means-5` |
+# | 25 | {glue:text}`at-uniform-1-k-25` | {glue:text}`at-k-means-25` |
+# | 125 | {glue:text}`at-uniform-1-k-125` | {glue:text}`at-k-means-125` |
 #
 # **From k-means codes the two want opposite things.** STE is best at 5 from both starts, and worse on either side. From
 # k-means codes the rotation is best at the least $\gamma$, worst near 1 and 5, and better again at 25. From uniform
@@ -348,22 +358,25 @@ page.show("fig-sgd", drawings.sweep(by_start["SGD rate"], "SGD rate", chosen["SG
 # rate, as training goes on; below 1, in blue, the rotation is better.
 # ```
 #
-# **From uniform codes the sign holds over a factor of thirty.** The rotation has the lower test MSE at 0.0001
-# ({glue:text}`rate-uniform-1-k-0.0001`), 0.0003 ({glue:text}`rate-uniform-1-k-0.0003`), 0.001
-# ({glue:text}`rate-uniform-1-k-0.001`) and 0.003 ({glue:text}`rate-uniform-1-k-0.003`). At 0.01 the interval contains 1
-# ({glue:text}`rate-uniform-1-k-0.01`).
+# **From uniform codes the sign holds over a factor of thirty.** The rotation has the lower test MSE from 0.0001 to
+# 0.003. At 0.01 the interval contains 1. Rotation against STE:
 #
-# **From k-means codes the rotation never wins.** It has the higher test MSE at 0.001 ({glue:text}`rate-k-means-0.001`)
-# and 0.01 ({glue:text}`rate-k-means-0.01`). The interval contains 1 at 0.0001 ({glue:text}`rate-k-means-0.0001`),
-# 0.0003 ({glue:text}`rate-k-means-0.0003`) and 0.003 ({glue:text}`rate-k-means-0.003`). The mean ratio is below 1 at
-# the two least rates and rises from the second on.
+# | rate | from uniform | from k-means |
+# |---|---|---|
+# | 0.0001 | {glue:text}`rate-uniform-1-k-0.0001` | {glue:text}`rate-k-means-0.0001` |
+# | 0.0003 | {glue:text}`rate-uniform-1-k-0.0003` | {glue:text}`rate-k-means-0.0003` |
+# | 0.001 | {glue:text}`rate-uniform-1-k-0.001` | {glue:text}`rate-k-means-0.001` |
+# | 0.003 | {glue:text}`rate-uniform-1-k-0.003` | {glue:text}`rate-k-means-0.003` |
+# | 0.01 | {glue:text}`rate-uniform-1-k-0.01` | {glue:text}`rate-k-means-0.01` |
+#
+# **From k-means codes the rotation never wins.** It has the higher test MSE at 0.001 and 0.01. At 0.0001, 0.0003 and
+# 0.003 the interval contains 1. The mean ratio is below 1 at the two least rates and rises from the second on.
 #
 # **Each at its own.** From both starts STE takes 0.01, the largest rate that was run, and so does the rotation from
-# k-means codes; from uniform codes the rotation takes 0.003. The ratio is then {glue:text}`own-rate-uniform-1-k` from
-# uniform codes, after {glue:text}`common-rate-uniform-1-k` at 0.001, and {glue:text}`own-rate-k-means` from k-means
-# codes, after {glue:text}`common-rate-k-means`. So most of the rotation's lead from uniform codes goes when each has
-# its own rate. STE still improves at the end of the sweep. Whether any of the lead is left at its best rate, this page
-# does not show. What is left here is not confirmed on fresh seeds.
+# k-means codes; from uniform codes the rotation takes 0.003. The change is then {glue:text}`own-rate-uniform-1-k` from
+# uniform codes. From k-means codes it is {glue:text}`own-rate-k-means`. So most of the rotation's lead from uniform
+# codes goes when each has its own rate. STE still improves at the end of the sweep. Whether any of the lead is left at
+# its best rate, this page does not show. What is left here is not confirmed on fresh seeds.
 #
 # **Across the starts** the best is again the rotation from uniform codes and STE from k-means codes. At these rates the
 # rotation changes test MSE against STE by {glue:text}`suited-rates`, and STE has the lower mean.

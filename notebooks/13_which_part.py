@@ -165,11 +165,15 @@ confirmation
 # %% [markdown]
 # **Five of six came out as expected.** The turn alone beats STE from both starts. So does STE with $\gamma/\bar r$.
 #
-# **The gain alone from uniform codes is not settled.** The exploration had {glue:text}`change-r-i-uniform-1-k`; the
-# fresh seeds have {glue:text}`confirmed-r-i-uniform-1-k`. From k-means codes it is the other way round: explored
-# {glue:text}`change-r-i-k-means`, fresh {glue:text}`confirmed-r-i-k-means`. The two intervals of each of the six
-# overlap. The whole rotation from k-means codes comes out worse on fresh seeds, with a mean above the interval of the
-# exploration: {glue:text}`change-rotation-k-means` and {glue:text}`confirmed-rotation-k-means`.
+# **The gain alone from uniform codes is not settled**, though the exploration had it lower. From k-means codes it is
+# the other way round. The two intervals of each of the six overlap. The whole rotation from k-means codes comes out
+# worse on fresh seeds, with a mean above the interval of the exploration. Against STE:
+#
+# |  | explored | fresh |
+# |---|---|---|
+# | $rI$, from uniform | {glue:text}`change-r-i-uniform-1-k` | {glue:text}`confirmed-r-i-uniform-1-k` |
+# | $rI$, from k-means | {glue:text}`change-r-i-k-means` | {glue:text}`confirmed-r-i-k-means` |
+# | rotation, from k-means | {glue:text}`change-rotation-k-means` | {glue:text}`confirmed-rotation-k-means` |
 #
 # All other arms, and everything after the warm-up, rest on five seeds that explore.
 
@@ -249,23 +253,19 @@ pd.DataFrame(
 #
 # The numbers here are those of the fresh seeds, where there are any.
 #
-# **From uniform codes the two parts act together.** The gain alone changes the error by
-# {glue:text}`again-gain-alone-r-i-ste-uniform-1-k`, the turn alone by
-# {glue:text}`again-turn-alone-r-ste-uniform-1-k`, both together by {glue:text}`confirmed-rotation-uniform-1-k`. That is
-# more than the two multiply to: {glue:text}`again-both-product-of-each-alone-uniform-1-k`. The gain, which is not
-# settled alone, brings {glue:text}`again-gain-with-the-turn-rotation-r-uniform-1-k` on top of the turn.
+# **From uniform codes the two parts act together.** The gain alone is not settled. The turn alone changes the error by
+# {glue:text}`again-turn-alone-r-ste-uniform-1-k`. Both together change it by
+# {glue:text}`confirmed-rotation-uniform-1-k`, more than the two multiply to. On top of the turn the gain brings
+# {glue:text}`again-gain-with-the-turn-rotation-r-uniform-1-k`.
 #
-# **From k-means codes each part alone helps, and together they hurt.** $R$ alone changes the error by
-# {glue:text}`confirmed-r-k-means`, $rI$ alone by {glue:text}`confirmed-r-i-k-means`. Adding $r$ to $R$ raises the error
-# by {glue:text}`again-gain-with-the-turn-rotation-r-k-means`. It is not the size of $r$ that does this: with the batch
+# **From k-means codes each part alone helps, and together they hurt.** Adding $r$ to $R$ raises the error by
+# {glue:text}`again-gain-with-the-turn-rotation-r-k-means`. It is not the size of $r$ that does this. With the batch
 # mean $\bar r$ in its place, $\bar r R$, run on the seeds that explore only, stays better than STE:
 # {glue:text}`change-mean-r-r-k-means`.
 #
 # **After the warm-up the turn does the damage**, on five seeds. $rI$, $\bar r I$ and STE with $\gamma/\bar r$ end where
-# STE does ({glue:text}`change-r-i-k-means-after-warm-up` for $rI$). Every arm that turns is far worse: $R$ alone is at
-# {glue:text}`change-r-k-means-after-warm-up` the error of STE, the clipped rotation at
-# {glue:text}`change-clip-r-r-k-means-after-warm-up`, the rotation at
-# {glue:text}`change-rotation-k-means-after-warm-up`. There the gain multiplies the damage of the turn:
+# STE does. Every arm that turns is far worse ({numref}`fig-which-part-warm`). $R$ alone is at
+# {glue:text}`change-r-k-means-after-warm-up` the error of STE. There the gain multiplies the damage of the turn:
 # {glue:text}`effect-gain-with-the-turn-rotation-r-k-means-after-warm-up`.
 #
 # So one answer for all starts does not exist. $R$ alone helps from the first two starts and ruins the third.
@@ -406,14 +406,19 @@ page.say("norm", price)
 tables.levels(length, ["test_mse", "test_usage", "test_r", "test_theta_deg"])
 
 # %% [markdown]
-# **Most of the difference goes.** With $|z|$ fixed the ratio is {glue:text}`fixed-uniform-1-k` from uniform and
-# {glue:text}`fixed-k-means` from k-means; on the same seeds, with $|z|$ free, it is {glue:text}`free-uniform-1-k` and
-# {glue:text}`free-k-means`. From uniform codes the interval contains 1, but is wider than 10 % either way. From k-means
-# codes it lies just above 1.
+# **Most of the difference goes.** From uniform codes the interval contains 1, but is wider than 10 % either way. From
+# k-means codes it lies just above 1. Rotation against STE on the same seeds, and what fixing the length does to either
+# arm:
 #
-# What that costs depends on the start. From k-means codes both arms gain: STE {glue:text}`norm-ste-k-means`, the
-# rotation {glue:text}`norm-rotation-k-means`. From uniform both lose: STE {glue:text}`norm-ste-uniform-1-k`, the error
-# of the rotation becomes {glue:text}`norm-rotation-uniform-1-k` what it was, and either arm uses few codes.
+# |  | from uniform | from k-means |
+# |---|---|---|
+# | rotation / STE, $\vert z\vert$ free | {glue:text}`free-uniform-1-k` | {glue:text}`free-k-means` |
+# | rotation / STE, $\vert z\vert$ fixed | {glue:text}`fixed-uniform-1-k` | {glue:text}`fixed-k-means` |
+# | STE, fixed / free | {glue:text}`norm-ste-uniform-1-k` | {glue:text}`norm-ste-k-means` |
+# | rotation, fixed / free | {glue:text}`norm-rotation-uniform-1-k` | {glue:text}`norm-rotation-k-means` |
+#
+# What that costs depends on the start. From k-means codes both arms gain. From uniform both lose, and either arm uses
+# few codes.
 #
 # So most of the difference needs the free length. That need not be the cause of all of it: a LayerNorm also removes the
 # mean of the entries of $z$ and, on the way back, the gradient's part along $z$, as $P$ does; and from uniform it makes
