@@ -206,9 +206,8 @@ page.say("slower", slower)
 # ```{glue:figure} fig-rivals
 # :name: fig-rivals-all
 #
-# Most arms use nearly all codes from k-means, and what they cost differs by more than what they use. The runs of
-# {numref}`fig-rivals-errors`, in the same order, on logarithmic axes: perplexity of the codes on test images, and
-# seconds. A bar is a mean.
+# FSQ takes the least time, Gumbel-softmax the most. The runs of {numref}`fig-rivals-errors`, in the same order, on
+# logarithmic axes: perplexity of the codes on test images, and seconds. A bar is a mean.
 # ```
 #
 # A run's seconds are processor time of one thread, with all evaluations in them, on a machine that did other work

@@ -303,8 +303,7 @@ page.show("fig-images", images)
 # ```{glue:figure} fig-images
 # :name: fig-photographs-images
 #
-# A few hundred steps blur the crops under either: eight test crops and what comes back of them, with the test MSE of
-# each run.
+# One seed and a few hundred steps: eight test crops and what comes back of them, with the test MSE of each run.
 # ```
 #
 # ## The hypotheses

@@ -248,6 +248,7 @@ def what_the_gradient_does():
     yield "The rotation and rI end where STE does.", same(primary["rotation / STE"]), same(primary["rI / STE"])
     costs = map(within(0.02), (primary["STE / full"], primary["zero / full"]))
     yield "Keys that are codes cost less than 2 %.", *costs
+    yield "Every ratio is within 2 % of 1.", *map(within(0.02), primary.values())
 
 
 # %% [markdown]

@@ -307,8 +307,8 @@ page.show(
 # ```{glue:figure} fig-path
 # :name: fig-action-path
 #
-# Within a tenth of the steps the cosine of STE and of the rotation falls to near 0, and the noise grows. Cosine with
-# the exact gradient, and standard deviation of one draw over its length, along the path of *exact*.
+# Within a tenth of the steps the cosine of STE and of the rotation falls to near 0. Cosine with the exact gradient, and
+# standard deviation of one draw over its length, along the path of *exact*.
 # ```
 #
 # ## What they learn
