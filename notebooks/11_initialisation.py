@@ -17,6 +17,13 @@
 # codes turns it from k-means, and ends the {term}`codebook collapse` after a warm-up.
 # ```
 #
+# ```{glue:figure} fig-r0
+# :name: fig-initialisation-r0
+#
+# Short codes favour the rotation (below 1), long codes STE, and near $r_0 = 1$ both occur. Test MSE, rotation / STE,
+# against $r_0$, both logarithmic; every seed a point.
+# ```
+#
 # What does the start of the codebook decide? Three things change together when codes start short: the ratio of norms
 # $r_0 = |q|/|z|$, the fit of the codes to the latents, and the absolute scale on which commitment acts. This chapter
 # moves them one at a time.
@@ -118,21 +125,14 @@ kinds = {
 page.show("fig-r0", drawings.ratio_against_r0(study, kinds))
 
 # %% [markdown]
-# ```{glue:figure} fig-r0
-# :name: fig-initialisation-r0
+# {numref}`fig-initialisation-r0`, at the top of this page, has every seed.
 #
-# Short codes favour the rotation (below 1), long codes STE, and near $r_0 = 1$ both occur. Test MSE, rotation / STE,
-# against $r_0$, both logarithmic; every seed a point.
-# ```
+# **Over the lengths of one codebook the sign follows $r_0$.** From k-means × 0.01, × 0.1 and × 0.3 the rotation wins.
+# From × 1, × 3 and × 10 it loses. The table above has the intervals.
 #
-# **Over the lengths of one codebook the sign follows $r_0$.** From k-means × 0.01, × 0.1 and × 0.3 the rotation wins,
-# {glue:text}`change-rotation-k-means-0.01`, {glue:text}`change-rotation-k-means-0.1` and
-# {glue:text}`change-rotation-k-means-0.3`. From × 1, × 3 and × 10 it loses, {glue:text}`change-rotation-k-means`,
-# {glue:text}`change-rotation-k-means-3` and {glue:text}`change-rotation-k-means-10`.
-#
-# **But $r_0$ does not decide alone.** With $r_0$ near 1 the ratio ranges from
-# {glue:text}`change-rotation-k-means-z-and-codes-0.1`, with $z$ and codes ten times shorter, to
-# {glue:text}`change-rotation-k-means-after-warm-up`, after the warm-up.
+# **But $r_0$ does not decide alone.** With $r_0$ near 1 either may win. With $z$ and codes ten times shorter the
+# rotation changes test error by {glue:text}`change-rotation-k-means-z-and-codes-0.1`. After the warm-up its error is
+# {glue:text}`change-rotation-k-means-after-warm-up` that of STE.
 
 
 # %% tags=["hide-input"]
@@ -217,13 +217,30 @@ apart = {
 page.say("apart", apart)
 
 # %% [markdown]
-# About the origin the two differ widely, {glue:text}`change-rotation-uniform-1-k` from uniform and
-# {glue:text}`change-rotation-k-means-10` from k-means × 10. From 1 norm to 10 the difference shrinks. From uniform it
-# is {glue:text}`about-rotation-about-1-uniform-1-k` at 1 norm, {glue:text}`about-rotation-about-3-uniform-1-k` at 3 and
-# {glue:text}`about-rotation-about-10-uniform-1-k` at 10. From k-means × 10 it is
-# {glue:text}`about-rotation-about-1-k-means-10`, {glue:text}`about-rotation-about-3-k-means-10` and
-# {glue:text}`about-rotation-about-10-k-means-10`. Codes are the same throughout, as badly fitted as before. So the bad
-# fit alone makes neither the gain nor the collapse; $G$ has to feel it.
+# About the origin the two differ widely. From 1 norm to 10 the difference shrinks. Rotation against STE:
+#
+# ```{list-table}
+# :header-rows: 1
+#
+# * - the rotation turns about
+#   - from uniform
+#   - from k-means × 10
+# * - the origin
+#   - {glue:text}`change-rotation-uniform-1-k`
+#   - {glue:text}`change-rotation-k-means-10`
+# * - a point 1 norm away
+#   - {glue:text}`about-rotation-about-1-uniform-1-k`
+#   - {glue:text}`about-rotation-about-1-k-means-10`
+# * - a point 3 norms away
+#   - {glue:text}`about-rotation-about-3-uniform-1-k`
+#   - {glue:text}`about-rotation-about-3-k-means-10`
+# * - a point 10 norms away
+#   - {glue:text}`about-rotation-about-10-uniform-1-k`
+#   - {glue:text}`about-rotation-about-10-k-means-10`
+# ```
+#
+# Codes are the same throughout, as badly fitted as before. So the bad fit alone makes neither the gain nor the
+# collapse; $G$ has to feel it.
 #
 # **Where the origin lies decides the sign from uniform.** One norm away the rotation, which wins about the origin with
 # these codes, is many times worse than STE. By what way is not tested.
@@ -244,7 +261,7 @@ def about_another_point():
     yield "One norm away the rotation is many times worse from uniform.", min(uniform[0].differences) > 5
     yield "About the origin it wins with these codes.", lower(change["rotation", "uniform 1/K"])
     level = all(includes_one(pair) and 0.9 < pair.mean < 1.1 for pair in far.values())
-    yield "At 10 norms the means are within 10 % of STE and the intervals hold 1.", level
+    yield "At 10 norms the means are within 10 % of STE and the intervals contain 1.", level
     yield "The control is weaker from k-means × 10.", apart["k-means × 10"] > 5 > 2 > apart["uniform 1/K"]
 
 
@@ -269,11 +286,11 @@ tables.levels(together, ["test_mse", "test_relative_error", "test_perplexity", "
 # scaled together.
 # ```
 #
-# Scale turns the sign. With everything ten times shorter the rotation wins as from short codes,
-# {glue:text}`change-rotation-k-means-z-and-codes-0.1`; as they are it loses, {glue:text}`change-rotation-k-means`; ten
-# times longer it loses more, {glue:text}`change-rotation-k-means-z-and-codes-10`. The warm-up also lengthens the
-# latents, to {glue:text}`warm-length:.1f` from {glue:text}`cold-length:.1f`. Which of the two ways in which scale acts
-# does this, the losses' weight or the codes' speed, no arm here tells.
+# Scale turns the sign. With everything ten times shorter the rotation wins as from short codes. As they are it loses,
+# {glue:text}`change-rotation-k-means`. Ten times longer it loses more,
+# {glue:text}`change-rotation-k-means-z-and-codes-10`. The warm-up also lengthens the latents, to
+# {glue:text}`warm-length:.1f` from {glue:text}`cold-length:.1f`. Which of the two ways in which scale acts does this,
+# the losses' weight or the codes' speed, no arm here tells.
 
 # %% tags=["hide-input"]
 for name, cell in (("warm", "k-means after warm-up"), ("cold", "k-means")):
@@ -313,14 +330,28 @@ tables.levels(reach, ["test_mse", "test_usage", "test_perplexity"])
 # {glue:text}`revived-ste-revival-uniform-1-k`. The rotation's lead grows in the mean, to
 # {glue:text}`change-rotation-uniform-1-k-revival`. So codes in use are not what STE lacks there.
 #
-# **From k-means codes revival turns the sign.** The rotation, behind without it ({glue:text}`change-rotation-k-means`),
-# is ahead with it: {glue:text}`change-rotation-k-means-revival`. It gains, {glue:text}`gain-rotation-k-means` against
-# itself; STE does not.
+# **From k-means codes revival turns the sign.** The rotation, behind without it, is ahead with it:
+# {glue:text}`change-rotation-k-means-revival`. It gains, {glue:text}`gain-rotation-k-means` against itself; STE does
+# not.
 #
-# After the warm-up and from k-means × 10 revival ends the collapse of the codebook under the rotation:
-# {glue:text}`change-rotation-k-means-after-warm-up` becomes {glue:text}`change-rotation-k-means-after-warm-up-revival`,
-# and {glue:text}`change-rotation-k-means-10` becomes {glue:text}`change-rotation-k-means-10-revival`. It stays behind
-# STE. Here STE gains too from k-means × 10, {glue:text}`revived-ste-revival-k-means-10`, and not after the warm-up.
+# After the warm-up and from k-means × 10 revival ends the collapse of the codebook under the rotation. It stays behind
+# STE:
+#
+# ```{list-table}
+# :header-rows: 1
+#
+# * - rotation against STE
+#   - without revival
+#   - with revival
+# * - after the warm-up
+#   - {glue:text}`change-rotation-k-means-after-warm-up`
+#   - {glue:text}`change-rotation-k-means-after-warm-up-revival`
+# * - from k-means × 10
+#   - {glue:text}`change-rotation-k-means-10`
+#   - {glue:text}`change-rotation-k-means-10-revival`
+# ```
+#
+# Here STE gains too from k-means × 10, {glue:text}`revived-ste-revival-k-means-10`, and not after the warm-up.
 
 
 # %% tags=["hide-input"]

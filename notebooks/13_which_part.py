@@ -13,13 +13,21 @@
 # ```{admonition} In short
 # :class: tip
 # From short codes gain and turn do more together than apart. From k-means codes each part alone lowers the error, and
-# together they raise it. After a warm-up the turn does the damage. Where the length of the latents is fixed, most of
-# the difference goes.
+# together they raise it. After a warm-up the turn does the damage.
+# ```
+#
+# ```{glue:figure} fig-effects
+# :name: fig-which-part-effects
+#
+# On top of the turn the gain lowers the error from uniform codes, and raises it from k-means codes. The effect on test
+# MSE of the gain $r$ without and with the turn, and of the turn $R$ without and with the gain; left of 1 the part
+# lowers the error.
 # ```
 #
 # The rotation trick changes the gradient in three ways: it scales it by $r$, it turns it, and it does both per vector.
 # Each change can be made alone. This chapter names rival explanations of {doc}`10_ste_vs_rotation`, says what each
-# predicts, and runs the arms that tell them apart.
+# predicts, and runs the arms that tell them apart. Where the length of the latents is fixed, most of the difference
+# goes.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -105,7 +113,7 @@ tables.levels(study, ["r", "theta_deg", "z_norm", "q_norm", "usage"], arms=["STE
 # ## All arms
 #
 # Test MSE at step {glue:text}`steps`, relative to STE from the same start. Means over seeds {glue:text}`explored`; blue
-# is better than STE, orange worse; in brackets where the interval holds 1. Only some arms start after the warm-up.
+# is better than STE, orange worse; in brackets where the interval contains 1. Only some arms start after the warm-up.
 
 # %%
 change, again = (study.pairs(against="STE", fresh=fresh) for fresh in (False, True))
@@ -147,7 +155,7 @@ for name in ("ladder", "warm"):
 #
 # Ten fresh seeds. What is expected was fixed after the exploration from uniform and from k-means codes, and before the
 # records of these seeds: all six lower than STE. For $R$ that is the opposite of hypotheses 1 and 2. For $rI$ and for
-# STE with $\gamma/\bar r$ from k-means it is no more than the sign of a mean whose interval holds 1.
+# STE with $\gamma/\bar r$ from k-means it is no more than the sign of a mean whose interval contains 1.
 
 # %%
 named = {(arm, cell): "lower" for cell in MAIN for arm in ("r I", "R", "STE, γ / mean(r)")}
@@ -157,11 +165,15 @@ confirmation
 # %% [markdown]
 # **Five of six came out as expected.** The turn alone beats STE from both starts. So does STE with $\gamma/\bar r$.
 #
-# **The gain alone from uniform codes is not settled.** The exploration had {glue:text}`change-r-i-uniform-1-k`; the
-# fresh seeds have {glue:text}`confirmed-r-i-uniform-1-k`. From k-means codes it is the other way round: explored
-# {glue:text}`change-r-i-k-means`, fresh {glue:text}`confirmed-r-i-k-means`. The two intervals of each of the six
-# overlap. The whole rotation from k-means codes comes out worse on fresh seeds, with a mean above the interval of the
-# exploration: {glue:text}`change-rotation-k-means` and {glue:text}`confirmed-rotation-k-means`.
+# **The gain alone from uniform codes is not settled**, though the exploration had it lower. From k-means codes it is
+# the other way round. The two intervals of each of the six overlap. The whole rotation from k-means codes comes out
+# worse on fresh seeds, with a mean above the interval of the exploration. Against STE:
+#
+# |  | explored | fresh |
+# |---|---|---|
+# | $rI$, from uniform | {glue:text}`change-r-i-uniform-1-k` | {glue:text}`confirmed-r-i-uniform-1-k` |
+# | $rI$, from k-means | {glue:text}`change-r-i-k-means` | {glue:text}`confirmed-r-i-k-means` |
+# | rotation, from k-means | {glue:text}`change-rotation-k-means` | {glue:text}`confirmed-rotation-k-means` |
 #
 # All other arms, and everything after the warm-up, rest on five seeds that explore.
 
@@ -236,33 +248,24 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# ```{glue:figure} fig-effects
-# :name: fig-which-part-effects
-#
-# The gain on top of the turn helps from uniform codes, and harms from k-means codes. The effect of the gain $r$ without
-# and with the turn, and of the turn $R$ without and with the gain; left of 1 the part lowers the error. The table has
-# both sets of seeds.
-# ```
+# {numref}`fig-which-part-effects`, at the top of this page, draws the fresh seeds where there are any; the table has
+# both sets.
 #
 # The numbers here are those of the fresh seeds, where there are any.
 #
-# **From uniform codes the two parts act together.** The gain alone changes the error by
-# {glue:text}`again-gain-alone-r-i-ste-uniform-1-k`, the turn alone by
-# {glue:text}`again-turn-alone-r-ste-uniform-1-k`, both together by {glue:text}`confirmed-rotation-uniform-1-k`. That is
-# more than the two multiply to: {glue:text}`again-both-product-of-each-alone-uniform-1-k`. The gain, which is not
-# settled alone, brings {glue:text}`again-gain-with-the-turn-rotation-r-uniform-1-k` on top of the turn.
+# **From uniform codes the two parts act together.** The gain alone is not settled. The turn alone changes the error by
+# {glue:text}`again-turn-alone-r-ste-uniform-1-k`. Both together change it by
+# {glue:text}`confirmed-rotation-uniform-1-k`, more than the two multiply to. On top of the turn the gain brings
+# {glue:text}`again-gain-with-the-turn-rotation-r-uniform-1-k`.
 #
-# **From k-means codes each part alone helps, and together they hurt.** $R$ alone changes the error by
-# {glue:text}`confirmed-r-k-means`, $rI$ alone by {glue:text}`confirmed-r-i-k-means`. Adding $r$ to $R$ raises the error
-# by {glue:text}`again-gain-with-the-turn-rotation-r-k-means`. It is not the size of $r$ that does this: with the batch
+# **From k-means codes each part alone helps, and together they hurt.** Adding $r$ to $R$ raises the error by
+# {glue:text}`again-gain-with-the-turn-rotation-r-k-means`. It is not the size of $r$ that does this. With the batch
 # mean $\bar r$ in its place, $\bar r R$, run on the seeds that explore only, stays better than STE:
 # {glue:text}`change-mean-r-r-k-means`.
 #
 # **After the warm-up the turn does the damage**, on five seeds. $rI$, $\bar r I$ and STE with $\gamma/\bar r$ end where
-# STE does ({glue:text}`change-r-i-k-means-after-warm-up` for $rI$). Every arm that turns is far worse: $R$ alone is at
-# {glue:text}`change-r-k-means-after-warm-up` the error of STE, the clipped rotation at
-# {glue:text}`change-clip-r-r-k-means-after-warm-up`, the rotation at
-# {glue:text}`change-rotation-k-means-after-warm-up`. There the gain multiplies the damage of the turn:
+# STE does. Every arm that turns is far worse ({numref}`fig-which-part-warm`). $R$ alone is at
+# {glue:text}`change-r-k-means-after-warm-up` the error of STE. There the gain multiplies the damage of the turn:
 # {glue:text}`effect-gain-with-the-turn-rotation-r-k-means-after-warm-up`.
 #
 # So one answer for all starts does not exist. $R$ alone helps from the first two starts and ruins the third.
@@ -403,14 +406,19 @@ page.say("norm", price)
 tables.levels(length, ["test_mse", "test_usage", "test_r", "test_theta_deg"])
 
 # %% [markdown]
-# **Most of the difference goes.** With $|z|$ fixed the ratio is {glue:text}`fixed-uniform-1-k` from uniform and
-# {glue:text}`fixed-k-means` from k-means; on the same seeds, with $|z|$ free, it is {glue:text}`free-uniform-1-k` and
-# {glue:text}`free-k-means`. From uniform codes the interval holds 1, but is wider than 10 % either way. From k-means
-# codes it lies just above 1.
+# **Most of the difference goes.** From uniform codes the interval contains 1, but is wider than 10 % either way. From
+# k-means codes it lies just above 1. Rotation against STE on the same seeds, and what fixing the length does to either
+# arm:
 #
-# What that costs depends on the start. From k-means codes both arms gain: STE {glue:text}`norm-ste-k-means`, the
-# rotation {glue:text}`norm-rotation-k-means`. From uniform both lose: STE {glue:text}`norm-ste-uniform-1-k`, the error
-# of the rotation becomes {glue:text}`norm-rotation-uniform-1-k` what it was, and either arm uses few codes.
+# |  | from uniform | from k-means |
+# |---|---|---|
+# | rotation / STE, $\vert z\vert$ free | {glue:text}`free-uniform-1-k` | {glue:text}`free-k-means` |
+# | rotation / STE, $\vert z\vert$ fixed | {glue:text}`fixed-uniform-1-k` | {glue:text}`fixed-k-means` |
+# | STE, fixed / free | {glue:text}`norm-ste-uniform-1-k` | {glue:text}`norm-ste-k-means` |
+# | rotation, fixed / free | {glue:text}`norm-rotation-uniform-1-k` | {glue:text}`norm-rotation-k-means` |
+#
+# What that costs depends on the start. From k-means codes both arms gain. From uniform both lose, and either arm uses
+# few codes.
 #
 # So most of the difference needs the free length. That need not be the cause of all of it: a LayerNorm also removes the
 # mean of the entries of $z$ and, on the way back, the gradient's part along $z$, as $P$ does; and from uniform it makes
@@ -421,7 +429,7 @@ tables.levels(length, ["test_mse", "test_usage", "test_r", "test_theta_deg"])
 @page.holds
 def fixed_length():
     uniform, fitted = held.values()
-    yield "From uniform the interval holds 1, wider than 10 %.", includes_one(uniform), within(0.1)(uniform) is None
+    yield "From uniform the interval contains 1, wider than 10 %.", includes_one(uniform), within(0.1)(uniform) is None
     yield "From k-means it lies just above 1.", higher(fitted), within(0.1)(fitted)
     yield "With free length the rotation wins and loses.", lower(free["uniform 1/K"]), higher(free["k-means"])
     yield "From k-means both arms gain by the fixed length.", *(lower(price[arm, "k-means"]) for arm in PAIR)

@@ -17,6 +17,14 @@
 # after a warm-up and does not prevent it.
 # ```
 #
+# ```{glue:figure} fig-moves
+# :name: fig-codebook-moves
+#
+# From uniform codes the rotation is ahead with slow codes and behind with EMA 0.8; from fitted codes it is behind
+# throughout. Ratio of test MSE, rotation / STE, at the last stop, on a logarithmic axis: each point a pair of runs with
+# the same seed, the diamond their geometric mean, the bar its 95 % interval. Left of 1 the rotation is better.
+# ```
+#
 # Gradient or EMA, few codes or many, free or normalised: the codebook is what released implementations differ in most.
 # The paper's VQ-VAE runs use EMA with decay 0.8 and counts that start at 0 {cite}`fifty2025rotation`; the next version
 # of the library it builds on starts them at 1.
@@ -126,13 +134,7 @@ page.show("fig-moves", drawings.dots(moves, against="STE"))
 page.show("fig-stops", drawings.effect_map(moves, against="STE", rows="cell", columns="step"))
 
 # %% [markdown]
-# ```{glue:figure} fig-moves
-# :name: fig-codebook-moves
-#
-# From uniform codes the rotation is ahead with slow codes and behind with EMA 0.8; from fitted codes it is behind
-# throughout. Ratio of test MSE, rotation / STE, at the last stop, on a logarithmic axis: each point a pair of runs with
-# the same seed, the diamond their geometric mean, the bar its 95 % interval. Left of 1 the rotation is better.
-# ```
+# {numref}`fig-codebook-moves`, at the top of this page, has every pair of runs.
 #
 # ```{glue:figure} fig-stops
 # :name: fig-codebook-stops
@@ -278,9 +280,9 @@ sizes
 # ```
 #
 # Three pairs a row. From uniform the rotation is ahead with 2,048 codes, {glue:text}`shape-k-2048-uniform-1-k`, and in
-# 8 dimensions, {glue:text}`shape-d-8-uniform-1-k`. Every other interval of the sizes and of the normalised codes holds
-# 1. The table shows what else changes: from uniform $\pm 1/K$ the size of the codebook sets the ratio of the norms at
-# the start, too. In 8 dimensions from k-means the rotation uses most of its codes, where in 32 it uses few.
+# 8 dimensions, {glue:text}`shape-d-8-uniform-1-k`. Every other interval of the sizes and of the normalised codes
+# contains 1. The table shows what else changes: from uniform $\pm 1/K$ the size of the codebook sets the ratio of the
+# norms at the start, too. In 8 dimensions from k-means the rotation uses most of its codes, where in 32 it uses few.
 
 
 # %% tags=["hide-input"]
@@ -290,7 +292,7 @@ def sizes_and_normalised_codes():
     ahead = [cell for cell, pair in words.items() if lower(pair)]
     larger = ahead == [f"K = 2048, {uniform}", f"d = 8, {uniform}"]
     yield "From uniform it is ahead with 2,048 codes and in 8 dimensions.", larger
-    yield "Every other interval holds 1.", *(includes_one(pair) for cell, pair in words.items() if cell not in ahead)
+    yield "Every other interval contains 1.", *(includes_one(pair) for cell, pair in words.items() if cell not in ahead)
     small, large = (shapes.mean("rotation", f"{form}, {fitted}", "test_usage") for form in ("d = 8", "K = 512, d = 32"))
     yield "From k-means the rotation uses most of its codes in 8 dimensions, few in 32.", small > 0.8, large < 0.2
 

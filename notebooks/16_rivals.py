@@ -16,6 +16,14 @@
 # rotation in its place is worse. Truer gradients, the exact one and a second-order correction, are the worst of all.
 # ```
 #
+# ```{glue:figure} fig-errors
+# :name: fig-rivals-errors
+#
+# STE with EMA codes and revival has the lowest mean error, the exact gradient and the Hessian correction the highest.
+# Test MSE of every run, on a logarithmic axis: further left is better, a bar is a mean. Arms are sorted by the lowest
+# mean that they have from any start.
+# ```
+#
 # What else would a user pick? This chapter puts the estimators of the family next to quantisers that avoid the
 # problem, and next to the plain remedy that practitioners use: the straight-through estimator with EMA codes, k-means
 # and revival.
@@ -188,7 +196,8 @@ table["test MSE / the remedy's"] = [ratio_text(against.get((arm, cell))) for cel
 table
 
 # %% tags=["hide-input"]
-page.show("fig-rivals", drawings.every_run(study, ["test_mse", "test_perplexity", "seconds"]))
+page.show("fig-errors", drawings.every_run(study, ["test_mse"]))
+page.show("fig-rivals", drawings.every_run(study, ["test_perplexity", "seconds"]))
 slower = {key: pair for key, pair in study.pairs("seconds", against=remedy).items() if key[0] not in PAIR}
 page.say("vs", against)
 page.say("slower", slower)
@@ -197,9 +206,8 @@ page.say("slower", slower)
 # ```{glue:figure} fig-rivals
 # :name: fig-rivals-all
 #
-# STE with EMA codes and revival has the lowest mean error, the exact gradient and the Hessian correction the highest.
-# Every run of every arm, on logarithmic axes: test MSE, perplexity of the codes on test images, and seconds. A bar is a
-# mean. Rows are sorted by the lowest mean error that the arm has from any start.
+# FSQ takes the least time, Gumbel-softmax the most. The runs of {numref}`fig-rivals-errors`, in the same order, on
+# logarithmic axes: perplexity of the codes on test images, and seconds. A bar is a mean.
 # ```
 #
 # A run's seconds are processor time of one thread, with all evaluations in them, on a machine that did other work
@@ -305,10 +313,10 @@ tables.comparisons(parts, against="STE")
 
 # %% [markdown]
 # EMA alone gives a part of the gain from either start. Revival alone gives none: from uniform codes it makes STE worse,
-# {glue:text}`part-ste-revival-uniform-1-k`, and from k-means the interval holds 1. And a better start gives as much as
-# the whole remedy: from k-means after the warm-up, which no rival was given, STE ends at {glue:text}`warm-ste:.5f` with
-# the gradient and at {glue:text}`warm-ste-ema:.5f` with EMA, against {glue:text}`remedy-mse:.5f` of the remedy. The
-# warm-up costs 500 steps more.
+# {glue:text}`part-ste-revival-uniform-1-k`, and from k-means the interval contains 1. And a better start gives as much
+# as the whole remedy: from k-means after the warm-up, which no rival was given, STE ends at {glue:text}`warm-ste:.5f`
+# with the gradient and at {glue:text}`warm-ste-ema:.5f` with EMA, against {glue:text}`remedy-mse:.5f` of the remedy.
+# The warm-up costs 500 steps more.
 
 
 # %% tags=["hide-input"]

@@ -17,6 +17,14 @@
 # under STE. Weight decay narrows the gap and does not close it.
 # ```
 #
+# ```{glue:figure} fig-errors
+# :name: fig-balance-errors
+#
+# Under the rotation the absolute error is lower, while the relative error and test MSE are higher. Ratio rotation / STE
+# by weight decay: each point a pair of runs with the same seed, the diamond their geometric mean, the bar its 95 %
+# interval. Left of 1 is lower.
+# ```
+#
 # {doc}`05_balance_law` proves that under the rotation the reconstruction loss cannot defend the length of the latents,
 # and says what follows at a stationary point. Do networks in training, with Adam and finite steps, behave as it says?
 
@@ -49,6 +57,7 @@ from book.chapters.hypotheses import above, higher, judge, lower, outcome
 from book.chapters.live import balance_factors
 from rotvq.analysis.stats import paired, ratio
 from rotvq.analysis.wording import includes_one, ratio_with_n, title
+from rotvq.page.figures import ARMS
 from rotvq.runs.grids import PAIR, Block, vary
 
 # %% [markdown]
@@ -211,7 +220,7 @@ pd.DataFrame.from_dict(rows, "index")
 #
 # Without decay $\mathbb E|z|^2$ changes by {glue:text}`size-rotation-decay-0` from the first quarter to the last under
 # the rotation, and by {glue:text}`size-ste-decay-0` under STE. With the strongest decay it no longer falls in the mean
-# under the rotation: {glue:text}`size-rotation-decay-0.001`, and the interval holds 1.
+# under the rotation: {glue:text}`size-rotation-decay-0.001`, and the interval contains 1.
 #
 # ### Adam is not a gradient flow
 #
@@ -318,23 +327,22 @@ pd.DataFrame({"rotation / STE": primary})
 # and the reconstruction beside them:
 
 # %% tags=["hide-input"]
-page.show("fig-errors", drawings.dots(study, "test_relative_error", against="STE"))
+panels = {
+    title(metric): [(cell, pair, ARMS["rotation"]) for (_, cell), pair in found.items()]
+    for metric, found in zip(metrics, (absolute, relative, mse))
+}
+page.show("fig-errors", drawings.ratios(panels, "Errors of the rotation relative to STE", "rotation / STE (← lower)"))
 page.show("fig-mse", drawings.curves(study))
 tables.ratios(study, [*metrics, "test_z_squared", "test_perplexity"], against="STE")
 
 # %% [markdown]
-# ```{glue:figure} fig-errors
-# :name: fig-balance-errors
-#
-# The relative error is higher under the rotation, without decay and with the strongest. Ratio rotation / STE, a point a
-# pair of runs; left of 1 the rotation is better.
-# ```
-#
 # ```{glue:figure} fig-mse
 # :name: fig-balance-mse
 #
 # Test MSE is higher under the rotation, too: at the stops. Lower is better.
 # ```
+#
+# {numref}`fig-balance-errors`, at the top of this page, has every pair of runs.
 #
 # **The absolute error praises the arm that reconstructs worse.** Rotation / STE it is
 # {glue:text}`quantisation-error-rotation-decay-0` without decay and

@@ -16,9 +16,18 @@
 # all. If you cannot, and they start far shorter than the latents, use the rotation: its error is
 # {glue:text}`mean-uniform-1-k:.2f` times that of STE in a short training. If they start fitted, let the rotation turn
 # about the mean code and fade: its error is {glue:text}`/notebooks/39_frontier.ipynb::fading-k-means:.2f` times that of
-# STE, and the same after a warm-up without quantiser. The plain rotation has {glue:text}`mean-k-means:.2f` and
-# {glue:text}`mean-k-means-after-warm-up:.1f` times the error of STE there.
+# STE, where the plain rotation has {glue:text}`mean-k-means:.2f` times as much.
 # ```
+#
+# ```{glue:figure} fig-levels
+# :name: fig-synthesis-levels
+#
+# STE whose codes follow has the lowest error from every start; where they cannot follow, the rotation leads from short
+# codes alone. Mean test MSE of both, by how the codes start and move, on a logarithmic axis; further left is better.
+# ```
+#
+# After a warm-up without quantiser the fading rotation has the error of STE, and the plain one
+# {glue:text}`mean-k-means-after-warm-up:.1f` times as much.
 #
 # This page has no runs of its own. It reads the records of all experiments and judges them all by one rule.
 # {doc}`45_guide` has what to copy.
@@ -144,6 +153,7 @@ ROWS = {  # what can be done about the codes, as SETTINGS names it
 }
 levels = Levels(study, ROWS, {start: start for start in COLUMNS})
 page.say("levels", levels)
+page.show("fig-levels", drawings.levels(levels))
 levels
 
 # %% [markdown]
@@ -210,7 +220,7 @@ def in_short():
 # is as in {doc}`10_ste_vs_rotation`: the codes move by the gradient, at the network's rate. $r_0$ is the mean of
 # $|q|/|z|$ over the first batch. A ratio below 1 favours the rotation. A row links to its chapter.
 
-# %%
+# %% tags=["hide-input"]
 r0 = {name: study.mean("STE", name, "r", at=1) for name in CELLS if ("STE", name) in study.members}
 r0 = {name: value for name, value in r0.items() if value > 0}  # what has no such ratio is left out
 entries = {name: entry for name in among(STARTS) if (entry := known(study, name)).pair}
@@ -236,7 +246,7 @@ def how_codes_start():
 # Each row changes one thing. In the rows called *own* each estimator takes the value that was best for it on validation
 # images: a commitment weight $\gamma$, a learning rate of Adam, or one of SGD.
 
-# %%
+# %% tags=["hide-input"]
 OWN = {"own γ": "γ", "own rate": "rate", "SGD, own rate": "SGD rate"}  # each at its own value
 swept = (
     {(what, start): sweep(page, name, start) for what, name in OWN.items() for start in MAIN} if all_chapters else {}
@@ -286,7 +296,7 @@ what_else
 # three seeds. All eight are STE. The ratio is that to STE from k-means with nothing else set. A setting is named by
 # what it sets, in the words of `Config`.
 
-# %%
+# %% tags=["hide-input"]
 SPENT = ("data", "codebook_size", "dim", "steps", "batch")
 base = next(config for config in runs.planned if config.estimator == "ste" and config.init == "kmeans")
 final = runs.final.set_index("id")
@@ -337,7 +347,7 @@ pd.DataFrame.from_dict(rows, "index")
 #
 # ## The effect over $r_0$ and time
 
-# %%
+# %% tags=["hide-input"]
 plain = [name for name in among((*STARTS, *SCALED)) if "revival" not in name and "SimVQ" not in name and name in r0]
 long = page.study(Block(PAIR, {name: fields | {"steps": 8000} for name, fields in MAIN.items()}))
 time = {}
@@ -392,7 +402,7 @@ page.say("", {"turned": len(turned), "turned-which": ", ".join(turned) or "none"
 #
 # The rotation scales the gradient by $r$ and turns it. {doc}`13_which_part` makes each change alone.
 
-# %%
+# %% tags=["hide-input"]
 EFFECTS = {  # what replaces what
     "rI": ("r I", "STE"),
     "R": ("R", "STE"),
@@ -514,7 +524,7 @@ asked.table()
 #
 # ## A sceptic's list
 
-# %%
+# %% tags=["hide-input"]
 entries = {what: entry for table in (by_start, what_else) for what, entry in table.named().items() if what[0] != PLAIN}
 settled = {what: entry for what, entry in entries.items() if entry.word.startswith("use")}
 kept = [what for what, entry in settled.items() if advice(widened(entry.pair, len(entries))) == entry.word]

@@ -19,6 +19,14 @@
 # times the error of STE in *once*, and the lowest of all.
 # ```
 #
+# ```{glue:figure} fig-ratios
+# :name: fig-codec-ratios
+#
+# At eight levels the rotation has more test error than STE in every wiring. Ratio of test error on a logarithmic axis:
+# each point is a pair of runs with the same seed, the diamond their geometric mean, the bar its 95 % interval. At four
+# levels all are against STE. Left of 1 the error is lower.
+# ```
+#
 # Most vector quantisers that are trained today are residual ones, in codecs of speech and music
 # {cite}`zeghidour2021soundstream,defossez2023encodec,kumar2023dac,defossez2024moshi`. The theory of {doc}`09_residual`
 # says that the rotation comes nearer to the straight-through estimator with every level, in two of the three wirings.
@@ -209,12 +217,7 @@ for start, place in STARTS.items():
 page.show("fig-ratios", drawings.ratios(panels, "Ratios of test error", "ratio of test error"))
 
 # %% [markdown]
-# ```{glue:figure} fig-ratios
-# :name: fig-codec-ratios
-#
-# Ratios of test error on a logarithmic axis: each point is a pair of runs with the same seed, the diamond their
-# geometric mean, the bar its 95 % interval. At four levels all are against STE. Left of 1 the error is lower.
-# ```
+# {numref}`fig-codec-ratios`, at the top of this page, has every pair of runs.
 #
 # **The rotation has the higher error in every wiring.** In *once* it comes near STE with more levels, as
 # {doc}`09_residual` has it: {glue:text}`few-once:.2f` times the error of STE at four levels,
@@ -408,7 +411,8 @@ page.show("fig-spectra", fig, "Log-mel spectra of one sentence, recorded and cod
 # ```{glue:figure} fig-spectra
 # :name: fig-codec-spectra
 #
-# Log-mel spectra of the English sentence, bright where it is loud: as recorded, and as the two codecs give it back.
+# With one level the harmonics of the voice blur. Log-mel spectra of the English sentence, bright where it is loud: as
+# recorded, and as the two codecs give it back.
 # ```
 #
 # ## What became of the hypotheses

@@ -18,6 +18,14 @@
 # points better does not train better: the best linear one has the higher cosine with the slopes, and no lower error.
 # ```
 #
+# ```{glue:figure} fig-mse
+# :name: fig-transform-mse
+#
+# The best combination of $I$ and $R$ trains better than STE from either start, and from uniform codes the rotation is
+# better still. Ratio of test MSE, on a logarithmic axis: each point a pair of runs with the same seed, the diamond
+# their geometric mean, the bar its 95 % interval. Left of 1 the first of the two is better.
+# ```
+#
 # STE, the rotation and their relatives are combinations of $I$ and $R$, chosen by hand. What if the combination is
 # fitted to what the loss really does: $a(\theta, r)\,g + b(\theta, r)\,R^\top g$, by least squares? Does the best of
 # the family point better, does it train better, and is there more to gain beyond the family?
@@ -406,12 +414,7 @@ def what_fitting_gains():
 
 
 # %% [markdown]
-# ```{glue:figure} fig-mse
-# :name: fig-transform-mse
-#
-# Ratio of test MSE, on a logarithmic axis: each point a pair of runs with the same seed, the diamond their geometric
-# mean, the bar its 95 % interval.
-# ```
+# {numref}`fig-transform-mse`, at the top of this page, has every pair of runs.
 #
 # ### Every arm
 #

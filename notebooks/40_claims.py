@@ -19,11 +19,12 @@
 # book are held to the same rule.
 # ```
 #
-# ```{glue:figure} claims-counts
-# :name: tab-claims
-# Most claims of the derivation do not hold as they stand: claims by verdict and source. {doc}`43_got_right` has what
-# the article is right about.
+# Most claims of the derivation do not hold as they stand. Claims by verdict and source:
+#
+# ```{glue:any} claims-counts
 # ```
+#
+# {doc}`43_got_right` has what the article is right about.
 #
 # The claims are in order and in our words. Evidence is a function, and its numbers stand in the row.
 # `python -m book.ledger` runs it again. `python -m book.ledger --mutate` breaks what it is about, and says of each row

@@ -12,12 +12,20 @@
 #
 # ```{admonition} In short
 # :class: tip
-# Because all latents are pushed the same way, and the codes are too slow to follow. After a warm-up
-# the {term}`codebook collapses <codebook collapse>` in {glue:text}`fell-rotation` runs of the rotation. With codes that
-# learn ten times as fast, with codes that follow by EMA, or with the rotation about the mean code, none does. Nothing
-# else that was tried helps: with stronger or weaker commitment, with a ramp of the rate or without the factor $r$, nine
-# or ten of ten collapse. Under STE it never collapses, and the error is the lowest of all.
+# Because all latents are pushed the same way, and the codes are too slow to follow. After a warm-up the
+# {term}`codebook collapses <codebook collapse>` in {glue:text}`fell-rotation` runs of the rotation, and in none with
+# codes that learn ten times as fast, with codes that follow by EMA, or with the rotation about the mean code. With
+# stronger or weaker commitment, with a ramp of the rate or without the factor $r$, nine or ten of ten collapse.
 # ```
+#
+# ```{glue:figure} fig-every
+# :name: fig-collapse-every-run
+#
+# Fast codes, EMA and another centre end the collapse; commitment, a ramp and $R$ alone do not. Test perplexity and test
+# MSE of every run after the warm-up: a collapsed run has a perplexity below 10.
+# ```
+#
+# Under STE the codebook never collapses, and the error is the lowest of all.
 #
 # An outcome of two kinds has no effect size: this page counts. The theory of the drift ({doc}`25_drift`) names what
 # should decide: a push along the common mean, and codes too slow to follow it.
@@ -113,11 +121,7 @@ page.say("fell", {arm: f"{fell.sum()} of {len(fell)}" for arm, fell in collapsed
 page.show("fig-every", drawings.every_run(remedies, ["test_perplexity", "test_mse"], fresh=True))
 
 # %% [markdown]
-# ```{glue:figure} fig-every
-# :name: fig-collapse-every-run
-#
-# Test perplexity and test MSE of every run after the warm-up: a collapsed run has a perplexity below 10.
-# ```
+# {numref}`fig-collapse-every-run`, at the top of this page, has every run.
 #
 # ## What the first hundred steps say
 #

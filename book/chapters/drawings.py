@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from book.chapters import plots
+from book.chapters.recommend import Levels
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import Key, Study
 from rotvq.analysis.wording import seed_ranges, title
@@ -43,7 +44,12 @@ def dots(study: Study, metric: str = "test_mse", *, against: str | Key) -> Figur
 
 
 def ratios(panels: Mapping[str, Sequence[plots.Row]], words: str, xlabel: str) -> Figure:
-    """`paired_ratios`, a panel a title. ``words`` say what the ratios are; all of them follow in the description."""
+    """`paired_ratios`, a panel a title. ``words`` say what the ratios are; all of them follow in the description.
+
+    The axis says that left is better, unless ``xlabel`` has an arrow of its own.
+    """
+    if "←" not in xlabel:
+        xlabel += " (← better)"
     figs, said = [], []
     for name, rows in panels.items():
         if rows:
@@ -71,7 +77,7 @@ def curves(
     shown = [arm for arm in arms_shown or study.arms if any(arm == key[0] for key in study.members)]
     styles, figs = arms(study.arms), []
     for cell, metric in itertools.product(cells, metrics):
-        fig, ax = plt.subplots(figsize=plots.PANEL)
+        fig, ax = plots.panel()
         found = {arm: study.curve(arm, cell, metric) for arm in shown}
         for arm, curve in found.items():
             if curve.size:
@@ -209,6 +215,7 @@ def ratio_against_r0(study: Study, kinds: Mapping[str, tuple[Iterable[str], Arm]
                 ax.annotate(cell, (middle.r0, middle.ratio), size=8, **place)
     ax.set(xscale="log", yscale="log", xlabel="$r_0$ of the first batch", ylabel="test MSE, rotation / STE")
     ax.margins(x=0.12, y=0.1)
+    _name_halves(ax)
     plots.log_ticks(ax.xaxis)
     plots.log_ticks(ax.yaxis)
     ax.legend(loc="upper left")
@@ -225,7 +232,7 @@ def sweep(studies: Mapping[str, Study], name: str, taken: Mapping[str, Mapping[s
     """
     figs = []
     for start, study in studies.items():
-        fig, ax = plt.subplots(figsize=plots.PANEL)
+        fig, ax = plots.panel()
         values, heading = [float(cell.split(" = ")[1]) for cell in study.cells], f"{start}: test MSE, not run"
         for arm, drawn in arms(study.arms).items():
             cells = {cell: study.values(arm, cell, "test_mse") for cell in study.cells}
@@ -258,7 +265,7 @@ def between(study: Study, starts: Iterable[str], names: Sequence[str], xlabel: s
     """
     figs = []
     for start in starts:
-        fig, ax = plt.subplots(figsize=plots.PANEL)
+        fig, ax = plots.panel()
         values = pd.DataFrame({arm: study.values(arm, start, "test_mse") for arm in names})
         ax.plot(range(len(names)), values.T, color=MUTED, linewidth=0.7)
         for place, arm in enumerate(names):
@@ -290,9 +297,7 @@ def along(rows: Mapping[str, Mapping[float, Paired | None]], xlabel: str, words:
         reach = [[m - x for m, x in zip(middle, low)], [x - m for m, x in zip(middle, high)]]
         ax.errorbar(list(found), middle, reach if found else None, marker=marker, color=color, capsize=3, label=start)
         said += [f"{start} at {amount:g}: {pair.mean:.2f}" for amount, pair in found.items()]
-    for height, half in ((0.97, "STE better"), (0.03, "rotation better")):
-        place = {"transform": ax.transAxes, "ha": "right", "va": "top" if height > 0.5 else "bottom", "size": 9}
-        ax.text(0.99, height, half, color=MUTED, **place)
+    _name_halves(ax)
     amounts = sorted({amount for row in rows.values() for amount in row})
     ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="test MSE, rotation / STE")
     ax.set_xticks(amounts, [f"{amount:,g}" for amount in amounts])
@@ -300,6 +305,13 @@ def along(rows: Mapping[str, Mapping[float, Paired | None]], xlabel: str, words:
     plots.log_ticks(ax.yaxis)
     fig.legend(loc="outside upper right", ncols=3)
     return Figure(fig, f"{words}. {'; '.join(said)}.")
+
+
+def _name_halves(ax) -> None:
+    """Who is better in which half of a picture of the ratios rotation / STE."""
+    for height, half in ((0.97, "STE better"), (0.03, "rotation better")):
+        place = {"transform": ax.transAxes, "ha": "right", "va": "top" if height > 0.5 else "bottom", "size": 9}
+        ax.text(0.99, height, half, color=MUTED, **place)
 
 
 def every_run(study: Study, metrics: Sequence[str], *, fresh: bool = False) -> Figure:
@@ -321,19 +333,54 @@ def every_run(study: Study, metrics: Sequence[str], *, fresh: bool = False) -> F
         plots.log_ticks(ax.xaxis)
         ax.set_yticks(range(len(names)), names)
         ax.grid(axis="y", visible=False)
-        ax.set_xlabel("seconds a run" if metric == "seconds" else title(metric))
+        ax.set_xlabel(_with_better_side(metric))
         fig.legend(loc="outside upper right", ncols=3)
         figs.append(fig)
     said = "; ".join(f"{arm}: {mean:.4f} ({cell})" for arm, (mean, cell) in order)
-    words = "Test MSE, perplexity and seconds of every run, by arm and start. Lowest mean test MSE: "
+    words = f"{', '.join(map(title, metrics))} of every run, by arm and start. Lowest mean test MSE: "
     return Figure(figs, f"{words}{said}.")
+
+
+def _with_better_side(metric: str) -> str:
+    """A metric as the name of an axis, of an error or a time with the side that is better."""
+    if metric == "seconds":
+        return "seconds a run (← better)"
+    return title(metric) + " (← better)" * ("mse" in metric)
+
+
+def levels(found: Levels) -> Figure:
+    """Chapter 19: mean test MSE of STE and of the rotation, a panel a start, a row a way in which the codes move."""
+    styles, figs = {"STE": ARMS["ste"], "rotation": ARMS["rotation"]}, []
+    ends = min(found.means.values(), default=1.0), max(found.means.values(), default=1.0)
+    for start, words in found.starts.items():
+        rows = [way for way in reversed(found.ways) if any(key[:2] == (way, start) for key in found.means)]
+        if not rows:
+            continue
+        fig, ax = plt.subplots(figsize=(WIDTH, 1.0 + 0.36 * len(rows)), layout="constrained")
+        for height, way in enumerate(rows):
+            means = {arm: found.means[way, start, arm] for arm in styles if (way, start, arm) in found.means}
+            ax.plot(list(means.values()), [height] * len(means), color=MUTED, linewidth=1)
+            for arm, mean in means.items():
+                ax.plot([mean], [height], styles[arm].marker, color=styles[arm].color, markersize=6)
+        ax.set(xscale="log", xlim=(0.9 * ends[0], 1.1 * ends[1]), ylim=(-0.6, len(rows) - 0.4), title=words)
+        ax.set_yticks(range(len(rows)), [plots.wrapped(found.ways[way]) for way in rows])
+        plots.log_ticks(ax.xaxis)
+        ax.grid(axis="y", visible=False)
+        figs.append(fig)
+    if figs:
+        for arm, drawn in styles.items():
+            figs[0].axes[0].plot([], [], drawn.marker, color=drawn.color, label=arm)
+        figs[0].legend(loc="outside upper right", ncols=2)
+        figs[-1].axes[0].set_xlabel("test MSE in thousandths (← better)")
+    said = "; ".join(f"{', '.join(key)}: {mean:.2f}" for key, mean in found.means.items())
+    return _figure(figs, f"Mean test MSE in thousandths. {said}.")
 
 
 def batch_differences(gaps: Mapping[tuple[str, str], pd.DataFrame], study: Study) -> Figure:
     """Chapter 17: the relative difference of the two sums in every traced batch, a panel a weight decay."""
     figs = []
     for cell in study.cells:
-        fig, ax = plt.subplots(figsize=plots.PANEL)
+        fig, ax = plots.panel()
         heading = f"{cell}: relative difference, not run"
         for arm, drawn in arms(study.arms).items():
             ax.plot([], [], drawn.marker, color=drawn.color, label=arm)

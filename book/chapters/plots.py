@@ -23,6 +23,14 @@ Ratios = Mapping[str, Mapping[str, Paired | None]]  # row label -> column label 
 EFFECT = LinearSegmentedColormap.from_list("effect", ["#1d5fa8", "#8d8f92", "#a8480a"])  # lower, equal, higher
 
 
+def panel() -> tuple[plt.Figure, plt.Axes]:
+    """One of several panels: as wide as the others whatever its ticks are called, so that rows of them line up."""
+    fig, ax = plt.subplots(figsize=PANEL)
+    fig.subplots_adjust(left=0.22, right=0.97)
+    fig.add_artist(plt.Rectangle((0, 0), 1, 1, fill=False, linewidth=0))  # what is saved is never narrower
+    return fig, ax
+
+
 def seeds(ax, x: Sequence[float], ys, arm: Arm | str, label: str | None = None) -> None:
     """Every seed as a thin line and their mean as a thick one. `ys` has shape (seeds, len(x)); nan is left out."""
     arm = ARMS[arm] if isinstance(arm, str) else arm

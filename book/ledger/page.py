@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence, Set
+from html import escape
 
 from book.ledger.claims import Outcome
 from book.ledger.grammar import Call
@@ -11,6 +13,31 @@ from book.statements import Finding
 from rotvq.page.html import Html, tag
 
 LANGUAGES = {"article": "zh", "paper": "en", "book": "en"}
+GREEK = {
+    "alpha": "α",
+    "beta": "β",
+    "gamma": "γ",
+    "delta": "δ",
+    "Delta": "Δ",
+    "epsilon": "ε",
+    "eta": "η",
+    "theta": "θ",
+    "kappa": "κ",
+    "lambda": "λ",
+    "mu": "μ",
+    "pi": "π",
+    "rho": "ρ",
+    "sigma": "σ",
+    "tau": "τ",
+    "phi": "φ",
+}
+SIGNS = {"<=": "≤", ">=": "≥", "!=": "≠", "->": "→"}
+FORMULA = re.compile(
+    r"(?P<row>\b[ABP]-\d{3}\b)"
+    r"|(?P<greek>(?<![\w.])(?:" + "|".join(GREEK) + r")(?![A-Za-z0-9=-]))"
+    r"|(?P<sign><=|>=|!=|->)"
+    r"|(?<=[\w)}|\]'])(?P<where>[_^])(?P<index>\{[^}]*\}|\([^)]*\)|-?(?:[A-Za-z]+|\d+))(?![\w=])"
+)
 
 
 def rows_as_html(
@@ -23,18 +50,46 @@ def rows_as_html(
         pages: The address of each chapter's page by its number.
         mentions: Where the chapters mention each row (:func:`book.ledger.mentions.find_mentions`).
     """
-    rows = [_row(outcome, pages, (mentions or {}).get(outcome.claim.id, ())) for outcome in outcomes]
+    known = {outcome.claim.id for outcome in outcomes}
+    rows = [_row(outcome, known, pages, (mentions or {}).get(outcome.claim.id, ())) for outcome in outcomes]
     return tag("div", Html("\n".join(rows)), class_="rv-claims")
 
 
-def _row(outcome: Outcome, pages: Mapping[str, str], mentions: Sequence[Mention]) -> Html:
+def typeset(words: str, known: Set[str] = frozenset()) -> Html:
+    """Words of a row with their formulas typeset, and links to the rows that they name, of those that are known.
+
+    >>> print(typeset("G^T g = lambda_W |W|^2, see A-031.", {"A-031"}))
+    G<sup>T</sup> g = λ<sub>W</sub> |W|<sup>2</sup>, see <a href="#A-031">A-031</a>.
+    """
+    parts, end = [], 0
+    for found in FORMULA.finditer(words):
+        parts += [escape(words[end : found.start()]), _typeset_one(found, known)]
+        end = found.end()
+    return Html("".join([*parts, escape(words[end:])]))
+
+
+def _typeset_one(found: re.Match, known: Set[str]) -> Html:
+    """What a match of :data:`FORMULA` becomes."""
+    if name := found["row"]:
+        return tag("a", name, href=f"#{name}") if name in known else Html(name)
+    if word := found["greek"]:
+        return Html(GREEK[word])
+    if sign := found["sign"]:
+        return Html(SIGNS[sign])
+    index = found["index"].strip("{}")
+    return tag("sub" if found["where"] == "_" else "sup", GREEK.get(index, index))
+
+
+def _row(outcome: Outcome, known: Set[str], pages: Mapping[str, str], mentions: Sequence[Mention]) -> Html:
     claim = outcome.claim
     filters = {f"data_{name}": getattr(claim, name) for name in ("verdict", "source", "kind", "chapter")}
+    said = " ".join((claim.claim, claim.reason, claim.corrected or ""))
+    filters["data_words"] = " ".join(word for word in GREEK if word in said) or None  # for the search
     parts = [
-        tag("summary", claim.id, " ", tag("b", claim.verdict), " ", claim.claim),
+        tag("summary", claim.id, " ", tag("b", claim.verdict), " ", typeset(claim.claim)),
         tag("blockquote", claim.quote, lang=LANGUAGES[claim.source]) if claim.quote else "",
-        tag("p", claim.reason),
-        tag("p", tag("b", "What holds."), " ", claim.corrected) if claim.corrected else "",
+        tag("p", typeset(claim.reason, known)),
+        tag("p", tag("b", "What holds."), " ", typeset(claim.corrected, known)) if claim.corrected else "",
         tag("p", Html(" | ".join(_details(outcome, pages, mentions))), class_="claim-more"),
     ]
     return tag("details", *parts, class_="claim", id=claim.id, **filters)

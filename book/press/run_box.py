@@ -14,7 +14,7 @@ import shutil
 import tokenize
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 from docutils import nodes
@@ -24,6 +24,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 from book.press import page_provenance
 from book.press.execute import provenance
+from rotvq.page import parameters as checks
 from rotvq.page.html import Html, tag
 from rotvq.runs import records
 
@@ -79,6 +80,42 @@ def _parameter(node: ast.AnnAssign, comments: Mapping[int, str]) -> Parameter:
     )
 
 
+def read_allowed(source: str) -> dict[str, Any]:
+    """What a notebook itself says its parameters may be, as far as it is a literal: `Page(..., steps=(20, 100))`."""
+    found = {}
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    for call in calls:
+        if getattr(call.func, "id", "") == "Page" or getattr(call.func, "attr", "") == "check":
+            for given in call.keywords:
+                try:
+                    found[given.arg] = ast.literal_eval(given.value)
+                except ValueError:
+                    found[given.arg] = None  # a rule that is no list and no range
+    return found
+
+
+def range_in_words(rule: Any) -> str:
+    """What a parameter may be, by one of :data:`rotvq.page.parameters.RULES`; empty where only code can tell.
+
+    >>> range_in_words((1, 100_000)), range_in_words((0, None)), range_in_words(("smoke", "full"))
+    ('1 to 100,000', 'at least 0', 'smoke, full')
+    >>> range_in_words(checks.Entries((0, 1), most=16))
+    '0 to 1; 1 to 16 of them'
+    """
+    if isinstance(rule, checks.Entries):
+        return "; ".join(filter(None, (range_in_words(rule.each), f"{rule.least} to {rule.most} of them")))
+    if rule is None or callable(rule):
+        return ""
+    if not isinstance(rule, tuple) or len(rule) != 2 or any(isinstance(end, str) for end in rule):
+        return ", ".join(map(str, rule))
+    low, high = (None if end is None else f"{end:,.10g}" for end in rule)
+    if low and high:
+        return f"{low} to {high}"
+    if low:
+        return f"at least {low}"
+    return f"at most {high}" if high else ""
+
+
 def command(stem: str, values: Mapping[str, object]) -> str:
     """The line for a shell that executes a notebook with these values.
 
@@ -117,7 +154,13 @@ def cost(made: Mapping, trains: bool) -> str:
     return f"{sentence} Where a value asks for other runs, they are trained." if trains else sentence
 
 
-def box(stem: str, parameters: Sequence[Parameter], made: Mapping, highlighter: PygmentsBridge) -> Html:
+def box(
+    stem: str,
+    parameters: Sequence[Parameter],
+    made: Mapping,
+    highlighter: PygmentsBridge,
+    allowed: Mapping[str, Any] | None = None,
+) -> Html:
     """The box of a page.
 
     Args:
@@ -125,7 +168,9 @@ def box(stem: str, parameters: Sequence[Parameter], made: Mapping, highlighter: 
         parameters: that it declares.
         made: what `execute.provenance` says about the page.
         highlighter: of the builder.
+        allowed: what the notebook itself says they may be.
     """
+    rules = checks.RULES | dict(allowed or {})
     here = {parameter.name: made["parameters"].get(parameter.name, parameter.default) for parameter in parameters}
     changed = {parameter.name: here[parameter.name] for parameter in parameters if _is_changed(parameter, here)}
     line = Html(highlighter.highlight_block(command(stem, changed or _example(parameters)), "sh"))
@@ -136,8 +181,10 @@ def box(stem: str, parameters: Sequence[Parameter], made: Mapping, highlighter: 
     usage = tag(
         "p", "In a checkout that is ", setup, ". Other values go between the braces. ", notebook, ", without outputs."
     )
-    header = tag("tr", *(tag("th", title, scope="col") for title in ("Parameter", "Type", "Default", "Meaning")))
-    rows = [_row(parameter, here) for parameter in parameters]
+    header = tag(
+        "tr", *(tag("th", title, scope="col") for title in ("Parameter", "Type", "Default", "Range", "Meaning"))
+    )
+    rows = [_row(parameter, here, range_in_words(rules.get(parameter.name))) for parameter in parameters]
     table = tag("table", tag("thead", header), tag("tbody", *rows), class_="table")
     return tag(
         "details",
@@ -163,7 +210,7 @@ def _example(parameters: Sequence[Parameter]) -> dict[str, object]:
     return {chosen.name: chosen.default}
 
 
-def _row(parameter: Parameter, here: Mapping[str, object]) -> Html:
+def _row(parameter: Parameter, here: Mapping[str, object], within: str) -> Html:
     """The row of a parameter; a value of this page that is not the default stands beside it."""
     default = [tag("code", repr(parameter.default))]
     if _is_changed(parameter, here):
@@ -173,6 +220,7 @@ def _row(parameter: Parameter, here: Mapping[str, object]) -> Html:
         tag("th", tag("code", parameter.name), scope="row"),
         tag("td", tag("code", parameter.kind)),
         tag("td", *default),
+        tag("td", within),
         tag("td", parameter.meaning),
     )
 
@@ -185,10 +233,13 @@ def put_boxes(app: Sphinx, doctree: nodes.document, page: str) -> None:
     for cell in _cells(doctree, DECLARED):
         source = next(cell.findall(nodes.literal_block)).astext()
         parameters = read_parameters(source)
-        cell.replace_self(RunBox(html=box(script.stem, parameters, provenance(script), app.builder.highlighter)))
+        notebook = Path(app.srcdir).parent / "notebooks" / script.name
+        allowed = read_allowed(notebook.with_suffix(".py").read_text("utf-8"))
+        made = provenance(script)
+        cell.replace_self(RunBox(html=box(script.stem, parameters, made, app.builder.highlighter, allowed)))
         downloads = Path(app.outdir, DOWNLOADS)
         downloads.mkdir(exist_ok=True)
-        shutil.copy(Path(app.srcdir).parent / "notebooks" / script.name, downloads)
+        shutil.copy(notebook, downloads)
 
 
 def _cells(doctree: nodes.document, name: str) -> list[nodes.container]:

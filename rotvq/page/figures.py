@@ -152,24 +152,23 @@ class Figure:
     """One or several matplotlib figures as one picture with a description. The figures are closed.
 
     Args:
-        fig: A figure or several. Several stand side by side where the page is wide and below one another on a phone,
-            which keeps their text readable.
+        fig: A figure or several: side by side where there is room, below one another on a phone or if ``stacked``.
         alt: What the picture shows, in a sentence or two, for those who do not see it.
 
     Raises:
         ValueError: alt is empty.
     """
 
-    def __init__(self, fig: plt.Figure | Iterable[plt.Figure], alt: str):
+    def __init__(self, fig: plt.Figure | Iterable[plt.Figure], alt: str, *, stacked: bool = False):
         if not alt.strip():
             raise ValueError("alt is empty: say in a sentence what the figure shows")
         figs = [fig] if isinstance(fig, plt.Figure) else list(fig)
         svgs = [_svg(one) for one in figs]
         for one in figs:
             plt.close(one)
-        self._figs = figs
+        self._figs, self._stacked = figs, stacked
         self._bundle = {
-            "text/html": tag("div", *svgs, class_="rv-figure", role="img", aria_label=alt),
+            "text/html": tag("div", *svgs, class_="rv-figure" + " rv-stacked" * stacked, role="img", aria_label=alt),
             "text/plain": alt,
         }
 
@@ -178,7 +177,7 @@ class Figure:
         if PNG in (exclude or ()):
             return self._bundle
         pngs = [_png(one) for one in self._figs]
-        return self._bundle | {PNG: base64.b64encode(_side_by_side(pngs)).decode()}
+        return self._bundle | {PNG: base64.b64encode(_one_of(pngs, self._stacked)).decode()}
 
 
 def strips(rows: Mapping[str, Tensor], alt: str) -> Figure:
@@ -191,7 +190,7 @@ def strips(rows: Mapping[str, Tensor], alt: str) -> Figure:
         ax.set_title(title)
         ax.axis("off")
         figs.append(fig)
-    return Figure(figs, alt)
+    return Figure(figs, alt, stacked=True)
 
 
 def _svg(fig) -> Html:
@@ -205,8 +204,8 @@ def _svg(fig) -> Html:
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # figure_1, axes_1, ...: an id may stand only once on a page
     for placeholder, variable in CSS.items():
         text = text.replace(placeholder, variable)
-    width = re.search(r'width="([\d.]+)pt"', text)[1]
-    text = text.replace("<svg ", f'<svg aria-hidden="true" style="max-width: min(100%, {width}pt)" ', 1)
+    width = 1.2 * float(re.search(r'width="([\d.]+)pt"', text)[1])  # its text is at most as large as the page's
+    text = text.replace("<svg ", f'<svg aria-hidden="true" style="max-width: min(100%, {width:.4g}pt)" ', 1)
     return Html(re.sub(r"\s*\n\s*", "\n", text))
 
 
@@ -216,14 +215,15 @@ def _png(fig) -> bytes:
     return out.getvalue()
 
 
-def _side_by_side(pngs: list[bytes]) -> bytes:
+def _one_of(pngs: list[bytes], stacked: bool) -> bytes:
     if len(pngs) == 1:
         return pngs[0]
-    images = [plt.imread(io.BytesIO(png))[..., :3] for png in pngs]
+    axis = int(stacked)  # stacked, height and width change places, twice
+    images = [plt.imread(io.BytesIO(png))[..., :3].swapaxes(0, axis) for png in pngs]
     height = max(len(image) for image in images)
     padded = [np.pad(i, ((0, height - len(i)), (0, 0), (0, 0)), constant_values=1.0) for i in images]
     out = io.BytesIO()
-    matplotlib.image.imsave(out, np.hstack(padded), format="png")
+    matplotlib.image.imsave(out, np.hstack(padded).swapaxes(0, axis).copy(), format="png")
     return out.getvalue()
 
 

@@ -255,7 +255,7 @@ def test_the_search_of_the_book_finds_it(chromium, word):
 
 
 def test_the_search_splits_what_is_asked_as_it_split_the_book(chromium):
-    texts = ["用STE防止编码表坍缩，a_b-c γ=1", "码 K-Means 后", "plain words"]
+    texts = ["用STE防止编码表坍缩，a_b-c γ=1", "码 K-Means 后", "plain words", "Codebook Resets and quantization"]
     page = chromium.new_page()
     page.evaluate("code => { window.eval(code) }", SearchEnglishAndChinese.js_splitter_code)
     assert page.evaluate("texts => texts.map(text => splitQuery(text))", texts) == [

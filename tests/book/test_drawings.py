@@ -6,6 +6,7 @@ from samples import ARMS as TWO
 from samples import CELLS, CONFIGS, store
 
 from book.chapters import drawings
+from book.chapters.recommend import Levels
 from rotvq.analysis import stats
 from rotvq.analysis.study import Runs, Study
 from rotvq.page.figures import ARMS
@@ -145,3 +146,22 @@ def test_folds_are_drawn_for_every_start():
     mse = pd.DataFrame({"STE": [0.1, 0.2], "rotation": [0.2, 0.1]}, index=[0, 100])
     pictures = [f"{k} and its twin" for k in range(5)]
     assert panels(drawings.fold_by_fold({"a": mse, "b": mse}, pictures, "Two starts.")) == 2
+
+
+def test_ratios_say_which_side_is_better_unless_their_label_does():
+    pair = stats.ratio([0.5, 0.52, 0.54], [1.0, 1.0, 1.0])
+
+    def axis(xlabel: str) -> str:
+        figure = drawings.ratios({"": [("first", pair, ARMS["ste"])]}, "Ratios", xlabel)
+        return figure._figs[0].axes[0].get_xlabel()
+
+    assert axis("regret") == "regret (← better)" and axis("error (← lower)") == "error (← lower)"
+
+
+def test_levels_have_a_panel_a_start_and_leave_out_what_was_not_run(study):
+    cells = {f"slow, {cell}": fields for cell, fields in CELLS.items()}
+    wider = Study(study.runs, Block(TWO, cells))
+    starts = dict.fromkeys([*CELLS, "none"], "from here")
+    figure = drawings.levels(Levels(wider, {"slow": "slow", "fast": "fast"}, starts))
+    assert panels(figure) == len(CELLS) and "slow, uniform, STE: " in alt(figure) and "fast" not in alt(figure)
+    assert alt(drawings.levels(Levels(wider, {"fast": "fast"}, {"none": "n"}))) == "No run of this figure has a record."

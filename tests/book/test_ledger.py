@@ -415,6 +415,13 @@ def test_listing(tmp_path):
     assert out.count("<details") == out.count("</details>") == 1
 
 
+def test_a_listing_typesets_formulas_links_rows_and_is_found_by_the_names_of_letters(tmp_path):
+    row = dataclasses.replace(ROW, claim="G^T g <= lambda_W.", reason="As A-001 has it, and A-999; gamma=0.05 is code.")
+    out = rows_as_html([claims.check(row, tmp_path)], {})
+    assert "G<sup>T</sup> g ≤ λ<sub>W</sub>." in out and 'data-words="gamma lambda"' in out
+    assert 'As <a href="#A-001">A-001</a> has it, and A-999; gamma=0.05 is code.' in out
+
+
 def test_listing_in_a_browser(chromium, tmp_path):
     """Search and filters hide rows, the count follows, a link opens its row even if it is hidden."""
     rows = [ROWS[0], ROWS[1], next(r for r in ROWS if r.source == "paper")]
@@ -435,6 +442,10 @@ def test_listing_in_a_browser(chromium, tmp_path):
     assert shown() == ["A-001", "A-002", "P-001"]
     tab.get_by_role("searchbox").fill("GRAY")
     assert shown() == ["A-002"]
+    assert tab.evaluate("location.hash") == "#words=GRAY"  # what was chosen can be sent to others
+    tab.reload()
+    assert shown() == ["A-002"] and tab.get_by_role("searchbox").input_value() == "GRAY"
+    tab.locator("#A-002").evaluate("row => (row.open = true)")
     tab.get_by_role("button", name="Open all").click()
     assert tab.locator("#A-002").evaluate("row => row.open") is False  # it was open, alone: the button closed it
     assert errors == []

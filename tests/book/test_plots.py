@@ -62,3 +62,14 @@ def test_a_map_says_every_ratio_and_whether_it_is_separated(ax):
 def test_a_number_in_a_map_can_be_read(ax, ratio):
     plots.heatmap(ax, {"a": {"x": stats.ratio([ratio, ratio * 1.01], [1.0, 1.0])}})
     assert contrast(ax.texts[0].get_color(), ax.patches[0].get_facecolor()[:3]) >= 4.5
+
+
+def test_panels_are_as_wide_whatever_their_ticks_are_called():
+    widths = set()
+    for scale in (1, 0.01):
+        fig, ax = plots.panel()
+        ax.plot([1, 2], [scale, 2 * scale])
+        fig.canvas.draw()
+        widths.add(round(fig.get_tightbbox().width, 2))
+        plt.close(fig)
+    assert len(widths) == 1 and min(widths) == pytest.approx(plots.PANEL[0], abs=0.05)

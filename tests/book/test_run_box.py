@@ -74,6 +74,7 @@ def test_the_cost_is_that_of_the_page_and_of_its_records(monkeypatch):
 def test_the_box_takes_the_place_of_the_cell_and_the_notebook_can_be_downloaded(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "05_page.ipynb").write_text("the notebook")
+    (tmp_path / "notebooks" / "05_page.py").write_text("page = Page('05_page', globals(), steps=(1, 70_000))")
     (tmp_path / "site").mkdir()
     monkeypatch.setattr(run_box, "provenance", lambda page: MADE)
     environment = types.SimpleNamespace(doc2path=lambda page: str(tmp_path / "book" / f"{page}.ipynb"))
@@ -85,6 +86,7 @@ def test_the_box_takes_the_place_of_the_cell_and_the_notebook_can_be_downloaded(
     put_boxes(app, document, "notebooks/05_page")
     first, second = document.children
     assert isinstance(first, run_box.RunBox) and second.astext() == "idea = 1"
+    assert "1 to 70,000" in first["html"], "what the notebook itself allows"
     assert "Run this page" in first["html"] and "steps" not in first.astext(), "the search would read it"
     link = BeautifulSoup(first["html"], "html.parser").find("a", download=True)["href"]
     assert (tmp_path / "site" / "notebooks" / link).resolve().read_text() == "the notebook"
@@ -135,7 +137,8 @@ def test_names_of_rows_stay_where_a_table_scrolls(page, table, name):
 def test_only_what_goes_on_is_faded(page):
     masks = "e => getComputedStyle(e).maskImage"
     assert page.locator("#small").get_attribute("data-more") is None
-    assert page.locator("#small").evaluate(masks) == "none" != page.locator("#code").evaluate(masks)
+    assert page.locator("#small").evaluate(masks) == "none" != page.locator("#wide").evaluate(masks)
+    assert page.locator("#code").evaluate("e => e.scrollWidth <= e.clientWidth"), "code is read whole"
     page.locator(".rv-run").evaluate("e => { e.open = true }")
     assert page.evaluate("document.documentElement.scrollWidth") == 320
 
@@ -148,3 +151,9 @@ def test_print_is_black_on_white_and_whole(page):
     )
     assert (ink, wrap, mask) == ("rgb(0, 0, 0)", "pre-wrap", "none")
     assert page.locator("#code").evaluate("e => e.scrollWidth <= e.clientWidth")
+
+
+def test_what_a_parameter_may_be_is_read_from_the_notebook():
+    source = "from x import y\npage = Page('05', globals(), steps=(1, 9), mode=('a', 'b'), data=find)\n"
+    assert run_box.read_allowed(source) == {"steps": (1, 9), "mode": ("a", "b"), "data": None}
+    assert run_box.read_allowed("parameters.check(globals(), rows=(0, None))") == {"rows": (0, None)}

@@ -31,3 +31,14 @@ test("all words have to be there, in any order and case", () => {
 test("the values of a field, once each and in order", () => {
   assert.deepStrictEqual(C.values(rows, "verdict"), ["false", "true"]);
 });
+test("a choice is kept in the address, and read from it", () => {
+  const choice = { words: "angle of q", verdict: "true with a fix", source: "", chapter: "03", kind: "" };
+  const kept = C.toHash(choice);
+  assert.strictEqual(kept, "#words=angle+of+q&verdict=true+with+a+fix&chapter=03");
+  assert.deepStrictEqual(C.fromHash(kept), { words: "angle of q", verdict: "true with a fix", chapter: "03" });
+  assert.strictEqual(C.toHash({ words: "", verdict: "" }), "");
+});
+test("the address of a row is no choice", () => {
+  assert.strictEqual(C.fromHash("#A-031"), null);
+  assert.strictEqual(C.fromHash(""), null);
+});

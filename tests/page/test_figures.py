@@ -158,4 +158,5 @@ def test_glue_writes_words_that_the_page_shows_as_they_are(words, monkeypatch):
 
 def test_strips_are_a_panel_a_row():
     rows = {"test images": torch.zeros(3, 1, 4, 4), "in colour": torch.ones(3, 3, 4, 4)}
-    assert figures.strips(rows, "Two rows.")._repr_mimebundle_()["text/html"].count("<svg") == 2
+    html = figures.strips(rows, "Two rows.")._repr_mimebundle_()["text/html"]
+    assert html.count("<svg") == 2 and 'class="rv-figure rv-stacked"' in html
