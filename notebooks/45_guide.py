@@ -57,7 +57,7 @@ from book.chapters import drawings
 from book.chapters.recommend import ROTATION, STE, Entry, Levels, Table, known
 from book.chapters.settings import COLUMNS, HOME, PLAIN, SETTINGS, STARTS
 from rotvq import VectorQuantizer
-from rotvq.runs.grids import CHAPTERS, PAIR, Block
+from rotvq.runs.grids import CHAPTERS, PAIR, Block, kmeans
 
 # %% [markdown]
 # ## What to do
@@ -129,13 +129,14 @@ WAYS = {  # how the codes move, as SETTINGS name it
 SHORT, FITTED, WARMED = COLUMNS
 STARTED = {SHORT: "far shorter than latents", FITTED: "fitted by k-means", WARMED: "fitted after a warm-up"}
 SCALED = ("k-means × 0.3", "k-means × 10")  # fitted codes, then made shorter or longer
+LENGTHS = [start for start in STARTS if start.startswith("k-means × ") and start in kmeans(0.01, 0.1, 0.3, 3, 10)]
 cells = {(way, start): COLUMNS[start] | SETTINGS[way][0] for way in WAYS for start in COLUMNS}
 others = [block for chapter in CHAPTERS.values() for block in chapter.blocks.values()]
 runs = page.load(HOME, also=others if profile != "smoke" else [])
 named = {", ".join(key): fields for key, fields in cells.items()}
-study = page.study(Block(PAIR, named | {start: STARTS[start][0] for start in SCALED}))
+study = page.study(Block(PAIR, named | {start: STARTS[start][0] for start in LENGTHS}))
 entries = {key: known(study, ", ".join(key)) for key in cells}
-others_start = {start: known(study, start) for start in SCALED}
+others_start = {start: known(study, start) for start in LENGTHS}
 rows = {said: {STARTED[start]: entries[way, start] for start in COLUMNS} for way, said in WAYS.items()}
 rows = {said: {start: entry for start, entry in row.items() if entry.pair} for said, row in rows.items()}
 compared = Table(list(STARTED.values()), rows, {said: SETTINGS[way][1] for way, said in WAYS.items()})
@@ -210,8 +211,21 @@ with torch.no_grad():
 assert 0.3 < r0 < 1.1, "codes fitted by k-means have nearly the length of their latents"
 page.say("r0", f"{float(r0):.2f}")
 at_start = {start: study.mean("STE", f"{PLAIN}, {start}", "r", at=1) for start in COLUMNS}
-at_start |= {start: study.mean("STE", start, "r", at=1) for start in SCALED}
+at_start |= {start: study.mean("STE", start, "r", at=1) for start in LENGTHS}
 page.say("start", {start: f"{value:.2g}" for start, value in at_start.items()})
+slow_codes = {start: entries[PLAIN, start] for start in COLUMNS} | others_start
+by_length = {
+    "codes move by the gradient, at the network's rate": slow_codes,
+    "at 30 times that rate": {start: entries[FAST, start] for start in COLUMNS},
+    "by an EMA of decay 0.9, and are revived": {start: entries[AVERAGE, start] for start in COLUMNS},
+}
+by_length = {
+    way: {start: (at_start[start], entry.pair) for start, entry in row.items()} for way, row in by_length.items()
+}
+(best_way, best_start, _) = min(cold, key=cold.get)
+assert (best_way, best_start) == (AVERAGE, FITTED) or profile != "standard"
+starred = ("by an EMA of decay 0.9, and are revived", FITTED)
+page.show("fig-front", drawings.by_length(by_length, WARMED, starred))
 page.say("ratio", {start: ratio(entry) for start, entry in others_start.items()})
 
 # %% [markdown]
@@ -272,6 +286,6 @@ def the_guide():
     yield "Nothing is lower without a warm-up than `recommended`.", above == 1
     yield "Short codes are far below 1.", at_start[SHORT] < 0.05, at_start["k-means × 0.3"] < 0.5
     yield "Fitted codes are near 1.", abs(at_start[FITTED] - 1) < 0.1, abs(at_start[WARMED] - 1) < 0.1
-    scaled = {start: entry.word for start, entry in others_start.items()}
+    scaled = {start: others_start[start].word for start in SCALED}
     yield "Codes times 0.3: the rotation. Times 10: STE.", scaled == {SCALED[0]: ROTATION, SCALED[1]: STE}
     yield "Long codes are far above 1.", at_start["k-means × 10"] > 5

@@ -307,6 +307,45 @@ def along(rows: Mapping[str, Mapping[float, Paired | None]], xlabel: str, words:
     return Figure(fig, f"{words}. {'; '.join(said)}.")
 
 
+def by_length(
+    rows: Mapping[str, Mapping[str, tuple[float, Paired | None]]], apart: str, best: tuple[str, str]
+) -> Figure:
+    """Ratios rotation / STE against r0, a line with intervals for each way in which codes move.
+
+    Args:
+        rows: By way, then by start: r0 and the ratio.
+        apart: A start that is on no line, since r0 does not say all of it.
+        best: The way and the start of the lowest error without a warm-up, which gets a star.
+    """
+    fig, ax = plt.subplots(figsize=(WIDTH, 4.0), layout="constrained")
+    ax.axhline(1, color=MUTED, linewidth=1)
+    beside = {"textcoords": "offset points", "size": 9}
+    said, highest = [], {}
+    for (way, row), color, marker in zip(rows.items(), SPARE["colors"], "osD"):
+        found = {start: (r0, pair) for start, (r0, pair) in row.items() if pair}
+        line = sorted((r0, pair.mean) for start, (r0, pair) in found.items() if start != apart)
+        ax.plot([r0 for r0, _ in line], [mean for _, mean in line], color=color, label=way)
+        for start, (r0, pair) in found.items():
+            reach = [[pair.mean - pair.low], [pair.high - pair.mean]]
+            ax.errorbar(r0, pair.mean, reach, marker=marker, color=color, capsize=3)
+            said.append(f"{way}, {start}, r0 {r0:.2g}: {pair.mean:.2f}")
+        if best[0] == way and best[1] in found:
+            place = found[best[1]][0], found[best[1]][1].mean
+            ax.plot(*place, "*", color=color, markersize=17, markeredgecolor="white", zorder=10)
+            ax.annotate("lowest error: STE", place, (10, -20), color=color, **beside)
+        if apart in found:
+            highest[found[apart][1].mean] = found[apart][0], color
+    if highest:
+        top = max(highest)
+        ax.annotate("after a warm-up", (highest[top][0], top), (-8, 0), ha="right", color=highest[top][1], **beside)
+    _name_halves(ax)
+    ax.set(xscale="log", yscale="log", ylabel="test MSE, rotation / STE", xlim=(6e-3, 14))
+    ax.set_xlabel("length of a code over that of its latent at the start, $r_0$")
+    plots.log_ticks(ax.yaxis)
+    fig.legend(loc="outside upper left", ncols=1)
+    return Figure(fig, f"Test MSE, rotation / STE, by how long codes are at the start. {'; '.join(said)}.")
+
+
 def _name_halves(ax) -> None:
     """Who is better in which half of a picture of the ratios rotation / STE."""
     for height, half in ((0.97, "STE better"), (0.03, "rotation better")):
