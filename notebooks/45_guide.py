@@ -14,8 +14,9 @@
 # :class: tip
 # Let the codes follow their latents, and use STE: the rotation trick in its place makes the test error
 # {glue:text}`least:.2f` to {glue:text}`most:.2f` times as large, whatever the start. Use the rotation only if the codes
-# cannot follow *and* start far shorter than the latents: there its error is {glue:text}`ratio-slow-short:.2f` times
-# that of STE. If they cannot follow and start otherwise, let the rotation turn about the mean code and fade: from no
+# cannot follow *and* start far shorter than the latents *and* training is short: its error is
+# {glue:text}`ratio-slow-short:.2f` times that of STE after 2,000 steps, and
+# {glue:text}`/notebooks/28_code_speed.ipynb::delay-32000:.2f` times after 32,000. If they cannot follow and start otherwise, let the rotation turn about the mean code and fade: from no
 # start was its error above that of STE.
 # ```
 #
@@ -85,7 +86,8 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block, kmeans
 #   - {glue:text}`ratio-fast-short:.2f`
 #   - {glue:text}`ratio-fast-fitted:.2f`
 #   - {glue:text}`ratio-fast-warmed:.2f`
-# * - **If you can change neither, and the codes start far shorter than the latents,** use the rotation.
+# * - **If you can change neither, the codes start far shorter than the latents, and training is short,** use the
+#     rotation.
 #   - {glue:text}`ratio-slow-short:.2f`
 #   -
 #   -
