@@ -201,17 +201,18 @@ class Verify:
 
     def _check_digests(self, folder: Path) -> int:
         faults, others = [], 0
-        paths = sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])
+        paths = sorted(folder.rglob("*.json"))
         for path in paths:
             try:
-                others += read_any(path).get("schema") != SCHEMA
+                is_run, in_store = read_any(path).get("schema") == SCHEMA, len(path.relative_to(folder).parts) <= 2
+                others += not (is_run and in_store)
             except RecordError as error:
                 faults.append(str(error))
         if faults:
             print(*faults, f"{len(faults)} of {len(paths)} records do not check", sep="\n")
             return 1
         stores = _stores(folder, least=0 if others else 1)
-        print(f"{len(paths)} digests checked, {others} of other kinds")
+        print(f"{len(paths)} digests checked, {others} of other kinds or not in a chapter's folder")
         print(verify.summary(stores))
         return 0
 
@@ -260,6 +261,10 @@ class Terminated(KeyboardInterrupt):
 
 def _terminate(*_) -> None:
     raise Terminated
+
+
+def _hang_up(*_) -> None:
+    signal.raise_signal(signal.SIGTERM)  # which a run holds back until it has written its resume point
 
 
 def _field_and_value(text: str) -> tuple[str, Any]:
@@ -334,8 +339,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. What is refused before any training is said in a sentence, without a traceback: status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="%(message)s")
-    stopping = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
-    before = {number: signal.signal(number, _terminate) for number in stopping}
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate)}
+    if hasattr(signal, "SIGHUP"):
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, _hang_up)
     command = None
     try:
         _check_environment()

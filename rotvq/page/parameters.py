@@ -142,7 +142,7 @@ RULES: dict[str, Any] = {
     "steps": _STEPS,
     "seeds": (1, FRESH),  # from FRESH on they confirm
     "seed": SEED,
-    "live_steps": (1, 100_000),
+    "live_steps": (1, 5000),  # of runs that a page trains for a look, which no cap counts
     "data": _data,
     **dict.fromkeys(("arms", "cells", "common"), lambda value, _: None),  # :func:`.experiment.block` looks at them
     # fields of Config, one value or several

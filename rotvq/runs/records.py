@@ -149,8 +149,10 @@ def _cost_and_status(record: dict) -> dict:
 
 
 def read_any(path: Path) -> dict:
-    """The record in a file, or the measurement, of which the digest alone is checked; RecordError as elsewhere."""
+    """The record in a file, or the measurement, of which digest and name are checked; RecordError as elsewhere."""
     record = read_record(path)
+    if record.get("id", path.stem) != path.stem:
+        raise RecordError(f"{path} is the record of another run, {record['id']}: {REMEDY}")
     return _read(path) if record.get("schema") == SCHEMA else record
 
 

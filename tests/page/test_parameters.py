@@ -176,7 +176,7 @@ REFUSED = [
     ("seed", 10**20, "at most 4294967295"),
     ("seed", -1, "at least 0"),
     ("steps", 10**12, "at most 1000000000"),
-    ("live_steps", 10**6, "at most 100000"),
+    ("live_steps", 5001, "at most 5000"),
     ("cap", -1.0, "at least 0"),
     ("cap", math.inf, "finite"),
     ("records", "/dev/null", "must be a folder"),
