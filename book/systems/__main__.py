@@ -15,6 +15,8 @@ import sys
 from tqdm import tqdm
 
 from book.systems import runs
+from rotvq.runs.grids import check_environment
+from rotvq.training.files import DataError
 
 #: what one of the commands takes and the other does not
 OPTIONS = {"run": ("engine", "cap", "dry_run"), "verify": ("sample", "restamp")}
@@ -35,13 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="of run: print what is missing and what it would cost")
     given = parser.parse_args(arguments)
     try:
+        check_environment()
         _refuse_options_of_the_other(parser, given)
         experiment = runs.find(given.chapter)
         if unknown := [name for name in given.block if name not in experiment.blocks]:
             raise ValueError(f"unknown block {unknown[0]!r}: one of {', '.join(map(repr, experiment.blocks))}")
         cases = experiment.cases(given.profile, *given.block)
         return (_run if given.command == "run" else _verify)(experiment, cases, given)
-    except ValueError as error:
+    except (ValueError, DataError) as error:
         parser.error(str(error))
 
 

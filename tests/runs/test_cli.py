@@ -278,7 +278,8 @@ def test_verify_alone_checks_every_digest_and_trains_nothing(call, tmp_path, mon
     words = ("verify", "--records", tmp_path)
     assert call(*words) == (
         0,
-        "15 digests checked, 1 of other kinds or not in a chapter's folder\nrecords: 14 verified\nverified: 14 as trained\n",
+        "15 digests checked, 1 of other kinds or not in a chapter's folder\n"
+        "records: 14 verified\nverified: 14 as trained\n",
         "",
     )
     altered = [*sorted(folder.glob("*.json"))[:2], tmp_path / "20_cost" / "a.json"]
@@ -338,6 +339,13 @@ def test_a_run_that_is_stopped_goes_on_from_its_resume_point(number, tmp_path, m
     (resume,) = (tmp_path / "mine").iterdir()
     assert capsys.readouterr().err == f"interrupted: {resume} is kept, and the same command goes on from there\n"
     assert cli.main([*words, str(tmp_path / "mine")]) == 0 and capsys.readouterr().out == whole
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**64, 10**20])
+def test_a_seed_that_no_notebook_takes_is_refused(call, seed):
+    status, out, err = call("train", "--steps", 1, "--seed", seed)
+    assert (status, out) == (2, "") and f"seed is {seed}: it must be from 0 to 4294967295" in err
+    assert call("train", "--steps", 1, "--seed", 2**32 - 1)[0] == 0
 
 
 @pytest.mark.parametrize("place", ["gpu/cost/a", "gpu/training/deeper/b", "c"])
