@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +21,7 @@ from rotvq.quantizers import distributed
 from rotvq.quantizers.estimators import Estimator
 from rotvq.runs import code_path, engines, grids, scheduler, verify
 from rotvq.runs.records import RecordError, Records, read_any
-from rotvq.training import files, own
+from rotvq.training import own
 from rotvq.training.ablations import VQ_ONLY
 from rotvq.training.config import FIELDS, SCHEMA, Config
 from rotvq.training.train import find_device, train
@@ -43,9 +42,7 @@ class Train:
 
     def run(self) -> int:
         config = self.config.check()
-        find_device(self.device)
-        if os.environ.get("WORLD_SIZE", "1") != "1" and self.device not in ("cpu", "cuda"):
-            raise ValueError(f"device is {self.device!r}: under torchrun each process takes its own, of cpu or cuda")
+        self._check_seed_and_device()
         store = Records(self.records) if self.records else None
         if self.dry_run:
             print(_as_json([config]), _cost([config], store, 1), sep="\n")
@@ -70,6 +67,14 @@ class Train:
             if rank == 0:
                 print(json.dumps(result["final"], indent=1))
         return 0
+
+    def _check_seed_and_device(self) -> None:
+        least, most = grids.SEED
+        if not least <= self.config.seed <= most:
+            raise ValueError(f"seed is {self.config.seed}: it must be from {least} to {most}")
+        find_device(self.device)
+        if os.environ.get("WORLD_SIZE", "1") != "1" and self.device not in ("cpu", "cuda"):
+            raise ValueError(f"device is {self.device!r}: under torchrun each process takes its own, of cpu or cuda")
 
     def _resume(self) -> Path | None:
         return self.records / f"{self.config.id}.resume" if self.records else None
@@ -201,17 +206,18 @@ class Verify:
 
     def _check_digests(self, folder: Path) -> int:
         faults, others = [], 0
-        paths = sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])
+        paths = sorted(folder.rglob("*.json"))
         for path in paths:
             try:
-                others += read_any(path).get("schema") != SCHEMA
+                is_run, in_store = read_any(path).get("schema") == SCHEMA, len(path.relative_to(folder).parts) <= 2
+                others += not (is_run and in_store)
             except RecordError as error:
                 faults.append(str(error))
         if faults:
             print(*faults, f"{len(faults)} of {len(paths)} records do not check", sep="\n")
             return 1
         stores = _stores(folder, least=0 if others else 1)
-        print(f"{len(paths)} digests checked, {others} of other kinds")
+        print(f"{len(paths)} digests checked, {others} of other kinds or not in a chapter's folder")
         print(verify.summary(stores))
         return 0
 
@@ -260,6 +266,10 @@ class Terminated(KeyboardInterrupt):
 
 def _terminate(*_) -> None:
     raise Terminated
+
+
+def _hang_up(*_) -> None:
+    signal.raise_signal(signal.SIGTERM)  # which a run holds back until it has written its resume point
 
 
 def _field_and_value(text: str) -> tuple[str, Any]:
@@ -334,11 +344,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. What is refused before any training is said in a sentence, without a traceback: status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="%(message)s")
-    stopping = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
-    before = {number: signal.signal(number, _terminate) for number in stopping}
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate)}
+    if hasattr(signal, "SIGHUP"):
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, _hang_up)
     command = None
     try:
-        _check_environment()
+        grids.check_environment()
         _check_words(argv)
         if argv and argv[0] in MOVED:
             raise ValueError(f"rotvq {argv[0]} is now {MOVED[argv[0]]}, in a checkout of the book")
@@ -373,18 +384,6 @@ def _refuse_fields_of_a_grid(argv: Sequence[str]) -> None:
             f"a grid is the whole plan of a chapter and has no {', '.join(own)}; for a smaller one run its notebook, "
             f'as in papermill notebooks/12_gamma.ipynb out.ipynb -y "{given}"'
         )
-
-
-def _check_environment() -> None:
-    """DataError where ROTVQ_DATA is no folder, ValueError where it is empty or another name begins like it."""
-    files.folders()
-    if os.environ.get("ROTVQ_DATA") == "":
-        raise ValueError("ROTVQ_DATA is empty: name a folder, or unset it")
-    others = [name for name in os.environ if name.startswith("ROTVQ_") and name != "ROTVQ_DATA"]
-    if "ROTVQ_DATA" not in os.environ:
-        others += get_close_matches("ROTVQ_DATA", os.environ, n=1, cutoff=0.85)
-    if others:
-        raise ValueError(f"unknown environment variable {others[0]}: the folder of the data is named by ROTVQ_DATA")
 
 
 def _check_words(argv: Sequence[str]) -> None:

@@ -39,7 +39,8 @@ LAWS = ("book", "theory")
 def run(names: Iterable[str] = (), parameters: Mapping | None = None, force: bool = False, jobs: int = 2) -> None:
     """Execute the notebooks whose inputs changed.
 
-    A notebook runs in a temporary folder and reaches the book only when it succeeds. One that fails is kept in
+    A notebook runs where this is called, so that a name in its parameters means what it does there, writes temporary
+    files to a folder of its own, and reaches the book only when it succeeds. One that fails is kept in
     _build/failed, and the others go on.
 
     Args:
@@ -209,7 +210,7 @@ async def by_command() -> AsyncIterator[Papermill]:
     def run(notebook: Path, out: Path, parameters: Mapping) -> Awaitable[tuple[int, str]]:
         command = [sys.executable, "-m", "papermill", notebook, out, "-y", json.dumps(parameters)]
         options = ["--kernel", "python3", "--no-progress-bar", "--start-timeout", "120"]
-        return processes.call([*command, *options], cwd=out.parent, temporary=out.parent)
+        return processes.call([*command, *options], cwd=Path.cwd(), temporary=out.parent)
 
     yield run
 

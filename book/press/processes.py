@@ -18,7 +18,8 @@ import psutil
 from book.press import paths
 
 Result = TypeVar("Result")
-# Executes a notebook with parameters, in the folder of its output; gives the exit status, and what came to stderr.
+# Executes a notebook with parameters, in the working directory, with temporary files in the folder of its output; gives
+# the exit status, and what came to stderr.
 Papermill = Callable[[Path, Path, Mapping], Awaitable[tuple[int, str]]]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 QUIET = subprocess.DEVNULL

@@ -111,7 +111,6 @@ def serve() -> None:
 
 def _execute(notebook: Path, out: Path, parameters: dict) -> None:
     """What the process of a page does."""
-    os.chdir(out.parent)
     os.environ.update(processes.variables(out.parent))
     tempfile.tempdir = None  # where it was before
     log = os.open(_log(out), os.O_WRONLY | os.O_CREAT)

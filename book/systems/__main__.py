@@ -2,17 +2,24 @@
 
 ``verify`` alone checks that no record was altered, and says how many the code as it is has made. With ``--sample 3`` it
 trains three again and compares; with ``--restamp``, if all agree, the others of the chapter count as verified, too.
+What is refused before any training is said in a sentence, with status 2.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import sys
 
 from tqdm import tqdm
 
 from book.systems import runs
+from rotvq.runs.grids import check_environment
+from rotvq.training.files import DataError
+
+#: what one of the commands takes and the other does not
+OPTIONS = {"run": ("engine", "cap", "dry_run"), "verify": ("sample", "restamp")}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,26 +29,44 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("chapter", help="name, or how it starts")
     parser.add_argument("--block", action="append", default=[], help="only this block; may be given again")
     parser.add_argument("--profile", choices=("standard", "smoke"), default="standard")
-    parser.add_argument("--engine", default="serial", help="serial or processes:N")
+    parser.add_argument("--engine", default="serial", help="of run: serial, processes:N or ray:GPUS")
+    parser.add_argument("--cap", type=float, default=runs.CAP, help="of run: core-hours that missing runs may take")
     parser.add_argument("--records", default="", help="folder of the records; by default that of the book")
     parser.add_argument("--sample", type=int, default=0, help="of verify: how many records are made again")
     parser.add_argument("--restamp", action="store_true", help="of verify: let the sample decide all records")
-    parser.add_argument("--dry-run", action="store_true", help="print what is missing and what it would cost")
+    parser.add_argument("--dry-run", action="store_true", help="of run: print what is missing and what it would cost")
     given = parser.parse_args(arguments)
     try:
+        check_environment()
+        _refuse_options_of_the_other(parser, given)
         experiment = runs.find(given.chapter)
+        if unknown := [name for name in given.block if name not in experiment.blocks]:
+            raise ValueError(f"unknown block {unknown[0]!r}: one of {', '.join(map(repr, experiment.blocks))}")
         cases = experiment.cases(given.profile, *given.block)
-    except (ValueError, KeyError) as error:
+        return (_run if given.command == "run" else _verify)(experiment, cases, given)
+    except (ValueError, DataError) as error:
         parser.error(str(error))
-    return (_run if given.command == "run" else _verify)(experiment, cases, given)
+
+
+def _refuse_options_of_the_other(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """ValueError for an option that the command would leave without effect, and for a sample that is none."""
+    of_others = OPTIONS["verify" if given.command == "run" else "run"]
+    if idle := [name for name in of_others if getattr(given, name) != parser.get_default(name)]:
+        raise ValueError(f"{given.command} has no --{idle[0].replace('_', '-')}")
+    if given.sample < 0 or (given.restamp and not given.sample):
+        raise ValueError(f"sample is {given.sample}: it must be at least {int(given.restamp)}")
+    if not given.cap >= 0:
+        raise ValueError(f"cap is {given.cap:g}: it must be at least 0")
 
 
 def _run(experiment: runs.Experiment, cases: list, given: argparse.Namespace) -> int:
     missing = [case for case in cases if runs.record(experiment, case, given.records) is None]
-    hours = len(missing) * experiment.seconds / 3600
+    hours = experiment.hours(missing)
     print(f"{len(missing)} of {len(cases)} runs missing: about {hours:.2f} core-hours.")
     if given.dry_run:
         return 0
+    if hours > given.cap:
+        raise ValueError(f"that is over the cap of {given.cap:g} core-hours: --cap {math.ceil(10 * hours) / 10:g}")
     failed = 0
     with tqdm(total=len(missing), unit="run", disable=not sys.stderr.isatty()) as bar:
         for case, outcome in runs.run(experiment, missing, given.engine, given.records):

@@ -14,10 +14,10 @@ from book.systems.runs import Experiment
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.wording import coverage, seed_ranges
 from rotvq.page import Page
-from rotvq.page.figures import used
+from rotvq.page.figures import Line, used
+from rotvq.page.page import duration
 from rotvq.runs.grids import FRESH
 
-CAP = 1.0  # core-hours that missing runs may take where the parameters do not say
 PROFILES = ("smoke", "standard")
 
 
@@ -89,14 +89,19 @@ def load(page: Page, experiment: Experiment, name: str = "", **changes: Any) -> 
 
 def _train(experiment: Experiment, cases: Sequence[Any], given: Mapping[str, Any]) -> None:
     missing = [case for case in cases if runs.record(experiment, case, given["records"]) is None]
-    hours = 0.0 if given["profile"] == "smoke" else len(missing) * experiment.seconds / 3600
-    cap = CAP if given["cap"] is None else given["cap"]
+    if not missing:
+        return
+    hours = experiment.hours(missing)
+    what = f"{len(missing)} of {len(cases)} runs have no record and take about {duration(hours)}"
+    cap = runs.CAP if given["cap"] is None else given["cap"]
     if hours > cap:
         allow = f"cap: {math.ceil(10 * hours) / 10:g}"
-        raise ValueError(f"{len(missing)} runs are missing, {hours:.1f} core-hours, over the cap of {cap:g}: {allow}")
-    for case, outcome in runs.run(experiment, missing, given["engine"] or "serial", given["records"]):
+        raise ValueError(f"{what}, over the cap of {cap:g} core-hours. {allow} in the parameters trains them")
+    line, trained = Line(f"{what}."), runs.run(experiment, missing, given["engine"] or "serial", given["records"])
+    for done, (case, outcome) in enumerate(trained, start=1):
         if isinstance(outcome, Exception):
             raise RuntimeError(f"{case} failed: {outcome}") from outcome
+        line.say(f"{what}. {done} trained.")
 
 
 def cost(shown: Shown) -> dict[str, Any]:

@@ -24,11 +24,13 @@ from typing import Any
 import pandas as pd
 import torch
 
+from book.systems.speech import SHIPPED
 from rotvq.analysis.stats import Paired, ratio
 from rotvq.runs import engines, provenance
 from rotvq.runs.grids import stores_folder
-from rotvq.runs.records import read_record, write_record
+from rotvq.runs.records import REMEDY, RecordError, Records, read_record, write_record
 from rotvq.runs.verify import difference, leaves
+from rotvq.training import files, own
 
 SCHEMA = "system-1"
 #: the module of each chapter, which defines ``EXPERIMENT``
@@ -46,6 +48,8 @@ CHAPTERS: dict[str, str] = {
 }
 COUNTED = ("book.systems", "rotvq.quantizers", "rotvq.training")  #: what a record of a system depends on
 TOLERANCE = 0.05  # relative, of a number that is made again on another kind of machine
+CAP = 1.0  # core-hours that missing runs may take where nothing else is said
+LENGTHS = ("steps", "prior_steps")  #: fields of a case to which its time is about proportional
 FEW, EXPLORE, CONFIRM = range(3), range(5), range(100, 110)  # seeds, as in the experiment chapters
 
 
@@ -74,6 +78,15 @@ class Experiment:
             chosen = dict.fromkeys(replace(case, **{"seed": 0, **self.smoke}) for case in chosen)
         return list(dict.fromkeys(replace(case, **changes) for case in chosen))
 
+    def hours(self, cases: Iterable[Any]) -> float:
+        """About how many core-hours these cases take: more where they have more steps than their class says."""
+        return sum(self.seconds * _length(case) for case in cases) / 3600
+
+
+def _length(case: Any) -> float:
+    """How long a case is, 1 for as many steps as its class says; more of one kind of steps is as much more."""
+    return max((getattr(case, name) / getattr(type(case), name) for name in LENGTHS if hasattr(case, name)), default=1)
+
 
 def crossed(case: Any, *factors: Mapping[str, Mapping[str, Any]], seeds: Sequence[int] = FEW) -> list[Any]:
     """``case`` with every combination of the fields of some factors, each a name to fields, and with every seed."""
@@ -84,22 +97,42 @@ def crossed(case: Any, *factors: Mapping[str, Mapping[str, Any]], seeds: Sequenc
 
 
 def case_id(case: Any) -> str:
-    """The name of the record: 16 hex digits of the sha256 of the case's class and the fields that are not default."""
+    """The name of the record: 16 hex digits of the sha256 of the case's class and the fields that are not default.
+
+    Where a field names data of one's own, their content counts as well: other data make another run.
+    """
     kind = f"{type(case).__module__.rpartition('.')[2]}.{type(case).__name__}"  # two systems may have equal fields
     changed = {name: value for name, value in asdict(case).items() if value != getattr(type(case), name, None)}
-    text = json.dumps([SCHEMA, kind, changed], sort_keys=True, allow_nan=False)
+    text = json.dumps([SCHEMA, kind, changed | own_data(case)], sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def own_data(case: Any) -> dict[str, str]:
+    """The fields of a case that name data of one's own, each with 16 digits of the sha256 of what lies there now."""
+    found = {}
+    source, data = (getattr(case, name, "") for name in ("source", "data"))
+    if source not in ("", *SHIPPED) and Path(source).is_dir():
+        inside = [path for path in Path(source).rglob("*") if path.is_file()]
+        found["source"] = f"{source}#{files.digest(Path(source), inside)}"
+    if own.is_own("data", data):
+        found["data"] = own.pin("data", data)
+    return found
 
 
 def store(experiment: Experiment, folder: str | Path = "") -> Path:
     """The folder of a chapter's records."""
-    return Path(folder) if folder else stores_folder() / experiment.chapter
+    return Path(folder).expanduser() if folder else stores_folder() / experiment.chapter
 
 
 def record(experiment: Experiment, case: Any, folder: str | Path = "") -> dict | None:
-    """The record of a case; None where there is none. RecordError where it has been altered."""
+    """The record of a case; None where there is none. RecordError where it has been altered, or is that of another."""
     path = store(experiment, folder) / f"{case_id(case)}.json"
-    return read_record(path) if path.exists() else None
+    if not path.exists():
+        return None
+    found = read_record(path)
+    if (found.get("id"), found.get("config")) != (path.stem, json.loads(json.dumps(asdict(case)))):
+        raise RecordError(f"{path} is the record of another run, {found.get('id')}: {REMEDY}")
+    return found
 
 
 @cache
@@ -182,6 +215,7 @@ def restamp(experiment: Experiment, case: Any, folder: str | Path, settled: str)
 
 def _work(experiment: Experiment, case: Any, folder: Path) -> dict:
     torch.set_num_threads(1)
+    name, data = case_id(case), own_data(case)  # as they are when the run begins
     processor, wall = time.process_time(), time.perf_counter()
     result = experiment.train(case)
     made = {
@@ -191,20 +225,28 @@ def _work(experiment: Experiment, case: Any, folder: Path) -> dict:
         "seconds": round(time.process_time() - processor, 2),
         "wall_seconds": round(time.perf_counter() - wall, 2),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        **({"data": data} if data else {}),
     }
-    found = {"schema": SCHEMA, "id": case_id(case), "config": asdict(case), "result": result, "provenance": made}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_record(folder / f"{found['id']}.json", found)
+    found = {"schema": SCHEMA, "id": name, "config": asdict(case), "result": result, "provenance": made}
+    write_record(folder / f"{name}.json", found)
     return found
 
 
 def run(
     experiment: Experiment, cases: Iterable[Any], engine: str = "serial", folder: str | Path = ""
 ) -> Iterator[tuple[Any, dict | Exception]]:
-    """Train the cases that have no record; yields each with its record, or with what it raised, as it ends."""
+    """Train the cases that have no record; yields each with its record, or with what it raised, as it ends.
+
+    Raises:
+        ValueError: The engine is unknown, or the store cannot be written; nothing has been trained then.
+    """
+    if engine.startswith("shard"):
+        raise ValueError(f"engine is {engine!r}: a system takes serial, processes:N or ray:GPUS")
     place = store(experiment, folder).absolute()
     missing = [case for case in dict.fromkeys(cases) if record(experiment, case, place) is None]
     with engines.find_engine(engine) as entered:
+        if missing:
+            Records(place).prepare()
         if entered.queue == 1:  # in this process: one by one
             for case in missing:
                 yield case, entered.submit(_work, experiment, case, place).result()

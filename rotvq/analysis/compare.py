@@ -48,8 +48,12 @@ class Comparison(NamedTuple):
     @property
     def heading(self) -> str:
         """What differs between the two, and what both set."""
+        return self.heading_without(())
+
+    def heading_without(self, known: Collection[str]) -> str:
+        """The heading, but for these of the fields that both set."""
         changes = (f"{name} {one} → {other}" for name, (one, other) in self.differs.items())
-        shared = _in_fields(self.after[0], self.differs)
+        shared = _in_fields(self.after[0], {*self.differs, *known})
         return f"{', '.join(changes) or 'the same config'}" + f" (both: {shared})" * bool(shared)
 
     def lines(self, metrics: Iterable[str]) -> Iterator[str]:
@@ -84,12 +88,16 @@ def report(
     for side, config, arm in alone:
         yield f"only {side}: {_in_fields(config)}; seeds {seed_ranges(arm)}"
     if len(comparisons) > 1:
+        known = _common(comparisons)
         rows = [["", "pairs", *map(title, metrics)]]
         rows += [
-            [one.heading, str(len(one.seeds)), *(_ratio(*one.pairs(name)) for name in metrics)] for one in comparisons
+            [one.heading_without(known), str(len(one.seeds)), *(_ratio(*one.pairs(name)) for name in metrics)]
+            for one in comparisons
         ]
         widths = [max(map(len, column)) for column in zip(*rows)]
         yield ""
+        if known:
+            yield f"all: {', '.join(f'{name} {value}' for name, value in known.items())}"
         yield from ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
@@ -138,6 +146,14 @@ def _differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
         for name in FIELDS
         if name != "seed" and getattr(one, name) != getattr(other, name)
     }
+
+
+def _common(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """The fields that a heading names, and that have one value in all these comparisons, in both arms."""
+    configs = [config for one in comparisons for config, _ in (one.before, one.after)]
+    named = dict.fromkeys((*NAMED, *(name for config in configs for name in config.changed)))
+    values = {name: {getattr(config, name) for config in configs} for name in named if name != "seed"}
+    return {name: next(iter(found)) for name, found in values.items() if len(found) == 1}
 
 
 def _in_fields(config: Config, but: Collection[str] = ()) -> str:

@@ -91,7 +91,16 @@ def every_arm(estimators: Iterable[str]) -> dict[str, Arm]:
     return drawn
 
 
-ARMS = every_arm(ESTIMATORS)
+class Arms(dict[str, Arm]):
+    """How each estimator is drawn; one of the reader's own, such as brake.py:Brake, in the last spare style."""
+
+    def __missing__(self, name: str) -> Arm:
+        if ":" not in name:
+            raise KeyError(name)
+        return spare(name, -1)
+
+
+ARMS = Arms(every_arm(ESTIMATORS))
 
 
 def label(estimator: str) -> str:

@@ -244,7 +244,7 @@ def _train(
     if not missing:
         return
     hours = scheduler.estimate(missing, kept) / 3600
-    what = f"{len(missing)} of {len(planned)} runs have no record in {kept.folder} and take about {_duration(hours)}"
+    what = f"{len(missing)} of {len(planned)} runs have no record in {kept.folder} and take about {duration(hours)}"
     if hours > cap:
         allow = f"cap: {math.ceil(10 * hours) / 10:g}"
         raise ValueError(f"{what}, over the cap of {cap:g} core-hours. {allow} in the parameters trains them")
@@ -255,10 +255,10 @@ def _train(
         if isinstance(outcome, scheduler.Failure):
             raise RuntimeError(f"run {config.id} failed: {outcome}")
         left = (time.monotonic() - start) / done * (len(missing) - done) / 3600
-        line.say(f"{what}. {done} trained" + f", about {_duration(left)} left" * (left > 0) + ".")
+        line.say(f"{what}. {done} trained" + f", about {duration(left)} left" * (left > 0) + ".")
 
 
-def _duration(hours: float) -> str:
+def duration(hours: float) -> str:
     """In words: '40 seconds', '12 minutes', '3.4 hours'."""
     if hours < 1 / 30:
         return f"{3600 * hours:.0f} seconds"

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from rotvq.analysis.wording import slug
 from rotvq.page.html import tag
 from rotvq.runs import engines
-from rotvq.runs.grids import CHAPTERS, FRESH, PROFILES
+from rotvq.runs.grids import CHAPTERS, FRESH, PROFILES, SEED, check_environment
 from rotvq.training import checks, images
 from rotvq.training.config import Config
 from rotvq.training.train import find_device
@@ -129,7 +129,6 @@ def beginnings(ids: Iterable[str]) -> Rule:
 COMPARED = Entries(_estimator, least=2)  # estimators of which the first is what the others are compared with
 _names = checks.allowed_names()
 _STEPS = (1, 10**9)  # what they cost is compared with the cap before anything is trained
-SEED = (0, 2**32 - 1)
 # What a parameter may be: a closed range, whose ends may be None; any other collection, of the allowed values; a rule.
 # A list is held to it entry by entry. None is always allowed where the type has it.
 RULES: dict[str, Any] = {
@@ -142,7 +141,7 @@ RULES: dict[str, Any] = {
     "steps": _STEPS,
     "seeds": (1, FRESH),  # from FRESH on they confirm
     "seed": SEED,
-    "live_steps": (1, 100_000),
+    "live_steps": (1, 5000),  # of runs that a page trains for a look, which no cap counts
     "data": _data,
     **dict.fromkeys(("arms", "cells", "common"), lambda value, _: None),  # :func:`.experiment.block` looks at them
     # fields of Config, one value or several
@@ -164,6 +163,8 @@ RULES: dict[str, Any] = {
 def check(values: Mapping[str, object], **allowed: Any) -> None:
     """Raise ValueError, with one sentence for each fault, unless all parameters are what the notebook can use.
 
+    Environment variables are held to :func:`.grids.check_environment`, as on the command line.
+
     In a notebook, the values that passed are left as an output of the type `SHOWN`, from which the page names them.
 
     Args:
@@ -183,7 +184,9 @@ def check(values: Mapping[str, object], **allowed: Any) -> None:
     if free := [name for name, kind in declared.items() if name not in rules and kind not in (bool, "bool")]:
         raise TypeError(f"say in the check cell what these may be: {', '.join(free)}")
     known = ", ".join(declared)
-    faults = [f"{name} is not a parameter of this notebook, which has {known}" for name in _unknown(values, declared)]
+    environment = _refusal(check_environment)
+    faults = [f"the environment {environment}"] if environment else []
+    faults += [f"{name} is not a parameter of this notebook, which has {known}" for name in _unknown(values, declared)]
     for name, kind in declared.items():
         kind = eval(kind) if isinstance(kind, str) else kind  # a notebook under `from __future__ import annotations`
         if not _is(values[name], kind):

@@ -32,6 +32,10 @@ class RecordError(ValueError):
     """A record file is torn, altered or in the wrong place. The message names it and says what to do."""
 
 
+class OtherKind(RecordError):
+    """A record is whole and of another schema than that of a run: a measurement, or a run of another system."""
+
+
 class Records:
     """The records in one folder. Several processes may read and write at once.
 
@@ -149,8 +153,10 @@ def _cost_and_status(record: dict) -> dict:
 
 
 def read_any(path: Path) -> dict:
-    """The record in a file, or the measurement, of which the digest alone is checked; RecordError as elsewhere."""
+    """The record in a file, or the measurement, of which digest and name are checked; RecordError as elsewhere."""
     record = read_record(path)
+    if record.get("id", path.stem) != path.stem:
+        raise RecordError(f"{path} is the record of another run, {record['id']}: {REMEDY}")
     return _read(path) if record.get("schema") == SCHEMA else record
 
 
@@ -209,6 +215,9 @@ def _read(path: Path) -> dict:
 def _parsed(path: Path, text: str) -> dict:
     record = _checked(path, text)
     try:
+        if isinstance(record["schema"], str):  # a run's is a number
+            said = f"{path} is a record of another kind, {record['schema']!r}"
+            raise OtherKind(f"{said}: name a folder of runs of rotvq train, of a grid or of a notebook 10 to 29")
         if record["schema"] != SCHEMA:
             raise ValueError(f"its schema is {record['schema']}, not {SCHEMA}")
         if not path.stem == record["id"] == Config.from_dict(record["config"]).id:
@@ -219,6 +228,8 @@ def _parsed(path: Path, text: str) -> dict:
             raise ValueError("its final metrics are not all numbers")
         curve = {name: _rows(columns) for name, columns in record["result"].get("curve", {}).items()}
         return {**record, "result": {**record["result"], "curve": curve}}
+    except OtherKind:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path} is not a record ({error!r}): {REMEDY}") from None
 

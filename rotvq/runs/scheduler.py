@@ -179,7 +179,7 @@ def _first_step(config: Config, device: str) -> None:
     run = Run.from_config(replace(config, **few), device)
     x = run.next_batch()
     if x.shape[2:] == (1, 1) and config.model == "conv":
-        raise ValueError("the data are vectors, which model 'mlp' takes")
+        raise ValueError("the data are vectors, which model 'mlp' takes: --model mlp, or in common of notebook 29")
     shape = " x ".join(map(str, x.shape[1:]))
     try:
         z = run.model.encode(x)

@@ -6,7 +6,7 @@ import pytest
 
 from rotvq.__main__ import main
 from rotvq.analysis.compare import compare, report, split
-from rotvq.runs.records import Records
+from rotvq.runs.records import Records, write_record
 from rotvq.training.config import Config
 
 
@@ -177,10 +177,10 @@ def test_what_one_store_alone_has_is_named_and_several_comparisons_end_in_one_ta
         "only before: estimator zero, init uniform; seeds 0–1",
         "only after: estimator rotation, init uniform, gamma 1.0; seeds 0–2",
     ]
-    head, *rows = lines[lines.index("") + 1 :]
+    common, head, *rows = lines[lines.index("") + 1 :]
+    assert common == "all: estimator rotation, init uniform"
     assert head.split() == ["pairs", "test", "MSE", "test", "PSNR,", "dB"]
-    both = "(both: estimator rotation, init uniform)"
-    assert {row.split("  ")[0] for row in rows} == {f"the same config {both}", f"gamma 0.25 → 1.0 {both}"}
+    assert {row.split("  ")[0] for row in rows} == {"the same config", "gamma 0.25 → 1.0"}
     assert all("ratio 2 (2 to 2), n = " in row and len(row) > row.index("difference 0 (0") for row in rows)
     rotations = [place for place in places(one) if place[1].estimator == "rotation"]
     assert "" not in list(report(places(one), rotations, ["test_mse"])), "one comparison needs no table"
@@ -208,6 +208,31 @@ def test_what_cannot_be_compared_is_refused(stores, capsys, words, said):
     assert main(["compare", *(word.format(one=one.folder) for word in words)]) == 2
     out, err = capsys.readouterr()
     assert out == "" and said in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("varied", [{"gamma": 1.0}, {"update": "ema"}, {"lr": 1e-3, "codebook_size": 64}])
+def test_a_row_of_the_table_names_what_not_every_row_has(stores, varied):
+    one, other = stores
+    everywhere = {"init": "kmeans", "dim": 8, "batch": 16, "steps": 700, "init_latents": 4096, "data": "photographs"}
+    record(one, *arm(range(2), estimator="ste", **everywhere), *arm(range(2), estimator="ste", **everywhere, **varied))
+    record(other, *arm(range(2), **everywhere), *arm(range(2), **everywhere, **varied))
+    lines = list(report(places(one), places(other), ["test_mse"]))
+    common, _, *rows = lines[lines.index("") + 1 :]
+    assert all(f"{name} {value}" in common for name, value in everywhere.items())
+    said = ", ".join(f"{name} {value}" for name, value in Config(**varied).changed.items())
+    expected = {"estimator ste → rotation", f"estimator ste → rotation (both: {said})"}
+    assert {row.split("  ")[0] for row in rows} == expected
+
+
+@pytest.mark.parametrize("schema", ["system-1", "gpu-1", "cost-1"])
+def test_records_of_another_kind_are_said_to_be_that(stores, capsys, schema):
+    one, other = stores
+    write_record(one.folder / "a.json", {"schema": schema, "id": "a", "config": {}, "result": {}, "provenance": {}})
+    record(other, *arm(range(2)))
+    for folders in ([one.folder], [one.folder, other.folder], [other.folder, one.folder]):
+        assert main(["compare", *map(str, folders)]) == 2
+        err = capsys.readouterr().err
+        assert f"of another kind, {schema!r}" in err and "delete" not in err and err.count("\n") == 1
 
 
 def test_a_record_without_seconds_has_not_diverged(stores, capsys):

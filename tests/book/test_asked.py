@@ -1,6 +1,6 @@
 """The table of where the question was asked: what it compares is planned, and its words follow the intervals."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_a_ratio_is_that_of_the_records_that_both_have(tmp_path, monkeypatch):
     assert one.pairs()[name] is None
 
     def put(case, mse):
-        found = {"id": runs.case_id(case), "config": {}, "result": {"test_mse": mse}, "provenance": {}}
+        found = {"id": runs.case_id(case), "config": asdict(case), "result": {"test_mse": mse}, "provenance": {}}
         folder = runs.store(one.experiment)
         folder.mkdir(exist_ok=True)
         runs.write_record(folder / f"{found['id']}.json", found)

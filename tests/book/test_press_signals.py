@@ -26,7 +26,7 @@ pathlib.Path("{folder}", "in a cell").touch()
 child.wait()
 """
 ENVIRONMENT = pathlib.Path(sys.executable).parents[1]
-MARK = "ROTVQ_TEST_OF_SIGNALS"  # every process that the test starts has it
+MARK = "TEST_OF_SIGNALS"  # every process that the test starts has it
 MAKE = ["make", "-s", "-o", f"{ENVIRONMENT}/installed", f"VENV={ENVIRONMENT}", "book"]
 PRESS = [sys.executable, "-m", "book.press"]
 CASES = [  # the command, what it says or makes at the moment of the signal, and the signal

@@ -19,7 +19,8 @@ CELLS = {
     "streams": "import sys\nprint('one')\nprint('two', file=sys.stderr)",
     "program": "import subprocess\nsubprocess.run(['echo', 'three'])\n!echo four",
     "imports": "import builtins, sys\n[name for name in ('rotvq', 'book', 'pytest') if name in vars(builtins)]",
-    "folders": "import os, tempfile\nos.getcwd() == tempfile.gettempdir()",
+    "folders": "import os, tempfile\nos.getcwd(), os.getcwd() == tempfile.gettempdir()",
+    "written": "import pathlib\npathlib.Path('mine').mkdir()\npathlib.Path('cats').is_dir()",
     "threads": "import torch\ntorch.get_num_threads()",
     "workers": "import concurrent.futures as f, multiprocessing as m\n"
     "with f.ProcessPoolExecutor(1, m.get_context('spawn')) as p:\n    print(p.submit(abs, -5).result())",
@@ -27,6 +28,7 @@ CELLS = {
     "error": "1 / 0",
     "after": "print('not reached')",
 }
+WAYS = (warm.papermill, execute.by_command)
 pytestmark = pytest.mark.skipif(sys.platform not in execute.PAPERMILL, reason="here papermill is called by its command")
 
 
@@ -36,6 +38,12 @@ def write_notebook(folder: pathlib.Path, cells) -> pathlib.Path:
     path = folder / "in.ipynb"
     path.write_text(nbformat.writes(notebook))
     return path
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path, monkeypatch):
+    """The tests run in a folder of their own, as a reader may."""
+    monkeypatch.chdir(tmp_path)
 
 
 def run(folder: pathlib.Path, cells, way, times: int = 1) -> list[tuple[int, str, dict]]:
@@ -57,7 +65,7 @@ def run(folder: pathlib.Path, cells, way, times: int = 1) -> list[tuple[int, str
 
 
 def test_outputs_and_failures_are_those_of_the_command(tmp_path):
-    (forked,), (commanded,) = (run(tmp_path, CELLS, way) for way in (warm.papermill, execute.by_command))
+    (forked,), (commanded,) = (run(tmp_path, [name for name in CELLS if name != "written"], way) for way in WAYS)
     assert forked[2] == commanded[2]
     assert forked[2]["given"][0]["data"]["text/plain"] == "3" and forked[2]["after"] == []
     assert forked[0] == commanded[0] == 1
@@ -69,6 +77,16 @@ def test_pages_do_not_see_each_other(tmp_path):
     for status, _, outputs in run(tmp_path, ["given", "value"], warm.papermill, times=3):
         assert status == 0
         assert [outputs[cell][0]["data"]["text/plain"] for cell in ("given", "value")] == ["3", "2"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_relative_name_is_of_the_folder_of_the_call(way, tmp_path):
+    (tmp_path / "cats").mkdir()
+    ((status, _, outputs),) = run(tmp_path, ["folders", "written"], way)
+    assert status == 0
+    assert outputs["folders"][0]["data"]["text/plain"] == str((str(tmp_path), False))
+    assert outputs["written"][0]["data"]["text/plain"] == "True"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cats", "in.ipynb", "mine"]  # and nothing else is left
 
 
 DEATHS = {  # what dies, and a word of what is said

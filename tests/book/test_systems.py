@@ -2,13 +2,16 @@
 
 import inspect
 import json
+import shutil
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
-from book.systems import runs
+from book.systems import page, runs
 from book.systems.__main__ import main
-from rotvq.runs.records import RecordError
+from rotvq.runs.records import RecordError, read_any, write_record
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,14 @@ EXPERIMENT = runs.Experiment(
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
     monkeypatch.setitem(runs.CHAPTERS, "toy", __name__)
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list:
+    """The cases that are trained."""
+    cases = []
+    monkeypatch.setattr(runs, "_work", lambda experiment, case, folder: cases.append(case))
+    return cases
 
 
 def test_arms_are_crossed_seeds_last():
@@ -85,9 +96,158 @@ def test_the_command(tmp_path, capsys):
     assert main(["verify", *given, "--sample", "2"]) == 0
     out = capsys.readouterr().out
     assert out.count("agrees") == 2 and "6 of 6 runs have a record: 6 verified, 0 unverified" in out
-    for wrong in (["run", "tox"], ["run", "toy", "--block", "other"]):
-        with pytest.raises(SystemExit):
-            main(wrong)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["run", "tox"], "unknown chapter 'tox': one of 30_residual_codec, "),
+        (["run", "toy", "--block", "other"], "unknown block 'other': one of 'main'"),
+        (["verify", "toy", "--block", ""], "unknown block '': one of 'main'"),
+        (["run", "toy", "--engine", "bogus"], "unknown engine 'bogus': serial, processes:N"),
+        (["run", "toy", "--engine", "shard:0/2"], "engine is 'shard:0/2': a system takes serial, processes:N or ray"),
+        (["run", "toy", "--sample", "5"], "run has no --sample"),
+        (["run", "toy", "--restamp"], "run has no --restamp"),
+        (["verify", "toy", "--dry-run"], "verify has no --dry-run"),
+        (["verify", "toy", "--engine", "processes:2"], "verify has no --engine"),
+        (["verify", "toy", "--sample", "-1"], "sample is -1: it must be at least 0"),
+        (["verify", "toy", "--restamp"], "sample is 0: it must be at least 1"),
+        (["run", "toy", "--cap", "nan"], "cap is nan: it must be at least 0"),
+        (["run", "toy", "--cap", "0.05"], "over the cap of 0.05 core-hours: --cap 0.1"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_command_refuses_in_a_sentence_before_it_trains(words, said, tmp_path, capsys, trained):
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--records", str(tmp_path / "new")])
+    err = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2 and said in err[-1] and not trained and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "file", "file/x"])
+@pytest.mark.parametrize("engine", ["serial", "processes:2"])
+def test_a_store_that_cannot_be_written_is_refused_before_training(place, engine, tmp_path, capsys, trained):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        main(["run", "toy", "--engine", engine, "--records", str(tmp_path / place)])
+    assert "error: records " in capsys.readouterr().err and not trained
+
+
+def given(**changes) -> SimpleNamespace:
+    """A page with these parameters."""
+    usual = {"profile": "standard", "seeds": None, "engine": "", "records": "", "cap": None}
+    return SimpleNamespace(parameters=usual | changes, say=lambda *_: None)
+
+
+@dataclass(frozen=True)
+class Long:
+    steps: int = 100
+    prior_steps: int = 10
+    seed: int = 0
+
+
+LONG = replace(EXPERIMENT, blocks={"main": [Long(), Long(seed=1)]}, smoke={"steps": 5, "prior_steps": 1}, seconds=36.0)
+
+
+@pytest.mark.parametrize(
+    "changes, hours", [({}, 0.02), ({"steps": 1000}, 0.2), ({"prior_steps": 10_000}, 20), ({"steps": 1}, 0.02)]
+)
+def test_more_steps_cost_more(changes, hours):
+    assert LONG.hours(LONG.cases(**changes)) == pytest.approx(hours)
+
+
+@pytest.mark.parametrize(
+    "profile, cap, changes",
+    [
+        ("smoke", 0, {"steps": 1_000_000}),
+        ("smoke", None, {"steps": 1_000_000}),
+        ("standard", None, {"steps": 10_000}),
+        ("standard", 0.01, {"prior_steps": 11}),
+    ],
+)
+def test_a_page_trains_nothing_over_the_cap(profile, cap, changes, tmp_path, trained):
+    with pytest.raises(ValueError, match=r"runs? have no record and take about .*over the cap of .*cap: [\d.]+"):
+        page.load(given(profile=profile, cap=cap, records=str(tmp_path)), LONG, **changes)
+    assert not trained and not list(tmp_path.iterdir())
+
+
+def test_a_page_says_how_far_its_runs_are(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(page, "Line", lambda first: lines.append(first) or SimpleNamespace(say=lines.append))
+    shown = page.load(given(records=str(tmp_path)), EXPERIMENT)
+    assert len(shown.records) == 6 and [line.split(". ")[1:] for line in lines[1:]] == [
+        [f"{done} trained."] for done in range(1, 7)
+    ]
+    assert lines[0] == "6 of 6 runs have no record and take about 6 minutes."
+
+
+@dataclass(frozen=True)
+class Own:
+    source: str = "english"
+    data: str = "fashion-mnist"
+    seed: int = 0
+
+
+OWN = replace(EXPERIMENT, train=lambda case: {"error": 1.0}, blocks={"main": [Own()]})
+
+
+@pytest.mark.parametrize("change", ["other", "added", "removed", "renamed"])
+def test_other_recordings_are_another_run(change, tmp_path):
+    folder, store = tmp_path / "voices", tmp_path / "store"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.wav", "deep/b.wav"):
+        (folder / name).write_bytes(name.encode())
+    case = Own(source=str(folder))
+    ((_, first),) = runs.run(OWN, [case], "serial", store)
+    assert first["provenance"]["data"]["source"].startswith(f"{folder}#")
+    assert runs.record(OWN, case, store) == first
+    if change == "other":
+        (folder / "deep" / "b.wav").write_bytes(b"something else")
+    if change == "added":
+        (folder / "c.wav").write_bytes(b"c")
+    if change == "removed":
+        (folder / "a.wav").unlink()
+    if change == "renamed":
+        (folder / "a.wav").rename(folder / "z.wav")
+    assert runs.record(OWN, case, store) is None
+    ((_, second),) = runs.run(OWN, [case], "serial", store)
+    assert first["id"] != second["id"] and len(list(store.iterdir())) == 2
+
+
+def test_other_pictures_are_another_run_and_what_ships_is_none_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("english", "fashion-mnist", "cats"):
+        (tmp_path / name).mkdir()
+        for shade in range(40):
+            Image.new("L", (8, 8), shade).save(tmp_path / name / f"{shade}.png")
+    assert runs.own_data(Own()) == runs.own_data(Case()) == {}
+    case = Own(data="imagefolder:cats")
+    first = runs.case_id(case)
+    assert runs.own_data(case)["data"].startswith("imagefolder:cats#")
+    shutil.copy(tmp_path / "cats" / "1.png", tmp_path / "cats" / "2.png")
+    assert runs.case_id(case) != first
+
+
+@pytest.mark.parametrize("index", [1, 2, 5])
+def test_a_record_under_the_name_of_another_is_refused(index, tmp_path, capsys):
+    cases = EXPERIMENT.cases()
+    list(runs.run(EXPERIMENT, cases, "serial", tmp_path))
+    first, other = (tmp_path / f"{runs.case_id(cases[i])}.json" for i in (0, index))
+    shutil.copy(first, other)
+    with pytest.raises(RecordError, match=f"{other} is the record of another run, {first.stem}"):
+        runs.record(EXPERIMENT, cases[index], tmp_path)
+    with pytest.raises(SystemExit):
+        main(["verify", "toy", "--records", str(tmp_path)])
+    assert str(other) in capsys.readouterr().err
+    with pytest.raises(RecordError, match="another run"):
+        read_any(other)
+
+
+def test_a_record_of_another_case_under_its_name_is_refused(tmp_path):
+    ((_, found),) = runs.run(EXPERIMENT, [Case()], "serial", tmp_path)
+    write_record(tmp_path / f"{found['id']}.json", found | {"config": {**found["config"], "rate": 0.25}})
+    with pytest.raises(RecordError, match="another run"):
+        runs.record(EXPERIMENT, Case(), tmp_path)
 
 
 def test_records_of_other_code_are_unverified_until_a_sample_agrees(tmp_path, capsys, monkeypatch):

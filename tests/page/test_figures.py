@@ -35,6 +35,13 @@ def test_a_new_estimator_gets_a_style_of_its_own():
         assert contrast(new[name].color, "#ffffff") >= 3 and contrast(new[name].color, "#121212") >= 3
 
 
+@pytest.mark.parametrize("name", ["brake.py:Brake", "my_package.my_module:Name", "/a/b.py:Brake#0123456789abcdef"])
+def test_an_estimator_of_ones_own_is_called_by_its_path(name):
+    assert ARMS[name].label == figures.label(name) == name and name not in ARMS
+    with pytest.raises(KeyError):
+        ARMS[name.partition(":")[0]]
+
+
 @pytest.mark.parametrize("name", ARMS)
 def test_arms_can_be_seen_on_both_pages(name):
     """WCAG 2.1 asks for 3 of graphics. #121212 is the theme's dark page, and a light card is at least as light."""

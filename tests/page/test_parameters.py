@@ -81,6 +81,23 @@ def test_refuses(changes, sentence):
         check(given(**changes), **ALLOWED)
 
 
+@pytest.mark.parametrize(
+    "name, value, said",
+    [
+        ("ROTVQ_DATA", "/nowhere/at/all", "ROTVQ_DATA is '/nowhere/at/all', which is no folder"),
+        ("ROTVQ_DATA", "", "ROTVQ_DATA is empty"),
+        ("ROTVQ_DTA", "/x", "unknown environment variable ROTVQ_DTA: the folder of the data is named by ROTVQ_DATA"),
+        ("ROTVQ_RECORDS", "mine", "unknown environment variable ROTVQ_RECORDS"),
+    ],
+)
+def test_an_environment_that_points_nowhere_is_refused(name, value, said, monkeypatch):
+    monkeypatch.delenv("ROTVQ_DATA", raising=False)
+    check(given(), **ALLOWED)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        check(given(), **ALLOWED)
+
+
 def test_all_faults_are_named_at_once():
     with pytest.raises(ValueError, match="n = 0.*name = 'x'"):
         check(given(n=0, name="x"), **ALLOWED)
@@ -176,7 +193,7 @@ REFUSED = [
     ("seed", 10**20, "at most 4294967295"),
     ("seed", -1, "at least 0"),
     ("steps", 10**12, "at most 1000000000"),
-    ("live_steps", 10**6, "at most 100000"),
+    ("live_steps", 5001, "at most 5000"),
     ("cap", -1.0, "at least 0"),
     ("cap", math.inf, "finite"),
     ("records", "/dev/null", "must be a folder"),

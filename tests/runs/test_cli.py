@@ -23,6 +23,7 @@ from rotvq.runs import engines, grids, scheduler
 from rotvq.runs.grids import CHAPTERS, CONFIRM, EXPLORE, FEW, FRESH, PROFILES, Block, Chapter, vary
 from rotvq.runs.records import Records, write_record
 from rotvq.training.config import FIELDS, Config
+from rotvq.training.train import Run
 
 NAME = "10_ste_vs_rotation"
 
@@ -256,7 +257,10 @@ def test_verify(call, tmp_path):
     status, out, _ = call("verify", "--sample", 1, "--records", folder)
     assert status == 0 and "records: 14 unverified" in out
     status, out, _ = call("verify", "--records", tmp_path)
-    assert (status, out) == (0, "15 digests checked, 1 of other kinds\nrecords: 14 unverified\n")
+    assert (status, out) == (
+        0,
+        "15 digests checked, 1 of other kinds or not in a chapter's folder\nrecords: 14 unverified\n",
+    )
     status, out, _ = call("verify", "--restamp", "--records", tmp_path)
     assert status == 0 and out.count(": identical\n") == 4
     assert out.endswith("records: 14 verified\nverified: 14 identical\n")
@@ -274,7 +278,8 @@ def test_verify_alone_checks_every_digest_and_trains_nothing(call, tmp_path, mon
     words = ("verify", "--records", tmp_path)
     assert call(*words) == (
         0,
-        "15 digests checked, 1 of other kinds\nrecords: 14 verified\nverified: 14 as trained\n",
+        "15 digests checked, 1 of other kinds or not in a chapter's folder\n"
+        "records: 14 verified\nverified: 14 as trained\n",
         "",
     )
     altered = [*sorted(folder.glob("*.json"))[:2], tmp_path / "20_cost" / "a.json"]
@@ -313,6 +318,46 @@ def test_an_interrupt_says_what_is_kept(call, tmp_path, monkeypatch, words, inte
         "verify": "what was decided is in the records; the same command decides the rest",
     }[words[0]]
     assert err == f"interrupted: {'no record was changed' if '--sample' in words else kept}\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_run_that_is_stopped_goes_on_from_its_resume_point(number, tmp_path, monkeypatch, capsys):
+    """A real run, of which the signal comes within a step; it ends as the run that was not stopped."""
+    words = ["train", "--data", "fashion-mnist-mini", "--steps", "3", "--codebook-size", "8", "--records"]
+    assert cli.main([*words, str(tmp_path / "whole")]) == 0
+    whole, step = capsys.readouterr().out, Run.train_step
+
+    def stopped(run):
+        step(run)
+        if run.step == 2:
+            signal.raise_signal(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scheduler, "rehearse", lambda *_: None)
+        patch.setattr(Run, "train_step", stopped)
+        assert cli.main([*words, str(tmp_path / "mine")]) == (130 if number == signal.SIGINT else 143)
+    (resume,) = (tmp_path / "mine").iterdir()
+    assert capsys.readouterr().err == f"interrupted: {resume} is kept, and the same command goes on from there\n"
+    assert cli.main([*words, str(tmp_path / "mine")]) == 0 and capsys.readouterr().out == whole
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**64, 10**20])
+def test_a_seed_that_no_notebook_takes_is_refused(call, seed):
+    status, out, err = call("train", "--steps", 1, "--seed", seed)
+    assert (status, out) == (2, "") and f"seed is {seed}: it must be from 0 to 4294967295" in err
+    assert call("train", "--steps", 1, "--seed", 2**32 - 1)[0] == 0
+
+
+@pytest.mark.parametrize("place", ["gpu/cost/a", "gpu/training/deeper/b", "c"])
+def test_verify_finds_a_record_wherever_it_lies(call, tmp_path, place):
+    call("grid", NAME, "--profile", "smoke", "--records", tmp_path / NAME)
+    path = tmp_path / f"{place}.json"
+    write_record(path, {"schema": "gpu-1", "id": path.stem, "result": {"seconds": 1.0}})
+    status, out, _ = call("verify", "--records", tmp_path)
+    assert status == 0 and out.startswith("15 digests checked, 1 of other kinds or not in a chapter's folder\n")
+    path.write_text(path.read_text().replace("1.0", "1.5"))
+    status, out, _ = call("verify", "--records", tmp_path)
+    assert status == 1 and f"{path} has been altered" in out
 
 
 @pytest.mark.parametrize("words", [["train", "--steps", "1"], ["grid", NAME, "--status"], ["verify"], ["compare", "x"]])
