@@ -16,8 +16,8 @@
 # {glue:text}`least:.2f` to {glue:text}`most:.2f` times as large, whatever the start. Use the rotation only if the codes
 # cannot follow *and* start far shorter than the latents *and* training is short: its error is
 # {glue:text}`ratio-slow-short:.2f` times that of STE after 2,000 steps, and
-# {glue:text}`/notebooks/28_code_speed.ipynb::delay-32000:.2f` times after 32,000. If they cannot follow and start otherwise, let the rotation turn about the mean code and fade: from no
-# start was its error above that of STE.
+# {glue:text}`/notebooks/28_code_speed.ipynb::delay-32000:.2f` times after 32,000. If they cannot follow and start
+# otherwise, let the rotation turn about the mean code and fade: from no start was its error above that of STE.
 # ```
 #
 # ```python
