@@ -21,7 +21,7 @@
 # ```
 #
 # ```{glue:figure} fig-frontier
-# :name: fig-frontier
+# :name: fig-frontier-strong
 #
 # Dynamic STE is a little better than STE where codes follow, and the fading rotation is never worse where they cannot.
 # Test MSE relative to STE on seeds 100 to 109, on a logarithmic axis: each point a pair of runs with the same seed, the

@@ -20,7 +20,7 @@ from rotvq.quantizers.operators import WideState, can_look, uniform, write
 
 UPDATES = ("gradient", "ema")
 LONG_STEP = 1000  # calls without a backward pass of which the user is told
-#: which codes are dead, by name, from :class:`Statistics` and a bound; its default
+#: which codes are dead, by name, from what is remembered of the batches and a bound; its default
 REVIVALS = {
     "none": (lambda of, at: torch.zeros_like(of.idle, dtype=torch.bool), 0.0),
     "unused": (lambda of, at: of.idle >= at, 100.0),  # steps
