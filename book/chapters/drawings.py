@@ -332,12 +332,12 @@ def by_length(
         if best[0] == way and best[1] in found:
             place = found[best[1]][0], found[best[1]][1].mean
             ax.plot(*place, "*", color=color, markersize=17, markeredgecolor="white", zorder=10)
-            ax.annotate("lowest error: STE", place, (10, -20), color=color, **beside)
+            ax.annotate("lowest error: STE", place, (10, -20), **beside)
         if apart in found:
-            highest[found[apart][1].mean] = found[apart][0], color
+            highest[found[apart][1].mean] = found[apart][0]
     if highest:
         top = max(highest)
-        ax.annotate("after a warm-up", (highest[top][0], top), (-8, 0), ha="right", color=highest[top][1], **beside)
+        ax.annotate("after a warm-up", (highest[top], top), (-8, 0), ha="right", **beside)
     _name_halves(ax)
     ax.set(xscale="log", yscale="log", ylabel="test MSE, rotation / STE", xlim=(6e-3, 14))
     ax.set_xlabel("length of a code over that of its latent at the start, $r_0$")

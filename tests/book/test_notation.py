@@ -5,9 +5,9 @@ import re
 
 import pytest
 from conftest import BOOK, HTML, ROOT, built
-from sphinx.search.en import SearchEnglish
 
 from book.press.chapter_map import NEEDS, THEORY, before, chapter_map, chapters, places, uses
+from book.press.search_words import SearchEnglishAndChinese
 
 PAGE = (BOOK / "notation.md").read_text("utf-8")
 CHAPTERS = {int(path.stem[:2]): path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))}
@@ -92,13 +92,13 @@ ASKED = [  # what people call things, as they type it
 
 @pytest.mark.parametrize("phrase", ASKED)
 def test_the_search_of_the_book_finds_the_page(phrase):
-    """Sphinx's search gives the pages that have all words, each cut to its stem."""
+    """The search gives the pages that have all words, each cut to its stem."""
     built()
     index = json.loads((HTML / "searchindex.js").read_text("utf-8").removeprefix("Search.setIndex(").removesuffix(")"))
-    stem = SearchEnglish({}).stem
+    language = SearchEnglishAndChinese({})
     at = index["docnames"].index("notation")
-    for word in re.findall(r"\w+", phrase.lower()):
-        places = [index[kind].get(stem(word), []) for kind in ("terms", "titleterms")]
+    for word in map(str.lower, language.split(phrase)):
+        places = [index[kind].get(language.stem(word), []) for kind in ("terms", "titleterms")]
         assert any(at == place or (isinstance(place, list) and at in place) for place in places), word
 
 

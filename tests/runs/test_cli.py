@@ -320,8 +320,16 @@ def test_an_interrupt_says_what_is_kept(call, tmp_path, monkeypatch, words, inte
     assert err == f"interrupted: {'no record was changed' if '--sample' in words else kept}\n"
 
 
+@pytest.fixture
+def heard():
+    """SIGINT is heard, which a shell's background ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_a_run_that_is_stopped_goes_on_from_its_resume_point(number, tmp_path, monkeypatch, capsys):
+def test_a_run_that_is_stopped_goes_on_from_its_resume_point(number, heard, tmp_path, monkeypatch, capsys):
     """A real run, of which the signal comes within a step; it ends as the run that was not stopped."""
     words = ["train", "--data", "fashion-mnist-mini", "--steps", "3", "--codebook-size", "8", "--records"]
     assert cli.main([*words, str(tmp_path / "whole")]) == 0
