@@ -485,8 +485,8 @@ page.say("differ", " and ".join(f"{count:,} by “{name}”" for name, count in 
 # Up to 16 dimensions FAISS finds the code {glue:text}`faiss-gain` as fast as the tiles do. From there to 32 it is
 # {glue:text}`faiss-wide`, so it does not always pay. Of {glue:text}`searched` indices, these differ from those of the
 # tiles: {glue:text}`differ`. They may differ where two codes are equally near up to roundings. So by default `rotvq`
-# takes FAISS under `torch.inference_mode()` alone, and the tiles everywhere else. What is trained, and how it is
-# evaluated, does not depend on what is installed.
+# takes FAISS up to 16 dimensions and under `torch.inference_mode()` alone, and the tiles everywhere else. What is
+# trained, and how it is evaluated, does not depend on what is installed.
 #
 # ## Goals
 #

@@ -704,10 +704,13 @@ short = 0.1 * normal(64, 8, seed=2)
 share, time = (8 - 2) / 8, 0.05 * torch.arange(201)
 fixed = {"curvature": 1.0, "gamma": 0.05, "rate": 0.05, "steps": 200}
 away = {
-    "about the mean latent": drift.shifted(cloud, short, **fixed),
-    "about the mean code": drift.shifted(cloud, short, about="codes", **fixed),
-    "about the origin": drift.shifted(cloud, short, about="origin", **fixed),
-    "STE": drift.shifted(cloud, short, member="ste", **fixed),
+    name: (drift.race(cloud, short, **fixed, **options).latent - short.mean(0)).norm(dim=-1)
+    for name, options in {
+        "about the mean latent": {"about": "latents"},
+        "about the mean code": {"about": "codes"},
+        "about the origin": {"about": "origin"},
+        "STE": {"member": "ste"},
+    }.items()
 }
 stated = share * fixed["curvature"] - 2 * fixed["gamma"]
 found = (away["about the mean latent"][-1] / away["about the mean latent"][100]).log() / (time[-1] - time[100])
@@ -740,8 +743,8 @@ page.show(
 # :name: fig-mean-latent
 #
 # About the mean latent the cloud runs away from short codes, at the rate of the formula. About the mean code, about the
-# origin and under STE it comes to them. Normal latents in 8 dimensions that can only move as one, $g=-(z-\bar z)$, and
-# 64 codes a tenth as long that stand still. <claim:B-081>
+# origin and under STE it comes to them. Normal latents in 8 dimensions that can only move as one, a decoder of
+# curvature 1, and 64 codes a tenth as long that stand still. <claim:B-081>
 # ```
 #
 # ```{prf:proposition} About the mean latent

@@ -412,7 +412,6 @@ apart = [100 * abs(pair.mean - 1) for pair in faded.values() if pair]
 page.say("faded", math.ceil(max(apart)) if apart else math.nan)
 page.say("dynamic", {start: pair.mean if pair else math.nan for start, pair in dynamic_ste.items()})
 page.say("dynamic-photographs", dynamic_abroad.mean if dynamic_abroad else math.nan)
-page.say("dynamic-gain", 100 * (1 - max((pair.mean for pair in dynamic_ste.values() if pair), default=math.nan)))
 page.say("fading", {start: pair.mean if pair else math.nan for start, pair in never_worse.items()})
 on_fast = {f"dynamic STE, {start}": (pair, ARMS["ste"]) for start, pair in dynamic_ste.items()}
 on_fast |= {f"rotation, {start}": (pair, ARMS["rotation"]) for start, pair in lead_pairs.items()}

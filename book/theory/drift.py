@@ -302,7 +302,7 @@ def race(
         z: Latents (n, d), float64.
         codes: Codes (K, d), float64.
         member: An estimator.
-        about: "origin" or "codes": what it turns about, 0 or the mean of all codes.
+        about: "origin", "codes" or "latents": what it turns about, 0, the mean of all codes or of all latents.
         follow: The rate at which a code in use approaches the mean of its latents.
         curvature: h.
         gamma: The commitment weight.
@@ -315,7 +315,7 @@ def race(
         q = codes[index]
         g = curvature * (q - wanted)
         g = g - g.mean(0)
-        centre = codes.mean(0) if about == "codes" else torch.zeros_like(codes[0])
+        centre = {"origin": torch.zeros_like(codes[0]), "codes": codes.mean(0), "latents": z.mean(0)}[about]
         felt = pull_back(member, z, q, g, centre=centre)
         counts = torch.bincount(index, minlength=len(codes)).double()[:, None]
         used = counts > 0
@@ -359,45 +359,6 @@ def mean_latent_runs_away(draw, n, d):
         "nothing common": (alone, rate * far, size),
         "several codes": AtMost(gap, off_the_mean.mean(), scale.mean()),
     }
-
-
-def shifted(
-    z: Tensor,
-    codes: Tensor,
-    *,
-    member: str = "rotation",
-    about: str = "latents",
-    curvature: float = 1.0,
-    gamma: float = 0.05,
-    rate: float = 0.05,
-    steps: int = 200,
-) -> Tensor:
-    """Latents that move as one, b' = -E[G^T g] - 2 gamma E[z - q], with g = -h (z - mean z) and codes that stand still.
-
-    Every latent is looked up anew at each step.
-
-    Args:
-        z: Latents (n, d), float64.
-        codes: Codes (K, d), float64.
-        member: An estimator.
-        about: "latents", "codes" or "origin": what it turns about, the mean latent, the mean of all codes or 0.
-        curvature: h.
-        gamma: The commitment weight.
-        rate: The size of a step.
-        steps: How many.
-
-    Returns:
-        The distance of the mean latent from the mean of the chosen codes, before any step and after each.
-    """
-    away = []
-    for step in range(steps + 1):
-        q = codes[nearest(z, codes)]
-        away.append(norm((z - q).mean(0)))
-        if step < steps:
-            centre = {"latents": z.mean(0), "codes": codes.mean(0), "origin": torch.zeros_like(codes[0])}[about]
-            felt = pull_back(member, z, q, -curvature * (z - z.mean(0)), centre=centre)
-            z = z - rate * (felt + 2 * gamma * (z - q)).mean(0)
-    return torch.cat(away)
 
 
 # the same in a network

@@ -270,8 +270,8 @@ def nearest(
       dimensions, to 32 with AVX-512. "tiles" elsewhere, and for latents far outside the codes.
     - "plain": one product and an argmax in torch's own operators, for export. It holds all N x K scores, and the
       product may round two copies of a code differently.
-    - None: "tiles"; in eager mode under ``torch.inference_mode()`` "faiss" if it is installed. So what is trained, and
-      how it is evaluated without gradients, does not depend on what is installed.
+    - None: "tiles"; in eager mode under ``torch.inference_mode()`` "faiss" up to 16 dimensions, if it is installed. So
+      what is trained, and how it is evaluated without gradients, does not depend on what is installed.
 
     Args:
         z: latents, (..., d); half precision is ranked in float32.

@@ -73,7 +73,7 @@ class VectorQuantizer(Quantizer):
         memory: bytes that the lookup may use; None: 64 MiB on a CPU, 256 MiB on a GPU.
         engine: of the lookup, a key of :data:`.ENGINES`; "plain" exports to torch's own operators, and of its memory
             bounds that of :meth:`nearest_codes` and of drawn codes alone. None: "tiles", and
-            under ``torch.inference_mode()`` "faiss" where it is installed.
+            under ``torch.inference_mode()`` "faiss" up to 16 dimensions where it is installed.
         frozen: keep the codes as they are, also in training mode; may be set later.
         second_pass: a function of x, z_q and the objective, added to the loss in training: see :mod:`.second_pass`.
         process_group: ranks that share counts, EMA, revival and start: a ProcessGroup or "world". None: those of the

@@ -214,10 +214,11 @@ def _read(path: Path) -> dict:
 @lru_cache(maxsize=4096)  # a page asks for its records again and again
 def _parsed(path: Path, text: str) -> dict:
     record = _checked(path, text)
+    kind = record.get("schema")
+    if isinstance(kind, str):  # a run's is a number
+        remedy = "name a folder of runs of rotvq train, of a grid or of a notebook 10 to 29"
+        raise OtherKind(f"{path} is a record of another kind, {kind!r}: {remedy}")
     try:
-        if isinstance(record["schema"], str):  # a run's is a number
-            said = f"{path} is a record of another kind, {record['schema']!r}"
-            raise OtherKind(f"{said}: name a folder of runs of rotvq train, of a grid or of a notebook 10 to 29")
         if record["schema"] != SCHEMA:
             raise ValueError(f"its schema is {record['schema']}, not {SCHEMA}")
         if not path.stem == record["id"] == Config.from_dict(record["config"]).id:
@@ -228,8 +229,6 @@ def _parsed(path: Path, text: str) -> dict:
             raise ValueError("its final metrics are not all numbers")
         curve = {name: _rows(columns) for name, columns in record["result"].get("curve", {}).items()}
         return {**record, "result": {**record["result"], "curve": curve}}
-    except OtherKind:
-        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path} is not a record ({error!r}): {REMEDY}") from None
 

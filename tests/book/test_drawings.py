@@ -158,6 +158,26 @@ def test_ratios_say_which_side_is_better_unless_their_label_does():
     assert axis("regret") == "regret (← better)" and axis("error (← lower)") == "error (← lower)"
 
 
+def test_ratios_by_length_have_a_line_a_way_and_a_star_at_the_best(monkeypatch):
+    monkeypatch.setattr(drawings.plt, "close", lambda *_: None)
+    pair = stats.ratio([1.0, 2.0, 3.0], [2.0, 3.0, 5.0])
+    rows = {
+        "slow": {"short": (0.01, pair), "fitted": (1.0, pair), "warm": (1.0, pair)},
+        "fast": {"short": (0.01, None)},
+    }
+    figure = drawings.by_length(rows, "warm", ("slow", "fitted"))
+    (ax,) = figure._figs[0].axes
+    line, star = (
+        (one for one in ax.lines if one.get_label() == "slow"),
+        (one for one in ax.lines if one.get_marker() == "*"),
+    )
+    assert list(next(line).get_xdata()) == [0.01, 1.0] and next(star).get_xdata() == [1.0]
+    assert {"after a warm-up", "lowest error: STE", "STE better", "rotation better"} == {
+        one.get_text() for one in ax.texts
+    }
+    assert "slow, warm, r0 1: " in alt(figure) and "fast" not in alt(figure)
+
+
 def test_levels_have_a_panel_a_start_and_leave_out_what_was_not_run(study):
     cells = {f"slow, {cell}": fields for cell, fields in CELLS.items()}
     wider = Study(study.runs, Block(TWO, cells))

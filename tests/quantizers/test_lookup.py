@@ -225,6 +225,16 @@ class TestFaiss:
         monkeypatch.setattr(lookup, "_faiss_search", lambda z, codes: self.searches.append(len(z)) or search(z, codes))
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
 
+    @pytest.mark.parametrize(("d", "by_default"), ((8, 1), (16, 1), (17, 0), (32, 0)))
+    def test_by_default_it_searches_where_it_is_faster_for_any_codebook(self, d, by_default, monkeypatch):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+        z, codes = torch.randn(300, d), torch.randn(70, d)
+        with torch.inference_mode():
+            nearest(z, codes)
+            assert len(self.searches) == by_default
+            nearest(z, codes, engine="faiss")
+        assert len(self.searches) == by_default + 1
+
     def test_where_it_searches(self):
         z, codes = torch.randn(300, 8), torch.randn(70, 8)
         for engine, inference, n in (

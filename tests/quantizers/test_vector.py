@@ -480,6 +480,17 @@ def test_a_code_revived_by_count_lives_while_it_is_used_enough():
     assert vq.codes.tolist() == [[1.0, 0, 0, 0], [5.0, 0, 0, 0]]
 
 
+@pytest.mark.parametrize(("first", "given"), ((6, 3.0), (2, 1.5)))  # the average of two codes is 3, or 1
+def test_a_code_revived_by_count_counts_as_an_average_one_and_no_less_than_the_bound(first, given):
+    vq = quantizer(size=2, revival="count", revival_at=1.5, decay=0.99)
+    vq.codebook.weight.data.copy_(torch.tensor([[1.0, 0, 0, 0], [9.0, 0, 0, 0]]))
+    vq(torch.tensor([[1.0, 0, 0, 0]] * first))
+    chosen = vq(torch.tensor([[5.0, 0, 0, 0]] * 4)).indices  # it revives the second, which then has all four
+    assert chosen.tolist() == [1] * 4
+    wanted = (0.99 * given + 4) / 1.99  # the mean of two steps, the later one weighing more
+    assert vq.statistics.latents_a_step()[1].item() == pytest.approx(wanted, rel=1e-4)
+
+
 def test_revival_under_a_threshold_and_its_seed():
     chosen = []
     for seed in (1, 1, 2):
