@@ -21,7 +21,7 @@ from rotvq.quantizers import distributed
 from rotvq.quantizers.estimators import Estimator
 from rotvq.runs import code_path, engines, grids, scheduler, verify
 from rotvq.runs.records import RecordError, Records, read_any
-from rotvq.training import own
+from rotvq.training import files, own
 from rotvq.training.ablations import VQ_ONLY
 from rotvq.training.config import FIELDS, SCHEMA, Config
 from rotvq.training.train import find_device, train
@@ -349,7 +349,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, _hang_up)
     command = None
     try:
-        grids.check_environment()
+        files.check_environment()
         _check_words(argv)
         if argv and argv[0] in MOVED:
             raise ValueError(f"rotvq {argv[0]} is now {MOVED[argv[0]]}, in a checkout of the book")

@@ -14,7 +14,7 @@ from conftest import ROOT
 import rotvq
 
 ROOMS = {"quantizers", "training", "runs", "analysis", "page"}
-MOST_LINES = 10371  # 6,000 without residual and neural codebooks, signs, foreign states, grids of five more chapters
+MOST_LINES = 10381
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
 PUBLIC_AT_0_1 = {  # what `from rotvq import ...` has given since version 0.1.0
     "CLIPS",

@@ -15,8 +15,7 @@ import sys
 from tqdm import tqdm
 
 from book.systems import runs
-from rotvq.runs.grids import check_environment
-from rotvq.training.files import DataError
+from rotvq.training.files import DataError, check_environment
 
 #: what one of the commands takes and the other does not
 OPTIONS = {"run": ("engine", "cap", "dry_run"), "verify": ("sample", "restamp")}

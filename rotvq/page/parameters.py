@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 from rotvq.analysis.wording import slug
 from rotvq.page.html import tag
 from rotvq.runs import engines
-from rotvq.runs.grids import CHAPTERS, FRESH, PROFILES, SEED, check_environment
-from rotvq.training import checks, images
+from rotvq.runs.grids import CHAPTERS, FRESH, PROFILES, SEED
+from rotvq.training import checks, files, images
 from rotvq.training.config import Config
 from rotvq.training.train import find_device
 
@@ -163,7 +163,7 @@ RULES: dict[str, Any] = {
 def check(values: Mapping[str, object], **allowed: Any) -> None:
     """Raise ValueError, with one sentence for each fault, unless all parameters are what the notebook can use.
 
-    Environment variables are held to :func:`.grids.check_environment`, as on the command line.
+    Environment variables are held to :func:`.files.check_environment`, as on the command line.
 
     In a notebook, the values that passed are left as an output of the type `SHOWN`, from which the page names them.
 
@@ -184,7 +184,7 @@ def check(values: Mapping[str, object], **allowed: Any) -> None:
     if free := [name for name, kind in declared.items() if name not in rules and kind not in (bool, "bool")]:
         raise TypeError(f"say in the check cell what these may be: {', '.join(free)}")
     known = ", ".join(declared)
-    environment = _refusal(check_environment)
+    environment = _refusal(files.check_environment)
     faults = [f"the environment {environment}"] if environment else []
     faults += [f"{name} is not a parameter of this notebook, which has {known}" for name in _unknown(values, declared)]
     for name, kind in declared.items():

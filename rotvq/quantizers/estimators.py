@@ -20,6 +20,7 @@ from torch import Tensor
 
 from rotvq.quantizers.blockwise import map_rows
 from rotvq.quantizers.geometry import TURN_COSTS, TURNS, directions, dot, norm
+from rotvq.quantizers.operators import with_known_signature
 
 CLIPS = {"conservative": (0.8, 1.2), "medium": (0.5, 2.0), "aggressive": (0.1, 10.0)}  #: ranges by name
 ANY_SCALE, UNIT_SCALE = (0.0, float("inf")), (1.0, 1.0)
@@ -247,6 +248,7 @@ class _Estimate(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @with_known_signature
     def forward(z, q, centre, mix, gain, estimator):
         return q.clone()
 

@@ -47,8 +47,8 @@ PARTS = {
     r"out_proj\.(weight_v|parametrizations\.weight\.original1)": "expand.direction",
     r"codebook_used": "recent indices",  # LlamaGen, for its report of usage
 }
-#: how keys start that one library alone has -> it, and how it looks codes up
-LOOKUP_OF = {"in_proj.": ("DAC", "cosine"), "codebook_used": ("LlamaGen", "normalised")}
+#: how keys start that one library alone has -> it, and the option that looks codes up as it does
+OPTION_OF = {"in_proj.": ("DAC", "lookup='cosine'"), "codebook_used": ("LlamaGen", "lookup='normalised'")}
 NEEDLESS = {"running sums", "recent indices"}  # parts that may be left out
 #: keys that hold what we do not have -> the reason
 REFUSED = {
@@ -84,9 +84,9 @@ def adopt(module: nn.Module, state: dict, prefix: str, metadata, strict, missing
     except ValueError as error:
         errors.append(f"{prefix}{parts.get('codes', parts.get('sums'))}: {error}")
         ours = {}
-    for start, (library, lookup) in LOOKUP_OF.items():
-        if lookup != module.lookup and any(key.startswith(start) for key in keys) and not errors:
-            warnings.warn(f"a file of {library} goes with lookup={lookup!r}, not with {module.lookup!r}", stacklevel=2)
+    for start, (library, option) in OPTION_OF.items():
+        if option != f"lookup={module.lookup!r}" and any(key.startswith(start) for key in keys) and not errors:
+            warnings.warn(f"a file of {library} goes with {option}, not with {module.lookup!r}", stacklevel=2)
     for key, value in (_fresh_state(module) | ours).items():
         state[prefix + key] = value
 

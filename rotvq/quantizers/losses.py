@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rotvq.quantizers.blockwise import blocks, is_one_block
+from rotvq.quantizers.operators import with_known_signature
 
 
 def weighted_losses(z: Tensor, q: Tensor, beta: float, gamma: float, mask: Tensor | None = None) -> Tensor:
@@ -36,6 +37,7 @@ class Step(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @with_known_signature
     def forward(z, q, codes, indices, mask, centre, mix, gain, estimator, beta, gamma):
         z_q = None if estimator is None else q.clone()
         return z_q, (beta + gamma) * sum_of_squares(z, q, mask)

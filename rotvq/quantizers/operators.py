@@ -5,6 +5,8 @@ second run must find the state that the first one left, write nothing, and draw 
 """
 
 from collections import deque
+from collections.abc import Callable
+from inspect import signature
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,12 @@ from rotvq.quantizers.distributed import world
 REMEMBERED = 1 << 16  # calls that drew numbers, of which the number is known when they are run again
 _numbers: dict[int, int] = {}  # token of a call -> its number
 _kept: deque[tuple[Tensor, Tensor]] = deque(maxlen=16)  # of the last calls, what tells each from others, and its value
+
+
+def with_known_signature(function: Callable) -> Callable:
+    """``function``, the forward pass of an autograd function, of which torch 2.13 asks the signature at every call."""
+    function.__signature__ = signature(function)  # else it is worked out anew, which takes longer than the function
+    return function
 
 
 def runs_again() -> bool:

@@ -72,6 +72,7 @@ IDLE: dict[str, tuple[tuple[str, Callable[[Any], Any], str], ...]] = {
     ),
     "lattice": (_PER_RANK,),
     "lfq": (
+        ("frozen", lambda g: g.frozen, "no code ever moves"),
         ("entropy_temperature", lambda g: not g.entropy_weight and g.temperature_given, "entropy_weight is 0"),
         ("diversity", lambda g: not g.entropy_weight and g.diversity != 1, "entropy_weight is 0"),
         ("group", lambda g: not g.entropy_weight * g.diversity and g.group not in (None, 1), "H(E p) has no weight"),

@@ -71,26 +71,6 @@ def fresh_codes(
     return dead & (total > 0), sum_over_ranks(fresh, group)
 
 
-class EndOfStep(torch.autograd.Function):
-    """The latents as they are; a backward pass through them ends the step."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(z, step_ended, statistics):
-        return z.view_as(z)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        _, ctx.step_ended, ctx.statistics = inputs  # not saved for backward: calls of the same step write it in between
-
-    @staticmethod
-    def backward(ctx, g):
-        ctx.step_ended.fill_(1)
-        ctx.statistics.open_ended_calls = 0
-        return g, None, None
-
-
 class Statistics(WideState):
     """What a quantiser remembers of its batches, and the move of the codes that the last step left pending."""
 
@@ -138,12 +118,21 @@ class Statistics(WideState):
         of_start = self.decay**self.calls
         return (self.running - of_start * self.initial_count) / (1 - of_start)
 
-    def until_backward(self, z: Tensor) -> Tensor:
-        """``z``, whose backward pass ends the step; without one, the call is a step of its own."""
+    def awaits_backward(self, z: Tensor) -> bool:
+        """Whether the backward pass of a call with latents ``z`` will end the step; else the call is a step."""
         # a compiler does not show us its backward passes
-        if self.follows or torch.compiler.is_compiling() or not z.requires_grad:
-            return z
-        return EndOfStep.apply(z, self.step_ended, self)
+        return z.requires_grad and not self.follows and not torch.compiler.is_compiling()
+
+    def end_step_with_backward(self, *outputs: Tensor) -> None:
+        """Let a backward pass through what made any of the ``outputs`` of a call end the step."""
+        step_ended = self.step_ended  # torch.func.functional_call takes it away again
+
+        def end_step(_) -> None:
+            step_ended.fill_(1)
+            self.open_ended_calls = 0
+
+        for node in {output.grad_fn for output in outputs} - {None}:
+            node.register_prehook(end_step)
 
     def warn_of_a_long_step(self) -> None:
         """Count a call that waits for a backward pass, and say so once where none comes."""
@@ -155,7 +144,8 @@ class Statistics(WideState):
     def begin_call(self, open_ended: bool) -> Tensor:
         """Whether this call begins a step, 0-d bool; ``open_ended``: a later event will end the step."""
         begins = self.step_ended.bool()
-        write(self.step_ended, begins & (not open_ended))
+        if open_ended:
+            write(self.step_ended, torch.zeros_like(self.step_ended))
         return begins
 
     @torch.no_grad()

@@ -187,11 +187,9 @@ class VectorQuantizer(Quantizer):
         return self.codebook.codes
 
     def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
-        given, z = z, self.statistics.until_backward(z) if self.training else z
         counts = self.training and not runs_again()
         if counts:
-            open_ended = self.statistics.follows or z is not given
-            begins, counted, group = self._begin_training_call(given.detach(), mask, open_ended)
+            begins, counted, group = self._begin_training_call(z, mask)
         codes = self.codes_in_use
         indices = self._choose(z, codes)
         q = codes.index_select(0, indices.reshape(-1)).reshape(z.shape)
@@ -205,6 +203,8 @@ class VectorQuantizer(Quantizer):
             context = self._context(z, q.detach(), indices, mask, codes)
             z_q, loss_sum = step(z, q, codes, indices, mask, *context, self.estimator, self.beta, self.gamma)
             z_q = z_q if z.requires_grad else z_q.detach()
+        if self.training and self.statistics.awaits_backward(z):
+            self.statistics.end_step_with_backward(z_q, loss_sum)
         return Assigned(z_q, q, indices, loss_sum, penalty)
 
     def assign(self, z: Tensor, codes: Tensor) -> Tensor:
@@ -228,12 +228,13 @@ class VectorQuantizer(Quantizer):
     def _metric(self) -> str:
         return "euclidean" if self.normalise else self.lookup
 
-    def _begin_training_call(self, z: Tensor, mask: Tensor | None, open_ended: bool) -> tuple:
+    def _begin_training_call(self, z: Tensor, mask: Tensor | None) -> tuple:
         """Start codes that wait for latents, and move those that the last step left pending.
 
         Returns whether a step begins, which latents count, and the ranks that count with this one.
         """
-        latents, group = z.reshape(-1, self.code_dim), group_of_call(self.process_group)
+        latents, group = z.detach().reshape(-1, self.code_dim), group_of_call(self.process_group)
+        open_ended = self.statistics.follows or self.statistics.awaits_backward(z)
         counted = self._counted(latents, None if mask is None else mask.reshape(-1))
         if not self.frozen:
             if self.statistics.update == "ema" or self.statistics.revival != "none":

@@ -5,10 +5,8 @@ Chapters that ask for the same run share it: a record is looked for in the folde
 """
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -336,18 +334,6 @@ def store(name: str, folder: str | Path | None = None) -> Records:
     if folder:
         return Records(folder)
     return Records(stores_folder() / name, neighbours=[stores_folder() / other for other in CHAPTERS if other != name])
-
-
-def check_environment() -> None:
-    """DataError where ROTVQ_DATA is no folder, ValueError where it is empty or another name begins like it."""
-    folders()
-    if os.environ.get("ROTVQ_DATA") == "":
-        raise ValueError("ROTVQ_DATA is empty: name a folder, or unset it")
-    others = [name for name in os.environ if name.startswith("ROTVQ_") and name != "ROTVQ_DATA"]
-    if "ROTVQ_DATA" not in os.environ:
-        others += get_close_matches("ROTVQ_DATA", os.environ, n=1, cutoff=0.85)
-    if others:
-        raise ValueError(f"unknown environment variable {others[0]}: the folder of the data is named by ROTVQ_DATA")
 
 
 def stores_folder() -> Path:

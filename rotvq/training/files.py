@@ -14,6 +14,7 @@ import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -75,6 +76,18 @@ def folders() -> list[Path]:
     shipped = CHECKOUT / "data"
     last = shipped if (shipped / "registry.txt").is_file() else user_folder()
     return [Path(named).expanduser(), last] if named else [last]
+
+
+def check_environment() -> None:
+    """DataError where ROTVQ_DATA is no folder, ValueError where it is empty or another name begins like it."""
+    folders()
+    if os.environ.get("ROTVQ_DATA") == "":
+        raise ValueError("ROTVQ_DATA is empty: name a folder, or unset it")
+    others = [name for name in os.environ if name.startswith("ROTVQ_") and name != "ROTVQ_DATA"]
+    if "ROTVQ_DATA" not in os.environ:
+        others += get_close_matches("ROTVQ_DATA", os.environ, n=1, cutoff=0.85)
+    if others:
+        raise ValueError(f"unknown environment variable {others[0]}: the folder of the data is named by ROTVQ_DATA")
 
 
 def user_folder() -> Path:

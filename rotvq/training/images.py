@@ -373,6 +373,8 @@ def _arrays(name: str) -> Splits:
     """
     path = find(name)
     arrays = _read_arrays(path)
+    for array in arrays.values():
+        _refuse_unfit(array, path)
     if len(arrays) == 1:
         (rows,) = arrays.values()
         splits = _by_last_digit(rows)
@@ -399,13 +401,16 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path} is no whole .npy or .npz file of numbers ({error}).") from error
 
 
-def _as_tensor(rows: np.ndarray, path: Path) -> Tensor:
-    """(N, H, W), (N, H, W, C) or (N, d) -> (N, C, H, W); floats times 255 in float32."""
+def _refuse_unfit(rows: np.ndarray, path: Path) -> None:
     if rows.ndim not in (2, 3, 4) or 0 in rows.shape or not (rows.dtype == np.uint8 or rows.dtype.kind == "f"):
         asked = "(N, H, W), (N, H, W, C) or (N, d), uint8 or float"
         raise DataError(f"{path} has an array of {rows.shape} {rows.dtype}: it must be {asked}.")
     if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
         raise DataError(f"{path} has an array of {rows.shape}, as (N, C, H, W) has: move the channels to the end.")
+
+
+def _as_tensor(rows: np.ndarray, path: Path) -> Tensor:
+    """(N, H, W), (N, H, W, C) or (N, d) -> (N, C, H, W); floats times 255 in float32."""
     with np.errstate(over="ignore"):
         tensor = torch.from_numpy(rows if rows.dtype == np.uint8 else (rows * np.float64(255)).astype(np.float32))
     if not tensor.isfinite().all():

@@ -152,9 +152,11 @@ def _load(field: str, value: str) -> Any:
     source = _find_source(field, value)
     try:
         module, digest, fault = _import(place, *source)
-        found = getattr(module, name)
+        found = getattr(module, name, None)
     except (Exception, SystemExit) as error:
         raise ValueError(f"{field} {value!r} cannot be imported ({error!r})") from error
+    if found is None:
+        raise ValueError(f"{field} {value!r} cannot be imported: {place} has no {name!r}")
     if fault:
         raise ValueError(f"{field} {value!r} {fault}")
     if digest != _digest_of_source(*source):

@@ -552,8 +552,9 @@ REFUSED = {
     METHODS["lfq"]: (
         *({"entropy_temperature": 0.5, "entropy_weight": 0}, {"diversity": 0.5, "entropy_weight": 0}),
         *({"group": 2, "entropy_weight": 0}, {"group": 2, "diversity": 0}, {"group": 5}, {"process_group": "world"}),
+        {"frozen": True},
     ),
-    METHODS["bsq"]: ({"group": 2, "entropy_weight": 0}, {"group": 5}),
+    METHODS["bsq"]: ({"group": 2, "entropy_weight": 0}, {"group": 5}, {"frozen": True}),
     METHODS["gumbel"]: ({"anneal": -5}, {"kl_weight": -1}),
     SFDiVeQ: ({"deviation": -1.0}, {"memory": -1}),
 }

@@ -211,7 +211,6 @@ def touch(folder: Path, place: str) -> None:
 
 SUBSTITUTES = {"nsvq", "diveq", "diveq_detach"}
 LATTICES = {"fsq", "lfq", "bsq"}  # those that draw no number: a VectorQuantizer may draw its codes
-WITHOUT_VQ = LATTICES | {"gumbel", "gumbel_soft", "sf_diveq"}
 REACHES = {
     "fit": lambda c: True,
     "evaluate": lambda c: True,
@@ -224,7 +223,7 @@ REACHES = {
     "_kmeans": lambda c: c.init == "kmeans",
     "_reflection": lambda c: c.estimator == "reflection",
     "ESTIMATORS[scale_only]": lambda c: c.estimator == "scale_only",
-    "_cosine": lambda c: c.quantizer not in WITHOUT_VQ,  # a VectorQuantizer names it where it takes a file of DAC
+    "_cosine": lambda c: "cosine" in (c.lookup, c.schedule),  # one word for both
     "REVIVALS[threshold]": lambda c: c.revival == "threshold",
     "ResidualBlock.forward": lambda c: c.model.startswith("residual_"),
     "NORMS[group]": lambda c: c.norm == "group" or c.quantizer in ("lfq", "bsq"),  # their digits come in a "group"

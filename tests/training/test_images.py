@@ -582,7 +582,7 @@ def test_an_array_is_found_below_the_data_folder(tmp_path, fresh, monkeypatch):
 
 
 BAD_ARRAYS = {
-    "whole numbers": (rows(20, 4).astype(np.int64), "uint8 or float"),
+    "whole numbers": (rows(20, 4).astype(np.int64), r"an array of \(20, 4\) int64: it must be .* uint8 or float"),
     "objects": (np.array([{}] * 20), "no whole .npy"),
     "one axis": (rows(20), r"must be \(N, H, W\)"),
     "no rows": (rows(0, 4), r"\(0, 4\)"),

@@ -97,6 +97,7 @@ class LFQ(Quantizer):
             raise ValueError(f"codebook_size is {codebook_size}: it must be a power of two, such as {2**bits}")
         own = {"project_to": None if bits == dim else bits, "normalise": spherical}
         refuse_unknown({name: value for name, value in options.items() if name in own})
+        frozen = options.pop("frozen", False)
         refuse_idle("lattice", {"process_group": options.get("process_group"), "shares": False})
         temperature_given = entropy_temperature not in (0.01, 1.0)  # the defaults of LFQ and BSQ
         refuse_idle("lfq", locals())
