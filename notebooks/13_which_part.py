@@ -226,8 +226,6 @@ EFFECTS = {
 }
 BOTH = "both / product of each alone"
 explored, confirmed = every_effect(False), every_effect(True)
-page.say("effect", explored)
-page.say("again", confirmed)
 
 # %% tags=["hide-input"]
 effects = {key: confirmed[key] or pair for key, pair in explored.items()}
@@ -251,22 +249,17 @@ pd.DataFrame(
 # {numref}`fig-which-part-effects`, at the top of this page, draws the fresh seeds where there are any; the table has
 # both sets.
 #
-# The numbers here are those of the fresh seeds, where there are any.
+# What follows is said of the fresh seeds, where there are any.
 #
-# **From uniform codes the two parts act together.** The gain alone is not settled. The turn alone changes the error by
-# {glue:text}`again-turn-alone-r-ste-uniform-1-k`. Both together change it by
-# {glue:text}`confirmed-rotation-uniform-1-k`, more than the two multiply to. On top of the turn the gain brings
-# {glue:text}`again-gain-with-the-turn-rotation-r-uniform-1-k`.
+# **From uniform codes the two parts act together.** The gain alone is not settled. The turn alone lowers the error, and
+# on top of the turn the gain lowers it further. Both together do more than the two multiply to.
 #
-# **From k-means codes each part alone helps, and together they hurt.** Adding $r$ to $R$ raises the error by
-# {glue:text}`again-gain-with-the-turn-rotation-r-k-means`. It is not the size of $r$ that does this. With the batch
-# mean $\bar r$ in its place, $\bar r R$, run on the seeds that explore only, stays better than STE:
-# {glue:text}`change-mean-r-r-k-means`.
+# **From k-means codes each part alone helps, and together they hurt.** Adding $r$ to $R$ raises the error. It is not
+# the size of $r$ that does this. With the batch mean $\bar r$ in its place, $\bar r R$ stays better than STE; it was
+# run on the seeds that explore only ({numref}`fig-which-part-kmeans`).
 #
 # **After the warm-up the turn does the damage**, on five seeds. $rI$, $\bar r I$ and STE with $\gamma/\bar r$ end where
-# STE does. Every arm that turns is far worse ({numref}`fig-which-part-warm`). $R$ alone is at
-# {glue:text}`change-r-k-means-after-warm-up` the error of STE. There the gain multiplies the damage of the turn:
-# {glue:text}`effect-gain-with-the-turn-rotation-r-k-means-after-warm-up`.
+# STE does. Every arm that turns is far worse ({numref}`fig-which-part-warm`), and there the gain multiplies the damage.
 #
 # So one answer for all starts does not exist. $R$ alone helps from the first two starts and ruins the third.
 
@@ -354,16 +347,23 @@ page.say("radial", radial)
 
 # %% [markdown]
 # **Not predicted: from uniform codes, most of it without a turn.** Dropping the radial part from $rI$, with no turn at
-# all, makes {glue:text}`path-share` of the way from $rI$ to the rotation, in the logarithm of the error. $rP$ is at
-# {glue:text}`change-r-p-uniform-1-k` against STE, and better than $R$ alone ({glue:text}`radial-r`). It is
-# still worse than the rotation ({glue:text}`radial-rotation`). Turning what is left adds nothing that five seeds
-# separate. The rest comes with the pull along $q$. This rests on five seeds, and $P$ without the gain was not run.
+# all, makes {glue:text}`path-share` of the way from $rI$ to the rotation, in the logarithm of the error. $rP$ has a
+# lower error than STE and than $R$ alone, and a higher one than the rotation. Turning what is left adds nothing that
+# five seeds separate. The rest comes with the pull along $q$. This rests on five seeds, and $P$ without the gain was
+# not run.
 #
 # The radial part is not the whole: the reflection $rH$ also has $Gz = q$, so the same law for the radial pull, and from
-# uniform it is worse than STE, {glue:text}`change-r-h-uniform-1-k`. It treats the rest of the gradient otherwise.
+# uniform it is worse than STE. It treats the rest of the gradient otherwise.
 #
-# From k-means codes no step of the path is separated, and $rP$ is not separated from STE
-# ({glue:text}`change-r-p-k-means`). There the radial pull is not the explanation, and no arm here says what is.
+# From k-means codes no step of the path is separated, and $rP$ is not separated from STE. There the radial pull is not
+# the explanation, and no arm here says what is.
+#
+# | test MSE, from | uniform | k-means |
+# |---|---|---|
+# | $rP$ / STE | {glue:text}`change-r-p-uniform-1-k` | {glue:text}`change-r-p-k-means` |
+# | $rP$ / $R$ | {glue:text}`radial-r` | |
+# | $rP$ / rotation | {glue:text}`radial-rotation` | |
+# | $rH$ / STE | {glue:text}`change-r-h-uniform-1-k` | {glue:text}`change-r-h-k-means` |
 
 
 # %% tags=["hide-input"]

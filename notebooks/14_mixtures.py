@@ -123,8 +123,6 @@ primary["R, cosine"] = by_lookup.get(("R, cosine", "k-means"))
 against_ste = study.pairs(against="STE")
 page.say("short", f"{study.last:,}")
 page.say("change", against_rotation)
-page.say("ste", against_ste)
-page.say("cosine", by_lookup)
 table = {
     f"{arm} / rotation" + ", cosine" * ("cosine" in arm): (ratio_with_n(pair), f"{pair.p:.3g}")
     if pair
@@ -175,23 +173,30 @@ for start, fields in MAIN.items():
 #
 # ### What came out
 #
-# **From k-means codes four of the five remedies help.** Against the rotation test MSE changes by
-# {glue:text}`change-clip-medium-k-means` with the medium clip, {glue:text}`change-t-0.5-k-means` with $t=0.5$,
-# {glue:text}`change-warm-up-1000-k-means` with $t$ that rises over 1,000 steps, and
-# {glue:text}`change-about-the-mean-code-k-means` about the mean code. The learned gain is not separated from the
-# rotation: {glue:text}`change-rotation-learned-gain-k-means`. Neither is $R$ from the rotation with a cosine lookup:
-# {glue:text}`cosine-r-cosine-k-means`.
+# **From k-means codes four of the five remedies help**: the medium clip, $t=0.5$, $t$ that rises over 1,000 steps, and
+# the mean code as centre. The learned gain is not separated from the rotation. Neither is $R$ from the rotation, both
+# with a cosine lookup.
 #
-# **The same four beat STE too**, which was not predicted: {glue:text}`ste-clip-medium-k-means`,
-# {glue:text}`ste-t-0.5-k-means`, {glue:text}`ste-warm-up-1000-k-means` and
-# {glue:text}`ste-about-the-mean-code-k-means`. So from k-means codes neither parent is the best of what was run.
+# **The same four beat STE too**, which was not predicted. So from k-means codes neither parent is the best of what was
+# run.
 #
-# **Where the rotation wins, three of the four take some of the gain back.** From uniform codes the medium clip costs
-# {glue:text}`change-clip-medium-uniform-1-k` against the rotation, $t=0.5$ costs
-# {glue:text}`change-t-0.5-uniform-1-k`, and $t$ that rises over 1,000 steps
-# {glue:text}`change-warm-up-1000-uniform-1-k`. About the mean code the rotation stays within 10 % of itself,
-# {glue:text}`change-about-the-mean-code-uniform-1-k`. All four stay better than STE.
-#
+# **Where the rotation wins, three of the four take some of the gain back.** From uniform codes the medium clip, $t=0.5$
+# and a rising $t$ have a higher error than the rotation. About the mean code it stays within 10 %. All four stay better
+# than STE.
+
+# %% tags=["hide-input"]
+REMEDIES = ("clip medium", "t = 0.5", "warm-up 1000", "about the mean code", "rotation, learned gain")
+compared = {
+    ("from k-means", "/ rotation"): (against_rotation, "k-means"),
+    ("from k-means", "/ STE"): (against_ste, "k-means"),
+    ("from uniform", "/ rotation"): (against_rotation, "uniform 1/K"),
+    ("from uniform", "/ STE"): (against_ste, "uniform 1/K"),
+}
+pd.DataFrame(
+    {name: {arm: ratio_text(found.get((arm, start))) for arm in REMEDIES} for name, (found, start) in compared.items()}
+)
+
+# %% [markdown]
 # A sceptic would say that six comparisons of three to five pairs are many and small, and that another $\gamma$ may do
 # what a remedy does. The next section compares with that.
 
@@ -232,7 +237,6 @@ page.show(
     "fig-tuned", drawings.maps(panels, "Test MSE of each variant relative to a parent at its own γ", "relative to")
 )
 flat = {(arm, of, start): p for start, found in panels.items() for arm, row in found.items() for of, p in row.items()}
-page.say("tuned", flat)
 
 # %% [markdown]
 # ```{glue:figure} fig-tuned
@@ -243,10 +247,8 @@ page.say("tuned", flat)
 # ```
 #
 # **In the mean no remedy beats a retuned parent.** From k-means codes none has a lower mean than STE at its own
-# $\gamma$; the nearest is the rotation about the mean code,
-# {glue:text}`tuned-about-the-mean-code-ste-own-γ-k-means`. From uniform codes none has a lower mean than the rotation
-# at its own $\gamma$; the nearest is the rotation with a learned gain,
-# {glue:text}`tuned-rotation-learned-gain-rotation-own-γ-uniform-1-k`. So the gains above do not show that a remedy is
+# $\gamma$; the nearest is the rotation about the mean code. From uniform codes none has a lower mean than the rotation
+# at its own $\gamma$; the nearest is the rotation with a learned gain. So the gains above do not show that a remedy is
 # needed. What a remedy does at a $\gamma$ of its own is not tested.
 
 
@@ -335,7 +337,6 @@ def later(arm: str) -> Paired | None:
 
 
 grows = {arm: later(arm) for arm in ("STE", "warm-up 1000")}
-page.say("grows", grows)
 tables.ratios(risen, ["test_mse", "test_usage", "test_perplexity", "test_relative_error"], against="rotation")
 
 # %% tags=["hide-input"]
@@ -357,15 +358,24 @@ page.show("fig-warm-inside", drawings.curves(risen, ["r", "perplexity", "relativ
 # As $t$ rises, codes fall out of use: inside, from k-means codes after a plain autoencoder's 500 steps.
 # ```
 #
-# After the autoencoder's warm-up the codebook collapses under the rotation ({doc}`10_ste_vs_rotation`). With $t$ rising
-# over 1,000 steps the error is {glue:text}`change-warm-up-1000-k-means-after-warm-up` against the rotation and
-# {glue:text}`ste-warm-up-1000-k-means-after-warm-up` against STE; over 500 steps,
-# {glue:text}`change-warm-up-500-k-means-after-warm-up` and {glue:text}`ste-warm-up-500-k-means-after-warm-up`. Three
-# seeds differ so much that all four intervals contain 1. With 1,000 steps each of the three is within 10 % of STE at
-# step {glue:text}`first-stop`. From there its error rises, last / first {glue:text}`grows-warm-up-1000`, and codes fall
-# out of use, while STE's error falls, {glue:text}`grows-ste`. So as $t$ rises the harm comes back: postponed, as far as
-# three seeds go, and not avoided.
-#
+# After the autoencoder's warm-up the codebook collapses under the rotation ({doc}`10_ste_vs_rotation`). With a rising
+# $t$ three seeds differ so much that no interval leaves out 1. Over 1,000 steps each of the three is within 10 % of STE
+# at step {glue:text}`first-stop`. From there its error rises and codes fall out of use, while STE's error falls. So as
+# $t$ rises the harm comes back: postponed, as far as three seeds go, and not avoided.
+
+# %% tags=["hide-input"]
+pd.DataFrame(
+    {
+        arm: {
+            "/ rotation": ratio_text(against_rotation.get((arm, warmed))),
+            "/ STE": ratio_text(against_ste.get((arm, warmed))),
+            "last / first stop": ratio_text(grows.get(arm)),
+        }
+        for arm in ("warm-up 1000", "warm-up 500", "STE")
+    }
+).T
+
+# %% [markdown]
 # From the two starts without codebook collapse a rising $t$ is one more mix: worse than the rotation from uniform
 # codes, better from k-means codes.
 
@@ -402,27 +412,28 @@ rows = {
 pd.DataFrame.from_dict(rows, "index")
 
 # %% [markdown]
-# **The mean code is a good centre, the mean latent a bad one.** About the running mean latent the error is
-# {glue:text}`change-about-the-mean-latent-uniform-1-k` that of the rotation from uniform codes, and
-# {glue:text}`change-about-the-mean-latent-k-means` from k-means codes, where the seeds differ. From uniform codes the
-# latents of all three seeds run away: $E|z|^2$ ends more than a hundred times as large. {prf:ref}`prop-mean-latent`
-# says how latents can run away from short codes about this centre. Whether that is what happened in these runs is not
-# tested.
+# **The mean code is a good centre, the mean latent a bad one.** About the running mean latent the rotation has a
+# higher error from uniform codes; from k-means codes the seeds differ. From uniform codes the latents of all three
+# seeds run away: $E|z|^2$ ends more than a hundred times as large. {prf:ref}`prop-mean-latent` says how latents can run
+# away from short codes about this centre. Whether that is what happened in these runs is not tested.
 #
 # **A learned gain pays for STE, from uniform codes.** The gain is one number for the whole codebook, fitted every five
-# steps to slopes of the loss ({doc}`21_estimators`). It changes test MSE by {glue:text}`gain-ste-uniform-1-k`; it is
-# not separated from STE at its own $\gamma$, {glue:text}`tuned-ste-learned-gain-ste-own-γ-uniform-1-k`. The three other
-# intervals contain 1: {glue:text}`gain-ste-k-means` from k-means codes; {glue:text}`gain-rotation-uniform-1-k` and
-# {glue:text}`gain-rotation-k-means` for the rotation.
+# steps to slopes of the loss ({doc}`21_estimators`). It lowers test MSE, and is not separated from STE at its own
+# $\gamma$. Elsewhere its interval contains 1.
 #
-# **A cosine lookup** changes the error of the rotation by {glue:text}`lookup-uniform-1-k` from uniform codes and by
-# {glue:text}`lookup-k-means` from k-means codes. All against the rotation with that lookup:
+# **A cosine lookup** raises the error of the rotation from uniform codes, and lowers it from k-means codes.
 
 # %%
 gains = {(arm, start): study.pair(f"{arm}, learned gain", start, against=arm) for arm in PAIR for start in MAIN}
 lookups = {start: cosine.pair("rotation, cosine", start, against="rotation") for start in MAIN}
-page.say("gain", gains)
-page.say("lookup", lookups)
+own_gamma = {start: flat.get(("STE, learned gain", OWN[0], start)) for start in MAIN}
+ratios = {"STE with a learned gain / STE, own γ": own_gamma, "rotation, cosine / rotation": lookups}
+pd.DataFrame({name: {start: ratio_text(pair) for start, pair in row.items()} for name, row in ratios.items()}).T
+
+# %% [markdown]
+# With the cosine lookup, all against the rotation:
+
+# %% tags=["hide-input"]
 tables.comparisons(cosine, against="rotation, cosine")
 
 
