@@ -667,8 +667,8 @@ pd.DataFrame(asked).T
 # **16. Codes moved by the gradient are old-fashioned.** EMA 0.99 was run, too ({doc}`15_codebook`). With EMA 0.9 and
 # revival, as `recommended` has it, the rotation has the higher error from either start ({doc}`39_frontier`).
 #
-# **17. EMA differs between libraries.** By one line: whether counts start at 0 or at 1. From uniform codes no difference
-# in usage is separated, under either estimator ({doc}`15_codebook`).
+# **17. EMA differs between libraries.** By one line: whether counts start at 0 or at 1. From uniform codes no
+# difference in usage is separated, under either estimator ({doc}`15_codebook`).
 #
 # **18. Absolute quantisation error says otherwise.** It does: in {glue:text}`praised` of the {glue:text}`worse` cells
 # in which the rotation reconstructs worse, the absolute error is lower. The relative error is higher in
@@ -729,7 +729,8 @@ def objections():
     yield "9, 10. Each at its own the lead from uniform is narrower (the index page says so).", *lead
     yield "9, 10. From k-means it still loses.", higher(own_gamma[fitted].pair), higher(tunings["own rate", fitted])
     yield "9. A rate of the codes alone takes all of the lead.", *(higher(entry.pair) for entry in fast.values())
-    yield "11. Under SGD no difference is separated.", *(includes_one(tunings["SGD, own rate", start]) for start in MAIN)
+    by_sgd = [tunings["SGD, own rate", start] for start in MAIN]
+    yield "11. Under SGD no difference is separated.", *map(includes_one, by_sgd)
     yield "17. Counts from 0 change no usage that is separated.", *map(includes_one, counts_at_0.values())
     yield "16. With EMA 0.9 and revival the rotation loses, too.", *(higher(entry.pair) for entry in strong.values())
     yield "13. Against STE from k-means with the remedy the rotation loses.", *map(higher, remedy.values())
