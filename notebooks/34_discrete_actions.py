@@ -123,7 +123,7 @@ from rotvq.runs.grids import FRESH
 # 13. *A code of length 0 stops the rotation.* There $r = 0$: with no thrust among the codes, rotation / STE is above 1.
 
 # %%
-task = load(page, control.EXPERIMENT, "control")
+task = load(page, control.EXPERIMENT, "control", then=bandit.EXPERIMENT)
 shown = load(page, bandit.EXPERIMENT)
 
 # %% [markdown]

@@ -58,7 +58,7 @@ class Shown:
         return values.mean() if len(values) else None
 
 
-def load(page: Page, experiment: Experiment, name: str = "", **changes: Any) -> Shown:
+def load(page: Page, experiment: Experiment, name: str = "", then: Experiment | None = None, **changes: Any) -> Shown:
     """The runs of an experiment by the page's parameters; what they are and cost is glued.
 
     As published, in profile "standard" with no seeds, store or engine named, nothing is trained and what has no record
@@ -68,6 +68,7 @@ def load(page: Page, experiment: Experiment, name: str = "", **changes: Any) -> 
         page: has the parameters ``profile``, ``seeds``, ``engine``, ``records`` and ``cap``; it gets ``runs``.
         experiment: of the page's chapter.
         name: before the names under which it is glued what they are and cost, on a page with two experiments.
+        then: the page's other experiment, which is loaded next: the cap is for what is missing of both.
         changes: replace fields of every case.
 
     Raises:
@@ -75,11 +76,10 @@ def load(page: Page, experiment: Experiment, name: str = "", **changes: Any) -> 
         RuntimeError: Names the first run that failed.
     """
     given = page.parameters
-    cases = experiment.cases(given["profile"], **changes)
-    if given["seeds"] is not None:
-        cases = list(dict.fromkeys(replace(case, seed=seed) for seed in range(given["seeds"]) for case in cases))
+    cases = _cases(experiment, given, **changes)
     if given["profile"] == "smoke" or given["seeds"] is not None or given["engine"] or given["records"] or changes:
-        _train(experiment, cases, given)
+        afterwards = 0.0 if then is None else then.hours(_missing(then, _cases(then, given), given))
+        _train(experiment, cases, given, afterwards)
     found = [read for case in cases if (read := runs.record(experiment, case, given["records"]))]
     page.runs = Shown(experiment, cases, found, set(cases) == set(experiment.cases()))
     used(record["id"] for record in found)
@@ -87,16 +87,30 @@ def load(page: Page, experiment: Experiment, name: str = "", **changes: Any) -> 
     return page.runs
 
 
-def _train(experiment: Experiment, cases: Sequence[Any], given: Mapping[str, Any]) -> None:
-    missing = [case for case in cases if runs.record(experiment, case, given["records"]) is None]
-    if not missing:
-        return
-    hours = experiment.hours(missing)
-    what = f"{len(missing)} of {len(cases)} runs have no record and take about {duration(hours)}"
+def _cases(experiment: Experiment, given: Mapping[str, Any], **changes: Any) -> list[Any]:
+    """What the page's parameters ask of an experiment."""
+    cases = experiment.cases(given["profile"], **changes)
+    if given["seeds"] is None:
+        return cases
+    return list(dict.fromkeys(replace(case, seed=seed) for seed in range(given["seeds"]) for case in cases))
+
+
+def _missing(experiment: Experiment, cases: Sequence[Any], given: Mapping[str, Any]) -> list[Any]:
+    return [case for case in cases if runs.record(experiment, case, given["records"]) is None]
+
+
+def _train(experiment: Experiment, cases: Sequence[Any], given: Mapping[str, Any], afterwards: float) -> None:
+    """Train what is missing, unless it takes more than the cap with the core-hours that the page asks for after it."""
+    missing = _missing(experiment, cases, given)
+    hours = experiment.hours(missing) + afterwards
+    what = f"{len(missing)} of {len(cases)} runs have no record and take about {duration(experiment.hours(missing))}"
+    what += f", and {duration(afterwards)} for what comes next on the page" if afterwards else ""
     cap = runs.CAP if given["cap"] is None else given["cap"]
     if hours > cap:
         allow = f"cap: {math.ceil(10 * hours) / 10:g}"
         raise ValueError(f"{what}, over the cap of {cap:g} core-hours. {allow} in the parameters trains them")
+    if not missing:
+        return
     line, trained = Line(f"{what}."), runs.run(experiment, missing, given["engine"] or "serial", given["records"])
     for done, (case, outcome) in enumerate(trained, start=1):
         if isinstance(outcome, Exception):

@@ -171,6 +171,16 @@ def test_a_page_trains_nothing_over_the_cap(profile, cap, changes, tmp_path, tra
     assert not trained and not list(tmp_path.iterdir())
 
 
+def test_the_cap_of_a_page_is_for_both_of_its_experiments(tmp_path, trained):
+    given_page, second = given(profile="standard", cap=0.03, records=str(tmp_path)), replace(LONG, seconds=72.0)
+    with pytest.raises(
+        ValueError, match=r"take about .*, and .* for what comes next on the page, over the cap of 0.03"
+    ):
+        page.load(given_page, LONG, then=second)
+    assert not trained
+    page.load(given_page, LONG)
+
+
 def test_a_page_says_how_far_its_runs_are(tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr(page, "Line", lambda first: lines.append(first) or SimpleNamespace(say=lines.append))
