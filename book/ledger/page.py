@@ -9,6 +9,7 @@ from html import escape
 from book.ledger.claims import Outcome
 from book.ledger.grammar import Call
 from book.ledger.mentions import Mention
+from book.press import mathematics
 from book.statements import Finding
 from rotvq.page.html import Html, tag
 
@@ -80,6 +81,12 @@ def _typeset_one(found: re.Match, known: Set[str]) -> Html:
     return tag("sub" if found["where"] == "_" else "sup", GREEK.get(index, index))
 
 
+def quoted(words: str) -> Html:
+    """A quotation, in which formulas stand between dollars, as HTML."""
+    parts = words.split("$")
+    return Html("".join(mathematics.typeset(part) if place % 2 else escape(part) for place, part in enumerate(parts)))
+
+
 def _row(outcome: Outcome, known: Set[str], pages: Mapping[str, str], mentions: Sequence[Mention]) -> Html:
     claim = outcome.claim
     filters = {f"data_{name}": getattr(claim, name) for name in ("verdict", "source", "kind", "chapter")}
@@ -87,7 +94,7 @@ def _row(outcome: Outcome, known: Set[str], pages: Mapping[str, str], mentions: 
     filters["data_words"] = " ".join(word for word in GREEK if word in said) or None  # for the search
     parts = [
         tag("summary", claim.id, " ", tag("b", claim.verdict), " ", typeset(claim.claim)),
-        tag("blockquote", claim.quote, lang=LANGUAGES[claim.source]) if claim.quote else "",
+        tag("blockquote", quoted(claim.quote), lang=LANGUAGES[claim.source]) if claim.quote else "",
         tag("p", typeset(claim.reason, known)),
         tag("p", tag("b", "What holds."), " ", typeset(claim.corrected, known)) if claim.corrected else "",
         tag("p", Html(" | ".join(_details(outcome, pages, mentions))), class_="claim-more"),

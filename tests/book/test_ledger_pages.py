@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT
 
 from book.ledger import claims
+from book.ledger.page import quoted
 
 PAGES = {name: (ROOT / "notebooks" / f"{name}.py").read_text("utf-8") for name in ("40_claims", "43_got_right")}
 SAYS = re.compile(r'(?:stands|require_verdict)\("([a-z -]+)", ("[^)]*)\)')
@@ -43,3 +44,15 @@ def test_another_verdict_is_refused():
 def test_the_author_and_the_derivation():
     own = {row.id for row in claims.load() if row.by_the_author}
     assert {"A-001", "A-056", "A-260"} <= own and not own & {"A-057", "A-183", "A-258", "P-001", "B-001"}
+
+
+def test_every_formula_of_a_quotation_is_typeset():
+    quotes = [claim.quote for claim in claims.load() if claim.quote and "$" in claim.quote]
+    assert len(quotes) > 100
+    for quote in quotes:
+        shown = str(quoted(quote))
+        assert shown.count('class="katex"') == quote.count("$") / 2 and "$" not in re.sub("<annotation.*?>", "", shown)
+
+
+def test_a_quotation_is_escaped_and_its_formula_is_not():
+    assert str(quoted("a < b & $x$")).startswith('a &lt; b &amp; <span class="katex">')
