@@ -32,11 +32,11 @@
 # %% tags=["parameters"]
 from typing import Optional
 
-profile: str = "standard"  # smoke: 10 steps, in seconds; standard: the committed records; full: a GPU
+profile: str = "standard"  # smoke: a test, of a part; standard: the committed records; full: a GPU
 steps: Optional[int] = None  # of each run; None: as the profile says
 seeds: Optional[int] = None  # 0, 1, ...; None: as the profile says
-gammas: Optional[list[float]] = None  # commitment weights; with a list no other sweep runs; None: as the chapter says
-rates: Optional[list[float]] = None  # learning rates; with both lists both sweeps run; None: as the chapter says
+gammas: Optional[list[float]] = None  # 3 to 16 commitment weights; with a list no other sweep runs; None: the chapter's
+rates: Optional[list[float]] = None  # 3 to 16 learning rates; with both lists both sweeps run; None: the chapter's
 data: str = ""  # an image set, or one of your own, such as imagefolder:PATH@64; empty: as the profile says
 engine: str = ""  # trains missing runs: serial, processes:2, ray:0.25; empty: serial, but none of the chapter's plan
 device: str = "cpu"

@@ -252,7 +252,7 @@ pd.DataFrame(
 # `processes:k` or of `ray:1/k`:
 #
 # ```
-# papermill notebooks/23_scale.ipynb out.ipynb -y '{device: cuda, records: gpu}'
+# .venv/bin/papermill notebooks/23_scale.ipynb out.ipynb -y '{device: cuda, records: gpu}'
 # ```
 #
 # ## Many runs: engines

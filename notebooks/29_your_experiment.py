@@ -47,8 +47,11 @@
 # ```
 #
 # ```sh
-# papermill notebooks/29_your_experiment.ipynb mine.ipynb -f mine.yaml
+# CHECKOUT=path/to/rotvq
+# $CHECKOUT/.venv/bin/papermill $CHECKOUT/notebooks/29_your_experiment.ipynb mine.ipynb -f mine.yaml
 # ```
+#
+# Call it from your own folder: `pictures`, `my_runs` and files of your own are looked for there.
 #
 # **Arms** are compared, **cells** are the conditions, and `common` is set in all runs. Each gives fields of
 # {class}`~rotvq.training.config.Config` by name. If a field has a list, there is an arm, or a cell, for each value:
@@ -57,9 +60,9 @@
 # **Data** is one of
 #
 # - `fashion-mnist`, `fashion-mnist-mini` (2,000 of its images), `photographs`, `cifar10`;
-# - `imagefolder:PATH@64`, images cropped to 64 × 64; `@native` for their own size, which all must have; without either
-#   256 × 256. With `train/<class>/` and `val/<class>/` below, `val/` is the test set. Without, every tenth image is
-#   tested on, and the one before it validates;
+# - `imagefolder:PATH@64`, images scaled until the shorter side is 64, of which the middle 64 × 64 is taken; `@native`
+#   for their own size, which all must have; without either 256 × 256. With `train/<class>/` and `val/<class>/` below,
+#   `val/` is the test set. Without, every tenth image is tested on, and the one before it validates;
 # - `arrays:PATH.npy`, images (N, H, W) or (N, H, W, C), bytes or floats, split in the same way; `arrays:PATH.npz`
 #   with arrays `train` and `test`, and `validation` if you like, has its own split;
 # - the same with vectors (N, d), and `common: {model: mlp}`. The test MSE is then in the units of your data.

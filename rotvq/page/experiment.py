@@ -29,7 +29,8 @@ def block(arms: Mapping[str, Mapping], cells: Mapping[str, Mapping], seeds: int,
     _check_fields(arms, cells, base)
     whole = Block(spread(arms), spread(cells) or {"": {}}, range(seeds), base)
     if len(whole.arms) < 2:
-        raise ValueError(f"arms are {', '.join(whole.arms) or 'none'}: at least two are compared")
+        given = ", ".join(whole.arms) or "none"
+        raise ValueError(f"arms are {given}: at least two are compared; a second one is STE: {{estimator: ste}}")
     cells_of: dict[tuple, str] = {}
     for cell, conditions in whole.cells.items():
         seen: dict[str, str] = {}

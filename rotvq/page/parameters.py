@@ -187,15 +187,19 @@ def check(values: Mapping[str, object], **allowed: Any) -> None:
     environment = _refusal(files.check_environment)
     faults = [f"the environment {environment}"] if environment else []
     faults += [f"{name} is not a parameter of this notebook, which has {known}" for name in _unknown(values, declared)]
+    quoted = False  # whether a string came in the place of something else
     for name, kind in declared.items():
         kind = eval(kind) if isinstance(kind, str) else kind  # a notebook under `from __future__ import annotations`
         if not _is(values[name], kind):
             said = kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else kind
             faults.append(f"{name} = {values[name]!r} is {type(values[name]).__name__}, and must be {said}")
+            quoted = quoted or "'" in repr(values[name])
         elif values[name] is not None:
             faults += [f"{name} {fault}" for fault in _faults(values[name], rules.get(name, (None, None)), values)]
     if faults:
-        raise ValueError(". ".join(faults) + ". Give typed values: papermill IN.ipynb OUT.ipynb -y '{steps: 100}'")
+        raise ValueError(
+            ". ".join(faults) + ". Give typed values: papermill IN.ipynb OUT.ipynb -y '{steps: 100}'" * quoted
+        )
     if _shell():
         from IPython import display
 

@@ -77,8 +77,10 @@ def test_takes(changes):
     ],
 )
 def test_refuses(changes, sentence):
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=sentence) as refused:
         check(given(**changes), **ALLOWED)
+    is_quoted = changes.keys() & {"quick", "x", "gammas"} and "'" in repr(changes)
+    assert ("Give typed values" in str(refused.value)) == bool(is_quoted)
 
 
 @pytest.mark.parametrize(
