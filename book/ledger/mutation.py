@@ -188,6 +188,27 @@ class Doubled(Estimator):
         return 2 * super().pull_back(z, q, g, **options)
 
 
+class JumpsHalfWay(Estimator):
+    """A member whose mix is 0 or 1, whichever is nearer."""
+
+    def pull_back(self, z, q, g, mix=1.0, **options):
+        return super().pull_back(z, q, g, mix=float(mix >= 0.5), **options)
+
+
+class TimesOneOverR(Estimator):
+    """A member that turns as R^T and scales by 1/r."""
+
+    def pull_back(self, z, q, g, **options):
+        return SOUND_NORM(z) / SOUND_NORM(q) * SOUND_PULL_BACK("rotation_only", z, q, g)
+
+
+class Towards(Estimator):
+    """A member that hands on q - z, whatever the gradient."""
+
+    def pull_back(self, z, q, g, **options):
+        return q - z
+
+
 class OnePlusCosine(Estimator):
     """The rotation by the formula with 1 + cos(theta), in the precision of g."""
 
@@ -567,7 +588,7 @@ MUTATIONS = (
     Mutation(
         "lengths that are all 1", lambda: everywhere(algebra.norm, lambda x: torch.ones_like(x[..., :1]).double())
     ),
-    Mutation("no commitment loss", lambda: [patch.object(autograd, "commitment", lambda z, q: 0 * z.sum())]),
+    Mutation("no commitment loss", lambda: everywhere(autograd.commitment, lambda z, q: 0 * z.sum())),
     Mutation(
         "maps that are orthogonal",
         lambda: [patch.object(autograd, "some_map", lambda h: algebra.mirror(algebra.unit(h)))],
@@ -620,6 +641,15 @@ MUTATIONS = (
     Mutation("STE's runs", lambda: [patch.object(runs, "LENGTHENS", "ste")], True),
     Mutation("codes longer than the latents", lambda: [patch.object(pull_back, "RHO", 1.5)]),
     Mutation("lookup by distance", lambda: everywhere(quantisation.by_cosine, algebra.nearest)),
+    Mutation("lookup by cosine", lambda: everywhere(algebra.nearest, quantisation.by_cosine)),
+    Mutation("a mix that jumps", lambda: instead_of(rotation=JumpsHalfWay)),
+    Mutation("1/r in place of r", lambda: instead_of(rotation=TimesOneOverR)),
+    Mutation("steps along q - z", lambda: instead_of(rotation=Towards)),
+    Mutation("latents as long as the codes", lambda: [patch.object(codebooks, "SPREAD", 0.36)]),
+    Mutation("e1 of length 1", lambda: [patch.object(quantisation, "E1", (0.6, 0.8))]),
+    Mutation("e2 off the axis", lambda: [patch.object(quantisation, "E2", (2.0, 2.0))]),
+    Mutation("e2 beside z", lambda: [patch.object(quantisation, "E2", (1.0, 0.01))]),
+    Mutation("the other code further off", lambda: [patch.object(quantisation, "E_J", (0.0, 5.0))]),
     Mutation("the rotation hands g on to the code", lambda: instead_of(rotation=ToTheCode)),
     Mutation("r R in place of R", lambda: members(rotation_only="rotation")),
     Mutation("twice the gradient under R", lambda: instead_of(rotation_only=Doubled)),

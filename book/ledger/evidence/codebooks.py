@@ -20,6 +20,7 @@ from book.algebra import (
     unit,
     vector,
 )
+from book.ledger.evidence.autograd import commitment
 from book.ledger.evidence.samples import quantised
 from book.statements import Finding, evidence
 from rotvq.quantizers.methods.simvq import simvq
@@ -44,7 +45,7 @@ def commitment_pulls():
     """The commitment term alone moves z straight towards its code."""
     codes, z, q = quantised()
     z = z.requires_grad_()
-    (grad,) = torch.autograd.grad((z - q).square().sum(), z)
+    (grad,) = torch.autograd.grad(commitment(z, q), z)
     turned = angle_in_degrees(-grad, q - z.detach()).max()
     return Finding.of(turned < 1e-5, largest_angle_to_the_code_in_degrees=turned)
 
@@ -181,10 +182,13 @@ def more_codes_in_use():
     )
 
 
+SPREAD = 5.0  # of latents whose lengths the codes ignore
+
+
 @evidence
 def codes_of_one_length():
     """Codes held to the length 1/E(1/|z|) have E|q|/|z| = 1; held to a length that ignores |z| they do not."""
-    z, codes = 5 * normal(500, 8, seed=1), unit(normal(16, 8, seed=2))
+    z, codes = SPREAD * normal(500, 8, seed=1), unit(normal(16, 8, seed=2))
     q = codes[nearest(z, codes)]
     ratio = float((norm(q) / norm(z)).mean())
     matched = codes / (1 / norm(z)).mean()

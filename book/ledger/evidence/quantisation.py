@@ -73,13 +73,16 @@ def cells_are_convex():
     return Finding.of(out == 0, mixtures_that_left_their_cell=out)
 
 
+E_J = (0.0, 1.2)  # the other code of the counterexample
+
+
 @evidence
 def convexity_proof():
     """The last step bounds |z - e_i| by t|z1 - e_j| + (1 - t)|z2 - e_j|, which exceeds |z - e_j|: nothing follows.
 
     Both bounds hold at z1 = (-1, 1), z2 = (1, 1), e_j = (0, 1.2) for e_i = (0, 0.1), whose midpoint is nearer to e_j.
     """
-    z1, z2, ei, ej = vector(-1.0, 1), vector(1.0, 1), vector(0, 0.1), vector(0, 1.2)
+    z1, z2, ei, ej = vector(-1.0, 1), vector(1.0, 1), vector(0, 0.1), vector(*E_J)
     mid = (z1 + z2) / 2
     bound = (norm(z1 - ej) + norm(z2 - ej)) / 2
     misled = norm(mid - ei) <= bound and norm(mid - ej) < norm(mid - ei)
@@ -193,10 +196,13 @@ def lookups_disagree():
     return Finding.of(min(shares) > 0, share_in_d_2=shares[0], share_in_d_256=shares[1])
 
 
+E1, E2 = (0.9, 0.1), (2.0, 0.0)  # the codes of the article's example, as printed
+
+
 @evidence
 def lookup_example(which):
     """z = e_x, e1 = (0.9, 0.1), e2 = (2, 0): lengths, distances and cosines, with e1 as printed and normalised."""
-    z, e1, e2 = vector(1.0, 0), vector(0.9, 0.1), vector(2.0, 0)
+    z, e1, e2 = vector(1.0, 0), vector(*E1), vector(*E2)
     on_circle = unit(e1)
     near = max(norm(z - e1), norm(z - on_circle)) < norm(z - e2)
     cosine = on_circle @ z < unit(e2) @ z
