@@ -28,8 +28,9 @@
 #
 # The claims are in order and in our words. Evidence is a function, and its numbers stand in the row.
 # `python -m book.ledger` runs it again. `python -m book.ledger --mutate` breaks what it is about, and says of each row
-# whether its evidence turns. An open row shows the source's own words, in short. Each row links to the places in the
-# chapters that name it, and they link back.
+# whether its evidence turns. An open row shows the source's own words, in short, or says that it is about no sentence
+# of the paper but about its code or its tables. Each row links to the places in the chapters that name it, and they
+# link back.
 #
 # One rule for each verdict, for the article as for the paper. A row judges the sentence that it quotes, with its
 # conditions. If the sentence says "can" or "may", one case settles it and none refutes it. Any other speaks of all

@@ -82,7 +82,8 @@ class Claim:
         reason: Why, in a sentence or as a counterexample.
         chapter: The number of the chapter that treats it.
         corrected: The statement that holds, where the claim does not.
-        quote: What it says in its own words, in short: Chinese for the article, English for the paper.
+        quote: What it says in its own words, in short: Chinese for the article, English for the paper. Empty where it
+            is about the paper's code or our reading of its tables; the place begins so.
         evidence: Statements, as :mod:`book.ledger.grammar` says; the claim is that all of them hold.
         parts: What each statement gives, where there are several: ``true``, ``false`` or ``open``. All are true where
             the claim is; otherwise the row says which are.

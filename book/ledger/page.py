@@ -14,6 +14,11 @@ from book.statements import Finding
 from rotvq.page.html import Html, tag
 
 LANGUAGES = {"article": "zh", "paper": "en", "book": "en"}
+#: what a row without a quotation says of its source, by how its place begins
+UNQUOTED = {
+    "Code, ": "No sentence of the paper: what its released code does (commit 9910492).",
+    "Our reading of ": "No sentence of the paper: what we read in its tables.",
+}
 GREEK = {
     "alpha": "α",
     "beta": "β",
@@ -94,12 +99,17 @@ def _row(outcome: Outcome, known: Set[str], pages: Mapping[str, str], mentions: 
     filters["data_words"] = " ".join(word for word in GREEK if word in said) or None  # for the search
     parts = [
         tag("summary", claim.id, " ", tag("b", claim.verdict), " ", typeset(claim.claim)),
-        tag("blockquote", quoted(claim.quote), lang=LANGUAGES[claim.source]) if claim.quote else "",
+        tag("blockquote", quoted(claim.quote), lang=LANGUAGES[claim.source]) if claim.quote else _unquoted(claim.place),
         tag("p", typeset(claim.reason, known)),
         tag("p", tag("b", "What holds."), " ", typeset(claim.corrected, known)) if claim.corrected else "",
         tag("p", Html(" | ".join(_details(outcome, pages, mentions))), class_="claim-more"),
     ]
     return tag("details", *parts, class_="claim", id=claim.id, **filters)
+
+
+def _unquoted(place: str) -> Html:
+    """That nothing is quoted, and why; empty for a theorem of the book."""
+    return Html("".join(tag("p", tag("em", words)) for begins, words in UNQUOTED.items() if place.startswith(begins)))
 
 
 def _details(outcome: Outcome, pages: Mapping[str, str], mentions: Sequence[Mention]) -> list[Html]:

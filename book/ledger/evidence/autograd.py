@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from book.algebra import close, gradient_map, largest, nearest, norm, normal, pull_back, vector
+from book.algebra import close, gradient_map, identity, largest, nearest, norm, normal, pull_back, vector
 from book.ledger.evidence.samples import triples
 from book.statements import Finding, evidence
 from book.theory.one_equation import stopped
@@ -219,12 +219,16 @@ def parameter_in_sg():
 
 @evidence
 def any_direction():
-    """For nonzero g and any u, G = g u^T / |g|^2 gives G^T g = u: the framework alone restricts nothing."""
-    g, u = normal(2, 5, seed=2).unbind()
-    G = torch.outer(g, u) / (g @ g)
-    members = {0.0: torch.zeros(5, 5), 1.0: torch.eye(5), 2.5: 2.5 * torch.eye(5)}
-    scaled = all(close(M.double().T @ g, c * g) for c, M in members.items())
-    return Finding.of(close(G.T @ g, u) and scaled, error=norm(G.T @ g - u))
+    """sg[G] z + sg[q - G z] is STE at G = I, hands on nothing at 0 and alpha g at alpha I.
+
+    G = g u^T / |g|^2 turns g into any chosen u, and any M gives M^T g.
+    """
+    z, q, u = normal(3, 5, seed=2).unbind()
+    eye, M = identity(z), some_map(normal(5, seed=3))
+    g, ste, _ = _backward(z, q, ESTIMATORS["ste"])
+    wanted = [(eye, ste), (0 * eye, 0 * g), (2.5 * eye, 2.5 * g), (M, M.T @ g), (torch.outer(g, u) / (g @ g), u)]
+    errors = [norm(_backward(z, q, _general(G))[1] - x) for G, x in wanted]
+    return Finding.of(largest(*errors) < 1e-12, largest_error=largest(*errors))
 
 
 @evidence
@@ -284,6 +288,11 @@ def product_rule():
     )
 
 
+def curvature(loss, q):
+    """The Hessian of a loss at q."""
+    return torch.autograd.functional.hessian(loss, q)
+
+
 @evidence
 def hessian_step():
     """grad L(e) - (g + H (e - q)) falls as |e - q|^2, for a smooth loss that is not quadratic."""
@@ -295,7 +304,7 @@ def hessian_step():
     def slope(x):
         return torch.autograd.functional.jacobian(loss, x)
 
-    H = torch.autograd.functional.hessian(loss, q)
+    H = curvature(loss, q)
     rests = [float(norm(slope(q + t * h) - slope(q) - t * H @ h)) for t in (1e-2, 1e-3)]
     return Finding.of(abs(rests[0] / rests[1] / 100 - 1) < 0.1, remainder_at_0_01=rests[0], remainder_at_0_001=rests[1])
 

@@ -155,6 +155,9 @@ def close_to_ste():
     )
 
 
+SHORT = 1e-3  # the length of codes that are far shorter than their latents
+
+
 @evidence
 def norm_bias(which):
     """E| |q|/|z| - 1 | is the mean relative change of the gradient's length; at most 1 for short codes.
@@ -162,7 +165,7 @@ def norm_bias(which):
     It is infinite in d = 1 if z may be near 0.
     """
     z = normal(200_000, 4, seed=1).norm(dim=1)
-    short = (1e-3 / z - 1).abs().mean()
+    short = (SHORT / z - 1).abs().mean()
     cut = [float((1.0 / normal(2_000_000, seed=2).abs().clamp_min(c)).mean()) for c in (1e-2, 1e-4)]
     z, q, g = normal(3, 1000, 4, seed=3)
     changes = (norm(pull_back("rotation", z, q, g)) / norm(pull_back("ste", z, q, g)) - 1).abs()

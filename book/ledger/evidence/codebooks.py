@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import cache
 
@@ -19,6 +20,7 @@ from book.algebra import (
     unit,
     vector,
 )
+from book.ledger.evidence.autograd import commitment
 from book.ledger.evidence.samples import quantised
 from book.statements import Finding, evidence
 from rotvq.quantizers.methods.simvq import simvq
@@ -43,9 +45,18 @@ def commitment_pulls():
     """The commitment term alone moves z straight towards its code."""
     codes, z, q = quantised()
     z = z.requires_grad_()
-    (grad,) = torch.autograd.grad((z - q).square().sum(), z)
+    (grad,) = torch.autograd.grad(commitment(z, q), z)
     turned = angle_in_degrees(-grad, q - z.detach()).max()
     return Finding.of(turned < 1e-5, largest_angle_to_the_code_in_degrees=turned)
+
+
+LOW, HIGH = 2, 256  # dimensions in which codes are fitted to normal latents
+
+
+def means(z, k, codes):
+    """The mean of the latents of each code."""
+    counts = torch.bincount(k, minlength=len(codes)).clamp_min(1)[:, None]
+    return torch.zeros_like(codes).index_add_(0, k, z) / counts
 
 
 @evidence
@@ -61,14 +72,13 @@ def centroid_codes():
         codes = z[:K].clone()
         for _ in range(6):
             k = torch.addmm(codes.square().sum(1), z, codes.T, alpha=-2).argmin(1)
-            counts = torch.bincount(k, minlength=K).clamp_min(1)[:, None]
-            codes = torch.zeros_like(codes).index_add_(0, k, z) / counts
+            codes = means(z, k, codes)
         q = codes[k]
         r2 = q.square().sum() / z.square().sum()
         gap = abs(r2 + (z - q).square().sum() / z.square().sum() - 1)
         return math.sqrt(r2), float(gap), float(angle_in_degrees(z, q).mean())
 
-    (low, gap, narrow), (high, _, wide), (few, _, _) = fit(2, 64), fit(256, 64), fit(256, 2)
+    (low, gap, narrow), (high, _, wide), (few, _, _) = fit(LOW, 64), fit(HIGH, 64), fit(HIGH, 2)
     return Finding.of(
         min(high, few) > 0.1,
         gap < 1e-10 and few < high < low < 1,
@@ -111,26 +121,38 @@ def ema_form():
     )
 
 
+def ema(code, mine, decay):
+    """A code after an EMA update with the mean of its latents."""
+    return decay * code + (1 - decay) * mine.mean(0)
+
+
 @evidence
 def ema_step_is_a_gradient_step():
-    """e <- beta e + (1 - beta) mean is one SGD step on sum |q - sg z|^2 with step (1 - beta) / (2 n) for the code."""
+    """e <- beta e + (1 - beta) mean is one SGD step on w sum |q - sg z|^2, of size (1 - beta) / (2 n w) for the code.
+
+    The weight w of the loss is not in what it gives.
+    """
     codes, z, _ = quantised()
     k, beta, worst = nearest(z, codes), 0.9, 0.0
-    for i in range(len(codes)):
+    for i, weight in itertools.product(range(len(codes)), (0.25, 1.0, 4.0)):
         mine, code = z[k == i], codes[i].clone().requires_grad_()
-        (grad,) = torch.autograd.grad((code - mine).square().sum(), code)
-        step = codes[i] - (1 - beta) / (2 * len(mine)) * grad
-        worst = largest(worst, (step - beta * codes[i] - (1 - beta) * mine.mean(0)).abs().max())
+        (grad,) = torch.autograd.grad(weight * (code - mine).square().sum(), code)
+        step = codes[i] - (1 - beta) / (2 * len(mine) * weight) * grad
+        worst = largest(worst, (step - ema(codes[i], mine, beta)).abs().max())
     return Finding.of(worst < 1e-10, largest_difference=worst)
+
+
+def error_of(z, q):
+    """The quantisation error as the paper reports it: the mean of |z - q|^2."""
+    return (z - q).square().sum(1).mean()
 
 
 def finer_codebooks() -> Finding:
     """A further code never raises the error of fixed latents; but halving the latents quarters it at no gain at all."""
     codes, z, q = quantised()
     more = torch.cat([codes, normal(5, 3, seed=9)])
-    finer = (z - more[nearest(z, more)]).square().sum(1).mean()
-    error = (z - q).square().sum(1).mean()
-    half = (z / 2 - codes[nearest(z / 2, codes / 2)] / 2).square().sum(1).mean()
+    error, finer = error_of(z, q), error_of(z, more[nearest(z, more)])
+    half = error_of(z / 2, codes[nearest(z / 2, codes / 2)] / 2)
     relative = half / (z / 2).square().sum(1).mean() - error / z.square().sum(1).mean()
     return Finding.of(
         finer <= error,
@@ -160,10 +182,13 @@ def more_codes_in_use():
     )
 
 
+SPREAD = 5.0  # of latents whose lengths the codes ignore
+
+
 @evidence
 def codes_of_one_length():
     """Codes held to the length 1/E(1/|z|) have E|q|/|z| = 1; held to a length that ignores |z| they do not."""
-    z, codes = 5 * normal(500, 8, seed=1), unit(normal(16, 8, seed=2))
+    z, codes = SPREAD * normal(500, 8, seed=1), unit(normal(16, 8, seed=2))
     q = codes[nearest(z, codes)]
     ratio = float((norm(q) / norm(z)).mean())
     matched = codes / (1 / norm(z)).mean()

@@ -77,15 +77,16 @@ def overhead(which):
     return Finding.of(claims[which], right.claim, written_per_entry_d_512=few, written_per_entry_d_4096=many)
 
 
+def listing(z, q):
+    """Steps 1 to 3 of the listing."""
+    a, b = unit(z), unit(q)
+    v = a + b
+    return norm(q) / norm(z) * (z + 2 * b * (a @ z) - v * (v @ z) / (1 + a @ b))
+
+
 @evidence
 def algorithm_5_1():
     """The listing is right away from theta = pi and loses the norm near it in float32; two reflections keep it."""
-
-    def listing(z, q):
-        a, b = unit(z), unit(q)
-        v = a + b
-        return norm(q) / norm(z) * (z + 2 * b * (a @ z) - v * (v @ z) / (1 + a @ b))
-
     far = largest(*(norm(listing(z, q) - q) / norm(q) for z, q, _ in triples(2, 8, 64)))
     t, lost, kept = math.pi - 1e-3, 0.0, 0.0
     for seed in range(20):

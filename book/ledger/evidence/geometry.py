@@ -21,6 +21,7 @@ from book.algebra import (
     unit,
     vector,
 )
+from book.ledger.evidence.quantisation import by_cosine
 from book.ledger.evidence.samples import distance_to_identity
 from book.statements import Finding, evidence
 
@@ -53,15 +54,19 @@ def origin(which):
 
 @evidence
 def cosine_lookup():
-    """Cosine lookup shares the trick's symmetries: it ignores |z|, as R does, and depends on the origin, as R does."""
+    """Cosine lookup shares R's symmetries: it ignores |z| and depends on the origin. Lookup by distance has neither."""
     codes, z = normal(7, 3, seed=1), normal(500, 3, seed=2)
-
-    def pick(z, codes):
-        return (unit(z) @ unit(codes).T).argmax(1)
-
-    scaled = (pick(5 * z, codes) == pick(z, codes)).all()
-    shifted = (pick(z + 2, codes + 2) != pick(z, codes)).double().mean()
-    return Finding.of(scaled and shifted > 0, share_of_indices_changed_by_a_shift=shifted)
+    scaled, shifted = (
+        [(pick(*moved) != pick(z, codes)).double().mean() for pick in (by_cosine, nearest)]
+        for moved in ((5 * z, codes), (z + 2, codes + 2))
+    )
+    R, (p, q) = rotation(z[:1], codes[:1]), (z[:1], codes[:1])
+    turned = (rotation(5 * p, q) - R).abs().max() < 1e-12 < (rotation(p + 2, q + 2) - R).abs().max()
+    return Finding.of(
+        turned and scaled[0] == 0 < shifted[0] and scaled[1] > 0 == shifted[1],
+        share_of_indices_changed_by_a_shift=shifted[0],
+        share_changed_by_a_factor_in_lookup_by_distance=scaled[1],
+    )
 
 
 def step(z, q, g, eta=0.1):
@@ -104,6 +109,9 @@ def ste_keeps_distances():
     return Finding.of(gap < 1e-12, change_of_distance=gap)
 
 
+SHORT = 0.05  # the size of latents that are near 0
+
+
 @evidence
 def obtuse_angles(which):
     """Beyond 90 degrees <G^T g, g> < 0 for g in the plane; it takes an error |q - z| >= max(|z|, |q|)."""
@@ -116,7 +124,7 @@ def obtuse_angles(which):
     )
     z3, q3, off = vector(1.0, 0, 0), vector(*polar(110).tolist(), 0), vector(0, 0, 1.0)
     kept = pull_back("rotation", z3, q3, off) @ off
-    short = 0.05 * normal(200, 4, seed=5)
+    short = SHORT * normal(200, 4, seed=5)
     codes = normal(16, 4, seed=6)
     obtuse = float((angle_in_degrees(short, codes[nearest(short, codes)]) > 90).double().mean())
     claim, fix = {

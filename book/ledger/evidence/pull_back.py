@@ -91,7 +91,7 @@ def kept_relations():
 
 @evidence
 def metric():
-    """G is not symmetric. G^T G = r^2 I is, and positive where q is not 0; it forgets the turn."""
+    """G^T G = r^2 I: symmetric, positive where q is not 0, and other for other lengths; it forgets the turn."""
     worst = skew = 0.0
     for z, q, _ in triples(2, 8):
         G, r2 = gradient_map(z, q), (norm(q) / norm(z)) ** 2
@@ -102,8 +102,8 @@ def metric():
     longer = gradient_map(polar(0), polar(20, 3.0))
     change = (longer.T @ longer - narrow.T @ narrow).abs().max()
     return Finding.of(
-        skew < 1e-10,
         worst < 1e-10 and change > 1,
+        None,
         largest_skew_part_of_G=skew,
         largest_relative_error_of_r2_I=worst,
         change_for_a_longer_code=change,
@@ -175,11 +175,19 @@ def commitment_dominates():
     )
 
 
+RHO = 0.9  # |q| / |z| of codes that are shorter than their latents
+
+
 @evidence
 def commitment_shrinks():
-    """With |q| < |z| the commitment gradient shrinks |z|: <z, z - q> >= |z| (|z| - |q|) > 0."""
-    smallest = min(float(z @ (z - 0.5 * norm(z) / norm(q) * q)) for z, q, _ in triples(2, 8))
-    return Finding.of(smallest > 0, smallest_inner_product=smallest)
+    """With |q| < |z| a step of the commitment loss shrinks |z|: <z, z - q> >= |z| (|z| - |q|) > 0."""
+    most, slack = -math.inf, math.inf
+    for z, q, _ in triples(2, 8):
+        q, free = RHO * norm(z) / norm(q) * q, z.clone().requires_grad_()
+        (grad,) = torch.autograd.grad((free - q).square().sum(), free)
+        most = largest(most, norm(z - 1e-3 * grad) / norm(z))
+        slack = min(slack, float(z @ grad / 2 - norm(z) * (norm(z) - norm(q))))
+    return Finding.of(most < 1 and slack > -1e-12, largest_length_after_a_step=most, least_slack_of_the_bound=slack)
 
 
 ADAM_EPSILON = 1e-12  # small beside every gradient, as it is meant to be
@@ -213,13 +221,20 @@ def learning_rate_example(which):
 
 @evidence
 def jacobian_is_a_rotation():
-    """The trick's Jacobian is r R: orthogonal up to the factor r^2, and a rotation at r = 1 only."""
-    orthogonal = scaled = 0.0
+    """STE's Jacobian is I. The trick's is r R: orthogonal up to the factor r^2, and a rotation at r = 1 only."""
+    orthogonal = scaled = ste = 0.0
     for z, q, _ in triples(2, 8):
         G, r2 = jacobian("rotation", z, q), (norm(q) / norm(z)) ** 2
         orthogonal = largest(orthogonal, (G.T @ G - torch.eye(len(z))).abs().max())
         scaled = largest(scaled, (G.T @ G / r2 - torch.eye(len(z))).abs().max())
-    return Finding.of(orthogonal < 1e-10, scaled < 1e-10, defect_of_JtJ=orthogonal, defect_of_JtJ_over_r2=scaled)
+        ste = largest(ste, (jacobian("ste", z, q) - torch.eye(len(z))).abs().max())
+    return Finding.of(
+        ste == 0 and orthogonal < 1e-10,
+        ste == 0 and scaled < 1e-10,
+        gap_of_STE_from_I=ste,
+        defect_of_JtJ=orthogonal,
+        defect_of_JtJ_over_r2=scaled,
+    )
 
 
 @evidence
@@ -244,14 +259,16 @@ def clip_bounds_the_gradient():
     """A clip bounds the factor, not the gradient: g may be as long or as short as the decoder makes it."""
     z, q, g = normal(3, 8, seed=2).unbind()
     clipped = estimator("clipped", clip=(0.5, 1.5))
-    lengths = [float(norm(clipped.pull_back(z, q, size * g)) / norm(g)) for size in (1e-6, 1e6)]
-    gains = [length / size for length, size in zip(lengths, (1e-6, 1e6), strict=True)]
+    sizes, ratios = (1e-6, 1e6), (0.01, 1.0, 100.0)
+    lengths = [float(norm(clipped.pull_back(z, q, size * g)) / norm(g)) for size in sizes]
+    gains = [float(norm(clipped.pull_back(z, r * norm(z) / norm(q) * q, g)) / norm(g)) for r in ratios]
     return Finding.of(
         0.1 < min(lengths) and max(lengths) < 10,
         0.5 <= min(gains) + 1e-12 and max(gains) <= 1.5 + 1e-12,
         shortest_gradient=min(lengths),
         longest_gradient=max(lengths),
-        gain=gains[0],
+        gain_at_r_0_01=gains[0],
+        gain_at_r_100=gains[-1],
     )
 
 

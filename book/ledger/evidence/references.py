@@ -76,4 +76,4 @@ def explains_by_pushing_alone():
     text = quotes("4.3")
     pushed = "pushed into the voronoi regions of previously unused codebook vectors" in text
     pulled = "the distance among points within the same voronoi region decreases" in text
-    return Finding.of(not pulled, pushed and pulled, speaks_of_pushing=pushed, speaks_of_pulling=pulled)
+    return Finding.of(pushed and not pulled, pushed and pulled, speaks_of_pushing=pushed, speaks_of_pulling=pulled)

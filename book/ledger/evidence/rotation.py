@@ -41,13 +41,19 @@ def alternative(z, q):
 
 @evidence
 def rotation_formula():
-    """R a = b and R^T R = I for the formula with 1 + cos(theta), away from antiparallel vectors."""
-    moves = orthogonal = 0.0
+    """R a = b, R^T R = I and det R = 1 for the formula with 1 + cos(theta), away from antiparallel vectors."""
+    moves = orthogonal = determinant = 0.0
     for z, q in pairs(2, 3, 8, 64):
         R = textbook(z, q)
         moves = largest(moves, norm(R @ unit(z) - unit(q)))
         orthogonal = largest(orthogonal, (R.T @ R - identity(z)).abs().max())
-    return Finding.of(moves < 1e-10 and orthogonal < 1e-10, error_of_Ra=moves, error_of_RtR=orthogonal)
+        determinant = largest(determinant, abs(torch.linalg.det(R) - 1))
+    return Finding.of(
+        largest(moves, orthogonal, determinant) < 1e-10,
+        error_of_Ra=moves,
+        error_of_RtR=orthogonal,
+        error_of_the_determinant=determinant,
+    )
 
 
 @evidence

@@ -52,12 +52,15 @@ def between(metric, arms, low, high, *conditions, records: Path):
     return _settle(comparison, lambda pair: all_hold([least(pair), most(pair)]), records)
 
 
+LENGTHENS = "rotation"  # the arm whose codes outgrow their latents
+
+
 @evidence
 def ends_with_longer_codes(times, *, records: Path):
     """Of the runs of chapter 10 under the rotation after a warm-up, does one end with a mean |q|/|z| of so much?"""
     chapter = CHAPTERS["10_ste_vs_rotation"].blocks
     configs = {config for block in ("explore", "confirm") for config in chapter[block].configs()}
-    warmed = [config for config in configs if config.pretrain_steps and config.estimator == "rotation"]
+    warmed = [config for config in configs if config.pretrain_steps and config.estimator == LENGTHENS]
     metric = Comparison("test_r", (), (), None)
     found = _found(_folders(records))
     ratios = [_length_ratio(row) for config in warmed if (row := _row(found, config, metric))]
