@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from book.algebra import norm, pull_back
+from book.algebra import dot, norm, pull_back
 from book.statements import AtMost, law
 from book.theory.inputs import GENERIC
 
@@ -30,13 +30,36 @@ def relative_gradient_error(draw, n, d):
     return AtMost(error, r * norm(q - z) + norm(f(z)) * norm(q - z) / norm(z), 1 + r)
 
 
+def longest_step(h_max: float) -> float:
+    """The largest step size with which descent is promised, ``1/h_max``."""
+    return 1 / h_max
+
+
 @law(chapter=8, kinds=GENERIC)
 def biased_descent(draw, n, d, t):
-    "f(z - eta u) <= f(z) - eta/2 |grad f(z)|^2 + eta/2 |u - grad f(z)|^2 for eta <= 1/h_max and any u."
-    z, u = draw(n, d).double(), draw(n, d).double()
-    f = lambda v: -v.cos().sum(-1, keepdim=True)  # noqa: E731
-    right = f(z) - t / 2 * norm(z.sin()) ** 2 + t / 2 * norm(u - z.sin()) ** 2
-    return AtMost(f(z - t * u), right, d)
+    """f(z - eta u) <= f(z) - eta/2 |grad f(z)|^2 + eta/2 |u - grad f(z)|^2 for an h_max-smooth f, eta <= 1/h_max and
+
+    any u: one at random, long or short, the gradient itself, and what the rotation hands on. On a bowl of curvature
+    h_max a step of 1/h_max attains it.
+    """
+    z, q, noise = draw(3, n, d).double()
+    scales, phase = draw(1, d).double().exp(), draw(1, d).double()
+    h_max = float(scales.max())
+    waves = lambda v: -(scales * torch.cos(v + phase)).sum(-1, keepdim=True), lambda v: scales * torch.sin(v + phase)
+    bowl = lambda v: h_max * dot(v, v) / 2, lambda v: h_max * v
+    found = {}
+    for name, (f, gradient) in {"waves": waves, "bowl": bowl}.items():
+        slope = gradient(z)
+        steps = {"random": noise, "long": 100 * noise, "gradient": slope}
+        steps["rotation"] = pull_back("rotation", z, q, gradient(q))
+        for kind, u in steps.items():
+            size = h_max * (d + dot(z, z) + dot(z - u / h_max, z - u / h_max)) + (dot(u, u) + dot(slope, slope)) / h_max
+            for eta in (t * longest_step(h_max), longest_step(h_max)):
+                bound = f(z) - eta / 2 * dot(slope, slope) + eta / 2 * dot(u - slope, u - slope)
+                found[f"{name}, {kind}, {eta * h_max:.1f}"] = AtMost(f(z - eta * u), bound, size)
+            if name == "bowl":
+                found[f"attained, {kind}"] = (f(z - eta * u), bound, size)
+    return found
 
 
 @law(chapter=8, kinds=GENERIC, dims=(1, 2, 3, 8))

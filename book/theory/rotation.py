@@ -92,20 +92,29 @@ def five_inner_products(z, q, g):
     return apply(rotation(z, q).mT, g), g + (2 * dot(b, g) - s) * a - s * b, norm(g) * magnified(z, q) ** 2
 
 
+def as_printed(a: Tensor, b: Tensor) -> Tensor:
+    """The article's formula for R, ``I + (b-a)a^T + b(b-a)^T``."""
+    return identity(a) + outer(b - a, a) + outer(b, b - a)
+
+
 @law(chapter=3, dims=FROM_TWO)
 def article_form(z, q):
     """M = I + (b-a)a^T + b(b-a)^T is I - aa^T + bb^T: it takes a to cos(theta) b, and det M = cos(theta)^2.
 
-    It is symmetric with the eigenvalues 1 - sin(theta), 1 ... 1, 1 + sin(theta), so it is no rotation unless a = b.
+    It is symmetric with the eigenvalues 1 - sin(theta), 1 ... 1, 1 + sin(theta), so it is no rotation unless b = a or
+    b = -a: |M^T M - I| = sin(theta)^2 + 2 sin(theta).
     """
     a, b, theta = unit(z), unit(q), angle(z, q)
-    M = identity(z) + outer(b - a, a) + outer(b, b - a)
+    M = as_printed(a, b)
     ones = torch.ones(len(z), z.shape[-1] - 2)
     eigenvalues = torch.cat([1 - theta.sin(), ones, 1 + theta.sin()], -1)
     return {
         "projectors": (M, identity(z) - outer(a, a) + outer(b, b)),
         "M a": (apply(M, a), theta.cos() * b, 1.0),
+        "det": (torch.linalg.det(M), theta.cos().squeeze(-1) ** 2, z.shape[-1]),
+        "symmetric": (M, M.mT),
         "eigenvalues": (torch.linalg.eigvalsh(M), eigenvalues),
+        "no rotation": (spectral_norm(M.mT @ M - identity(z)), theta.sin() ** 2 + 2 * theta.sin(), 4.0),
     }
 
 
