@@ -433,9 +433,9 @@ show(collapse.continuity_is_needed, collapse.stationary_state)
 #
 # ````{dropdown} Proof
 # *Part 1.* Let $D=\mathbb E|x-q|^2$, $\varphi$ the density of $x$, $\varphi_k$ the normal density with the mean $q_k$
-# and the variance $D/d$ in each direction, and $\psi=\sum_kp_k\varphi_k$. As the logarithm is concave,
-# $\mathbb E\ln\frac\psi\varphi\le\ln\mathbb E\frac\psi\varphi=\ln\int\psi=0$. And $\psi\ge p_k\varphi_k$ for the $k$ of
-# the cell that $x$ is in. So
+# and the variance $D/d$ in each direction, and $\bar\varphi=\sum_kp_k\varphi_k$. As the logarithm is concave,
+# $\mathbb E\ln(\bar\varphi/\varphi)\le\ln\mathbb E(\bar\varphi/\varphi)=\ln\int\bar\varphi=0$. And
+# $\bar\varphi\ge p_k\varphi_k$ for the $k$ of the cell that $x$ is in. So
 #
 # $$ -\tfrac d2\ln(2\pi)-\tfrac d2=\mathbb E\ln\varphi\;\ge\;\mathbb E\ln(p_k\varphi_k)
 #    =-\ln K_p-\tfrac d2\ln\tfrac{2\pi D}d-\tfrac d2, $$
