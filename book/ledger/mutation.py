@@ -385,6 +385,11 @@ def rising(height):
     return lambda cells, u: (height * max(float(u) - 1, 0.0), 0 * u)
 
 
+def falling(cells, u):
+    """(A, B) as of the rotation at u = 1, and falling with u: latents that shrink are pushed less."""
+    return cells.rho * u**-20.0, cells.rho * u**-20.0
+
+
 def about_the_origin(z, q, curvature, centre=0.0):
     """The leading push about 0, whatever the centre."""
     return SOUND_PUSH(z, q, curvature)
@@ -565,6 +570,7 @@ MUTATIONS = (
     Mutation("a lag that grows by nothing", lambda: [patch.object(drift, "balanced_lag", lag_without_growth)]),
     Mutation("codes at a latent of their cell", lambda: everywhere(balance_law.cell_means, lambda z, k: z[k])),
     Mutation("the push of r alone", lambda: [patch.dict(model.PUSH, rotation=model.PUSH["scale_only"])]),
+    Mutation("a push that falls with u", lambda: [patch.dict(model.PUSH, rotation=falling)]),
     Mutation("a pull-back that grows with q", lambda: everywhere(algebra.pull_back, lambda m, z, q, g: q.double() * g)),
     Mutation("a lookup of the second nearest code", lambda: everywhere(lookup.nearest, second_nearest)),
     Mutation("the article's matrix mended", lambda: everywhere(rotation_laws.as_printed, SOUND_ROTATION)),

@@ -392,13 +392,14 @@ def loss_descent(t, draw):
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), members=("ste", "rotation"), tolerance=1e-9)
 def stable(member, t, draw):
-    """At the positive stationary state every eigenvalue of the linearised flow has a negative real part.
+    """At the positive stationary state every eigenvalue of the linearised flow has a negative real part, for every
 
-    Under STE so it is without decay, where the state is s = t = gamma^(-1/2), w = gamma^(1/2).
+    gamma below the threshold. Under STE so it is without decay, at s = t = gamma^(-1/2), w = gamma^(1/2).
     """
     cells, (decay_W, beta, free) = cells_of(t), draw(3).exp().tolist()
     edge = threshold(PUSH[member](cells, 1.0)[0], cells.rho, decay_W)
-    cases = {"decay": (0.7 * edge, decay_W, fixed_point(member, cells, 0.7 * edge, decay_W))}
+    shares = {f"{share} of the threshold": share * edge for share in (0.01, 0.3, 0.7, 0.99)}
+    cases = {name: (gamma, decay_W, fixed_point(member, cells, gamma, decay_W)) for name, gamma in shares.items()}
     if member == "ste":
         cases["no decay"] = (free, 0.0, np.array([free**-0.5, free**-0.5, free**0.5]))
     found = {}

@@ -268,7 +268,8 @@ def held_or_lost(draw, n):
         else:
             scale = push / distance + 2 * gamma * lag
             found[f"{i} at rest"] = (torch.tensor(rate(lag)), torch.zeros(()), scale)
-            found[f"{i} stable"] = AtMost(torch.tensor(rate(1.01 * lag)), torch.zeros(()), scale)
+            found[f"{i} from above"] = AtMost(rate(1.01 * lag), -0.005 * push / distance, scale)
+            found[f"{i} from below"] = AtMost(0.005 * push / distance, rate(0.99 * lag), scale)
     return found
 
 

@@ -122,6 +122,9 @@ MUTATIONS = {
     collapse.continuity_is_needed: [
         Mutation(collapse, "jumping", lambda height: SOUND_PUSH["zero"]),  # continuous, and A(1) = 0 as well
     ],
+    collapse.stable: [
+        Mutation(collapse, "PUSH", SOUND_PUSH | {"rotation": lambda k, u: (k.rho * u**-20.0, k.rho * u**-20.0)}),
+    ],
     collapse.no_way_back: [Mutation(collapse, "PUSH", SOUND_PUSH | {"rotation": SOUND_PUSH["scale_only"]})],
     bias.average_over_a_cell: [
         Mutation(bias, "mean_bias_of_ste", lambda loss, start, spacing: torch.tensor(0.0)),
