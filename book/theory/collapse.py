@@ -111,7 +111,9 @@ def threshold(A: float, rho: float, decay_W: float, decay_E: float = 0.0) -> flo
     return (rho * A / decay_W - decay_E) / (1 - rho)
 
 
-def fixed_point(name: str, cells: Cells, gamma: float, decay_W: float = 0.0, decay_E: float = 0.0) -> np.ndarray | None:
+def fixed_point(
+    name: str | Callable, cells: Cells, gamma: float, decay_W: float = 0.0, decay_E: float = 0.0
+) -> np.ndarray | None:
     """The one state s = t > 0, w > 0 where nothing moves, shape (3,), or None where there is none.
 
     With y = ws it is the root of (1 - y)(A - yB) = C with A, B taken at u = 1 and
@@ -120,7 +122,7 @@ def fixed_point(name: str, cells: Cells, gamma: float, decay_W: float = 0.0, dec
 
     The arguments are those of :func:`rates`.
     """
-    A, B = PUSH[name](cells, 1.0)
+    A, B = (PUSH[name] if isinstance(name, str) else name)(cells, 1.0)
     pull = gamma * (1 - cells.rho) + decay_E
     C = decay_W * pull / cells.rho
     if A <= C or A == 0:
@@ -246,6 +248,7 @@ def descend(
 # laws of chapter 6: they draw cells of their own, so they run on one kind of pair
 
 COMPARED = ("ste", "rotation", "rotation_only", "scale_only")
+WHERE = {"far below": 0.05, "below": 0.8, "just below": 0.99, "at": 1.0, "above": 1.2}  #: shares of the threshold
 
 
 def cells_of(t: float) -> Cells:
@@ -277,28 +280,6 @@ def model_is_closed(member, d, t, draw):
     }
 
 
-@law(chapter=6, kinds=GENERIC, dims=(1,), members=COMPARED, tolerance=1e-10)
-def stationary_state(member, t, draw):
-    """Below the threshold there is exactly one positive stationary state, where the formula says.
-
-    At the threshold and above there is none.
-    """
-    cells, decay_W = cells_of(t), float(draw(1).exp())
-    A, B = PUSH[member](cells, 1.0)
-    edge = threshold(A, cells.rho, decay_W)
-    state = fixed_point(member, cells, 0.8 * edge, decay_W)
-    moves = rates(member, state, cells, 0.8 * edge, decay_W)
-    # all candidates: t = s, and for each y = ws the w/s that lets w rest; s' must vanish, too
-    y = np.linspace(0, 1, 2002)[1:-1]
-    k = cells.rho * (1 - y) / decay_W
-    s = np.sqrt(y / k)
-    found = {"rates": (torch.from_numpy(moves), torch.zeros(3), 1 + edge)}
-    for name, factor, count in (("below", 0.8, 1), ("just below", 0.99, 1), ("at", 1.0, 0), ("above", 1.2, 0)):
-        signs = np.sign(rates(member, (s, s, k * s), cells, factor * edge, decay_W)[0])
-        found[name] = (float((signs[1:] != signs[:-1]).sum()), float(count), 1.0)
-    return found
-
-
 def two_vectors(push: Callable, cells: Cells, decay_W: float, sign: int, delta: float = 1e-3) -> np.ndarray:
     """v of the proof of the threshold theorem, above (sign 1) and below (-1)."""
     return np.array([1.0, 1 + sign * delta, (1 + sign * 2 * delta) * cells.rho / decay_W])
@@ -317,6 +298,34 @@ def some_pushes(draw: Callable) -> dict[str, Callable]:
         return A, C * A * u / (1 + u)
 
     return {name: PUSH[name] for name in (*COMPARED, "interpolated", "zero")} | {"clipped": clipped, "bent": bent}
+
+
+@law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-10)
+def stationary_state(t, draw):
+    """With A >= 0 continuous and nondecreasing, 0 <= B <= C A: below the threshold there is exactly one positive
+
+    stationary state, where the formula says. At the threshold and above there is none.
+    """
+    cells, decay_W = cells_of(t), float(draw(1).exp())
+    # all candidates: t = s, and for each y = ws the w/s that lets w rest; s' must vanish, too
+    ends = np.geomspace(1e-8, 0.5, 1000)
+    y = np.concatenate([ends, 1 - ends[-2::-1]])
+    k = cells.rho * (1 - y) / decay_W
+    s = np.sqrt(y / k)
+    found = {}
+    for name, push in some_pushes(draw).items():
+        edge = threshold(float(push(cells, 1.0)[0]), cells.rho, decay_W)
+        if edge == 0:  # no gamma > 0 is below
+            continue
+        for where, factor in WHERE.items():
+            signs = np.sign(rates(push, (s, s, k * s), cells, factor * edge, decay_W)[0])
+            found[f"{name}, {where}"] = (float((signs[1:] != signs[:-1]).sum()), float(factor < 1), 1.0)
+            if factor < 1:
+                state = fixed_point(push, cells, factor * edge, decay_W)
+                moves = rates(push, state, cells, factor * edge, decay_W)
+                size = 1 + edge * state[0] + state[2] * (1 + state[2] * state[1])
+                found[f"{name}, {where}: rates"] = (torch.from_numpy(moves), torch.zeros(3), float(size))
+    return found
 
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-9)

@@ -172,8 +172,12 @@ def divergence_and_curl(z, q, g):
 
 @law(chapter=4, kinds=NOT_LOPSIDED, tolerance=1e-6)
 def homogeneous(z, q, g, t):
-    "F(t z) = F(z)/t: along a ray the direction stays and the length falls as 1/|z|."
-    return pull_back("rotation", t * z, q, g), pull_back("rotation", z, q, g) / t
+    "F(t z) = F(z)/t for t > 0: along a ray the direction stays and the length falls as 1/|z|."
+    felt = pull_back("rotation", z, q, g)
+    return {
+        "nearer": (pull_back("rotation", t * z, q, g), felt / t),
+        "further": (pull_back("rotation", z / t**4, q, g), felt * t**4),
+    }
 
 
 @law(chapter=4)

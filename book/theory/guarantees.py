@@ -333,12 +333,15 @@ def trap(member, draw, d):
 def long_steps_leave(member, draw, d, t):
     "However small the step size, near mu one step leaves every bounded cell: |G^T g| = |g| |q - mu|/|z - mu|."
     centre, codes, z, g = caged(draw, d)
-    across, rate = 2 * norm(codes - centre).max(), 1e-3 * t  # across: more than the width of the cell
-    near = rate * norm(g) * norm(codes[:1] - centre) / (2 * across)
-    start = centre + near * unit(z - centre)
-    end = start - rate * pull_back(member, start, codes[nearest(start, codes)], g, centre=centre)
-    left = (nearest(end, codes) > 0).double()
-    return {"before": (nearest(start, codes).double(), torch.zeros(1), 1.0), "leaves": (left, torch.ones(1), 1.0)}
+    across, found = 2 * norm(codes - centre).max(), {}  # more than the width of the cell
+    for rate in (0.1 * t, 1e-3 * t, 1e-6 * t):
+        near = rate * norm(g) * norm(codes[:1] - centre) / (2 * across)
+        start = centre + near * unit(z - centre)
+        end = start - rate * pull_back(member, start, codes[nearest(start, codes)], g, centre=centre)
+        left = (nearest(end, codes) > 0).double()
+        found[f"{rate:.0e}, before"] = (nearest(start, codes).double(), torch.zeros(1), 1.0)
+        found[f"{rate:.0e}, leaves"] = (left, torch.ones(1), 1.0)
+    return found
 
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL)
