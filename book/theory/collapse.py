@@ -320,8 +320,9 @@ def stationary_state(t, draw):
         for where, factor in WHERE.items():
             signs = np.sign(rates(push, (s, s, k * s), cells, factor * edge, decay_W)[0])
             found[f"{name}, {where}"] = (float((signs[1:] != signs[:-1]).sum()), float(factor < 1), 1.0)
-            if factor < 1:
-                state = fixed_point(push, cells, factor * edge, decay_W)
+            state = fixed_point(push, cells, factor * edge, decay_W) if factor < 1 else None
+            found[f"{name}, {where}: found"] = (float(state is not None), float(factor < 1), 1.0)
+            if state is not None:
                 moves = rates(push, state, cells, factor * edge, decay_W)
                 size = 1 + edge * state[0] + state[2] * (1 + state[2] * state[1])
                 found[f"{name}, {where}: rates"] = (torch.from_numpy(moves), torch.zeros(3), float(size))
