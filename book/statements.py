@@ -277,8 +277,8 @@ def law(chapter: int, **where: Any) -> Callable[[Callable], Callable]:
 
 def _error(left: Tensor, right: Tensor, scale: Tensor | float | None = None, bound: bool = False) -> float:
     """The largest error of an equation, or of a bound, over the scale."""
-    left, right = torch.broadcast_tensors(torch.as_tensor(left), torch.as_tensor(right))
-    left, right = left.detach().double(), right.detach().double()
+    sides = [torch.as_tensor(side, dtype=torch.float64).detach() for side in (left, right)]
+    left, right = torch.broadcast_tensors(*sides)
     gap = (left - right).clamp_min(0) if bound else (left - right).abs()
     if scale is None:
         scale = torch.maximum(left.abs(), right.abs())

@@ -217,7 +217,10 @@ glue(
 #
 # With $e=q-z$, {eq}`eq-expansion` reads
 # $G^\top=I+\big(ze^\top-ez^\top+\langle z,e\rangle I\big)/|z|^2+O(|e|^2/|z|^2)$: the first-order expansion is exact
-# on $S$, and off $S$ its error is at most $|e|^2/(2|z|^2)$.
+# on $S$, and off $S$ its error is at most $|e|^2/(2|z|^2)$. A small error also makes a small angle:
+# $\sin\theta\le|q-z|/\max(|z|,|q|)$, since $|z|\sin\theta$ is the distance of $z$ from the line through $0$ and $q$,
+# and $|q|\sin\theta$ that of $q$ from the line through $0$ and $z$. Equality holds where $q-z$ is orthogonal to $z$ or
+# to $q$.
 
 # %%
 show(

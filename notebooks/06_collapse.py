@@ -35,7 +35,7 @@
 # does.
 
 # %% tags=["parameters"]
-mu: float = 0.5  # weight decay of the decoder
+decay_W: float = 0.5  # weight decay of the decoder
 codes: int = 8  # codes on the circle
 grid: int = 15  # points along each side of the phase diagram
 steps: int = 130  # of gradient descent on the network
@@ -43,7 +43,7 @@ steps: int = 130  # of gradient descent on the network
 # %% tags=["hide-input"]
 from rotvq.page import parameters
 
-parameters.check(globals(), mu=(0.4, 0.5), codes=(3, 64), grid=(4, 60), steps=(130, 10_000))
+parameters.check(globals(), decay_W=(0.4, 0.5), codes=(3, 64), grid=(4, 60), steps=(130, 10_000))
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
@@ -344,7 +344,7 @@ def time_to_zero(name, state, beta, step=5e-4, most=1.0):
     """When s falls to zero, gamma = 1; None where it does not in the time given."""
     state = np.array(state)
     for taken in range(round(most / step)):
-        state = state + step * collapse.rates(name, state, half, gamma=1.0, mu=mu, beta=beta)
+        state = state + step * collapse.rates(name, state, half, gamma=1.0, decay_W=decay_W, beta=beta)
         if state[0] <= 0:
             return step * (taken + 1)
     return None
@@ -409,19 +409,65 @@ show(collapse.continuity_is_needed, collapse.stationary_state)
 #
 # How wide is the window? Its ends differ by the factor $1/\rho$. A coarse quantiser keeps little, and the window is
 # wide. With many codes for few dimensions $\rho$ is near one, both thresholds are far away, and the window is narrow.
-# For normal data there is a bound: $K$ codes cannot leave less than the share $K^{-2/d}$ of the variance, by
-# rate–distortion theory {cite}`gray1984vector`, so $1/\rho\ge1/(1-K^{-2/d})$. With the 512 codes and 32 dimensions of
-# this book's experiments that is {glue:text}`window:.1f`. <claim:B-039>
+# For normal data there is a bound: $K$ codes cannot leave less than the share $K^{-2/d}$ of the variance, so
+# $1/\rho\ge1/(1-K^{-2/d})$. With the 512 codes and 32 dimensions of this book's experiments that is
+# {glue:text}`window:.1f`. <claim:B-039> This power of $K$ is that of all good codes {cite}`gray1984vector`:
 #
+# ````{prf:proposition} What so many codes leave
+# :label: prop-k-codes
+#
+# Let $q$ be the nearest of $K$ codes in $\mathbb R^d$ to $x$, and $p_k$ the shares of their cells.
+#
+# 1. For standard normal $x$, $\frac1d\,\mathbb E|x-q|^2\ge K_p^{-2/d}\ge K^{-2/d}$, where $K_p=\prod_kp_k^{-p_k}$ is
+#    the perplexity of the codes.
+# 2. For $x$ with a density of at most $M$, $\mathbb E|x-q|^2\ge\frac d{d+2}\,(v_dKM)^{-2/d}$, where $v_d$ is the volume
+#    of the unit ball.
+# 3. For $x$ that is uniform on the cube of side $1$, a grid of $K=m^d$ codes has
+#    $\mathbb E|x-q|^2=\frac d{12}K^{-2/d}$. On the line no codes have less.
+# 4. For $x$ in a cube of side $a$, whatever its distribution, some $K$ codes have
+#    $\mathbb E|x-q|^2\le d\,a^2K^{-2/d}$.
+#
+# So for bounded data with a bounded density the error of the best $K$ codes falls as $K^{-2/d}$, up to a factor that
+# does not depend on $K$. <claim:B-087>
+# ````
+#
+# ````{dropdown} Proof
+# *Part 1.* Let $D=\mathbb E|x-q|^2$, $\varphi$ the density of $x$, $\varphi_k$ the normal density with the mean $q_k$
+# and the variance $D/d$ in each direction, and $\bar\varphi=\sum_kp_k\varphi_k$. As the logarithm is concave,
+# $\mathbb E\ln(\bar\varphi/\varphi)\le\ln\mathbb E(\bar\varphi/\varphi)=\ln\int\bar\varphi=0$. And
+# $\bar\varphi\ge p_k\varphi_k$ for the $k$ of the cell that $x$ is in. So
+#
+# $$ -\tfrac d2\ln(2\pi)-\tfrac d2=\mathbb E\ln\varphi\;\ge\;\mathbb E\ln(p_k\varphi_k)
+#    =-\ln K_p-\tfrac d2\ln\tfrac{2\pi D}d-\tfrac d2, $$
+#
+# which is $\frac d2\ln\frac Dd\ge-\ln K_p$. By the concavity of the logarithm once more
+# $\ln K_p=\mathbb E\ln\frac1{p_k}\le\ln\mathbb E\frac1{p_k}\le\ln K$.
+#
+# *Part 2.* Points with $|x-q|^2\le\tau$ lie in $K$ balls of the radius $\sqrt\tau$. Their probability is at most
+# $MKv_d\tau^{d/2}=(\tau/\tau_0)^{d/2}$ with $\tau_0=(v_dKM)^{-2/d}$. So
+# $\mathbb E|x-q|^2=\int_0^\infty P(|x-q|^2>\tau)\,d\tau\ge\int_0^{\tau_0}\big(1-(\tau/\tau_0)^{d/2}\big)d\tau
+# =\frac d{d+2}\tau_0$.
+#
+# *Part 3.* Each coordinate is uniform on intervals of the length $1/m$ about those of codes, which has the mean square
+# $\frac1{12m^2}$, and $m^2=K^{2/d}$. On the line $v_1=2$ and $M=1$, and part 2 is $\frac1{12K^2}$.
+#
+# *Part 4.* Let $m$ be the largest integer with $m^d\le K$, so $K^{1/d}<m+1\le2m$. With a grid of $m^d$ codes every
+# coordinate is within $\frac a{2m}$ of that of its code. So $|x-q|^2\le\frac{d\,a^2}{4m^2}\le d\,a^2K^{-2/d}$.
+# ````
+
+# %%
+show(collapse.share_of_normal_data, collapse.error_of_k_codes)
+
+# %% [markdown]
 # Each mark of {numref}`fig-phase` is a solution of {eq}`eq-model` from $s=w=1$, $t=0.3$, followed for a long time. The
 # lines are the two thresholds of {prf:ref}`cor-window`.
 
 
 # %% tags=["hide-input"]
-def march(name, mus, gammas, time=250.0, h=0.03):
-    """Runge-Kutta for many pairs at once; the growth rate of the largest of s, t and mu w/rho at the end."""
-    x = np.array([1.0, 0.3, 1.0])[:, None] * np.ones(len(mus))
-    move = lambda x: collapse.rates(name, x, half, gammas, mus)  # noqa: E731
+def march(name, decays, gammas, time=250.0, h=0.03):
+    """Runge-Kutta for many pairs at once; the growth rate of the largest of s, t and lambda_W w/rho at the end."""
+    x = np.array([1.0, 0.3, 1.0])[:, None] * np.ones(len(decays))
+    move = lambda x: collapse.rates(name, x, half, gammas, decays)  # noqa: E731
     sizes = []
     for i in range(round(time / h)):
         k1 = move(x)
@@ -429,15 +475,15 @@ def march(name, mus, gammas, time=250.0, h=0.03):
         k3 = move(x + h / 2 * k2)
         x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + move(x + h * k3))
         if i in (round(0.8 * time / h), round(time / h) - 1):
-            sizes.append(np.maximum(np.maximum(x[0], x[1]), mus * x[2] / half.rho))
+            sizes.append(np.maximum(np.maximum(x[0], x[1]), decays * x[2] / half.rho))
     return np.log(sizes[1] / sizes[0]) / (0.2 * time), sizes[1]
 
 
-mus, gammas = (a.ravel() for a in np.meshgrid(np.geomspace(0.1, 3, grid), np.geomspace(0.3, 30, grid)))
-product = mus * gammas * (1 - half.rho)
+decays, gammas = (a.ravel() for a in np.meshgrid(np.geomspace(0.1, 3, grid), np.geomspace(0.3, 30, grid)))
+product = decays * gammas * (1 - half.rho)
 gone, edges, decided = {}, {"ste": half.rho, "rotation": half.rho**2}, 0
 for name in edges:
-    rate, size = march(name, mus, gammas)
+    rate, size = march(name, decays, gammas)
     assert np.isfinite(size).all()
     gone[name] = rate < -1e-3
     clear = abs(product / edges[name] - 1) > 0.05  # nearer, little has been decided yet
@@ -451,7 +497,7 @@ kinds = [
     (gone["ste"], "both vanish", "x", ARMS["ste"].color),
 ]
 for which, label, marker, color in kinds:
-    ax.loglog(mus[which], gammas[which], marker, color=color, label=label, markersize=4)
+    ax.loglog(decays[which], gammas[which], marker, color=color, label=label, markersize=4)
 span = np.array([0.1, 3])
 for name, edge in edges.items():
     ax.loglog(span, edge / span / (1 - half.rho), color=ARMS[name].color, linestyle=ARMS[name].linestyle)
@@ -519,7 +565,7 @@ glue("phase", Figure(fig, alt))
 # ````
 
 # %% tags=["hide-input"]
-glue("window", 1 / (1 - 512 ** (-2 / 32)))
+glue("window", 1 / (1 - collapse.falls_with(512, 32)))
 
 # %%
 show(collapse.stable)
@@ -588,11 +634,11 @@ sets = {"line, 2 codes": (line, line_c, line_codes), f"plane, {codes} codes": (p
 for where, (x, c, start) in sets.items():
     cells = collapse.Cells.of(x, c)
     for name in ("ste", "rotation"):
-        gamma = 0.5 * collapse.threshold(collapse.push(name, x, c)[0], cells.rho, mu)
+        gamma = 0.5 * collapse.threshold(collapse.push(name, x, c)[0], cells.rho, decay_W)
         lr = min(0.2, 0.6 / gamma)
-        path = collapse.descend(name, x, start, (0.8, 0.3, 0.8), steps, lr, gamma=gamma, mu=mu)
+        path = collapse.descend(name, x, start, (0.8, 0.3, 0.8), steps, lr, gamma=gamma, decay_W=decay_W)
         trained = path[:, -1]
-        theory = collapse.fixed_point(name, cells, gamma, mu)
+        theory = collapse.fixed_point(name, cells, gamma, decay_W)
         error = abs(trained - theory).max()
         moving = abs(trained - path[:, -10]).max() > 0.02 * error  # after too few steps for these μ and γ
         assert moving or error < 1e-3
@@ -617,16 +663,16 @@ table(rows, **{"largest error": "{:.0e}"})
 # $\gamma=1.25\,\gamma^*_{\rm rot}$ on the line <claim:B-039>:
 
 # %%
-edge = {name: collapse.threshold(kappa, half.rho, mu) for name, kappa in (("rotation", half.rho), ("ste", 1.0))}
+edge = {name: collapse.threshold(A, half.rho, decay_W) for name, A in (("rotation", half.rho), ("ste", 1.0))}
 between = 1.25 * edge["rotation"]
 assert between < edge["ste"]
 start = (0.8, 0.8, 0.8)
-paths = {n: collapse.descend(n, line, line_codes, start, 2 * steps, 0.15, gamma=between, mu=mu) for n in edge}
+paths = {n: collapse.descend(n, line, line_codes, start, 2 * steps, 0.15, gamma=between, decay_W=decay_W) for n in edge}
 rows = [
     {"estimator": ARMS[n].label, "s halfway": p[0, steps], "s at the end": p[0, -1], "w at the end": p[2, -1]}
     for n, p in paths.items()
 ]
-if (mu, steps) == (0.5, 130):  # what the text says of these values
+if (decay_W, steps) == (0.5, 130):  # what the text says of these values
     assert paths["rotation"][0, -1] < 0.5 * paths["rotation"][0, steps] and paths["rotation"][0, -1] < 0.05
     assert abs(paths["ste"][0, -1] - paths["ste"][0, steps]) < 0.01 and paths["ste"][0, -1] > 0.2
 table(rows)
@@ -686,7 +732,9 @@ fig, ax = plt.subplots()
 delays = {}
 for r0, alpha in ((1.0, 0.5), (0.1, 0.75), (0.001, 1.0)):
     for factor, linestyle in ((0.6, "-"), (1.25, ":")):
-        path = collapse.flow("rotation", (1, r0, 1), times, half, gamma=factor * edge["rotation"], mu=mu, beta=0.05)
+        path = collapse.flow(
+            "rotation", (1, r0, 1), times, half, gamma=factor * edge["rotation"], decay_W=decay_W, beta=0.05
+        )
         ax.semilogy(times, path[0], linestyle, color=ARMS["rotation"].color, alpha=alpha)
         if factor < 1:
             delays[r0] = path[0].min()
@@ -694,8 +742,10 @@ ax.set(xlabel="time", ylabel="$s$", ylim=(1e-3, 2))
 alt = """The scale s against time for three starting ratios, on a logarithmic axis. Below the threshold the three curves
 dip to different depths and rise to the same height; above it all three fall."""
 glue("delay", Figure(fig, alt))
-far = collapse.flow("rotation", (1, 0.001, 1), [2000.0], half, gamma=0.6 * edge["rotation"], mu=mu, beta=0.05)[0, -1]
-assert abs(far - collapse.fixed_point("rotation", half, 0.6 * edge["rotation"], mu)[0]) < 1e-6
+far = collapse.flow(
+    "rotation", (1, 0.001, 1), [2000.0], half, gamma=0.6 * edge["rotation"], decay_W=decay_W, beta=0.05
+)[0, -1]
+assert abs(far - collapse.fixed_point("rotation", half, 0.6 * edge["rotation"], decay_W)[0]) < 1e-6
 assert delays[0.001] < 0.5 * delays[1.0]
 
 # %% [markdown]
@@ -715,11 +765,11 @@ assert delays[0.001] < 0.5 * delays[1.0]
 
 # %%
 gamma, start = 0.5 * edge["rotation"], (1.0, 0.02, 1.0)
-target = collapse.fixed_point("rotation", half, gamma, mu)
+target = collapse.fixed_point("rotation", half, gamma, decay_W)
 rows = []
 for optimiser, lr in (("sgd", 0.3), ("adam", 0.05), ("adamw", 0.05)):
     path = collapse.descend(
-        "rotation", line, line_codes, start, 3 * steps, lr, gamma=gamma, mu=mu, beta=0.1, optimizer=optimiser
+        "rotation", line, line_codes, start, 3 * steps, lr, gamma=gamma, decay_W=decay_W, beta=0.1, optimizer=optimiser
     )
     rows.append(
         {
@@ -745,7 +795,9 @@ table(rows)
 # %%
 gamma, rows = 0.8 * edge["rotation"], []
 for name in ("ste", "rotation"):
-    s, t, w = collapse.descend(name, line, line_codes, (1, 0.05, 1), 3 * steps, 0.15, gamma=gamma, mu=mu)[:, -1]
+    s, t, w = collapse.descend(name, line, line_codes, (1, 0.05, 1), 3 * steps, 0.15, gamma=gamma, decay_W=decay_W)[
+        :, -1
+    ]
     reconstruction = 1 - 2 * half.rho * w * t + half.rho * (w * t) ** 2
     rows.append(
         {
@@ -832,8 +884,8 @@ for label, member in {
     row = {"estimator": label}
     for where, (x, c) in {"line": (fine, fine_codes), "plane": (wide, wide_codes)}.items():
         own = c[nearest(x, c)]
-        rho, kappa = collapse.Cells.of(x, own).rho, collapse.push(member, x, own)[0]
-        row |= {f"{where}: A(1)": kappa, f"{where}: γ*/γ* of rotation": kappa / rho}
+        rho, A = collapse.Cells.of(x, own).rho, collapse.push(member, x, own)[0]
+        row |= {f"{where}: A(1)": A, f"{where}: γ*/γ* of rotation": A / rho}
     rows.append(row)
 remedy = {row["estimator"]: row for row in rows}
 for where, (x, c) in {"line": (fine, fine_codes), "plane": (wide, wide_codes)}.items():
@@ -861,14 +913,14 @@ table(rows)
 
 # %%
 def end(gamma, r0=0.3, **weights):
-    return collapse.flow("rotation", (1, r0, 1), [5000.0], half, gamma=gamma, mu=mu, **weights)[0, -1]
+    return collapse.flow("rotation", (1, r0, 1), [5000.0], half, gamma=gamma, decay_W=decay_W, **weights)[0, -1]
 
 
 above, below = 1.3 * edge["rotation"], 0.9 * edge["rotation"]
 lost = {
     "k-means start, r₀ = 1": end(above, r0=1.0),
     "γ below 1/β": end(above, beta=0.5 / above),
-    "encoder decay λ_E = 0.5": end(below, nu=0.5),
+    "encoder decay λ_E = 0.5": end(below, decay_E=0.5),
 }
 saved = {"tiny codes, r₀ = 0.001": end(below, r0=1e-3), "γ above 1/β": end(below, beta=500.0)}
 assert max(lost.values()) < 1e-6 and min(saved.values()) > 0.05

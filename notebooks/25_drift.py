@@ -232,7 +232,8 @@ show(drift.shares_of_turn_and_gain, drift.isotropic_shares)
 #
 # Far from the centre all latents are pushed in nearly the same direction, each by a length that is proportional to its
 # own $|e|^2$. For two latents $z$ and $w$ the vectors $z/|z|^2$ and $w/|w|^2$ in {eq}`eq-drift` differ by
-# $\big|\frac z{|z|^2}-\frac w{|w|^2}\big|=\frac{|z-w|}{|z||w|}$, which is small against $\frac1{|z|}$ if
+# $\big|\frac z{|z|^2}-\frac w{|w|^2}\big|=\frac{|z-w|}{|z||w|}$ (both squares are
+# $\frac1{|z|^2}+\frac1{|w|^2}-\frac{2\langle z,w\rangle}{|z|^2|w|^2}$), which is small against $\frac1{|z|}$ if
 # $|z-w|\ll|w|$. So the latents slide together, and the reconstruction loss does not hold them: a shift of everything is
 # what the encoder's last bias does with no effort. And it is what STE gets right ({prf:ref}`prop-exact`), while the
 # rotation errs by just this push.

@@ -149,9 +149,9 @@ shown = load(page, weights.EXPERIMENT, **({} if steps is None else {"steps": ste
 #
 # $$\frac{\sum |w - q|^2}{\sum |w|^2} = 1 - \frac{\sum |q|^2}{\sum |w|^2}.$$
 #
-# With independent normal weights the left side is at least $2^{-2b}$ at $b$ bits, and for codes of this kind about
-# {glue:text}`zador-1-bit:.2f` at one bit and {glue:text}`zador-2-bits:.2f` at two (Zador's formula). In the classifier
-# that ships:
+# With independent normal weights the left side is at least $2^{-2b}$ at $b$ bits ({prf:ref}`prop-k-codes`), and for
+# codes of this kind about {glue:text}`zador-1-bit:.2f` at one bit and {glue:text}`zador-2-bits:.2f` at two (Zador's
+# formula). In the classifier that ships:
 
 # %%
 judge_network = classifier.load("judge")

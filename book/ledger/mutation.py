@@ -49,9 +49,11 @@ from book.ledger.evidence import (
 from book.ledger.evidence import drift as first_steps
 from book.ledger.grammar import Call
 from book.statements import Finding, Law
-from book.theory import balance_law, drift, one_equation
+from book.theory import balance_law, drift, encoder_feels, guarantees, one_equation
 from book.theory import collapse as model
-from rotvq.quantizers import estimators
+from book.theory import convergence as descent
+from book.theory import rotation as rotation_laws
+from rotvq.quantizers import estimators, lookup
 from rotvq.quantizers.estimators import ESTIMATORS, Estimator
 from rotvq.quantizers.vector import VectorQuantizer
 
@@ -301,7 +303,7 @@ def exchanged_flows() -> Patches:
 
 
 def weighted_flow(**factors: float) -> Patches:
-    """Weights of the model multiplied: gamma and beta, mu and nu."""
+    """Weights of the model multiplied: gamma, beta and the decays."""
     flow = model.flow
     change = lambda w: {name: value * factors.get(name, 1.0) for name, value in w.items()}  # noqa: E731
     return [patch.object(model, "flow", lambda *args, **w: flow(*args, **change(w)))]
@@ -436,6 +438,11 @@ def rising(height):
     return lambda cells, u: (height * max(float(u) - 1, 0.0), 0 * u)
 
 
+def falling(cells, u):
+    """(A, B) as of the rotation at u = 1, and falling with u: latents that shrink are pushed less."""
+    return cells.rho * u**-20.0, cells.rho * u**-20.0
+
+
 def about_the_origin(z, q, curvature, centre=0.0):
     """The leading push about 0, whatever the centre."""
     return SOUND_PUSH(z, q, curvature)
@@ -443,6 +450,11 @@ def about_the_origin(z, q, curvature, centre=0.0):
 
 def lag_without_growth(distance, push, growth, gamma):
     return SOUND_LAG(distance, push, 0.0, gamma)
+
+
+def over_both_lengths(z, q):
+    """|q - z| over |z| + |q|."""
+    return SOUND_NORM(q - z) / (SOUND_NORM(z) + SOUND_NORM(q))
 
 
 def four_bits(pixels):
@@ -523,7 +535,7 @@ MUTATIONS = (
     Mutation("the model's arms exchanged", exchanged_flows),
     Mutation("the model at a tenth of gamma", lambda: weighted_flow(gamma=0.1)),
     Mutation("the model at one and a half times gamma", lambda: weighted_flow(gamma=1.5)),
-    Mutation("the model without decay", lambda: weighted_flow(mu=0.0, nu=0.0)),
+    Mutation("the model without decay", lambda: weighted_flow(decay_W=0.0, decay_E=0.0)),
     Mutation("the arms of the runs exchanged", lambda: records(lambda a, b: (b, a)), True),
     Mutation("the first arm ten times as high", lambda: records(lambda a, b: (times(a, 10), b)), True),
     Mutation("the first arm a tenth as high", lambda: records(lambda a, b: (times(a, 0.1), b)), True),
@@ -623,7 +635,14 @@ MUTATIONS = (
     Mutation("a lag that grows by nothing", lambda: [patch.object(drift, "balanced_lag", lag_without_growth)]),
     Mutation("codes at a latent of their cell", lambda: everywhere(balance_law.cell_means, lambda z, k: z[k])),
     Mutation("the push of r alone", lambda: [patch.dict(model.PUSH, rotation=model.PUSH["scale_only"])]),
+    Mutation("a push that falls with u", lambda: [patch.dict(model.PUSH, rotation=falling)]),
     Mutation("a pull-back that grows with q", lambda: everywhere(algebra.pull_back, lambda m, z, q, g: q.double() * g)),
+    Mutation("a lookup of the second nearest code", lambda: everywhere(lookup.nearest, second_nearest)),
+    Mutation("the article's matrix mended", lambda: everywhere(rotation_laws.as_printed, SOUND_ROTATION)),
+    Mutation("the sine bound over both lengths", lambda: everywhere(encoder_feels.sine_limit, over_both_lengths)),
+    Mutation("steps of three times 1/h_max", lambda: everywhere(descent.longest_step, lambda h_max: 3 / h_max)),
+    Mutation("a gain past one", lambda: [patch.object(guarantees, "NO_GAIN_PAST_ONE", SOUND["rotation"])]),
+    Mutation("errors that fall as K^(-1/d)", lambda: everywhere(model.falls_with, lambda K, d: K ** (-1 / d))),
     Mutation("inner products of the other sign", lambda: everywhere(algebra.dot, lambda x, y: -SOUND_DOT(x, y))),
     Mutation(
         "G = I in sg[G] z + sg[q - G z]",

@@ -219,13 +219,28 @@ def shared_weights(draw, n, d):
     }
 
 
+def losses_of(A: Tensor, y: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Convex losses of v (n, d) through the linear map A, with targets y."""
+    seen = {
+        "squares": lambda x: x.square().sum(-1, keepdim=True),
+        "absolute values": lambda x: x.abs().sum(-1, keepdim=True),
+        "cross entropy": lambda x: x.logsumexp(-1, keepdim=True) - x[:, :1],
+        "fourth powers": lambda x: x.pow(4).sum(-1, keepdim=True),
+    }
+    return {name: lambda v, of=of: of(v @ A.T - y) for name, of in seen.items()}
+
+
 @law(chapter=5, kinds=GENERIC)
 def cost_of_quantising(draw, n, d):
     "For a loss convex in z_q: E<g, q - z> >= L(q) - L(z). STE's radial push is at least what quantising costs."
     A, y, z, e = draw(3, d).double(), draw(n, 3).double(), draw(n, d).double(), draw(n, d).double()
-    loss = lambda v: (v @ A.T - y).square().sum(-1, keepdim=True)  # noqa: E731
-    q = z + e
-    return AtMost(loss(q) - loss(z), dot(2 * (q @ A.T - y) @ A, e), 1 + loss(q) + loss(z))
+    found = {}
+    for name, loss in losses_of(A, y).items():
+        q = (z + e).requires_grad_()
+        (g,) = torch.autograd.grad(loss(q).sum(), q)
+        at_q, at_z = loss(q.detach()), loss(z)
+        found[name] = AtMost(at_q - at_z, dot(g, e), 1 + at_q.abs() + at_z.abs() + norm(g) * norm(e))
+    return found
 
 
 @law(chapter=5, kinds=GENERIC, roundings=3000, dims=(1, 2, 3, 8))

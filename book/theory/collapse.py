@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -38,15 +39,15 @@ class Cells(NamedTuple):
 
     Attributes:
         rho: E|c|^2 = E<x, c>.
-        kappa: E|x|<x, b> with b = c/|c|.
-        sigma: E|x||c|.
-        tau: E<x, c>|c|/|x|.
+        rho_R: E|x|<x, b> with b = c/|c|.
+        rho_r: E|x||c|.
+        rho_rr: E<x, c>|c|/|x|.
     """
 
     rho: float
-    kappa: float
-    sigma: float
-    tau: float
+    rho_R: float
+    rho_r: float
+    rho_rr: float
 
     @classmethod
     def of(cls, x: Tensor, c: Tensor) -> Cells:
@@ -61,8 +62,8 @@ PUSH: dict[str, Callable] = {
     "ste": lambda k, u: (1.0 + 0 * u, k.rho + 0 * u),
     "rotation": lambda k, u: (k.rho * u, k.rho * u),
     "reflection": lambda k, u: (k.rho * u, k.rho * u),
-    "rotation_only": lambda k, u: (k.kappa + 0 * u, k.sigma + 0 * u),
-    "scale_only": lambda k, u: (k.sigma * u, k.tau * u),
+    "rotation_only": lambda k, u: (k.rho_R + 0 * u, k.rho_r + 0 * u),
+    "scale_only": lambda k, u: (k.rho_r * u, k.rho_rr * u),
     "radial_free": lambda k, u: (0 * u, 0 * u),
     "radial_free_scale": lambda k, u: (0 * u, 0 * u),
     "interpolated": lambda k, u: (0.5 + 0.5 * k.rho * u, 0.5 * k.rho * (1 + u)),
@@ -81,7 +82,7 @@ def push(name: str | Estimator, x: Tensor, c: Tensor, u: float = 1.0) -> tuple[f
 
 
 def rates(
-    name: str | Callable, state, cells: Cells, gamma, mu=0.0, beta=1.0, nu=0.0, frozen: bool = False
+    name: str | Callable, state, cells: Cells, gamma, decay_W=0.0, beta=1.0, decay_E=0.0, frozen: bool = False
 ) -> np.ndarray:
     """The velocities (s', t', w') of the flow.
 
@@ -90,9 +91,9 @@ def rates(
         state: (s, t, w), each a number or an array.
         cells: The averages.
         gamma: The commitment weight.
-        mu: lambda_W, the decay of the decoder.
+        decay_W: lambda_W, the decay of the decoder.
         beta: The rate of the codes.
-        nu: lambda_E, the decay of the encoder.
+        decay_E: lambda_E, the decay of the encoder.
         frozen: Whether the decoder stays as it is.
 
     Returns:
@@ -100,25 +101,30 @@ def rates(
     """
     s, t, w = state
     A, B = (PUSH[name] if isinstance(name, str) else name)(cells, t / s)
-    ds = 2 * w * (A - w * t * B) - 2 * gamma * (s - cells.rho * t) - 2 * nu * s
-    dw = 0 * w if frozen else 2 * cells.rho * t * (1 - w * t) - 2 * mu * w
+    ds = 2 * w * (A - w * t * B) - 2 * gamma * (s - cells.rho * t) - 2 * decay_E * s
+    dw = 0 * w if frozen else 2 * cells.rho * t * (1 - w * t) - 2 * decay_W * w
     return np.array([ds, 2 * beta * (s - t) + 0 * ds, dw + 0 * ds])
 
 
-def threshold(kappa: float, rho: float, mu: float, nu: float = 0.0) -> float:
-    """The commitment weight gamma* above which every trajectory ends at 0 and below which none does."""
-    return (rho * kappa / mu - nu) / (1 - rho)
+def threshold(A: float, rho: float, decay_W: float, decay_E: float = 0.0) -> float:
+    """The commitment weight gamma* above which every trajectory ends at 0 and below which none does; A is A(1)."""
+    return (rho * A / decay_W - decay_E) / (1 - rho)
 
 
-def fixed_point(name: str, cells: Cells, gamma: float, mu: float = 0.0, nu: float = 0.0) -> np.ndarray | None:
+def fixed_point(
+    name: str | Callable, cells: Cells, gamma: float, decay_W: float = 0.0, decay_E: float = 0.0
+) -> np.ndarray | None:
     """The one state s = t > 0, w > 0 where nothing moves, shape (3,), or None where there is none.
 
-    With y = ws it is the root of (1 - y)(A - yB) = C with A, B taken at u = 1 and C = mu(gamma(1 - rho) + nu)/rho.
+    With y = ws it is the root of (1 - y)(A - yB) = C with A, B taken at u = 1 and
+
+        C = lambda_W (gamma (1 - rho) + lambda_E)/rho.
+
     The arguments are those of :func:`rates`.
     """
-    A, B = PUSH[name](cells, 1.0)
-    pull = gamma * (1 - cells.rho) + nu
-    C = mu * pull / cells.rho
+    A, B = (PUSH[name] if isinstance(name, str) else name)(cells, 1.0)
+    pull = gamma * (1 - cells.rho) + decay_E
+    C = decay_W * pull / cells.rho
     if A <= C or A == 0:
         return None
     y = 2 * (A - C) / (A + B + math.sqrt((A - B) ** 2 + 4 * B * C))  # the smaller root, without cancellation
@@ -191,9 +197,9 @@ def descend(
     lr: float,
     *,
     gamma: float,
-    mu: float = 0.0,
+    decay_W: float = 0.0,
     beta: float = 1.0,
-    nu: float = 0.0,
+    decay_E: float = 0.0,
     optimizer: str = "sgd",
 ) -> np.ndarray:
     """Train the network that is modelled, in matrices, by autograd, and look the codes up anew in each step.
@@ -208,11 +214,10 @@ def descend(
         steps: The number of steps.
         lr: The learning rate.
         gamma: The commitment weight.
-        mu: lambda_W, the decay of the decoder.
+        decay_W: lambda_W, the decay of the decoder.
         beta: The rate of the codes.
-        nu: lambda_E, the decay of the encoder.
-        optimizer: "sgd", "adam" (the penalties are part of the loss) or "adamw" (mu decays the decoder apart from the
-            gradient).
+        decay_E: lambda_E, the decay of the encoder.
+        optimizer: "sgd", "adam" (decays in the loss) or "adamw" (the decoder decays apart from the gradient).
 
     Returns:
         The states (3, steps + 1): s and w are mean diagonal entries, t the mean length of a code over its first one.
@@ -221,8 +226,8 @@ def descend(
     eye = torch.eye(x.shape[-1], dtype=x.dtype)
     E, C, W = (p.clone().requires_grad_() for p in (s * eye, t * codes, w * eye))
     if optimizer == "adamw":
-        groups = [{"params": [E, C], "weight_decay": 0.0}, {"params": [W], "weight_decay": 2 * mu}]
-        optim, mu = torch.optim.AdamW(groups, lr=lr), 0.0
+        groups = [{"params": [E, C], "weight_decay": 0.0}, {"params": [W], "weight_decay": 2 * decay_W}]
+        optim, decay_W = torch.optim.AdamW(groups, lr=lr), 0.0
     else:
         optim = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]([E, C, W], lr=lr)
     states = []
@@ -235,7 +240,7 @@ def descend(
         loss = (x - z_q @ W.T).square().sum(-1) + gamma * (z - q.detach()).square().sum(-1)
         loss = (loss + len(codes) * beta * (q - z.detach()).square().sum(-1)).mean()
         optim.zero_grad()
-        (loss + nu * E.square().sum() + mu * W.square().sum()).backward()
+        (loss + decay_E * E.square().sum() + decay_W * W.square().sum()).backward()
         optim.step()
     return np.array(states).T
 
@@ -243,6 +248,7 @@ def descend(
 # laws of chapter 6: they draw cells of their own, so they run on one kind of pair
 
 COMPARED = ("ste", "rotation", "rotation_only", "scale_only")
+WHERE = {"far below": 0.05, "below": 0.8, "just below": 0.99, "at": 1.0, "above": 1.2}  #: shares of the threshold
 
 
 def cells_of(t: float) -> Cells:
@@ -257,16 +263,16 @@ def model_is_closed(member, d, t, draw):
     The network's gradients are autograd's, of the whole loss, with every latent looked up.
     """
     x, start = line() if d == 1 else circle(5)
-    s, w, gamma, beta, mu, nu = draw(6).double().exp().tolist()
+    s, w, gamma, beta, decay_W, decay_E = draw(6).double().exp().tolist()
     eye = torch.eye(d, dtype=torch.float64)
     E, C, W = (p.clone().requires_grad_() for p in (s * eye, t * start, w * eye))
     z = x @ E.T
     q = C[nearest(z.detach(), C.detach())]
     loss = (x - ESTIMATORS[member](z, q) @ W.T).square().sum(-1) + gamma * (z - q.detach()).square().sum(-1)
     loss = (loss + len(start) * beta * (q - z.detach()).square().sum(-1)).mean()
-    slopes = torch.autograd.grad(loss + nu * E.square().sum() + mu * W.square().sum(), [E, C, W])
-    ds, dt, dw = rates(member, (s, t, w), Cells.of(x, start[nearest(x, start)]), gamma, mu, beta, nu)
-    size = sum(float(slope.abs().max()) for slope in slopes) + (1 + w) ** 2 * (1 + gamma + beta + mu + nu)
+    slopes = torch.autograd.grad(loss + decay_E * E.square().sum() + decay_W * W.square().sum(), [E, C, W])
+    ds, dt, dw = rates(member, (s, t, w), Cells.of(x, start[nearest(x, start)]), gamma, decay_W, beta, decay_E)
+    size = sum(float(slope.abs().max()) for slope in slopes) + (1 + w) ** 2 * (1 + gamma + beta + decay_W + decay_E)
     return {
         "E": (-slopes[0], ds * eye, size),
         "codes": (-slopes[1], dt * start, size),
@@ -274,31 +280,9 @@ def model_is_closed(member, d, t, draw):
     }
 
 
-@law(chapter=6, kinds=GENERIC, dims=(1,), members=COMPARED, tolerance=1e-10)
-def stationary_state(member, t, draw):
-    """Below the threshold there is exactly one positive stationary state, where the formula says.
-
-    At the threshold and above there is none.
-    """
-    cells, mu = cells_of(t), float(draw(1).exp())
-    A, B = PUSH[member](cells, 1.0)
-    edge = threshold(A, cells.rho, mu)
-    state = fixed_point(member, cells, 0.8 * edge, mu)
-    moves = rates(member, state, cells, 0.8 * edge, mu)
-    # all candidates: t = s, and for each y = ws the w/s that lets w rest; s' must vanish, too
-    y = np.linspace(0, 1, 2002)[1:-1]
-    k = cells.rho * (1 - y) / mu
-    s = np.sqrt(y / k)
-    found = {"rates": (torch.from_numpy(moves), torch.zeros(3), 1 + edge)}
-    for name, factor, count in (("below", 0.8, 1), ("just below", 0.99, 1), ("at", 1.0, 0), ("above", 1.2, 0)):
-        signs = np.sign(rates(member, (s, s, k * s), cells, factor * edge, mu)[0])
-        found[name] = (float((signs[1:] != signs[:-1]).sum()), float(count), 1.0)
-    return found
-
-
-def two_vectors(push: Callable, cells: Cells, mu: float, sign: int, delta: float = 1e-3) -> np.ndarray:
+def two_vectors(push: Callable, cells: Cells, decay_W: float, sign: int, delta: float = 1e-3) -> np.ndarray:
     """v of the proof of the threshold theorem, above (sign 1) and below (-1)."""
-    return np.array([1.0, 1 + sign * delta, (1 + sign * 2 * delta) * cells.rho / mu])
+    return np.array([1.0, 1 + sign * delta, (1 + sign * 2 * delta) * cells.rho / decay_W])
 
 
 def some_pushes(draw: Callable) -> dict[str, Callable]:
@@ -306,8 +290,8 @@ def some_pushes(draw: Callable) -> dict[str, Callable]:
     a, b, C, low, high = draw(5).double().exp().tolist()
 
     def clipped(k, u):
-        A = k.kappa * np.clip(u * k.rho / k.kappa, 0.5, 1.5)
-        return A, A * k.sigma
+        A = k.rho_R * np.clip(u * k.rho / k.rho_R, 0.5, 1.5)
+        return A, A * k.rho_r
 
     def bent(k, u):
         A = a + b * np.clip(u, low, low + high)
@@ -316,30 +300,59 @@ def some_pushes(draw: Callable) -> dict[str, Callable]:
     return {name: PUSH[name] for name in (*COMPARED, "interpolated", "zero")} | {"clipped": clipped, "bent": bent}
 
 
+@law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-10)
+def stationary_state(t, draw):
+    """With A >= 0 continuous and nondecreasing, 0 <= B <= C A: below the threshold there is exactly one positive
+
+    stationary state, where the formula says. At the threshold and above there is none.
+    """
+    cells, decay_W = cells_of(t), float(draw(1).exp())
+    # all candidates: t = s, and for each y = ws the w/s that lets w rest; s' must vanish, too
+    ends = np.geomspace(1e-8, 0.5, 1000)
+    y = np.concatenate([ends, 1 - ends[-2::-1]])
+    k = cells.rho * (1 - y) / decay_W
+    s = np.sqrt(y / k)
+    found = {}
+    for name, push in some_pushes(draw).items():
+        edge = threshold(float(push(cells, 1.0)[0]), cells.rho, decay_W)
+        if edge == 0:  # no gamma > 0 is below
+            continue
+        for where, factor in WHERE.items():
+            signs = np.sign(rates(push, (s, s, k * s), cells, factor * edge, decay_W)[0])
+            found[f"{name}, {where}"] = (float((signs[1:] != signs[:-1]).sum()), float(factor < 1), 1.0)
+            state = fixed_point(push, cells, factor * edge, decay_W) if factor < 1 else None
+            found[f"{name}, {where}: found"] = (float(state is not None), float(factor < 1), 1.0)
+            if state is not None:
+                moves = rates(push, state, cells, factor * edge, decay_W)
+                size = 1 + edge * state[0] + state[2] * (1 + state[2] * state[1])
+                found[f"{name}, {where}: rates"] = (torch.from_numpy(moves), torch.zeros(3), float(size))
+    return found
+
+
 @law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-9)
 def comparison(t, draw):
     """With A >= 0 continuous and nondecreasing, 0 <= B <= C A: above the threshold max_i x_i/v_i decays at a fixed
 
     rate from every positive state, below it min_i x_i/v_i grows at one from every state with small wt.
     """
-    cells, mu, beta = cells_of(t), *draw(2).double().exp().tolist()
+    cells, decay_W, beta = cells_of(t), *draw(2).double().exp().tolist()
     states = (3 * draw(3, 200).double()).exp().numpy()
     out = {}
     for name, push in some_pushes(draw).items():
-        kappa = float(push(cells, 1.0)[0])
+        A = float(push(cells, 1.0)[0])
         for side, sign in (("above", 1), ("below", -1)):
-            gamma = (1 + sign * 0.05) * threshold(kappa, cells.rho, mu) + (sign > 0) * 0.01
+            gamma = (1 + sign * 0.05) * threshold(A, cells.rho, decay_W) + (sign > 0) * 0.01
             if gamma <= 0:  # no threshold to be below
                 continue
-            v = two_vectors(push, cells, mu, sign)
-            linear = rates(push, 1e-9 * v, cells, gamma, mu, beta) / (1e-9 * v)
+            v = two_vectors(push, cells, decay_W, sign)
+            linear = rates(push, 1e-9 * v, cells, gamma, decay_W, beta) / (1e-9 * v)
             rate = 0.5 * float(np.min(-sign * linear))  # epsilon of the proof, less what wt > 0 takes from it
             x = states if sign > 0 else states * np.sqrt(1e-6 / (states[1] * states[2]).clip(1e-6))
             i = (sign * x / v[:, None]).argmax(0)
-            velocity = np.take_along_axis(rates(push, x, cells, gamma, mu, beta) / x, i[None], 0)
+            velocity = np.take_along_axis(rates(push, x, cells, gamma, decay_W, beta) / x, i[None], 0)
             out[f"{name}, {side}: v"] = AtMost(torch.tensor(0.0), torch.tensor(rate), 1.0)
             out[f"{name}, {side}: rate"] = AtMost(
-                torch.from_numpy(sign * velocity), torch.tensor(-rate), 1 + gamma + beta + mu
+                torch.from_numpy(sign * velocity), torch.tensor(-rate), 1 + gamma + beta + decay_W
             )
     return out
 
@@ -355,9 +368,9 @@ def continuity_is_needed(t, draw):
 
     Where s falls below t, A lifts it again.
     """
-    cells, push, weights = cells_of(t), jumping(0.7 + 0.3 * min(1, abs(float(draw(1))))), {"gamma": 0.3, "mu": 0.2}
+    cells, push, weights = cells_of(t), jumping(0.7 + 0.3 * min(1, abs(float(draw(1))))), {"gamma": 0.3, "decay_W": 0.2}
     s = 0.3
-    start = state = np.array([s, 1.2 * s, t * s / (weights["mu"] + t * s * s)])
+    start = state = np.array([s, 1.2 * s, t * s / (weights["decay_W"] + t * s * s)])
     for _ in range(5000):
         state = state + 0.02 * rates(push, state, cells, **weights)
     return AtMost(torch.from_numpy(start / 10), torch.from_numpy(state), 1.0)
@@ -389,13 +402,14 @@ def loss_descent(t, draw):
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), members=("ste", "rotation"), tolerance=1e-9)
 def stable(member, t, draw):
-    """At the positive stationary state every eigenvalue of the linearised flow has a negative real part.
+    """At the positive stationary state every eigenvalue of the linearised flow has a negative real part, for every
 
-    Under STE so it is without decay, where the state is s = t = gamma^(-1/2), w = gamma^(1/2).
+    gamma below the threshold. Under STE so it is without decay, at s = t = gamma^(-1/2), w = gamma^(1/2).
     """
-    cells, (mu, beta, free) = cells_of(t), draw(3).exp().tolist()
-    edge = threshold(PUSH[member](cells, 1.0)[0], cells.rho, mu)
-    cases = {"decay": (0.7 * edge, mu, fixed_point(member, cells, 0.7 * edge, mu))}
+    cells, (decay_W, beta, free) = cells_of(t), draw(3).exp().tolist()
+    edge = threshold(PUSH[member](cells, 1.0)[0], cells.rho, decay_W)
+    shares = {f"{share} of the threshold": share * edge for share in (0.01, 0.3, 0.7, 0.99)}
+    cases = {name: (gamma, decay_W, fixed_point(member, cells, gamma, decay_W)) for name, gamma in shares.items()}
     if member == "ste":
         cases["no decay"] = (free, 0.0, np.array([free**-0.5, free**-0.5, free**0.5]))
     found = {}
@@ -405,4 +419,159 @@ def stable(member, t, draw):
         J = (move(state[:, None] + h) - move(state[:, None] - h)) / (2 * h.sum(0))
         found[name] = AtMost(torch.tensor(np.linalg.eigvals(J).real), torch.zeros(3), 1.0)
         found[f"{name}, rests"] = (torch.from_numpy(move(state)), torch.zeros(3), 1 + gamma + decay + free)
+    return found
+
+
+# what K codes leave of the data, however they are placed
+
+
+def falls_with(codes: float, d: int) -> float:
+    """``K^(-2/d)``: how the error of the best K codes falls."""
+    return codes ** (-2 / d)
+
+
+def least_error(codes: float, d: int, density: float) -> float:
+    """``d/(d + 2) (v_d K M)^(-2/d)``, v_d the volume of the unit ball: K codes leave as much of a density <= M."""
+    ball = math.pi ** (d / 2) / math.gamma(d / 2 + 1)
+    return d / (d + 2) * falls_with(ball * codes * density, d)
+
+
+class OnTheLine(NamedTuple):
+    """What codes on the line leave: E(x - q)^2, and the shares p_k of their cells."""
+
+    error: float
+    shares: Tensor
+
+    @property
+    def perplexity(self) -> float:
+        """``prod p_k^(-p_k)``."""
+        return float((-torch.special.xlogy(self.shares, self.shares).sum()).exp())
+
+
+def faces(codes: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """The lower and the upper ends of the cells of codes on the line, in [low, high]; codes (K,) in order."""
+    between = ((codes[1:] + codes[:-1]) / 2).clamp(low, high)
+    ends = codes.new_tensor([low, high])
+    return torch.cat([ends[:1], between]), torch.cat([between, ends[1:]])
+
+
+def of_normal(codes: Tensor) -> OnTheLine:
+    """What codes (K,) in order leave of the normal law, by its moments over each cell."""
+    density = lambda x: torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)  # noqa: E731
+    low, high = faces(codes, -30.0, 30.0)  # beyond is less than a rounding
+    shares = torch.special.ndtr(high) - torch.special.ndtr(low)
+    first = density(low) - density(high)
+    second = shares - high * density(high) + low * density(low)
+    return OnTheLine(float((second - 2 * codes * first + codes**2 * shares).sum()), shares)
+
+
+def of_uniform(codes: Tensor, side: float = 1.0) -> OnTheLine:
+    """What codes (K,) in order leave of the uniform law on [0, side]."""
+    low, high = faces(codes, 0.0, side)
+    return OnTheLine(float(((high - codes) ** 3 - (low - codes) ** 3).sum()) / (3 * side), (high - low) / side)
+
+
+@cache
+def best_for_normal(count: int) -> Tensor:
+    """Codes on the line that are the centroids of their cells, for the normal law (Lloyd and Max)."""
+    density = lambda x: torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)  # noqa: E731
+    codes = torch.special.ndtri((torch.arange(count, dtype=torch.float64) + 0.5) / count)
+    for _ in range(200):
+        low, high = faces(codes, -30.0, 30.0)
+        codes = (density(low) - density(high)) / (torch.special.ndtr(high) - torch.special.ndtr(low))
+    return codes
+
+
+def products(axes: list[OnTheLine]) -> tuple[float, float, float]:
+    """Error, perplexity and number of the codes that have on each axis one of the line's, the data independent."""
+    return (
+        sum(one.error for one in axes),
+        math.prod(one.perplexity for one in axes),
+        math.prod(len(one.shares) for one in axes),
+    )
+
+
+def fitted(x: Tensor, count: int) -> Tensor:
+    """Some steps of k-means from the first ``count`` of the data (N, d)."""
+    codes = x[:count].clone()
+    for _ in range(10):
+        index = nearest(x, codes)
+        sums = torch.zeros_like(codes).index_add(0, index, x)
+        counts = torch.bincount(index, minlength=count)[:, None]
+        codes = torch.where(counts > 0, sums / counts.clamp_min(1), codes)
+    return codes
+
+
+def left_of(x: Tensor, codes: Tensor) -> tuple[float, float]:
+    """The error of codes over fresh data x (N, d), four standard errors added, and the perplexity."""
+    index = nearest(x, codes)
+    squares = (x - codes[index]).square().sum(-1)
+    shares = torch.bincount(index, minlength=len(codes)).double() / len(x)
+    slack = 4 * float(squares.std()) / len(x) ** 0.5
+    return float(squares.mean()) + slack, OnTheLine(0.0, shares).perplexity
+
+
+SOME_CODES = (1, 2, 3, 4, 7)  # on each axis
+SAMPLED = 8  # dimensions up to which codes without an order are fitted to samples
+
+
+@law(chapter=6, kinds=GENERIC, dims=(1, 2, 3, 8, 64), tolerance=1e-9)
+def share_of_normal_data(d, draw):
+    """Of the variance of normal data K codes leave at least the share K_p^(-2/d), K_p = prod p_k^(-p_k) <= K, p_k the
+
+    shares of their cells. One code at 0 leaves all of it. Codes at random and fitted ones, on axes and without order.
+    """
+    counts = [SOME_CODES[int(10 * abs(x)) % len(SOME_CODES)] for x in draw(d).tolist()]
+    scale = float(draw(1).exp())
+    cases = {
+        "at random": products([of_normal((scale * draw(k).double()).sort().values) for k in counts]),
+        "fitted": products([of_normal(best_for_normal(k)) for k in counts]),
+        "fitted, 7 an axis": products(d * [of_normal(best_for_normal(7))]),
+    }
+    if d <= SAMPLED:
+        x = draw(2, 2000, d).double()
+        cases |= {f"{k} sampled": (*left_of(x[1], fitted(x[0], k)), k) for k in (2, 16)}
+    found = {"one code": (products(d * [of_normal(torch.zeros(1).double())])[0] / d, falls_with(1, d), 1.0)}
+    for name, (error, perplexity, codes) in cases.items():
+        found[name] = AtMost(falls_with(perplexity, d), error / d, 1.0)
+        found[f"{name}, K"] = AtMost(falls_with(codes, d), falls_with(perplexity, d), 1.0)
+    return found
+
+
+@law(chapter=6, kinds=GENERIC, dims=(1, 2, 3, 8, 64), tolerance=1e-9)
+def error_of_k_codes(d, draw, t):
+    """Of data with a density <= M K codes leave at least d/(d + 2) (v_d K M)^(-2/d), v_d the volume of the unit ball.
+
+    On the cube of side 1 the grid of K = m^d codes leaves d/12 K^(-2/d), on the line no codes leave less. Of any data
+    in a cube of side a the largest grid of at most K codes leaves at most d a^2 K^(-2/d).
+    """
+    counts = [SOME_CODES[int(10 * abs(x)) % len(SOME_CODES)] for x in draw(d).tolist()]
+    sides = draw(d).double().exp()
+    box, peak = 1 / float(sides.prod()), (2 * math.pi) ** (-d / 2)
+    boxed = [of_uniform((a * draw(k).double().sigmoid()).sort().values, float(a)) for a, k in zip(sides, counts)]
+    cases = {
+        "box, at random": (box, products(boxed)),
+        "normal, at random": (peak, products([of_normal(draw(k).double().sort().values) for k in counts])),
+        "normal, fitted": (peak, products([of_normal(best_for_normal(k)) for k in counts])),
+    }
+    if d <= SAMPLED:
+        x = torch.special.ndtr(draw(2, 2000, d).double())  # uniform on the cube
+        cases |= {f"cube, {k} sampled": (1.0, (*left_of(x[1], fitted(x[0], k)), k)) for k in (2, 16)}
+    found = {}
+    for name, (density, (error, _, codes)) in cases.items():
+        least = least_error(codes, d, density)
+        found[name] = AtMost(least, error, least)
+    for m in (1, 2, 5):
+        error = products(d * [of_uniform((torch.arange(m).double() + 0.5) / m)])[0]
+        found[f"grid of {m}"] = (error, d / 12 * falls_with(m**d, d))
+        if d == 1:
+            found[f"best of {m}"] = (error, least_error(m, 1, 1.0))
+    a, m = float(sides[0]), 1 + int(5 * t)
+    codes = (m + 0.99) ** d  # the largest m^d below it is the grid
+    x = a * draw(200, d).double().sigmoid() ** (1 / t)  # crowded in a corner
+    grid = ((x * m / a).floor().clamp(0, m - 1) + 0.5) * a / m
+    at_most = d * a**2 * falls_with(codes, d)
+    corner = d * (a / (2 * m)) ** 2  # data that sit where a grid is worst
+    found["any data"] = AtMost((x - grid).square().sum(-1).mean(), at_most, at_most)
+    found["worst data"] = AtMost(corner, at_most, at_most)
     return found

@@ -5,38 +5,90 @@ They draw losses of their own and ask nothing of the pairs (z, q), so they run o
 
 from __future__ import annotations
 
-import torch
+import itertools
+from collections.abc import Callable
 
-from book.algebra import norm, pull_back
+import torch
+from torch import Tensor
+
+from book.algebra import dot, norm, pull_back
 from book.statements import AtMost, law
 from book.theory.inputs import GENERIC
+
+
+class Waves:
+    """A smooth loss that is not convex, ``f(x) = -sum_i a_i cos(x_i + p_i)`` with a_i > 0.
+
+    Attributes:
+        h_max: The Lipschitz constant of its gradient.
+        least: Its minimum.
+    """
+
+    def __init__(self, draw: Callable, d: int):
+        self.a, self.phase = draw(1, d).double().exp(), draw(1, d).double()
+        self.h_max, self.least = float(self.a.max()), -float(self.a.sum())
+
+    def at(self, x: Tensor) -> Tensor:
+        return -(self.a * torch.cos(x + self.phase)).sum(-1, keepdim=True)
+
+    def gradient(self, x: Tensor) -> Tensor:
+        return self.a * torch.sin(x + self.phase)
+
+
+class Bowl(Waves):
+    """``f(x) = h_max |x|^2/2``."""
+
+    def at(self, x: Tensor) -> Tensor:
+        return self.h_max * dot(x, x) / 2
+
+    def gradient(self, x: Tensor) -> Tensor:
+        return self.h_max * x
 
 
 @law(chapter=8, kinds=GENERIC, members=("ste", "rotation"))
 def gradient_error(member, draw, n, d):
     "|G^T grad f(q) - grad f(z)| <= (h_max + |grad f(q)|/|z|)|q - z| for an h_max-smooth f, and h_max |q - z| for STE."
-    z, q, f = draw(n, d).double(), draw(n, d).double(), lambda v: torch.sin(v)  # gradient of -sum(cos), so h_max = 1
-    error = norm(pull_back(member, z, q, f(q)) - f(z))
-    slope = norm(f(q)) / norm(z) if member == "rotation" else 0
-    return AtMost(error, (1 + slope) * norm(q - z), 1 + norm(q) / norm(z))
+    (z, q), f = draw(2, n, d).double(), Waves(draw, d)
+    slope = norm(f.gradient(q)) / norm(z) if member == "rotation" else 0
+    bound = (f.h_max + slope) * norm(q - z)
+    error = norm(pull_back(member, z, q, f.gradient(q)) - f.gradient(z))
+    return AtMost(error, bound, f.h_max * d * (1 + norm(q) / norm(z)))
 
 
 @law(chapter=8, kinds=GENERIC)
 def relative_gradient_error(draw, n, d):
     "|G^T grad f(q) - grad f(z)| <= h_max r |q - z| + |grad f(z)| |q - z|/|z|: the second part is relative."
-    z, q, f = draw(n, d).double(), draw(n, d).double(), lambda v: torch.sin(v)
-    error = norm(pull_back("rotation", z, q, f(q)) - f(z))
+    (z, q), f = draw(2, n, d).double(), Waves(draw, d)
+    error = norm(pull_back("rotation", z, q, f.gradient(q)) - f.gradient(z))
     r = norm(q) / norm(z)
-    return AtMost(error, r * norm(q - z) + norm(f(z)) * norm(q - z) / norm(z), 1 + r)
+    return AtMost(error, (f.h_max * r + norm(f.gradient(z)) / norm(z)) * norm(q - z), f.h_max * d * (1 + r))
+
+
+def longest_step(h_max: float) -> float:
+    """The largest step size with which descent is promised, ``1/h_max``."""
+    return 1 / h_max
 
 
 @law(chapter=8, kinds=GENERIC)
 def biased_descent(draw, n, d, t):
-    "f(z - eta u) <= f(z) - eta/2 |grad f(z)|^2 + eta/2 |u - grad f(z)|^2 for eta <= 1/h_max and any u."
-    z, u = draw(n, d).double(), draw(n, d).double()
-    f = lambda v: -v.cos().sum(-1, keepdim=True)  # noqa: E731
-    right = f(z) - t / 2 * norm(z.sin()) ** 2 + t / 2 * norm(u - z.sin()) ** 2
-    return AtMost(f(z - t * u), right, d)
+    """f(z - eta u) <= f(z) - eta/2 |grad f(z)|^2 + eta/2 |u - grad f(z)|^2 for an h_max-smooth f, eta <= 1/h_max and
+
+    any u: one at random, long or short, the gradient itself, and what the rotation hands on. On a bowl of curvature
+    h_max a step of 1/h_max attains it.
+    """
+    (z, q, noise), found = draw(3, n, d).double(), {}
+    for name, f in {"waves": Waves(draw, d), "bowl": Bowl(draw, d)}.items():
+        slope, longest = f.gradient(z), longest_step(f.h_max)
+        steps = {"random": noise, "long": 100 * noise, "gradient": slope}
+        steps["rotation"] = pull_back("rotation", z, q, f.gradient(q))
+        for (kind, u), share in itertools.product(steps.items(), (t, 1.0)):
+            eta = share * longest
+            end, bound = z - eta * u, f.at(z) + eta / 2 * (dot(u - slope, u - slope) - dot(slope, slope))
+            size = f.h_max * (d + dot(z, z) + dot(end, end)) + (dot(u, u) + dot(slope, slope)) / f.h_max
+            found[f"{name}, {kind}, {share:.1f}"] = AtMost(f.at(end), bound, size)
+            if name == "bowl" and share == 1:
+                found[f"attained, {kind}"] = (f.at(end), bound, size)
+    return found
 
 
 @law(chapter=8, kinds=GENERIC, dims=(1, 2, 3, 8))
@@ -45,17 +97,17 @@ def relative_floor(draw, d, t):
 
     at most 2 (f_0 - f_min)/((1 - k) eta T) + ((1 + k)/(1 - k))^2 h_max^2 mean|q - z|^2.
     """
-    paths, steps, k = 8, 100, t
-    weights, phase = draw(1, d).double().abs() + 0.1, draw(1, d).double()
-    h_max, grad = float(weights.max()), lambda v: weights * torch.sin(v + phase)
-    f = lambda v: -(weights * torch.cos(v + phase)).sum(-1, keepdim=True)  # noqa: E731
-    z = draw(paths, d).double()
-    start, slopes, errors = f(z), [], []
-    for direction in draw(steps, paths, d).double():
-        e = 0.5 * k * norm(z) * direction / norm(direction).clamp_min(0.5)
-        slopes.append(norm(grad(z)) ** 2)
-        errors.append(norm(e) ** 2)
-        z = z - pull_back("rotation", z, z + e, grad(z + e)) / h_max
-    bound = 2 * (start + weights.sum()) * h_max / ((1 - k) * steps)
-    bound = bound + ((1 + k) / (1 - k) * h_max) ** 2 * torch.stack(errors).mean(0)
-    return AtMost(torch.stack(slopes).mean(0), bound, h_max)
+    paths, steps, k, f = 8, 100, t, Waves(draw, d)
+    found = {}
+    for share in (1.0, 0.3):
+        eta, z = share * longest_step(f.h_max), draw(paths, d).double()
+        start, slopes, errors = f.at(z), [], []
+        for direction in draw(steps, paths, d).double():
+            e = k * norm(z) * direction / norm(direction).clamp_min(0.5)
+            slopes.append(dot(f.gradient(z), f.gradient(z)))
+            errors.append(dot(e, e))
+            z = z - eta * pull_back("rotation", z, z + e, f.gradient(z + e))
+        bound = 2 * (start - f.least) / ((1 - k) * eta * steps)
+        bound = bound + ((1 + k) / (1 - k) * f.h_max) ** 2 * torch.stack(errors).mean(0)
+        found[f"eta = {share}/h_max"] = AtMost(torch.stack(slopes).mean(0), bound, f.h_max**2)
+    return found

@@ -175,17 +175,32 @@ def push_is_a_potential(draw, n, d, mu):
     return leading_push(z, z + e, h, centre.detach()), -slope, h * (dot(e, e) / norm(z - centre.detach())).mean()
 
 
-@law(CHAPTER, kinds=GENERIC, dims=SMALL)
-def alike_for_all(draw, n, d):
-    "Pushes differ little far from the centre: |z/|z|^2 - w/|w|^2| = |z - w|/(|z| |w|) for any two latents."
-    z, w = draw(n, d).double(), draw(n, d).double()
-    left = norm(leading_direction(z) - leading_direction(w))
-    return left, norm(z - w) / (norm(z) * norm(w)), 1 / norm(z) + 1 / norm(w)
+@law(CHAPTER, kinds=GENERIC, dims=SMALL, roundings=3000)
+def alike_for_all(draw, n, d, mu):
+    """Pushes differ little far from the centre: those of two latents by |z - w|/(|z - mu| |w - mu|) for h |e|^2 = 1,
+
+    whatever the directions of their errors. That is the share |z - w|/|w - mu| of the push of z. For h and |e| of any
+    size they are h |e|^2 times as large.
+    """
+    mu, h = mu.double(), float(draw(1).double().exp())
+    (z, e), (w, f) = draw(2, 2, n, d).double()
+    pushes = {
+        "z": push_of_error(z, e, mu),
+        "w": push_of_error(w, f, mu),
+        "long": added("rotation", z, z + e, h * e, mu),
+    }
+    x, y = norm(z - mu), norm(w - mu)
+    gap, rounding = norm(pushes["z"] - pushes["w"]), (1 + x / norm(e)) / x + (1 + y / norm(f)) / y
+    return {
+        "gap": (gap, norm(z - w) / (x * y), rounding),
+        "share": (gap / norm(pushes["z"]), norm(z - w) / y, rounding * x),
+        "size": (pushes["long"], h * dot(e, e) * pushes["z"], h * norm(e) * (1 + norm(e) / x)),
+    }
 
 
-def leading_direction(z: Tensor) -> Tensor:
-    """``z/|z|^2``, the push of each latent for h |e|^2 = 1."""
-    return z / dot(z, z)
+def push_of_error(z: Tensor, e: Tensor, centre: Tensor) -> Tensor:
+    """What the rotation about the centre adds to the gradient of the error e, g = e, over |e|^2, (n, d)."""
+    return added("rotation", z, z + e, e, centre) / dot(e, e)
 
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL)
@@ -253,7 +268,8 @@ def held_or_lost(draw, n):
         else:
             scale = push / distance + 2 * gamma * lag
             found[f"{i} at rest"] = (torch.tensor(rate(lag)), torch.zeros(()), scale)
-            found[f"{i} stable"] = AtMost(torch.tensor(rate(1.01 * lag)), torch.zeros(()), scale)
+            found[f"{i} from above"] = AtMost(rate(1.01 * lag), -0.005 * push / distance, scale)
+            found[f"{i} from below"] = AtMost(0.005 * push / distance, rate(0.99 * lag), scale)
     return found
 
 

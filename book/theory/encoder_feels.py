@@ -61,10 +61,24 @@ def change(z, q, g):
     return AtMost(norm(pull_back("rotation", z, q, g) - g), norm(g) * norm(q - z) / norm(z), norm(g) * (1 + r))
 
 
+def sine_limit(z: Tensor, q: Tensor) -> Tensor:
+    """``|q - z|/max(|z|, |q|)``, shape (n, 1)."""
+    return norm(q - z) / torch.maximum(norm(z), norm(q))
+
+
 @law(chapter=4)
 def sine_bound(z, q):
-    "sin(theta) <= |q - z|/max(|z|, |q|), without a condition."
-    return AtMost(angle(z, q).sin(), norm(q - z) / torch.maximum(norm(z), norm(q)), 1.0)
+    """sin(theta) <= |q - z|/max(|z|, |q|), without a condition.
+
+    It is attained where z - q is orthogonal to z or to q.
+    """
+    z, q = z.double(), q.double()
+    on_z, on_q = dot(q, unit(z)) * unit(z), dot(z, unit(q)) * unit(q)  # the feet of the perpendiculars
+    return {
+        "every pair": AtMost(angle(z, q).sin(), sine_limit(z, q), 1.0),
+        "foot on z": (angle(on_z, q).sin(), sine_limit(on_z, q), 1.0),
+        "foot on q": (angle(z, on_q).sin(), sine_limit(z, on_q), 1.0),
+    }
 
 
 @law(chapter=4, dims=FROM_TWO)
@@ -158,8 +172,12 @@ def divergence_and_curl(z, q, g):
 
 @law(chapter=4, kinds=NOT_LOPSIDED, tolerance=1e-6)
 def homogeneous(z, q, g, t):
-    "F(t z) = F(z)/t: along a ray the direction stays and the length falls as 1/|z|."
-    return pull_back("rotation", t * z, q, g), pull_back("rotation", z, q, g) / t
+    "F(t z) = F(z)/t for t > 0: along a ray the direction stays and the length falls as 1/|z|."
+    felt = pull_back("rotation", z, q, g)
+    return {
+        "nearer": (pull_back("rotation", t * z, q, g), felt / t),
+        "further": (pull_back("rotation", z / t**4, q, g), felt * t**4),
+    }
 
 
 @law(chapter=4)

@@ -119,11 +119,11 @@ def capped_descent(draw, n, d, mu, t):
     z, q = near_codes(draw, 40 * n, d)
     felt = mixed(z, q, f.gradient(q), mu, capped_weight(z, q, mu, cap))
     holds = norm(f.gradient(z)) >= (1 + cap) / (1 - cap) * f.h_max * norm(q - z)
-    rise = f.at(z - felt / f.h_max) - f.at(z)
-    return {
-        "rise": AtMost(rise * holds, torch.zeros(()), f.h_max),
-        "cases": AtMost(torch.tensor(1.0), holds.double().sum(), 1.0),
-    }
+    found = {"cases": AtMost(1.0, holds.double().sum(), 1.0)}
+    for share in (1.0, t):
+        rise = f.at(z - share * felt / f.h_max) - f.at(z)
+        found[f"rise, {share:.1f}"] = AtMost(rise * holds, 0.0, f.h_max)
+    return found
 
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL)
@@ -133,17 +133,20 @@ def capped_average(draw, d, mu, t):
     2 (f_0 - f_min)/((1 - cap) eta T) + ((1 + cap)/(1 - cap))^2 h_max^2 mean|q - z|^2.
     """
     f, mu, cap, paths, steps = Waves(draw, d), mu.double(), t / 2, 16, 100
-    z = draw(paths, d).double()
-    start, slopes, errors = f.at(z), [], []
-    for e in 0.01 * draw(steps, paths, d).double():
-        q = z + e
-        slopes.append(dot(f.gradient(z), f.gradient(z)))
-        errors.append(dot(e, e))
-        z = z - mixed(z, q, f.gradient(q), mu, capped_weight(z, q, mu, cap)) / f.h_max
-    fall = start + f.a.abs().sum()  # f is nowhere below -sum |a|
-    floor = ((1 + cap) / (1 - cap) * f.h_max) ** 2 * torch.stack(errors).mean(0)
-    bound = 2 * fall * f.h_max / ((1 - cap) * steps) + floor
-    return AtMost(torch.stack(slopes).mean(0), bound, f.h_max)
+    found = {}
+    for share, reach in ((1.0, 0.01), (0.3, 0.01), (1.0, 3.0)):  # of 1/h_max, and how far codes lie
+        z, eta = draw(paths, d).double(), share / f.h_max
+        start, slopes, errors = f.at(z), [], []
+        for e in reach * draw(steps, paths, d).double():
+            q = z + e
+            slopes.append(dot(f.gradient(z), f.gradient(z)))
+            errors.append(dot(e, e))
+            z = z - eta * mixed(z, q, f.gradient(q), mu, capped_weight(z, q, mu, cap))
+        fall = start + f.a.abs().sum()  # f is nowhere below -sum |a|
+        floor = ((1 + cap) / (1 - cap) * f.h_max) ** 2 * torch.stack(errors).mean(0)
+        bound = 2 * fall / ((1 - cap) * eta * steps) + floor
+        found[f"eta = {share}/h_max, errors of {reach}"] = AtMost(torch.stack(slopes).mean(0), bound, f.h_max)
+    return found
 
 
 @law(CHAPTER, kinds=("generic", "close", "lopsided"))
@@ -330,12 +333,15 @@ def trap(member, draw, d):
 def long_steps_leave(member, draw, d, t):
     "However small the step size, near mu one step leaves every bounded cell: |G^T g| = |g| |q - mu|/|z - mu|."
     centre, codes, z, g = caged(draw, d)
-    across, rate = 2 * norm(codes - centre).max(), 1e-3 * t  # across: more than the width of the cell
-    near = rate * norm(g) * norm(codes[:1] - centre) / (2 * across)
-    start = centre + near * unit(z - centre)
-    end = start - rate * pull_back(member, start, codes[nearest(start, codes)], g, centre=centre)
-    left = (nearest(end, codes) > 0).double()
-    return {"before": (nearest(start, codes).double(), torch.zeros(1), 1.0), "leaves": (left, torch.ones(1), 1.0)}
+    across, found = 2 * norm(codes - centre).max(), {}  # more than the width of the cell
+    for rate in (0.1 * t, 1e-3 * t, 1e-6 * t):
+        near = rate * norm(g) * norm(codes[:1] - centre) / (2 * across)
+        start = centre + near * unit(z - centre)
+        end = start - rate * pull_back(member, start, codes[nearest(start, codes)], g, centre=centre)
+        left = (nearest(end, codes) > 0).double()
+        found[f"{rate:.0e}, before"] = (nearest(start, codes).double(), torch.zeros(1), 1.0)
+        found[f"{rate:.0e}, leaves"] = (left, torch.ones(1), 1.0)
+    return found
 
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL)
@@ -465,14 +471,17 @@ def sphere(z, q, g):
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, members=("rotation", "reflection"), roundings=3000)
 def heads(member, draw, n, d):
     "Each head has a balance law of its own: <(E_h, b_h), dL> = E<g_h, q_h>, with one codebook or with one a head."
-    h, codes, count = draw(n, d + 2).double(), draw(9, d).double(), 3
+    h, books, count = draw(n, d + 2).double(), draw(3, 9, d).double(), 3
     E = draw(count, d, d + 2).double().requires_grad_()
     b = draw(count, d).double().requires_grad_()
-    z = torch.einsum("hdx,nx->nhd", E, h) + b
-    q = codes[nearest(z.detach(), codes)]
-    z_q = ESTIMATORS[member](z, q)
-    loss = (torch.tanh(z_q.flatten(1) @ draw(count * d, 5).double()) - draw(n, 5).double()).square().sum()
-    g, slope_E, slope_b = torch.autograd.grad(loss, (z_q, E, b))
-    left = torch.stack([inner(E[i], slope_E[i]) + inner(b[i], slope_b[i]) for i in range(count)])
-    size = (norm(g) * (norm(z) * (1 + norm(q) / norm(z)))).sum(0).squeeze(-1)
-    return left, dot(g, q).sum(0).squeeze(-1), size
+    V, y, found = draw(count * d, 5).double(), draw(n, 5).double(), {}
+    for name, codes in {"one codebook": books[:1].expand(count, -1, -1), "one a head": books}.items():
+        z = torch.einsum("hdx,nx->nhd", E, h) + b
+        q = torch.stack([codes[i][nearest(z[:, i].detach(), codes[i])] for i in range(count)], 1)
+        z_q = ESTIMATORS[member](z, q)
+        loss = (torch.tanh(z_q.flatten(1) @ V) - y).square().sum()
+        g, slope_E, slope_b = torch.autograd.grad(loss, (z_q, E, b))
+        left = torch.stack([inner(E[i], slope_E[i]) + inner(b[i], slope_b[i]) for i in range(count)])
+        size = (norm(g) * (norm(z) * (1 + norm(q) / norm(z)))).sum(0).squeeze(-1)
+        found[name] = (left, dot(g, q).sum(0).squeeze(-1), size)
+    return found

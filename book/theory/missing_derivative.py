@@ -28,14 +28,27 @@ def nearest_face(z: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
 # cells
 
 
+def beyond_the_faces(z: Tensor, codes: Tensor) -> Tensor:
+    """``<z, q_j - q_k> - (|q_j|^2 - |q_k|^2)/2`` for all z, k and j, (n, K, K): above 0 where z is nearer to q_j."""
+    z, codes = z.double(), codes.double()
+    height = z @ codes.mT - norm(codes).squeeze(-1) ** 2 / 2  # (n, K)
+    return height[:, None, :] - height[:, :, None]
+
+
 @law(chapter=1, kinds=GENERIC)
 def half_spaces(z, draw):
-    "z has the code q_k where <z, q_j - q_k> <= (|q_j|^2 - |q_k|^2)/2 for all j: a cell is half-spaces intersected."
+    """z has the code q_k where <z, q_j - q_k> <= (|q_j|^2 - |q_k|^2)/2 for all j: a cell is half-spaces intersected.
+
+    For another code one of these fails, the worst by half of what its |z - q_k|^2 is above the least.
+    """
     codes = draw(CODES, z.shape[-1])
-    k = nearest(z, codes)
-    side = (z[:, None].double() * (codes - codes[k][:, None]).double()).sum(-1)
-    squares = norm(codes).squeeze(-1) ** 2
-    return AtMost(side, (squares - squares[k][:, None]) / 2, norm(codes).max() * (norm(z) + norm(codes).max()))
+    k, beyond = nearest(z, codes)[:, None], beyond_the_faces(z, codes).amax(-1)  # (n, K): the worst j for each k
+    squares = distances(z.double(), codes.double()) ** 2
+    scale = (norm(z) + norm(codes).max()) ** 2
+    return {
+        "its code": AtMost(beyond.gather(1, k), 0.0, scale),
+        "every code": (beyond, (squares - squares.gather(1, k)) / 2, scale),
+    }
 
 
 @law(chapter=1, kinds=GENERIC)

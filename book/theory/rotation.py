@@ -92,20 +92,29 @@ def five_inner_products(z, q, g):
     return apply(rotation(z, q).mT, g), g + (2 * dot(b, g) - s) * a - s * b, norm(g) * magnified(z, q) ** 2
 
 
+def as_printed(a: Tensor, b: Tensor) -> Tensor:
+    """The article's formula for R, ``I + (b-a)a^T + b(b-a)^T``."""
+    return identity(a) + outer(b - a, a) + outer(b, b - a)
+
+
 @law(chapter=3, dims=FROM_TWO)
 def article_form(z, q):
     """M = I + (b-a)a^T + b(b-a)^T is I - aa^T + bb^T: it takes a to cos(theta) b, and det M = cos(theta)^2.
 
-    It is symmetric with the eigenvalues 1 - sin(theta), 1 ... 1, 1 + sin(theta), so it is no rotation unless a = b.
+    It is symmetric with the eigenvalues 1 - sin(theta), 1 ... 1, 1 + sin(theta), so it is no rotation unless b = a or
+    b = -a: |M^T M - I| = sin(theta)^2 + 2 sin(theta).
     """
     a, b, theta = unit(z), unit(q), angle(z, q)
-    M = identity(z) + outer(b - a, a) + outer(b, b - a)
+    M = as_printed(a, b)
     ones = torch.ones(len(z), z.shape[-1] - 2)
     eigenvalues = torch.cat([1 - theta.sin(), ones, 1 + theta.sin()], -1)
     return {
         "projectors": (M, identity(z) - outer(a, a) + outer(b, b)),
         "M a": (apply(M, a), theta.cos() * b, 1.0),
+        "det": (torch.linalg.det(M), theta.cos().squeeze(-1) ** 2, z.shape[-1]),
+        "symmetric": (M, M.mT),
         "eigenvalues": (torch.linalg.eigvalsh(M), eigenvalues),
+        "no rotation": (spectral_norm(M.mT @ M - identity(z)), theta.sin() ** 2 + 2 * theta.sin(), 4.0),
     }
 
 
@@ -248,11 +257,19 @@ def mean_cosine(z, q, U):
 
 @law(chapter=3, dims=FROM_TWO, tolerance=1e-5)
 def half_turn_limit(z, draw, t):
-    "As b goes to -a along the direction u, R goes to I - 2aa^T - 2uu^T: the limit depends on u, so there is none."
-    a, u, gap = unit(z), draw(*z.shape).double(), 1e-6
-    u = unit(u - dot(a, u) * a)
-    R = jacobian("rotation_only", z, -math.cos(gap) * a + math.sin(gap) * u)
-    return R, identity(z) - 2 * outer(a, a) - 2 * outer(u, u)
+    """As b goes to -a along the direction u, R goes to I - 2aa^T - 2uu^T.
+
+    For d > 2 that depends on u, so there is no limit. In the plane it is -I.
+    """
+    a, gap, d = unit(z), 1e-6, z.shape[-1]
+    u, other = (unit(x - dot(a, x) * a) for x in draw(2, *z.shape).double())
+    ends = {"u": u, "another u": other}
+    R = {name: jacobian("rotation_only", z, -math.cos(gap) * a + math.sin(gap) * v) for name, v in ends.items()}
+    found = {name: (R[name], identity(z) - 2 * outer(a, a) - 2 * outer(v, v)) for name, v in ends.items()}
+    if d == 2:
+        return found | {"the plane": (R["u"], -identity(z))}
+    apart = 2 * (1 - dot(u, other) ** 2).sqrt()  # |2uu^T - 2vv^T|
+    return found | {"no limit": (spectral_norm(R["u"] - R["another u"]), apart, 2.0)}
 
 
 @law(chapter=3, roundings=0)
@@ -261,9 +278,21 @@ def zero_vectors(z, q, g):
     return {"z = 0": (pull_back("rotation", 0 * z, q, g), g), "q = 0": (pull_back("rotation", z, 0 * q, g), 0 * g)}
 
 
-@law(chapter=3, dims=(2,))
+@law(chapter=3, dims=FROM_TWO)
 def composes_in_the_plane(z, q, draw):
-    "In the plane the rotation from z to q followed by the one from q to w is the one from z to w; not so for d > 2."
+    """In the plane the rotation from z to q followed by the one from q to w is the one from z to w.
+
+    For d > 2 it is not where z, q and w are independent: the two differ by a rotation that leaves w.
+    """
     w = draw(*z.shape)
     scale = (magnified(z, q) + magnified(q, w) + magnified(z, w)).unsqueeze(-1)
-    return rotation(q, w) @ rotation(z, q), rotation(z, w), scale
+    if z.shape[-1] == 2:
+        return rotation(q, w) @ rotation(z, q), rotation(z, w), scale
+    q = draw(*z.shape)  # in no plane with z and w
+    twice, once = rotation(q, w) @ rotation(z, q), rotation(z, w)
+    scale = (magnified(z, q) + magnified(q, w) + magnified(z, w)).unsqueeze(-1)
+    b = unit(w)
+    return {
+        "about w": (apply(twice @ once.mT, b), b, scale.squeeze(-1)),
+        "differ": AtMost(1e-3, frobenius_norm(twice - once).max(), 1.0),
+    }

@@ -10,6 +10,7 @@ from book import algebra
 from book.statements import STATEMENTS, Law
 from book.theory import conserved, drift
 
+SOUND_PUSH_OF_ERROR = drift.push_of_error
 SOUND_PUSH = drift.leading_push
 NAMES = [name for name, one in STATEMENTS.items() if isinstance(one, Law) and one.chapter == drift.CHAPTER]
 
@@ -32,7 +33,12 @@ MUTATIONS = {
     ],
     drift.centroid_cells: [row("rotation", "rotation_only"), row("rotation", "scale_only")],
     drift.push_is_a_potential: [Mutation(drift, "leading_push", push_without_square)],
-    drift.alike_for_all: [Mutation(drift, "leading_direction", algebra.unit)],
+    drift.alike_for_all: [
+        row("rotation", "ste"),
+        row("rotation", "rotation_only"),
+        Mutation(drift, "push_of_error", lambda z, e, centre: algebra.unit(z - centre)),  # alike at every distance
+        Mutation(drift, "push_of_error", lambda z, e, centre: SOUND_PUSH_OF_ERROR(z, e, 0 * centre)),
+    ],
     drift.cancels_about_the_middle: [
         Mutation(drift, "leading_push", lambda z, q, h, centre=0.0: SOUND_PUSH(z, q, h)),  # about 0
     ],

@@ -54,7 +54,11 @@ MUTATIONS = {
         Mutation(guarantees, "capped_weight", lambda z, q, centre, cap: SOUND_WEIGHT(z, q, 0 * centre, cap)),
         Mutation(guarantees, "NO_GAIN_PAST_ONE", types.SimpleNamespace(pull_back=about_0)),
     ],
-    guarantees.no_gain_past_one: [Mutation(guarantees, "NO_GAIN_PAST_ONE", Estimator("rotation"))],
+    guarantees.no_gain_past_one: [
+        Mutation(guarantees, "NO_GAIN_PAST_ONE", Estimator("rotation")),
+        Mutation(guarantees, "NO_GAIN_PAST_ONE", Estimator("reflection", (0.0, 1.0))),
+        Mutation(guarantees, "NO_GAIN_PAST_ONE", types.SimpleNamespace(pull_back=about_0)),
+    ],
     guarantees.no_rule_is_never_worse: [
         Mutation(guarantees, "spoiler", lambda z, q, rule, rival: (2 * rule - q, False)),
     ],

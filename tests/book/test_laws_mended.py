@@ -12,6 +12,8 @@ from book.theory import balance_law, bias, collapse, convergence, encoder_feels,
 from rotvq.quantizers.estimators import Estimator
 
 SOUND_FACE, SOUND_PUSH, SOUND_VECTORS = missing_derivative.nearest_face, dict(collapse.PUSH), collapse.two_vectors
+SOUND_BEYOND, SOUND_PRINTED = missing_derivative.beyond_the_faces, rotation.as_printed
+SOUND_LEAST = collapse.least_error
 
 
 def second(z, codes):
@@ -41,8 +43,8 @@ class Leaky(Estimator):
 
 LEAKY = Leaky("rotation", radial=False)
 WITHOUT_CENTRING = Mutation(balance_law, "batch_normalised", lambda y: y / y.std(0))
-ABOVE_ONLY = Mutation(collapse, "two_vectors", lambda push, cells, mu, sign: SOUND_VECTORS(push, cells, mu, 1))
-BELOW_ONLY = Mutation(collapse, "two_vectors", lambda push, cells, mu, sign: SOUND_VECTORS(push, cells, mu, -1))
+ABOVE_ONLY = Mutation(collapse, "two_vectors", lambda push, cells, decay, sign: SOUND_VECTORS(push, cells, decay, 1))
+BELOW_ONLY = Mutation(collapse, "two_vectors", lambda push, cells, decay, sign: SOUND_VECTORS(push, cells, decay, -1))
 
 MUTATIONS = {
     missing_derivative.locally_constant: [
@@ -56,6 +58,15 @@ MUTATIONS = {
         Mutation(missing_derivative, "straight_through", lambda z, q: 2 * z + (q - 2 * z).detach()),
         Mutation(missing_derivative, "straight_through", lambda z, q: z),  # no quantiser
     ],
+    missing_derivative.half_spaces: [
+        Mutation(missing_derivative, "nearest", second),
+        Mutation(missing_derivative, "beyond_the_faces", lambda z, codes: -SOUND_BEYOND(z, codes)),  # turned
+        Mutation(missing_derivative, "beyond_the_faces", lambda z, codes: SOUND_BEYOND(z, algebra.unit(codes))),
+    ],
+    rotation.article_form: [
+        Mutation(rotation, "as_printed", algebra.rotation),
+        Mutation(rotation, "as_printed", lambda a, b: SOUND_PRINTED(a, b) + 1e-9 * algebra.outer(a, b)),
+    ],
     rotation.smallest: [
         Mutation(rotation, "fixing", lambda a, turn: algebra.mirror(a)),  # a map that does not fix a
         Mutation(rotation, "frobenius_norm", lambda matrix: 0.9 * algebra.frobenius_norm(matrix)),
@@ -64,6 +75,10 @@ MUTATIONS = {
     rotation.mirror_is_nearer: [
         Mutation(rotation, "spectral_norm", algebra.frobenius_norm),
         Mutation(rotation, "reflection", algebra.rotation),
+    ],
+    encoder_feels.sine_bound: [
+        Mutation(encoder_feels, "sine_limit", lambda z, q: algebra.norm(q - z) / (algebra.norm(z) + algebra.norm(q))),
+        Mutation(encoder_feels, "sine_limit", lambda z, q: algebra.norm(q - z) / algebra.norm(z)),  # not attained
     ],
     encoder_feels.breaks_opposite_the_code: [row("rotation", "scale_only"), row("rotation", "reflection")],
     balance_law.balance: [row("rotation", Leaky("rotation"))],
@@ -95,17 +110,20 @@ MUTATIONS = {
         Mutation(collapse, "nearest", second),
     ],
     collapse.stationary_state: [
-        Mutation(collapse, "threshold", lambda kappa, rho, mu: 0.7 * rho * kappa / mu / (1 - rho)),
-        Mutation(collapse, "threshold", lambda kappa, rho, mu: 1.1 * rho * kappa / mu / (1 - rho)),
+        Mutation(collapse, "threshold", lambda A, rho, decay: 0.7 * rho * A / decay / (1 - rho)),
+        Mutation(collapse, "threshold", lambda A, rho, decay: 1.1 * rho * A / decay / (1 - rho)),
     ],
     collapse.comparison: [
         ABOVE_ONLY,
         BELOW_ONLY,
-        Mutation(collapse, "threshold", lambda kappa, rho, mu: 0.7 * rho * kappa / mu / (1 - rho)),
-        Mutation(collapse, "threshold", lambda kappa, rho, mu: 1.3 * rho * kappa / mu / (1 - rho)),
+        Mutation(collapse, "threshold", lambda A, rho, decay: 0.7 * rho * A / decay / (1 - rho)),
+        Mutation(collapse, "threshold", lambda A, rho, decay: 1.3 * rho * A / decay / (1 - rho)),
     ],
     collapse.continuity_is_needed: [
         Mutation(collapse, "jumping", lambda height: SOUND_PUSH["zero"]),  # continuous, and A(1) = 0 as well
+    ],
+    collapse.stable: [
+        Mutation(collapse, "PUSH", SOUND_PUSH | {"rotation": lambda k, u: (k.rho * u**-20.0, k.rho * u**-20.0)}),
     ],
     collapse.no_way_back: [Mutation(collapse, "PUSH", SOUND_PUSH | {"rotation": SOUND_PUSH["scale_only"]})],
     bias.average_over_a_cell: [
@@ -118,6 +136,19 @@ MUTATIONS = {
     ],
     bias.radial_bias: [row("rotation", "ste"), row("ste", "rotation"), row("rotation", "scale_only")],
     bias.two_codes: [row("ste", "constant"), Mutation(bias, "nearest", second)],
+    convergence.biased_descent: [
+        Mutation(convergence, "longest_step", lambda h_max: 1.1 / h_max),
+        Mutation(convergence, "longest_step", lambda h_max: 3 / h_max),
+    ],
+    collapse.share_of_normal_data: [
+        Mutation(collapse, "falls_with", lambda codes, d: codes ** (-1 / d)),
+        Mutation(collapse, "falls_with", lambda codes, d: 1.01 * codes ** (-2 / d)),
+        Mutation(collapse, "of_normal", collapse.of_uniform),  # data that are not normal
+    ],
+    collapse.error_of_k_codes: [
+        Mutation(collapse, "falls_with", lambda codes, d: codes ** (-1 / d)),
+        Mutation(collapse, "least_error", lambda codes, d, density: SOUND_LEAST(codes, d, 0.9 * density)),
+    ],
     convergence.relative_floor: [
         row("rotation", Estimator("identity", (4.0, 4.0))),  # steps longer than 1/h_max
         row("rotation", "zero"),  # a path that stands still

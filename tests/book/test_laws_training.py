@@ -53,13 +53,13 @@ def test_data_have_the_symmetry(where):
 
 
 def test_cells_of_the_normal_law():
-    """rho = 2/pi on the line, (pi/4) sinc(pi/K)^2 and kappa = sinc(pi/K) on the circle; midpoints err by 1/n log n."""
+    """rho = 2/pi on the line, (pi/4) sinc(pi/K)^2 and rho_R = sinc(pi/K) on the circle; midpoints err by 1/n log n."""
     x, codes = collapse.line(20_000)
     assert collapse.Cells.of(x, codes[nearest(x, codes)]).rho == pytest.approx(2 / np.pi, abs=1e-4)
     x, codes = collapse.circle(6, n=4000, angles=64)
     found = collapse.Cells.of(x, codes[nearest(x, codes)])
     assert found.rho == pytest.approx(np.pi / 4 * np.sinc(1 / 6) ** 2, abs=1e-3)
-    assert found.kappa == pytest.approx(np.sinc(1 / 6), abs=1e-3)
+    assert found.rho_R == pytest.approx(np.sinc(1 / 6), abs=1e-3)
 
 
 @pytest.mark.parametrize("where", DATA)
@@ -69,15 +69,15 @@ def test_network_reaches_the_fixed_point(where, name):
     x, codes = DATA[where]
     k = cells(where)
     gamma = 0.5 * collapse.threshold(collapse.push(name, x, codes[nearest(x, codes)])[0], k.rho, 0.5)
-    trained = collapse.descend(name, x, codes, (0.8, 0.3, 0.8), 150, 0.2, gamma=gamma, mu=0.5)
+    trained = collapse.descend(name, x, codes, (0.8, 0.3, 0.8), 150, 0.2, gamma=gamma, decay_W=0.5)
     np.testing.assert_allclose(trained[:, -1], collapse.fixed_point(name, k, gamma, 0.5), atol=1e-5)
 
 
 def test_network_follows_the_flow():
     """Euler's method errs by its step 0.01 times half the second derivative over the time, some 3e-2 at most."""
     x, codes = DATA["line"]
-    trained = collapse.descend("rotation", x, codes, (1, 0.3, 1), 100, 0.01, gamma=1.0, mu=0.5)
-    flow = collapse.flow("rotation", (1, 0.3, 1), [0.5, 1.0], cells("line"), gamma=1.0, mu=0.5)
+    trained = collapse.descend("rotation", x, codes, (1, 0.3, 1), 100, 0.01, gamma=1.0, decay_W=0.5)
+    flow = collapse.flow("rotation", (1, 0.3, 1), [0.5, 1.0], cells("line"), gamma=1.0, decay_W=0.5)
     np.testing.assert_allclose(trained[:, [50, 100]], flow, atol=3e-2)
 
 
@@ -87,7 +87,7 @@ def test_threshold(name, factor, ends):
     k = collapse.Cells(0.6, 0.8, 0.7, 0.65)
     gamma = factor * collapse.threshold(collapse.PUSH[name](k, 1.0)[0], k.rho, 0.5)
     for beta, r0 in [(0.1, 1.0), (10.0, 0.05)]:
-        last = collapse.flow(name, (1, r0, 1), [2000.0], k, gamma=gamma, mu=0.5, beta=beta)[:, -1]
+        last = collapse.flow(name, (1, r0, 1), [2000.0], k, gamma=gamma, decay_W=0.5, beta=beta)[:, -1]
         assert (last[0] > 1e-3) == bool(ends)
 
 

@@ -111,7 +111,7 @@ REFUSED = {
     ],
     "04_encoder_feels": [({"codes_shown": 2}, "at least 3")],
     "46_origin": [({"codebook_sizes": [1]}, "at least 2")],
-    "06_collapse": [({"mu": 0.0}, "at least 0.4")],
+    "06_collapse": [({"decay_W": 0.0}, "at least 0.4")],
     "07_bias": [({"grid": 4}, "at least 8"), ({"y": 11.0}, "at most 10")],
     "09_residual": [({"levels": 2}, "at least 4"), ({"dim": 4}, "at least 8")],
     "10_ste_vs_rotation": [
