@@ -65,7 +65,7 @@ from book.chapters import drawings, tables
 from book.chapters.hypotheses import higher, lower
 from book.chapters.live import show_reconstructions
 from rotvq.analysis import stats
-from rotvq.analysis.wording import includes_one
+from rotvq.analysis.wording import includes_one, ratio_text
 from rotvq.page.figures import label
 
 # %% [markdown]
@@ -125,7 +125,6 @@ tables.levels(study, ["r", "theta_deg", "q_norm", "z_norm", "usage"], arms=[base
 
 # %%
 explored = study.pairs(against=base)
-page.say("change", explored)
 tables.comparisons(study, against=base)
 
 # %% tags=["hide-input"]
@@ -136,7 +135,6 @@ start = {name: study.mean(base, "k-means after warm-up", name, at=1) for name in
 pull = {key: study.mean(*key, "gradient_ratio", at=1) for key in study.members}
 codes = {key: study.values(*key, "test_usage") * runs.planned[0].codebook_size for key in study.members}
 short_codes, collapsed = ["uniform 1/K", "k-means × 0.01", "k-means × 0.1"], ["k-means × 10", "k-means after warm-up"]
-page.say("early", early)
 page.say("warm", start)
 page.say("pull", pull)
 page.say("codes", {key: counts.mean() for key, counts in codes.items()})
@@ -157,27 +155,30 @@ page.show("fig-stops", drawings.curves(study))
 # thin lines are seeds.
 # ```
 #
+# The ratios {glue:text}`pair` of test MSE at these stops:
+
+# %% tags=["hide-input"]
+columns = {f"step {at:,}": study.pairs(against=base, at=at) for at in study.steps}
+table = {name: [ratio_text(found.get(key)) for key in explored] for name, found in columns.items()}
+pd.DataFrame(table, tables.row_labels(list(explored)))
+
+# %% [markdown]
 # ### What came out
 #
 # The sentences from here on are about the committed records; each has an assertion behind it in the cell below.
 #
 # **The sign of the effect depends on how the codes start.** From codes far shorter than the latents the rotation wins
-# by a wide margin: uniform $\pm 1/K$ {glue:text}`change-rotation-uniform-1-k`; k-means × 0.01
-# {glue:text}`change-rotation-k-means-0.01`; × 0.1 {glue:text}`change-rotation-k-means-0.1`. From codes fitted to the
-# untrained encoder it loses: {glue:text}`change-rotation-k-means`. From fitted codes ten times too long, and from codes
-# fitted after a warm-up, the codebook collapses: of 512 codes, no run of the ten keeps more than
-# {glue:text}`most-codes:.0f` in use, and its error is many times that of STE: {glue:text}`change-rotation-k-means-10`
-# and {glue:text}`change-rotation-k-means-after-warm-up`.
+# by a wide margin. From codes fitted to the untrained encoder it loses. From fitted codes ten times too long, and from
+# codes fitted after a warm-up, the codebook collapses: of 512 codes, no run of the ten keeps more than
+# {glue:text}`most-codes:.0f` in use. There its error is many times that of STE.
 #
-# **Hypothesis 1 is wrong.** Short codes do not delay the rotation; they are where it shines. At step 500 the gap is
-# already there, from uniform codes {glue:text}`early-rotation-uniform-1-k`. In the mean it is a little narrower at the
-# last stop. What was overlooked is the other arm. From uniform codes STE ends with
+# **Hypothesis 1 is wrong.** From short codes the rotation is ahead by step 500, and its lead is not larger at the last
+# stop. What was overlooked is the other arm. From uniform codes STE ends with
 # {glue:text}`codes-ste-uniform-1-k:.0f` codes in use, the rotation with {glue:text}`codes-rotation-uniform-1-k:.0f`.
 #
-# **Hypothesis 2 is wrong too.** From k-means codes the two are not separated at step 500,
-# {glue:text}`early-rotation-k-means`, and are at the last stop. After the warm-up $r$ starts at {glue:text}`warm-r:.2f`
-# and the angle at {glue:text}`warm-theta_deg:.0f`°, the nearest to STE of all starts here. Yet by step 500 the error of
-# the rotation is {glue:text}`early-rotation-k-means-after-warm-up` that of STE.
+# **Hypothesis 2 is wrong too.** From k-means codes the two are not separated at step 500, and are at the last stop.
+# After the warm-up $r$ starts at {glue:text}`warm-r:.2f` and the angle at {glue:text}`warm-theta_deg:.0f`°, the nearest
+# to STE of all starts here. Yet by step 500 the error of the rotation is more than eight times that of STE.
 #
 # **Hypothesis 4 held.** With long codes the reconstruction gradient at the latents is
 # {glue:text}`pull-rotation-k-means-10:.1f` times the commitment gradient in the first batch under the rotation, and
@@ -199,14 +200,14 @@ def what_came_out():
     yield "From fitted codes ten times too long, and after a warm-up, its error is many times that of STE.", many
     yield "From short codes the gap is there at step 500.", all(lower(first[cell]) for cell in short_codes)
     narrower = all(first[cell].mean < at[cell].mean < 1 for cell in short_codes)
-    yield "In the mean it is a little narrower at the last stop.", narrower
+    yield "In the mean the lead is not larger at the last stop.", narrower
     yield "From k-means codes the two are not separated at step 500.", includes_one(first["k-means"])
     yield "There the gap grows in the mean.", first["k-means"].mean < at["k-means"].mean
     angles = {cell: study.mean("STE", cell, "theta_deg", at=1) for cell in study.cells}
     near = min(angles, key=angles.get) == "k-means after warm-up" and abs(start["r"] - 1) < 0.05
     yield "After the warm-up r and the angle start the nearest to STE.", near
     warm = first["k-means after warm-up"]
-    yield "Yet by step 500 the rotation is far behind there.", higher(warm) and warm.low > 2
+    yield "Yet by step 500 its error is more than eight times that of STE there.", warm.low > 8
     long = pull["rotation", "k-means × 10"] > 5 * pull["STE", "k-means × 10"]
     yield "Hypothesis 4 held: with long codes the reconstruction gradient weighs more under the rotation.", long
 
@@ -227,7 +228,6 @@ verdicts
 # %% tags=["hide-input"]
 confirmed = study.pairs(against=base, fresh=True)
 fresh = confirmed.get((arm, "k-means"))
-page.say("confirmed", confirmed)
 page.say("spread", f"{min(fresh.differences):.2f} to {max(fresh.differences):.2f}" if fresh and fresh.n else "not run")
 page.say("lost", f"{sum(x > 1 for x in fresh.differences)} of {fresh.n}" if fresh else "not run")
 page.say("verdicts", "; ".join(f"{cell}: {word}" for (_, cell), word in zip(expected, verdicts.verdict)))
@@ -241,14 +241,12 @@ def the_confirmation():
 
 
 # %% [markdown]
-# **All three came out as expected.** After {glue:text}`short` steps the rotation changes test MSE, against STE, by
-# {glue:text}`confirmed-rotation-uniform-1-k` from uniform codes and by {glue:text}`confirmed-rotation-k-means` from
-# k-means codes. From codes fitted after a warm-up its error is
-# {glue:text}`confirmed-rotation-k-means-after-warm-up` that of STE.
+# **All three came out as expected.** From uniform codes the rotation has the lower error, from the other two starts the
+# higher.
 #
-# **One size came out larger.** From k-means codes the exploration had said {glue:text}`change-rotation-k-means`; the
-# mean of the fresh seeds lies above that interval. The fresh ratios range from {glue:text}`spread`, and the rotation is
-# worse in {glue:text}`lost` pairs. Five seeds gave too narrow a view of how much seeds differ.
+# **One size came out larger.** From k-means codes the mean of the fresh seeds lies above the interval of the
+# exploration. The fresh ratios range from {glue:text}`spread`, and the rotation is worse in {glue:text}`lost` pairs.
+# Five seeds gave too narrow a view of how much seeds differ.
 #
 # ### A delay?
 #
@@ -260,15 +258,20 @@ relative = {at: delay.pairs("test_relative_error", against=base, at=at) for at i
 drawings.curves(delay)
 
 # %% tags=["hide-input"]
-for name, found in {"": late, "relative-": relative}.items():
-    page.say(f"{name}first", found[delay.steps[0]])
-    page.say(f"{name}late", found[delay.last])
 ends = [delay.values(name, "uniform 1/K", "test_mse", at=at) for name, at in ((base, delay.last), (arm, study.last))]
 caught_up = stats.ratio(*pd.concat(ends, axis=1).dropna().to_numpy().T)
-page.say("caught-up", caught_up)
 delays = {other: page.study(page.block("long", arms={name: arms[name] for name in (base, other)})) for other in others}
 delays = delay if len(others) == 1 else delays
 page.show("fig-delay", drawings.effect_map(delays, against=base, rows="cell", columns="step"))
+measured = {("test MSE", cell): late for cell in delay.cells} | {
+    ("relative error", cell): relative for cell in delay.cells
+}
+pd.DataFrame(
+    {
+        f"step {at:,}": {key: ratio_text(found[at].get((arm, key[1]))) for key, found in measured.items()}
+        for at in (delay.steps[0], delay.last)
+    }
+)
 
 # %% [markdown]
 # ```{glue:figure} fig-delay
@@ -278,18 +281,16 @@ page.show("fig-delay", drawings.effect_map(delays, against=base, rows="cell", co
 # as training goes on; below 1, in blue, the rotation is better. In brackets where the interval contains 1.
 # ```
 #
-# **From uniform codes the gap shrinks, as a delay would, and STE is the one delayed.** It narrows at every stop, from
-# {glue:text}`first-rotation-uniform-1-k` to {glue:text}`late-rotation-uniform-1-k`. STE after {glue:text}`long` steps
-# is where the rotation was after {glue:text}`short`: {glue:text}`caught-up`. The gap is not closed, so whether it is
-# only a delay stays open.
+# **From uniform codes the gap shrinks, as a delay would, and STE is the one delayed.** It narrows at every stop. STE
+# after {glue:text}`long` steps is not separated from the rotation after {glue:text}`short`. The gap is not closed, so
+# whether it is only a delay stays open.
 #
-# **From k-means codes the loss is no delay.** The two are not separated at step 500,
-# {glue:text}`first-rotation-k-means`, and the mean of the rotation falls further behind at every stop, to
-# {glue:text}`late-rotation-k-means`.
+# **From k-means codes the loss is no delay.** The two are not separated at step 500, and the mean of the rotation falls
+# further behind at every stop.
 #
-# **The sign.** That of the mean effect on test MSE does not change from either start. That of the effect on the
-# relative error does from uniform codes: {glue:text}`relative-first-rotation-uniform-1-k` at step 500,
-# {glue:text}`relative-late-rotation-uniform-1-k` at the end, where the test MSE of the rotation is still the lower.
+# **The sign** of the mean effect on test MSE does not change from either start. That of the effect on the relative
+# error does from uniform codes: lower under the rotation at step 500, higher at the end, where its test MSE is still
+# the lower.
 
 
 # %% tags=["hide-input"]
@@ -300,7 +301,7 @@ def a_delay():
     yield "From uniform codes the gap narrows at every stop.", means[0] == sorted(means[0])
     yield "It is not closed.", lower(uniform[0]) and lower(uniform[-1])
     level = includes_one(caught_up) and abs(caught_up.mean - 1) < 0.05
-    yield "STE is at the end where the rotation was before.", level
+    yield "STE at the end is not separated from the rotation before.", level
     yield "From k-means codes the two are not separated at step 500.", includes_one(fitted[0])
     yield "There the rotation falls further behind at every stop.", means[1] == sorted(means[1]) and higher(fitted[-1])
     yield "The sign of the mean effect on test MSE does not change.", max(means[0]) < 1 < min(means[1])

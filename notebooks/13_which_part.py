@@ -117,8 +117,6 @@ tables.levels(study, ["r", "theta_deg", "z_norm", "q_norm", "usage"], arms=["STE
 
 # %%
 change, again = (study.pairs(against="STE", fresh=fresh) for fresh in (False, True))
-page.say("change", change)
-page.say("confirmed", again)
 drawings.effect_map(study, against="STE", rows="arm", columns="cell", xlabel="start")
 
 # %% tags=["hide-input"]
@@ -162,18 +160,17 @@ named = {(arm, cell): "lower" for cell in MAIN for arm in ("r I", "R", "STE, γ 
 confirmation = tables.verdicts(study, named, against="STE")
 confirmation
 
+# %% tags=["hide-input"]
+told = [("r I", "uniform 1/K"), ("r I", "k-means"), ("rotation", "k-means")]
+rows = {f"{arm} / STE, from {cell}": (change.get((arm, cell)), again.get((arm, cell))) for arm, cell in told}
+pd.DataFrame({name: map(ratio_text, pairs) for name, pairs in rows.items()}, ["explored", "fresh"]).T
+
 # %% [markdown]
 # **Five of six came out as expected.** The turn alone beats STE from both starts. So does STE with $\gamma/\bar r$.
 #
 # **The gain alone from uniform codes is not settled**, though the exploration had it lower. From k-means codes it is
 # the other way round. The two intervals of each of the six overlap. The whole rotation from k-means codes comes out
-# worse on fresh seeds, with a mean above the interval of the exploration. Against STE:
-#
-# |  | explored | fresh |
-# |---|---|---|
-# | $rI$, from uniform | {glue:text}`change-r-i-uniform-1-k` | {glue:text}`confirmed-r-i-uniform-1-k` |
-# | $rI$, from k-means | {glue:text}`change-r-i-k-means` | {glue:text}`confirmed-r-i-k-means` |
-# | rotation, from k-means | {glue:text}`change-rotation-k-means` | {glue:text}`confirmed-rotation-k-means` |
+# worse on fresh seeds, with a mean above the interval of the exploration.
 #
 # All other arms, and everything after the warm-up, rest on five seeds that explore.
 
@@ -336,34 +333,28 @@ PATH = {
     "the whole path: rotation / r I": ("rotation", "r I"),
 }
 path = {(name, cell): study.pair(arm, cell, against=like) for cell in MAIN for name, (arm, like) in PATH.items()}
-page.say("path", path)
 pd.DataFrame({cell: {name: ratio_text(path[name, cell]) for name in PATH} for cell in MAIN})
 
 # %% tags=["hide-input"]
 logs = [math.log(path[name, "uniform 1/K"].mean) for name in PATH if path[name, "uniform 1/K"]]
 radial = {arm: study.pair("r P", "uniform 1/K", against=arm) for arm in ("R", "rotation")}
-page.say("path-share", f"{100 * logs[0] / logs[-1]:.0f} %" if len(logs) == len(PATH) else "not run")
-page.say("radial", radial)
+beside = {
+    f"{arm} / {like}": {cell: ratio_text(study.pair(arm, cell, against=like)) for cell in MAIN}
+    for arm, like in (("r P", "STE"), ("r P", "R"), ("r P", "rotation"), ("r H", "STE"))
+}
+pd.DataFrame(beside).T
 
 # %% [markdown]
 # **Not predicted: from uniform codes, most of it without a turn.** Dropping the radial part from $rI$, with no turn at
-# all, makes {glue:text}`path-share` of the way from $rI$ to the rotation, in the logarithm of the error. $rP$ has a
-# lower error than STE and than $R$ alone, and a higher one than the rotation. Turning what is left adds nothing that
-# five seeds separate. The rest comes with the pull along $q$. This rests on five seeds, and $P$ without the gain was
-# not run.
+# all, makes more than half of the way from $rI$ to the rotation, in the logarithm of the error. $rP$ has a lower error
+# than STE and than $R$ alone, and a higher one than the rotation. Turning what is left adds nothing that five seeds
+# separate. The rest comes with the pull along $q$. This rests on five seeds, and $P$ without the gain was not run.
 #
 # The radial part is not the whole: the reflection $rH$ also has $Gz = q$, so the same law for the radial pull, and from
 # uniform it is worse than STE. It treats the rest of the gradient otherwise.
 #
 # From k-means codes no step of the path is separated, and $rP$ is not separated from STE. There the radial pull is not
 # the explanation, and no arm here says what is.
-#
-# | test MSE, from | uniform | k-means |
-# |---|---|---|
-# | $rP$ / STE | {glue:text}`change-r-p-uniform-1-k` | {glue:text}`change-r-p-k-means` |
-# | $rP$ / $R$ | {glue:text}`radial-r` | |
-# | $rP$ / rotation | {glue:text}`radial-rotation` | |
-# | $rH$ / STE | {glue:text}`change-r-h-uniform-1-k` | {glue:text}`change-r-h-k-means` |
 
 
 # %% tags=["hide-input"]
@@ -382,9 +373,10 @@ def what_the_turn_does():
     yield "From short codes without the gain the latents are thrown out at first.", min(ste, turn) > 4 * max(gain, both)
     drop, rest, back, whole = (path[name, "uniform 1/K"] for name in PATH)
     yield "From uniform a dropped radial part and a pull along q help.", lower(drop), lower(back), lower(whole)
-    yield "Most of it comes without a turn.", 0.5 < logs[0] / logs[-1]
+    yield "More than half of the way is made without a turn.", 0.5 < logs[0] / logs[-1]
     yield "Turning what is left adds nothing that is separated.", includes_one(rest), logs[1] / logs[-1] < 0.1
-    yield "r P is better than R alone, and worse than the rotation.", lower(radial["R"]), higher(radial["rotation"])
+    yield "r P is better than STE and than R alone.", lower(change["r P", "uniform 1/K"]), lower(radial["R"])
+    yield "It is worse than the rotation.", higher(radial["rotation"])
     yield "The reflection is worse than STE from uniform.", higher(change["r H", "uniform 1/K"])
     level = [includes_one(path[name, "k-means"]) for name in list(PATH)[:3]]
     yield "From k-means no step is separated, and r P not from STE.", *level, includes_one(change["r P", "k-means"])
@@ -400,22 +392,19 @@ length = page.study(page.block("ladder", arms=PAIR), page.block("clamped"))
 free = {cell: study.pair("rotation", cell, against="STE") for cell in fixed.cells}
 held = {cell: fixed.pair("rotation, |z| fixed", cell, against="STE, |z| fixed") for cell in fixed.cells}
 price = {(arm, cell): length.pair(f"{arm}, |z| fixed", cell, against=arm) for arm in PAIR for cell in MAIN}
-page.say("free", free)
-page.say("fixed", held)
-page.say("norm", price)
 tables.levels(length, ["test_mse", "test_usage", "test_r", "test_theta_deg"])
 
 # %% [markdown]
+# Rotation / STE on the same seeds, and what fixing the length does to either arm:
+
+# %% tags=["hide-input"]
+rows = {"rotation / STE, |z| free": free, "rotation / STE, |z| fixed": held}
+rows |= {f"{arm}, fixed / free": {cell: price[arm, cell] for cell in MAIN} for arm in PAIR}
+pd.DataFrame({name: {cell: ratio_text(found.get(cell)) for cell in MAIN} for name, found in rows.items()}).T
+
+# %% [markdown]
 # **Most of the difference goes.** From uniform codes the interval contains 1, but is wider than 10 % either way. From
-# k-means codes it lies just above 1. Rotation against STE on the same seeds, and what fixing the length does to either
-# arm:
-#
-# |  | from uniform | from k-means |
-# |---|---|---|
-# | rotation / STE, $\vert z\vert$ free | {glue:text}`free-uniform-1-k` | {glue:text}`free-k-means` |
-# | rotation / STE, $\vert z\vert$ fixed | {glue:text}`fixed-uniform-1-k` | {glue:text}`fixed-k-means` |
-# | STE, fixed / free | {glue:text}`norm-ste-uniform-1-k` | {glue:text}`norm-ste-k-means` |
-# | rotation, fixed / free | {glue:text}`norm-rotation-uniform-1-k` | {glue:text}`norm-rotation-k-means` |
+# k-means codes it lies just above 1.
 #
 # What that costs depends on the start. From k-means codes both arms gain. From uniform both lose, and either arm uses
 # few codes.
@@ -476,8 +465,7 @@ tables.levels(study, ["test_perplexity", "test_usage", "test_relative_error", "t
 # small share, and hundreds of codes are in use. So a gain at the start is not enough.
 #
 # The time of stopping matters. What the rotation wins from uniform is there at step 500. What $R$ alone wins grows with
-# training, from uniform and from k-means; from k-means it is not separated from STE at step 500
-# ({glue:text}`early-r-k-means`).
+# training, from uniform and from k-means; from k-means it is not separated from STE at step 500.
 #
 # After the warm-up angle and $r$ say nothing beforehand: at step 1 the angle is {glue:text}`warm-start:.0f`°. At step
 # 100 it is {glue:text}`warm-turned:.0f`° under the rotation and {glue:text}`warm-straight:.0f`° under $rI$. Beyond 90°
@@ -488,7 +476,6 @@ tables.levels(study, ["test_perplexity", "test_usage", "test_relative_error", "t
 WARMED = "k-means after warm-up"
 early = study.pairs(against="STE", at=study.steps[0])
 angles = {"start": ("rotation", 1), "turned": ("rotation", 100), "straight": ("r I", 100)}
-page.say("early", early)
 page.say("warm", {name: study.mean(arm, WARMED, "theta_deg", at=at) for name, (arm, at) in angles.items()})
 
 
@@ -513,12 +500,9 @@ def inside():
 # ## Variance within cells
 #
 # It is said that STE gives all latents of a cell one gradient, and the rotation gives them different ones. In the first
-# batch all arms have the same weights, so their gradients differ by the estimator alone. Of $E|\nabla_z|^2$ under STE
-# the share that is variance among the latents of one code is {glue:text}`share-ste-uniform-1-k:.2f` from uniform,
-# {glue:text}`share-ste-k-means:.2f` from k-means and {glue:text}`share-ste-k-means-after-warm-up:.2f` after the
-# warm-up. It is not 0: each latent has a decoder's gradient of its own. Under the rotation it differs by
-# {glue:text}`within-rotation-uniform-1-k`, {glue:text}`within-rotation-k-means` and
-# {glue:text}`within-rotation-k-means-after-warm-up`.
+# batch all arms have the same weights, so their gradients differ by the estimator alone. The table has the share of
+# $E|\nabla_z|^2$ that is variance among the latents of one code. Under STE it is not 0: each latent has a decoder's
+# gradient of its own. Under the rotation it is in no start larger beyond doubt.
 
 
 # %% tags=["hide-input"]
@@ -530,31 +514,29 @@ def seen(arm: str, like: str, cell: str, metric: str = "test_mse", of=study, **w
 
 within_cells = {cell: study.mean("STE", cell, "within_share", at=1) for cell in study.cells}
 shares = {cell: seen("rotation", "STE", cell, "within_share", at=1) for cell in study.cells}
-page.say("within", {("rotation", cell): pair for cell, pair in shares.items()})
-page.say("share", {("STE", cell): share for cell, share in within_cells.items()})
+rows = {cell: (f"{share:.2f}", ratio_text(shares[cell])) for cell, share in within_cells.items()}
+pd.DataFrame.from_dict(rows, "index", columns=["share under STE", "rotation / STE"])
 
 # %% [markdown]
 # ## The hypotheses
 #
-# 1. *From short codes it is the gain*: **wrong**. $rI$ relative to the rotation:
-#    {glue:text}`judge-r-i-rotation-uniform-1-k`. $R$ is better than STE, {glue:text}`confirmed-r-uniform-1-k`.
+# The ratios that decide stand in the tables above and in that of the next section.
+#
+# 1. *From short codes it is the gain*: **wrong**. From uniform $rI$ is not within 10 % of the rotation, and $R$ is
+#    better than STE.
 # 2. *From fitted codes it is the turn*: **wrong from k-means, held after the warm-up**. From k-means $R$ is better than
-#    STE, not worse, {glue:text}`confirmed-r-k-means`. After the warm-up it is worse:
-#    {glue:text}`change-r-k-means-after-warm-up`. $rI$ is within 10 % of STE from both.
-# 3. *A gain is a commitment weight*: **held**. STE with $\gamma/\bar r$ relative to $\bar r I$ from uniform:
-#    {glue:text}`judge-ste-γ-mean-r-mean-r-i-uniform-1-k`.
-# 4. *Per vector or not is no matter*: **wrong**. $\bar r R$ relative to the rotation:
-#    {glue:text}`judge-mean-r-r-rotation-uniform-1-k` from uniform, {glue:text}`judge-mean-r-r-rotation-k-means` from
-#    k-means.
-# 5. *Fixed length*: **{glue:text}`judge-fixed-length`**. Rotation / STE is nearer to 1 with $|z|$ fixed:
-#    {glue:text}`fixed-uniform-1-k` from uniform, beyond the interval over seeds; {glue:text}`fixed-k-means` from
-#    k-means, where the interval with free length reaches that far.
+#    STE, not worse. After the warm-up it is worse. $rI$ is within 10 % of STE from both.
+# 3. *A gain is a commitment weight*: **held**. From uniform STE with $\gamma/\bar r$ has {glue:text}`judge-weight`
+#    times the error of $\bar r I$.
+# 4. *Per vector or not is no matter*: **wrong**. From k-means $\bar r R$ is not within 10 % of the rotation, but
+#    better.
+# 5. *Fixed length*: **{glue:text}`judge-fixed-length`**. Rotation / STE is nearer to 1 with $|z|$ fixed: from uniform
+#    beyond the interval over seeds, from k-means only in the mean.
 # 6. *Variance within cells*: **wrong**. The share is not larger beyond doubt in any start, and smaller from k-means.
 #
 # **Not predicted.** That gain and turn do more together than apart from short codes. That a projection without any
 # turn does most of what the turn adds there. That the per-vector $r$ harms from k-means, while $\bar r R$ is better
-# there than both STE and the rotation. That half a turn, $\frac12 I + \frac12 rR$, avoids the loss from k-means
-# ({glue:text}`change-half-ste-half-rotation-k-means`).
+# there than both STE and the rotation. That half a turn, $\frac12 I + \frac12 rR$, avoids the loss from k-means.
 #
 # **What a sceptic would say.** Every arm has the $\gamma$ and the rate that suit STE or nobody; what STE reaches with
 # another $\gamma$ is the question of {doc}`12_gamma`, and a gain is a commitment weight by hypothesis 3. Adam divides
@@ -566,7 +548,7 @@ two = [(held[cell], free[cell]) if held[cell] and free[cell] else None for cell 
 compared = (("r I", "rotation"), ("STE, γ / mean(r)", "mean(r) I"), ("mean(r) R", "rotation"))
 judged = {(arm, like, cell): seen(arm, like, cell) for cell in MAIN for arm, like in compared}
 page.say("judge-fixed-length", outcome(two, nearer))
-page.say("judge", judged)
+page.say("judge-weight", ratio_text(judged["STE, γ / mean(r)", "mean(r) I", "uniform 1/K"]) or "not run")
 
 
 @page.holds
