@@ -576,6 +576,8 @@ page.say("rounded", rounded(runs))
 remedy = {start: remedied.pair("rotation", start, against=("STE, EMA, revival", "k-means")) for start in MAIN}
 
 # %% tags=["hide-input"]
+counts_at_0 = {name: counted.pair("from 0", name, "test_usage", against="from 1") for name in PAIR}
+ten_away = {start: about.pair("rotation about 10", start, against="STE") for start in ("uniform 1/K", "k-means × 10")}
 
 
 def of_entries(name: str, starts=tuple(MAIN)) -> dict:
@@ -583,8 +585,6 @@ def of_entries(name: str, starts=tuple(MAIN)) -> dict:
     return {start: known(study, f"{name}, {start}").pair for start in starts}
 
 
-counts_at_0 = {name: counted.pair("from 0", name, "test_usage", against="from 1") for name in PAIR}
-ten_away = {start: about.pair("rotation about 10", start, against="STE") for start in ("uniform 1/K", "k-means × 10")}
 FIRST = "1. colour photographs"
 answers = {
     FIRST: of_entries("colour photographs"),
