@@ -13,9 +13,9 @@
 # ```{admonition} In short
 # :class: tip
 # No: keys that get no gradient from the attention at all end at {glue:text}`zero-against-ste:.3f` times the bits per
-# character that STE has, which is a little better, and the rotation and $r I$ end where STE does. But in this small model
-# the keys themselves hardly matter: one code for all of them, so that attention knows places and no content, takes no
-# more bits than 32. It shows that nothing is lost here, not what a gradient could gain where keys matter.
+# character that STE has, which is a little better, and the rotation and $r I$ end where STE does. But in this small
+# model the keys themselves hardly matter: one code for all of them, so that attention knows places and no content,
+# takes no more bits than 32. What a gradient could gain where keys matter, it does not show.
 # ```
 #
 # ```{glue:figure} fig-bits
