@@ -14,7 +14,7 @@
 # :class: tip
 # The signs of the main comparison are those of other networks and sizes, too. From uniform codes the rotation has the
 # lower error with GroupNorm, in a network eight times as large, with 8,192 codes and in three dimensions; from k-means
-# codes it has the higher one in either network. On the unit sphere the two estimators are within 6 % of each other. The
+# codes it has the higher one in either network. On the unit sphere the two estimators are within 10 % of each other. The
 # reconstructions look as the errors say.
 # ```
 #
@@ -181,7 +181,7 @@ tables.levels(commitment, ["test_mse", "test_usage", "test_perplexity"])
 @page.holds
 def spheres_and_commitment():
     yield "There are ten pairs.", *(pair.n == 10 for pair in spheres.values())
-    yield "On the unit sphere the two are within 6 %.", *map(within(0.06), spheres.values())
+    yield "On the unit sphere the two are within 10 %.", *map(within(0.1), spheres.values())
     yield (
         "With the gradient and d = 32 the rotation has a slightly higher error.",
         higher(spheres["normalised, d = 32"]),
@@ -258,6 +258,10 @@ def how_it_looks():
 # %% [markdown]
 # ## How soon the codes come into use
 #
+# Region VQ with codes that move ten times as fast brings the most codes into use from every start, and has the lowest
+# error of the seven arms; StableVQ as a whole comes second. The rotation has a far larger area than STE, all of it from
+# short codes: from long ones it uses fewer. `recommended`, which starts from k-means, is not among the arms.
+#
 # The share of the codes that a batch of 1,568 latents chooses, averaged over the steps: means over the seeds, by the
 # scale of the normal codes at the start. The last columns are the mean over the four starts, which is the area under
 # the use of the codes, and the use and the test MSE at the end, means over the starts.
@@ -286,6 +290,24 @@ pd.DataFrame(
         for arm, row in areas.items()
     }
 ).T
+
+
+# %% tags=["hide-input"]
+@page.holds
+def what_recovers():
+    first, second = "Region VQ, codes × 10", "StableVQ, codes × 10"
+    mean = {arm: {start: values.mean() for start, values in row.items()} for arm, row in areas.items()}
+    order = sorted(total, key=lambda arm: -total[arm].mean())
+    yield "Region VQ with fast codes is first by area, StableVQ second.", order[:2] == [first, second]
+    best = [max(mean, key=lambda arm: mean[arm][start]) == first for start in recovery.cells]
+    yield "It is first from every start.", *best
+    error = {arm: np.mean([recovery.mean(arm, start, "test_mse") for start in recovery.cells]) for arm in areas}
+    yield "It has the lowest error.", min(error, key=error.get) == first
+    short, long = ([start for start in recovery.cells if ("0." in start) is is_short] for is_short in (True, False))
+    more = {start: mean["rotation"][start] / mean["STE"][start] for start in recovery.cells}
+    yield "The rotation's area is far larger, from short codes.", len(short) == 2, *(more[start] > 5 for start in short)
+    yield "From long ones it uses fewer.", *(more[start] < 1 for start in long)
+
 
 # %% [markdown]
 # ## The hypotheses
