@@ -14,8 +14,8 @@
 # :class: tip
 # The signs of the main comparison are those of other networks and sizes, too. From uniform codes the rotation has the
 # lower error with GroupNorm, in a network eight times as large, with 8,192 codes and in three dimensions; from k-means
-# codes it has the higher one in either network. On the unit sphere the two estimators are within 10 % of each other. The
-# reconstructions look as the errors say.
+# codes it has the higher one in either network. On the unit sphere the two estimators are within 10 % of each other.
+# The reconstructions look as the errors say.
 # ```
 #
 # ```{glue:figure} fig-shapes
