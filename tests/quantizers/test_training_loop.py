@@ -1025,3 +1025,21 @@ def test_in_one_dimension_the_default_is_the_straight_through_estimator(z, q):
     assert g == 1
     asked = VectorQuantizer(1, 1, "rotation", init=torch.full((1, 1), q))
     torch.testing.assert_close(torch.autograd.grad(asked(z).z_q, z)[0], torch.full((1, 1), q) / z.detach())
+
+
+class Copied(torch.nn.Module):
+    """The straight-through estimator as somebody's own."""
+
+    def forward(self, z, q):
+        return z + (q - z).detach()
+
+
+@pytest.mark.parametrize("estimator", ["rotation", Copied()], ids=str)
+def test_a_backward_pass_ends_the_step_of_the_state_that_was_lent(estimator):
+    vq = VectorQuantizer(DIM, SIZE, estimator, update="ema")
+    lent = {name: value.clone() for name, value in vq.state_dict().items()}
+    z_q, _, loss = torch.func.functional_call(vq, lent, (latents(8, DIM).requires_grad_(),))
+    assert lent["statistics.step_ended"] == 0 and vq.statistics.step_ended == 1
+    vq.statistics.step_ended.zero_()
+    (z_q.sum() + loss).backward()
+    assert lent["statistics.step_ended"] == 1 and vq.statistics.step_ended == 0
