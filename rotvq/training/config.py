@@ -26,13 +26,13 @@ class Config:
     ValueError: gamma is -1.0: it must be at least 0
     """
 
-    data: str = "fashion-mnist"  #: fashion-mnist, photographs, cifar10, imagefolder:PATH@64, arrays:PATH.npy
+    data: str = "fashion-mnist"  #: fashion-mnist, photographs, cifar10, ``imagefolder:PATH@64``, ``arrays:PATH.npy``
     model: str = "conv"  #: encoder and decoder, a name of `rotvq.training.models`
     norm: str = "none"  #: normalisation layers of encoder and decoder
     dim: int = 32  #: d, dimension of a latent and of a code
     codebook_size: int = 512  #: K, number of codes
     lookup: str = "euclidean"  #: what the nearest code is nearest in
-    estimator: str = "rotation"  #: how the gradient passes the quantiser: ste, rotation, ..., file.py:Name
+    estimator: str = "rotation"  #: how the gradient passes the quantiser, such as ste; your own is ``file.py:Name``
     clip: tuple[float, float] | None = None  #: bounds (lo, hi) on ``r = |q|/|z|``, or None for the estimator's own
     mix: float | None = None  #: t, the estimator's share against the straight-through estimator, or None for its own
     warmup: int = 0  #: steps over which t rises linearly from 0 to mix
