@@ -395,9 +395,10 @@ glue("quartic_slope", 0.5**3)
 #
 # So STE does have a gradient to be faithful to: here its mean is the gradient of the autoencoder *without* quantiser,
 # $h(\bar z-y)$. This needs the quadratic loss <claim:B-002>. For $L(q)=\frac14q^4$, $\Delta=1$ and $\bar z=\frac12$ the
-# mean of $L'(q)$ is {glue:text}`quartic_mean:.2f`, and $L'(\bar z)$ is {glue:text}`quartic_slope:.3f`. Its bias against
-# this quantised loss averages to zero from one code to the next, and over a cell, and vanishes as the cells shrink.
-# {prf:ref}`prop-dither` is one-dimensional; {ref}`nb-bias` goes on from here, with other dimensions and estimators.
+# mean of $L'(q)$ is {glue:text}`quartic_mean:.2f`, and $L'(\bar z)$ is {glue:text}`quartic_slope:.3f`. For the
+# quadratic loss the bias against the quantised loss averages to zero from one code to the next, and over a cell, and
+# vanishes as the cells shrink. {prf:ref}`prop-dither` is one-dimensional; {ref}`nb-bias` goes on from here, with other
+# dimensions and estimators.
 #
 # ```{admonition} Is the variance of STE zero?
 # :class: caution
@@ -430,7 +431,8 @@ show(one_equation.value)
 #
 # The codebook loss is that of $k$-means: its gradient {eq}`eq-who` vanishes where each code is the mean of its cell
 # <claim:A-011> <claim:A-016>. Many implementations replace it by exponential moving averages, EMA. With $n_k$ latents
-# of mean $\bar z_k$ in this batch and rate $\omega$, which is one less the decay <claim:A-269>,
+# of mean $\bar z_k$ in this batch, a running count $c_k$, a running sum $s_k$ and the rate $\omega$, which is 1 less
+# the decay <claim:A-269>,
 # ```{math}
 # :label: eq-ema
 # c_k \leftarrow (1-\omega)\,c_k+\omega\,n_k,\quad s_k\leftarrow(1-\omega)\,s_k+\omega\,n_k\bar z_k,\quad q_k=s_k/c_k .

@@ -13,8 +13,8 @@
 # ```{admonition} In short
 # :class: tip
 # The rotation trick turns by the smallest rotation that takes $z$ to $q$, and stretches by $r=|q|/|z|$. In every
-# dimension it keeps angles to $z$. In many dimensions a gradient that does not know $z$ and $q$ hardly turns: what is
-# left for it is the factor $r$.
+# dimension the angle that a gradient has to $q$ becomes its angle to $z$. In many dimensions a gradient that does not
+# know $z$ and $q$ hardly turns: what is left for it is the factor $r$.
 # ```
 #
 # The rotation trick {cite}`fifty2025rotation` takes for $G$ the map that really does carry $z$ to $q$: turn, then
@@ -285,16 +285,16 @@ show(rotation.smallest, rotation.not_unique)
 show(rotation.mirror_is_nearer)
 
 # %% [markdown]
-# The two agree on gradients along $q$, which both take to the direction of $z$ <claim:P-058>. Across $q$, that is on
-# vectors orthogonal to $q$, they differ, but only in $S$. Off $S$ both keep a vector. So in the plane every vector
-# across $q$ is treated differently by the two; in $d$ dimensions it is one direction out of $d-1$ <claim:P-059>.
+# $R^\top$ and $H^\top$ agree on gradients along $q$, which both take to the direction of $z$ <claim:P-058>. Across $q$,
+# that is on vectors orthogonal to $q$, they differ, but only in $S$. Off $S$ both keep a vector. So in the plane every
+# vector across $q$ is treated differently by the two; in $d$ dimensions it is one direction out of $d-1$ <claim:P-059>.
 
 
 # %% [markdown]
 # ## What the gradient keeps
 #
 # Now $G=rR$. It takes $z$ to $q$ <claim:A-025> <claim:A-028> <claim:P-017>. From {eq}`eq-rotation`, the pull-back costs
-# two inner products and no matrix <claim:A-103>:
+# two inner products, given $a$, $b$ and $m$, and no matrix <claim:A-103>:
 # ```{math}
 # :label: eq-closed-form
 # G^\top g=r\left(g+2a\langle b,g\rangle-2m\langle m,g\rangle\right).
@@ -580,12 +580,12 @@ glue("cost_dim", d)
 #
 # ## Rotary embeddings
 #
-# Rotary position embeddings rotate queries and keys, too {cite}`su2021roformer`. The $i$-th pair of coordinates at
-# position $n$ turns by $n\omega_i$, so that $\langle R_nx,R_ky\rangle=\langle x,R_{k-n}y\rangle$ depends on positions
-# by their difference <claim:A-179>. What makes this work is that these rotations commute: they compose by adding
-# angles, and the angle depends on the position, not on the content <claim:A-180>. The rotation of this chapter is
-# chosen by content <claim:A-181>. It acts in one plane that depends on $z$ and $q$, is never seen by the forward pass,
-# and composes only where there is but one plane <claim:A-178>.
+# Rotary position embeddings rotate queries and keys, too {cite}`su2021roformer`. At position $n$ a rotation $R_n$
+# turns the $i$-th pair of coordinates by $n\omega_i$, so that $\langle R_nx,R_ky\rangle=\langle x,R_{k-n}y\rangle$
+# depends on positions by their difference <claim:A-179>. What makes this work is that these rotations commute: they
+# compose by adding angles, and the angle depends on the position, not on the content <claim:A-180>. The rotation of
+# this chapter is chosen by content <claim:A-181>. It acts in one plane that depends on $z$ and $q$, is never seen by
+# the forward pass, and composes only where there is but one plane <claim:A-178>.
 
 # %%
 show(rotation.composes_in_the_plane)
@@ -610,18 +610,19 @@ glue("holonomy", defect)
 # ## What to keep
 #
 # - $R$ is two reflections, and the smallest rotation that takes the direction of $z$ to that of $q$.
-# - $G=rR$ keeps $\langle G^\top g,z\rangle=\langle g,q\rangle$, angles to $z$, and lengths up to the factor $r$, in
-#   every dimension.
+# - $G=rR$ keeps $\langle G^\top g,z\rangle=\langle g,q\rangle$, turns angles to $q$ into angles to $z$, and keeps
+#   lengths up to the factor $r$, in every dimension.
 # - Only in the plane does a gradient turn by $\theta$. In $d$ dimensions the mean cosine of its turn is
 #   $(d-2+2\cos\theta)/d$, which is near $1$.
 #
 # ## Exercises
 #
-# **1.** A latent follows $z'=-G^\top g$ under the rotation, with $q$ and $g$ fixed. How does $|z|^2$ change?
+# **1.** In time $t$ a latent follows $z'=-G^\top g$ under the rotation, with $q$ and $g$ fixed. How does $|z|^2$
+# change?
 #
 # ```{dropdown} Solution
 # $\frac d{dt}|z|^2=2\langle z,z'\rangle=-2\langle G^\top g,z\rangle=-2\langle g,q\rangle$, by {eq}`eq-kept`: at a
-# constant rate, wherever $z$ is.
+# constant rate, wherever $z$ is, until it reaches $0$.
 # ```
 
 # %% tags=["hide-input"]

@@ -409,9 +409,10 @@ show(collapse.continuity_is_needed, collapse.stationary_state)
 #
 # How wide is the window? Its ends differ by the factor $1/\rho$. A coarse quantiser keeps little, and the window is
 # wide. With many codes for few dimensions $\rho$ is near one, both thresholds are far away, and the window is narrow.
-# For normal data there is a bound: $K$ codes cannot leave less than the share $K^{-2/d}$ of the variance, so
-# $1/\rho\ge1/(1-K^{-2/d})$. With the 512 codes and 32 dimensions of this book's experiments that is
-# {glue:text}`window:.1f`. <claim:B-039> This power of $K$ is that of all good codes {cite}`gray1984vector`:
+# For normal data there is a bound: $K$ codes cannot leave less than the share $K^{-2/d}$ of the variance. As the codes
+# are centroids, that share is $1-\rho$, so $1/\rho\ge1/(1-K^{-2/d})$. With 512 codes in 32 dimensions, as many as the
+# latents of this book's experiments have, that is {glue:text}`window:.1f`. <claim:B-039> For bounded data with a
+# bounded density it is the power of $K$ of the best codes {cite}`gray1984vector`:
 #
 # ````{prf:proposition} What so many codes leave
 # :label: prop-k-codes
@@ -427,8 +428,8 @@ show(collapse.continuity_is_needed, collapse.stationary_state)
 # 4. For $x$ in a cube of side $a$, whatever its distribution, some $K$ codes have
 #    $\mathbb E|x-q|^2\le d\,a^2K^{-2/d}$.
 #
-# So for bounded data with a bounded density the error of the best $K$ codes falls as $K^{-2/d}$, up to a factor that
-# does not depend on $K$. <claim:B-087>
+# So, by parts 2 and 4, for bounded data with a bounded density the error of the best $K$ codes falls as $K^{-2/d}$, up
+# to a factor that does not depend on $K$. <claim:B-087>
 # ````
 #
 # ````{dropdown} Proof
@@ -440,7 +441,8 @@ show(collapse.continuity_is_needed, collapse.stationary_state)
 # $$ -\tfrac d2\ln(2\pi)-\tfrac d2=\mathbb E\ln\varphi\;\ge\;\mathbb E\ln(p_k\varphi_k)
 #    =-\ln K_p-\tfrac d2\ln\tfrac{2\pi D}d-\tfrac d2, $$
 #
-# which is $\frac d2\ln\frac Dd\ge-\ln K_p$. By the concavity of the logarithm once more
+# with $\mathbb E|x|^2=d$ on the left and $\mathbb E|x-q|^2=D$ on the right, which is positive, since $x$ has a density.
+# That is $\frac d2\ln\frac Dd\ge-\ln K_p$. By the concavity of the logarithm once more
 # $\ln K_p=\mathbb E\ln\frac1{p_k}\le\ln\mathbb E\frac1{p_k}\le\ln K$.
 #
 # *Part 2.* Points with $|x-q|^2\le\tau$ lie in $K$ balls of the radius $\sqrt\tau$. Their probability is at most
@@ -448,11 +450,13 @@ show(collapse.continuity_is_needed, collapse.stationary_state)
 # $\mathbb E|x-q|^2=\int_0^\infty P(|x-q|^2>\tau)\,d\tau\ge\int_0^{\tau_0}\big(1-(\tau/\tau_0)^{d/2}\big)d\tau
 # =\frac d{d+2}\tau_0$.
 #
-# *Part 3.* Each coordinate is uniform on intervals of the length $1/m$ about those of codes, which has the mean square
-# $\frac1{12m^2}$, and $m^2=K^{2/d}$. On the line $v_1=2$ and $M=1$, and part 2 is $\frac1{12K^2}$.
+# *Part 3.* Let the codes be the centres of $m^d$ equal cubes, which are then the cells. Each coordinate of $x-q$ is
+# uniform on $(-\frac1{2m},\frac1{2m})$, with the mean square $\frac1{12m^2}$, and $m^2=K^{2/d}$. On the line $v_1=2$
+# and $M=1$, and part 2 is $\frac1{12K^2}$.
 #
 # *Part 4.* Let $m$ be the largest integer with $m^d\le K$, so $K^{1/d}<m+1\le2m$. With a grid of $m^d$ codes every
-# coordinate is within $\frac a{2m}$ of that of its code. So $|x-q|^2\le\frac{d\,a^2}{4m^2}\le d\,a^2K^{-2/d}$.
+# coordinate is within $\frac a{2m}$ of that of its code. So $|x-q|^2\le\frac{d\,a^2}{4m^2}\le d\,a^2K^{-2/d}$,
+# and the codes that are left, wherever they are, raise no distance.
 # ````
 
 # %%

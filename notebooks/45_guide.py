@@ -104,6 +104,8 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block, kmeans
 # The rotation that fades is
 #
 # ```python
+# from rotvq import VectorQuantizer
+#
 # vq = VectorQuantizer(dim, codebook_size, estimator="fading", centre="codebook")
 # ```
 #
@@ -151,7 +153,8 @@ compared
 
 # %% [markdown]
 # A ratio says which of two is better. It does not say how low the error is, so here are the errors: mean test MSE in
-# thousandths, STE / rotation, the lowest of each column in bold. Where codes follow, STE has at most
+# thousandths over the seeds that explore, STE / rotation, the lowest of each column in bold. A ratio confirmed above is
+# of other seeds. Where codes follow, STE has at most
 # {glue:text}`highest-ste:.1f`, from every start. The rotation has at least {glue:text}`lowest-rotation:.1f`, in every
 # row. `recommended` is the last row, fitted by k-means. Nothing here is lower without a warm-up.
 
