@@ -9,7 +9,6 @@ from html import escape
 from book.ledger.claims import Outcome
 from book.ledger.grammar import Call
 from book.ledger.mentions import Mention
-from book.press import mathematics
 from book.statements import Finding
 from rotvq.page.html import Html, tag
 
@@ -87,9 +86,9 @@ def _typeset_one(found: re.Match, known: Set[str]) -> Html:
 
 
 def quoted(words: str) -> Html:
-    """A quotation, in which formulas stand between dollars, as HTML."""
-    parts = words.split("$")
-    return Html("".join(mathematics.typeset(part) if place % 2 else escape(part) for place, part in enumerate(parts)))
+    """A quotation as HTML; its formulas, between dollars, are typeset where the page is rendered."""
+    parts = enumerate(words.split("$"))
+    return Html("".join(tag("span", part, class_="tex") if place % 2 else escape(part) for place, part in parts))
 
 
 def _row(outcome: Outcome, known: Set[str], pages: Mapping[str, str], mentions: Sequence[Mention]) -> Html:

@@ -7,6 +7,8 @@ browser loads those fonts that a page uses.
 from __future__ import annotations
 
 import functools
+import re
+from html import unescape
 from typing import TYPE_CHECKING
 
 from docutils import nodes
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 KATEX = paths.ROOT / "book" / "assets" / "vendor" / "katex" / "katex.min.js"
 NEW_LINE = r"\\"
+MARKED = re.compile(r'<span class="tex">(.*?)</span>', re.S)
 LOGGER = logging.getLogger(__name__)
 
 
@@ -76,6 +79,16 @@ def _typeset(node: nodes.Node, formula: str, display: bool) -> Html:
         return tag("code", formula)
 
 
+def with_formulas(page: str) -> str:
+    """HTML in which the formulas that code has marked, ``<span class="tex">x^2</span>``, are typeset."""
+    return MARKED.sub(lambda found: typeset(unescape(found[1])), page)
+
+
+def _typeset_marked(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+    if "body" in context:
+        context["body"] = with_formulas(context["body"])
+
+
 def visit_inline(writer: HTML5Translator, node: nodes.math) -> None:
     """Write a formula in a line of text."""
     writer.body += [writer.starttag(node, "span", "", CLASS="math"), _typeset(node, node.astext(), False), "</span>"]
@@ -97,4 +110,5 @@ def visit_block(writer: HTML5Translator, node: nodes.math_block) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension with Sphinx."""
     app.add_html_math_renderer("katex", (visit_inline, None), (visit_block, None))
+    app.connect("html-page-context", _typeset_marked)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
