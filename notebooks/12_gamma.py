@@ -32,7 +32,7 @@
 # %% tags=["parameters"]
 from typing import Optional
 
-profile: str = "standard"  # smoke: a test, of a part; standard: the committed records; full: a GPU
+profile: str = "standard"  # smoke: tests a part, in seconds; standard: the committed records; full: a GPU
 steps: Optional[int] = None  # of each run; None: as the profile says
 seeds: Optional[int] = None  # 0, 1, ...; None: as the profile says
 gammas: Optional[list[float]] = None  # 3 to 16 commitment weights; with a list no other sweep runs; None: the chapter's

@@ -32,7 +32,7 @@
 # %% tags=["parameters"]
 from typing import Optional
 
-profile: str = "standard"  # smoke: a test, of a part; standard: the committed records; full: a GPU
+profile: str = "standard"  # smoke: tests a part, in seconds; standard: the committed records; full: a GPU
 steps: Optional[int] = None  # of each run; pretrain_steps stay as they are; None: as the profile says
 seeds: Optional[int] = None  # 0, 1, ...; None: as the profile says
 gamma: Optional[float] = None  # weight of the commitment loss; None: as the profile says

@@ -31,7 +31,7 @@
 # %% tags=["parameters"]
 from typing import Optional
 
-profile: str = "standard"  # smoke: a test, of a part; standard: the committed records; full: a GPU
+profile: str = "standard"  # smoke: tests a part, in seconds; standard: the committed records; full: a GPU
 steps: Optional[int] = None  # of each run; None: as the profile says
 seeds: Optional[int] = None  # 0, 1, ...; None: as the profile says
 rivals: Optional[list[str]] = None  # some of the arms below, or module:Name of your own; None: all of the chapter

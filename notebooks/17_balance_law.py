@@ -31,7 +31,7 @@
 # %% tags=["parameters"]
 from typing import Optional
 
-profile: str = "standard"  # smoke: a test, of a part; standard: the committed records; full: a GPU
+profile: str = "standard"  # smoke: tests a part, in seconds; standard: the committed records; full: a GPU
 steps: Optional[int] = None  # of each run; None: as the profile says
 seeds: Optional[int] = None  # 0, 1, ...; None: as the profile says
 decays: list[float] = [0.0, 1e-4, 1e-3]  # weights of the weight decay, the first and the last of which are compared

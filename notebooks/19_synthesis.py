@@ -297,7 +297,7 @@ what_else
 # what it sets, in the words of `Config`.
 
 # %% tags=["hide-input"]
-SPENT = ("data", "model", "codebook_size", "dim", "steps", "batch")
+SPENT = ("data", "model", "norm", "codebook_size", "dim", "steps", "batch")
 base = next(config for config in runs.planned if config.estimator == "ste" and config.init == "kmeans")
 final = runs.final.set_index("id")
 

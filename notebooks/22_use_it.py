@@ -141,7 +141,7 @@ evidence
 
 # %% tags=["hide-input"]
 base = next(iter(study.members[BEST]))
-SPENT = ("data", "model", "codebook_size", "dim", "steps", "batch")
+SPENT = ("data", "model", "norm", "codebook_size", "dim", "steps", "batch")
 mse = runs.final.set_index("id").test_mse
 settings: dict[Config, dict[int, float]] = {}  # what costs the same, of three seeds or more that explore
 for config in runs.shown:

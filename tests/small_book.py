@@ -45,6 +45,13 @@ parts:
   - caption: Other
     chapters: [{file: notebooks/10_other}]
 """
+PROSE = """\
+# Prose
+
+## Its section
+
+In {{ theory_minutes }} minutes <span class="tex">x &lt; 1</span>
+"""
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 MADE = {"parameters": {}, "records": [], "software": {}, "machine": "a machine", "seconds": 1.0}
 
@@ -76,7 +83,7 @@ def rendered(folder: pathlib.Path, url: str) -> pathlib.Path:
     (folder / "_config.yml").write_text(yaml.safe_dump(config))
     (folder / "book" / "_toc.yml").write_text(CONTENTS)
     (folder / "book" / "index.md").write_text("# A book\n\n{numref}`figure-10_other`, {prf:ref}`theorem-03_page`\n")
-    (folder / "book" / "prose.md").write_text("# Prose\n\n## Its section\n")
+    (folder / "book" / "prose.md").write_text(PROSE)
     (folder / "book" / "references.bib").write_text("")
     (folder / "book" / "notebooks" / "picture.png").write_bytes(base64.b64decode(PICTURE))
     with pytest.MonkeyPatch.context() as patch:

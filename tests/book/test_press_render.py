@@ -6,7 +6,7 @@ import re
 import pytest
 from small_book import settings
 
-from book.press import build
+from book.press import build, reading_time
 
 
 @pytest.fixture(params=["", "https://github.com/owner/rotvq"])
@@ -71,3 +71,10 @@ def test_the_page_of_code_has_every_cell_and_leads_back(site):
     assert "<h1>Code of chapter 10</h1>" in body and "<h2>Over r_0 &amp; time</h2>" in body
     assert 'href="../notebooks/10_other.html">A page</a>' in body
     assert "plumbing" not in (site[0] / "searchindex.js").read_text()
+
+
+def test_formulas_that_code_has_marked_are_typeset_and_the_minutes_are_those_of_the_theory(small_site):
+    page = (small_site("") / "prose.html").read_text()
+    said = re.search("<p>In .*?</p>", page, re.S)[0]
+    assert 'class="katex"' in said and 'class="tex"' not in said
+    assert text_of(said).startswith(f"In {reading_time.minutes(reading_time.theory())} minutes")

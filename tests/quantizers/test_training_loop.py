@@ -1,6 +1,7 @@
 """Quantisers in real training loops: half precision, checkpointing, copies, freezing, accumulation, export. By kind."""
 
 import copy
+import inspect
 import io
 import multiprocessing
 import pickle
@@ -16,7 +17,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
-from rotvq import ResidualVectorQuantizer, VectorQuantizer, recommended
+from rotvq import ResidualVectorQuantizer, VectorQuantizer, recommended, straight_through
 from rotvq.quantizers import operators, updates
 from rotvq.quantizers.base import Quantized
 from rotvq.quantizers.codebook import PENALTIES
@@ -1043,3 +1044,17 @@ def test_a_backward_pass_ends_the_step_of_the_state_that_was_lent(estimator):
     vq.statistics.step_ended.zero_()
     (z_q.sum() + loss).backward()
     assert lent["statistics.step_ended"] == 1 and vq.statistics.step_ended == 0
+
+
+def test_torch_is_told_the_signatures_of_the_autograd_functions(monkeypatch):
+    """At every call it asks for them, and working one out takes longer than most of the functions."""
+
+    def refuse(*arguments, **options):
+        raise AssertionError("a signature is worked out in a training call")
+
+    vq, z = VectorQuantizer(DIM, SIZE, update="ema"), latents(8, DIM).requires_grad_()
+    vq(z)
+    monkeypatch.setattr(inspect, "_signature_from_function", refuse)
+    z_q, _, loss = vq(z)
+    (z_q.sum() + loss).backward()
+    straight_through(z, z_q.detach()).sum().backward()
