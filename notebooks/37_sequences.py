@@ -362,8 +362,8 @@ page.show("fig-drawn", strips(seen, f"Eight test images, and eight samples of ea
 # ```{glue:figure} fig-drawn
 # :name: fig-sequences-drawn
 #
-# Samples of the arms that use more codes have more detail. Eight test images, and the first eight samples of each arm,
-# of the first seed.
+# Eight samples are too few to rank the arms, which the distances do. Eight test images, and the first eight samples of
+# each arm, of the first seed.
 # ```
 #
 # ## What became of the hypotheses
