@@ -728,8 +728,14 @@ def of_few_codes():
 
 
 def of_many_codes():
-    large = on_gpu("step", lambda cost: cost.k >= 8192 and cost.n >= 16384 and "library" in cost.ratios)
-    assert all(cost.ratios["library"].low > 1 for cost in large)
+    some, most = (
+        on_gpu("step", lambda cost: (cost.k, "library" in cost.ratios) == (k, True) and cost.n >= 16384)  # noqa: B023
+        for k in CODES[1:]
+    )
+    large = [cost for cost in some if cost.d == 256 or cost.n > 16384]
+    level = [cost for cost in some if cost not in large]
+    assert all(cost.ratios["library"].low > 1.2 for cost in (*large, *most))
+    assert all(0.9 < cost.ratios["library"].median < 1.1 for cost in level)
     lines = {}  # what the library takes, against the number of codes
     for cost in on_gpu("step", lambda cost: cost.n == 16384):
         lines.setdefault((cost.dtype, cost.d), []).append(cost.ratios["library"].median)
@@ -744,8 +750,9 @@ def of_many_codes():
         return f"{faster} of {len(values)}"
 
     return {
-        "large": span(over_ours("library", [cost for cost in large if cost.k == CODES[1]]), "{:.1f}"),
-        "larger": span(over_ours("library", [cost for cost in large if cost.k == CODES[2]]), "{:.1f}"),
+        "large": span(over_ours("library", large), "{:.1f}"),
+        "larger": span(over_ours("library", most), "{:.1f}"),
+        "level": span(over_ours("library", level)),
         "few": span(few),
         "paper": ahead("paper", "float32"),
         "taming": ahead("taming", "float32"),
@@ -754,15 +761,13 @@ def of_many_codes():
 
 
 def of_limits():
-    wide = on_gpu("step", lambda cost: cost.d == 256 and cost.k >= 8192)
-    fused = over_ours("rotvq_compiled", on_gpu("step", lambda cost: cost not in wide))
-    assert max(fused) < 0.7 and min(over_ours("rotvq_compiled", wide)) > 0.8
+    fused = over_ours("rotvq_compiled", on_gpu("step"))
+    assert fused and max(fused) < 0.8
     reached = {c.k: c.share for c in on_gpu("step", lambda cost: (cost.dtype, cost.d) == ("float32", 256))}
     network = on_gpu("training")
     assert all(cost.ratios[arm].high < 1 for cost in network for arm in ("ste", "library"))
     return {
         "compiled": span(fused),
-        "compiled-wide": span(over_ours("rotvq_compiled", wide)),
         **{f"reached-{k}": f"{share:.0%}" for k, share in reached.items()},
         "network-ms": span([cost.ms for cost in network], "{:.1f}"),
         "network-ste": span(over_ours("ste", network)),
@@ -785,7 +790,7 @@ SAID = [
         "shared-16",
     ),
     *("sliced", "slice-steps", "slice-full", "twins", "lower", "flat-ms", "flat-sizes", "small", "small-others"),
-    *("large", "larger", "few", "paper", "taming", "taming-half", "compiled", "compiled-wide"),
+    *("large", "larger", "level", "few", "paper", "taming", "taming-half", "compiled"),
     *("reached-512", "reached-8192", "reached-65536", "network-ms", "network-ste", "network-library"),
 ]
 was_run = all((on_card, tried, shared, limits, sliced))
@@ -802,14 +807,14 @@ page.say("gpu", dict.fromkeys(SAID, gpu_report.NOT_RUN) | made_there)
 #   {glue:text}`gpu-small` of the time of `rotvq`. Its STE, the paper's operator and VQGAN's quantiser take
 #   {glue:text}`gpu-small-others`. Calling kernels takes the time, not their work: an eager step of ours takes
 #   {glue:text}`gpu-flat-ms` ms at sizes that differ by a factor of {glue:text}`gpu-flat-sizes`.
-# - **Many codes: `rotvq` is faster.** With 16,384 latents or more the library takes {glue:text}`gpu-large` times as
-#   long at 8,192 codes, and {glue:text}`gpu-larger` times at 65,536. With 8,192 codes but 4,096 latents it takes
-#   {glue:text}`gpu-few` of our time.
+# - **Many codes: `rotvq` is faster.** At 65,536 codes the library takes {glue:text}`gpu-larger` times as long. At
+#   8,192 it takes {glue:text}`gpu-large` times as long with 256 dimensions or 65,536 latents. With 16,384 latents of
+#   at most 32 dimensions the two are level, at {glue:text}`gpu-level`, and with 4,096 it takes {glue:text}`gpu-few`.
 # - **Holding all distances** is often faster where they fit. In float32 the paper's operator is ahead of ours at
 #   {glue:text}`gpu-paper` sizes, and VQGAN's quantiser, which has no rotation, at {glue:text}`gpu-taming`. In bfloat16
 #   it is ahead at {glue:text}`gpu-taming-half`; ours ranks in float32.
-# - **Compiled**, where that was tried, a step takes {glue:text}`gpu-compiled` of the eager time, and
-#   {glue:text}`gpu-compiled-wide` at $d$ = 256 with 8,192 codes. No compiled step of the others was timed.
+# - **Compiled**, where that was tried, a step takes {glue:text}`gpu-compiled` of the eager time. No compiled step of
+#   the others was timed.
 # - **Roofline.** The card does {glue:text}`gpu-rates`, measured. At $d$ = 256 a step reaches
 #   {glue:text}`gpu-reached-512` of what that allows with 512 codes, {glue:text}`gpu-reached-8192` with 8,192 and
 #   {glue:text}`gpu-reached-65536` with 65,536.
@@ -819,9 +824,10 @@ page.say("gpu", dict.fromkeys(SAID, gpu_report.NOT_RUN) | made_there)
 #   {glue:text}`gpu-shared-4` times as much done, sixteen {glue:text}`gpu-shared-16` times. Each was timed once, on a
 #   machine of {glue:text}`gpu-cores` cores.
 #
-# All of it is from one call, `python -m book.bench gpu --out card --minutes 8`, at commit {glue:text}`gpu-commit`. It
-# stops at the time limit, and the same command goes on from there. Latents and codes are random. What the chapters of
-# experiments conclude rests on runs on CPUs.
+# All of it is from `python -m book.bench gpu --out card --minutes 8` at commit {glue:text}`gpu-commit`. It stops at the
+# time limit, and the same command goes on from there; it was called twice. What calling kernels takes depends on the
+# processor of the machine as much as on the card. Latents and codes are random. What the chapters of experiments
+# conclude rests on runs on CPUs.
 
 # %% tags=["hide-input"]
 fig_panels = []
