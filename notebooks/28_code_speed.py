@@ -12,18 +12,18 @@
 #
 # ```{admonition} In short
 # :class: tip
-# With codes that learn 30 times as fast as the network STE has the lower test error from every start, also from the
-# short codes from which the rotation leads at the network's own rate. STE gains by it, the rotation does not. Even at
-# the network's own rate the lead from short codes is a delay: after 32,000 steps the rotation has
-# {glue:text}`delay-32000:.2f` times the error of STE.
+# After 32,000 steps STE has the lower test error from every start, whether the gradient, EMA or EMA with revival moves
+# the codes. The lead of the rotation from short codes is a delay: it has {glue:text}`delay-2000:.2f` times the error of
+# STE after 2,000 steps, and {glue:text}`delay-32000:.2f` times after 32,000. Codes that learn 30 times as fast as the
+# network end that lead within the 2,000.
 # ```
 #
-# ```{glue:figure} fig-speed
-# :name: fig-speed
+# ```{glue:figure} fig-ends
+# :name: fig-ends
 #
-# The lead of the rotation from short codes shrinks as the codes learn faster, and is lost at 30 times the network's
-# rate. Ratio of test MSE, rotation / STE, by how fast the codes can follow, on the seeds that explore, with 95 %
-# intervals. Below 1 the rotation is better.
+# The longer one trains, the further STE is ahead; where the rotation leads at first, it ends behind. Ratio of test MSE,
+# rotation / STE, at every stop, by start and by what moves the codes, three seeds: below 1, in blue, the rotation is
+# better; in brackets where the interval contains 1.
 # ```
 #
 # In chapter 10 the codes share the network's learning rate, so a coordinate of a code moves by at most a thousandth a
@@ -54,7 +54,7 @@ from itertools import pairwise
 from book.chapters import drawings, tables
 from book.chapters.hypotheses import above, below, higher, judge, listed, lower, nearer, outcome
 from rotvq.analysis.wording import includes_one, separated
-from rotvq.runs.grids import MAIN, PAIR, REVIVED_EMA, WARM, Block
+from rotvq.runs.grids import FADING, MAIN, PAIR, REVIVED_EMA, UPDATES, WARM, Block
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -93,7 +93,6 @@ from rotvq.runs.grids import MAIN, PAIR, REVIVED_EMA, WARM, Block
 runs = page.load()
 speed = page.study("speed", "confirm")
 ends = page.study("end, gradient", "confirm end")
-other_ends = page.study("end, EMA")
 decays = page.study("decay")
 tables.plan(speed)
 
@@ -132,7 +131,13 @@ page.say("rate", {(rate, start): pair for start, row in by_rate.items() for rate
 page.show("fig-speed", drawings.along(by_rate, "codes' rate over the network's", "Test MSE, rotation / STE"))
 
 # %% [markdown]
-# {numref}`fig-speed`, at the top of this page, has these ratios.
+# ```{glue:figure} fig-speed
+# :name: fig-speed
+#
+# The lead of the rotation from short codes shrinks as the codes learn faster, and is lost at 30 times the network's
+# rate. Ratio of test MSE, rotation / STE, by how fast the codes can follow, on the seeds that explore, with 95 %
+# intervals. Below 1 the rotation is better.
+# ```
 #
 # ### What came out
 #
@@ -194,8 +199,8 @@ def the_speed_of_the_codes():
 # **Ten fresh seeds agree.** With codes at ten times the network's rate the lead from short codes is gone: the ratio is
 # {glue:text}`fresh-short:.2f`. From k-means it is {glue:text}`fresh-fitted:.2f`, after the warm-up
 # {glue:text}`fresh-warm:.2f`. The table sets them against the signs that {doc}`10_ste_vs_rotation` and
-# {doc}`16_rivals` found. Holm's correction is over the six primary comparisons, of which the last two have no fresh
-# seeds.
+# {doc}`16_rivals` found. Holm's correction is over the six primary comparisons, of which 32,000 steps from k-means with
+# the gradient have no fresh seeds.
 
 # %%
 FAST, LONG = {"code_lr": 10.0}, {"steps": 32_000}
@@ -225,53 +230,135 @@ def fresh_seeds_agree():
 # %% [markdown]
 # ## To the end
 #
-# **The lead from short codes is a delay.** The ratio rotation / STE rises from {glue:text}`delay-500:.2f` at 500 steps
-# over {glue:text}`delay-8000:.2f` at 8,000 to {glue:text}`delay-32000:.2f` at 32,000: STE goes on learning, and the
-# rotation stops at {glue:text}`stopped-8000:.4f` after 8,000 steps, {glue:text}`stopped-32000:.4f` after 32,000. It is
-# not for want of codes: the rotation uses {glue:text}`used-rotation:.0f` % of them, STE {glue:text}`used-ste:.0f` %.
-# From k-means the rotation falls further behind. From short codes these are ten fresh seeds, on all of which the
-# rotation is behind at the end; the rest are three.
-
-# %%
-tables.comparisons(ends, against="STE")
+# **After 32,000 steps STE is ahead in all nine cells**, three starts by three ways to move the codes
+# ({numref}`fig-ends`, at the top). In most of them it is ahead from 2,000 steps on. From there the ratio rises further,
+# but for codes that collapsed after a warm-up with the gradient, and recover in part. From short codes with the
+# gradient the sign turns between {glue:text}`turns-gradient` steps.
 
 # %% tags=["hide-input"]
-page.show("fig-ends", drawings.effect_map(ends, against="STE", rows="cell", columns="step"))
+ways = {
+    way: page.study(Block(PAIR, {start: place | fields | LONG for start, place in (MAIN | WARM).items()}))
+    for way, fields in UPDATES.items()
+}
+everywhere = page.study(
+    Block(
+        PAIR,
+        {
+            f"{start}, {way}": place | fields | LONG
+            for way, fields in UPDATES.items()
+            for start, place in (MAIN | WARM).items()
+        },
+    )
+)
+page.show("fig-ends", drawings.effect_map(everywhere, against="STE", rows="cell", columns="step"))
+
+# %%
+tables.comparisons(everywhere, against="STE")
 
 # %% [markdown]
-# ```{glue:figure} fig-ends
-# :name: fig-ends
+# The error each ends at, and the codes it uses then:
+
+# %%
+tables.levels(everywhere, ["test_mse", "test_usage", "test_perplexity"])
+
+# %% [markdown]
+# **The lead from short codes is a delay.** The ratio rotation / STE rises from {glue:text}`delay-500:.2f` at 500 steps
+# over {glue:text}`delay-8000:.2f` at 8,000 to {glue:text}`delay-32000:.2f` at 32,000, on ten fresh seeds, on all of
+# which the rotation is behind at the end. STE goes on learning, and the rotation stops at
+# {glue:text}`stopped-8000:.4f` after 8,000 steps, {glue:text}`stopped-32000:.4f` after 32,000. It is not for want of
+# codes: the rotation uses {glue:text}`used-rotation:.0f` % of them, STE {glue:text}`used-ste:.0f` %.
 #
-# From short codes the rotation's lead shrinks as training goes on, and after 32,000 steps STE is ahead. Ratio of test
-# MSE, rotation / STE, at every stop, with codes moved by the gradient: below 1, in blue, the rotation is better; in
-# brackets where the interval contains 1.
-# ```
+# **With EMA and revival neither the start nor the use of the codes is left to explain it.** The errors of STE from the
+# three starts lie within {glue:text}`spread-ste:.0f` % of each other, those of the rotation within
+# {glue:text}`spread-rotation:.0f` %. Both use all codes, the rotation at a higher perplexity. Still it ends at
+# {glue:text}`strong-k-means:.2f` times the error of STE from k-means, on ten fresh seeds at
+# {glue:text}`strong-fresh:.2f`.
+#
+# **Fading does not save the lead.** The fading rotation about the mean code, which is never behind STE at 2,000 steps
+# ({doc}`39_frontier`), ends at {glue:text}`fading-uniform-1-k:.2f` times its error from short codes, and at
+# {glue:text}`fading-k-means:.2f` times from k-means.
+
+# %%
+fadings = page.study(Block(PAIR | FADING, {start: place | LONG for start, place in MAIN.items()}))
+tables.comparisons(fadings, against="STE")
+
+# %% [markdown]
+# ### Under cosine decay
+#
+# **Decay changes no sign.** The rate falls to 0 along a cosine. STE gains more by it than the rotation: at the end the
+# ratio is {glue:text}`cosine-uniform-1-k:.2f` from short codes and {glue:text}`cosine-k-means:.2f` from k-means.
+
+# %%
+tables.levels(decays, ["test_mse", "test_usage", "test_perplexity"])
 
 # %% tags=["hide-input"]
 STOPS = (500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 to_the_end = {
-    start: {stop: ends.pair("rotation", start, against="STE", at=stop) for stop in STOPS} for start in MAIN | WARM
+    way: {
+        start: {stop: study.pair("rotation", start, against="STE", at=stop) for stop in STOPS} for start in MAIN | WARM
+    }
+    for way, study in ways.items()
 }
+by_gradient, by_average, revived = to_the_end.values()
+last = {way: {start: row[STOPS[-1]] for start, row in found.items()} for way, found in to_the_end.items()}
 fresh_ends = {stop: ends.pair("rotation", uniform, against="STE", at=stop, fresh=True) for stop in STOPS}
-page.say("long", {start: pair.mean if (pair := row[32_000]) else math.nan for start, row in to_the_end.items()})
-page.say("delay", {stop: pair.mean if pair else math.nan for stop, pair in fresh_ends.items()})
+strong_fresh = ways["EMA, revival"].pair("rotation", fitted, against="STE", fresh=True)
+faded = {start: fadings.pair(*FADING, start, against="STE") for start in MAIN}
+faded_early = {start: fadings.pair(*FADING, start, against="STE", at=2000) for start in MAIN}
+cosine = {start: decays.pair("rotation, cosine", start, against="STE, cosine") for start in MAIN}
+
+
+def turns(row: dict) -> str:
+    """Between which stops the ratio passes 1."""
+    found = [f"{a:,} and {b:,}" for a, b in pairwise(STOPS) if row[a] and row[b] and row[a].mean < 1 <= row[b].mean]
+    return ", ".join(found) or "no two"
+
+
+def error_at_end(arm: str, start: str, way: str) -> float:
+    """Mean test MSE on the seeds that explore."""
+    return ways[way].mean(arm, start, "test_mse")
+
+
+def spread(arm: str) -> float:
+    """By how much the errors from the three starts differ at the end, with EMA and revival."""
+    errors = [error_at_end(arm, start, "EMA, revival") for start in MAIN | WARM]
+    return max(errors) / min(errors) - 1
+
+
+def mean_of(pairs: dict) -> dict[str, float]:
+    return {name: pair.mean if pair else math.nan for name, pair in pairs.items()}
+
+
+page.say("long", mean_of(last["gradient"]))
+page.say("delay", mean_of(fresh_ends))
 page.say("stopped", {stop: ends.mean("rotation", uniform, "test_mse", at=stop, fresh=True) for stop in STOPS})
 page.say("used", {arm: 100 * ends.mean(arm, uniform, "test_usage", fresh=True) for arm in PAIR})
+page.say("strong", mean_of(last["EMA, revival"]) | {"fresh": getattr(strong_fresh, "mean", math.nan)})
+page.say("fading", mean_of(faded))
+page.say("cosine", mean_of(cosine))
+page.say("turns", {"gradient": turns(fresh_ends)})
+page.say("spread", {arm: 100 * spread(arm) for arm in PAIR})
 
 
 @page.holds
 def the_end():
-    for rises in (list(fresh_ends.values()), list(to_the_end[uniform].values())):
+    yield "STE is ahead in all nine cells.", *(higher(pair) for row in last.values() for pair in row.values())
+    early = [row[2000] for found in to_the_end.values() for row in found.values()]
+    yield "In most it is ahead from 2,000 steps on.", sum(higher(pair) is True for pair in early) > len(early) / 2
+    rises = {
+        (way, start): row[32_000].mean > row[2000].mean
+        for way, found in to_the_end.items()
+        for start, row in found.items()
+    }
+    yield (
+        "From there the ratio goes on rising, but after a collapse.",
+        [key for key, rose in rises.items() if not rose] == [("gradient", warmed)],
+    )
+    for rises in (list(fresh_ends.values()), list(by_gradient[uniform].values())):
         yield "From short codes the ratio rises all the way.", all(a.mean < b.mean for a, b in pairwise(rises))
         yield "It leads at first and is behind at the end.", lower(rises[2]), higher(rises[-1])
     at_last = fresh_ends[32_000]
     yield "It is behind on all ten fresh seeds.", at_last.n == 10, at_last.signs.losses == 10
-    further = [to_the_end[fitted][stop] for stop in (2000, 8000, 32_000)]
-    yield (
-        "From k-means it falls further behind.",
-        higher(further[0]),
-        all(a.mean < b.mean for a, b in pairwise(further)),
-    )
     late = [
         ends.mean(arm, uniform, "test_mse", at=8000, fresh=True) / ends.mean(arm, uniform, "test_mse", fresh=True)
         for arm in PAIR
@@ -281,29 +368,37 @@ def the_end():
     yield "The rotation uses more of the codes.", min(usage["rotation"]) > max(usage["STE"])
 
 
-# %% [markdown]
-# ## Other updates at the end
+@page.holds
+def the_end_with_revival():
+    cells = [(arm, start) for arm in PAIR for start in MAIN | WARM]
+    usage = {cell: ways["EMA, revival"].values(*cell, "test_usage") for cell in cells}
+    yield "Both use all codes.", *(min(values) > 0.99 for values in usage.values())
+    perplexity = {cell: ways["EMA, revival"].mean(*cell, "test_perplexity") for cell in cells}
+    yield (
+        "The rotation at a higher perplexity.",
+        *(perplexity["rotation", start] > perplexity["STE", start] for start in MAIN | WARM),
+    )
+    yield "It is behind on ten fresh seeds.", strong_fresh.n == 10, higher(strong_fresh)
+    yield "The start decides little by then.", spread("STE") < 0.1, spread("rotation") < 0.1
 
-# %%
-tables.levels(other_ends, ["test_mse", "test_usage", "test_perplexity"])
 
-# %% [markdown]
-# ## Under cosine decay
+@page.holds
+def fading_and_decay():
+    yield "The fading rotation leads at 2,000 steps.", *map(lower, faded_early.values())
+    yield "It does not at the end.", *(pair.mean > 1 for pair in faded.values())
+    yield "Decay changes no sign.", *(higher(pair) for pair in cosine.values())
+    for start in MAIN:
+        gains = [
+            error_at_end(arm, start, "gradient") / decays.mean(f"{arm}, cosine", start, "test_mse") for arm in PAIR
+        ]
+        yield f"From {start} STE gains more by it.", gains[0] > gains[1]
 
-# %%
-tables.levels(decays, ["test_mse", "test_usage", "test_perplexity"])
 
 # %% [markdown]
 # ## The hypotheses
 
 
 # %%
-def at_end(start: str, **fields):
-    """Rotation / STE after 32,000 steps on the seeds that explore."""
-    cell = {start: (MAIN | WARM)[start] | fields | {"steps": 32_000}}
-    return page.study(Block(PAIR, cell)).pair("rotation", start, against="STE")
-
-
 def each_by_its_rule(*parts):
     """What became of a hypothesis whose parts are pairs, each with a rule of its own."""
     return outcome([pair and (pair, rule) for pair, rule in parts], lambda part: part[1](part[0]))
@@ -315,8 +410,7 @@ def same_side(two):
 
 
 slow, fast, fastest = ({start: at_rate(rate, start) for start in MAIN | WARM} for rate in (1.0, 10.0, 30.0))
-strong = {start: at_end(start, update="ema", revival="unused") for start in MAIN | WARM}
-constant, cosine = ({start: at_end(start, **fields) for start in MAIN} for fields in ({}, {"schedule": "cosine"}))
+constant = {start: last["gradient"][start] for start in MAIN}
 sides = [pair and other and (pair, other) for pair, other in zip(constant.values(), cosine.values())]
 page.hypotheses(
     {
@@ -330,8 +424,10 @@ page.hypotheses(
         ),
         "3. Fast codes favour STE.": judge({start: fastest[start] for start in (fitted, warmed)}, higher),
         "4. A delay.": judge(constant[uniform], above(0.9)),
-        "5. The strong update favours STE.": judge(strong, higher),
+        "5. The strong update favours STE.": judge(last["EMA, revival"], higher),
         "6. Decay changes no sign.": (listed(cosine), outcome(sides, same_side)),
+        "7. Fading is a delay as well.": judge(faded, above(0.9)),
+        "8. The strong update, on fresh seeds.": judge(strong_fresh, higher),
     }
 )
 
