@@ -56,6 +56,7 @@ class Page:
         self.blocks = dict(CHAPTERS[name].blocks) if name in CHAPTERS else {}
         plt.rcParams.update(style())
         torch.set_num_threads(1)
+        pd.set_option("display.max_colwidth", None)  # tables show their cells whole
 
     def load(self, chapter: str = "", *, also: Sequence[Block] = (), **changes: Any) -> Runs:
         """The runs of the page's own chapter, or of another, by :func:`load_or_train` with the page's parameters.
@@ -229,7 +230,6 @@ def load_or_train(
         _train(planned, kept, engine or "serial", device, whole.cap if cap is None else cap, tried)
     runs = Runs(planned, kept, as_published and set(planned) == standard, expand)
     used(runs.shown)
-    pd.set_option("display.max_colwidth", None)  # the tables of a page show their cells whole
     return runs
 
 

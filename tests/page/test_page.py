@@ -102,9 +102,9 @@ def test_runs_of_another_chapter_join_what_is_planned(committed, said):
     )
 
 
-def test_tables_show_their_cells_whole(committed, said):
+def test_tables_show_their_cells_whole_also_before_anything_is_loaded():
     with pd.option_context("display.max_colwidth", 50):
-        page.load_or_train("test")
+        made()
         assert "x" * 200 in pd.DataFrame({"": ["x" * 200]})._repr_html_()
 
 
