@@ -51,10 +51,13 @@ def test_no_rule_is_broken(tab, name):
 
 def test_a_picture_without_words_is_found(tab):
     built()
-    page = (HTML / "play.html").read_text("utf-8")
+    text = (HTML / "play.html").read_text("utf-8")
+    page = re.sub("<script.*?</script>", "", text, flags=re.S)  # else figures that move take the place of pictures
     without = re.sub(r'(<img [^>]*?)alt="[^"]+"', r"\1", page)
     assert without != page
     tab.goto((HTML / "play.html").as_uri())
-    before = violations(tab, ["image-alt"])
-    tab.set_content(without, wait_until="domcontentloaded")
-    assert not before and {rule for rule, _ in violations(tab, ["image-alt"])} == {"image-alt"}
+    found = []
+    for content in (page, without):
+        tab.set_content(content, wait_until="domcontentloaded")
+        found.append({rule for rule, _ in violations(tab, ["image-alt"])})
+    assert found == [set(), {"image-alt"}]

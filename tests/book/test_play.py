@@ -359,12 +359,26 @@ HOMES = {
 }
 
 
-def test_each_figure_stands_once_in_its_chapter_and_the_gallery_leads_there():
+def test_each_figure_stands_in_its_chapter_and_in_the_gallery_which_leads_there():
     pages = {p.stem: p.read_text("utf-8") for p in [*(ROOT / "notebooks").glob("*.py"), *BOOK.glob("*.md")]}
     for name, home in HOMES.items():
-        assert [page for page, text in pages.items() if f":class: rotvq-{name}" in text] == [home]
+        assert {page for page, text in pages.items() if f":class: rotvq-{name}" in text} == {home, "play"}
         assert f":name: fig-play-{name}\n" in pages[home]
-        assert f":link: fig-play-{name}\n" in pages["play"] and f"figures/{name}.svg" in pages["play"]
+        assert f"{{numref}}`fig-play-{name}`" in pages["play"] and f"<notebooks/{home}>" in pages["play"]
+
+
+def test_the_gallery_is_live(chromium):
+    built()
+    page = chromium.new_page()
+    page.goto((HTML / "play.html").as_uri())
+    for name in NAMES:
+        page.locator(f".mv-{name} svg.mv-svg").wait_for()
+    assert page.locator("article img").count() == 0
+    handle = page.get_by_role("slider", name="encoder output z")
+    before = handle.get_attribute("aria-valuetext")
+    handle.press("ArrowRight")
+    assert handle.get_attribute("aria-valuetext") != before
+    page.close()
 
 
 @pytest.mark.parametrize("name", NAMES)
