@@ -9,7 +9,7 @@ from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from rotvq.analysis.stats import Paired
@@ -17,10 +17,10 @@ from rotvq.analysis.wording import includes_one
 from rotvq.page.figures import ARMS, MUTED, Arm
 
 PANEL = (3.0, 2.2)  # inches
-STRONG = 3.0  # the ratio from which on the colour of a map is full
+STRONG = 3.0  # the ratio from which on the tint of a map is strongest
 Row = tuple[str, Paired, Arm]  # a label, the ratio, how it is drawn
 Ratios = Mapping[str, Mapping[str, Paired | None]]  # row label -> column label -> ratio
-EFFECT = LinearSegmentedColormap.from_list("effect", ["#1d5fa8", "#8d8f92", "#a8480a"])  # lower, equal, higher
+LOWER, HIGHER = "#1d5fa8", "#a8480a"  # the full colours of a map, below 1 and above
 
 
 def panel() -> tuple[plt.Figure, plt.Axes]:
@@ -97,10 +97,9 @@ def heatmap(ax, pairs: Ratios) -> None:
             pair = row.get(column)
             if not pair or not pair.n:
                 continue
-            color, ink = shade(pair.mean)
-            ax.add_patch(plt.Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=color, linewidth=0))
+            ax.add_patch(plt.Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=tint(pair.mean), linewidth=0))
             text = f"({pair.mean:.2f})" if includes_one(pair) else f"{pair.mean:.2f}"
-            ax.text(x, y, text + "†" * bool(pair.diverged), color=ink, size=size, ha="center", va="center")
+            ax.text(x, y, text + "†" * bool(pair.diverged), color="#000000", size=size, ha="center", va="center")
     turn = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if turned_height(columns) else {}
     ax.set_xticks(range(len(columns)), columns, **turn)
     ax.set_yticks(range(len(pairs)), [wrapped(row) for row in pairs])
@@ -110,12 +109,15 @@ def heatmap(ax, pairs: Ratios) -> None:
     ax.spines[:].set_visible(False)
 
 
-def shade(ratio: float) -> tuple[tuple[float, ...], str]:
-    """The colour of a ratio in `heatmap`, and black or white for the text on it: whichever has more contrast."""
-    color = EFFECT(0.5 + 0.5 * math.log(ratio) / math.log(STRONG))
-    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # of WCAG: beyond 0.179 black wins
-    return color, "#000000" if luminance > 0.179 else "#ffffff"
+def tint(ratio: float) -> str:
+    """A pale blue below 1 and a pale orange above, stronger the further from 1; black is read on every one of them.
+
+    >>> tint(0.9), tint(1.1), tint(11)
+    ('#d9e4f1', '#f1e1d7', '#cb916c')
+    """
+    strength = min(1.0, abs(math.log(ratio)) / math.log(STRONG))
+    share = 0.12 + 0.48 * strength
+    return to_hex([1 - share * (1 - part) for part in to_rgb(LOWER if ratio < 1 else HIGHER)])
 
 
 def turned_height(columns: Sequence[str]) -> float:

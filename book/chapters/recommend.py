@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from matplotlib.colors import to_hex
-
 from book.chapters.hypotheses import within
-from book.chapters.plots import EFFECT, STRONG
+from book.chapters.plots import tint
 from rotvq.analysis import stats
 from rotvq.analysis.stats import Paired
 from rotvq.analysis.study import FRESH, Study
@@ -48,18 +46,6 @@ def widened(pair: Paired, comparisons: int) -> Paired:
     """The same with the interval that Bonferroni's correction asks for, of so many comparisons on one page."""
     level = 1 - (1 - pair.level) / comparisons
     return stats.ratio([*pair.differences, *[None] * pair.diverged], [1.0] * (pair.n + pair.diverged), level)
-
-
-def tint(ratio: float) -> str:
-    """A pale blue below 1 and a pale orange above, stronger the further from 1; black is read on every one of them.
-
-    >>> tint(0.9), tint(1.1), tint(11)
-    ('#d9e4f1', '#f1e1d7', '#cb916c')
-    """
-    strength = min(1.0, abs(math.log(ratio)) / math.log(STRONG))
-    share = 0.12 + 0.48 * strength
-    full = EFFECT(0.0 if ratio < 1 else 1.0)[:3]
-    return to_hex([1 - share * (1 - part) for part in full])
 
 
 @dataclass(frozen=True)
