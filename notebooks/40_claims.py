@@ -40,16 +40,18 @@
 #
 # - **True**: proved, in exact arithmetic and where its own terms are defined (<a href="#A-013">A-013</a>). What is said
 #   of a table or a text is so there.
-# - **True with a fix**: one thing mends it, which the row gives: a condition, a factor, two sides exchanged, "most" for
-#   "all" (<a href="#A-046">A-046</a>).
-# - **False**: there is a counterexample, and no such mending (<a href="#A-023">A-023</a>).
+# - **True with a fix**: one thing mends it, which the row gives: a condition that many cases meet, a factor, two sides
+#   exchanged, "most" for "all" (<a href="#A-046">A-046</a>).
+# - **False**: there is a counterexample, to one part at least, and no such mending (<a href="#A-023">A-023</a>). What
+#   is true in the plane alone is false (<a href="#A-031">A-031</a>).
 # - **Ill-posed**: it does not say enough to be true or false (<a href="#A-143">A-143</a>).
 # - **Supported** and **contradicted**: runs settle it. One setting against a claim about all contradicts it (<a
-#   href="#A-210">A-210</a>). What was seen in a model that is not published is supported where it occurs here (<a
-#   href="#A-045">A-045</a>).
-# - **Undecided**: runs could settle it, and leave it open, are too few (<a href="#A-232">A-232</a>) or not made yet.
-# - **Not testable**: a task, a goal, a postulate of what should be, a matter of taste, or out of reach; the row says
-#   which (<a href="#A-187">A-187</a>).
+#   href="#A-210">A-210</a>). What was seen in a model that is not published is supported where the runs of one setting
+#   here show it (<a href="#A-045">A-045</a>).
+# - **Undecided**: runs could settle it, and leave it open, are too few (<a href="#A-232">A-232</a>) or are not made (<a
+#   href="#A-221">A-221</a>).
+# - **Not testable**: a task, a goal, a postulate of what should be, a judgement about a field, or out of reach; the row
+#   says which (<a href="#A-187">A-187</a>).
 #
 # The runs are of a small network. Ten pairs of runs on fresh seeds settle a row, or five on the seeds that explore.
 # Three leave it undecided.
@@ -106,6 +108,7 @@ for verdict, example in {  # of the rules above
     "not testable": "A-187",
 }.items():
     claims.require_verdict(verdict, example)
+claims.require_verdict("undecided", "A-221")
 
 counts = Counter((o.claim.verdict, o.claim.source) for o in outcomes)
 table = pd.DataFrame({s: [counts[v, s] for v in claims.VERDICTS] for s in claims.SOURCES.values()}, claims.VERDICTS)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from book.ledger.mutation import Turn
 
 
+STATUSES = ("agrees", "disagrees", "awaits", "open", "untestable")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m book.ledger", description="Recheck the ledger of claims.")
@@ -48,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_line(outcome))
     _print_what_rests_on_runs(outcomes)
     counts = Counter(outcome.status for outcome in outcomes)
-    by_status = "; ".join(f"{counts[status]} {status}" for status in ("agrees", "disagrees", "awaits", "untestable"))
+    by_status = "; ".join(f"{counts[status]} {status}" for status in STATUSES)
     print(f"{by_status}; {len(outcomes)} rows in {time.perf_counter() - start:.0f} s")
     return 1 if counts["disagrees"] else 0
 

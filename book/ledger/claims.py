@@ -219,7 +219,7 @@ class Outcome:
 
     Attributes:
         claim: The row.
-        status: ``agrees``, ``disagrees``, ``awaits`` or ``untestable``.
+        status: ``agrees``, ``disagrees``, ``awaits`` (records), ``open`` (no run is made or planned) or ``untestable``.
         findings: What each statement of its evidence found; None for one that awaits records.
         seconds: How long it took.
     """
@@ -278,7 +278,9 @@ def _status(claim: Claim, findings: Sequence[Finding | None]) -> str:
     """Whether a verdict and what its evidence found agree, part by part."""
     finding = join(findings)
     if finding is None:
-        return "untestable" if claim.verdict == "not testable" else "awaits"
+        if claim.verdict == "not testable":
+            return "untestable"
+        return "awaits" if claim.evidence or claim.awaits else "open"
     as_expected = [one.claim for one in findings if one] == claim.expected
     fix_stands = finding.fix is True if claim.verdict == "true with a fix" else finding.fix is not False
     return "agrees" if as_expected and fix_stands else "disagrees"

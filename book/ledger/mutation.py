@@ -1,8 +1,9 @@
 """Mutations: what evidence is about, broken, so that the evidence has to turn. ``python -m book.ledger --mutate``.
 
 A mutation is a context in which one thing is something else: STE stands where the rotation stood, G lacks its factor,
-the lookup takes the second nearest code, the arms of records are exchanged. Evidence that finds in it what it finds
-without has not turned; evidence that no mutation turns cannot fail, and settles nothing.
+the lookup takes the second nearest code, the arms of records are exchanged. It breaks what some claim is about, and not
+everything: random codes or gradients of 0 would turn most evidence and say nothing. Evidence that finds in it what it
+finds without has not turned; evidence that no mutation turns cannot fail, and settles nothing.
 
 What evidence finds of the claim has to change, and what it finds of the correction where there is one. An error that
 evidence raises is not counted as a turn.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -22,6 +24,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 import yaml
 
@@ -45,16 +48,20 @@ from book.ledger.evidence import (
     rope,
     rotation,
     runs,
+    samples,
 )
 from book.ledger.evidence import drift as first_steps
 from book.ledger.grammar import Call
 from book.statements import Finding, Law
-from book.theory import balance_law, drift, encoder_feels, guarantees, one_equation
+from book.theory import balance_law, conserved, drift, encoder_feels, guarantees, missing_derivative, one_equation
+from book.theory import bias as dither
 from book.theory import collapse as model
 from book.theory import convergence as descent
+from book.theory import residual as cascades
 from book.theory import rotation as rotation_laws
 from rotvq.quantizers import estimators, lookup
 from rotvq.quantizers.estimators import ESTIMATORS, Estimator
+from rotvq.quantizers.residual import WIRINGS
 from rotvq.quantizers.vector import VectorQuantizer
 
 SOUND = dict(ESTIMATORS)
@@ -124,20 +131,6 @@ def members(**rows: str | Estimator) -> Patches:
     return [patch.dict(ESTIMATORS, {name: SOUND[by] if isinstance(by, str) else by for name, by in rows.items()})]
 
 
-class Leaky(Estimator):
-    """A member with a thousandth of STE in it, in its value too."""
-
-    def pull_back(self, z, q, g, **options):
-        return super().pull_back(z, q, g, **options) + 1e-3 * g
-
-    def __call__(self, z, q, **options):
-        return super().__call__(z, q, **options) + 1e-3 * z
-
-
-def leaky() -> Patches:
-    return instead_of(**dict.fromkeys(SOUND, Leaky))
-
-
 def instead_of(**rules: type[Estimator]) -> Patches:
     """Estimators with the rows they have and another rule."""
     return members(
@@ -146,6 +139,35 @@ def instead_of(**rules: type[Estimator]) -> Patches:
             for key, rule in rules.items()
         }
     )
+
+
+class Formed(Estimator):
+    """A member whose value is formed as z + (q - z)."""
+
+    def __call__(self, z, q, **options):
+        return super().__call__(z, q, **options) + (z + (q - z) - q).detach()
+
+
+class ThirtyFold(Estimator):
+    """A member that hands on thirty times as much."""
+
+    def pull_back(self, z, q, g, **options):
+        return 30 * super().pull_back(z, q, g, **options)
+
+
+class AtOneAlone(Estimator):
+    """A member that hands on nothing unless z and q are of one length."""
+
+    def pull_back(self, z, q, g, **options):
+        same = (SOUND_NORM(z) - SOUND_NORM(q)).abs() < 0.02 * SOUND_NORM(z)
+        return torch.where(same, super().pull_back(z, q, g, **options), 0 * g)
+
+
+class OneNumber(Estimator):
+    """A member that hands on the first number of g and no other."""
+
+    def pull_back(self, z, q, g, **options):
+        return g * torch.nn.functional.one_hot(torch.tensor(0), g.shape[-1]).to(g)
 
 
 class Outward(Estimator):
@@ -197,6 +219,13 @@ class JumpsHalfWay(Estimator):
         return super().pull_back(z, q, g, mix=float(mix >= 0.5), **options)
 
 
+class TurnedMix(Estimator):
+    """A member whose mix runs the other way."""
+
+    def pull_back(self, z, q, g, mix=1.0, **options):
+        return super().pull_back(z, q, g, mix=1 - mix, **options)
+
+
 class TimesOneOverR(Estimator):
     """A member that turns as R^T and scales by 1/r."""
 
@@ -237,16 +266,51 @@ def second_nearest(z, codes):
     return algebra.distances(z, codes).argsort(-1)[..., min(1, len(codes) - 1)]
 
 
-def _doubled(function):
-    """A derivative twice as large."""
+def soft_lookup(z, codes):
+    """The average of the codes weighted by softmax(-|z - e|^2)."""
+    return torch.softmax(-SOUND_D(z, codes).square(), -1) @ codes
 
-    def derivative(*args, **options):
-        found = function(*args, **options)
-        if not isinstance(found, tuple):
-            return 2 * found
-        return tuple(x if x is None else 2 * x for x in found)
 
-    return derivative
+def any_bisector(z, q):
+    """The bisector of z and q, and where they are opposite a vector orthogonal to both."""
+    between = algebra.unit(z) + algebra.unit(q)
+    across = torch.nn.functional.one_hot(z.abs().argmin(), len(z)).to(z)
+    across = across - algebra.dot(across, algebra.unit(z)) * algebra.unit(z)
+    return algebra.unit(between if between.abs().max() > 1e-9 else across)
+
+
+def stretched_frame(polar_angle, azimuth):
+    """The frame of hyperspherical coordinates at radius 1, its vectors at their own lengths."""
+    return SOUND_FRAME(polar_angle, azimuth) * torch.tensor([1, 1, math.sin(polar_angle)], dtype=torch.float64)
+
+
+def as_ste(member, z, q, centre=None):
+    """I for the matrix of every member."""
+    return algebra.jacobian("ste", z, q)
+
+
+class WithoutALevel(cascades.ResidualVectorQuantizer):
+    """Decodes all levels but the last."""
+
+    def decode(self, indices):
+        return super().decode(indices[..., :-1])
+
+
+def push_of_one_length(z, q, curvature, centre=0.0):
+    """The leading push with |z| for |z|^2."""
+    away = z.double() - centre
+    return (curvature * algebra.dot(q - z, q - z) * away / SOUND_NORM(away)).mean(0)
+
+
+def busiest_code(z, codes):
+    """The code that most latents use."""
+    return int(torch.bincount(algebra.nearest(z, codes), minlength=len(codes)).argmax())
+
+
+def tenfold_usage() -> Patches:
+    """The tables with ten times the usage and a thousandth of the error in every setting."""
+    many = {name: ((9, *ste[1:]), (90, ste[1] / 1000, *rot[2:])) for name, (ste, rot) in paper.TABLES.items()}
+    return [patch.object(paper, "TABLES", many)]
 
 
 def _exchanged(table):
@@ -309,25 +373,11 @@ def weighted_flow(**factors: float) -> Patches:
     return [patch.object(model, "flow", lambda *args, **w: flow(*args, **change(w)))]
 
 
-def leaning(*shape: int, seed: int = 0):
-    """Draws with a preferred direction."""
-    return SOUND_NORMAL(*shape, seed=seed) + 2.0
-
-
-def alike(*shape: int, seed: int = 0):
-    """Draws that are all the same."""
-    return torch.ones(shape, dtype=torch.float64)
-
-
-SOUND_NORMAL, SOUND_ROTATION, SOUND_MAP, SOUND_NORM = (
-    algebra.normal,
-    algebra.rotation,
-    algebra.gradient_map,
-    algebra.norm,
-)
-SOUND_PULL_BACK, SOUND_NEAREST, SOUND_D = algebra.pull_back, algebra.nearest, algebra.distances
+SOUND_ROTATION, SOUND_MAP, SOUND_NORM = algebra.rotation, algebra.gradient_map, algebra.norm
+SOUND_PULL_BACK, SOUND_D = algebra.pull_back, algebra.distances
 SOUND_DOT, SOUND_BYTES, SOUND_ERROR = algebra.dot, released_code.to_bytes, codebooks.error_of
-SOUND_QUOTES = references.quotes
+SOUND_QUOTES, SOUND_FRAME, SOUND_FACE = references.quotes, geometry.frame, missing_derivative.nearest_face
+SOUND_WIRINGS, SOUND_TRAINING = dict(WIRINGS), dict(paper.TRAIN_OTHERS)
 
 
 def dense(name, z, q, g, **options):
@@ -355,11 +405,6 @@ def dearer_with_d() -> Patches:
     sound = cost._timed
     scaled = lambda *args: {d: Ratio(*(1 + d / 256 * (x - 1) for x in r)) for d, r in sound(*args).items()}  # noqa: E731
     return [patch.object(cost, "_timed", scaled)]
-
-
-def at_random(z, codes):
-    """A code drawn anew at every call."""
-    return torch.randint(len(codes), z.shape[:-1])
 
 
 def jacobians(change) -> Patches:
@@ -421,6 +466,7 @@ def stopped_early() -> Patches:
     ]
 
 
+SOUND_BITS, SOUND_PASS = quantisation.bits_a_token, autograd.second_pass
 SOUND_PUSH, SOUND_THRESHOLD, SOUND_LAG, SOUND_PATCHES = (
     drift.leading_push,
     model.threshold,
@@ -450,6 +496,12 @@ def about_the_origin(z, q, curvature, centre=0.0):
 
 def lag_without_growth(distance, push, growth, gamma):
     return SOUND_LAG(distance, push, 0.0, gamma)
+
+
+def twice_as_far(z, codes):
+    """Twice the distance to the nearest face, and the way there."""
+    distance, normal = SOUND_FACE(z, codes)
+    return 2 * distance, normal
 
 
 def over_both_lengths(z, q):
@@ -499,8 +551,6 @@ MUTATIONS = (
     Mutation("a reflection in place of the rotation", lambda: members(rotation="reflection")),
     Mutation("the rotation in place of the reflection", lambda: members(reflection="rotation")),
     Mutation("twice the gradient", lambda: members(ste=Estimator("identity", (2.0, 2.0)))),
-    Mutation("no gradient", lambda: members(**dict.fromkeys(SOUND, "zero"))),
-    Mutation("a thousandth of STE in each member", leaky),
     Mutation("G = I", lambda: everywhere(algebra.gradient_map, lambda z, q: algebra.identity(z))),
     Mutation("R = I", lambda: everywhere(algebra.rotation, lambda z, q: algebra.identity(z))),
     Mutation("R is a reflection", lambda: everywhere(algebra.rotation, algebra.reflection)),
@@ -512,22 +562,12 @@ MUTATIONS = (
     Mutation("the other formula for R", lambda: everywhere(rotation.textbook, rotation.alternative)),
     Mutation("the formula for R as the other", lambda: everywhere(rotation.alternative, rotation.textbook)),
     Mutation("the second nearest code", lambda: everywhere(algebra.nearest, second_nearest)),
-    Mutation("one code for all", lambda: everywhere(algebra.nearest, lambda z, codes: 0 * SOUND_NEAREST(z, codes))),
-    Mutation("distances that are their negatives", lambda: everywhere(algebra.distances, lambda z, c: -SOUND_D(z, c))),
     Mutation("no stop of the gradient", lambda: [patch.object(torch.Tensor, "detach", lambda self: self)]),
-    Mutation("derivatives doubled", lambda: [patch.object(torch.autograd, "grad", _doubled(torch.autograd.grad))]),
-    Mutation(
-        "Jacobians doubled",
-        lambda: [patch.object(torch.autograd.functional, "jacobian", _doubled(torch.autograd.functional.jacobian))],
-    ),
     Mutation(
         "lengths in the 1-norm", lambda: everywhere(algebra.norm, lambda x: x.double().abs().sum(-1, keepdim=True))
     ),
     Mutation("unit vectors left as they are", lambda: everywhere(algebra.unit, lambda x: x.double())),
     Mutation("mirrors that turn nothing", lambda: everywhere(algebra.mirror, lambda u: algebra.identity(u))),
-    Mutation("float64 in place of float32", lambda: [patch.object(torch.Tensor, "float", torch.Tensor.double)]),
-    Mutation("draws with a preferred direction", lambda: everywhere(algebra.normal, leaning)),
-    Mutation("draws all alike", lambda: everywhere(algebra.normal, alike)),
     Mutation("the dense product", lambda: everywhere(algebra.pull_back, dense)),
     Mutation("the arms of the tables exchanged", lambda: tables(_exchanged), True),
     Mutation("the arms of the tables alike", lambda: tables(_alike), True),
@@ -551,10 +591,8 @@ MUTATIONS = (
     Mutation("sg[x] is 0", lambda: [patch.object(torch.Tensor, "detach", lambda self: torch.zeros_like(self))]),
     Mutation("a gain of 30", lambda: members(rotation=Estimator("identity", (30.0, 30.0)))),
     Mutation("no gradient under STE", lambda: members(ste="zero")),
-    Mutation("a code at random", lambda: everywhere(algebra.nearest, at_random)),
     Mutation("no derivative", lambda: jacobians(lambda J: J * torch.nan)),
     Mutation("Jacobians transposed", lambda: jacobians(lambda J: J.mT)),
-    Mutation("draws that are all 0", lambda: everywhere(algebra.normal, lambda *shape, seed=0: 0 * alike(*shape))),
     Mutation("no quantiser", lambda: everywhere(estimators.straight_through, lambda z, q: z)),
     Mutation("all codes weigh the same", lambda: weights(torch.ones_like)),
     Mutation("the largest weight takes all", lambda: weights(first_of_the_largest)),
@@ -566,7 +604,6 @@ MUTATIONS = (
     Mutation("pixels clipped before the cast", lambda: [patch.object(released_code, "to_bytes", clipped_bytes)]),
     Mutation("the released rule with z/|z| detached", lambda: [patch.object(released_code, "_released", detached)]),
     Mutation("codes started by k-means", lambda: [patch.object(released_code, "STARTS", {"VQ-VAE": (True, "")})]),
-    Mutation("a factor that is 1", lambda: [patch.object(autograd, "inverse_square", lambda z, q: torch.ones(1))]),
     Mutation("a lattice without cells", lambda: [patch.object(bias, "lattice", lambda z: z)]),
     Mutation(
         "the target without quantiser", lambda: [patch.object(bias, "target", lambda m, h, y, c: h * (m - y) + c)]
@@ -595,10 +632,6 @@ MUTATIONS = (
     Mutation(
         "distances with an error",
         lambda: everywhere(algebra.distances, lambda z, c: SOUND_D(z, c) * torch.rand(len(c))),
-    ),
-    Mutation("unit vectors of length 0", lambda: everywhere(algebra.unit, lambda x: 0 * x.double())),
-    Mutation(
-        "lengths that are all 1", lambda: everywhere(algebra.norm, lambda x: torch.ones_like(x[..., :1]).double())
     ),
     Mutation("no commitment loss", lambda: everywhere(autograd.commitment, lambda z, q: 0 * z.sum())),
     Mutation(
@@ -635,6 +668,7 @@ MUTATIONS = (
     Mutation("a lag that grows by nothing", lambda: [patch.object(drift, "balanced_lag", lag_without_growth)]),
     Mutation("codes at a latent of their cell", lambda: everywhere(balance_law.cell_means, lambda z, k: z[k])),
     Mutation("the push of r alone", lambda: [patch.dict(model.PUSH, rotation=model.PUSH["scale_only"])]),
+    Mutation("the push of half a rotation", lambda: [patch.dict(model.PUSH, rotation=model.PUSH["interpolated"])]),
     Mutation("a push that falls with u", lambda: [patch.dict(model.PUSH, rotation=falling)]),
     Mutation("a pull-back that grows with q", lambda: everywhere(algebra.pull_back, lambda m, z, q, g: q.double() * g)),
     Mutation("a lookup of the second nearest code", lambda: everywhere(lookup.nearest, second_nearest)),
@@ -685,6 +719,102 @@ MUTATIONS = (
     Mutation("running means for the EMA", lambda: [patch.object(convergence, "ema_decay", lambda t: t / (t + 1))]),
     Mutation("no clip", lambda: instead_of(clipped=Unclipped)),
     Mutation("gradients brought to length 1 before the clip", lambda: instead_of(clipped=OfOneLength)),
+    Mutation("a soft assignment in place of the lookup", lambda: everywhere(samples.lookup, soft_lookup)),
+    Mutation("latents that are not quantised", lambda: everywhere(samples.lookup, lambda z, codes: z)),
+    Mutation(
+        "a codebook loss of distances, not of squares",
+        lambda: [patch.object(codebooks, "codebook_loss", lambda code, mine: SOUND_NORM(code - mine).mean())],
+    ),
+    Mutation("a dead code out of reach", lambda: [patch.object(gradient_field, "DEAD", (0.0, 50.0))]),
+    Mutation("codes spread as the latents", lambda: [patch.object(codebooks, "CROWDED", 1.0)]),
+    Mutation("cells without scatter", lambda: [patch.object(collapse, "scattered", np.ones)]),
+    Mutation("no commitment in the step", lambda: [patch.object(convergence, "COMMITMENT", 0.0)]),
+    Mutation(
+        "steps that shrink towards the boundary",
+        lambda: [patch.object(gradient_field, "length_of_steps", lambda x: 0.4 * (1 - x) ** 1.5)],
+    ),
+    Mutation("some bisector of opposite vectors", lambda: [patch.object(released_code, "bisector", any_bisector)]),
+    Mutation("the printed sign mended", lambda: [patch.object(autograd, "ste_as_printed", lambda z, q: z + (q - z))]),
+    Mutation("a mix turned round", lambda: instead_of(rotation=TurnedMix)),
+    Mutation("values formed as z + (q - z)", lambda: instead_of(**dict.fromkeys(SOUND, Formed))),
+    Mutation("thirty times the gradient", lambda: instead_of(rotation=ThirtyFold)),
+    Mutation("nothing handed on but at r = 1", lambda: instead_of(rotation=AtOneAlone)),
+    Mutation("one number handed on under STE", lambda: instead_of(ste=OneNumber)),
+    Mutation("gradients brought to length 1 first", lambda: instead_of(rotation=OfOneLength)),
+    Mutation("the rotation in place of the radial-free member", lambda: members(radial_free="rotation")),
+    Mutation("a frame that is not normalised", lambda: [patch.object(geometry, "frame", stretched_frame)]),
+    Mutation("rare codes as frequent as the common one", lambda: [patch.object(quantisation, "RARE", 800)]),
+    Mutation(
+        "bits counted to the base e",
+        lambda: [
+            patch.object(quantisation, "bits_a_token", lambda tokens: math.log(2) * SOUND_BITS(tokens)),
+        ],
+    ),
+    Mutation(
+        "a double pass that looks at q",
+        lambda: [patch.object(autograd, "second_pass", lambda z, loss: SOUND_PASS(0 * z, loss))],
+    ),
+    Mutation(
+        "training losses of the exact gradients a tenth smaller",
+        lambda: [
+            patch.object(
+                paper, "TRAIN_OTHERS", {name: (*row[:2], 0.9 * row[2]) for name, row in SOUND_TRAINING.items()}
+            )
+        ],
+        True,
+    ),
+    Mutation("ten times the usage throughout", tenfold_usage, True),
+    Mutation(
+        "the encoder's bias left out",
+        lambda: [
+            patch.object(balance_law.Network, "encoder", property(lambda net: balance_law.total(net.E, net.dE))),
+            patch.object(balance_law, "along_itself", lambda p, slopes: balance_law.total(p[0], slopes[0])),
+        ],
+    ),
+    Mutation(
+        "I in place of each G",
+        lambda: [patch.object(balance_law, "jacobian", as_ste), patch.object(conserved, "jacobian", as_ste)],
+    ),
+    Mutation("graph wired as detach", lambda: [patch.dict(WIRINGS, graph=SOUND_WIRINGS["detach"])]),
+    Mutation("a level that is not decoded", lambda: [patch.object(cascades, "ResidualVectorQuantizer", WithoutALevel)]),
+    Mutation(
+        "codes that weigh as much as the encoder", lambda: [patch.object(conserved, "code_weight", lambda net: 1.0)]
+    ),
+    Mutation(
+        "a momentum in which all codes weigh 1",
+        lambda: [
+            patch.object(conserved, "momentum", lambda net: net.beta * net.weights[1] + net.weights[2].sum(0)),
+        ],
+    ),
+    Mutation(
+        "an EMA of sums for means",
+        lambda: [
+            patch.object(missing_derivative, "ema_codes", lambda c, running, n, sums, b: b * c + (1 - b) * sums),
+        ],
+    ),
+    Mutation(
+        "a shear in place of the turn",
+        lambda: [patch.object(conserved, "antisymmetric", lambda draw, d: 2 * draw(d, d).double())],
+    ),
+    Mutation(
+        "motions about 0, not about their centre",
+        lambda: [patch.object(conserved.Motion, "at", lambda self, x: algebra.apply(self.A, x) + self.v)],
+    ),
+    Mutation(
+        "an error of the other sign",
+        lambda: [patch.object(conserved.Network, "e", property(lambda net: net.z - net.q))],
+    ),
+    Mutation("a push that does not fall with |z|", lambda: [patch.object(drift, "leading_push", push_of_one_length)]),
+    Mutation("faces twice as far", lambda: [patch.object(missing_derivative, "nearest_face", twice_as_far)]),
+    Mutation(
+        "a bias of STE that averages to 0",
+        lambda: [patch.object(dither, "mean_bias_of_ste", lambda *args: torch.tensor(0.0))],
+    ),
+    Mutation(
+        "a second code that spoils nothing",
+        lambda: [patch.object(guarantees, "spoiler", lambda z, q, rule, rival: (2 * rule - q, False))],
+    ),
+    Mutation("the busiest code moved", lambda: [patch.object(guarantees, "idle_code", busiest_code)]),
     Mutation("the relative error for the absolute one", lambda: [patch.object(codebooks, "error_of", relative_error)]),
 )
 

@@ -187,6 +187,9 @@ def test_a_law_of_every_estimator_is_tried_in_its_lowest_and_highest_dimension()
 def test_missing_records_are_awaited(tmp_path):
     row = dataclasses.replace(ROW, evidence="lower(test_mse, rotation / ste)", verdict="undecided", awaits=("10",))
     assert claims.check(row, tmp_path).status == "awaits" and row.on_records
+    planned = dataclasses.replace(row, evidence="")
+    assert claims.check(planned, tmp_path).status == "awaits"
+    assert claims.check(dataclasses.replace(planned, awaits=()), tmp_path).status == "open"
 
 
 TRUE, FALSE, OPEN = (Finding(claim, claim, {"n": 1}) for claim in (True, False, None))
@@ -252,7 +255,7 @@ def test_names_of_evidence_are_taken_once():
 def test_command(capsys):
     assert command.main(["A-001", "A-003"]) == 0
     out = capsys.readouterr().out
-    assert "A-001  agrees" in out and "1 agrees; 0 disagrees; 0 awaits; 1 untestable; 2 rows" in out
+    assert "A-001  agrees" in out and "1 agrees; 0 disagrees; 0 awaits; 0 open; 1 untestable; 2 rows" in out
 
 
 def test_command_fails_on_disagreement(capsys, monkeypatch):

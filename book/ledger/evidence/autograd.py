@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 
 from book.algebra import close, gradient_map, identity, largest, nearest, norm, normal, pull_back, vector
-from book.ledger.evidence.samples import triples
+from book.ledger.evidence.samples import lookup, triples
 from book.statements import Finding, evidence
 from book.theory.one_equation import stopped
 from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.quantizers.learned_gain import LearnedGain
+from rotvq.quantizers.methods.second_pass import exact
 
 
 def _backward(z, q, value):
@@ -255,12 +256,17 @@ def finite_objective():
     x, codes = normal(4000, seed=1), vector(-1.0, 0.2, 1.3)[:, None]
 
     def loss(s):
-        return (x[:, None] - codes[nearest(s * x[:, None], codes)]).square().sum(1)
+        return (x[:, None] - lookup(s * x[:, None], codes)).square().sum(1)
 
     moved = (loss(0.9 + 1e-7) != loss(0.9)).double().mean()
     return Finding.of(
         loss(0.9).isfinite().all() and moved < 1e-3, loss=loss(0.9).mean(), share_with_a_nonzero_difference=moved
     )
+
+
+def ste_as_printed(z, q):
+    """The value of e - (q - e)."""
+    return z - (q - z)
 
 
 @evidence
@@ -269,9 +275,9 @@ def printed_ste():
     z, q = normal(2, 4, seed=1)
     g, received, _ = _backward(z, q, ESTIMATORS["ste"])
     return Finding.of(
-        close(z - (q - z), q),
+        close(ste_as_printed(z, q), q),
         close(ESTIMATORS["ste"](z, q), q) and close(received, g),
-        error_as_printed=norm(z - (q - z) - q),
+        error_as_printed=norm(ste_as_printed(z, q) - q),
     )
 
 
@@ -286,6 +292,26 @@ def product_rule():
         largest_entry_of_the_full_derivative=J.abs().max(),
         size_of_f=torch.linalg.matrix_norm(gradient_map(z, q)),
     )
+
+
+def second_pass(z, objective):
+    """What the double pass hands to z: of the loss with quantiser nothing, of the small loss without it all."""
+    z = z.clone().requires_grad_()
+    return torch.autograd.grad(exact(z, torch.zeros_like(z), objective), z)[0]
+
+
+@evidence
+def trained_as_an_autoencoder():
+    """By the double pass an encoder receives the gradient of the loss without quantiser, that of an autoencoder."""
+    x, E, W = normal(20, 5, seed=1), normal(5, 3, seed=2), normal(3, 5, seed=3)
+
+    def loss(z):
+        return (x - torch.tanh(z @ W)).square().sum()
+
+    z = (x @ E).requires_grad_()
+    (autoencoder,) = torch.autograd.grad(loss(z), z)
+    gap = norm(second_pass(z.detach(), loss) - autoencoder).max() / norm(autoencoder).max()
+    return Finding.of(gap < 1e-6, gap < 1e-6, largest_relative_gap=gap)
 
 
 def curvature(loss, q):
@@ -316,10 +342,18 @@ def inverse_square(z, q):
 
 @evidence
 def inverse_square_scale():
-    """Near q the factor 1/(8 |q - e|^2) makes the gradient as long as one likes."""
+    """With the factor 1/(8 |q - e|^2) the value is q and the gradient finite, wherever e is not q.
+
+    Near q it makes the gradient as long as one likes.
+    """
     z, g = vector(1.0, 0), vector(0, 1.0)
     near, nearer = (vector(1.0, h) for h in (0.1, 0.001))
     pulled = [norm(ESTIMATORS["rotation_only"].pull_back(z, q, g, gain=inverse_square(z, q))) for q in (near, nearer)]
+    values = [norm(ESTIMATORS["rotation_only"](z, q) - q) for q in (near, nearer)]
+    expected = [float(inverse_square(z, q)) for q in (near, nearer)]
+    gap = largest(*(abs(length / gain - 1) for length, gain in zip(pulled, expected, strict=True)))
     return Finding.of(
-        max(pulled) < 10, pulled[1] > 1e5, gain_at_distance_0_1=pulled[0], gain_at_distance_0_001=pulled[1]
+        largest(*values) == 0 and gap < 1e-12,
+        gain_at_distance_0_1=pulled[0],
+        gain_at_distance_0_001=pulled[1],
     )

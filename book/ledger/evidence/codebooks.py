@@ -27,6 +27,11 @@ from rotvq.quantizers.methods.simvq import simvq
 from rotvq.quantizers.vector import VectorQuantizer
 
 
+def codebook_loss(code, mine):
+    """The mean of |q - z|^2 over the latents of a code."""
+    return (code - mine).square().sum(1).mean()
+
+
 @evidence
 def codebook_loss_centres():
     """With the assignments held, the codebook loss is least at the mean of the latents of each cell."""
@@ -35,7 +40,7 @@ def codebook_loss_centres():
     for i in range(len(codes)):
         code = codes[i].clone().requires_grad_()
         mean = z[k == i].mean(0)
-        (grad,) = torch.autograd.grad((code - z[k == i]).square().sum(1).mean(), code)
+        (grad,) = torch.autograd.grad(codebook_loss(code, z[k == i]), code)
         worst = largest(worst, (grad - 2 * (codes[i] - mean)).abs().max())
     return Finding.of(worst < 1e-10, largest_error_of_gradient=worst)
 
@@ -163,11 +168,14 @@ def finer_codebooks() -> Finding:
     )
 
 
+CROWDED = 0.1  # the spread of another codebook, around the mean of the latents
+
+
 @evidence
 def more_codes_in_use():
     """Codes that are added to a codebook never raise the error of fixed latents; another codebook with more may."""
     codes, z, q = quantised()
-    more, other = torch.cat([codes, normal(5, 3, seed=9)]), 0.1 * normal(2 * len(codes), 3, seed=9)
+    more, other = torch.cat([codes, normal(5, 3, seed=9)]), CROWDED * normal(2 * len(codes), 3, seed=9)
     error, finer, larger = ((z - c[nearest(z, c)]).square().sum(1).mean() for c in (codes, more, other))
     used, most = (len(nearest(z, c).unique()) for c in (codes, other))
     least = distances(z, more).min(1).values.square().mean()

@@ -230,6 +230,11 @@ def free_ratio(gamma: float) -> float:
     return float(norm(q) / norm(z))
 
 
+def scattered(n):
+    """Data (n,) on one side of 0, no two of them alike."""
+    return normal(n, seed=1).abs().numpy()
+
+
 @evidence
 def auxiliary_terms_alone():
     """Free z and q keep beta z + gamma q and meet at its weighted mean; a linear encoder without bias goes to 0."""
@@ -237,7 +242,7 @@ def auxiliary_terms_alone():
     goal = (beta * z + gamma * q) / (beta + gamma)
     for _ in range(20_000):
         z, q = z - 0.01 * 2 * gamma * (z - q), q - 0.01 * 2 * beta * (q - z)
-    x, s, code = normal(500, seed=1).abs().numpy(), 1.0, 0.9
+    x, s, code = scattered(500), 1.0, 0.9
     for _ in range(10_000):  # codes +-code, encoder z = s x: d/ds and d/dcode of the two terms
         e = np.abs(x) * s - code
         s, code = s - 0.01 * 2 * gamma * np.mean(e * np.abs(x)), code + 0.01 * 2 * beta * np.mean(e)

@@ -8,10 +8,11 @@ from functools import lru_cache
 
 import torch
 
-from book.algebra import nearest, norm, normal, polar, pull_back, vector
+from book.algebra import norm, normal, polar, pull_back, vector
 from book.ledger.evidence.collapse import sufficient_conditions
 from book.ledger.evidence.pull_back import gain_of_the_pull_back
 from book.ledger.evidence.rotation import alternative_formula, rotation_formula, rotation_properties, smallest_rotation
+from book.ledger.evidence.samples import lookup
 from book.statements import Finding, evidence
 from rotvq.quantizers.estimators import ESTIMATORS
 
@@ -149,13 +150,17 @@ def mean_ratio_one():
     )
 
 
+COMMITMENT = 0.25  # gamma of the gradient whose length is measured
+
+
 @evidence
 def effective_rate(which):
     """r scales the reconstruction part of the SGD step only; commitment and Adam do not follow."""
-    z, q, g, gamma = vector(1.0, 0), vector(0.2, 0.1), vector(0.5, 1), 0.25
+    z, q, g = vector(1.0, 0), vector(0.2, 0.1), vector(0.5, 1)
     r = float(norm(q) / norm(z))
     part = float(norm(ESTIMATORS["scale_only"].pull_back(z, q, g)) / norm(g))
-    whole = norm(pull_back("rotation", z, q, g) + 2 * gamma * (z - q)) / norm(g + 2 * gamma * (z - q))
+    pull = 2 * COMMITMENT * (z - q)
+    whole = norm(pull_back("rotation", z, q, g) + pull) / norm(g + pull)
     other = float(norm(pull_back("rotation", vector(0.5, 0), q, g)) / norm(g))
     claim, fix = {
         "all of it": (abs(whole - r) < 1e-9, abs(part - r) < 1e-12),
@@ -175,7 +180,7 @@ def varying_ratio():
         x, draws = 1.0, [0.1 * size, 1.9 * size]
         gains = [float(pull_back("rotation", vector(1.0), vector(r), vector(1.0))) for r in draws]
         for u in normal(2000, seed=3):
-            x -= 0.1 / size * gains[int(u > 0)] * x
+            x *= 1 - 0.1 / size * gains[int(u > 0)]
         ends[(draws[1] - draws[0]) ** 2 / 4] = abs(x)
     (small, end), (large, other) = ends.items()
     return Finding.of(
@@ -192,8 +197,8 @@ def varying_ratio():
 def lipschitz():
     """A loss of q jumps where q does: codes -1, 1 and L(q) = q have slope 2 / (2 delta) across the boundary."""
     delta, codes = 1e-6, vector(-1.0, 1.0)
-    left, right = (codes[nearest(vector(x), codes[:, None])] for x in (-delta, delta))
-    slope = abs(right - left) / (2 * delta)
+    left, right = lookup(vector(-delta, delta)[:, None], codes[:, None])
+    slope = float(right - left) / (2 * delta)
     return Finding.of(slope < 1e3, None, difference_quotient_across_the_boundary=slope)
 
 

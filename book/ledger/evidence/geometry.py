@@ -21,6 +21,7 @@ from book.algebra import (
     unit,
     vector,
 )
+from book.ledger.evidence.gradient_field import gradients_of_two_images
 from book.ledger.evidence.quantisation import by_cosine
 from book.ledger.evidence.samples import distance_to_identity
 from book.statements import Finding, evidence
@@ -100,13 +101,22 @@ def push_pull(which):
 
 
 @evidence
-def ste_keeps_distances():
-    """Under STE all latents of a cell move by the same vector, so their distances do not change."""
-    q, g = vector(2.0, 0), vector(0.4, -1)
-    z = [vector(2.1, 0.2), vector(1.8, -0.1)]
-    moved = [p - 0.1 * pull_back("ste", p, q, g) for p in z]
-    gap = abs(norm(moved[0] - moved[1]) - norm(z[0] - z[1]))
-    return Finding.of(gap < 1e-12, change_of_distance=gap)
+def ste_moves_all_alike():
+    """Under STE two latents of a cell, of two images, are moved by the same vector, so their distance does not change.
+
+    The correction: for one g at the code.
+    """
+    q, z = vector(2.0, 0), [vector(2.1, 0.2), vector(1.8, -0.1)]
+
+    def change(*gradients):
+        moved = [p - 0.1 * pull_back("ste", p, q, g) for p, g in zip(z, gradients, strict=True)]
+        return abs(norm(moved[0] - moved[1]) - norm(z[0] - z[1]))
+
+    one, other = gradients_of_two_images()
+    apart, together = change(one, other), change(one, one)
+    return Finding.of(
+        apart < 1e-12, together < 1e-12 < apart, change_of_distance=apart, change_for_one_gradient=together
+    )
 
 
 SHORT = 0.05  # the size of latents that are near 0
@@ -231,14 +241,15 @@ def printed_rotation():
 POINTS = ((1.0, 0.8), (0.6, -0.5))  # the polar angle and the azimuth of two points
 
 
+def frame(polar_angle, azimuth):
+    """The frame of normalised hyperspherical coordinates in three dimensions, its vectors as columns."""
+    c, s, C, S = (f(x) for x in (polar_angle, azimuth) for f in (math.cos, math.sin))
+    return torch.tensor([[c, -s, 0], [s * C, c * C, -S], [s * S, c * S, C]], dtype=torch.float64)
+
+
 @evidence
 def hyperspherical_frame():
     """The frame of normalised hyperspherical coordinates turns by R in the plane, by another rotation in d = 3."""
-
-    def frame(polar_angle, azimuth):
-        c, s, C, S = (f(x) for x in (polar_angle, azimuth) for f in (math.cos, math.sin))
-        return torch.tensor([[c, -s, 0], [s * C, c * C, -S], [s * S, c * S, C]], dtype=torch.float64)
-
     J, K = (frame(*point) for point in POINTS)
     from_pole = (J - rotation(vector(1.0, 0, 0), J[:, 0])).abs().max()
     between = (K @ J.T - rotation(J[:, 0], K[:, 0])).abs().max()
@@ -251,4 +262,17 @@ def hyperspherical_frame():
         gap_from_the_pole_in_d_3=from_pole,
         gap_between_two_points_in_d_3=between,
         gap_in_d_2=plane,
+    )
+
+
+@evidence
+def hyperspherical_frame_turns():
+    """From point to point the frame turns by a rotation: K J^T is orthogonal, of determinant 1, and not I."""
+    J, K = (frame(*point) for point in POINTS)
+    turn = K @ J.T
+    defect = (turn.T @ turn - torch.eye(3)).abs().max()
+    return Finding.of(
+        defect < 1e-12 and abs(torch.linalg.det(turn) - 1) < 1e-12 and (turn - torch.eye(3)).abs().max() > 0.1,
+        defect_of_orthogonality=defect,
+        determinant=torch.linalg.det(turn),
     )

@@ -85,9 +85,8 @@ def depends_on_position():
 IMAGES = (3, 4)  # the seeds of two images
 
 
-@evidence
-def same_cell_same_gradient():
-    """Two latents of one cell in two images: g differs, because the loss depends on the image and its other latents."""
+def gradients_of_two_images() -> list[torch.Tensor]:
+    """What two images that use the same two codes send back to the first of them."""
     W, codes = normal(4, 6, seed=1), normal(2, 2, seed=2)
     grads = []
     for seed in IMAGES:
@@ -95,7 +94,14 @@ def same_cell_same_gradient():
         z_q = codes.clone().requires_grad_()  # the same two codes in both images
         (g,) = torch.autograd.grad((torch.tanh(z_q.flatten()) @ W - x).square().sum(), z_q)
         grads.append(g[0])
-    gap = norm(grads[0] - grads[1])
+    return grads
+
+
+@evidence
+def same_cell_same_gradient():
+    """Two latents of one cell in two images: g differs, because the loss depends on the image and its other latents."""
+    one, other = gradients_of_two_images()
+    gap = norm(one - other)
     f = depends_on_position()
     return Finding.of(
         gap == 0,
@@ -241,11 +247,17 @@ def isotropic_crossings(which="by the factor"):
     )
 
 
+def length_of_steps(x):
+    """The size of the normal steps of a latent at x, the same everywhere."""
+    return 0.4
+
+
 @evidence
 def jump_probability():
     """exp(-|z - e|/sigma) is largest at the code itself; the chance to leave the cell is least there."""
     codes, g = vector(0.0, 2.0)[:, None], normal(100_000, 1, seed=1)
-    chances = [float((nearest(vector(x) + 0.4 * g, codes) == 1).double().mean()) for x in (0.0, 0.5, 0.9)]
+    after = [vector(x) + length_of_steps(x) * g for x in (0.0, 0.5, 0.9)]
+    chances = [float((nearest(z, codes) == 1).double().mean()) for z in after]
     return Finding.of(
         chances[0] > chances[1] > chances[2],
         chances[0] < chances[1] < chances[2],
@@ -322,10 +334,13 @@ def desiderata_conflict():
     return Finding.of(None, u @ g < 0, cosine_between_GTg_and_g=u @ g, cosine_under_STE=1.0)
 
 
+DEAD = (0.0, 1.0)  # a code that no latent has
+
+
 @evidence
 def dead_code_wakes():
     """The rotation takes a latent along a circle to a code that no latent had; STE takes it to another such code."""
-    codes = torch.stack([polar(0), polar(90), vector(1.0, -4.0)])
+    codes = torch.stack([polar(0), vector(*DEAD), vector(1.0, -4.0)])
     reached = {}
     for name in ("rotation", "ste"):
         z, g = polar(1), vector(0, -1.0) if name == "rotation" else vector(0, 1.0)

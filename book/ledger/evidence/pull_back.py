@@ -255,6 +255,22 @@ def rests_on_direction():
 
 
 @evidence
+def angle_encodes_lengths():
+    """Keeping the angle between q and its gradient lets lengths into the gradient: not so, as R alone keeps it.
+
+    The correction: R and r R both keep it, and what r R hands back depends on the lengths.
+    """
+    f, turned = scale_plays_no_part(), 0.0
+    for z, q, g in triples(2, 8):
+        for name in ("rotation_only", "rotation"):
+            gap = angle_in_degrees(pull_back(name, z, q, g), z) - angle_in_degrees(g, q)
+            turned = largest(turned, abs(gap))
+    return Finding.of(
+        turned < 1e-6 and f.numbers["R"] > 1e-6, turned < 1e-6 and f.claim, change_of_the_angle=turned, **f.numbers
+    )
+
+
+@evidence
 def clip_bounds_the_gradient():
     """A clip bounds the factor, not the gradient: g may be as long or as short as the decoder makes it."""
     z, q, g = normal(3, 8, seed=2).unbind()

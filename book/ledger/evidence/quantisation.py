@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from book.algebra import close, distances, nearest, norm, normal, rotation, unit, vector
-from book.ledger.evidence.samples import quantised
+from book.ledger.evidence.samples import lookup, quantised
 from book.statements import Finding, evidence
 from rotvq.quantizers.estimators import straight_through
 
@@ -102,12 +104,12 @@ def convexity_proof():
 @evidence
 def vq_derivative(which):
     """VQ is piecewise constant: differentiable with derivative 0 inside cells, discontinuous on the faces between."""
-    codes, z, q = quantised()
+    codes, z, _ = quantised()
     step = 1e-6 * normal(len(z), 3, seed=3)
-    moved = (codes[nearest(z + step, codes)] != q).any(1).double().mean()
-    left, right = (CODES[nearest(vector(x), CODES), 0] for x in (-1e-12, 1e-12))
-    jump = abs(right - left)
-    zero_inside, breaks = moved < 1e-3, jump > 0
+    moved = (lookup(z + step, codes) != lookup(z, codes)).any(1).double().mean()
+    left, right = lookup(vector(-1e-12, 1e-12)[:, None], CODES)
+    jump = float(right - left)
+    zero_inside, breaks = moved < 1e-3, jump == 2
     claim, fix = {
         "discontinuous on faces": (breaks, None),
         "zero inside": (zero_inside, None),
@@ -273,3 +275,33 @@ def reconstruction_and_generation():
     """The disclaimer is needed: perfect reconstruction goes with bad samples."""
     f = reconstruction_is_not_generation()
     return Finding.of(not f.claim, **f.numbers)
+
+
+RARE = 1  # how often a rare code is used for 100 tokens of the common one
+
+
+def bits_a_token(tokens):
+    """The entropy of the tokens of a batch."""
+    share = torch.bincount(tokens).double() / len(tokens)
+    return -torch.special.xlogy(share, share).sum() / math.log(2)
+
+
+@evidence
+def usage_as_capacity():
+    """Two batches that use all codes carry the same number of bits a token.
+
+    The correction: at most the logarithm of the number of codes in use, which they reach where all share alike.
+    """
+    codes = torch.arange(8.0).double()[:, None]
+    counts = torch.tensor([100] * 8), torch.tensor([100 * len(codes)] + [RARE] * (len(codes) - 1))
+    batches = [nearest(codes.repeat_interleave(count, 0), codes) for count in counts]
+    usage = [len(tokens.unique()) / len(codes) for tokens in batches]
+    even, uneven = (float(bits_a_token(tokens)) for tokens in batches)
+    most = math.log2(len(codes))
+    return Finding.of(
+        usage == [1, 1] and abs(even - uneven) < 0.1,
+        usage == [1, 1] and uneven < even and abs(even - most) < 1e-12,
+        usage=usage[0],
+        bits_where_all_share_alike=even,
+        bits_where_one_has_nearly_all=uneven,
+    )

@@ -25,6 +25,11 @@ def triples(*dims: int, each: int = 20) -> Iterator[tuple[Tensor, Tensor, Tensor
             yield z, q, g
 
 
+def lookup(z: Tensor, codes: Tensor) -> Tensor:
+    """VQ as a function: the nearest code of each latent."""
+    return codes[nearest(z, codes)]
+
+
 def quantised(d: int = 3, K: int = 7, n: int = 4000) -> tuple[Tensor, Tensor, Tensor]:
     """K normal codes (K, d), n wider normal latents (n, d), and the nearest code of each (n, d)."""
     codes, z = normal(K, d, seed=1), 1.5 * normal(n, d, seed=2)
