@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from book.algebra import close, norm, normal, pull_back, rotation, vector
+from book.algebra import close, norm, normal, pull_back, rotation, unit, vector
 from book.statements import Finding, evidence
 
 
@@ -35,23 +35,32 @@ def patch_grid(resolution, patch, claimed, real):
 
 
 # what the released code starts its codebooks with: whether by k-means, and the law of the codes without
-STARTS = {"VQ-VAE": (False, "kaiming uniform"), "VQGAN": (False, "uniform in +-1/K")}
+STARTS = {
+    "VQ-VAE, Euclid": (False, "kaiming uniform"),
+    "VQ-VAE, cosine": (False, "kaiming uniform, of length 1, as the latents"),
+    "VQGAN": (False, "uniform in +-1/K"),
+}
 
 
 @evidence
 def official_initialisation(which):
-    """Released defaults: no k-means; Kaiming-uniform codes, of rms norm sqrt(2/K), and U(-1/K, 1/K) in the VQGANs."""
+    """Released defaults: no k-means; Kaiming-uniform codes, of rms norm sqrt(2/K), and U(-1/K, 1/K) in the VQGANs.
+
+    With cosine lookup codes and latents have length 1.
+    """
     K, d = 1024, 32
     codes = torch.nn.init.kaiming_uniform_(torch.empty(1, K, d), generator=torch.Generator().manual_seed(0))[0]
-    size = float(codes.square().sum(1).mean().sqrt())
-    r0 = size / float(norm(normal(4096, d)).square().mean().sqrt())
+    latents = normal(4096, d)
+    size, normalised = (float(norm(one).square().mean().sqrt()) for one in (codes, unit(codes)))
+    r0, with_cosine = size / float(norm(latents).square().mean().sqrt()), normalised / float(norm(unit(latents)).mean())
     by_kmeans = any(kmeans for kmeans, _ in STARTS.values())
-    claim = {"by k-means": by_kmeans, "as long as the latents": by_kmeans or r0 > 0.3}[which]
+    claim = {"by k-means": by_kmeans, "as long as the latents": by_kmeans or min(r0, with_cosine) > 0.3}[which]
     return Finding.of(
         claim,
-        not by_kmeans and abs(size / math.sqrt(2 / K) - 1) < 0.05 and r0 < 0.1,
+        not by_kmeans and abs(size / math.sqrt(2 / K) - 1) < 0.05 and r0 < 0.1 and abs(with_cosine - 1) < 1e-6,
         rms_norm_of_a_code=size,
         r0_for_normal_latents=r0,
+        r0_with_cosine_lookup=with_cosine,
         rms_norm_in_the_32x32x4_VQGAN=math.sqrt(4 / 3) / 16384,
     )
 
