@@ -19,7 +19,7 @@ import tyro
 from rotvq.analysis import compare
 from rotvq.quantizers import distributed
 from rotvq.quantizers.estimators import Estimator
-from rotvq.runs import code_path, engines, grids, scheduler, verify
+from rotvq.runs import code_path, engines, grids, rehearsal, scheduler, verify
 from rotvq.runs.records import RecordError, Records, read_any
 from rotvq.training import files, own
 from rotvq.training.ablations import VQ_ONLY
@@ -55,7 +55,7 @@ class Train:
                 raise ValueError(f"{field} looks at a whole batch, which ranks do not share: train it in one process")
             resume, record = self._resume(), store.get(config) if store else None
             if not record:
-                scheduler.rehearse([config], device)
+                rehearsal.rehearse([config], device)
             shown = {"progress": rank == 0 and sys.stderr.isatty()}
             fn = partial(train, resume=resume, code=code_path.digest(config), **shown)
             if store and rank == 0:  # the other ranks train with it, and leave the record to it
@@ -72,7 +72,7 @@ class Train:
         least, most = grids.SEED
         if not least <= self.config.seed <= most:
             raise ValueError(f"seed is {self.config.seed}: it must be from {least} to {most}")
-        find_device(self.device)
+        _check_device(self.device)
         if os.environ.get("WORLD_SIZE", "1") != "1" and self.device not in ("cpu", "cuda"):
             raise ValueError(f"device is {self.device!r}: under torchrun each process takes its own, of cpu or cuda")
 
@@ -109,7 +109,7 @@ class Grid:
         configs, cap = grids.CHAPTERS[name].configs(self.profile), grids.CHAPTERS[name].cap
         engine = engines.find_engine(self.engine)
         if "ray" not in self.engine and self.sbatch is None:  # those run elsewhere
-            find_device(self.device)
+            _check_device(self.device)
         store = grids.store(name, self.records)
         if self.sbatch is not None:
             self._check_sbatch(len(configs))
@@ -241,6 +241,8 @@ class Compare:
     def run(self) -> int:
         if self.other and self.against:
             raise ValueError("against chooses among the runs of one folder: leave it out, or the second folder")
+        if not self.metrics:
+            raise ValueError(f"metrics is empty: leave it out, or name one such as {', '.join(compare.METRICS)}")
         stores = [Records(folder) for folder in (self.records, self.other or self.records)]
         for store in stores:
             if not store.all():
@@ -280,6 +282,13 @@ def _field_and_value(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
+
+
+def _check_device(name: str) -> None:
+    """ValueError where a device is not there; torch would take cpu:3 for the CPU."""
+    find_device(name)
+    if name.startswith("cpu:"):
+        raise ValueError(f"device is {name!r}: the CPU has no number")
 
 
 def _refuse_together(command: Any, *groups: Sequence[str]) -> None:
@@ -342,7 +351,7 @@ def _status(configs: Sequence[Config], store: Records) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. What is refused before any training is said in a sentence, without a traceback: status 2."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = [_at_home(word) for word in (sys.argv[1:] if argv is None else argv)]
     logging.basicConfig(format="%(message)s")
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate)}
     if hasattr(signal, "SIGHUP"):
@@ -384,6 +393,12 @@ def _refuse_fields_of_a_grid(argv: Sequence[str]) -> None:
             f"a grid is the whole plan of a chapter and has no {', '.join(own)}; for a smaller one run its notebook, "
             f'as in papermill notebooks/12_gamma.ipynb out.ipynb -y "{given}"'
         )
+
+
+def _at_home(word: str) -> str:
+    """A word with the home folder in place of ~, which a shell leaves alone behind =."""
+    option, equals, value = word.rpartition("=")
+    return option + equals + os.path.expanduser(value) if not option or option.startswith("--") else word
 
 
 def _check_words(argv: Sequence[str]) -> None:

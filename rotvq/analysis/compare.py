@@ -61,7 +61,8 @@ class Comparison(NamedTuple):
         yield self.heading
         alone = [seed_ranges(arm.keys() - set(self.seeds)) or "none" for _, arm in (self.before, self.after)]
         equal = sum(self.before[1][seed]["result"] == self.after[1][seed]["result"] for seed in self.seeds)
-        paired = f"{len(self.seeds)} pairs, {equal} of them identical" if self.seeds else "no seed is in both"
+        count = "1 pair" if len(self.seeds) == 1 else f"{len(self.seeds)} pairs"
+        paired = f"{count}, {equal} of them identical" if self.seeds else "no seed is in both"
         yield f"  seeds: {paired}; only before: {alone[0]}, only after: {alone[1]}"
         made = [
             {key: {record["provenance"].get(key) for record in arm.values()} for key in MADE}
@@ -131,6 +132,10 @@ def split(records: Records, against: dict[str, Any]) -> tuple[list[Config], list
     values = {name: dict.fromkeys(getattr(config, name) for config in configs) for name in FIELDS if name != "seed"}
     wanted = {name: getattr(Config.from_dict({name: value}), name) for name, value in against.items() if name in values}
     chosen = [all(getattr(config, name) == value for name, value in wanted.items()) for config in configs]
+    if len(arms) == 1:
+        raise ValueError(
+            f"{records.folder} holds one arm, which its seeds repeat: name a second folder to compare with"
+        )
     if not wanted or len(set(chosen)) < 2:
         varied = "; ".join(f"{name}: {', '.join(map(str, found))}" for name, found in values.items() if len(found) > 1)
         raise ValueError(
@@ -181,4 +186,5 @@ def _ratio(before: list, after: list) -> str:
     if all(value is None or value > 0 for value in (*before, *after)):
         return f"ratio {ratio_with_n(stats.ratio(after, before))}"
     pair = stats.paired(after, before)
-    return f"difference {pair.mean:.3g} ({pair.low:.3g} to {pair.high:.3g}), n = {pair.n}"
+    interval = f" ({pair.low:.3g} to {pair.high:.3g})" if pair.n > 1 else ""
+    return f"difference {pair.mean:.3g}{interval}, n = {pair.n}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from rotvq.page import parameters
 from rotvq.runs.grids import Block
 from rotvq.training.config import FIELDS, Config
 
@@ -31,6 +32,8 @@ def block(arms: Mapping[str, Mapping], cells: Mapping[str, Mapping], seeds: int,
     if len(whole.arms) < 2:
         given = ", ".join(whole.arms) or "none"
         raise ValueError(f"arms are {given}: at least two are compared; a second one is STE: {{estimator: ste}}")
+    if any(not arm.strip() for arm in whole.arms):
+        raise ValueError("arms: one has no name, by which the page could call it")
     cells_of: dict[tuple, str] = {}
     for cell, conditions in whole.cells.items():
         seen: dict[str, str] = {}
@@ -38,7 +41,8 @@ def block(arms: Mapping[str, Mapping], cells: Mapping[str, Mapping], seeds: int,
             try:
                 (config,) = replace(whole, arms={arm: changes}, cells={cell: conditions}, seeds=[0]).configs()
             except ValueError as error:
-                raise ValueError(f"{', '.join(filter(None, (arm, cell)))}: {error}") from None
+                said = parameters.unread_number(base | conditions | changes)
+                raise ValueError(f"{', '.join(filter(None, (arm, cell)))}: {error}{said}") from None
             if (other := seen.setdefault(config.id, arm)) != arm:
                 raise ValueError(f"arms: {other} and {arm} are the same run" + f" in {cell}" * bool(cell))
         if (other := cells_of.setdefault(tuple(seen), cell)) != cell:
@@ -70,6 +74,8 @@ def spread(named: Mapping[str, Mapping]) -> dict[str, dict]:
     found: dict[str, dict] = {}
     for label, changes in named.items():
         values = {name: _values(name, value) for name, value in changes.items()}
+        if nested := [name for name in values if any(isinstance(one, list) for one in values[name])]:
+            raise ValueError(f"{label!r} sets {', '.join(nested)} to a list in a list: give one list of its values")
         if empty := [name for name in values if not values[name]]:
             raise ValueError(f"{label!r} sets {', '.join(empty)} to an empty list: there would be none of it")
         for choice in itertools.product(*values.values()):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -19,7 +20,7 @@ from rotvq.analysis.study import Runs, Study
 from rotvq.analysis.wording import NO_VERDICT, ratio_sentence, seed_ranges, slug
 from rotvq.page import parameters
 from rotvq.page.figures import Figure, Line, glue, style, used
-from rotvq.runs import scheduler
+from rotvq.runs import rehearsal, scheduler
 from rotvq.runs.grids import CHAPTERS, FRESH, FULL, Block, Chapter, store
 from rotvq.runs.records import Records
 from rotvq.training.config import Config
@@ -65,7 +66,8 @@ class Page:
         """
         chosen = {parameter: self.parameters[parameter] for parameter in LOADED if parameter in self.parameters}
         blocks = CHAPTERS[chapter].blocks if chapter else self.blocks
-        self.runs = load_or_train(chapter or self.name, blocks=blocks, also=also, **chosen | changes)
+        lists = {name.removesuffix("s"): value for name, value in self.parameters.items() if isinstance(value, list)}
+        self.runs = load_or_train(chapter or self.name, blocks=blocks, also=also, given=lists, **chosen | changes)
         self.runs.smoke = self.smoke
         self.say("", cost(self.runs))
         return self.runs
@@ -175,6 +177,7 @@ def load_or_train(
     *,
     blocks: Mapping[str, Block] | None = None,
     also: Sequence[Block] = (),
+    given: Mapping[str, Sequence] = MappingProxyType({}),
     records: str = "",
     engine: str = "",
     device: str = "cpu",
@@ -195,6 +198,7 @@ def load_or_train(
         profile: How large it is: see :meth:`.Chapter.configs`.
         blocks: In place of those of the chapter, from which its sentences then do not follow.
         also: Blocks of other chapters with which the page compares.
+        given: Lists of the reader by field; a smoke run has every combination of them, with their values as they are.
         records: Folder of the records; empty: the committed ones.
         engine: Where runs are trained; empty: one after the other in this process.
         device: On what they are trained.
@@ -214,15 +218,16 @@ def load_or_train(
     as_published = repr(dict(blocks)) == repr(dict(own.blocks))  # in this order, too: the first arm is the reference
     whole = Chapter(own.cap, {**blocks, **others})
 
-    def configs(of: Chapter, fields: Mapping[str, Any]) -> list[Config]:
-        found = of.configs(profile, **fields)
+    def configs(of: Chapter, fields: Mapping[str, Any], asked: Collection[str] = ()) -> list[Config]:
+        found = of.configs(profile, given, asked, **fields)
         return found if steps is None else list(dict.fromkeys(replace(config, steps=steps) for config in found))
 
     def expand(block: Block) -> list[Config]:
         own = {name for fields in (*block.arms.values(), *block.cells.values()) for name in fields}
         return configs(Chapter(0, {"": block}), {name: chosen[name] for name in chosen if name not in own})
 
-    planned, standard = configs(whole, chosen), set(Chapter(0, {**own.blocks, **others}).configs())
+    asked = [name for name, block in blocks.items() if repr(block) != repr(own.blocks.get(name))]
+    planned, standard = configs(whole, chosen, asked), set(Chapter(0, {**own.blocks, **others}).configs())
     kept = store(chapter, Path(records).expanduser() if records else None)
     filled = any(any(folder.glob("*.json")) for folder in (kept.folder, *kept.neighbours))
     if records or engine or not filled or not set(planned) <= standard:
@@ -248,9 +253,9 @@ def _train(
     if hours > cap:
         allow = f"cap: {math.ceil(10 * hours) / 10:g}"
         raise ValueError(f"{what}, over the cap of {cap:g} core-hours. {allow} in the parameters trains them")
-    new = set(tried)
-    scheduler.rehearse([config for config in missing if config in new], "cpu" if "ray" in engine else device)
-    line, start = Line(f"{what}."), time.monotonic()
+    line, new = Line(f"{what} of one core, of a cap of {duration(cap)}."), set(tried)
+    rehearsal.rehearse([config for config in missing if config in new], "cpu" if "ray" in engine else device)
+    start = time.monotonic()
     for done, (config, outcome) in enumerate(scheduler.run(planned, kept, engine, device=device), start=1):
         if isinstance(outcome, scheduler.Failure):
             raise RuntimeError(f"run {config.id} failed: {outcome}")

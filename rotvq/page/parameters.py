@@ -12,6 +12,7 @@ import contextlib
 import importlib.util
 import math
 import os
+import re
 import sys
 import types
 import typing
@@ -65,7 +66,7 @@ def _data(value: str, _: Mapping) -> str | None:
 
 def _device(value: str, values: Mapping) -> str | None:
     kind, _, number = value.partition(":")
-    if kind not in DEVICES or (":" in value and not number.isdecimal()):
+    if kind not in DEVICES or (":" in value and (kind == "cpu" or not number.isdecimal())):
         return "must be cpu, cuda, cuda:1, ..."
     elsewhere = "ray" in str(values.get("engine"))  # the runs are in a cluster, which may have what is not here
     return None if elsewhere else _refusal(lambda: find_device(value))
@@ -88,20 +89,20 @@ def _engine(value: str, _: Mapping) -> str | None:
 
 def _store(value: str, _: Mapping) -> str | None:
     """A folder of records that is there, or that can be made in one that is."""
-    path = Path(value).expanduser()
     try:
+        path = Path(value).expanduser()
         if not value or path.is_dir():
             return None
         if "\0" in value or path.exists() or not path.absolute().parent.is_dir():
             return "must be a folder, or a new one in a folder that is there"
         return None if os.access(path.absolute().parent, os.W_OK | os.X_OK) else "cannot be made: no right to write"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last one where there is no such user
         return f"is no name of a folder ({error})"
 
 
 def folder(value: str, _: Mapping) -> str | None:
     """Fault of a folder that must be there; empty: the book's own."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
         if not value or Path(value).expanduser().is_dir():
             return None
     return "is not there, or is no folder"
@@ -187,18 +188,19 @@ def check(values: Mapping[str, object], **allowed: Any) -> None:
     environment = _refusal(files.check_environment)
     faults = [f"the environment {environment}"] if environment else []
     faults += [f"{name} is not a parameter of this notebook, which has {known}" for name in _unknown(values, declared)]
-    quoted = False  # whether a string came in the place of something else
+    quoted, unread = False, ""  # whether a string came in the place of something else, and of a number
     for name, kind in declared.items():
         kind = eval(kind) if isinstance(kind, str) else kind  # a notebook under `from __future__ import annotations`
         if not _is(values[name], kind):
+            place, value, kind = _misfit(name, values[name], kind)
             said = kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else kind
-            faults.append(f"{name} = {values[name]!r} is {type(values[name]).__name__}, and must be {said}")
-            quoted = quoted or "'" in repr(values[name])
+            faults.append(f"{place} = {value!r} is {type(value).__name__}, and must be {said}")
+            quoted, unread = quoted or isinstance(value, str), unread or unread_number({place: value})
         elif values[name] is not None:
             faults += [f"{name} {fault}" for fault in _faults(values[name], rules.get(name, (None, None)), values)]
     if faults:
         raise ValueError(
-            ". ".join(faults) + ". Give typed values: papermill IN.ipynb OUT.ipynb -y '{steps: 100}'" * quoted
+            ". ".join(faults) + unread + ". Give typed values: papermill IN.ipynb OUT.ipynb -y '{steps: 100}'" * quoted
         )
     if _shell():
         from IPython import display
@@ -230,6 +232,32 @@ def _is(value: object, kind) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _misfit(name: str, value: object, kind) -> tuple[str, object, Any]:
+    """The first entry of a value that is not of its kind, or the value itself: its name, what it is, its kind."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    entries = []
+    if origin is list and isinstance(value, list):
+        entries = [(f"{name}[{i}]", entry, *inner) for i, entry in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        entries = [(f"a key of {name}", key, inner[0]) for key in value]
+        entries += [(f"{name}[{key!r}]", entry, inner[1]) for key, entry in value.items()]
+    return next((entry for entry in entries if not _is(*entry[1:])), (name, value, kind))
+
+
+def unread_number(values: Mapping[str, object]) -> str:
+    """What to say where a value is a string that Python reads as a number and YAML does not; else empty.
+
+    >>> unread_number({"init": "kmeans", "lr": "1e-3"})
+    ', and YAML takes 1e-3 for text: write 1.0e-3'
+    """
+    matches = (re.fullmatch(r"([-+]?\d+)(\.\d*)?e([-+]?)(\d+)", str(value), re.IGNORECASE) for value in values.values())
+    found = next(filter(None, matches), None)
+    if found is None:
+        return ""
+    whole, rest, sign, exponent = found.groups()
+    return f", and YAML takes {found[0]} for text: write {whole}{rest or '.0'}e{sign or '+'}{exponent}"
 
 
 def _faults(value: Any, rule: Any, values: Mapping) -> list[str]:

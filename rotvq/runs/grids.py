@@ -5,9 +5,10 @@ Chapters that ask for the same run share it: a record is looked for in the folde
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,9 @@ SEED = (0, 2**32 - 1)  # the least and the most that a command or a notebook tak
 
 PROFILES = ("smoke", "standard", "full")
 FULL = {"steps": 30_000, "batch": 128, "seed": list(range(10))}
-SMOKE = {"data": "fashion-mnist-mini", "init_latents": 512, "batch": 8, "steps": 10, "seed": [0, 1]}
-SMOKE_LIMITS = {"codebook_size": 64, "warmup": 5, "pretrain_steps": 5}
-SMOKE_LIMITS_OF_ALL = {"codebook_size": 64}  # which by default is more
+SMOKE = {"data": "fashion-mnist-mini", "batch": 8, "steps": 10, "seed": [0, 1]}
+SMOKE_LIMITS = {"codebook_size": 64, "init_latents": 512, "warmup": 5, "pretrain_steps": 5}
+SMOKE_LIMITS_OF_ALL = {"codebook_size": 64, "init_latents": 512}  # which by default are more
 
 Fields = Mapping[str, Any]  # of Config; the value is a list where a field takes several values
 
@@ -52,8 +53,12 @@ def _combinations(fields: Fields) -> list[Fields]:
     return [dict(zip(fields, values)) for values in itertools.product(*lists)]
 
 
-def _limited(fields: Fields) -> Fields:
-    return {name: min(value, SMOKE_LIMITS[name]) if name in SMOKE_LIMITS else value for name, value in fields.items()}
+def _limited(fields: Fields, given: Fields) -> Fields:
+    """Fields within `SMOKE_LIMITS`, but for the values that a reader has given; so many codes need as many latents."""
+    limits = {name: limit for name, limit in SMOKE_LIMITS.items() if fields.get(name) not in given.get(name, ())}
+    limited = {name: min(value, limits[name]) if name in limits else value for name, value in fields.items()}
+    size = limited.get("codebook_size", 0)
+    return limited | ({"init_latents": size} if size > SMOKE_LIMITS["init_latents"] else {})
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,16 @@ class Block:
         parts = [{**self.base, **cell, **arm, **changes} for cell in self.cells.values() for arm in self.arms.values()]
         return expand(*parts, seed=list(self.seeds))
 
-    def smoke(self, **changes: Any) -> list[Config]:
-        """Every arm in the first cell and the first arm in every cell, with `SMOKE` and `SMOKE_LIMITS`."""
-        arms, cells = ({name: _limited(fields) for name, fields in of.items()} for of in (self.arms, self.cells))
+    def smoke(self, given: Fields, whole: bool, **changes: Any) -> list[Config]:
+        """Every arm in the first cell and the first arm in every cell, with `SMOKE` and `SMOKE_LIMITS`.
+
+        given: values of a reader by field, which stay. whole: every arm in every cell, for a block that holds these.
+        """
+        arms, cells = ({name: _limited(fields, given) for name, fields in of.items()} for of in (self.arms, self.cells))
         (arm, *_), (cell, *_) = arms, cells
-        base = SMOKE_LIMITS_OF_ALL | _limited(self.base)
-        parts = replace(self, arms=arms, cells={cell: cells[cell]}), replace(self, arms={arm: arms[arm]}, cells=cells)
-        return [config for part in parts for config in replace(part, base=base).configs(**{**SMOKE, **changes})]
+        small = replace(self, arms=arms, cells=cells, base=SMOKE_LIMITS_OF_ALL | _limited(self.base, given))
+        thin = replace(small, cells={cell: cells[cell]}), replace(small, arms={arm: arms[arm]})
+        return [config for part in ([small] if whole else thin) for config in part.configs(**{**SMOKE, **changes})]
 
 
 @dataclass(frozen=True)
@@ -86,16 +94,28 @@ class Chapter:
     cap: float
     blocks: Mapping[str, Block]
 
-    def configs(self, profile: str = "standard", **changes: Any) -> list[Config]:
+    def configs(
+        self,
+        profile: str = "standard",
+        given: Fields = MappingProxyType({}),
+        whole: Collection[str] = (),
+        **changes: Any,
+    ) -> list[Config]:
         """The grid of the chapter; ``changes`` replace fields. ValueError for what is unknown or refused.
 
-        profile: "standard"; "smoke", every arm and every cell once, in seconds; or "full", ten seeds, 30,000 steps.
+        Args:
+            profile: "standard"; "smoke", every arm and every cell once, in seconds; or "full", ten seeds, 30,000 steps.
+            given: values of a reader by field, which "smoke" leaves as they are.
+            whole: names of the blocks that hold these, of which "smoke" leaves out no combination.
+            changes: of all runs.
         """
         if profile not in PROFILES:
             raise ValueError(f"unknown profile {profile!r}: one of {', '.join(PROFILES)}")
         changes = {**FULL, **changes} if profile == "full" else changes
-        blocks = self.blocks.values()
-        grids = [block.smoke(**changes) if profile == "smoke" else block.configs(**changes) for block in blocks]
+        grids = [
+            block.smoke(given, name in whole, **changes) if profile == "smoke" else block.configs(**changes)
+            for name, block in self.blocks.items()
+        ]
         return list(dict.fromkeys(itertools.chain(*grids)))
 
 

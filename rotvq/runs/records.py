@@ -24,7 +24,8 @@ from rotvq.training.config import SCHEMA, Config
 from rotvq.training.files import write_atomically
 
 KEYS = ("schema", "id", "config", "result", "provenance")
-REMEDY = "delete it, or restore it from the repository"
+REMEDY = "delete it, put it elsewhere, or restore it from the repository"
+ROOM = 1 << 20  # bytes that must fit on the disk: some ten times a record
 LEFTOVER = 3600  # seconds after which a temporary file belongs to no living writer
 
 
@@ -65,7 +66,8 @@ class Records:
         """Make the folder; ValueError where no record can be written there."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.folder).close()
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                file.write(bytes(ROOM))
         except OSError as error:
             raise ValueError(f"records cannot be written to {self.folder} ({error.strerror}): name another") from None
 
@@ -180,9 +182,11 @@ def _text(path: Path) -> str:
 def _checked(path: Path, text: str) -> dict:
     try:
         record = json.loads(text, parse_constant=_refuse)
-        noted, actual = record.pop("sha256", None), _digest(record)
-    except (ValueError, AttributeError, TypeError) as error:
-        raise RecordError(f"{path} is not a record ({error!r}): {REMEDY}") from None
+        if not isinstance(record, dict) or "sha256" not in record:
+            raise ValueError("it notes no sha256")
+        noted, actual = record.pop("sha256"), _digest(record)
+    except ValueError as error:
+        raise RecordError(f"{path} is not a record ({error}): {REMEDY}") from None
     if noted != actual:
         raise RecordError(f"{path} has been altered or cut: it notes the sha256 {noted} and has {actual}: {REMEDY}")
     return record

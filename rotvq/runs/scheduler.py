@@ -4,17 +4,13 @@ Whatever kills a grid costs the runs in flight; calling again trains the rest.
 """
 
 import logging
-import math
-import os
 import statistics
 import sys
 import time
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from math import inf
 from operator import attrgetter
 from pathlib import Path
@@ -22,12 +18,11 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from rotvq.quantizers.codebook import FROM_LATENTS
 from rotvq.runs import engines, provenance
 from rotvq.runs.engines import Engine, WorkerDied
 from rotvq.runs.records import Records
 from rotvq.training.config import Config
-from rotvq.training.train import Run, find_device, train
+from rotvq.training.train import find_device, train
 
 STEP = 0.010  # seconds a step at batch 32 on one core of a server, where no record tells
 EVALUATION = 100  # steps that cost as much as an evaluation of the test split; of the validation split, half
@@ -148,50 +143,3 @@ def estimate(configs: Iterable[Config], records: Records | None = None) -> float
             rates[SIZE(config)].append(seconds / cost_in_steps(config))
     medians = {size: statistics.median(values) for size, values in rates.items()}
     return sum(cost_in_steps(config) * medians.get(SIZE(config), STEP) for config in configs)
-
-
-def rehearse(configs: Iterable[Config], device: str = "cpu") -> None:
-    """Take one step of each kind of run, so that what cannot be trained is refused before anything is trained.
-
-    Runs that differ in their seeds alone are one kind.
-
-    Raises:
-        ValueError: Names the fields of a run that fails, and why it does.
-    """
-    for config in {replace(config, seed=0): config for config in configs}.values():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the run itself will say it
-                _first_step(config, device)
-        except Exception as error:  # whatever it is: the sentence says which run and why
-            said = ", ".join(f"{name} {value}" for name, value in config.changed.items())
-            reason, *_ = str(error).splitlines() or [repr(error)]
-            raise ValueError(f"a run with {said or 'the defaults'} cannot be trained: {reason}") from error
-
-
-def _first_step(config: Config, device: str) -> None:
-    size, dim = config.codebook_size, config.project_to or config.dim
-    needed, have = 16 * size * dim, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > have:  # codes, their gradient and two moments
-        said = f"{needed / 2**30:,.0f} GiB, and this machine has {have / 2**30:,.0f}"
-        raise ValueError(f"a codebook_size of {size} in {dim} dimensions takes {said}")
-    few = {"steps": 2, "pretrain_steps": min(config.pretrain_steps, 1), "init_latents": min(config.init_latents, size)}
-    run = Run.from_config(replace(config, **few), device)
-    x = run.next_batch()
-    if x.shape[2:] == (1, 1) and config.model == "conv":
-        raise ValueError("the data are vectors, which model 'mlp' takes: --model mlp, or in common of notebook 29")
-    shape = " x ".join(map(str, x.shape[1:]))
-    try:
-        z = run.model.encode(x)
-        seen = " x ".join(map(str, run.model.decode(z).shape[1:]))
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"model {config.model!r} does not take {len(x)} x {shape} a batch ({error})") from error
-    if seen != shape:
-        raise ValueError(f"model {config.model!r} gives {seen} for data of {shape}: take another size")
-    latents = len(run.pixels) * math.prod(z.shape[1:-1])
-    if config.init in FROM_LATENTS and latents < size:
-        raise ValueError(f"the training split gives {latents} latents, and init {config.init!r} needs {size}")
-    if run.step < 0:
-        run.pretrain_step()
-    run.start_codes()
-    run.train_step()

@@ -55,6 +55,17 @@ def test_values_that_are_not_positive_are_compared_by_differences(stores):
     assert list(found.lines(["test_psnr"]))[-1] == "  test PSNR, dB: 0 → 0, difference 0 (0 to 0), n = 3"
 
 
+@pytest.mark.parametrize("metric, words", [("test_mse", "ratio 3"), ("test_psnr", "difference 0")])
+def test_one_pair_has_no_interval(stores, metric, words):
+    one, other = stores
+    record(one, *arm([0]))
+    record(other, *arm([0], lr=0.01), factor=3.0)
+    (found,) = compare(places(one), places(other))
+    assert list(found.lines([metric]))[1].startswith("  seeds: 1 pair, 0 of them identical;")
+    assert list(found.lines([metric]))[-1].endswith(f", {words}, n = 1")
+    assert not any("inf" in line or "nan" in line for line in report(places(one), places(other), [metric]))
+
+
 def test_each_arm_meets_the_one_from_which_it_differs_least(stores):
     one, other = stores
     record(one, *arm(range(2), estimator="ste"), *arm(range(2)), *arm(range(2), estimator="zero"))
@@ -124,7 +135,6 @@ def test_two_arms_of_one_store_need_no_word(stores):
 @pytest.mark.parametrize(
     "arms, against",
     [
-        ([{}], {}),
         ([{}, {"gamma": 1.0}, {"gamma": 2.0}], {}),
         ([{}, {"gamma": 1.0}], {"gamma": 3.0}),
         ([{}, {"gamma": 1.0}], {"lr": 1e-3}),
@@ -135,7 +145,14 @@ def test_one_store_that_cannot_be_split_says_what_varies(stores, arms, against):
     record(one, *(config for fields in arms for config in arm(range(2), **fields)))
     with pytest.raises(ValueError, match="name the one to compare with, as in --against") as refused:
         split(one, against)
-    assert ("gamma: " in str(refused.value)) == (len(arms) > 1)
+    assert "gamma: " in str(refused.value)
+
+
+@pytest.mark.parametrize("against", [{}, {"gamma": 3.0}, {"gamma": 0.25}])
+def test_one_arm_alone_has_nothing_to_be_compared_with(stores, against):
+    record(stores[0], *arm(range(3)))
+    with pytest.raises(ValueError, match="holds one arm, which its seeds repeat: name a second folder"):
+        split(stores[0], against)
 
 
 def test_the_command(stores, capsys, tmp_path):
@@ -197,6 +214,7 @@ REFUSED = [
     (["{one}/none"], "there is no record in"),
     (["{one}", "--metrics", "test_mae"], "unknown metric 'test_mae': one of diverged_at, step, test_mse"),
     (["{one}/file"], "records are kept in a folder"),
+    (["{one}", "--against", "gamma=1", "--metrics"], "metrics is empty: leave it out, or name one such as test_mse"),
 ]
 
 

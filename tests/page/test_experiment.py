@@ -1,11 +1,8 @@
-"""An experiment of one's own: what its parameters mean, what is refused, and the step that is rehearsed."""
+"""An experiment of one's own: what its parameters mean, and what is refused."""
 
-import numpy as np
 import pytest
 
 from rotvq.page.experiment import block, spread
-from rotvq.runs.scheduler import rehearse
-from rotvq.training.config import Config
 
 ARMS = {"STE": {"estimator": "ste"}, "rotation": {"estimator": "rotation"}}
 CELLS = {"short": {"init": "uniform"}, "fitted": {"init": "kmeans"}}
@@ -58,6 +55,14 @@ def test_without_cells_there_is_one():
         (ARMS | {"x": {"estimator": "zero", "lr": []}}, CELLS, {}, "'x' sets lr to an empty list"),
         (ARMS, CELLS | {"b": {"gamma": []}}, {}, "'b' sets gamma to an empty list"),
         (ARMS, {"a": {"clip": []}}, {}, "a"),
+        (ARMS | {"c": {"estimator": ["zero", ["reflection"]]}}, {}, {}, "'c' sets estimator to a list in a list"),
+        (ARMS, {"x": {"lr": [[1e-3, 1e-2]]}}, {}, "'x' sets lr to a list in a list: give one list of its values"),
+        (ARMS | {"c": {"clip": [[[0.5, 2]]]}}, {}, {}, "c: clip is .*: it must be a pair"),
+        (ARMS | {"": {"gamma": 3.0}}, CELLS, {}, "arms: one has no name"),
+        (ARMS | {" ": {"gamma": 3.0}}, CELLS, {}, "arms: one has no name"),
+        (ARMS | {"c": {"lr": "3e-4"}}, {}, {}, "lr is '3e-4': .*, and YAML takes 3e-4 for text: write 3.0e-4"),
+        (ARMS, {"x": {"lr": [1e-3, "2.5E2"]}}, {}, "and YAML takes 2.5E2 for text: write 2.5e.2"),
+        (ARMS, {}, {"beta": "1e2"}, "and YAML takes 1e2 for text: write 1.0e.2"),
         (ARMS, {"x": {"gamma": 1}, "y": {"gamma": 1.0}}, {}, "cells: x and y are the same runs"),
         (ARMS, {"x": {"lr": [1e-3, 1e-2]}, "y": {}}, {}, "cells: x, lr 0.001 and y are the same runs"),
         (ARMS | {"c": {"gama": 1}}, CELLS, {}, "arms: c sets 'gama': a field is one of data, model, norm"),
@@ -84,56 +89,3 @@ def test_without_cells_there_is_one():
 def test_what_cannot_be_meant_is_refused(arms, cells, base, words):
     with pytest.raises(ValueError, match=words):
         block(arms, cells, 2, **base)
-
-
-# rehearsal
-
-SMALL = {"data": "fashion-mnist-mini", "codebook_size": 16, "steps": 3}
-
-
-def test_every_kind_of_run_is_rehearsed_once(monkeypatch):
-    seen = []
-    monkeypatch.setattr("rotvq.runs.scheduler._first_step", lambda config, device: seen.append((config, device)))
-    configs = [Config(gamma=gamma, seed=seed) for gamma in (1, 2) for seed in (4, 5)]
-    rehearse(configs, "cuda")
-    assert [(config.gamma, device) for config, device in seen] == [(1, "cuda"), (2, "cuda")]
-
-
-@pytest.mark.parametrize(
-    "changes", [{}, {"init": "kmeans"}, {"pretrain_steps": 9, "init": "latents"}, {"gain": "learned"}]
-)
-def test_what_can_be_trained_passes(changes):
-    rehearse([Config(**SMALL | changes)])
-
-
-@pytest.mark.parametrize(
-    "shape, changes, words",
-    [
-        ((400, 30, 30), {}, "model 'conv' gives 1 x 28 x 28 for data of 1 x 30 x 30: take another size"),
-        ((400, 8, 10, 3), {}, "model 'conv' gives 3 x 8 x 8 for data of 3 x 8 x 10"),
-        ((400, 6), {}, "the data are vectors, which model 'mlp' takes"),
-        ((400, 1, 16, 1), {}, "model 'conv' does not take 32 x 1 x 1 x 16 a batch"),
-        ((400, 6), {"model": "mlp", "norm": "batch", "batch": 1}, "model 'mlp' does not take 1 x 6 x 1 x 1 a batch"),
-        ((400, 8, 8), {"codebook_size": 10**12}, "a codebook_size of 1000000000000 in 32 dimensions takes 476,837 GiB"),
-        ((400, 8, 8), {"dim": 10**12}, "a codebook_size of 16 in 1000000000000 dimensions takes"),
-        ((400, 8, 8), {"project_to": 10**12}, "a codebook_size of 16 in 1000000000000 dimensions takes"),
-        ((400, 8, 8), {"quantizer": "fsq", "codebook_size": 10**12}, "dimensions takes"),
-        ((30, 8, 8), {}, "batch is 32: the training split has 24 images"),
-        ((400, 6), {"model": "mlp", "codebook_size": 512, "init": "kmeans"}, "cannot be trained: .*320.*512"),
-        ((400, 16, 16), {"model": "residual_f4", "norm": "batch"}, "takes 'none' or 'latent'"),
-    ],
-)
-def test_what_cannot_be_trained_is_refused_with_its_fields(shape, changes, words, tmp_path):
-    path = tmp_path / "own.npy"
-    np.save(path, np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
-    config = Config(**SMALL | {"data": f"arrays:{path}", "seed": 3} | changes)
-    with pytest.raises(ValueError, match=words) as refused:
-        rehearse([config])
-    assert str(refused.value).startswith(f"a run with data arrays:{path}") and "seed 3" in str(refused.value)
-
-
-def test_data_that_fits_passes(tmp_path):
-    path = tmp_path / "own.npz"
-    draw = np.random.default_rng(0)
-    np.savez(path, train=draw.normal(size=(64, 6)), test=draw.normal(size=(5, 6)))
-    rehearse([Config(**SMALL | {"data": f"arrays:{path}", "model": "mlp", "init": "kmeans"})])

@@ -11,7 +11,7 @@ from rotvq.analysis import stats
 from rotvq.analysis.study import Study
 from rotvq.page import Page, figures, page
 from rotvq.runs import scheduler
-from rotvq.runs.grids import CHAPTERS, Block, Chapter
+from rotvq.runs.grids import CHAPTERS, Block, Chapter, vary
 from rotvq.runs.records import Records
 
 SMALL = {"data": "fashion-mnist-mini", "codebook_size": 16}
@@ -150,7 +150,9 @@ def test_a_page_says_how_far_the_training_is(committed, said, monkeypatch):
     store(committed[0], GRID.configs()[:1])
     page.load_or_train("test", engine="serial")
     first, *rest = [line for line in lines if line]
-    assert first.startswith("4 of 5 runs have no record in ") and first.endswith("committed and take about 4 minutes.")
+    assert first.startswith("4 of 5 runs have no record in ") and first.endswith(
+        "take about 4 minutes of one core, of a cap of 60 minutes."
+    )
     assert [line.split(". ")[1].split(",")[0].strip(".") for line in rest] == [
         f"{done} trained" for done in (1, 2, 3, 4)
     ]
@@ -381,3 +383,26 @@ def test_the_same_arms_in_another_order_are_another_page(committed, said, monkey
     assert list(other.study("explore").arms) == ["zero", "STE"]
     other.drop("explore")
     assert other.blocks == {} and list(one.blocks) == ["explore"]
+
+
+# lists of a reader in a smoke run
+
+
+def test_a_smoke_run_has_every_combination_of_a_list_that_a_reader_gives(committed, said, monkeypatch):
+    cells = {"x": {"lr": 0.1}, "y": {"lr": 0.2}}
+    blocks = {"sizes": Block(TWO, cells, [0], {}), "other": Block(TWO, {"u": {"gamma": 3.0}, "v": {"gamma": 4.0}}, [0])}
+    monkeypatch.setitem(page.CHAPTERS, "test", Chapter(9.0, blocks))
+    monkeypatch.setattr(page.rehearsal, "rehearse", lambda *_: None)
+    types = TYPES | {"codebook_sizes": list[int]}
+    one = Page("test", {"__annotations__": types, **VALUES, "profile": "smoke", "codebook_sizes": [128, 1024]})
+    one.change("sizes", arms=vary(TWO, "{}, K = {}", codebook_size=[128, 1024]))
+    planned = one.load().planned
+    found = {(c.estimator, c.codebook_size, c.init_latents, c.lr) for c in planned if c.lr != 1e-3}
+    assert found == {(e, k, m, lr) for e in ("ste", "zero") for k, m in ((128, 512), (1024, 1024)) for lr in (0.1, 0.2)}
+    thin = {(c.estimator, c.codebook_size, c.gamma) for c in planned if c.lr == 1e-3}
+    assert thin == {("ste", 64, 3.0), ("zero", 64, 3.0), ("ste", 64, 4.0)}, "of the chapter's own each is used once"
+    study = one.study("sizes")
+    assert all(
+        [(c.codebook_size, c.seed) for c in configs] == [(int(arm.split("= ")[1]), 0), (int(arm.split("= ")[1]), 1)]
+        for (arm, _), configs in study.planned.items()
+    )

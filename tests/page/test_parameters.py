@@ -56,12 +56,14 @@ def test_takes(changes):
         ({"n": 3.0}, "n = 3.0 is float, and must be int"),
         ({"n": 0}, "n = 0 must be at least 1 and at most 10"),
         ({"n": 11}, "n = 11 must be at least 1 and at most 10"),
-        ({"x": "1e-3"}, "x = '1e-3' is str, and must be float"),
+        ({"x": "1e-3"}, "x = '1e-3' is str, and must be float, and YAML takes 1e-3 for text: write 1.0e-3. Give typed"),
+        ({"gammas": [0.1, "1e1"]}, r"gammas\[1\] = '1e1' is str, and must be float, and YAML takes 1e1 for text"),
+        ({"x": "high"}, "x = 'high' is str, and must be float. Give typed"),
         ({"x": math.nan}, "x = nan must be a finite number"),
         ({"x": math.inf}, "x = inf must be a finite number"),
         ({"name": "stee"}, "name = 'stee' must be one of ste, rotation"),
         ({"gammas": 0.1}, "gammas = 0.1 is float, and must be list"),
-        ({"gammas": [0.1, "1"]}, "gammas = .* must be list"),
+        ({"gammas": [0.1, "1"]}, r"gammas\[1\] = '1' is str, and must be float"),
         ({"gammas": [0.1, -1.0]}, "gammas = -1.0 must be at least 0"),
         ({"gammas": [0.1, -math.inf]}, "gammas = -inf must be a finite number"),
         ({"gammas": []}, "gammas is empty, and must have at least 1 and at most 3"),
@@ -108,8 +110,13 @@ def test_all_faults_are_named_at_once():
 def test_a_dictionary_is_held_to_the_types_of_its_keys_and_values():
     values = {"__annotations__": {"arms": dict[str, dict]}}
     check(values | {"arms": {"a": {"gamma": 1}}}, arms=lambda value, _: None)
-    for wrong in ([], {"a": 1}, {1: {}}):
-        with pytest.raises(ValueError, match="arms = .* must be dict"):
+    found = (
+        ([], "arms = .* is list, and must be dict.str, dict"),
+        ({"b": {}, "a": 1}, r"arms\['a'\] = 1 is int, and must be dict"),
+        ({1: {}}, "a key of arms = 1 is int, and must be str"),
+    )
+    for wrong, words in found:
+        with pytest.raises(ValueError, match=words):
             check(values | {"arms": wrong}, arms=lambda value, _: None)
 
 
@@ -176,6 +183,7 @@ REFUSED = [
     ("device", "", "must be cpu"),
     ("device", "cpu:x", "must be cpu"),
     ("device", "gpu", "must be cpu"),
+    ("device", "cpu:1", "must be cpu"),
     ("data", "mnist", "data must be one of fashion-mnist"),
     ("data", "imagefolder:/nowhere", "is not there: looked for"),
     ("data", "arrays:nowhere.npy", "is not there: looked for"),
@@ -202,6 +210,7 @@ REFUSED = [
     ("records", "nowhere/at/all", "a new one in a folder that is there"),
     ("records", "a\0b", "must be a folder"),
     ("records", "x" * 5000, "no name of a folder"),
+    ("records", "~nobody-of-this-name/runs", "no name of a folder"),
 ]
 
 

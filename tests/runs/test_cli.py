@@ -19,7 +19,7 @@ import pytest
 from forks import start
 
 from rotvq import __main__ as cli
-from rotvq.runs import engines, grids, scheduler
+from rotvq.runs import engines, grids, rehearsal, scheduler
 from rotvq.runs.grids import CHAPTERS, CONFIRM, EXPLORE, FEW, FRESH, PROFILES, Block, Chapter, vary
 from rotvq.runs.records import Records, write_record
 from rotvq.training.config import FIELDS, Config
@@ -37,7 +37,7 @@ def fake(config: Config, *, device="cpu", threads=1, progress=False, resume=None
 def call(capsys, monkeypatch):
     """Run a command with a training that takes no time; its status, output and errors."""
     monkeypatch.setattr(cli, "train", fake)
-    monkeypatch.setattr(scheduler, "_first_step", lambda *_: None)
+    monkeypatch.setattr(rehearsal, "_first_step", lambda *_: None)
     monkeypatch.setattr(scheduler.run, "__kwdefaults__", {**scheduler.run.__kwdefaults__, "fn": fake})
 
     def run(*words):
@@ -139,6 +139,8 @@ REFUSED = [
     (["train", "--device", "cuda:99"], "device 'cuda:99' is not there: one of cpu"),
     (["train", "--data", "mnist"], "fashion-mnist"),
     (["train", "--device", "meta"], "device 'meta' is not there: one of cpu"),
+    (["train", "--device", "cpu:3"], "device is 'cpu:3': the CPU has no number"),
+    (["grid", NAME, "--device", "cpu:0"], "device is 'cpu:0': the CPU has no number"),
     (["grid", NAME, "--device", "meta", "--status"], "device 'meta' is not there: one of cpu"),
     (["train", "--gamma", "1", "--gamma", "2"], "--gamma is given twice"),
     (["train", "--code-lr", "1", "--code_lr=2"], "--code-lr is given twice"),
@@ -195,6 +197,13 @@ def test_refused_before_training_with_status_2(call, tmp_path, words, said):
     status, out, err = call(*words, "--records", tmp_path)
     assert status == 2 and out == "" and said in err and err.startswith("error: ") and err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["--records", "~/mine"], ["--records=~/mine"]])
+def test_a_folder_at_home_is_found_also_where_the_shell_does_not(call, tmp_path, monkeypatch, words):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert call("train", *words)[0] == 0 and [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 @pytest.mark.parametrize("words", [["train", "--seed", "x"], ["train", "--estimater", "ste"], ["nothing"], []])
@@ -341,7 +350,7 @@ def test_a_run_that_is_stopped_goes_on_from_its_resume_point(number, heard, tmp_
             signal.raise_signal(number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scheduler, "rehearse", lambda *_: None)
+        patch.setattr(rehearsal, "rehearse", lambda *_: None)
         patch.setattr(Run, "train_step", stopped)
         assert cli.main([*words, str(tmp_path / "mine")]) == (130 if number == signal.SIGINT else 143)
     (resume,) = (tmp_path / "mine").iterdir()

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -118,6 +119,25 @@ def test_a_damage_that_its_digest_covers_is_refused_too(tmp_path):
         write_record(path, {**whole, **part})
         with pytest.raises(RecordError, match=re.escape(str(path)) + " is not a record"):
             store.get(Config())
+
+
+def test_what_is_no_record_is_said_to_be_none(tmp_path):
+    Records(tmp_path).put(Config(), RESULT, STAMP)
+    for text in ('{"a": 1}', "[1, 2]", "3"):
+        (tmp_path / "notes.json").write_text(text)
+        with pytest.raises(RecordError, match=r"notes.json is not a record \(it notes no sha256\)"):
+            Records(tmp_path).all()
+
+
+def test_a_full_disk_is_seen_before_anything_is_trained(tmp_path, monkeypatch):
+    Records(tmp_path).prepare()
+
+    def full(dir):
+        return Path("/dev/full").open("wb")
+
+    monkeypatch.setattr("rotvq.runs.records.tempfile.TemporaryFile", full)
+    with pytest.raises(ValueError, match=r"records cannot be written to .* \(No space left on device\): name another"):
+        Records(tmp_path).prepare()
 
 
 FINALS = {"none": None, "a list": [], "a word": {"test_mse": "low"}, "a list of numbers": {"test_mse": [1.0]}}

@@ -1,0 +1,103 @@
+"""Rehearsal: one step of each kind of run, so that what cannot be trained is refused before anything is trained."""
+
+import math
+import os
+import warnings
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from rotvq.quantizers.codebook import FROM_LATENTS
+from rotvq.training import metrics, own
+from rotvq.training.config import Config
+from rotvq.training.train import Run
+
+SEEN = 32  # images of the test split that are evaluated
+TOLERANCE = 1e-4  # of a value against its code, relative to the largest entry: some hundred roundings of float32
+
+
+def rehearse(configs: Iterable[Config], device: str = "cpu") -> None:
+    """Take one step of each kind of run, and evaluate it on a few images.
+
+    Runs that differ in their seeds alone are one kind.
+
+    Raises:
+        ValueError: Names the fields of a run that fails, and why it does.
+    """
+    for config in {replace(config, seed=0): config for config in configs}.values():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the run itself will say it
+                _first_step(config, device)
+        except Exception as error:  # whatever it is: the sentence says which run and why
+            said = ", ".join(f"{name} {value}" for name, value in config.changed.items())
+            reason, *_ = str(error).splitlines() or [repr(error)]
+            raise ValueError(f"a run with {said or 'the defaults'} cannot be trained: {reason}") from error
+
+
+def _first_step(config: Config, device: str) -> None:
+    _refuse_other_defaults()
+    size, dim = config.codebook_size, config.project_to or config.dim
+    needed, have = 16 * size * dim, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > have:  # codes, their gradient and two moments
+        said = f"{needed / 2**30:,.0f} GiB, and this machine has {have / 2**30:,.0f}"
+        raise ValueError(f"a codebook_size of {size} in {dim} dimensions takes {said}")
+    few = {"steps": 2, "pretrain_steps": min(config.pretrain_steps, 1), "init_latents": min(config.init_latents, size)}
+    run = Run.from_config(replace(config, **few), device)
+    x = run.next_batch()
+    if x.shape[2:] == (1, 1) and config.model == "conv":
+        raise ValueError("the data are vectors, which model 'mlp' takes: --model mlp, or in common of notebook 29")
+    shape = " x ".join(map(str, x.shape[1:]))
+    try:
+        z = run.model.encode(x)
+        seen = " x ".join(map(str, run.model.decode(z).shape[1:]))
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"model {config.model!r} does not take {len(x)} x {shape} a batch ({error})") from error
+    if seen != shape:
+        raise ValueError(f"model {config.model!r} gives {seen} for data of {shape}: take another size")
+    latents = len(run.pixels) * math.prod(z.shape[1:-1])
+    if config.init in FROM_LATENTS and latents < size:
+        raise ValueError(f"the training split gives {latents} latents, and init {config.init!r} needs {size}")
+    if isinstance(own.estimator(config.estimator), nn.Module):
+        _check_module(config.estimator, z.detach())
+    if run.step < 0:
+        run.pretrain_step()
+    run.start_codes()
+    run.train_step()
+    metrics.evaluate(run.model, run.data.test[:SEEN], run.data)
+
+
+def _check_module(name: str, z: Tensor) -> None:
+    """ValueError where an estimator that is a module does not give the codes, or gives something else each time."""
+    q = 0.5 * z.flip(0)  # as far from z as codes are
+    (value, slope), again = (_called(name, z, q) for _ in range(2))
+    _refuse_other_defaults()
+    if (value.dtype, value.shape) != (q.dtype, q.shape):
+        given, asked = (f"{tuple(x.shape)} {x.dtype}" for x in (value, q))
+        raise ValueError(f"estimator {name!r} gives {given} for z and q of {asked}")
+    if not (value - q).abs().max() <= TOLERANCE * torch.maximum(z.abs().max(), q.abs().max()):
+        raise ValueError(f"estimator {name!r} gives another value than q, as in z + (q - z).detach(), for a batch of z")
+    if not (torch.equal(value, again[0]) and torch.equal(slope, again[1])):
+        said = "draws random numbers without a generator that it seeds, or keeps something outside of itself"
+        raise ValueError(f"estimator {name!r} {said}: made and called again it gives something else")
+
+
+def _called(name: str, z: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    """The value of a new estimator at z and q, and the slope of its sum at z."""
+    member = own.estimator(name)
+    z_in, q_in = (x.clone().requires_grad_().clone() for x in (z, q))
+    z_q = member(z_in, q_in)
+    if not (torch.equal(z_in, z) and torch.equal(q_in, q)):
+        raise ValueError(f"estimator {name!r} changes z or q in place: take a copy, as by z.clone()")
+    if not z_q.requires_grad:
+        raise ValueError(f"estimator {name!r} gives no gradient to z or q, as in z + (q - z).detach()")
+    (slope,) = torch.autograd.grad(z_q.sum(), z_in, materialize_grads=True)
+    return z_q.detach(), slope
+
+
+def _refuse_other_defaults() -> None:
+    """ValueError where code of one's own has changed what every run of this process counts on."""
+    if (kind := torch.get_default_dtype()) != torch.float32:
+        raise ValueError(f"torch.set_default_dtype was called with {kind}: leave it out, and start another process")
