@@ -55,7 +55,8 @@
 #
 # **Arms** are compared, **cells** are the conditions, and `common` is set in all runs. Each gives fields of
 # {class}`~rotvq.training.config.Config` by name. If a field has a list, there is an arm, or a cell, for each value:
-# above there are four arms. An arm overrides its cell, and a cell overrides `common`.
+# above there are four arms. An arm overrides its cell, and a cell overrides `common`. In YAML `1e-3` is text, write
+# `1.0e-3`; and of two arms with one name it keeps the last.
 #
 # **Data** is one of
 #

@@ -2,6 +2,7 @@
 
     python -m book.press pair [--check]     notebooks/NN.py -> notebooks/NN.ipynb, without outputs
     python -m book.press run [NAME ...]     pair, and notebooks/NN.ipynb -> book/notebooks/NN.ipynb, executed
+    python -m book.press run NAME --dry-run what that would train, and about how long
     python -m book.press build              book/ -> _build/html, where every warning is an error
     python -m book.press build --only NAME  one page as it was last executed -> _build/only
     python -m book.press all                the three, one after the other
@@ -20,6 +21,7 @@ import json
 import time
 from collections.abc import Sequence
 
+from book.press import plan
 from book.press.build import build
 from book.press.download import write_pdf, write_zip
 from book.press.execute import run
@@ -39,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
         step.add_argument("names", nargs="*", help="such as 10 or 10_ste_vs_rotation")
         step.add_argument("--parameters", type=json.loads, default={}, help="JSON, such as '{\"steps\": 100}'")
         step.add_argument("--force", action="store_true", help="run what did not change, too")
+    steps.choices["run"].add_argument("--dry-run", action="store_true", help="say what would be trained, no more")
     steps.add_parser("build").add_argument("--force", action="store_true", help="render anew")
     steps.choices["build"].add_argument("--only", default="", metavar="NAME", help="one page alone, into _build/only")
     for name in ("pdf", "zip"):
@@ -57,7 +60,9 @@ def main(words: Sequence[str] | None = None) -> None:
         check_notebooks()
     elif args.step in ("pair", "run", "all"):
         write_notebooks()
-    if args.step in ("run", "all"):
+    if args.step == "run" and (args.parameters or args.dry_run):
+        plan.say(args.names, args.parameters)
+    if args.step == "all" or (args.step == "run" and not args.dry_run):
         run(args.names, args.parameters, args.force)
     if args.step == "build":
         build(args.force, args.allow_stale, args.only)
