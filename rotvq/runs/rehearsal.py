@@ -74,11 +74,14 @@ def _check_module(name: str, z: Tensor) -> None:
     q = 0.5 * z.flip(0)  # as far from z as codes are
     (value, slope), again = (_called(name, z, q) for _ in range(2))
     _refuse_other_defaults()
-    if (value.dtype, value.shape) != (q.dtype, q.shape):
-        given, asked = (f"{tuple(x.shape)} {x.dtype}" for x in (value, q))
-        raise ValueError(f"estimator {name!r} gives {given} for z and q of {asked}")
-    if not (value - q).abs().max() <= TOLERANCE * torch.maximum(z.abs().max(), q.abs().max()):
-        raise ValueError(f"estimator {name!r} gives another value than q, as in z + (q - z).detach(), for a batch of z")
+    with torch.no_grad():
+        evaluated = own.estimator(name).eval()(z.clone(), q.clone())
+    for mode, given in {"training": value, "evaluation": evaluated}.items():
+        if (given.dtype, given.shape) != (q.dtype, q.shape):
+            found, asked = (f"{tuple(x.shape)} {x.dtype}" for x in (given, q))
+            raise ValueError(f"estimator {name!r} gives {found} for z and q of {asked}")
+        if not (given - q).abs().max() <= TOLERANCE * torch.maximum(z.abs().max(), q.abs().max()):
+            raise ValueError(f"estimator {name!r} gives another value than q in {mode}: z + (q - z).detach() gives q")
     if not (torch.equal(value, again[0]) and torch.equal(slope, again[1])):
         said = "draws random numbers without a generator that it seeds, or keeps something outside of itself"
         raise ValueError(f"estimator {name!r} {said}: made and called again it gives something else")

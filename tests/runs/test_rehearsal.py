@@ -109,7 +109,8 @@ def test_a_module_that_gives_the_codes_passes(own, body, made):
 @pytest.mark.parametrize(
     "body, made, words",
     [
-        ("return z", "pass", "another value than q"),
+        ("return z", "pass", "another value than q in training"),
+        ("return z + (q - z).detach() if self.training else z", "pass", "another value than q in evaluation"),
         (f"{THROUGH}.flip(0)", "pass", "another value than q"),
         (f"{THROUGH} * float('nan')", "pass", "another value than q"),
         ("return z if z.numel() > 1000 else z + (q - z).detach()", "pass", "another value than q"),
@@ -147,3 +148,11 @@ def test_the_value_may_differ_by_roundings(own):
     rehearse([own("return 1e-6 * z.detach() + z + (q - z).detach()")])
     with pytest.raises(ValueError, match="another value"):
         rehearse([own("return 1e-3 * z.detach() + z + (q - z).detach()")])
+
+
+def test_what_fails_in_evaluation_alone_is_refused_too(own):
+    lines = ["from rotvq import VectorQuantizer", "class Q(VectorQuantizer):", "    def quantise(self, z, mask):"]
+    lines += ["        assert self.training, 'no evaluation'", "        return super().quantise(z, mask)"]
+    Path("own_q.py").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="quantizer own_q.py:Q#.* cannot be trained: no evaluation"):
+        rehearse([Config(**SMALL | {"quantizer": "own_q.py:Q"})])
