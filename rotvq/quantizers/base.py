@@ -1,5 +1,6 @@
 """The call that every quantiser answers: shapes, masks, checks, what the losses are divided by, and the answer."""
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -85,7 +86,7 @@ def laid_out_as(x: Tensor, z_q: Tensor) -> Tensor:
 
 def all_finite(x: Tensor) -> bool:
     """Whether x holds no NaN or inf; the value of a GPU's tensor is waited for."""
-    return bool(x.sum().isfinite()) or bool(x.isfinite().all())  # the sum of large numbers may overflow
+    return math.isfinite(x.sum()) or bool(x.isfinite().all())  # the sum of large numbers may overflow
 
 
 def one_of(name: str, value, allowed) -> None:
@@ -242,7 +243,9 @@ class Quantizer(nn.Module, ABC):
             indices = torch.where(mask_of_latents, indices, -1)
         count = self._count(z, mask_of_latents, samples=x.shape[0])
         z_q = laid_out_as(x, rows_q.movedim(-1, 1)) if self.channel_first else rows_q
-        loss = loss_sum / count + extra_loss
+        loss = loss_sum / count
+        if isinstance(extra_loss, Tensor) or extra_loss != 0:
+            loss = loss + extra_loss
         if self.second_pass is not None and self.training:
             if objective is None:
                 raise ValueError("in training this quantiser needs the objective: module(x, objective=latents -> loss)")
@@ -297,7 +300,7 @@ class Quantizer(nn.Module, ABC):
 
     def _counted(self, z: Tensor, mask: Tensor | None) -> Tensor | None:
         """Which latents statistics count, (...): those that the mask keeps and whose sums are finite; None: all."""
-        if can_look(z) and torch.linalg.vector_norm(wide(z.detach())).isfinite():
+        if can_look(z) and math.isfinite(torch.linalg.vector_norm(wide(z.detach()))):
             return mask
         fits = z.detach().abs().amax(-1).float() <= LARGEST
         return fits if mask is None else mask & fits

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rotvq.quantizers.geometry import unit
+from rotvq.quantizers.operators import is_plain
 
 MEMORY = {"cpu": 64 << 20, "cuda": 256 << 20}  # bytes of working space by default, by type of device
 TILE_BYTES = 4 << 20  # of scores at a time on a CPU: they stay in the cache
@@ -63,14 +64,16 @@ def _euclidean(z: Tensor, codes: Tensor) -> tuple[Callable, Callable]:
 
     def extents(point: Tensor) -> Tensor:
         """The largest entry of each code, seen from a point."""
-        parts = codes.split(max(1, (TILE_BYTES >> 4) // codes.shape[1]))
-        return torch.cat([(part - point).abs().amax(-1) for part in parts])
+        size = max(1, (TILE_BYTES >> 4) // codes.shape[1])
+        if len(codes) <= size:
+            return (codes - point).abs().amax(-1)
+        return torch.cat([(part - point).abs().amax(-1) for part in codes.split(size)])
 
     middle = z[:: math.ceil(len(z) / SAMPLE)].nanmedian(0).values
     nearest_to_middle = extents(middle).argmin(0, keepdim=True)
-    centre = codes.index_select(0, nearest_to_middle)[0]  # a code: neither unused codes nor far latents spoil it
+    centre = codes.index_select(0, nearest_to_middle)  # a code: neither unused codes nor far latents spoil it
     top = extents(centre).amax()
-    scale = torch.ldexp(torch.ones_like(top), -torch.frexp(top).exponent).clamp_max(1 / torch.finfo(top.dtype).tiny)
+    scale = torch.pow(2.0, -torch.frexp(top).exponent).to(top.dtype).clamp_max(1 / torch.finfo(top.dtype).tiny)
 
     def prepare_latents(part: Tensor) -> Tensor:
         part = part - centre
@@ -99,13 +102,16 @@ def _use_convolution(z: Tensor) -> bool:
 def _interleave(codes: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """The first code of each block, then the second of each, so that maxima of blocks are taken elementwise."""
     spare = -len(codes) % CODE_BLOCKS
-    codes, bias = F.pad(codes, (0, 0, 0, spare)), F.pad(bias, (0, spare), value=-torch.inf)
-    codes, bias = (x.unflatten(0, (CODE_BLOCKS, -1)).transpose(0, 1).flatten(0, 1) for x in (codes, bias))
+    if spare:
+        codes, bias = F.pad(codes, (0, 0, 0, spare)), F.pad(bias, (0, spare), value=-torch.inf)
+    codes, bias = (x.view(CODE_BLOCKS, -1, *x.shape[1:]).transpose(0, 1).flatten(0, 1) for x in (codes, bias))
     return codes[:, :, None, None] if _use_convolution(codes) else codes, bias
 
 
 def _as_images(z: Tensor) -> Tensor:
-    """Latents, a multiple of :data:`IMAGES`, as the products take them."""
+    """Latents as the products take them, with spare ones up to a multiple of :data:`IMAGES`."""
+    spare = -len(z) % IMAGES
+    z = F.pad(z, (0, 0, 0, spare)) if spare else z
     return z.view(IMAGES, -1, 1, z.shape[1]).permute(0, 3, 1, 2) if _use_convolution(z) else z  # channels last
 
 
@@ -133,41 +139,40 @@ def tile_sizes(z: Tensor, codes: Tensor, memory: int = MEMORY["cpu"]) -> tuple[i
     return max(IMAGES, tile_latents), tile_codes, most_codes // tile_codes
 
 
-@torch.library.custom_op("rotvq::nearest", mutates_args=())
 def _nearest(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
-    indices = torch.zeros(len(z), dtype=torch.int64, device=z.device)
     if len(z) == 0 or len(codes) == 1:
-        return indices
-    with torch.autocast(z.device.type, enabled=False), full_float32(z.device):
-        dtype = torch.promote_types(torch.promote_types(z.dtype, codes.dtype), torch.float32)
-        z, codes = z.to(dtype), codes.to(dtype)
-        prepare_latents, prepare_codes = LOOKUPS[metric](z, codes)
-        if z.device.type != "cpu":  # a call of a kernel costs more there than a long row
-            rows = max(1, memory // (dtype.itemsize * len(codes)))
-            prepared, bias = prepare_codes(codes)
-            parts = [F.linear(prepare_latents(part), prepared, bias).argmax(-1) for part in z.split(rows)]
-            return torch.cat(parts)
-        tile_latents, tile_codes, held = tile_sizes(z, codes, memory)
-        best = torch.full((len(z),), -torch.inf, dtype=dtype, device=z.device)
-        buffer = z.new_zeros(min(tile_latents, len(z) + IMAGES), codes.shape[1])
-        starts = range(0, len(codes), tile_codes)
-        for first in range(0, len(starts), held):
-            group = starts[first : first + held]
-            prepared = [_interleave(*prepare_codes(codes[start : start + tile_codes])) for start in group]
-            for z_part, best_part, indices_part in zip(*(x.split(tile_latents) for x in (z, best, indices))):
-                buffer[: len(z_part)] = prepare_latents(z_part)
-                images = _as_images(buffer[: math.ceil(len(z_part) / IMAGES) * IMAGES])
-                for start, (tile, bias) in zip(group, prepared):
-                    score, index = _best(_scores(images, tile, bias)[: len(z_part)])
-                    better = score > best_part
-                    torch.where(better, score, best_part, out=best_part)
-                    torch.where(better, index.add_(start), indices_part, out=indices_part)
+        return torch.zeros(len(z), dtype=torch.int64, device=z.device)
+    if torch.is_autocast_enabled(z.device.type):
+        with torch.autocast(z.device.type, enabled=False):
+            return _nearest(z, codes, metric, memory)
+    dtype = torch.promote_types(torch.promote_types(z.dtype, codes.dtype), torch.float32)
+    z, codes = z.to(dtype), codes.to(dtype)
+    prepare_latents, prepare_codes = LOOKUPS[metric](z, codes)
+    if z.device.type != "cpu":  # a call of a kernel costs more there than a long row
+        rows = max(1, memory // (dtype.itemsize * len(codes)))
+        prepared, bias = prepare_codes(codes)
+        with full_float32(z.device):
+            return torch.cat([F.linear(prepare_latents(part), prepared, bias).argmax(-1) for part in z.split(rows)])
+    tile_latents, tile_codes, held = tile_sizes(z, codes, memory)
+    if len(codes) <= tile_codes:  # nothing to compare with
+        tile = _interleave(*prepare_codes(codes))
+        parts = map(prepare_latents, z.split(tile_latents))
+        found = [_best(_scores(_as_images(part), *tile)[: len(part)]) for part in parts]
+        best, indices = found[0] if len(found) == 1 else map(torch.cat, zip(*found))
+        return indices.mul_(best > -torch.inf)
+    best, indices = z.new_full((len(z),), -torch.inf), torch.zeros(len(z), dtype=torch.int64)
+    starts = range(0, len(codes), tile_codes)
+    for first in range(0, len(starts), held):
+        group = starts[first : first + held]
+        prepared = [_interleave(*prepare_codes(codes[start : start + tile_codes])) for start in group]
+        for z_part, best_part, indices_part in zip(*(x.split(tile_latents) for x in (z, best, indices))):
+            images = _as_images(prepare_latents(z_part))
+            for start, (tile, bias) in zip(group, prepared):
+                score, index = _best(_scores(images, tile, bias)[: len(z_part)])
+                better = score > best_part
+                torch.where(better, score, best_part, out=best_part)
+                torch.where(better, index.add_(start), indices_part, out=indices_part)
     return indices
-
-
-@_nearest.register_fake
-def _(z, codes, metric, memory):
-    return z.new_empty(z.shape[0], dtype=torch.int64)
 
 
 def _fits_faiss(z: Tensor, codes: Tensor, memory: int) -> bool:
@@ -194,7 +199,6 @@ def _faiss_search(z: Tensor, codes: Tensor) -> Tensor:
         faiss.cvar.distance_compute_blas_threshold = before[1]
 
 
-@torch.library.custom_op("rotvq::nearest_faiss", mutates_args=())
 def _nearest_faiss(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
     if not _fits_faiss(z, codes, memory):
         return _nearest(z, codes, metric, memory)
@@ -219,11 +223,6 @@ def _nearest_faiss(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor
     if outside.any():
         indices[outside] = _nearest(z[outside], codes, metric, memory)
     return indices
-
-
-@_nearest_faiss.register_fake
-def _(z, codes, metric, memory):
-    return z.new_empty(z.shape[0], dtype=torch.int64)
 
 
 def _plain_euclidean(z: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -256,6 +255,30 @@ def _nearest_plain(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor
 
 
 ENGINES = {"tiles": _nearest, "plain": _nearest_plain, "faiss": _nearest_faiss}  #: ways to look up, by name
+
+
+# The same as operators of torch, to compile, export and transform: to be called is most of what a small lookup costs.
+@torch.library.custom_op("rotvq::nearest", mutates_args=())
+def _nearest_operator(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
+    return _nearest(z, codes, metric, memory)
+
+
+@_nearest_operator.register_fake
+def _(z, codes, metric, memory):
+    return z.new_empty(z.shape[0], dtype=torch.int64)
+
+
+@torch.library.custom_op("rotvq::nearest_faiss", mutates_args=())
+def _nearest_faiss_operator(z: Tensor, codes: Tensor, metric: str, memory: int) -> Tensor:
+    return _nearest_faiss(z, codes, metric, memory)
+
+
+@_nearest_faiss_operator.register_fake
+def _(z, codes, metric, memory):
+    return z.new_empty(z.shape[0], dtype=torch.int64)
+
+
+OPERATORS = {"tiles": _nearest_operator, "faiss": _nearest_faiss_operator}
 
 
 def nearest(
@@ -298,5 +321,6 @@ def nearest(
     if engine is None:
         inference = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
         engine = "faiss" if HAS_FAISS and inference and codes.shape[1] <= FASTER_DIMS else "tiles"
-    memory = working_memory(z.device, memory)
-    return ENGINES[engine](z.detach().reshape(-1, z.shape[-1]), codes.detach(), metric, memory).reshape(z.shape[:-1])
+    rows, codes, memory = z.detach().reshape(-1, z.shape[-1]), codes.detach(), working_memory(z.device, memory)
+    search = ENGINES[engine] if is_plain(rows) else OPERATORS.get(engine, ENGINES[engine])
+    return search(rows, codes, metric, memory).reshape(z.shape[:-1])

@@ -53,6 +53,7 @@ class Step(torch.autograd.Function):
     def backward(ctx, g, c):
         z, q, indices, mask, centre, mix, gain = ctx.saved_tensors
         to_z = to_q = to_codes = None
+        z = z if ctx.codes_shape is None else z.contiguous()
         if g is not None:
             to_z = _pulled_back(ctx.estimator, z, q, g, mask, centre, mix, gain).to(z.dtype)
         if c is not None:
@@ -109,4 +110,5 @@ def sum_of_squares(z: Tensor, q: Tensor, mask: Tensor | None = None) -> Tensor:
     """The sum of the squares of :func:`masked_difference`, a scalar, at least float32."""
     wide = torch.promote_types(torch.promote_types(z.dtype, q.dtype), torch.float32)
     rows = blocks(z, q, mask)
-    return sum(torch.linalg.vector_norm(masked_difference(*block), dtype=wide).square() for block in rows)
+    sums = [torch.linalg.vector_norm(masked_difference(*block), dtype=wide).square() for block in rows]
+    return sum(sums[1:], sums[0])

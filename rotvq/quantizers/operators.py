@@ -44,6 +44,13 @@ def has_no_value(x: Tensor) -> bool:
     return functorch.is_batchedtensor(x)
 
 
+def is_plain(x: Tensor) -> bool:
+    """Whether x holds numbers, and only eager code sees what is done with them: no compiler, transform or mode."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
+        return False
+    return type(x) is Tensor and not x.is_meta and torch._C._len_torch_dispatch_stack() == 0
+
+
 def seed_of(generator: torch.Generator | None) -> int:
     """The seed that ``generator`` was given; 0 without one."""
     return 0 if generator is None else generator.initial_seed()
@@ -108,6 +115,13 @@ def _(state, value):
     return torch.empty_like(state)
 
 
+def choose(condition: bool | Tensor, value: Tensor, other: Tensor) -> Tensor:
+    """``torch.where`` of a condition that may be known."""
+    if isinstance(condition, bool):
+        return value if condition else other
+    return torch.where(condition, value, other)
+
+
 def write(state: Tensor, value: Tensor) -> None:
     """``state`` becomes ``value``, in place, unless the call is run again."""
     # A compiled backward pass may recompute what it needs of the forward pass from state that has been written since
@@ -116,6 +130,14 @@ def write(state: Tensor, value: Tensor) -> None:
         state.copy_(_value_to_write(state, value.to(state.dtype).expand_as(state)))
     elif not runs_again():
         state.copy_(value)
+
+
+def increase(state: Tensor, value: Tensor | float) -> None:
+    """``state`` grows by ``value``, in place, unless the call is run again."""
+    if torch.compiler.is_compiling():
+        write(state, state + value)
+    elif not runs_again():
+        state.add_(value)
 
 
 def device_with_values() -> torch.device:
@@ -157,7 +179,7 @@ class Noise(nn.Module):
     def begin_call(self) -> Tensor:
         """The number of a new call, 0-d."""
         number = _number_of_call(self.calls)
-        write(self.calls, self.calls + 1)
+        increase(self.calls, 1)
         return number
 
     def uniform(self, like: Tensor, number: Tensor | None = None) -> Tensor:
@@ -199,7 +221,7 @@ class WideState(nn.Module):
 
 def wide(x: Tensor) -> Tensor:
     """``x``, at least float32."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return x.float() if is_narrow(x) else x
 
 
 def is_narrow(x: Tensor) -> bool:

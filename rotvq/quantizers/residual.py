@@ -267,7 +267,7 @@ def told(level: Quantizer, so_far: Tensor, indices: Tensor | None = None) -> Ite
     if looks_back:
         level.so_far = so_far
     if takes:
-        level.assign = lambda z, codes: indices  # all else of a call, its losses and gradients, is as ever
+        level.assign = lambda z, codes: indices.reshape(z.shape[:-1])  # all else of a call is as ever
     try:
         yield
     finally:

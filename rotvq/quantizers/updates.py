@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rotvq.quantizers.distributed import Group, broadcast, sum_before_rank, sum_over_ranks, world
-from rotvq.quantizers.operators import WideState, can_look, uniform, write
+from rotvq.quantizers.operators import WideState, can_look, choose, increase, uniform, wide, write
 
 UPDATES = ("gradient", "ema")
 LONG_STEP = 1000  # calls without a backward pass of which the user is told
@@ -140,26 +140,26 @@ class Statistics(WideState):
         if self.open_ended_calls == LONG_STEP:
             warnings.warn("the codes wait for a backward pass, and none comes: call follow(optimizer)", stacklevel=2)
 
-    @torch.no_grad()
-    def begin_call(self, open_ended: bool) -> Tensor:
-        """Whether this call begins a step, 0-d bool; ``open_ended``: a later event will end the step."""
-        begins = self.step_ended.bool()
+    def begin_call(self, open_ended: bool) -> bool | Tensor:
+        """Whether this call begins a step, 0-d where that is not known; ``open_ended``: a later event ends the step."""
+        begins = bool(self.step_ended) if can_look(self.step_ended) else self.step_ended.bool()
         if open_ended:
             write(self.step_ended, torch.zeros_like(self.step_ended))
         return begins
 
     @torch.no_grad()
     def move_codes(
-        self, codes: Tensor, latents: Tensor, mask: Tensor | None, seed: int, group: Group, begins: Tensor
+        self, codes: Tensor, latents: Tensor, mask: Tensor | None, seed: int, group: Group, begins: bool | Tensor
     ) -> None:
         """Where a step begins, take the EMA step of the last one, and replace dead codes by latents of this call."""
-        if can_look(begins) and not begins:
+        if begins is False:
             return
         if self.update == "ema":
             moved = ema_codes(codes, self.running, self.counts, self.sums, self.decay)
-            write(codes, torch.where(begins, moved, codes))
-            write(self.counts, torch.where(begins, 0.0, self.counts))
-            write(self.sums, torch.where(begins, 0.0, self.sums))
+            write(codes, choose(begins, moved, codes))
+            zero = self.counts.new_zeros(())
+            write(self.counts, choose(begins, zero, self.counts))
+            write(self.sums, choose(begins, zero, self.sums))
         if self.revival != "none":
             is_dead = REVIVALS[self.revival][0](self, self.revival_at)
             if can_look(is_dead) and world(group)[1] == 1 and not is_dead.any():
@@ -178,27 +178,25 @@ class Statistics(WideState):
         of_start = self.decay**self.calls
         return torch.maximum(average, of_start * self.initial_count + (1 - of_start) * self.revival_at)
 
-    @torch.no_grad()
     def count(
-        self, latents: Tensor, indices: Tensor, mask: Tensor | None, begins: Tensor, group: Group, frozen: bool
+        self, latents: Tensor, indices: Tensor, mask: Tensor | None, begins: bool | Tensor, group: Group, frozen: bool
     ) -> None:
         """Count a call: latents (N, d), indices (N,), mask (N,) or None; nothing towards a move of ``frozen`` codes."""
         moves = self.sums is not None and not frozen
-        latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
         counts = counts_per_code(indices, len(self.running), self.running.dtype, mask, group)
         if moves or self.latent_mean is not None:
-            sums = sums_per_code(latents, indices, len(self.running), mask, group)
+            sums = sums_per_code(wide(latents), indices, len(self.running), mask, group)
         if moves:
-            write(self.counts, self.counts + counts)
-            write(self.sums, self.sums + sums)
+            increase(self.counts, counts)
+            increase(self.sums, sums)
         if self.latent_mean is not None:
             mean = sums.sum(0) / counts.sum().clamp_min(1)
             rate = torch.where(self.calls > 0, 1 - self.decay, 1.0) * (counts.sum() > 0) * begins
             write(self.latent_mean, self.latent_mean + rate * (mean - self.latent_mean))
-        decayed = torch.where(begins, self.running * self.decay, self.running)
+        decayed = choose(begins, self.running * self.decay, self.running)
         write(self.running, torch.add(decayed, counts, alpha=1 - self.decay))
         write(self.idle, torch.where(counts > 0, 0, self.idle + begins))
-        write(self.calls, self.calls + begins)
+        increase(self.calls, begins)
 
 
 def _upgrade(module: Statistics, state: dict, prefix: str, metadata: dict, *_) -> None:

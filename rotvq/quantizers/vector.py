@@ -187,20 +187,21 @@ class VectorQuantizer(Quantizer):
         return self.codebook.codes
 
     def quantise(self, z: Tensor, mask: Tensor | None) -> Assigned:
+        latents = z.detach().reshape(-1, self.code_dim)
         counts = self.training and not runs_again()
         if counts:
-            begins, counted, group = self._begin_training_call(z, mask)
+            begins, counted, group = self._begin_training_call(latents, mask, self.statistics.awaits_backward(z))
         codes = self.codes_in_use
-        indices = self._choose(z, codes)
-        q = codes.index_select(0, indices.reshape(-1)).reshape(z.shape)
+        indices = self._choose(latents, codes)
+        q = codes.index_select(0, indices).reshape(z.shape)
         if counts:
-            latents = z.detach().reshape(-1, self.code_dim)
-            self.statistics.count(latents, indices.reshape(-1), counted, begins, group, self.frozen)
+            self.statistics.count(latents, indices, counted, begins, group, self.frozen)
+        indices = indices.reshape(z.shape[:-1])
         penalty = sum(weight * PENALTIES[name](codes) for name, weight in self.penalties.items())
         if isinstance(self.estimator, nn.Module):  # it may also send a gradient to the codes, through q
             z_q, loss_sum = self.estimator(z, q), weighted_losses(z, q, self.beta, self.gamma, mask)
         else:
-            context = self._context(z, q.detach(), indices, mask, codes)
+            context = self._context(z, q, indices, mask, codes)
             z_q, loss_sum = step(z, q, codes, indices, mask, *context, self.estimator, self.beta, self.gamma)
             z_q = z_q if z.requires_grad else z_q.detach()
         if self.training and self.statistics.awaits_backward(z):
@@ -228,13 +229,12 @@ class VectorQuantizer(Quantizer):
     def _metric(self) -> str:
         return "euclidean" if self.normalise else self.lookup
 
-    def _begin_training_call(self, z: Tensor, mask: Tensor | None) -> tuple:
+    def _begin_training_call(self, latents: Tensor, mask: Tensor | None, awaits_backward: bool) -> tuple:
         """Start codes that wait for latents, and move those that the last step left pending.
 
         Returns whether a step begins, which latents count, and the ranks that count with this one.
         """
-        latents, group = z.detach().reshape(-1, self.code_dim), group_of_call(self.process_group)
-        open_ended = self.statistics.follows or self.statistics.awaits_backward(z)
+        group, open_ended = group_of_call(self.process_group), self.statistics.follows or awaits_backward
         counted = self._counted(latents, None if mask is None else mask.reshape(-1))
         if not self.frozen:
             if self.statistics.update == "ema" or self.statistics.revival != "none":
@@ -247,11 +247,11 @@ class VectorQuantizer(Quantizer):
             self.statistics.move_codes(self.codebook.weight, latents, counted, self.seed, group, begins)
         return begins, counted, group
 
-    def _choose(self, z: Tensor, codes: Tensor) -> Tensor:
-        """Indices (...) of latents z (..., code_dim): the nearest codes, or in training drawn ones."""
+    def _choose(self, latents: Tensor, codes: Tensor) -> Tensor:
+        """Indices (N,) of latents (N, code_dim): the nearest codes, or in training drawn ones."""
         if self.noise is None or not self.training:
-            return self.assign(z, codes)
-        return sampled_codes(z.detach(), codes.detach(), self._metric, self.temperature, self.noise, self.memory)
+            return self.assign(latents, codes)
+        return sampled_codes(latents, codes.detach(), self._metric, self.temperature, self.noise, self.memory)
 
     def _context(self, z: Tensor, q: Tensor, indices: Tensor, mask: Tensor | None, codes: Tensor) -> tuple:
         """What the estimator is told beside z and q: centre, mix and gain."""
@@ -263,7 +263,7 @@ class VectorQuantizer(Quantizer):
         if self.warmup:
             mix = self.estimator.mix * ((self.statistics.calls - 1) / self.warmup).clamp(0, 1)
         if self.gain_fn is not None:
-            gain = self.gain_fn(z.detach(), q, indices, mask)
+            gain = self.gain_fn(z.detach(), q.detach(), indices, mask)
         if self.gain is not None:
             gain = self.gain[indices].unsqueeze(-1)
         return centre, mix, gain
