@@ -2,7 +2,8 @@
 
 A server imports once what most pages import. For each page it is forked: into a process in which papermill runs, which
 is forked into the kernel. ``python -m book.press.warm`` is the server: a request is a line of JSON on stdin, and when
-the page is done, a line with its exit status comes from stdout.
+the page is done, a line with its exit status comes from stdout. A fork ends at once: it does not take down all that was
+imported, which takes longer than many a page.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import contextlib
 import gc
 import importlib
 import json
+import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,7 @@ IMPORTS = (
     "torch._dynamo",  # which torch imports when the first optimiser is made
     "rotvq.__main__",
 )
+FORKS = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
 
 
 @contextlib.asynccontextmanager
@@ -89,7 +91,7 @@ def _log(out: Path) -> Path:
 
 
 def serve() -> None:
-    """Be the server. In each fork of it this returns when the page is done, and the process ends as any other."""
+    """Be the server, until stdin is closed."""
     replies = os.dup(1)
     os.dup2(2, 1)
     for name in IMPORTS:
@@ -98,15 +100,15 @@ def serve() -> None:
     code_path.today()  # which a page reads with its first record
     gc.freeze()  # what is here stays: no fork looks through it again
     for request in sys.stdin:
-        if os.fork() == 0:
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            notebook, out, parameters = json.loads(request)
-            if (page := os.fork()) == 0:
-                _execute(Path(notebook), Path(out), parameters)
-            else:
-                _, status = os.waitpid(page, 0)
-                os.write(replies, json.dumps([out, os.waitstatus_to_exitcode(status)]).encode() + b"\n")
-            return
+        FORKS.Process(target=_answer, args=(*json.loads(request), replies)).start()
+
+
+def _answer(notebook: str, out: str, parameters: dict, replies: int) -> None:
+    """Have a page executed, and reply when it is done."""
+    page = FORKS.Process(target=_execute, args=(Path(notebook), Path(out), parameters))
+    page.start()
+    page.join()
+    os.write(replies, json.dumps([out, page.exitcode]).encode() + b"\n")
 
 
 def _execute(notebook: Path, out: Path, parameters: dict) -> None:
@@ -117,15 +119,15 @@ def _execute(notebook: Path, out: Path, parameters: dict) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     kernel = Kernel()
-    if kernel.pid == 0:
-        kernel.serve()
-        return
 
     from jupyter_client.provisioning import local_provisioner
     from papermill import execute_notebook
 
     local_provisioner.launch_kernel = kernel.launch  # in place of a new program
-    execute_notebook(notebook, out, parameters, kernel_name="python3", progress_bar=False, start_timeout=120)
+    try:
+        execute_notebook(notebook, out, parameters, kernel_name="python3", progress_bar=False, start_timeout=120)
+    finally:
+        kernel.kill()  # one that was never launched would wait for ever
 
 
 class Kernel:
@@ -137,41 +139,31 @@ class Kernel:
     stdin = stdout = stderr = None
 
     def __init__(self):
-        self.returncode: int | None = None
-        self._read, self._write = os.pipe()
-        self.pid = os.fork()
+        read, self._write = os.pipe()
+        self._process = FORKS.Process(target=_be_kernel, args=(read, self._write))
+        self._process.start()
+        os.close(read)
+        self.pid = self._process.pid
         os.setpgid(self.pid, 0)  # a group of its own: Jupyter sends signals to the group
 
-    def serve(self) -> None:
-        """Be a kernel, in the process that was forked."""
-        os.close(self._write)
-        with open(self._read) as pipe:
-            command = json.load(pipe)
-        os.environ["JPY_PARENT_PID"] = str(os.getppid())
-
-        from ipykernel import kernelapp
-
-        kernelapp.launch_new_instance(command)
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, or None while it runs."""
+        return self._process.exitcode
 
     def launch(self, command: Sequence[str], **_: object) -> Kernel:
         """Give it the command line, `python -m ipykernel_launcher -f FILE`."""
-        os.close(self._read)
         with open(self._write, "w") as pipe:
             json.dump(command[command.index("-f") :], pipe)
         return self
 
     def poll(self) -> int | None:
         """Its exit status, or None while it runs."""
-        return self._wait(os.WNOHANG)
+        return self.returncode
 
     def wait(self) -> int:
         """Its exit status, when it has ended."""
-        return self._wait(0)
-
-    def _wait(self, options: int) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, options)
-            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        self._process.join()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -180,11 +172,23 @@ class Kernel:
 
     def terminate(self) -> None:
         """Ask it to end."""
-        self.send_signal(signal.SIGTERM)
+        self._process.terminate()
 
     def kill(self) -> None:
         """End it."""
-        self.send_signal(signal.SIGKILL)
+        self._process.kill()
+
+
+def _be_kernel(read: int, write: int) -> None:
+    """Wait at the end of a pipe for a command line, and be that kernel."""
+    os.close(write)
+    with open(read) as pipe:
+        command = json.load(pipe)
+    os.environ["JPY_PARENT_PID"] = str(os.getppid())
+
+    from ipykernel import kernelapp
+
+    kernelapp.launch_new_instance(command)
 
 
 if __name__ == "__main__":

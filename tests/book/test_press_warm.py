@@ -103,6 +103,15 @@ def test_a_process_that_dies_is_a_failure(code, tmp_path, monkeypatch):
     assert status != 0 and DEATHS[code] in log
 
 
+def test_a_page_whose_kernel_is_never_launched_is_a_failure(tmp_path):
+    async def run_one():
+        async with warm.papermill() as papermill:
+            return await asyncio.wait_for(papermill(tmp_path / "none.ipynb", tmp_path / "out.ipynb", {}), 60)
+
+    status, log = asyncio.run(run_one())
+    assert status != 0 and "FileNotFoundError" in log
+
+
 def test_a_server_that_dies_is_a_failure(tmp_path, monkeypatch):
     monkeypatch.setattr(warm.sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="has ended"):
