@@ -157,11 +157,11 @@ def test_collapse_rates_are_the_gradients_of_the_loss(figure, kind, estimator):
     x = x / x.square().mean().sqrt()
     c = x.abs().mean() * x.sign()  # the centroid of each half
     rho = c.square().mean().item()
-    p = {"gamma": 1.3, "mu": 0.4, "beta": 0.7, "rho": rho}
+    p = {"gamma": 1.3, "decay": 0.4, "beta": 0.7, "rho": rho}
     for state_ in ([1.0, 0.3, 1.0], [0.4, 0.9, 1.7], [2.0, 1.1, 0.2]):
         s, t, w = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in state_)
         z, q = s * x, t * c
-        loss = (x - w * estimator(z, q.detach())).square().mean() + p["mu"] * w.square()
+        loss = (x - w * estimator(z, q.detach())).square().mean() + p["decay"] * w.square()
         loss = loss + p["beta"] * (z.detach() - q).square().mean() / rho + p["gamma"] * (z - q.detach()).square().mean()
         loss.backward()  # the codes move at a rate taken per unit of |c|^2 = rho
         js = page.evaluate("([k, p, x]) => rotvq.collapse.rates(k, p, x)", [kind, p, state_])

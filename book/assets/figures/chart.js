@@ -5,10 +5,11 @@
   const { same, clamp, px, html, text } = rotvq;
 
   const log = { to: Math.log10, from: (x) => 10 ** x }, linear = { to: same, from: same };
-  /* a slider from min to max; `scale` says how its travel maps to values */
+  /* a slider from min to max; `scale` says how its travel maps to values, and the letter behind a _ of the label is an index */
   function range(parent, label, [min, max, step], state, key, change, { to, from } = linear) {
     const l = html("label", { class: "mv-range" }, parent);
-    html("span", {}, l, label);
+    const name = html("span", {}, l);
+    label.split(/_(\w)/).forEach((part, k) => html(k % 2 ? "sub" : "span", {}, name, part));
     const i = html("input", { type: "range", min: to(min), max: to(max), step, value: to(state[key]) }, l), v = html("span", { class: "mv-value" }, l);
     const show = () => i.setAttribute("aria-valuetext", (v.textContent = +state[key].toPrecision(3)));
     i.addEventListener("input", () => { state[key] = from(+i.value); show(); change(); });

@@ -3,22 +3,22 @@
   "use strict";
   const node = typeof module === "object", R = node ? require("./chart.js") : self.rotvq;
   const { el, fill, text, html, num, px } = R;
-  const START = { gamma: 2.8, mu: 0.5, r0: 0.3, beta: 1, rho: 0.637 };
+  const START = { gamma: 2.8, decay: 0.5, r0: 0.3, beta: 1, rho: 0.637 };
   const T = [0.01, 1000], Y = [0.001, 10], GAMMA = [0.1, 20], NAMES = { ste: "STE", rotation: "rotation" };
 
-  /* (s', t', w') */
-  function rates(kind, { gamma, mu, beta, rho }, [s, t, w]) {
+  /* (s', t', w'); `decay` is lambda_W, the decoder's */
+  function rates(kind, { gamma, decay, beta, rho }, [s, t, w]) {
     const push = kind === "rotation" ? 2 * w * rho * (t / s) * (1 - w * t) : 2 * w * (1 - w * rho * t);
-    return [push - 2 * gamma * (s - rho * t), 2 * beta * (s - t), 2 * rho * t * (1 - w * t) - 2 * mu * w];
+    return [push - 2 * gamma * (s - rho * t), 2 * beta * (s - t), 2 * rho * t * (1 - w * t) - 2 * decay * w];
   }
   /* the commitment weight beyond which all of z, q and w decay to 0 */
-  const threshold = (kind, { mu, rho }) => (kind === "rotation" ? rho * rho : rho) / (mu * (1 - rho));
+  const threshold = (kind, { decay, rho }) => (kind === "rotation" ? rho * rho : rho) / (decay * (1 - rho));
   /* the one stationary point with s = t > 0, or null; y = w s */
   function equilibrium(kind, p) {
-    const { gamma, mu, rho } = p, c = mu * gamma * (1 - rho);
+    const { gamma, decay, rho } = p, c = decay * gamma * (1 - rho);
     if (gamma >= threshold(kind, p)) return null;
     const y = kind === "rotation" ? 1 - Math.sqrt(c) / rho : (1 + rho - Math.sqrt((1 - rho) ** 2 + 4 * c)) / (2 * rho);
-    const s = Math.sqrt((y * mu) / (rho * (1 - y)));
+    const s = Math.sqrt((y * decay) / (rho * (1 - y)));
     return [s, s, y / s];
   }
   const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
@@ -96,7 +96,7 @@
       out.textContent = `γ = ${num(s.gamma)}: ${said.join("; ")}`;
     }
     R.range(box, "γ, commitment", [...GAMMA, 0.01], s, "gamma", draw, R.log);
-    R.range(box, "λ, decoder decay", [0.05, 2, 0.01], s, "mu", draw, R.log);
+    R.range(box, "λ_W, decoder decay", [0.05, 2, 0.01], s, "decay", draw, R.log);
     R.range(box, "r₀, first |q|/|z|", [0.01, 2, 0.01], s, "r0", draw, R.log);
     R.range(box, "β, codebook", [0.02, 5, 0.01], s, "beta", draw, R.log);
     R.range(box, "ρ, share kept", [0.3, 0.95, 0.005], s, "rho", draw);
