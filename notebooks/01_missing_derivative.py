@@ -43,12 +43,12 @@
 # %% tags=["parameters"]
 K: int = 12  # codes in the pictures
 seed: int = 0
-decoder_slope: float = 1.0  # h of the quadratic loss h (q - y)^2 / 2
+curvature: float = 1.0  # h of the quadratic loss h (q - y)^2 / 2
 
 # %% tags=["hide-input"]
 from rotvq.page import parameters
 
-parameters.check(globals(), K=(3, 200), decoder_slope=(0.01, 100))
+parameters.check(globals(), K=(3, 200), curvature=(0.01, 100))
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
@@ -131,8 +131,8 @@ glue("true_distance", (middle - there).norm().item())
 #
 # ````{prf:proposition} Flat almost everywhere
 # :label: prop-flat
-# Let the codes be distinct. If $z$ lies inside a cell, at the distance $\delta>0$ from its faces, then
-# $\mathrm{VQ}(z+v)=\mathrm{VQ}(z)$ for all $|v|<\delta$, so the derivative of $\mathrm{VQ}$ at $z$ is $0$. The faces
+# Let the codes be distinct. If $z$ lies inside the cell $V_k$, at the distance $\delta>0$ from its faces, then
+# $\mathrm{VQ}(z+v)=q_k$ for all $|v|<\delta$, so the derivative of $\mathrm{VQ}$ at $z$ is $0$. The faces
 # have measure $0$, and there $\mathrm{VQ}$ is discontinuous. The distance is
 # ```{math}
 # :label: eq-margin
@@ -170,7 +170,6 @@ show(missing_derivative.locally_constant)
 codes = torch.randn(K, 2, generator=draw)
 target = torch.tensor([0.3, 0.4])
 grid = torch.stack(torch.meshgrid(*2 * [torch.linspace(-2.6, 2.6, 300)], indexing="xy"), -1)
-cell = nearest(grid, codes)
 
 line = torch.stack([torch.linspace(-2.5, 2.5, 1200), torch.full((1200,), 0.25)], -1)
 q = codes[nearest(line, codes)]
@@ -181,12 +180,14 @@ kinks = nearest(line, codes).diff().ne(0).sum().item()
 glue("jumps", kinks)
 
 map_, ax = plt.subplots(figsize=(4.2, 4.0))
-edge = (cell != cell.roll(1, 0)) | (cell != cell.roll(1, 1))
-edge[0], edge[:, 0] = False, False
-ax.contour(grid[..., 0], grid[..., 1], edge.float(), levels=[0.5], colors=MUTED, linewidths=0.8)
+squares = (grid[..., None, :] - codes).square().sum(-1)
+for k in range(K):  # faces: as far from this code as from the nearest other
+    nearer = squares[..., k] - squares[..., torch.arange(K) != k].amin(-1)
+    if nearer.min() < 0:  # some of its cell is in the picture
+        ax.contour(grid[..., 0], grid[..., 1], nearer, levels=[0], colors=MUTED, linewidths=0.8)
 ax.plot(*codes.T, "o", color=ARMS["rotation"].color, label="codes")
 ax.plot(*line[::40].T, "-", color=INK, lw=1, label="a line of latents")
-ax.plot(*target, "*", color=ARMS["ste"].color, markersize=11, label="where the loss is 0")
+ax.plot(*target, "*", color=ARMS["ste"].color, markersize=11, label="$y$, where the loss is 0")
 ax.set(aspect="equal", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
 ax.grid(False)
 ax.legend(loc="upper left", fontsize=8, framealpha=0.85, frameon=True, facecolor=PAPER, edgecolor="none")
@@ -211,7 +212,8 @@ glue(
 # ```{glue:figure} steps
 # :name: fig-steps
 #
-# The quantised loss has {glue:text}`jumps` jumps and no slope: $L(q)=\frac12|q-y|^2$ along a line through a codebook.
+# The quantised loss has {glue:text}`jumps` jumps and no slope: $L(q)=\frac12|q-y|^2$ along a line through a codebook,
+# where the star $y$ is the target.
 # <claim:A-078> <claim:A-080>
 # ```
 #
@@ -326,7 +328,7 @@ table.map(lambda v: "0" if v == 0 else f"{v:.2f}")
 # ````{prf:proposition} Bias and variance of straight-through
 # :label: prop-dither
 # Let the codes be $k\Delta$, $k\in\mathbb Z$, let $z=\bar z+u$ with $u$ uniform on $(-\frac\Delta2,\frac\Delta2)$,
-# write $\bar z=(k+p)\Delta$ with $0<p<1$, and let $L(q)=\frac h2(q-y)^2$. Then
+# write $\bar z=(k+p)\Delta$ with $0<p<1$, and let $L(q)=\frac h2(q-y)^2$ with a target $y$ and a curvature $h>0$. Then
 # ```{math}
 # :label: eq-dither
 # \frac{d}{d\bar z}\,\mathbb E\,L(\mathrm{VQ}(z)) = h\left((k+\tfrac12)\Delta-y\right),\qquad
@@ -348,7 +350,7 @@ table.map(lambda v: "0" if v == 0 else f"{v:.2f}")
 show(missing_derivative.dithered)
 
 # %% tags=["hide-input"]
-h, cell_width = decoder_slope, 1.0
+h, cell_width = curvature, 1.0
 p = torch.linspace(0, 1, 41)
 noise = torch.rand(20000, generator=draw) - 0.5
 felt = h * torch.round(p[:, None] + noise - 1e-9)  # y = 0, k = 0

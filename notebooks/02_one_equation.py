@@ -138,8 +138,28 @@ show(one_equation.inverse_is_not_transpose)
 # $\mathrm{clip}(r)$ is $r$ moved into an interval, if it lies outside; an interval of one point makes it a constant;
 # `mean_scale` and `mean_rotation` take the mean of $r$ over the batch. *Projection*: $P$ removes the part of the
 # gradient along $z$. *Mix*: $t$ blends with STE. It is a number, or it depends on the latents: a fade makes it smaller
-# as codes fit, and {ref}`nb-guarantees` has two of them. *Centre*: $\mu$, an argument of every member. Here is the
-# whole list, from `rotvq.ESTIMATORS`, with what each keeps, found by trial on random vectors in $\mathbb R^8$.
+# as codes fit, and {ref}`nb-guarantees` has two of them. *Centre*: $\mu$, an argument of every member.
+#
+# {numref}`fig-play-codebook` has eight members to try: drag $z$, a code, the centre or the tip of the step $-g$, or
+# mark one with Tab and use the arrow keys.
+#
+# ```{figure} ../figures/codebook.svg
+# :name: fig-play-codebook
+# :class: rotvq-codebook
+# :alt: Six codes and their cells, a latent z in one of them, the step minus g at its code, and what z makes of it.
+#
+# Which way does each estimator tell $z$ to go? Arrows are steps: $-g$ at $q$, $-G^\top g$ at $z$. The list gives the
+# length of each as a multiple of $|g|$ and its angle to $-g$. The clipped estimator keeps $r$ between ½ and 2.
+# ```
+#
+# - Move $z$ along its ray from the origin, inside its cell: the rotation's arrow keeps its direction and changes its
+#   length. Carry $z$ to the origin: it grows without bound, and the clipped one does not.
+# - Drag $z$ onto $q$: straight-through and the rotation agree there.
+# - Move $z$ across a wall: the rotation's arrow jumps, that of straight-through does not.
+# - Drag the centre far away: the rotation becomes straight-through. Drag it onto $z$: what becomes of $r$?
+#
+# Here is the whole list, from `rotvq.ESTIMATORS`, with what each keeps, found by trial on random vectors in
+# $\mathbb R^8$.
 
 # %% tags=["hide-input"]
 z, q, g = (x.double() for x in torch.randn(3, 200, 8, generator=draw))
@@ -248,25 +268,6 @@ glue(
 # One step at $q$ becomes ten at $z$: $-g$, which would lower the loss, and the steps $-G^\top g$ that ten members of
 # {eq}`eq-family` make of it.
 # ```
-#
-# {numref}`fig-play-codebook` is the same picture to be moved: drag $z$, a code, the centre or the tip of the step $-g$,
-# or mark one with Tab and use the arrow keys.
-#
-# ```{figure} ../figures/codebook.svg
-# :name: fig-play-codebook
-# :class: rotvq-codebook
-# :alt: Six codes and their cells, a latent z in one of them, the step minus g at its code, and what z makes of it.
-#
-# Which way does each estimator tell $z$ to go? Arrows are steps: $-g$ at $q$, $-G^\top g$ at $z$. The list gives the
-# length of each as a multiple of $|g|$ and its angle to $-g$. The white point is the centre. The clipped estimator
-# keeps $r$ between ½ and 2.
-# ```
-#
-# - Move $z$ along its ray from the origin, inside its cell: the rotation's arrow keeps its direction and changes its
-#   length. Carry $z$ to the origin: it grows without bound, and the clipped one does not.
-# - Drag $z$ onto $q$: straight-through and the rotation agree there.
-# - Move $z$ across a wall: the rotation's arrow jumps, that of straight-through does not.
-# - Drag the centre far away: the rotation becomes straight-through. Drag it onto $z$: what becomes of $r$?
 #
 # A new member is one line: the rotation at half strength whose scale never exceeds one, say.
 

@@ -92,15 +92,6 @@ dims = sorted(dims)
 # $1$. $Ra=H_m(-a)=b$, so $R^\top b=a$. Last, $Rb=H_bH_mb=-H_ba=-a+2cb$.
 # ````
 
-# %%
-show(rotation.two_reflections, rotation.orthogonal)
-
-# %% [markdown]
-# For the pair $m=(3,1)/\sqrt{10}$ and $R=\begin{pmatrix}0.8&-0.6\\0.6&0.8\end{pmatrix}$.
-#
-# The left-hand sides are of two kinds. `rotation` is the definition of a rotation in a plane, written without
-# {eq}`eq-rotation`. `jacobian` is the matrix that the package's code applies.
-
 # %% tags=["hide-input"]
 turn = math.radians(degrees)
 a = torch.tensor([math.cos(0.35), math.sin(0.35)])
@@ -133,9 +124,10 @@ for vector, word, colour in (
     (second, "$-R^\\top g$", ARMS["rotation"].color),
 ):
     ax.annotate("", vector.tolist(), (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2})
-    ax.annotate(word, (1.22 * vector).tolist(), ha="center", va="center")
+    clockwise = torch.stack([vector[1], -vector[0]])
+    ax.annotate(word, (1.25 * vector + 0.15 * clockwise).tolist(), ha="center", va="center")
 ax.set(xlim=(-1.35, 1.35), ylim=(-1.3, 1.3), aspect="equal")
-ax.legend(loc="lower right", fontsize=8)
+ax.legend(loc="lower left", fontsize=8)
 ax.grid(False)
 glue(
     "mirrors",
@@ -155,6 +147,15 @@ glue(
 # Two mirrors turn by $-\theta$: first the one orthogonal to $m$, then the one orthogonal to $a$, $R^\top g=H_aH_mg$.
 # Drawn is what becomes of the step $-g$ in the plane.
 # ```
+
+# %%
+show(rotation.two_reflections, rotation.orthogonal)
+
+# %% [markdown]
+# For the pair $m=(3,1)/\sqrt{10}$ and $R=\begin{pmatrix}0.8&-0.6\\0.6&0.8\end{pmatrix}$.
+#
+# The left-hand sides are of two kinds. `rotation` is the definition of a rotation in a plane, written without
+# {eq}`eq-rotation`. `jacobian` is the matrix that the package's code applies.
 #
 # ````{prf:proposition} Eigenstructure
 # :label: prop-spectrum
@@ -326,16 +327,30 @@ show(rotation.carries, rotation.product, rotation.norm_ratio, rotation.angle_kep
 #
 # ```{admonition} Two ratios
 # :class: caution
-# $|\partial L/\partial z|:|\partial L/\partial q|$ is $|q|:|z|$. The derivation's Theorem 6.2 has this right, its
-# section 3.2 has $|z|:|q|$, and the article itself says that the lengths of $\partial L/\partial q$ and
-# $\partial L/\partial z$ stand in the ratio of those of $q$ and $z$, which is the reciprocal. If the codes start ten
-# times shorter than the latents, the gradient arrives ten times shorter. <claim:A-032> <claim:A-200> <claim:A-098>
-# <claim:A-112>
+# The article and its derivation write $\partial L/\partial q$ for what the decoder sends back at the code, our $g$; $q$
+# itself receives nothing of it. In these letters $|\partial L/\partial z|:|\partial L/\partial q|$ is $|q|:|z|$. The
+# derivation's Theorem 6.2 has this right, its section 3.2 has $|z|:|q|$, and the article itself says that the lengths
+# of $\partial L/\partial q$ and $\partial L/\partial z$ stand in the ratio of those of $q$ and $z$, which is the
+# reciprocal. If the codes start ten times shorter than the latents, the gradient arrives ten times shorter.
+# <claim:A-032> <claim:A-200> <claim:A-098> <claim:A-112>
 # ```
 #
 # ## What it does not keep
 #
-# It is tempting to add that the gradient turns by $\theta$, as $z$ does. That is so in the plane.
+# It is tempting to add that the gradient turns by $\theta$, as $z$ does. That is so in the plane. In
+# {numref}`fig-play-angle` $\theta$ and the number $d$ of dimensions can be moved.
+#
+# ```{figure} ../figures/angle.svg
+# :name: fig-play-angle
+# :class: rotvq-angle
+# :alt: Left, theta between z and q; right, the smaller turns of gradients; below, their share of theta by dimension.
+#
+# Arrows are directions: of $z$ and $q$, and of the step $-g$ and what it turns into, $-R^\top g$, for the median
+# gradient. How much of the turn from $z$ to $q$ does a gradient without a preferred direction feel? For $d\ge3$ the
+# share $|\Pi g|^2/|g|^2$ of such a gradient has the law $\mathrm{Beta}(1,(d-2)/2)$, and {eq}`eq-half-angle` gives that
+# of $\varphi$. For $d=2$ the share is $1$: in the plane all of the turn survives; in 64 dimensions half of all
+# gradients feel less than 15 % of it. <claim:B-015>
+# ```
 #
 # ````{prf:theorem} How far a gradient turns
 # :label: thm-half-angle
@@ -413,18 +428,7 @@ glue("middle_turn", spread[middle][3])
 # In the plane every gradient lies in $S$ and turns by $\theta$. In high dimension a gradient that knows nothing of $z$
 # and $q$ has little to do with $S$ and hardly turns. There the trick is STE times the number $r$, unless the decoder's
 # gradients concentrate on $S$. Whether they do is a question for a trained network. {eq}`eq-half-angle` says what to
-# measure: $|\Pi g|/|g|$. In {numref}`fig-play-angle` $\theta$ and $d$ can be moved.
-#
-# ```{figure} ../figures/angle.svg
-# :name: fig-play-angle
-# :class: rotvq-angle
-# :alt: Left, theta between z and q; right, the smaller turns of gradients; below, their share of theta by dimension.
-#
-# Arrows are directions: of $z$ and $q$, and of the step $-g$ and what it turns into, $-R^\top g$, for the median
-# gradient. How much of the turn from $z$ to $q$ does a gradient without a preferred direction feel? For it
-# $|\Pi g|^2/|g|^2$ has the law $\mathrm{Beta}(1,(d-2)/2)$, and {eq}`eq-half-angle` gives that of $\varphi$. In the
-# plane all of the turn survives; in 64 dimensions half of all gradients feel less than 15 % of it. <claim:B-015>
-# ```
+# measure: $|\Pi g|/|g|$.
 #
 # ```{admonition} Theorem 4.2 of the derivation
 # :class: caution

@@ -160,7 +160,7 @@ glue(
 # :alt: Six cells, filled with small arrows that show the field, and two hundred points that have moved along it.
 #
 # Do points in one cell stay as they are, crowd together or spread? Every point moves by $-F(z)$, and the small arrows
-# are steps $-F$, too. Codes, the centre (the white point), the step $-g$ and $y$ can be dragged. <claim:B-019>
+# are steps $-F$, too. Codes, the centre (the thick ring), the step $-g$ and $y$ can be dragged. <claim:B-019>
 # <claim:B-024>
 # ```
 #
@@ -650,3 +650,17 @@ assert abs(t - 1.25 / 2) < 2e-3 and abs((z / algebra.norm(z))[0, 0].item() - 1 /
 # %% tags=["hide-input"]
 for x in (0.5, -0.5, -2.0):
     assert abs(pull_back(vector(x), vector(math.copysign(1, x)), vector(1.0)).item() - 1 / abs(x)) < 1e-12
+
+# %% [markdown]
+# **3.** The pair, with $g=(0,1)$. What is $F(z)$, how far is it from STE's field, and which share of $|g|$ is that?
+#
+# ```{dropdown} Solution
+# $r=1$, and $R^\top$ turns back by $36.9°$: $F=(0.6,0.8)$. $|F-g|=|(0.6,-0.2)|=\sqrt{0.4}$, the relative error
+# $|q-z|/|z|$: in the plane {eq}`eq-distance` is an equation for every gradient.
+# ```
+
+# %% tags=["hide-input"]
+z, q, g = vector(1.0, 0.0), vector(0.8, 0.6), vector(0.0, 1.0)
+felt = pull_back(z, q, g)
+assert torch.allclose(felt, vector(0.6, 0.8)) and abs(algebra.norm(felt - g).item() - 0.4**0.5) < 1e-12
+assert abs(algebra.norm(q - z).item() - 0.4**0.5) < 1e-12

@@ -354,13 +354,13 @@ show(balance_law.normalised_latents)
 # If every code is the mean of its latents, neither term is positive: nothing opposes the shrinking. <claim:B-057>
 # ```
 #
-# ```{prf:proof}
+# ````{dropdown} Proof
 # A batch normalisation takes the mean of each coordinate over the batch away, and $b_W$ with it, and divides by the
 # deviation, and the length of $W$ with it. A layer normalisation mixes the coordinates of one latent: it removes the
 # length of $Wz_q+b_W$, which is proportional to that of $W$ if $b_W=0$. So the loss does not change when $W$ is scaled.
 # The rest is {eq}`eq-balance` with $Gz=q$, and the proof of {prf:ref}`cor-flow`, by which
 # $\mathbb E\langle z,z-q\rangle=\mathbb E|z-q|^2$ for centroids.
-# ```
+# ````
 
 # Codes that are not centroids can lengthen the latents. One latent $z=b=1$ with the code $q=2$, $\gamma=\frac14$ and no
 # decay: $\tfrac12\frac d{dt}b^2=-2\gamma z(z-q)=\frac12$. <claim:B-057>

@@ -214,19 +214,18 @@ show(collapse.model_is_closed)
 # $X'\simeq4\gamma(1-\rho)/X$, that is $(X^2)'\to8\gamma(1-\rho)$. Then $X^2\simeq8\gamma(1-\rho)T$, and
 # $s\simeq X^{-1/2}$.
 #
-# *Part 3.* Let $a=\gamma\rho/\beta$. From {eq}`eq-model`, with the terms $2\rho wt(1-wt)$ of $ss'$ and $ww'$
-# cancelling,
+# *Part 3.* From {eq}`eq-model`, with the terms $2\rho wt(1-wt)$ of $ss'$ and $ww'$ cancelling,
 #
-# $$ \tfrac{d}{dT}\big(s^2+at^2-w^2\big)=-4\gamma\big[(s-\rho t)^2+\rho(1-\rho)t^2\big]\le0. $$ (eq-no-way-back)
+# $$ \tfrac{d}{dT}\big(s^2+\tfrac{\gamma\rho}\beta t^2-w^2\big)
+#    =-4\gamma\big[(s-\rho t)^2+\rho(1-\rho)t^2\big]\le0. $$ (eq-no-way-back)
 #
 # The bracket is $\mathbb E|z-q|^2/d$, and this is the scale law of {prf:ref}`cor-three-laws` in the model. Suppose that
-# $w$ is bounded. Then $s^2+at^2\le w^2+\text{const}$ is bounded, and the bracket is integrable over time. It is a
-# positive definite form, so $s^2+t^2\le C\cdot$bracket is integrable, too. Its derivative is bounded:
-# $ss'=2\rho wt(1-wt)-2\gamma s(s-\rho t)$ and $tt'=2\beta t(s-t)$ are. (That of $st$ need not be, as $s'$ has the
-# factor $1/s$.) So $s^2+t^2\to0$. Then
-# $wt\to0$, so $w'>0$ from some time on, and $w$ stays above some $w_0>0$. As soon as $wt\le\tfrac12$ and
-# $s,t<w_0\rho/(2\gamma)$, the smaller of $s$ and $t$ cannot fall: if it is $s$, $s'\ge w_0\rho\,t/s-2\gamma s>0$; if it
-# is $t$, $t'=2\beta(s-t)\ge0$. So they do not both tend to zero: a contradiction.
+# $w$ is bounded. Then $s^2+\frac{\gamma\rho}\beta t^2\le w^2+\text{const}$ is bounded, and the bracket is integrable
+# over time. It is a positive definite form, so $s^2+t^2\le C\cdot$bracket is integrable, too. Its derivative is
+# bounded: $ss'=2\rho wt(1-wt)-2\gamma s(s-\rho t)$ and $tt'=2\beta t(s-t)$ are. (That of $st$ need not be, as $s'$ has
+# the factor $1/s$.) So $s^2+t^2\to0$. Then $wt\to0$, so $w'>0$ from some time on, and $w$ stays above some $w_0>0$. As
+# soon as $wt\le\tfrac12$ and $s,t<w_0\rho/(2\gamma)$, the smaller of $s$ and $t$ cannot fall: if it is $s$, $s'\ge
+# w_0\rho\,t/s-2\gamma s>0$; if it is $t$, $t'=2\beta(s-t)\ge0$. So they do not both tend to zero: a contradiction.
 # ````
 #
 # The theorem says "exists for all time", because the model can end: where $s$ reaches zero, $r=|q|/|z|$ is infinite.
@@ -281,7 +280,21 @@ glue("quartic-figure", Figure(fig, alt))
 #
 # ## Weight decay closes the escape
 #
-# Now the decoder may not grow for free, and there is a threshold.
+# Now the decoder may not grow for free, and there is a threshold. First to be moved, then proved:
+#
+# ```{figure} ../figures/collapse.svg
+# :name: fig-play-collapse
+# :class: rotvq-collapse
+# :alt: s, t and w against time: under STE they settle, under the rotation they decay. Below, the two thresholds.
+#
+# Which commitment weight makes the latents vanish? $\gamma$, $\lambda_W$, $r_0$, $\beta$ and $\rho$ can be moved; $s$,
+# $t$ and $w$ start at $1$, $r_0$ and $1$. Between the two thresholds the latents vanish under the rotation and stay
+# under STE. A triangle at the right marks the value at which $s$ settles. <claim:B-038> <claim:B-039>
+# ```
+#
+# Change $\beta$ or $r_0$ in {numref}`fig-play-collapse`: the way changes, the end does not. A small $r_0$ and a small
+# $\beta$ with a $\gamma$ below the threshold make all three shrink first and come back: see
+# {ref}`the-way-there`.
 #
 # ```{prf:theorem} The threshold
 # :label: thm-threshold
@@ -310,16 +323,17 @@ glue("quartic-figure", Figure(fig, alt))
 # *Above the threshold.* Choose $v=(1,\,1+\delta,\,(1+2\delta)\rho/\lambda_W)$ with a small $\delta>0$. The second and
 # third components of $F(v)$ are $-2\beta\delta$ and $-2\rho\delta$. The first tends to
 # $2\rho A(1)/\lambda_W-2\gamma(1-\rho)<0$ as $\delta\to0$, since $A$ is continuous. So $F(v)\le-\varepsilon v$ for some
-# $\delta,\varepsilon>0$. Let $V=\max_i x_i/v_i$ for a state $x$. If the maximum is at $i$, then $x\le Vv$ with equality
-# at $i$, and cooperation gives $x_i'\le F_i(x)\le F_i(Vv)=VF_i(v)\le-\varepsilon x_i$. So $V'\le-\varepsilon V$ (where
-# two components change places as the largest, for the derivative from the right), and $V$ decays exponentially.
+# $\delta,\varepsilon>0$. Let $V$ be the largest of the quotients $s/v_1$, $t/v_2$ and $w/v_3$, say the $i$-th. No
+# component of the state is above that of $Vv$, and the $i$-th is equal. So by cooperation it grows at the rate
+# $F_i(Vv)=VF_i(v)\le-\varepsilon Vv_i$ at most, and $V'\le-\varepsilon V$ (where two quotients change places as the
+# largest, for the derivative from the right). $V$ decays exponentially.
 #
 # *Below.* Fix a small $\eta>0$. While $wt\le\eta$, the actual right-hand side is at least $F^\eta$, which is $F$ with
 # $(1-\eta C)A$ for $A$ and $(1-\eta)\rho$ for $\rho$ in the last component. It is cooperative, too. With
 # $v=(1,\,1-\delta,\,(1-2\delta)\rho/\lambda_W)$ and small $\delta$, then small $\eta$, $F^\eta(v)\ge\varepsilon v$, by
-# the same computation with all signs reversed. Now $m=\min_ix_i/v_i$ has $m'\ge\varepsilon m$, as long as $wt\le\eta$.
-# But $wt\ge m^2v_wv_t$, so $wt$ exceeds $\eta$ in finite time. A solution that tends to zero would have $wt\le\eta$
-# from some time on: a contradiction.
+# the same computation with all signs reversed. Now let $V$ be the smallest of the three quotients. In the same way
+# $V'\ge\varepsilon V$, as long as $wt\le\eta$. But $wt\ge V^2v_2v_3$, so $wt$ exceeds $\eta$ in finite time. A solution
+# that tends to zero would have $wt\le\eta$ from some time on: a contradiction.
 #
 # *The stationary state.* $t'=0$ gives $t=s$, so $u=1$. With $y=ws$ and $\zeta=w/s$ the other two say
 # $\zeta(A-yB)=\gamma(1-\rho)$ and $\rho(1-y)=\lambda_W\zeta$. Both factors must be positive, and their product is
@@ -407,62 +421,6 @@ show(collapse.continuity_is_needed, collapse.stationary_state)
 # $\rho(1-y)^2=\lambda_W\gamma(1-\rho)/\rho$. Finally $s^2=y/\zeta$ and $\lambda_W\zeta=\rho(1-y)$.
 # ```
 #
-# How wide is the window? Its ends differ by the factor $1/\rho$. A coarse quantiser keeps little, and the window is
-# wide. With many codes for few dimensions $\rho$ is near one, both thresholds are far away, and the window is narrow.
-# For normal data there is a bound: $K$ codes cannot leave less than the share $K^{-2/d}$ of the variance. As the codes
-# are centroids, that share is $1-\rho$, so $1/\rho\ge1/(1-K^{-2/d})$. With 512 codes in 32 dimensions, as many as the
-# latents of this book's experiments have, that is {glue:text}`window:.1f`. <claim:B-039> For bounded data with a
-# bounded density it is the power of $K$ of the best codes {cite}`gray1984vector`:
-#
-# ````{prf:proposition} What so many codes leave
-# :label: prop-k-codes
-#
-# Let $q$ be the nearest of $K$ codes in $\mathbb R^d$ to $x$, and $p_k$ the shares of their cells.
-#
-# 1. For standard normal $x$, $\frac1d\,\mathbb E|x-q|^2\ge K_p^{-2/d}\ge K^{-2/d}$, where $K_p=\prod_kp_k^{-p_k}$ is
-#    the perplexity of the codes.
-# 2. For $x$ with a density of at most $M$, $\mathbb E|x-q|^2\ge\frac d{d+2}\,(v_dKM)^{-2/d}$, where $v_d$ is the volume
-#    of the unit ball.
-# 3. For $x$ that is uniform on the cube of side $1$, a grid of $K=m^d$ codes has
-#    $\mathbb E|x-q|^2=\frac d{12}K^{-2/d}$. On the line no codes have less.
-# 4. For $x$ in a cube of side $a$, whatever its distribution, some $K$ codes have
-#    $\mathbb E|x-q|^2\le d\,a^2K^{-2/d}$.
-#
-# So, by parts 2 and 4, for bounded data with a bounded density the error of the best $K$ codes falls as $K^{-2/d}$, up
-# to a factor that does not depend on $K$. <claim:B-087>
-# ````
-#
-# ````{dropdown} Proof
-# *Part 1.* Let $D=\mathbb E|x-q|^2$, $\varphi$ the density of $x$, $\varphi_k$ the normal density with the mean $q_k$
-# and the variance $D/d$ in each direction, and $\bar\varphi=\sum_kp_k\varphi_k$. As the logarithm is concave,
-# $\mathbb E\ln(\bar\varphi/\varphi)\le\ln\mathbb E(\bar\varphi/\varphi)=\ln\int\bar\varphi=0$. And
-# $\bar\varphi\ge p_k\varphi_k$ for the $k$ of the cell that $x$ is in. So
-#
-# $$ -\tfrac d2\ln(2\pi)-\tfrac d2=\mathbb E\ln\varphi\;\ge\;\mathbb E\ln(p_k\varphi_k)
-#    =-\ln K_p-\tfrac d2\ln\tfrac{2\pi D}d-\tfrac d2, $$
-#
-# with $\mathbb E|x|^2=d$ on the left and $\mathbb E|x-q|^2=D$ on the right, which is positive, since $x$ has a density.
-# That is $\frac d2\ln\frac Dd\ge-\ln K_p$. By the concavity of the logarithm once more
-# $\ln K_p=\mathbb E\ln\frac1{p_k}\le\ln\mathbb E\frac1{p_k}\le\ln K$.
-#
-# *Part 2.* Points with $|x-q|^2\le\tau$ lie in $K$ balls of the radius $\sqrt\tau$. Their probability is at most
-# $MKv_d\tau^{d/2}=(\tau/\tau_0)^{d/2}$ with $\tau_0=(v_dKM)^{-2/d}$. So
-# $\mathbb E|x-q|^2=\int_0^\infty P(|x-q|^2>\tau)\,d\tau\ge\int_0^{\tau_0}\big(1-(\tau/\tau_0)^{d/2}\big)d\tau
-# =\frac d{d+2}\tau_0$.
-#
-# *Part 3.* Let the codes be the centres of $m^d$ equal cubes, which are then the cells. Each coordinate of $x-q$ is
-# uniform on $(-\frac1{2m},\frac1{2m})$, with the mean square $\frac1{12m^2}$, and $m^2=K^{2/d}$. On the line $v_1=2$
-# and $M=1$, and part 2 is $\frac1{12K^2}$.
-#
-# *Part 4.* Let $m$ be the largest integer with $m^d\le K$, so $K^{1/d}<m+1\le2m$. With a grid of $m^d$ codes every
-# coordinate is within $\frac a{2m}$ of that of its code. So $|x-q|^2\le\frac{d\,a^2}{4m^2}\le d\,a^2K^{-2/d}$,
-# and the codes that are left, wherever they are, raise no distance.
-# ````
-
-# %%
-show(collapse.share_of_normal_data, collapse.error_of_k_codes)
-
-# %% [markdown]
 # Each mark of {numref}`fig-phase` is a solution of {eq}`eq-model` from $s=w=1$, $t=0.3$, followed for a long time. The
 # lines are the two thresholds of {prf:ref}`cor-window`.
 
@@ -522,20 +480,6 @@ glue("phase", Figure(fig, alt))
 # All {glue:text}`points` solutions that are not within 5 % of their threshold end as {prf:ref}`thm-threshold` says.
 # <claim:B-038> <claim:B-039>
 #
-# ```{figure} ../figures/collapse.svg
-# :name: fig-play-collapse
-# :class: rotvq-collapse
-# :alt: s, t and w against time: under STE they settle, under the rotation they decay. Below, the two thresholds.
-#
-# Which commitment weight makes the latents vanish? $\gamma$, $\lambda_W$, $r_0$, $\beta$ and $\rho$ can be moved; $s$,
-# $t$ and $w$ start at $1$, $r_0$ and $1$. Between the two thresholds the latents vanish under the rotation and stay
-# under STE. A triangle at the right marks the value at which $s$ settles. <claim:B-038> <claim:B-039>
-# ```
-#
-# Change $\beta$ or $r_0$ in {numref}`fig-play-collapse`: the way changes, the end does not. A small $r_0$ and a small
-# $\beta$ with a $\gamma$ below the threshold make all three shrink first and come back: see
-# {ref}`the-way-there`.
-#
 # ```{prf:proposition} The stationary state is stable
 # :label: prop-stable
 #
@@ -578,6 +522,64 @@ show(collapse.stable)
 # Whether *every* solution below the threshold ends at the stationary state we prove only for centroid codes (below).
 # For finite $\beta$ we compute it.
 #
+# ### How wide is the window
+#
+# The ends of the window differ by the factor $1/\rho$. A coarse quantiser keeps little, and the window is
+# wide. With many codes for few dimensions $\rho$ is near one, both thresholds are far away, and the window is narrow.
+# For normal data there is a bound: $K$ codes cannot leave less than the share $K^{-2/d}$ of the variance. As the codes
+# are centroids, that share is $1-\rho$, so $1/\rho\ge1/(1-K^{-2/d})$. With 512 codes in 32 dimensions, as many as the
+# latents of this book's experiments have, that is {glue:text}`window:.1f`. <claim:B-039> For bounded data with a
+# bounded density it is the power of $K$ of the best codes {cite}`gray1984vector`:
+#
+# ````{prf:proposition} What so many codes leave
+# :label: prop-k-codes
+#
+# Let $q$ be the nearest of $K$ codes in $\mathbb R^d$ to $x$, and $p_k$ the shares of their cells.
+#
+# 1. For standard normal $x$, $\frac1d\,\mathbb E|x-q|^2\ge K_p^{-2/d}\ge K^{-2/d}$, where $K_p=\prod_kp_k^{-p_k}$ is
+#    the perplexity of the codes.
+# 2. For $x$ with a density of at most $\varphi_{\max}$, $\mathbb E|x-q|^2\ge\frac d{d+2}\,(v_dK\varphi_{\max})^{-2/d}$,
+#    where $v_d$ is the volume of the unit ball.
+# 3. For $x$ that is uniform on the cube of side $1$, a grid of $K=m^d$ codes has
+#    $\mathbb E|x-q|^2=\frac d{12}K^{-2/d}$. On the line no codes have less.
+# 4. For $x$ in the cube of side $1$, whatever its distribution, some $K$ codes have
+#    $\mathbb E|x-q|^2\le d\,K^{-2/d}$; in a cube of another side, times its square.
+#
+# So, by parts 2 and 4, for bounded data with a bounded density the error of the best $K$ codes falls as $K^{-2/d}$, up
+# to a factor that does not depend on $K$. <claim:B-087>
+# ````
+#
+# ````{dropdown} Proof
+# *Part 1.* Let $D=\mathbb E|x-q|^2$, $\varphi$ the density of $x$, $\varphi_k$ the normal density with the mean $q_k$
+# and the variance $D/d$ in each direction, and $\bar\varphi=\sum_kp_k\varphi_k$. As the logarithm is concave,
+# $\mathbb E\ln(\bar\varphi/\varphi)\le\ln\mathbb E(\bar\varphi/\varphi)=\ln\int\bar\varphi=0$. And
+# $\bar\varphi\ge p_k\varphi_k$ for the $k$ of the cell that $x$ is in. So
+#
+# $$ -\tfrac d2\ln(2\pi)-\tfrac d2=\mathbb E\ln\varphi\;\ge\;\mathbb E\ln(p_k\varphi_k)
+#    =-\ln K_p-\tfrac d2\ln\tfrac{2\pi D}d-\tfrac d2, $$
+#
+# with $\mathbb E|x|^2=d$ on the left and $\mathbb E|x-q|^2=D$ on the right, which is positive, since $x$ has a density.
+# That is $\frac d2\ln\frac Dd\ge-\ln K_p$. By the concavity of the logarithm once more
+# $\ln K_p=\mathbb E\ln\frac1{p_k}\le\ln\mathbb E\frac1{p_k}\le\ln K$.
+#
+# *Part 2.* Points with $|x-q|^2\le\tau$ lie in $K$ balls of the radius $\sqrt\tau$. Their probability is at most
+# $\varphi_{\max}Kv_d\tau^{d/2}=(\tau/\tau_0)^{d/2}$ with $\tau_0=(v_dK\varphi_{\max})^{-2/d}$. So
+# $\mathbb E|x-q|^2=\int_0^\infty P(|x-q|^2>\tau)\,d\tau\ge\int_0^{\tau_0}\big(1-(\tau/\tau_0)^{d/2}\big)d\tau
+# =\frac d{d+2}\tau_0$.
+#
+# *Part 3.* Let the codes be the centres of $m^d$ equal cubes, which are then the cells. Each coordinate of $x-q$ is
+# uniform on $(-\frac1{2m},\frac1{2m})$, with the mean square $\frac1{12m^2}$, and $m^2=K^{2/d}$. On the line $v_d=2$
+# and $\varphi_{\max}=1$, and part 2 is $\frac1{12K^2}$.
+#
+# *Part 4.* Let $m$ be the largest integer with $m^d\le K$, so $K^{1/d}<m+1\le2m$. With a grid of $m^d$ codes every
+# coordinate is within $\frac1{2m}$ of that of its code. So $|x-q|^2\le\frac d{4m^2}\le d\,K^{-2/d}$, and the codes that
+# are left, wherever they are, raise no distance.
+# ````
+
+# %%
+show(collapse.share_of_normal_data, collapse.error_of_k_codes)
+
+# %% [markdown]
 # ## It is the loss that wants zero
 #
 # Why do latents vanish earlier under the rotation? Not because it is a worse gradient.
@@ -607,10 +609,9 @@ show(collapse.stable)
 #
 # Below the threshold it is not zero. The second derivatives of $\Phi$ at zero have the determinant
 # $4(\lambda_W\gamma(1-\rho)-\rho^2)<0$, so one eigenvalue is negative, $-\chi$. Their mixed entry is $-2\rho<0$, so
-# its eigenvector $v$ has entries of one sign, positive say. Near zero, with $x=(s,w)$,
-# $\langle v,x\rangle'=\chi\langle v,x\rangle+O(|x|^3)$, and in the quadrant $\langle v,x\rangle$ is at least a
-# positive multiple of $|x|$. So $\langle v,x\rangle$ grows near zero, and $x$ does not tend to it. The limit is the
-# positive state.
+# its eigenvector $v$ has entries of one sign, positive say. So $v_1s+v_2w$ grows near zero: its derivative is $\chi$
+# times itself, up to third order, and in the quadrant it is at least a positive multiple of $s+w$. The solution does
+# not tend to zero, and the limit is the positive state.
 #
 # *Minimum.* $\Phi\ge\rho(1-y)^2+2\sqrt{\lambda_W\gamma(1-\rho)}\,y$ with $y=ws$, by the inequality of arithmetic and
 # geometric means, with equality for suitable $s,w$. The right side is least over $y\ge0$ at
@@ -644,7 +645,7 @@ for where, (x, c, start) in sets.items():
         trained = path[:, -1]
         theory = collapse.fixed_point(name, cells, gamma, decay_W)
         error = abs(trained - theory).max()
-        moving = abs(trained - path[:, -10]).max() > 0.02 * error  # after too few steps for these μ and γ
+        moving = abs(trained - path[:, -10]).max() > 0.02 * error  # after too few steps for these weights
         assert moving or error < 1e-3
         rows.append(
             {
@@ -858,8 +859,8 @@ table(rows)
 # $\mathbb E|z-q|^2=\operatorname{tr}(E\Sigma E^\top)+\sum_kp_k|q_k-E\bar x_k|^2$. Its gradient in $E$, weighted by
 # $\gamma$, and in the codes, weighted by $\beta$, is the flow: a gradient flow of a convex quadratic form in a rescaled
 # metric, so it converges to a minimiser, and the minimum is zero. If $\Sigma$ is nonsingular, zero requires $E=0$ and
-# $q=0$. If $\Sigma v=0$ for some $v\ne0$, then every $E=av^\top$ with $q_k=E\bar x_k$ is a minimiser, and stays where
-# it starts.
+# $q=0$. If $\Sigma v=0$ for some $v\ne0$, then every $E$ whose rows are multiples of $v^\top$, with
+# $q_k=E\bar x_k$, is a minimiser, and stays where it starts.
 # ````
 #
 # What remains open: the author reports neither norms nor his weight decay. The symptom fits at least three causes,

@@ -119,9 +119,6 @@ def table(rows, precision=3):
 #
 # So for a quadratic loss STE estimates $h(\bar z-y)$, exactly the gradient of the autoencoder *without* quantiser.
 
-# %%
-show(bias.lattice_bias, bias.average_over_a_cell)
-
 # %% tags=["hide-input"]
 m = torch.linspace(0.55, 4.95, 400, dtype=torch.float64)
 target = torch.full_like(m, y)
@@ -167,7 +164,11 @@ glue("lattice", Figure(fig, alt))
 # The simulation agrees with the closed forms: the largest of 30 deviations is {glue:text}`score:.1f` standard errors.
 # For a linear loss of slope one the rotation gives {glue:text}`linear:.5f` at $\bar z=3.2$ and not 1. <claim:B-043>
 # <claim:A-108>
-#
+
+# %%
+show(bias.lattice_bias, bias.average_over_a_cell)
+
+# %% [markdown]
 # ## In many dimensions, on average
 #
 # With a fine quantiser the error $e=q-z$ is small. The gradient at $q$ and the one at $z$ differ by the second

@@ -74,6 +74,9 @@ torch.set_num_threads(1)
 # | graph | $x_{i+1}=x_i-t_i$ | $\sum_i t_i$ |
 # | detach | $x_{i+1}=x_i-\mathrm{sg}[t_i]$ | $\sum_i t_i$ |
 # | once | $x_{i+1}=x_i-\mathrm{sg}[q_i]$ | the estimator's value from $z$ to $\sum_i q_i$ |
+#
+# In statements about the rotation no $x_i$ is $0$, and no $q_i$ is a negative multiple of $x_i$, where $R$ is not
+# defined. An $x_i$ that is $0$ has a paragraph of its own.
 
 # %% tags=["hide-input"]
 STYLES = {wiring: spare(wiring, number) for number, wiring in enumerate(("graph", "detach", "once"))}
@@ -257,10 +260,15 @@ show(residual.times_levels)
 show(residual.cascade_balanced)
 
 # %% [markdown]
-# A residual that is exactly zero is ordinary here: a latent may be a code, or padding. If the next codebook has a code
-# $0$ it takes that one, $q_i=x_i=0$, and all of the above holds. If it has none, the level must spoil what was
-# perfect. Then no matrix takes $x_i=0$ to $q_i$, and the package takes $G_i=I$, the limit stated in chapter 3.
-#
+# A residual that is exactly zero is ordinary here: a latent may be a code, or padding. The package then takes $G_i=I$,
+# as stated in {ref}`the-rotation`. If the next codebook has a code $0$ it takes that one, $q_i=x_i=0$, so $z_q=z$ and
+# $J=I$: all of the above holds. If it has none, the level must spoil what was perfect, and no matrix takes $x_i=0$ to
+# $q_i$. Then *graph* hands on $g$ itself and misses the balance by $\langle g,z_q-z\rangle$; *once* still has it.
+
+# %%
+show(residual.nothing_left_over)
+
+# %% [markdown]
 # ## How far from straight-through
 #
 # ```{prf:theorem} The distance is the relative error
@@ -476,7 +484,11 @@ show(residual.deep_commitments_arrive)
 # $\mathbb E\langle x_{i+1},x_i\rangle=\mathbb E|x_{i+1}|^2+\mathbb E\langle x_{i+1},q_i\rangle$, and the last term is
 # $0$ since $x_i-q_i$ has mean zero in each cell.
 # ````
-#
+
+# %%
+show(residual.who_pays_in_a_cascade)
+
+# %% [markdown]
 # ## Maps between latents and codes
 #
 # DAC maps what a level is given to 8 dimensions, quantises there, and maps the code back.

@@ -21,8 +21,9 @@
 # ```{glue:figure} frontier
 # :name: fig-frontier
 #
-# No estimator lies in the shaded triangle, so none is exact along both; left and down is better. Its edge is the mixes
-# of STE with the rotation: by this measure none is better. For $z=(1,0)$ and $q=(0.8,0.6)$.
+# No estimator lies in the shaded triangle, so none is exact along both; left and down is better. The mixes of STE with
+# the rotation lie on its slanted edge: by this measure nothing is better than they are. For $z=(1,0)$ and
+# $q=(0.8,0.6)$.
 # ```
 #
 # Symbols as before. $z$ is a latent, $q$ its code, $e=q-z$, and $g=\partial L_{\rm rec}/\partial z_q$. An estimator
@@ -151,7 +152,8 @@ show(conserved.similarities_keep_assignments, conserved.only_similarities_do)
 # ```{prf:theorem} Report and truth
 # :label: thm-report
 #
-# Let the encoder end in a linear layer $z=E\xi+b$, and let the decoder be fixed. When latents and codes move with $X$,
+# Let the encoder end in a linear layer $z=E\xi+b$, where $\xi$ is what that layer is given, and let the decoder be
+# fixed. When latents and codes move with $X$,
 # the loss has the derivative $\mathbb E\langle g,X(q)\rangle$. The encoder makes its part of this motion when $E$ moves
 # with the velocity $AE$ and $b$ with $A(b-\mu)+v$, and along it the estimator reports
 # $\mathbb E\langle g,G\,X(z)\rangle$. So it errs by
@@ -339,8 +341,9 @@ show(conserved.a_batch_can)
 #
 # Each symmetry gives a gradient flow an identity for its velocities; for shifts and stretching it can be integrated,
 # and then a quantity is conserved: Noether's principle in physics {cite}`kunin2021neural,tanaka2021noether`. The
-# decoder can undo every motion of its input: when $z_q$ moves by $X$, its first layer $W$ can move by $-WA$. Here the
-# quantiser cuts the chain, so what is conserved depends on the estimator.
+# decoder can undo every motion of its input: when $z_q$ moves with $X$, its first layer $Wz_q+b_W$ stays the same if
+# $W$ moves with $-WA$ and $b_W$ with $-W(v-A\mu)$. Here the quantiser cuts the chain, so what is conserved depends on
+# the estimator.
 #
 # Let all weights follow the gradient that training reports, the flow of {prf:ref}`cor-flow`, for the total loss
 # $L_{\rm rec}+\beta\,\mathbb E|q-\mathrm{sg}\,z|^2+\gamma\,\mathbb E|z-\mathrm{sg}\,q|^2$ with the decays
@@ -570,9 +573,9 @@ show(conserved.centre_drops_out, conserved.balance_about_a_centre)
 #
 # Under STE latents come to rest on the faces between cells: they are driven across from either side
 # ({prf:ref}`prop-hover`). A flow with such jumps is understood in the sense of Filippov: on a face the velocity is a
-# weighted mean of the velocities of all assignments that are possible there. On the line, for instance, with the codes
-# $\pm1$, a latent that STE drives to the right left of $0$ and to the left right of it rests at $0$: there the two
-# velocities, weighted so that they cancel, have the mean $0$.
+# weighted mean of the velocities of all assignments that are possible there. On the line with the codes $\pm1$, for
+# instance, let STE drive a latent with the code $-1$ to the right and one with the code $1$ to the left. At the face,
+# $0$, there are weights with which the two velocities cancel, and the latent rests there.
 #
 # ```{prf:proposition} Faces change nothing
 # :label: prop-filippov
@@ -599,12 +602,13 @@ show(conserved.faces_change_nothing)
 # *Weight decay* is in the laws already. If the codes decay by $\lambda_C|C|^2$, too, the scale law has
 # $-2\frac\gamma\beta\lambda_C|C|^2$ more.
 #
-# *EMA.* Codes that follow at the rate $\omega$, with running shares $c_k$ of their latents' shares $n_k$, obey a law of
-# the same form, with $\frac{2\gamma}\omega\sum_kc_k|q_k|^2$ in place of $\frac\gamma\beta\sum_k|q_k|^2$ and one more
-# term, $\gamma\sum_k(n_k-c_k)|q_k|^2$ on the right, which vanishes once the shares are steady. For in small steps
-# {eq}`eq-ema` is $c_k'=\omega(n_k-c_k)$ and $c_kq_k'=\omega n_k(\bar z_k-q_k)$. So half of the new sum changes at the
-# rate $\gamma\sum_k(n_k-c_k)|q_k|^2-2\gamma\,\mathbb E\langle e,q\rangle$. The commitment adds
-# $2\gamma\,\mathbb E\langle e,z\rangle$, and together the last two are $-2\gamma\,\mathbb E|e|^2$.
+# *EMA.* Let $n_k$ be the share of the latents that have the code $q_k$, and $c_k$ its running mean. Codes that follow
+# at the rate $\omega$ obey a law of the same form, with $\frac{2\gamma}\omega\sum_kc_k|q_k|^2$ in place of
+# $\frac\gamma\beta\sum_k|q_k|^2$ and one more term, $\gamma\sum_k(n_k-c_k)|q_k|^2$ on the right, which vanishes once
+# the shares are steady. For in small steps {eq}`eq-ema` is $c_k'=\omega(n_k-c_k)$ and $c_kq_k'=\omega n_k(\bar
+# z_k-q_k)$. So half of the new sum changes at the rate $\gamma\sum_k(n_k-c_k)|q_k|^2-2\gamma\,\mathbb E\langle
+# e,q\rangle$. The commitment adds $2\gamma\,\mathbb E\langle e,z\rangle$, and together the last two are
+# $-2\gamma\,\mathbb E|e|^2$.
 #
 # *Adam* divides each gradient by a number of its own. Were these numbers $M$ fixed, both laws would hold with
 # $\langle E,ME\rangle$ in place of $|E|^2$ and so on, and nothing else changed: each weight $p$ would have

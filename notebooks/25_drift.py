@@ -267,7 +267,7 @@ page.show(
 # :name: fig-drift-cloud
 #
 # Far from the centre (cross) all latents are pushed alike; about the middle of the cloud the pushes cancel. The step of
-# each latent from the push alone, for equal $|e|$ (the longest are cut); black, three times their mean.
+# each latent from the push alone, for equal $|e|$ (the longest are cut); thick, three times their mean.
 # ```
 #
 # ```{prf:proposition} No drift about the middle
@@ -400,6 +400,24 @@ table(rows)
 # What holds the latents? Not the reconstruction loss: while latents slide and keep their codes, the decoder sees what
 # it saw before. The commitment loss does, and it pulls them to codes that are free to follow.
 #
+# {numref}`fig-play-drift` is the race of the latents and their codes in the plane, to be moved. (There the turn and the
+# gain have half of the push each.)
+#
+# ```{figure} ../figures/drift.svg
+# :name: fig-play-drift
+# :class: rotvq-drift
+# :alt: A cloud of latents over its nine codes, the centre of the rotation, and an arrow towards it.
+#
+# Which codes are left behind when all latents slide? The arrow at the mean latent is the step that the push alone
+# makes, so it points inwards. The centre can be dragged, and so can codes. <claim:B-068>
+# <claim:B-071>
+# ```
+#
+# - Guess first: how many of the nine codes will be in use in the end? Then press Play.
+# - Reset, and let the codes follow at once: all come along, and the push ends at the centre.
+# - Reset, and drag the centre away from the cloud, or into its middle: what happens to the arrow?
+# - Reset, and choose the mean code, or a larger $\gamma$.
+#
 # ```{prf:proposition} The lag
 # :label: prop-lag
 #
@@ -416,10 +434,10 @@ table(rows)
 # from the centre: codes stand further out than their latents. (With losses that are means over coordinates, as in this
 # book's runs, read $\gamma/d$ for $\gamma$.)
 #
-# A lag $\ell$ alone does not raise $\mathbb E\langle g,e\rangle$: as long as no latent changes its code, it changes by
-# $\langle\mathbb E\,g,\ell\rangle=0$. (The push is that over $|\bar z|$, and grows as the latents come nearer to the
-# centre.) It grows because latents do change: those of outer codes fall to inner ones, and fewer codes serve all of
-# them.
+# A lag alone does not raise $\mathbb E\langle g,e\rangle$: as long as no latent changes its code, it changes by the
+# inner product of $\mathbb E\,g$ with the lag, and $\mathbb E\,g=0$. (The push is that over $|\bar z|$, and grows as
+# the latents come nearer to the centre.) It grows because latents do change: those of outer codes fall to inner ones,
+# and fewer codes serve all of them.
 
 # %%
 show(drift.lag_at_balance, drift.lag_alone_adds_nothing)
@@ -553,24 +571,6 @@ page.show(
 # follow at different rates. With fast codes the whole picture has moved to the origin, where the pushes cancel.
 # ```
 #
-# {numref}`fig-play-drift` is this race in the plane, to be moved. In the plane the turn and the gain have half of the
-# push each.
-#
-# ```{figure} ../figures/drift.svg
-# :name: fig-play-drift
-# :class: rotvq-drift
-# :alt: A cloud of latents over its nine codes, the centre of the rotation, and an arrow towards it.
-#
-# Which codes are left behind when all latents slide? The arrow at the mean latent is the step that the push alone
-# makes, so it points inwards. The centre, the white
-# point, can be dragged, and so can codes. <claim:B-068> <claim:B-071>
-# ```
-#
-# - Guess first: how many of the nine codes will be in use in the end? Then press Play.
-# - Reset, and let the codes follow at once: all come along, and the push ends at the centre.
-# - Reset, and drag the centre away from the cloud, or into its middle: what happens to the arrow?
-# - Reset, and choose the mean code, or a larger $\gamma$.
-#
 # ## In training
 #
 # {numref}`fig-drift-training` has the warmed-up network of seed 0, trained on with Adam and gradient codes.
@@ -680,7 +680,7 @@ table(rows, 2)
 # <claim:B-069>
 # ```
 #
-# ````{dropdown} Proof
+# ````{prf:proof}
 # By {prf:ref}`prop-shares`, with $c=\cos\theta$,
 # $|e|^2/|z|-(1-c)(|q|+|z|)=|z|\big[(r-1)^2+2r(1-c)-(1-c)(1+r)\big]=|z|(r-1)(r-c)$.
 # ````

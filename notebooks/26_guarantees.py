@@ -100,18 +100,18 @@ page.show(
 # ````{prf:theorem} The capped turn
 # :label: thm-capped
 #
-# Let $f$ be the loss without quantiser, $h_{\max}$-smooth, $u=G_t^\top\nabla f(q)$ with {eq}`eq-capped`, and
-# $\eta\le1/h_{\max}$.
+# Let $f$ be the loss without quantiser, whose gradient has the Lipschitz constant $h_{\max}$, $u=G_t^\top\nabla f(q)$
+# with {eq}`eq-capped`, and $\eta\le1/h_{\max}$.
 #
 # 1. $\|G_t-I\|=\min(\kappa,|e|/|z-\mu|)$, so $\langle g,G_t^\top g\rangle\ge(1-\kappa)|g|^2$: the step makes no obtuse
 #    angle with $-g$, the step at $q$.
 # 2. $|u-\nabla f(z)|\le(1+\kappa)h_{\max}|e|+\kappa|\nabla f(z)|$.
 # 3. The step $z-\eta u$ does not raise $f$, as long as
 #    $|\nabla f(z)|\ge\dfrac{1+\kappa}{1-\kappa}\,h_{\max}\,|q-z|$.
-# 4. Over $T$ steps, whatever codes the latent meets,
+# 4. Over $T$ such steps from $z_0$ on, whatever code $q_i$ the latent has at $z_i$,
 #
-# $$ \frac1T\sum_t|\nabla f(z_t)|^2\le\frac{2(f_0-\inf f)}{(1-\kappa)\,\eta\,T}
-#    +\Big(\frac{1+\kappa}{1-\kappa}\Big)^2h_{\max}^2\,\frac1T\sum_t|q_t-z_t|^2 . $$
+# $$ \frac1T\sum_{i<T}|\nabla f(z_i)|^2\le\frac{2\big(f(z_0)-\inf f\big)}{(1-\kappa)\,\eta\,T}
+#    +\Big(\frac{1+\kappa}{1-\kappa}\Big)^2h_{\max}^2\,\frac1T\sum_{i<T}|q_i-z_i|^2 . $$
 #
 # <claim:B-072>
 # ````
@@ -152,9 +152,9 @@ show(guarantees.capped_descent, guarantees.capped_average)
 # ```{prf:proposition} Of second order
 # :label: prop-fading
 #
-# With $t\le1$, the mean square distance from STE, $\mathbb E\big[\|G_t-I\|^2|z-\mu|^2\big]$, is $t^2\,\mathbb E|z-q|^2
-# =t^4\operatorname{Var}z$. For the rotation itself it is $\mathbb E|z-q|^2=t^2\operatorname{Var}z$. For centroid codes
-# $t\le1$ without the minimum.
+# Let $\mathbb E|z-q|^2\le\operatorname{Var}z$, as it is for centroid codes, and let no latent lie at $\mu$. Measure the
+# distance from STE by $\mathbb E\big[\|G_t-I\|^2|z-\mu|^2\big]$. It is $t^2\,\mathbb E|z-q|^2=t^4\operatorname{Var}z$
+# for the fading turn, and $\mathbb E|z-q|^2=t^2\operatorname{Var}z$ for the rotation itself.
 #
 # <claim:B-073>
 # ```
@@ -177,9 +177,9 @@ show(guarantees.fading_is_of_second_order)
 # ```{prf:proposition} What a similarity does
 # :label: prop-moves-along
 #
-# Let latents, codes and the centre all move by one similarity $x\mapsto sUx+v$. Then $t$ of {eq}`eq-capped` and of
-# {eq}`eq-fading` stay as they are, and $G_t^\top$ becomes $UG_t^\top U^\top$. The mean code and the mean latent are
-# centres that move so. The origin is not, under shifts.
+# Let latents, codes and the centre all move by one similarity $x\mapsto sUx+v$, with $s>0$ and $U$ orthogonal. Then $t$
+# of {eq}`eq-capped` and of {eq}`eq-fading` stay as they are, and $G_t^\top$ becomes $UG_t^\top U^\top$. The mean code
+# and the mean latent are centres that move so. The origin is not, under shifts.
 #
 # <claim:B-073>
 # ```
@@ -285,12 +285,13 @@ for name in ("rotation", "ste"):
     paths[name] = torch.cat(path)
 side = torch.linspace(-2.3, 2.3, 240, dtype=torch.float64)
 plane = torch.cartesian_prod(side, side)
-cells = nearest(plane, codes).view(240, 240).T
+squares = (plane[:, None] - codes).square().sum(-1)
+nearer = (squares[:, 0] - squares[:, 1:].amin(1)).view(240, 240).T  # to the first code than to all others: below 0
 assert (nearest(paths["rotation"], codes) == 0).all()
 if steps >= 300:
     assert (nearest(paths["ste"], codes) > 0).any()
 fig, ax = plt.subplots(figsize=(4.2, 3.8))
-ax.contour(side, side, (cells == 0).double(), levels=[0.5], colors=[MUTED], linewidths=1)
+ax.contour(side, side, nearer, levels=[0], colors=[MUTED], linewidths=1)
 angles = torch.linspace(0, 2 * math.pi, 80)
 circle = float(norm(start)) * torch.stack([angles.cos(), angles.sin()])
 ax.plot(*circle, ":", color=MUTED, linewidth=1)
@@ -333,8 +334,9 @@ page.show(
 # time the square would be $0$. STE moves along the ray $z-tg$, and no ray is bounded.
 # ````
 #
-# This is about the flow. With steps it can be otherwise: $|G^\top g|=|g||q-\mu|/|z-\mu|$ has no bound near $\mu$. So
-# there a step of any fixed size leads out of every bounded cell. The steps in {numref}`fig-trap` are cut short there.
+# This is about the flow. With steps it can be otherwise: if $q\ne\mu$, the rotation's
+# $|G^\top g|=|g||q-\mu|/|z-\mu|$ has no bound near $\mu$. So there a step of any fixed size leads out of every bounded
+# cell, whatever $g\ne0$ is. The steps in {numref}`fig-trap` are cut short there.
 #
 # So with the same $g$ the rotation can keep a latent from the codes that STE would bring it to. Nor does it always
 # lower usage: where $\langle g,q-\mu\rangle<0$ it drives latents outwards, where the codes are. What holds is this:
@@ -384,8 +386,8 @@ show(guarantees.trap, guarantees.long_steps_leave, guarantees.ste_leaves, guaran
 # With $\ln|z|$ and $z/|z|$ as coordinates the metric is that of the cylinder $\mathbb R\times S^{d-1}$, a line times
 # the unit sphere. Its geodesics change the first evenly and follow a great circle in the second: logarithmic spirals.
 # For a metric $e^{2\varphi}|dx|^2$, here with $\varphi=-\ln|x|$, transport of $v$ along a path $x(t)$ reads
-# $v'=-\langle\nabla\varphi,x'\rangle v-\langle\nabla\varphi,v\rangle x'+\langle x',v\rangle\nabla\varphi$. We take that
-# as its definition. With $\nabla\varphi=-x/|x|^2$:
+# $v'=-\langle\nabla\varphi,x'\rangle v-\langle\nabla\varphi,v\rangle x'+\langle x',v\rangle\nabla\varphi$. The law
+# `transport_equation` compares it with the derivatives of the metric. With $\nabla\varphi=-x/|x|^2$:
 #
 # $$ v'=\frac{\langle x,x'\rangle v+\langle x,v\rangle x'-\langle x',v\rangle x}{|x|^2} . $$ (eq-transport)
 #
@@ -419,7 +421,7 @@ show(guarantees.trap, guarantees.long_steps_leave, guarantees.ste_leaves, guaran
 # ````
 
 # %%
-show(guarantees.levi_civita, guarantees.sphere)
+show(guarantees.levi_civita, guarantees.transport_equation, guarantees.sphere)
 
 # %% [markdown]
 # ## Heads
@@ -430,9 +432,9 @@ show(guarantees.levi_civita, guarantees.sphere)
 # ```{prf:proposition} Heads
 # :label: prop-heads
 #
-# If $G_hz_h=q_h$ for the head $h$, it has a balance law of its own:
-# $\langle(E_h,b_h),\partial L_{\rm rec}\rangle=\mathbb E\langle g_h,q_h\rangle$, with the rows of the encoder's last
-# layer that make this head.
+# If $G_jz_j=q_j$ for the head $j$, it has a balance law of its own:
+# $\langle(E_j,b_j),\partial L_{\rm rec}\rangle=\mathbb E\langle g_j,q_j\rangle$, with the rows $(E_j,b_j)$ of the
+# encoder's last layer that make this head.
 #
 # <claim:B-078>
 # ```

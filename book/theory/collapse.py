@@ -378,7 +378,7 @@ def continuity_is_needed(t, draw):
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-10)
 def no_way_back(t, draw):
-    """No decay, a = gamma rho/beta: (s^2 + a t^2 - w^2)' = -4 gamma((s - rho t)^2 + rho(1 - rho)t^2) under rotation.
+    """No decay: (s^2 + gamma rho/beta t^2 - w^2)' = -4 gamma((s - rho t)^2 + rho(1 - rho)t^2) under the rotation.
 
     That is -4 gamma E|z - q|^2/d.
     """
@@ -389,15 +389,47 @@ def no_way_back(t, draw):
     return *torch.tensor([left, right], dtype=torch.float64), abs(s * ds) + abs(w * dw) + gamma * (s + u) ** 2
 
 
+def whole_loss(s, w, rho: float, gamma: float, decay_W: float):
+    """``rho (1 - ws)^2 + gamma (1 - rho) s^2 + lambda_W w^2``."""
+    return rho * (1 - w * s) ** 2 + gamma * (1 - rho) * s**2 + decay_W * w**2
+
+
 @law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-10)
 def loss_descent(t, draw):
-    "With centroid codes (t = s) the rotation's flow is -grad of rho(1 - ws)^2 + gamma(1 - rho)s^2 + lambda_W w^2."
-    cells, (s, w, gamma, decay_W) = cells_of(t), draw(4).exp()
+    """With centroid codes (t = s) the rotation's flow is -grad of rho(1 - ws)^2 + gamma(1 - rho)s^2 + lambda_W w^2.
+
+    Below the threshold that is least, over s, w >= 0, at the positive stationary state, at it and above at zero; and
+    from every start s, w > 0 the flow ends there.
+    """
+    cells, (s, w, gamma, decay_W) = cells_of(t), draw(4).double().exp()
     v = torch.stack([s, w]).requires_grad_()
-    loss = t * (1 - v[0] * v[1]) ** 2 + gamma * (1 - t) * v[0] ** 2 + decay_W * v[1] ** 2
-    (grad,) = torch.autograd.grad(loss, v)
+    (grad,) = torch.autograd.grad(whole_loss(*v, t, gamma, decay_W), v)
     velocity = rates("rotation", (float(s), float(s), float(w)), cells, float(gamma), float(decay_W))
-    return torch.from_numpy(velocity[[0, 2]]), -grad
+    found = {"flow": (torch.from_numpy(velocity[[0, 2]]), -grad)}
+    edge = threshold(t, t, float(decay_W))
+    starts = draw(4, 2).double().exp().numpy()
+    for where, factor in WHERE.items():
+        state = fixed_point("rotation", cells, factor * edge, float(decay_W)) if factor < 1 else None
+        rest = np.zeros(2) if state is None else state[[0, 2]]
+        least = whole_loss(*rest, t, factor * edge, float(decay_W))
+        anywhere = whole_loss(*draw(2, 200).double().exp(), t, factor * edge, float(decay_W))
+        found[f"{where}, least"] = AtMost(least, anywhere, 1.0)
+        if abs(factor - 1) > 0.1:  # nearer to the threshold it takes long
+            ends = np.stack([settled(start, t, factor * edge, float(decay_W)) for start in starts])
+            found[f"{where}, ends"] = AtMost(abs(ends - rest).max(), 1e-5 * (1 + rest.max()), 1.0)
+    return found
+
+
+def settled(start: np.ndarray, rho: float, gamma: float, decay_W: float, time: float = 1e5) -> np.ndarray:
+    """Where (s, w) is after a long time on the gradient flow of :func:`whole_loss`."""
+    from scipy.integrate import solve_ivp
+
+    def downhill(_, state):
+        s, w = state
+        left_over = 2 * rho * (1 - w * s)
+        return [w * left_over - 2 * gamma * (1 - rho) * s, s * left_over - 2 * decay_W * w]
+
+    return solve_ivp(downhill, (0, time), start, "LSODA", rtol=1e-8, atol=1e-10).y[:, -1]
 
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), members=("ste", "rotation"), tolerance=1e-9)
@@ -431,7 +463,7 @@ def falls_with(codes: float, d: int) -> float:
 
 
 def least_error(codes: float, d: int, density: float) -> float:
-    """``d/(d + 2) (v_d K M)^(-2/d)``, v_d the volume of the unit ball: K codes leave as much of a density <= M."""
+    """``d/(d + 2) (v_d K p)^(-2/d)``, v_d the volume of the unit ball: K codes leave as much of a density <= p."""
     ball = math.pi ** (d / 2) / math.gamma(d / 2 + 1)
     return d / (d + 2) * falls_with(ball * codes * density, d)
 
@@ -540,7 +572,7 @@ def share_of_normal_data(d, draw):
 
 @law(chapter=6, kinds=GENERIC, dims=(1, 2, 3, 8, 64), tolerance=1e-9)
 def error_of_k_codes(d, draw, t):
-    """Of data with a density <= M K codes leave at least d/(d + 2) (v_d K M)^(-2/d), v_d the volume of the unit ball.
+    """Of data with a density <= p K codes leave at least d/(d + 2) (v_d K p)^(-2/d), v_d the volume of the unit ball.
 
     On the cube of side 1 the grid of K = m^d codes leaves d/12 K^(-2/d), on the line no codes leave less. Of any data
     in a cube of side a the largest grid of at most K codes leaves at most d a^2 K^(-2/d).

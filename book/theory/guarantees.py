@@ -16,7 +16,7 @@ from torch import Tensor
 
 from book.algebra import angle, apply, dot, identity, jacobian, nearest, norm, outer, pull_back, rotation, unit
 from book.statements import AtMost, law
-from book.theory.conserved import SMALL, inner, mean_product
+from book.theory.conserved import CARRIERS, SMALL, inner, mean_product
 from book.theory.inputs import GENERIC
 from rotvq.quantizers.estimators import ESTIMATORS
 
@@ -269,12 +269,14 @@ def no_rule_is_never_worse(draw, t, d):
     rivals = [step.pop("ste"), step.pop("rotation")]
     found = {}
     for name, rule in {**step, "anything": z + draw(d).double()}.items():
-        rival = max(rivals, key=lambda end: float(norm(end - rule)))
-        code, better = spoiler(z, q, rule, rival)
-        codes, losses = torch.stack([q, code]), torch.tensor([0.0, -1.0 if better else 1.0]).double()
-        at_rule, at_rival = (losses[nearest(end[None], codes)] for end in (rule, rival))
-        found[f"{name}, same start"] = (nearest(z[None], codes).double(), torch.zeros(1), 1.0)
-        found[f"{name}, worse"] = AtMost(at_rival, at_rule - 1, 1.0)
+        for number, rival in enumerate(rivals):
+            if norm(rule - rival) < 1e-9:  # the same step
+                continue
+            code, better = spoiler(z, q, rule, rival)
+            codes, losses = torch.stack([q, code]), torch.tensor([0.0, -1.0 if better else 1.0]).double()
+            at_rule, at_rival = (losses[nearest(end[None], codes)] for end in (rule, rival))
+            found[f"{name}, same start {number}"] = (nearest(z[None], codes).double(), torch.zeros(1), 1.0)
+            found[f"{name}, worse {number}"] = AtMost(at_rival, at_rule - 1, 1.0)
     return found
 
 
@@ -296,64 +298,109 @@ def descend(
     return torch.stack(path), torch.stack(sizes)
 
 
-def caged(draw: Callable, d: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A centre (d,), codes (2d + 1, d) of which the first has a bounded cell around the centre, z and g (1, d).
+def bounded_cells(draw: Callable, d: int) -> dict[str, Tensor]:
+    """Codes (K, d) of which the first has a bounded cell: the others lie around it, at lengths of their own.
 
-    The ball about the centre through z lies in that cell, and <g, q - centre> > 0.
+    In the directions of a frame and its negatives the cell is a box, in those of a simplex it is one.
     """
-    centre, q = draw(d).double(), 0.3 * unit(draw(1, d).double())
-    others = 2 * torch.cat([torch.eye(d), -torch.eye(d)]).double()
-    codes = centre + torch.cat([q, others])
-    reach = ((norm(others) ** 2 - norm(q) ** 2) / (2 * norm(others - q))).min()  # from the centre to the nearest face
-    z = centre + 0.9 * reach * unit(draw(1, d).double())
-    g = draw(1, d).double()
-    return centre, codes, z, g * dot(g, q).sign()
+    frame = torch.linalg.qr(draw(d, d).double())[0]
+    around = {"box": torch.cat([frame, -frame]), "simplex": torch.cat([frame, -unit(frame.sum(0, keepdim=True))])}
+    cells = {}
+    for name, directions in around.items():
+        q, lengths = draw(1, d).double(), draw(len(directions), 1).double().exp()
+        cells[name] = torch.cat([q, q + lengths * directions])
+    return cells
 
 
-@law(CHAPTER, kinds=GENERIC, dims=SMALL, members=("rotation", "reflection"), roundings=3000)
-def trap(member, draw, d):
+def time_to_leave(z: Tensor, velocity: Tensor, codes: Tensor) -> Tensor:
+    """When z + time * velocity, (n, d), leaves the cell of the first of the codes: (n, 1), infinite if never."""
+    q, others = codes[:1], codes[1:]
+    rise = velocity @ (others - q).T
+    room = (norm(z[:, None] - others) ** 2 - norm(z - q)[:, None] ** 2).squeeze(-1) / 2
+    return torch.where(rise > 0, room / rise, torch.inf).amin(1, keepdim=True)
+
+
+def inside(draw: Callable, n: int, codes: Tensor) -> Tensor:
+    """Points (n, d) of the bounded cell of the first of the codes: somewhere on the way from it to the face."""
+    q, way = codes[:1], draw(n, codes.shape[-1]).double()
+    return q + draw(n, 1).double().sigmoid() * time_to_leave(q, way, codes) * way
+
+
+def caged(draw: Callable, n: int, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """A centre (d,) in the bounded cell of the first of the codes, and latents (n, d) in it with the ball about it."""
+    d = codes.shape[-1]
+    q, others = codes[:1], codes[1:]
+    centre = inside(draw, 1, codes)
+    to_faces = (norm(centre - others) ** 2 - norm(centre - q) ** 2) / (2 * norm(others - q))
+    distances = 0.9 * to_faces.min() * draw(n, 1).double().sigmoid()
+    return centre[0], centre + distances * unit(draw(n, d))
+
+
+@law(CHAPTER, kinds=GENERIC, dims=SMALL, members=CARRIERS, roundings=3000)
+def trap(member, draw, n, d):
     """If G(z - mu) = q - mu, a step eta against G^T g changes |z - mu|^2 by -2 eta <g, q - mu> + eta^2 |G^T g|^2.
 
     So if the ball about mu through z lies in the cell of q and <g, q - mu> >= 0, steps that are short against |z - mu|
     never leave that cell. All the eta together are at most |z - mu|^2/(2 <g, q - mu>), but for the squares of the
     steps: after that time the flow has ended.
     """
-    centre, codes, z, g = caged(draw, d)
-    path, sizes = descend(member, z, g, codes, centre)
-    squares, felt = dot(path - centre, path - centre), norm(path[1:] - path[:-1])
-    stated = squares[:-1] - 2 * sizes * dot(g, codes[:1] - centre) + felt**2
-    return {
-        "law": (squares[1:], stated, squares[:-1] + sizes * norm(g) * norm(codes[:1] - centre)),
-        "stays": (nearest(path, codes).double(), torch.zeros(()), 1.0),
-        "time": AtMost(2 * sizes.sum(0) * dot(g, codes[:1] - centre) - (felt**2).sum(0), squares[0], squares[0]),
-    }
+    found = {}
+    for name, codes in bounded_cells(draw, d).items():
+        (centre, z), g = caged(draw, n, codes), draw(n, d).double()
+        towards = codes[:1] - centre
+        across = g - dot(g, towards) / dot(towards, towards) * towards
+        gradients = {"inwards": g * dot(g, towards).sign()} | ({"across": across} if d > 1 else {})
+        for way, g in gradients.items():
+            path, sizes = descend(member, z, g, codes, centre)
+            squares, felt = dot(path - centre, path - centre), norm(path[1:] - path[:-1])
+            stated, case = squares[:-1] - 2 * sizes * dot(g, towards) + felt**2, f"{name}, {way}"
+            spent = 2 * sizes.sum(0) * dot(g, towards) - (felt**2).sum(0)
+            reach = norm(path - centre)[:-1]
+            scale = reach * (reach + norm(path)[:-1]) + sizes * norm(g) * norm(towards)
+            found[f"{case}: law"] = (squares[1:], stated, scale)
+            found[f"{case}: stays"] = (nearest(path, codes).double(), torch.zeros(()), 1.0)
+            found[f"{case}: time"] = AtMost(spent, squares[0], squares[0])
+    return found
 
 
-@law(CHAPTER, kinds=GENERIC, dims=SMALL, members=("rotation", "reflection"))
-def long_steps_leave(member, draw, d, t):
-    "However small the step size, near mu one step leaves every bounded cell: |G^T g| = |g| |q - mu|/|z - mu|."
-    centre, codes, z, g = caged(draw, d)
-    across, found = 2 * norm(codes - centre).max(), {}  # more than the width of the cell
-    for rate in (0.1 * t, 1e-3 * t, 1e-6 * t):
-        near = rate * norm(g) * norm(codes[:1] - centre) / (2 * across)
-        start = centre + near * unit(z - centre)
-        end = start - rate * pull_back(member, start, codes[nearest(start, codes)], g, centre=centre)
-        left = (nearest(end, codes) > 0).double()
-        found[f"{rate:.0e}, before"] = (nearest(start, codes).double(), torch.zeros(1), 1.0)
-        found[f"{rate:.0e}, leaves"] = (left, torch.ones(1), 1.0)
+@law(CHAPTER, kinds=GENERIC, dims=SMALL, members=CARRIERS)
+def long_steps_leave(member, draw, n, d, t):
+    """However small the step size, near mu one step leaves every bounded cell, whatever g is: if q is not mu,
+
+    |G^T g| = |g| |q - mu|/|z - mu| has no bound there.
+    """
+    found = {}
+    for name, codes in bounded_cells(draw, d).items():
+        (centre, z), g = caged(draw, n, codes), draw(n, d).double()
+        across = 2 * d * norm(codes - codes[:1]).max()  # more than the width of the cell
+        for rate in (0.1 * t, 1e-3 * t, 1e-6 * t):
+            longest = norm(z - centre)  # a start further away could lie outside
+            near = (rate * norm(g) * norm(codes[:1] - centre) / (2 * across)).minimum(longest)
+            start = centre + near * unit(z - centre)
+            end = start - rate * pull_back(member, start, codes[nearest(start, codes)], g, centre=centre)
+            found[f"{name}, {rate:.0e}: before"] = (nearest(start, codes).double(), torch.zeros(n), 1.0)
+            found[f"{name}, {rate:.0e}: leaves"] = ((nearest(end, codes) > 0).double(), torch.ones(n), 1.0)
     return found
 
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL)
-def ste_leaves(draw, d):
-    "From the same place STE leaves the bounded cell, and every bounded cell, along a straight line."
-    centre, codes, z, g = caged(draw, d)
-    across = 2 * norm(codes - centre).max()  # more than the width of the cell
-    end = z
-    for _ in range(50):
-        end = end - across / norm(g) / 50 * pull_back("ste", end, codes[nearest(end, codes)], g, centre=centre)
-    left = (nearest(end, codes) > 0).double()
-    return {"leaves": (left, torch.ones(1), 1.0), "straight": (unit(end - z), -unit(g), 1.0)}
+def ste_leaves(draw, n, d):
+    """From every place in a bounded cell and for every g STE leaves it along a straight line, for good, at the time
+
+    at which the ray z - time g crosses a face.
+    """
+    found, steps, share = {}, 25, 1 / 10.5
+    for name, codes in bounded_cells(draw, d).items():
+        z, g = inside(draw, n, codes), draw(n, d).double()
+        leaves, path = time_to_leave(z, -g, codes), [z]
+        for _ in range(steps):
+            at = path[-1]
+            path.append(at - share * leaves * pull_back("ste", at, codes[nearest(at, codes)], g))
+        out = (nearest(torch.stack(path), codes) > 0).double()
+        found[f"{name}: in"] = (out[:11], torch.zeros(11, n), 1.0)
+        found[f"{name}: out"] = (out[11:], torch.ones(steps - 10, n), 1.0)
+        found[f"{name}: straight"] = (path[-1], z - steps * share * leaves * g, norm(z) + norm(path[-1]))
+    return found
 
 
 def least_error(z: Tensor, codes: Tensor) -> Tensor:
@@ -384,18 +431,21 @@ def revival_is_safe(draw, n, d):
 # geometry
 
 
+def change_along(x: Tensor, v: Tensor, w: Tensor) -> Tensor:
+    """The rate of a transported v at x where the path has the velocity w: the equation of transport."""
+    return (dot(x, w) * v + dot(x, v) * w - dot(w, v) * x) / dot(x, x)
+
+
 def transported(v: Tensor, path: Callable[[Tensor], tuple[Tensor, Tensor]], steps: int = 40) -> Tensor:
     r"""Levi-Civita transport of v along a path in the metric \|dz\|^2/\|z\|^2, by Runge-Kutta.
 
-    With velocity w the equation is ``v' = (<x, w> v + <x, v> w - <w, v> x)/|x|^2``. ``path`` gives (x, w) at times in
-    [0, 1] of shape (times, 1, 1), each of shape (times, n, d).
+    ``path`` gives the places x and velocities w at times in [0, 1] of shape (times, 1, 1), each of shape (times, n, d).
     """
     h = 1 / steps
     x, w = path(torch.linspace(0, 1, 2 * steps + 1, dtype=torch.float64).view(-1, 1, 1))  # ends and middles of steps
-    stretch, x_over_square = dot(x, w) / dot(x, x), x / dot(x, x)
 
     def change(i: int, v: Tensor) -> Tensor:
-        return stretch[i] * v + dot(x_over_square[i], v) * w[i] - dot(w[i], v) * x_over_square[i]
+        return change_along(x[i], v, w[i])
 
     for start in range(0, 2 * steps, 2):
         first = change(start, v)
@@ -426,21 +476,57 @@ def winding(z: Tensor, q: Tensor, wiggle: float, turns: int = 0) -> Callable[[Te
     return at
 
 
-@law(CHAPTER, kinds=("generic", "opposite"), dims=(2, 3, 8), tolerance=1e-4)
-def levi_civita(z, q, g):
+def christoffel(x: Tensor) -> Tensor:
+    """The Christoffel symbols of |dz|^2/|z|^2 at points x (n, d), from derivatives of the metric: [n, upper, i, j]."""
+
+    def metric(at: Tensor) -> Tensor:
+        return torch.eye(len(at), dtype=torch.float64) / (at @ at)
+
+    slopes = torch.stack([torch.autograd.functional.jacobian(metric, one) for one in x])  # d_l g_ij as [n, i, j, l]
+    lower = (slopes.permute(0, 2, 1, 3) + slopes.permute(0, 2, 3, 1) - slopes.permute(0, 3, 1, 2)) / 2
+    return dot(x, x)[..., None, None] * lower  # the inverse of the metric is |x|^2 I
+
+
+def length_of(path: Callable[[Tensor], tuple[Tensor, Tensor]], steps: int = 200) -> Tensor:
+    """The length of a path in the metric |dz|^2/|z|^2, (n, 1), by the trapezoidal rule."""
+    x, w = path(torch.linspace(0, 1, steps + 1, dtype=torch.float64).view(-1, 1, 1))
+    return torch.trapezoid(norm(w) / norm(x), dx=1 / steps, dim=0)
+
+
+TURNS = (-2, -1, 1)  #: by how many turns about 0 a path goes more than the shortest
+
+
+@law(CHAPTER, kinds=("generic", "close", "opposite"), dims=(2, 3, 8), tolerance=1e-4)
+def levi_civita(z, q, g, t):
     r"""rR is the Levi-Civita transport of |dz|^2/|z|^2 along the shortest path from z to q, in every dimension.
 
     Any other path in the plane of z and q gives the same, whichever way and however often it winds about 0.
     """
     z, q, g = z.double(), q.double(), g.double()
     stated, scale = norm(q) / norm(z) * apply(rotation(z, q), g), norm(q) / norm(z) * norm(g)
-    return {
-        "shortest": (transported(g, winding(z, q, 0.0)), stated, scale),
-        "detour": (transported(g, winding(z, q, 0.5)), stated, scale),
-        "once around more": (transported(g, winding(z, q, 0.5, turns=1), steps=160), stated, scale),
-        "the other way": (transported(g, winding(z, q, 0.0, turns=-1), steps=160), stated, scale),
+    shortest, (start, end) = winding(z, q, 0.0), torch.tensor([0.0, 1.0]).double().view(2, 1, 1, 1)
+    (_, leaves), (_, arrives) = shortest(start), shortest(end)
+    paths = {"shortest": (shortest, 40)} | {f"wiggle {w:.1f}": (winding(z, q, w), 60) for w in (t, -1.5 * t)}
+    paths |= {f"{turns:+d} turns": (winding(z, q, t, turns), 40 + 100 * abs(turns)) for turns in TURNS}
+    found = {
         "package": (apply(jacobian("rotation", z, q), g), stated, scale * 2 / norm(unit(z) + unit(q))),
+        "a geodesic": (transported(leaves[0], shortest), arrives[0], norm(arrives[0]) + norm(q)),
     }
+    for name, (path, steps) in paths.items():
+        found[name] = (transported(g, path, steps), stated, scale)
+        found[f"{name}: no shorter"] = AtMost(length_of(shortest), length_of(path), 1.0)
+    return found
+
+
+@law(CHAPTER, kinds=GENERIC, dims=(1, 2, 3, 8), tolerance=1e-9)
+def transport_equation(draw, n, d):
+    """What transport in |dz|^2/|z|^2 adds to v along a velocity w, (<x, w> v + <x, v> w - <w, v> x)/|x|^2, is minus the
+
+    Christoffel symbols of the metric applied to w and v: it is the Levi-Civita connection's.
+    """
+    x, v, w = draw(3, min(n, 8), d).double()
+    stated = -torch.einsum("nkij,ni,nj->nk", christoffel(x), w, v)
+    return change_along(x, v, w), stated, norm(v) * norm(w) / norm(x)
 
 
 def off(x: Tensor) -> Tensor:
@@ -468,9 +554,9 @@ def sphere(z, q, g):
 # heads
 
 
-@law(CHAPTER, kinds=GENERIC, dims=SMALL, members=("rotation", "reflection"), roundings=3000)
+@law(CHAPTER, kinds=GENERIC, dims=SMALL, members=CARRIERS, roundings=3000)
 def heads(member, draw, n, d):
-    "Each head has a balance law of its own: <(E_h, b_h), dL> = E<g_h, q_h>, with one codebook or with one a head."
+    "Each head j has a balance law of its own: <(E_j, b_j), dL> = E<g_j, q_j>, with one codebook or with one a head."
     h, books, count = draw(n, d + 2).double(), draw(3, 9, d).double(), 3
     E = draw(count, d, d + 2).double().requires_grad_()
     b = draw(count, d).double().requires_grad_()

@@ -61,9 +61,14 @@ def value(z, q, member):
 
 
 def conditioning(name: str, z: Tensor, q: Tensor) -> Tensor:
-    """How far G moves, over |G|, when z/|z| moves by one rounding: R is singular at b = -a, H at b = a."""
+    """How far G moves, over |G|, when z/|z| moves by one rounding: R is singular at b = -a, H at b = a.
+
+    On a line z/|z| is a sign, and nothing moves.
+    """
     gap = {"rotation": unit(z) + unit(q), "reflection": unit(z) - unit(q)}.get(ESTIMATORS[name].turn)
-    return 1 if gap is None else 2 / norm(gap).clamp_min(1e-15)
+    if gap is None or z.shape[-1] == 1:
+        return torch.ones_like(norm(z))
+    return 2 / norm(gap).clamp_min(1e-15)
 
 
 @law(chapter=2)

@@ -9,7 +9,9 @@ from law_mutations import Mutation, assert_holds, assert_turned, parameters, row
 from book import algebra
 from book.statements import STATEMENTS, Law
 from book.theory import conserved
+from rotvq.quantizers.estimators import Estimator
 
+SOUND_EMA = conserved.ema_codes
 NAMES = [name for name, one in STATEMENTS.items() if isinstance(one, Law) and one.chapter == conserved.CHAPTER]
 
 
@@ -31,7 +33,11 @@ MUTATIONS = {
     conserved.similarities_keep_assignments: [
         Mutation(conserved, "antisymmetric", lambda draw, d: 2 * draw(d, d).double()),  # the turn becomes a shear
     ],
-    conserved.only_similarities_do: [Mutation(conserved, "nearest", farthest)],
+    conserved.only_similarities_do: [
+        Mutation(conserved, "nearest", farthest),
+        Mutation(conserved.Motion, "carry", lambda self, x, time: x + time * self.v),  # a shift, which is a similarity
+        Mutation(conserved, "antisymmetric", lambda draw, d: draw(d, d).double()),
+    ],
     conserved.true_derivative: [
         Mutation(conserved.Motion, "at", lambda self, x: algebra.apply(self.A, x) + self.v),  # about 0, not the centre
     ],
@@ -40,7 +46,11 @@ MUTATIONS = {
         Mutation(conserved, "jacobian", lambda member, z, q, centre: algebra.jacobian(member, z, q)),  # about 0
     ],
     conserved.exact_for_translations: [row("ste", "constant"), row("ste", "rotation")],
-    conserved.exact_for_dilations: [row("rotation", "ste"), row("rotation", "rotation_only")],
+    conserved.exact_for_dilations: [
+        row("rotation", "ste"),
+        row("rotation", "rotation_only"),
+        row("reflection", Estimator("reflection", mix=0.999)),
+    ],
     conserved.exact_for_turns_of_the_plane: [row("rotation", "reflection"), row("rotation", "ste")],
     conserved.error_along_turns: [
         Mutation(conserved, "projector", lambda z, q: torch.zeros(())),
@@ -73,12 +83,18 @@ MUTATIONS = {
     ],
     conserved.ema_law: [
         Mutation(conserved, "ema_codes", lambda codes, running, shares, sums, decay: codes),
+        Mutation(
+            conserved,
+            "ema_codes",
+            lambda codes, running, shares, sums, decay: SOUND_EMA(codes, running, shares, sums, 0.7),
+        ),
         row("rotation", "rotation_only"),
     ],
     conserved.frozen_adam: [Mutation(conserved, "code_weight", no_weight)],
     conserved.faces_change_nothing: [
         row("rotation", "scale_only"),
         Mutation(conserved, "on_a_face", off_faces),
+        Mutation(conserved, "code_weight", no_weight),
     ],
 }
 

@@ -14,7 +14,7 @@ from book.theory import guarantees
 from rotvq.quantizers.estimators import Estimator
 
 NAMES = [name for name, one in STATEMENTS.items() if isinstance(one, Law) and one.chapter == guarantees.CHAPTER]
-SOUND_WEIGHT = guarantees.capped_weight
+SOUND_WEIGHT, SOUND_WINDING, SOUND_LEAVING = guarantees.capped_weight, guarantees.winding, guarantees.time_to_leave
 
 
 def no_cap(z, q, centre, cap):
@@ -63,12 +63,27 @@ MUTATIONS = {
         Mutation(guarantees, "spoiler", lambda z, q, rule, rival: (2 * rule - q, False)),
     ],
     guarantees.trap: [row("rotation", "rotation_only"), row("rotation", "ste")],
-    guarantees.long_steps_leave: [row("rotation", "rotation_only")],
-    guarantees.ste_leaves: [row("ste", "rotation")],
+    guarantees.long_steps_leave: [
+        row("rotation", "rotation_only"),
+        row("rotation", "ste"),
+        row("reflection", "no_gain"),
+    ],
+    guarantees.ste_leaves: [
+        row("ste", "rotation"),
+        row("ste", "constant"),
+        Mutation(guarantees, "time_to_leave", lambda z, v, codes: 1.2 * SOUND_LEAVING(z, v, codes)),
+        Mutation(guarantees, "time_to_leave", lambda z, v, codes: 0.8 * SOUND_LEAVING(z, v, codes)),
+    ],
     guarantees.revival_is_safe: [Mutation(guarantees, "idle_code", busiest_code)],
     guarantees.levi_civita: [
         row("rotation", "rotation_only"),
         Mutation(guarantees, "transported", lambda v, path, steps=40: v),
+        Mutation(guarantees, "winding", lambda z, q, wiggle, turns=0: SOUND_WINDING(z, q, 0.3 + wiggle, turns)),
+        Mutation(guarantees, "winding", lambda z, q, wiggle, turns=0: SOUND_WINDING(z, q, wiggle, turns + 1)),
+    ],
+    guarantees.transport_equation: [
+        Mutation(guarantees, "change_along", lambda x, v, w: algebra.dot(x, w) * v / algebra.dot(x, x)),
+        Mutation(guarantees, "change_along", lambda x, v, w: 0 * v),  # that of the Euclidean metric
     ],
     guarantees.sphere: [row("rotation_only", "ste"), row("rotation_only", "reflection")],
     guarantees.heads: [row("rotation", "scale_only")],

@@ -13,7 +13,7 @@ from rotvq.quantizers.estimators import Estimator
 
 SOUND_FACE, SOUND_PUSH, SOUND_VECTORS = missing_derivative.nearest_face, dict(collapse.PUSH), collapse.two_vectors
 SOUND_BEYOND, SOUND_PRINTED = missing_derivative.beyond_the_faces, rotation.as_printed
-SOUND_LEAST = collapse.least_error
+SOUND_LEAST, SOUND_POINT = collapse.least_error, collapse.fixed_point
 
 
 def second(z, codes):
@@ -124,6 +124,12 @@ MUTATIONS = {
     ],
     collapse.stable: [
         Mutation(collapse, "PUSH", SOUND_PUSH | {"rotation": lambda k, u: (k.rho * u**-20.0, k.rho * u**-20.0)}),
+    ],
+    collapse.loss_descent: [
+        Mutation(collapse, "PUSH", SOUND_PUSH | {"rotation": SOUND_PUSH["ste"]}),
+        Mutation(collapse, "fixed_point", lambda *args: 1.1 * SOUND_POINT(*args)),
+        Mutation(collapse, "settled", lambda start, rho, gamma, decay_W: start),
+        Mutation(collapse, "threshold", lambda A, rho, decay: 0.7 * rho * A / decay / (1 - rho)),
     ],
     collapse.no_way_back: [Mutation(collapse, "PUSH", SOUND_PUSH | {"rotation": SOUND_PUSH["scale_only"]})],
     bias.average_over_a_cell: [

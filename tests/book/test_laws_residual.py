@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from book.all_statements import all_statements
-from book.statements import Law
+from book.statements import AtMost, Law
 from book.theory import residual
 from book.theory.inputs import draw_inputs
 from rotvq.quantizers.estimators import ESTIMATORS
@@ -15,10 +15,10 @@ SOUND = dict(WIRINGS)
 
 
 class DropsALevel(residual.ResidualVectorQuantizer):
-    """Decodes all levels but the last."""
+    """Decodes all levels but the last, and of one level that one."""
 
     def decode(self, indices):
-        return super().decode(indices[..., :-1])
+        return super().decode(indices[..., : max(1, indices.shape[-1] - 1)])
 
 
 class LossOfAnother(residual.Cascade):
@@ -42,7 +42,8 @@ MUTANTS = {  # what is wrong -> the laws that see it; together they are all
     "graph is wired as detach": (
         wired("graph", SOUND["detach"]),
         "wirings cascade_carries balance_of_a_cascade cascade_balanced distance_of_a_cascade blind_directions "
-        "commitments deep_commitments_are_lost deep_commitments_arrive projected_levels",
+        "commitments deep_commitments_are_lost deep_commitments_arrive projected_levels nothing_left_over "
+        "who_pays_in_a_cascade",
     ),
     "detach is wired as graph": (
         wired("detach", SOUND["graph"]),
@@ -55,11 +56,24 @@ MUTANTS = {  # what is wrong -> the laws that see it; together they are all
     ),
     "the rotation is STE": (
         lambda patch: patch.setitem(ESTIMATORS, "rotation", ESTIMATORS["ste"]),
-        "cascade_carries cascade_balanced distance_of_a_cascade blind_directions deep_commitments_arrive",
+        "cascade_carries cascade_balanced distance_of_a_cascade blind_directions deep_commitments_arrive "
+        "nothing_left_over who_pays_in_a_cascade",
     ),
     "STE is half of it": (
         lambda patch: patch.setitem(ESTIMATORS, "ste", ESTIMATORS["constant"]),
-        "deep_commitments_are_lost",
+        "deep_commitments_are_lost who_pays_in_a_cascade",
+    ),
+    "a code is one latent of its cell": (
+        replaced("centroid_books", lambda z, levels: [z[:3] / 2**level for level in range(levels)]),
+        "who_pays_in_a_cascade",
+    ),
+    "the rotation hands nothing on": (
+        lambda patch: patch.setitem(ESTIMATORS, "rotation", ESTIMATORS["zero"]),
+        "nothing_left_over",
+    ),
+    "the bounds of blind directions are exchanged": (
+        replaced("AtMost", lambda left, right, scale: AtMost(right, left, scale)),
+        "graph_is_nearer",
     ),
     "a level is not decoded": (replaced("ResidualVectorQuantizer", DropsALevel), "value_of_a_cascade"),
     "losses are those of other levels": (
@@ -68,7 +82,7 @@ MUTANTS = {  # what is wrong -> the laws that see it; together they are all
     ),
     "G is 2.5 I": (
         replaced("definition", lambda name, z, q: residual.identity(z) * 2.5),
-        "wirings balance_of_a_cascade commitments graph_is_nearer deep_commitments_arrive projected_levels",
+        "wirings balance_of_a_cascade commitments graph_is_nearer projected_levels",
     ),
     "the worst gradient is one along z": (
         replaced("worst_gradient", lambda one: one.z.detach()),

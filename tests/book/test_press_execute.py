@@ -102,7 +102,7 @@ REFUSED = {
         ({"gamma": -0.1}, "gamma = -0.1 must be at least 0"),
         ({"init": "none"}, "kmeans"),
     ],
-    "01_missing_derivative": [({"K": 1}, "at least 3"), ({"decoder_slope": 0.0}, "at least 0.01")],
+    "01_missing_derivative": [({"K": 1}, "at least 3"), ({"curvature": 0.0}, "at least 0.01")],
     "02_one_equation": [({"degrees": 180.0}, "at most 179")],
     "03_rotation": [
         ({"dims": []}, "empty"),

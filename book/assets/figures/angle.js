@@ -44,9 +44,9 @@
       [A, B].forEach((c, i) => fill(sector[i], { d: wedge(c, 78, 0, theta) }));
       fill(fan, { d: `M${R.points([B, ...p.map((v, i) => polar(B, 78 * Math.sqrt(v / top), theta - (theta * (i + 0.5)) / BINS))]).replaceAll(" ", "L")}z` });
       [[A, 0], [A, theta], [B, theta], [B, theta - half]].forEach(([c, a], i) => {
-        const at = polar(c, 93, a);
+        const beside = i === 3, at = polar(c, beside ? 86 : 93, a), left = a > 90; // beside its arrow: -g is beyond it
         fill(arms[i], { d: R.arrow(c, polar(c, 80, a)) });
-        fill(tags[i], { x: px(at[0]), y: px(at[1] + (i === 3 ? 14 : 4)) });
+        fill(tags[i], { x: px(at[0] + (beside ? (left ? -6 : 6) : 0)), y: px(at[1] + (beside ? 14 : 4)), "text-anchor": beside ? (left ? "end" : "start") : "middle" });
       });
       fill(line, { d: "M" + curve((v) => quantile(0.5, theta, v)) });
       fill(band, { d: "M" + curve((v) => quantile(0.1, theta, v)) + "L" + curve((v) => quantile(0.9, theta, v)).split("L").reverse().join("L") + "z" });
