@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rotvq import nearest
 from rotvq.quantizers import lookup
@@ -347,6 +350,32 @@ def test_compiles_and_exports(engine):
     if engine != "plain":
         operator = getattr(torch.ops.rotvq, {"tiles": "nearest", "faiss": "nearest_faiss"}[engine])
         torch.library.opcheck(operator.default, (z[0], codes, "euclidean", 1 << 20))
+
+
+class Operators(TorchDispatchMode):
+    """The names of those that are called inside."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names = {*getattr(self, "names", ()), str(function)}
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, of its own way to trace
+def test_who_looks_at_operators_sees_one(monkeypatch):
+    """All others are spared torch's way to call it, which costs more than a lookup among few codes."""
+    find = partial(nearest, memory=1 << 10)  # some codes at a time
+    z, codes = torch.randn(7, 5), torch.randn(300, 5)
+    want = find(z, codes)
+    with Operators() as seen:
+        assert torch.equal(find(z, codes), want)
+    assert "rotvq.nearest.default" in seen.names and not any("conv" in name or "max" in name for name in seen.names)
+    fake = FakeTensorMode()
+    assert find(fake.from_tensor(z), fake.from_tensor(codes)).shape == (7,)
+    assert find(z.to("meta"), codes.to("meta")).is_meta
+    assert torch.equal(torch.func.vmap(find, in_dims=(0, None))(z.expand(2, 7, 5), codes), want.expand(2, 7))
+    assert "rotvq::nearest" in str(torch.jit.trace(lambda z: find(z, codes), z).graph)
+    monkeypatch.setattr(lookup, "OPERATORS", dict.fromkeys(lookup.OPERATORS))
+    assert torch.equal(find(z, codes), want)
 
 
 @pytest.mark.parametrize("metric", ("euclidean", "cosine"))
