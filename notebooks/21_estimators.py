@@ -111,7 +111,8 @@ kept = {name: keeps(member) for name, member in ESTIMATORS.items()}
 rows = ["| name | $G^\\top g$ | source | cost | keeps |", "|---|---|---|---|---|"]
 for name, member in ESTIMATORS.items():
     source = f"{{cite}}`{member.source}`" if member.source != "control" else "control"
-    rows.append(f"| `{name}` | ${member.formula}$ | {source} | {member.cost} | {', '.join(kept[name])} |")
+    formula = member.formula.replace("|", r"\vert ")  # a bar would end the cell
+    rows.append(f"| `{name}` | ${formula}$ | {source} | {member.cost} | {', '.join(kept[name])} |")
 
 # %% tags=["remove-input"] mystnb={"markdown_format": "myst"}
 display(Markdown("\n".join(rows)))

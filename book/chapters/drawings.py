@@ -83,7 +83,7 @@ def curves(
             if curve.size:
                 plots.seeds(ax, curve.columns.tolist(), curve.to_numpy(), styles[arm])
         _axes(ax, metric, sorted({step for curve in found.values() for step in curve.columns}))
-        ax.set_title("\n".join(textwrap.wrap(f"{cell}: {title(metric)}" if cell else title(metric), 38)))
+        ax.set_title("\n".join(textwrap.wrap(f"{cell}: {title(metric)}" if cell else title(metric), 30)))
         figs.append(fig)
     words = f"{', '.join(map(title, metrics))} over training for {', '.join(shown)}, in each of: {', '.join(cells)}. "
     figs = _with_legend(figs, [styles[arm] for arm in shown]) if figs else []

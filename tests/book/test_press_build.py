@@ -2,9 +2,12 @@
 
 import contextlib
 import functools
+import gzip
 import http.server
 import os
+import re
 import threading
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from conftest import CHROMIUM, CODE_PAGES, HTML, PAGES, built
@@ -123,6 +126,25 @@ def seen(page):
     }
 
 
+ASKED_FOR = "() => performance.getEntriesByType('resource').map((e) => e.name)"
+PACKED = (".woff2", ".png", ".jpg")  # a server sends these as they are
+FRAME, TEXT = 260_000, 450_000  # bytes that a page may take: what is around it, and itself with figures and tables
+
+
+@functools.cache
+def weight(path):
+    """The bytes of a file as a server sends it."""
+    contents = path.read_bytes()
+    return len(contents if path.suffix in PACKED else gzip.compress(contents, 6))
+
+
+def sent(page):
+    """What a browser has been sent for a page: the page itself, and styles, scripts, fonts and pictures."""
+    paths = {unquote(urlsplit(url).path).lstrip("/") for url in page.evaluate(ASKED_FOR)}
+    own = unquote(urlsplit(page.url).path).lstrip("/")
+    return weight(HTML / own), sum(weight(HTML / path) for path in paths - {own})
+
+
 def open_details(page):
     page.locator("details").evaluate_all("es => es.forEach(e => { e.open = true })")
 
@@ -136,6 +158,8 @@ def test_page(browser, site, name):
         assert page.locator(".katex-error, .system-message").count() == 0
         assert page.locator("article").locator(NAMELESS).count() == 0, "a picture without words for it"
         assert page.locator("details.hide, .tag_parameters").count() == 0, "a bar of hidden code, or a parameters cell"
+        text, frame = sent(page)
+        assert frame <= FRAME and text <= TEXT, f"{frame} and {text} bytes"
         open_details(page)
         for mode, (_, colors) in MODES.items():
             turn(page, mode)
@@ -152,6 +176,28 @@ def test_page(browser, site, name):
         assert page.problems == []
 
 
+@pytest.mark.parametrize("name", sorted(PAGES, key=lambda name: (HTML / name).stat().st_size)[-5:])
+def test_a_long_page_is_there_within_two_seconds(browser, site, name):
+    """With all its mathematics. Processor time of the page, so that a busy machine does not count."""
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(site + name, wait_until="load")
+    page.evaluate("() => document.fonts.ready")
+    metrics = {one["name"]: one["value"] for one in devtools.send("Performance.getMetrics")["metrics"]}
+    page.close()
+    assert 0 < metrics["TaskDuration"] < 2
+
+
+def test_mathematics_needs_no_script(browser, site):
+    page = browser.browser.new_page(java_script_enabled=False)
+    page.goto(site + "notebooks/06_collapse.html")
+    first = page.locator(".katex-html").first.bounding_box()
+    assert first["width"] > 5 and first["height"] > 5
+    page.close()
+
+
 def test_a_page_that_became_so_is_as_one_that_is_loaded_so(browser, site):
     """Which is why one load shows how a page is on a phone, on a wide screen and in the dark."""
     with opened(browser, site, STILL, "phone") as turned:
@@ -165,6 +211,24 @@ def test_a_page_that_became_so_is_as_one_that_is_loaded_so(browser, site):
                 assert seen(turned) == {**want, "letters": pytest.approx(want["letters"])}
                 assert loaded.problems == []
         assert turned.problems == []
+
+
+CUT_SHORT = re.compile(r"<t[dh][^>]*>[^<]*(?:\.\.\.|…)</t[dh]>")  # as pandas does it with a long text and a long table
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_tables_show_their_cells_whole(name):
+    assert CUT_SHORT.findall((HTML / name).read_text("utf-8")) == []
+
+
+NOT_PROSE = re.compile(r"<(pre|code|script|style|annotation|svg)\b.*?</\1>", re.S)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_formula_is_left_as_it_was_written(name):
+    page = (HTML / name).read_text("utf-8")
+    article = page[page.index("<article") : page.index("</article>")]
+    assert re.findall(r">([^<]*\$[^<]*)<", NOT_PROSE.sub("", article)) == []
 
 
 @pytest.mark.parametrize("phrase", ["codebook collapse"])
