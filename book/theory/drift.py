@@ -129,20 +129,23 @@ def centred(e: Tensor) -> Tensor:
 
 
 @law(CHAPTER, kinds=GENERIC, dims=PLANE_AND_MORE)
-def drift_of_cells(draw, d):
-    """Centroid codes, g = g_bar + h e, g_bar the same in each cell: E[(G^T - I) g] is h E[|e|^2 z/|z|^2], but for a
+def drift_of_cells(draw, d, mu):
+    """Centroid codes, g = g_bar + h e, g_bar the same in each cell: E[(G^T - I) g] about mu is the leading push,
 
-    vector no longer than E[|g_bar| |e|^2 (1/(|z| |q|) + 1/(2 |z|^2))]. Errors may have any size.
+    h E[|e|^2 x/|x|^2] with x = z - mu, but for a vector no longer than E[|g_bar| |e|^2 (1/(|x| |y|) + 1/(2 |x|^2))],
+    y = q - mu. Errors may have any size.
     """
-    q, h, found = draw(4, 1, d).double(), float(draw(1).double().exp()), {}
-    g_bar = 0.1 * h * norm(q) * unit(draw(4, 1, d).double())
+    y, mu, h, found = draw(4, 1, d).double(), mu.double(), float(draw(1).double().exp()), {}
+    g_bar = 0.1 * h * norm(y) * unit(draw(4, 1, d).double())
     for name, size in (("short errors", 0.02), ("long errors", 2.0)):
-        e = centred(size * norm(q) * draw(4, 6, d).double() / d**0.5)
+        e = centred(size * norm(y) * draw(4, 6, d).double() / d**0.5)
         arrives = without_quantiser(g_bar, e, h) + h * e
-        z, codes, e, g, plain = (x.expand_as(e).reshape(-1, d) for x in (q - e, q, e, arrives, arrives - h * e))
-        gap = added("rotation", z, codes, g).mean(0) - leading_push(z, codes, h)
-        left_out = norm(plain) * dot(e, e) * (1 / (norm(z) * norm(codes)) + 1 / (2 * dot(z, z)))
-        found[name] = AtMost(norm(gap), left_out.mean(), h * norm(e).mean() * (1 + norm(codes) / norm(z)).max())
+        x, from_centre, e, g, plain = (v.expand_as(e).reshape(-1, d) for v in (y - e, y, e, arrives, arrives - h * e))
+        z, codes = x + mu, from_centre + mu
+        gap = added("rotation", z, codes, g, mu).mean(0) - leading_push(z, codes, h, mu)
+        left_out = norm(plain) * dot(e, e) * (1 / (norm(x) * norm(from_centre)) + 1 / (2 * dot(x, x)))
+        scale = h * norm(e).mean() * (1 + norm(from_centre) / norm(x)).max() * (1 + norm(mu) / norm(x)).max()
+        found[name] = AtMost(norm(gap), left_out.mean(), scale)
     return found
 
 

@@ -29,6 +29,7 @@ MUTATIONS = {
     drift.drift_of_cells: [
         Mutation(drift, "without_quantiser", lambda f, e, h: f - h * e),  # one target for all latents of a cell
         Mutation(drift, "centred", lambda e: e),  # codes that are not centroids
+        Mutation(drift, "leading_push", lambda z, q, h, centre: SOUND_PUSH(z, q, h)),  # about 0, not the centre
         row("rotation", "rotation_only"),
     ],
     drift.centroid_cells: [row("rotation", "rotation_only"), row("rotation", "scale_only")],

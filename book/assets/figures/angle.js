@@ -33,7 +33,7 @@
     const band = el("path", { class: "mv-band mv-rotation" }, root), cosine = el("path", { class: "mv-rays" }, root);
     const line = el("path", { class: "mv-line mv-rotation" }, root), here = el("path", { class: "mv-axis" }, root);
     const dot = el("circle", { r: 5.5, class: "mv-code" }, root);
-    text(root, 370, 200, "φ/θ: median, middle 80 %, mean cosine (dotted)", { class: "mv-muted", "text-anchor": "end" });
+    text(root, 370, 184, "φ/θ: median, middle 80 %, mean cosine (dotted)", { class: "mv-muted", "text-anchor": "end" });
     [[A, "from z to q: θ"], [B, "what g feels: φ"]].forEach(([c, t]) => text(root, c[0], 152, t, { class: "mv-muted", "text-anchor": "middle" }));
     const out = html("output", {}, box);
 
