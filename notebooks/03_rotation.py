@@ -604,9 +604,9 @@ glue("holonomy", defect)
 # %% [markdown]
 # In $\mathbb R^3$, going around the triangle of the three coordinate axes by smallest rotations comes back turned by
 # {glue:text}`holonomy:.0f`°, the area of that spherical triangle. So the article's conjecture, that the trick is a
-# position encoding adapted to content, has the name of an operation in its favour and no more <claim:A-182>. The
-# paper's remark that the frame of spherical coordinates turns by this rotation from point to point is true in the plane
-# alone <claim:P-072>.
+# position encoding adapted to content, has the name of an operation in its favour and no more <claim:A-182>. The frame
+# of spherical coordinates turns by a rotation from point to point, as the paper remarks <claim:P-082>. That it is this
+# rotation is true in the plane alone <claim:P-072>.
 #
 # The rotation is understood. What does it do to an encoder? See {ref}`the-field`.
 

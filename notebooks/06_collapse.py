@@ -835,7 +835,7 @@ table(rows)
 #   layers short codes can end at zero where fitted ones do not <claim:A-041>.
 # - *The paper's code starts its codebook by k-means*, which would explain why it fares better. The author says only
 #   that this seems so from a quick look. It does not: the released code leaves `kmeans_init` at `False`
-#   {cite}`fifty2024code`. Its codes start very short <claim:A-043>.
+#   {cite}`fifty2024code`. Where lengths are free its codes start very short <claim:A-043>.
 # - *$\gamma$ needs retuning.* Right, and here is by how much: the threshold is lower by $\rho$ <claim:A-042>.
 #
 # ```{prf:proposition} The auxiliary terms alone

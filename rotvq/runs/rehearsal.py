@@ -25,6 +25,11 @@ def rehearse(configs: Iterable[Config], device: str = "cpu") -> None:
 
     Raises:
         ValueError: Names the fields of a run that fails, and why it does.
+
+    >>> rehearse([Config(data="fashion-mnist-mini", batch=3000)])
+    Traceback (most recent call last):
+    ValueError: a run with data fashion-mnist-mini, batch 3000 cannot be trained: batch is 3000: the training split \
+has 2000 images
     """
     for config in {replace(config, seed=0): config for config in configs}.values():
         try:
