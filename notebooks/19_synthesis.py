@@ -354,13 +354,14 @@ plain = sorted(plain, key=r0.get)
 to_the_end = {
     way: page.study(Block(PAIR, {name: start | fields | {"steps": 32_000} for name, start in COLUMNS.items()}))
     for way, fields in UPDATES.items()
+    if all_chapters
 }
 
 
 def over_time(name: str, way: str) -> dict[int, stats.Paired | None]:
     """Rotation / STE at every stop: of the runs of this page as long as these last, then of the longest."""
     row = {}
-    if name in COLUMNS:
+    if name in COLUMNS and all_chapters:
         longest = to_the_end[way]
         row |= {step: longest.pair("rotation", name, against="STE", at=step) for step in longest.steps}
     if way == "gradient":

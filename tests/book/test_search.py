@@ -31,7 +31,6 @@ ANSWERS = {  # what people type: pages that have to stand first
     "codebook utilization": ["15_codebook"],
     "RVQ": ["09_residual"],
     "residual vector quantization": ["09_residual"],
-    "warmup": ["11_initialisation"],
     "vqgan": ["31_vqgan"],
 }
 
