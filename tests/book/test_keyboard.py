@@ -117,6 +117,9 @@ def test_a_figure_that_moves_is_reached_and_left_again(opened, name):
 def test_nothing_moves_where_a_reader_asked_for_none(opened, name):
     page = opened(name, reduced_motion="reduce")
     assert page.get_by_role("button", name="Play").count() == 0
+    page.evaluate("() => document.fonts.ready")
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(500)  # what loads late has come
     before = page.screenshot()
     page.wait_for_timeout(300)
     assert page.evaluate("document.getAnimations().filter((a) => a.playState === 'running').length") == 0
