@@ -277,7 +277,7 @@ CHAPTERS = {
         "explore": Block(PAIR, MAIN | WARM, EXPLORE, {"data": "photographs"}),
         "confirm": Block(PAIR, MAIN, CONFIRM, {"data": "photographs"}),
     }),
-    "28_code_speed": Chapter(13.0, {
+    "28_code_speed": Chapter(13.5, {
         "speed": Block(vary(PAIR, "{}, codes × {:g}", code_lr=[1.0, 3.0, 10.0, 30.0]), MAIN | WARM),
         "end, gradient": Block(PAIR, MAIN | WARM, FEW, {"steps": 32_000}),
         "end, EMA": Block(vary(PAIR, "{}, EMA, revival", **REVIVED_EMA) | vary(PAIR, "{}, EMA 0.8", **FAST_EMA),
@@ -287,6 +287,7 @@ CHAPTERS = {
         "confirm end": Block(PAIR, UNIFORM, CONFIRM, {"steps": 32_000}),
         "end, fading": Block(FADING, MAIN, FEW, {"steps": 32_000}),
         "confirm end, EMA": Block(vary(PAIR, "{}, EMA, revival", **REVIVED_EMA), KMEANS, CONFIRM, {"steps": 32_000}),
+        "confirm end, fading": Block(FADING, UNIFORM, CONFIRM, {"steps": 32_000}),
         "confirm decay": Block(vary(PAIR, "{}, cosine", schedule="cosine"), UNIFORM, CONFIRM, {"steps": 32_000}),
     }),
     "38_what_people_run": Chapter(1.0, {
