@@ -26,38 +26,53 @@ def committed_records() -> dict[str, Path]:
     return {path.stem: path for path in sorted(paths.RECORDS.glob("*/*.json"))}
 
 
-def _system(record: Mapping):
-    """The experiment of a committed record of `book.systems`: two may share a folder, but no fields."""
-    from book.systems import runs as systems  # a book without systems has no such records
-
-    folder = committed_records()[record["id"]].parent.name
-    of_folder = [one for one in map(systems.find, systems.CHAPTERS) if one.chapter == folder]
-    return next(one for one in of_folder if dataclasses.asdict(one.cases()[0]).keys() == record["config"].keys())
+def read(path: Path) -> dict:
+    """A committed record without its result, and its ``status``; RecordError where it has been altered."""
+    return _read(path, path.stat().st_mtime_ns)
 
 
-def status(record: Mapping) -> str:
+@functools.cache
+def _read(path: Path, modified: int) -> dict:
+    """The same, read once while the file is not modified."""
+    record = records.read_record(path)
+    return {name: value for name, value in record.items() if name != "result"} | {"status": _status(record)}
+
+
+def _status(record: Mapping) -> str:
     """Whether today's code would make a record: as of runs, or 'measured' of times, which nothing can make again."""
     if record["schema"] == SCHEMA:
         return records.status(record)
     if record["schema"] == OF_SYSTEMS:
         from book.systems.runs import is_verified
 
-        return "verified" if is_verified(_system(record), record) else "unverified"
+        return "verified" if is_verified(_system(record)[0], record) else "unverified"
     return "measured"
+
+
+def _system(record: Mapping):
+    """The experiment of a committed record of `book.systems`, and the fields of a case that changes none."""
+    return _system_of(committed_records()[record["id"]].parent.name, frozenset(record["config"]))
+
+
+@functools.cache
+def _system_of(folder: str, fields: frozenset[str]):
+    """The same for the folder and the fields of a record: two experiments may share a folder, but no fields."""
+    from book.systems import runs as systems  # a book without systems has no such records
+
+    of_folder = [one for one in map(systems.find, systems.CHAPTERS) if one.chapter == folder]
+    defaults = [dataclasses.asdict(type(one.cases()[0])()) for one in of_folder]
+    return next((one, default) for one, default in zip(of_folder, defaults) if default.keys() == fields)
 
 
 def _default(record: Mapping) -> dict:
     """The fields of a run of which nothing is changed."""
-    if record["schema"] == OF_SYSTEMS:
-        return dataclasses.asdict(type(_system(record).cases()[0])())
-    return dataclasses.asdict(Config())
+    return _system(record)[1] if record["schema"] == OF_SYSTEMS else dataclasses.asdict(Config())
 
 
 def stale(ids: Iterable[str]) -> list[str]:
     """Those of these records that today's code is known not to reproduce."""
     committed = committed_records()
-    found = {name: records.read_record(committed[name]) for name in ids if name in committed}
-    return [name for name, record in found.items() if status(record) == "stale"]
+    return [name for name in ids if name in committed and read(committed[name])["status"] == "stale"]
 
 
 def machine() -> str:
@@ -111,7 +126,7 @@ def _runs(ids: list[str]) -> str:
         return f"{len(ids)}, trained while the page was executed"
     folders = sorted({path.parent for path in files})
     names = ", ".join(f"`{folder.relative_to(paths.ROOT)}`" for folder in folders)
-    return f"{len(files)} of {len(ids)} from {names}, {commit(folders)}; {_summary(map(records.read_record, files))}"
+    return f"{len(files)} of {len(ids)} from {names}, {commit(folders)}; {_summary(map(read, files))}"
 
 
 def _summary(found: Iterable[Mapping]) -> str:
@@ -121,7 +136,7 @@ def _summary(found: Iterable[Mapping]) -> str:
     hours = sum(one["seconds"] for one in made) / 3600
     devices = sorted({_device(one) for one in made})
     versions = sorted({one["torch"] for one in made})
-    states = collections.Counter(map(status, found))
+    states = collections.Counter(record["status"] for record in found)
     return "; ".join(
         [
             f"{hours:.2f} hours of training",
@@ -142,7 +157,7 @@ def every_record() -> str:
     committed = committed_records().values()
     sections = []
     for folder in sorted({path.parent for path in committed}):
-        found = [records.read_record(path) for path in committed if path.parent == folder]
+        found = [read(path) for path in committed if path.parent == folder]
         lines = "\n".join(f"| {' | '.join(_row(record))} |" for record in found)
         sections.append(
             f"### {folder.name}\n\n{len(found)} runs, {commit([folder])}; {_summary(found)}.\n\n"
@@ -163,7 +178,7 @@ def _row(record: Mapping) -> list[str]:
     return [
         f"`{record['id'][:8]}`",
         fields.replace("_", "\\_"),
-        f"{code}, {status(record)}",
+        f"{code}, {record['status']}",
         f"{made['seconds']:.0f}",
         made.get("time", "")[:10],
     ]

@@ -26,7 +26,6 @@ from book.press import page_provenance
 from book.press.execute import provenance
 from rotvq.page import parameters as checks
 from rotvq.page.html import Html, tag
-from rotvq.runs import records
 
 DECLARED = "tag_parameters"  # classes that MyST-NB gives to cells with tags
 INJECTED = "tag_injected-parameters"
@@ -149,7 +148,7 @@ def cost(made: Mapping, trains: bool) -> str:
     shipped = [committed[name] for name in made["records"] if name in committed]
     if not shipped:
         return sentence
-    spent = sum(records.read_record(path)["provenance"]["seconds"] for path in shipped)
+    spent = sum(page_provenance.read(path)["provenance"]["seconds"] for path in shipped)
     sentence += f" It read {len(shipped)} records that ship with the book and took {duration(spent)} to make."
     return f"{sentence} Where a value asks for other runs, they are trained." if trains else sentence
 

@@ -66,7 +66,7 @@ def test_the_command_of_a_page_that_trains_keeps_its_runs_apart():
 
 def test_the_cost_is_that_of_the_page_and_of_its_records(monkeypatch):
     monkeypatch.setattr(run_box.page_provenance, "committed_records", lambda: {"a": "a.json", "b": "b.json"})
-    monkeypatch.setattr(run_box.records, "read_record", lambda path: {"provenance": {"seconds": 3600}})
+    monkeypatch.setattr(run_box.page_provenance, "read", lambda path: {"provenance": {"seconds": 3600}})
     said = run_box.cost({**MADE, "records": ["a", "b", "not committed"]}, trains=False)
     assert "took 3 s on a machine." in said and "read 2 records" in said and "took 2.0 hours to make" in said
 
