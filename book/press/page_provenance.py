@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from book.press import paths
-from rotvq.page.html import tag
+from rotvq.page.html import Html, tag
 from rotvq.runs import provenance, records
 from rotvq.training.config import SCHEMA, Config
 
@@ -153,32 +153,38 @@ def _device(made: Mapping) -> str:
 
 
 def every_record() -> str:
-    """All committed records in MyST: a section for each chapter, and in it a line for each run."""
+    """All committed records in MyST: a section for each chapter, and in it a line for each run.
+
+    The lines are HTML: they are thousands, and Sphinx would take as long for them as for all other pages together.
+    """
     committed = committed_records().values()
     sections = []
     for folder in sorted({path.parent for path in committed}):
         found = [read(path) for path in committed if path.parent == folder]
-        lines = "\n".join(f"| {' | '.join(_row(record))} |" for record in found)
         sections.append(
             f"### {folder.name}\n\n{len(found)} runs, {commit([folder])}; {_summary(found)}.\n\n"
-            "````{dropdown} Every run\n| run | what differs from the default | code | seconds | made |\n"
-            f"|---|---|---|--:|---|\n{lines}\n````\n"
+            f"````{{dropdown}} Every run\n```{{raw}} html\n{_table(found)}\n```\n````\n"
         )
     return "\n".join(sections) or "No run is committed yet.\n"
 
 
-def _row(record: Mapping) -> list[str]:
-    """The cells of a record's line: its id, its fields that are not the default, its code, its cost and its day."""
+def _table(found: Iterable[Mapping]) -> Html:
+    """A line for each record: its id, its fields that are not the default, its code, its cost and its day."""
+    head = [tag("th", name) for name in ("run", "what differs from the default", "code", "seconds", "made")]
+    lines = [tag("tr", Html("\n".join(_row(record)))) for record in found]  # for the search, which drops the tags
+    table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *lines), class_="table")
+    return tag("div", table, class_="pst-scrollable-table-container")
+
+
+def _row(record: Mapping) -> list[Html]:
     default, made = _default(record), record["provenance"]
     changed = {name: value for name, value in record["config"].items() if value != default.get(name)}
     fields = ", ".join(f"{name} {value}" for name, value in changed.items()) or "nothing"
-    code = f"`{(made['commit'] or 'none')[:7]}`"
-    if made["dirty"]:
-        code += " and changes"
+    dirty = " and changes" if made["dirty"] else ""
     return [
-        f"`{record['id'][:8]}`",
-        fields.replace("_", "\\_"),
-        f"{code}, {record['status']}",
-        f"{made['seconds']:.0f}",
-        made.get("time", "")[:10],
+        tag("td", tag("code", record["id"][:8], class_="literal")),
+        tag("td", fields),
+        tag("td", tag("code", (made["commit"] or "none")[:7], class_="literal"), f"{dirty}, {record['status']}"),
+        tag("td", f"{made['seconds']:.0f}", class_="text-right"),
+        tag("td", made.get("time", "")[:10]),
     ]

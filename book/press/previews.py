@@ -20,8 +20,10 @@ from bs4 import BeautifulSoup, Tag  # comes with the theme, which needs it
 from sphinx.application import Sphinx
 
 TARGETS = "div.proof, div.math, figure, div.citation, .claim, dl.glossary > dt"
-DRAWING = re.compile(r"<svg\b.*?</svg>", re.S)
-NO_DRAWING = re.compile(r'<svg data-drawing="(\d+)"></svg>')
+# Most of a page, in which nothing is looked for: drawings, code, and formulas, of which this is the beginning.
+WHOLE = re.compile(r'<svg\b.*?</svg>|<pre\b.*?</pre>|<span class="katex">', re.S)
+SPAN = re.compile(r"<(/?)span\b[^>]*>")
+ASIDE = re.compile(r'<span data-aside="(\d+)"></span>')
 
 
 class Page(NamedTuple):
@@ -31,6 +33,32 @@ class Page(NamedTuple):
     targets: dict[str, str]
 
 
+def put_aside(body: str) -> tuple[str, list[str]]:
+    """The HTML of a page with an empty element for each drawing, block of code and formula, and these in their order.
+
+    >>> put_aside('<p><span class="katex"><span>x</span></span> is <svg><path/></svg>.</p>')[0]
+    '<p><span data-aside="0"></span> is <span data-aside="1"></span>.</p>'
+    """
+    rest: list[str] = []
+    aside: list[str] = []
+    end = 0
+    while found := WHOLE.search(body, end):
+        rest += [body[end : found.start()], f'<span data-aside="{len(aside)}"></span>']
+        end = _end_of_span(body, found.start()) if found[0].startswith("<span") else found.end()
+        aside.append(body[found.start() : end])
+    return "".join([*rest, body[end:]]), aside
+
+
+def _end_of_span(body: str, start: int) -> int:
+    """Where the span that starts here ends, with those inside it."""
+    depth = 0
+    for found in SPAN.finditer(body, start):
+        depth += -1 if found[1] else 1
+        if depth == 0:
+            return found.end()
+    raise ValueError(f"a span does not end: {body[start : start + 60]}")
+
+
 def read_page(body: str, page: str) -> Page:
     """Find the links of a page that lead to a place, and the places that have a preview.
 
@@ -38,13 +66,8 @@ def read_page(body: str, page: str) -> Page:
         body: The HTML of the page, without the frame that the theme puts around it.
         page: Its address from the root of the site, without ".html". Pictures of a target are found from the root.
     """
-    drawings: list[str] = []  # they are most of a page, and nothing is looked for in them
-
-    def put_aside(drawing: re.Match) -> str:
-        drawings.append(drawing[0])
-        return f'<svg data-drawing="{len(drawings) - 1}"></svg>'
-
-    soup = BeautifulSoup(DRAWING.sub(put_aside, body), "html.parser")
+    rest, aside = put_aside(body)
+    soup = BeautifulSoup(rest, "html.parser")
     links = [str(link["href"]) for link in soup.select("a[href*='#']:not(.headerlink)")]
     for evidence in soup.select(".claim-more"):
         evidence.decompose()  # no preview shows it, and it is most of a claim
@@ -54,7 +77,7 @@ def read_page(body: str, page: str) -> Page:
     for target in soup.select(TARGETS):
         if target.get("id"):
             text = "".join(map(str, _parts(target)))
-            found[str(target["id"])] = NO_DRAWING.sub(lambda place: drawings[int(place[1])], text)
+            found[str(target["id"])] = ASIDE.sub(lambda place: aside[int(place[1])], text)
     return Page(links, found)
 
 
