@@ -7,6 +7,7 @@ count as one, in both places: American and British spelling, and reset, restart 
 
 Sphinx ranks pages by titles, and otherwise all pages with a word alike. Here a search that means a term of the
 glossary, or one of its synonyms there, gives first the chapters that the entry of the term names, and the entry itself.
+A field of a class that is called like a word comes after the pages, unless the search has the form of a name in code.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ ANSWERS = """
     const place = (result) => result[0] + result[2];
     const given = new Set(first.map(place));
     const others = all(query, ...words).filter((result) => !given.has(place(result)));
-    return [...others, ...first.reverse()];  // what is shown first comes last
+    const isField = ([, , , kind]) => !/[_.]/.test(query) && /^Python (attribute|property)/.test(kind ?? "");
+    const pages = others.filter((result) => !isField(result));
+    return [...others.filter(isField), ...pages, ...first.reverse()];  // what is shown first comes last
   };
 }
 """

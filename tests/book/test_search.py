@@ -31,6 +31,12 @@ ANSWERS = {  # what people type: pages that have to stand first
     "codebook utilization": ["15_codebook"],
     "RVQ": ["09_residual"],
     "residual vector quantization": ["09_residual"],
+    "warmup": ["11_initialisation", "25_drift"],
+    "learning rate": ["28_code_speed"],
+    "decay": ["15_codebook", "39_frontier"],
+    "beta": ["12_gamma"],
+    "k-means": ["11_initialisation"],
+    "perplexity": ["15_codebook"],
     "vqgan": ["31_vqgan"],
 }
 
@@ -53,6 +59,13 @@ def test_what_answers_stands_first(chromium, phrase):
     missing = {f"notebooks/{name}" for name in ANSWERS[phrase]} - set(pages)
     assert not missing, found
     assert "notation" in pages, "the entry of the glossary"
+
+
+def test_a_field_that_is_called_like_a_word_comes_after_the_pages(chromium):
+    """A reader who types a word wants a chapter; who types a name of code wants its entry."""
+    built()
+    assert not [link for link in first(chromium, "centre") if link.startswith("api.html#")]
+    assert first(chromium, "initial_count")[0].startswith("api.html#")
 
 
 def test_what_the_glossary_does_not_have_is_searched_for_as_before(chromium):
