@@ -99,7 +99,7 @@ tables.plan(settings)
 # ## The settings, side by side
 
 # %%
-tables.levels(settings, ["test_mse", "test_usage", "test_perplexity"])
+tables.levels(settings, ["test_mse", "test_usage", "test_perplexity"], fresh=True)
 
 # %% [markdown]
 # Where each stands, and what a run here leaves out of it:

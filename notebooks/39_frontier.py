@@ -164,7 +164,7 @@ tables.plan(candidates)
 # same. EMA uses more of the codes: a perplexity of {glue:text}`spread-ema:.0f` against {glue:text}`spread-rate:.0f`.
 
 # %%
-tables.levels(confirmed, ["test_mse", "test_usage", "test_perplexity"])
+tables.levels(confirmed, ["test_mse", "test_usage", "test_perplexity"], fresh=True)
 
 # %% tags=["hide-input"]
 EMA_99, EMA_90, FAST, TURNED = confirmed.arms
@@ -206,7 +206,7 @@ tables.levels(baselines, ["test_mse", "test_usage", "test_perplexity"])
 # On photographs, fresh seeds:
 
 # %%
-tables.levels(confirmed_photographs, ["test_mse", "test_usage", "test_perplexity"])
+tables.levels(confirmed_photographs, ["test_mse", "test_usage", "test_perplexity"], fresh=True)
 
 # %% [markdown]
 # ## Is any estimator never worse?
@@ -293,7 +293,7 @@ tables.levels(strong, ["test_mse", "test_usage", "test_perplexity"])
 # fresh seeds from k-means, there is none: the ratio is {glue:text}`dynamic-photographs:.2f`.
 
 # %%
-tables.levels(dynamic, ["test_mse", "test_usage", "test_perplexity"])
+tables.levels(dynamic, ["test_mse", "test_usage", "test_perplexity"], fresh=True)
 
 # %% [markdown]
 # ## The candidates on the strong baseline
@@ -360,7 +360,7 @@ def confirms(name: str) -> tuple[str, str]:
     return judge(pairs, lower)
 
 
-page.hypotheses(
+judged = page.hypotheses(
     {
         "1. Nothing beats STE on the strong baseline.": judge(rivals, above(0.97)),
         "2. What counts is the code's speed.": judge(turned, within(0.15)),
@@ -447,6 +447,9 @@ def what_the_search_found():
     yield "What keeps turning is worse.", *map(higher, turning.values())
     full_turns = [on_baseline(arm, start) for arm in ("rotation", "R", "clip(r) R", ABOUT) for start in MAIN]
     yield "On the strong baseline every full turn has more error than STE.", *map(higher, full_turns)
+
+
+judged
 
 
 # %% [markdown]

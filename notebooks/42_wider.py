@@ -165,7 +165,7 @@ def networks_and_sizes():
 # $d = 32$ the rotation has a slightly higher error.
 
 # %%
-pd.concat([tables.comparisons(normalised, against="STE, normalised"), by_ema])
+pd.concat([tables.comparisons(normalised, against="STE, normalised"), by_ema]).fillna("")
 
 # %%
 inside = ["test_usage", "test_perplexity"]

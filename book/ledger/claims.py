@@ -188,8 +188,8 @@ def load(path: Path = LEDGER) -> tuple[Claim, ...]:
     return claims
 
 
-def require_verdict(verdict: str, *ids: str) -> list[Claim]:
-    """The rows of these ids, of which a page says something that rests on their verdict.
+def require_verdict(verdict: str, *ids: str) -> None:
+    """Hold a page to the verdict of these rows, on which something rests that it says.
 
     Raises:
         AssertionError: One of them has another verdict: what the page says is no longer so.
@@ -200,7 +200,6 @@ def require_verdict(verdict: str, *ids: str) -> list[Claim]:
         raise ValueError(f"the ledger has no row {', '.join(missing)}")
     other = [f"{name} is {rows[name].verdict}" for name in ids if rows[name].verdict != verdict]
     assert not other, f"the page says {verdict}: {'; '.join(other)}"
-    return [rows[name] for name in ids]
 
 
 def _claim(row: dict[str, str | list[str]]) -> Claim:
