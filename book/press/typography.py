@@ -1,0 +1,95 @@
+"""A Sphinx extension: what belongs together in a line stays together, and a minus is one.
+
+A browser may break a line before the full stop that follows a formula, and between a number and its unit. Numbers that
+Python wrote have a hyphen for a minus.
+"""
+
+from __future__ import annotations
+
+import re
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+
+from book.press.mathematics import typeset
+
+CLOSING = re.compile(r"^[.,;:!?)\]%’”]+")  # stands right behind a formula
+OPENING = re.compile(r"[(\[‘“]+$")
+MINUS = re.compile(r"(?<![\w.\-–])-(?=\.?\d)")
+UNIT = re.compile(r"(?<=\d) %|^ %(?!\w)")
+COUNT = re.compile(r"\bn = (?=\d)")
+PLAIN_CELL = re.compile(r"(?<=>)[^<>]+(?=</t[dh]>)")
+UNBROKEN = 20  # letters of TeX that a line has room for, also where a formula may be broken
+VERBATIM = (nodes.literal, nodes.literal_block, nodes.raw, nodes.math, nodes.math_block, addnodes.desc_signature)
+
+
+def set_text(text: str) -> str:
+    """A text with a minus before its numbers, and none of them apart from its unit.
+
+    >>> set_text("by -0.5 %, n = 5, seeds 100-109, 5e-16").replace("\\u00a0", "~")
+    'by −0.5~%, n~=~5, seeds 100-109, 5e-16'
+    """
+    return COUNT.sub("n\u00a0=\u00a0", UNIT.sub("\u00a0%", MINUS.sub("−", text)))
+
+
+def with_set_cells(body: str) -> str:
+    """A page in which the cells of tables that pandas wrote are set like its text.
+
+    >>> with_set_cells("<td>-0.5 (-1 to 2)</td><td><code>-1</code></td>")
+    '<td>−0.5 (−1 to 2)</td><td><code>-1</code></td>'
+    """
+    return PLAIN_CELL.sub(lambda cell: set_text(cell[0]), body)
+
+
+def keep_together(formula: nodes.math) -> None:
+    """Put a formula and the punctuation on either side of it into a part of a line that is not broken."""
+    if len(formula.astext()) > UNBROKEN and not _in_one_piece(formula.astext()):
+        return
+    line, at = formula.parent, formula.parent.index(formula)
+    before, after = (
+        line[i] if 0 <= i < len(line) and isinstance(line[i], nodes.Text) else "" for i in (at - 1, at + 1)
+    )
+    opening, closing = OPENING.search(before), CLOSING.search(after)
+    if not opening and not closing:
+        return
+    kept = nodes.inline("", "", classes=["rv-kept"])
+    if closing:
+        line[at + 1] = nodes.Text(after[closing.end() :])
+    line[at] = kept
+    if opening:
+        line[at - 1] = nodes.Text(before[: opening.start()])
+        kept += nodes.Text(opening[0])
+    kept += formula
+    if closing:
+        kept += nodes.Text(closing[0])
+
+
+def _in_one_piece(formula: str) -> bool:
+    try:
+        return typeset(formula).count('class="katex-base"') == 1
+    except ValueError:  # the writer says what is wrong
+        return False
+
+
+def set_page(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Set the text of a page, once all that was computed stands in it."""
+    for text in list(doctree.findall(nodes.Text)):
+        above = text.parent
+        while above is not None and not isinstance(above, VERBATIM):
+            above = above.parent
+        if above is None and (changed := set_text(text)) != text:
+            text.parent.replace(text, nodes.Text(changed))
+    for formula in list(doctree.findall(nodes.math)):
+        keep_together(formula)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension with Sphinx."""
+
+    def set_cells(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+        context["body"] = with_set_cells(context.get("body", ""))
+
+    app.connect("doctree-resolved", set_page)
+    app.connect("html-page-context", set_cells)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
