@@ -288,16 +288,26 @@ def _error(left: Tensor, right: Tensor, scale: Tensor | float | None = None, bou
 
 
 class Report(NamedTuple):
-    """Laws with their largest errors; a notebook shows it as source and table."""
+    """Laws with their largest errors; a notebook shows it as source and table.
+
+    Attributes:
+        source: Their code.
+        rows: The table, row by row: a heading, then a law a row.
+    """
 
     source: str
-    table: str
+    rows: list[tuple[str, ...]]
 
     def _repr_markdown_(self) -> str:
-        return f"```python\n{self.source}```\n\n```text\n{self.table}\n```"
+        head, *laws = self.rows
+        named = [(f"`{law[0]}`", *law[1:]) for law in laws]
+        lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *named)]
+        return "\n".join([f"```python\n{self.source}```\n", *lines])
 
     def __repr__(self) -> str:
-        return f"{self.source}\n{self.table}"
+        width = 2 + max(len(row[0]) for row in self.rows)
+        lines = [row[0].ljust(width) + "".join(cell.rjust(8) for cell in row[1:]) for row in self.rows]
+        return "\n".join([self.source, *lines])
 
 
 def show(*functions: Callable, seeds: int = 3) -> Report:
@@ -315,9 +325,7 @@ def show(*functions: Callable, seeds: int = 3) -> Report:
     for one in laws:
         worst = {d: one.require(dims=[d], seeds=range(seeds)).numbers["largest_error"] for d in one.dims}
         rows.append((one.name, *(f"{worst[d]:.0e}" if d in worst else "-" for d in dims), f"{one.allowed():.0e}"))
-    width = 2 + max(len(row[0]) for row in rows)
-    table = "\n".join(row[0].ljust(width) + "".join(cell.rjust(8) for cell in row[1:]) for row in rows)
-    return Report("\n\n".join(inspect.getsource(one.function) for one in laws), table)
+    return Report("\n\n".join(inspect.getsource(one.function) for one in laws), rows)
 
 
 # facts
