@@ -305,8 +305,10 @@ show(rotation.mirror_is_nearer)
 # :label: thm-kept
 # ```{math}
 # :label: eq-kept
-# \langle G^\top g,z\rangle=\langle g,q\rangle,\qquad |G^\top g|=r\,|g|,\qquad
-# \angle(G^\top g,z)=\angle(g,q),\qquad \langle G^\top g,G^\top g'\rangle=r^2\langle g,g'\rangle .
+# \begin{aligned}
+# \langle G^\top g,z\rangle&=\langle g,q\rangle, & |G^\top g|&=r\,|g|,\\
+# \angle(G^\top g,z)&=\angle(g,q), & \langle G^\top g,G^\top g'\rangle&=r^2\langle g,g'\rangle .
+# \end{aligned}
 # ```
 # <claim:B-014> <claim:A-098> <claim:A-099> <claim:P-004>
 # ````

@@ -324,8 +324,10 @@ show(encoder_feels.breaks_opposite_the_code)
 # At $z=q$, with $g'=g-\langle g,b\rangle b$, the derivative of {eq}`eq-field` for fixed $q$ and $g$ is
 # ```{math}
 # :label: eq-derivative
-# J=\frac1{|q|}\Big(\langle g,b\rangle\,(I-2bb^\top)-g'b^\top-b\,g'^\top\Big),\qquad
-# \operatorname{div}F=\operatorname{tr}J=(d-2)\,\frac{\langle g,b\rangle}{|q|}.
+# \begin{aligned}
+# J&=\frac1{|q|}\Big(\langle g,b\rangle\,(I-2bb^\top)-g'b^\top-b\,g'^\top\Big),\\
+# \operatorname{div}F&=\operatorname{tr}J=(d-2)\,\frac{\langle g,b\rangle}{|q|}.
+# \end{aligned}
 # ```
 # <claim:B-020>
 # ````

@@ -248,8 +248,11 @@ show(balance_law.cost_of_quantising)
 #
 # Under the flow
 #
-# $$ \tfrac12\tfrac{d}{dt}\big(|(E,b)|^2-|W|^2\big) = \mathbb E\langle g,q-Gz\rangle
-#    - 2\gamma\,\mathbb E\langle z,z-q\rangle - 2\lambda_E|(E,b)|^2 + 2\lambda_W|W|^2 , $$ (eq-flow)
+# $$ \begin{aligned}
+#    \tfrac12\tfrac{d}{dt}\big(|(E,b)|^2-|W|^2\big) &= \mathbb E\langle g,q-Gz\rangle
+#    - 2\gamma\,\mathbb E\langle z,z-q\rangle\\
+#    &\quad - 2\lambda_E|(E,b)|^2 + 2\lambda_W|W|^2 ,
+#    \end{aligned} $$ (eq-flow)
 #
 # and if every code is the mean of its latents, $\mathbb E\langle z,z-q\rangle=\mathbb E|z-q|^2\ge0$. <claim:B-030>
 # ```
@@ -285,9 +288,11 @@ show(balance_law.one_step)
 #
 # At a stationary point whose codes are the means of their latents,
 #
-# $$ \gamma\,\mathbb E|z-q|^2 = \lambda_W|W|^2-\lambda_E|(E,b)|^2 \ \text{ (rotation)},\qquad
-#    \gamma\,\mathbb E|z-q|^2 = \lambda_W|W|^2-\lambda_E|(E,b)|^2
-#      + \tfrac12\mathbb E\langle g,q-z\rangle\ \text{ (STE)}. $$
+# $$ \begin{aligned}
+#    \gamma\,\mathbb E|z-q|^2 &= \lambda_W|W|^2-\lambda_E|(E,b)|^2 && \text{(rotation)},\\
+#    \gamma\,\mathbb E|z-q|^2 &= \lambda_W|W|^2-\lambda_E|(E,b)|^2
+#      + \tfrac12\mathbb E\langle g,q-z\rangle && \text{(STE)}.
+#    \end{aligned} $$
 #
 # So for $\gamma>0$ and without weight decay the rotation has no stationary point with a positive quantisation error.
 # <claim:B-031>

@@ -64,8 +64,10 @@ torch.set_num_threads(1)
 #
 # and the error of the direction is
 #
-# $$ |u-\nabla f(z)|\le h_{\max}\,|q-z|\ \text{ (STE)},\qquad
-#    |u-\nabla f(z)|\le\Big(h_{\max}+\frac{|\nabla f(q)|}{|z|}\Big)|q-z|\ \text{ (rotation)}. $$ (eq-direction)
+# $$ \begin{aligned}
+#    |u-\nabla f(z)|&\le h_{\max}\,|q-z| && \text{(STE)},\\
+#    |u-\nabla f(z)|&\le\Big(h_{\max}+\frac{|\nabla f(q)|}{|z|}\Big)|q-z| && \text{(rotation)}.
+#    \end{aligned} $$ (eq-direction)
 #
 # <claim:B-046>
 # ```

@@ -162,7 +162,10 @@ glue("pair", Figure(fig, alt))
 #
 # In all three wirings $z_q$ is the sum of the codes. The gradient that reaches $z$ is $J^\top g$ with
 #
-# $$ J_{\rm graph}=I-(I-G_N)\cdots(I-G_1),\qquad J_{\rm detach}=\sum_i G_i,\qquad J_{\rm once}=G, $$ (eq-wirings)
+# $$ \begin{aligned}
+#    J_{\rm graph}&=I-(I-G_N)\cdots(I-G_1),\\
+#    J_{\rm detach}&=\sum_i G_i,\qquad J_{\rm once}=G,
+#    \end{aligned} $$ (eq-wirings)
 #
 # where $G$ is the estimator's matrix for the pair $(z,z_q)$. <claim:B-048>
 # ```
@@ -301,8 +304,10 @@ show(residual.nothing_left_over)
 # To a gradient $g$ that is orthogonal to $z$ and to all codes that it took, the rotation does in all three wirings what
 # a number does. With $r_i=|q_i|/|x_i|$ it is
 #
-# $$ J_{\rm graph}^\top g=\Big(1-\prod_i(1-r_i)\Big)g,\qquad J_{\rm detach}^\top g=\Big(\sum_ir_i\Big)g,\qquad
-#    J_{\rm once}^\top g=\frac{|z_q|}{|z|}\,g. $$ (eq-blind-cascade)
+# $$ \begin{aligned}
+#    J_{\rm graph}^\top g&=\Big(1-\prod_i(1-r_i)\Big)g,\\
+#    J_{\rm detach}^\top g&=\Big(\sum_ir_i\Big)g,\qquad J_{\rm once}^\top g=\frac{|z_q|}{|z|}\,g.
+#    \end{aligned} $$ (eq-blind-cascade)
 #
 # <claim:B-052>
 # ```

@@ -356,9 +356,9 @@ show(conserved.a_batch_can)
 # For every estimator, whatever the codes are,
 #
 # $$ \begin{aligned}
-#    E'E^\top+b'b^\top+\tfrac\gamma\beta C'^\top C-W^\top W'
-#    &=\mathbb E\big[g\,q^\top-u\,z^\top\big]-2\gamma\,\mathbb E\big[e\,e^\top\big]\\
-#    &\quad-2\lambda_E(EE^\top+bb^\top)+2\lambda_WW^\top W .
+#    &E'E^\top+b'b^\top+\tfrac\gamma\beta C'^\top C-W^\top W'\\
+#    &\qquad=\mathbb E\big[g\,q^\top-u\,z^\top\big]-2\gamma\,\mathbb E\big[e\,e^\top\big]\\
+#    &\qquad\quad-2\lambda_E(EE^\top+bb^\top)+2\lambda_WW^\top W .
 #    \end{aligned} $$ (eq-matrix)
 #
 # <claim:B-065>

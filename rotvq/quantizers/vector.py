@@ -26,8 +26,8 @@ METRICS = (*LOOKUPS, "normalised")  # normalised: latents and codes on the unit 
 class VectorQuantizer(Quantizer):
     r"""Replace each latent vector by its nearest code; the gradient passes by ``estimator``.
 
-    .. math:: k_i = \arg\min_k |z_i - e_k|, \qquad z_q = \mathrm{sg}[G] z + \mathrm{sg}[e_k - G z], \qquad
-              L = \frac1n \sum_i \beta\,|e_{k_i} - \mathrm{sg}[z_i]|^2 + \gamma\,|z_i - \mathrm{sg}[e_{k_i}]|^2
+    .. math:: & k_i = \arg\min_k |z_i - e_k|, \qquad z_q = \mathrm{sg}[G] z + \mathrm{sg}[e_k - G z], \\
+              & L = \frac1n \sum_i \beta\,|e_{k_i} - \mathrm{sg}[z_i]|^2 + \gamma\,|z_i - \mathrm{sg}[e_{k_i}]|^2
 
     The EMA step and the revival of dead codes belong to the step before and happen at the start of a step's first
     training call: see :mod:`.updates`. So after every call ``codebook.codes[indices]`` is z_q, in the dtype of the

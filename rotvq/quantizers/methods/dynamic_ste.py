@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class DynamicGain(nn.Module):
-    r"""The gain :math:`w = d^*_k / |z - e_k|^2`, d*_k the least squared distance of a latent to its code k.
+    r"""The gain :math:`w = d^*_k / |z - e_k|^2`, :math:`d^*_k` the least squared distance of a latent to its code k.
 
     Tang et al., "StableVQ", 2026 (arXiv 2609.26774), eq. 4. The best latent of each code keeps its gradient, the others
     lose theirs with their distance. The least is taken over the latents of the batch that chose the code (to the letter

@@ -48,8 +48,8 @@ class Corners(Constants):
 class LFQ(Quantizer):
     r"""Lookup-free quantisation: a code is the signs of ``log2 K`` numbers, and no codebook is learned or searched.
 
-    .. math:: q_i = \mathrm{sign}(z_i), \qquad k = \sum_i 2^{i-1} [z_i > 0], \qquad
-              L = \lambda\,\big(\mathbb E\,H(p(z)) - \mu\,H(\mathbb E\,p(z))\big) + \gamma\,|z - \mathrm{sg}[q]|^2,
+    .. math:: & q_i = \mathrm{sign}(z_i), \qquad k = \sum_i 2^{i-1} [z_i > 0], \\
+              & L = \lambda\,\big(\mathbb E\,H(p(z)) - \mu\,H(\mathbb E\,p(z))\big) + \gamma\,|z - \mathrm{sg}[q]|^2,
 
     with sign(0) = -1 and p(z) the softmax of ``-|z - e|^2 / T`` over all codes e. Yu et al., "Language Model
     Beats Diffusion: Tokenizer is Key to Visual Generation", ICLR 2024 (arXiv 2310.05737). The gradient passes straight
