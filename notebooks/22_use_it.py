@@ -121,6 +121,7 @@ evidence = pd.DataFrame(
 )
 evidence.loc["recommended, as it is"] = ["1", ""]
 IN_FIGURE = {  # in two short lines
+    "with gain=DynamicGain(codebook_size)": "with dynamic STE",
     "with update='gradient', codes at 30 times the network's rate": "codes at 30 times the network's rate, revived",
     "the same with revival='none'": "the same without revival",
     "after 500 steps without a quantiser": "recommended, after a warm-up",

@@ -224,6 +224,7 @@ assert nowhere.any() and all(lengths[name][nowhere].mean() > 0.7 * lengths[name]
 case = bandit.Case(**{"ripple": 0.1, "draws": 4096} | (bandit.SMOKE if profile == "smoke" else {}))
 problem, net = bandit.Problem(case), bandit.policy(case)
 page.say("draws", f"{case.draws:,}")
+NAMES = {fields["estimator"]: name for name, fields in ARMS.items()}
 first = pd.DataFrame(bandit.measure(problem, net, torch.Generator().manual_seed(0))).T
 first["noise / gain"] = first.noise / first.gain
 several = bandit.Plays(problem, net(problem.contexts), 64, torch.Generator().manual_seed(0))
@@ -231,7 +232,7 @@ squares = {name: several.estimate(name).square().sum() for name in FAMILY}
 assert torch.isclose(squares["rotation_only"], squares["ste"], rtol=1e-3)
 assert torch.isclose(squares["rotation"], squares["scale_only"], rtol=1e-3)
 assert first.bias["reinforce"] < 4 * first.error["reinforce"]
-first.drop(columns="error").map("{:.2f}".format)
+first.drop(columns="error").rename(index=NAMES, columns={"cosine_weights": "cosine of weights"}).map("{:.2f}".format)
 
 # %% [markdown]
 # **A turn cannot lower the variance.** $R$ is orthogonal, so in every draw $|R^\top g| = |g|$ and
@@ -270,7 +271,6 @@ path = measured_at("exact", ROUGH, True)
 if len(path):
     length = (path.bias**2 + 2 * path.gain - 1).clip(lower=0) ** 0.5  # of the mean over that of the gradient
     path.loc[path.error > length / 2, ["cosine", "bias"]] = math.nan  # too few draws to tell the mean from 0
-NAMES = {fields["estimator"]: name for name, fields in ARMS.items()}
 
 
 def over_stops(metric: str) -> pd.DataFrame:
@@ -386,11 +386,9 @@ for cell, fields in CELLS.items():
             ax.semilogy(steps, curve.clamp_min(bandit.LEAST), **drawn_styles[name].line | {"marker": None}, label=name)
     ax.set(xlabel="step", ylabel="regret", title=cell)
     figs.append(fig)
-if figs[0].axes[0].lines:
-    figs[0].axes[0].legend(fontsize=7)
 page.show(
     "fig-curves",
-    figs if figs[0].axes[0].lines else drawings.ratios({}, "", ""),
+    drawings.with_legend(figs, list(drawn_styles.values())) if figs[0].axes[0].lines else drawings.ratios({}, "", ""),
     "Regret over the steps for every arm, in four cells: unequal and equal lengths, smooth and ripples.",
 )
 

@@ -163,7 +163,7 @@ page.say("uniform-bits", f"{uniform_bits:.0f}")
 # %%
 data = images.load(case.data)
 originals = classifier.distances(classifier.scaled(data.validation[: case.judged]), data)
-pd.DataFrame({"originals": originals}).T
+pd.DataFrame({"originals": originals}).T.set_axis(["Fréchet, classifier", "Fréchet, random features"], axis=1)
 
 # %% [markdown]
 # ## Does a better code make a shorter description?
@@ -207,7 +207,7 @@ means(BITS, digits=0)
 
 # %% tags=["hide-input"]
 drawn = styles(PLACES)
-fig, ax = plt.subplots(figsize=(WIDTH, 0.62 * WIDTH), layout="constrained")
+fig, ax = plt.subplots(figsize=(WIDTH, 0.72 * WIDTH), layout="constrained")
 for place in PLACES:
     if len(chosen := of(place)):
         style = drawn[place]
@@ -216,7 +216,7 @@ if len(rows):
     low, high = rows.index_bits.min(), rows.index_bits.max()
     for one in torch.linspace(rows.total_bits.min(), rows.total_bits.max(), 4).tolist():
         ax.plot([low, high], [one - low, one - high], color=MUTED, linewidth=0.8, zorder=0)
-    ax.legend(fontsize=7)
+    fig.legend(loc="outside upper center", ncols=3, fontsize=8)
 ax.set(xlabel="bits of the codes", ylabel="bits of the pixels")
 words = "; ".join(f"{place}: {of(place).total_bits.mean():.0f}" for place in PLACES if len(of(place)))
 page.show("fig-bits", fig, f"Bits of pixels against bits of codes, a dot a run. Total bits: {words or 'no run yet'}.")

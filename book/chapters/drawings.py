@@ -22,25 +22,30 @@ from rotvq.analysis.study import Key, Study
 from rotvq.analysis.wording import seed_ranges, title
 from rotvq.page.figures import ARMS, MUTED, SPARE, WIDTH, Arm, Figure, arms
 
+CROWDED = 24  # rows of arms and cells, from which on a panel is too tall and their names too long
 LINEAR = ("usage", "perplexity", "theta_deg", "psnr", "within_share", "z_product", "q_product")  # no log axis
 
 # of several pages
 
 
 def dots(study: Study, metric: str = "test_mse", *, against: str | Key) -> Figure:
-    """The ratios of `tables.comparisons`: each pair a point; fresh seeds have a row of their own below the others."""
+    """The ratios of `tables.comparisons`: each pair a point; fresh seeds have a row of their own below the others.
+
+    Of many arms and cells each cell has a panel.
+    """
     phases = {fresh: study.pairs(metric, against=against, fresh=fresh) for fresh in (False, True)}
     keys = [key for key in study.members if any(pairs.get(key) for pairs in phases.values())]
     varied = [place for place in (1, 0) if len({key[place] for key in keys}) > 1] or [1 if keys and keys[0][1] else 0]
-    styles, rows = arms(study.arms), []
+    crowded = len(varied) > 1 and len(keys) > CROWDED
+    styles, panels = arms(study.arms), {}
     for key, (fresh, pairs) in itertools.product(keys, phases.items()):
         if pairs.get(key):
-            name = ", ".join(key[place] for place in varied)
+            name = key[0] if crowded else ", ".join(key[place] for place in varied)
             label = f"{name}, seeds {seed_ranges(study.seeds(True))}" if fresh else name
-            rows.append((label, pairs[key], styles[key[0]]))
+            panels.setdefault(key[1] if crowded else "", []).append((label, pairs[key], styles[key[0]]))
     xlabel = f"{title(metric)}, ratio to {against if isinstance(against, str) else ', '.join(against)}"
     words = f"{title(metric)} relative to {against}: a dot a pair of runs, their geometric mean and its 95 % interval"
-    return ratios({"": rows}, words, xlabel)
+    return ratios(panels, words, xlabel)
 
 
 def ratios(panels: Mapping[str, Sequence[plots.Row]], words: str, xlabel: str) -> Figure:
@@ -86,7 +91,7 @@ def curves(
         ax.set_title("\n".join(textwrap.wrap(f"{cell}: {title(metric)}" if cell else title(metric), 30)))
         figs.append(fig)
     words = f"{', '.join(map(title, metrics))} over training for {', '.join(shown)}, in each of: {', '.join(cells)}. "
-    figs = _with_legend(figs, [styles[arm] for arm in shown]) if figs else []
+    figs = with_legend(figs, [styles[arm] for arm in shown]) if figs else []
     return _figure(figs, words + "Thin lines are seeds, thick ones their means.")
 
 
@@ -106,7 +111,7 @@ def _axes(ax, metric: str, steps: Sequence[int]) -> None:
         plots.log_ticks(ax.yaxis)
 
 
-def _with_legend(figs: list, styles: Sequence[Arm]) -> list:
+def with_legend(figs: list, styles: Sequence[Arm]) -> list:
     """The legend in the first panel, or, of more than three arms, in a panel of its own before it."""
     if len(styles) <= 3:
         figs[0].axes[0].legend()
@@ -156,7 +161,8 @@ def maps(panels: Mapping[str, plots.Ratios], words: str, xlabel: str) -> Figure:
         shown = {(row, column): pair for row, found in rows.items() for column, pair in found.items() if pair}
         if shown:
             height = 0.8 + 0.34 * len(rows) + plots.turned_height(list(dict.fromkeys(column for _, column in shown)))
-            width = WIDTH if len(panels) == 1 else plots.PANEL[0] + 1
+            columns = {column for found in rows.values() for column in found}
+            width = WIDTH if len(panels) == 1 or len(columns) > 5 else plots.PANEL[0] + 1
             fig, ax = plt.subplots(figsize=(width, height), layout="constrained")
             plots.heatmap(ax, rows)
             ax.set(xlabel=xlabel, title=name)
@@ -185,7 +191,7 @@ NAMES_AT = {  # chapter 11: where the name of a start stands beside its points, 
     "k-means": (-34, 14),
     "normal": (34, 0),
     "k-means × 3": (42, 0),
-    "k-means × 10": (-10, -34),
+    "k-means × 10": (-2, 15),
     "k-means after warm-up": (-62, -10),
 }
 

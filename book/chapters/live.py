@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +22,8 @@ def show_reconstructions(
     device: str = "cpu",
     source: str = "fashion-mnist-mini",
     **base: Any,
-) -> Figure:
-    """Eight test images and what comes back of them from each arm, trained now.
+) -> tuple[Figure, dict[str, float]]:
+    """Eight test images and what comes back of them from each arm, trained now; and by label its test MSE.
 
     Args:
         arms: By label the fields of :class:`.Config` that an arm sets.
@@ -33,17 +34,17 @@ def show_reconstructions(
     """
     data = images.load(source)
     sample = data.test[torch.linspace(0, len(data.test) - 1, 8).long()]
-    rows = {"test images": sample.float() / 255}
+    rows, errors = {"test images": sample.float() / 255}, {}
     for label, fields in arms.items():
         config = Config(**{"data": data.name, "init_latents": 2048, "steps": steps, **base, **fields})
         model, result = fit(config, device=device)
-        error = result["final"].get("test_mse")
-        title = f"{label}, test MSE {error:.4f}" if error else f"{label}, diverged"
+        error = errors[label] = result["final"].get("test_mse", math.inf)
+        title = f"{label}, test MSE {error:.4f}" if error < math.inf else f"{label}, diverged"
         with torch.no_grad():
             seen = model.eval()(data.normalise(sample).to(device))[0].cpu()
         rows[title] = data.denormalise(seen).clamp(0, 1)
     alt = f"Eight test images and what comes back after {steps} steps with {', '.join(arms)}."
-    return strips(rows, alt)
+    return strips(rows, alt), errors
 
 
 def balance_factors(arm: Mapping[str, Any], *, steps: int, device: str = "cpu") -> dict[str, float]:
