@@ -62,7 +62,7 @@ from book.bench import gpu_report
 from book.bench import step as step_bench
 from book.bench.gpu_report import short
 from book.bench.timing import ratio
-from rotvq.page.figures import INK, MUTED, Arm, used
+from rotvq.page.figures import INK, MUTED, Arm, glue, used
 from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.quantizers.lookup import FUSED_DIMS
 from rotvq.runs import provenance
@@ -201,7 +201,7 @@ page.say("floor-is", "the C++ kernel" if set(step.base) == {"floor"} else bare)
 # ## A step, as a multiple of the floor
 #
 # On one thread. `rotvq` is `VectorQuantizer` with the rotation and a codebook trained by its loss. "EMA" is the same
-# with codes that follow the latents, as those of vector-quantize-pytorch do. In the tables, k is 1,024.
+# with codes that follow the latents, as those of vector-quantize-pytorch do.
 
 # %% tags=["hide-input"]
 own = table(step, as_ratio, ["product", "rotvq", "rotvq_compiled", "rotvq_ema"])
@@ -213,10 +213,8 @@ floors = pd.DataFrame(
     },
     index=kernel.index,
 )
-pd.concat([floors, own], axis=1)
-
-# %% tags=["hide-input"]
-table(step, as_ratio, ["rotvq", "library", "library_ste", "paper", "matrix", "taming"])
+glue("cost-own", pd.concat([floors, own], axis=1))
+glue("cost-others", table(step, as_ratio, ["rotvq", "library", "library_ste", "paper", "matrix", "taming"]))
 
 # %% tags=["hide-input"]
 n = 16384 if 16384 in set(step.N) else int(step.N.max())
@@ -294,14 +292,23 @@ page.say("large-matrix", 4 * large.n * large.k / 1e9)
 # The lookup never holds the whole matrix of distances. At {glue:text}`large` that matrix would take
 # {glue:text}`large-matrix:.1f` GB. The step takes {glue:text}`large-seconds:.1f` s and {glue:text}`large-mb:.0f` MB.
 #
+# In the tables k is 1,024.
+#
+# ````{dropdown} A step of rotvq at every size, as a multiple of the floor
+# ```{glue:any} cost-own
+# ```
+# ````
+#
+# ````{dropdown} The others at every size, as a multiple of the floor
+# ```{glue:any} cost-others
+# ```
+# ````
+#
 # ## Memory of a step
 #
-# Megabytes above the inputs; what does not fit, as predicted.
-
 # %% tags=["hide-input"]
-table(step, as_megabytes, ["floor", "rotvq", "rotvq_compiled", "library", "paper", "matrix", "taming"])
-
-# %% tags=["hide-input"]
+sized = table(step, as_megabytes, ["floor", "rotvq", "rotvq_compiled", "library", "paper", "matrix", "taming"])
+glue("cost-memory", sized)
 extra = step[(step.arm == "rotvq") & step.bytes.notna()]
 above = (extra.bytes - 4 * extra.N * extra.d) / 2**20
 sizes = [record["result"]["bytes"] for case, record in found.items() if case.kind == "step" and case.threads == 1]
@@ -320,6 +327,11 @@ page.say("less-most", max(less))
 # vector-quantize-pytorch needs {glue:text}`less-least:.1f` to {glue:text}`less-most:.0f` times as much. Up to
 # K = 8,192 `rotvq` takes at most {glue:text}`above-usual:.0f` MiB beyond the size of the latents, and at the largest
 # size {glue:text}`above:.0f` MiB ({glue:text}`above-where`). The gradient of the codes and what is returned count.
+#
+# ````{dropdown} Megabytes above the inputs at every size; what does not fit, as predicted
+# ```{glue:any} cost-memory
+# ```
+# ````
 #
 # ## The estimator alone
 #
@@ -457,12 +469,10 @@ table(two, as_ratio, ["product", "rotvq", "taming"]) if len(two) else "one threa
 # - `"faiss"` calls the fused kernel of the package `faiss-cpu`. It is written for up to 16 dimensions, 32 with AVX-512.
 # - `"plain"` is one product and an argmax in torch's own operators. It holds all N × K scores, and any program that
 #   reads an exported graph can run it.
-#
-# Multiples of the floor. The last two columns are whole steps, forward and backward.
 
 # %% tags=["hide-input"]
 looked_up = every[every.kind == "lookup"]
-table(looked_up, as_ratio, ["tiles", "faiss", "plain", "step", "step_faiss"])
+glue("cost-lookup", table(looked_up, as_ratio, ["tiles", "faiss", "plain", "step", "step_faiss"]))
 
 # %% tags=["hide-input"]
 engines = [case for case in found if case.kind == "lookup"]
@@ -487,6 +497,11 @@ page.say("differ", " and ".join(f"{count:,} by “{name}”" for name, count in 
 # tiles: {glue:text}`differ`. They may differ where two codes are equally near up to roundings. So by default `rotvq`
 # takes FAISS up to 16 dimensions and under `torch.inference_mode()` alone, and the tiles everywhere else. What is
 # trained, and how it is evaluated, does not depend on what is installed.
+#
+# ````{dropdown} Each engine at every size, as a multiple of the floor; the last two are whole steps
+# ```{glue:any} cost-lookup
+# ```
+# ````
 #
 # ## Goals
 #
@@ -869,7 +884,7 @@ page.show("fig-gpu", fig_panels, alt)
 # vector-quantize-pytorch with the rotation over that of `rotvq`, 16,384 latents. Bands are quartiles.
 # ```
 #
-# Medians, as multiples of the time of `rotvq` in eager mode. A step in float32:
+# The tables have medians, as multiples of the time of `rotvq` in eager mode.
 
 # %% tags=["hide-input"]
 STEP_ARMS = ("rotvq_compiled", "library", "library_ste", "paper", "taming", "product")
@@ -882,15 +897,21 @@ def gpu_table(costs, arms):
     return pd.DataFrame(rows, columns=head).set_index(head[0]).rename(columns=labels)
 
 
-gpu_table(on_gpu("step", lambda cost: cost.dtype == "float32"), STEP_ARMS)
+for kind in gpu_report.DTYPES:
+    costs = on_gpu("step", lambda cost, kind=kind: cost.dtype == kind)
+    glue(f"cost-gpu-{kind}", gpu_table(costs, STEP_ARMS))
 
 # %% [markdown]
-# A step in bfloat16:
-
-# %% tags=["hide-input"]
-gpu_table(on_gpu("step", lambda cost: cost.dtype == "bfloat16"), STEP_ARMS)
-
-# %% [markdown]
+# ````{dropdown} A step in float32 at every size
+# ```{glue:any} cost-gpu-float32
+# ```
+# ````
+#
+# ````{dropdown} A step in bfloat16 at every size
+# ```{glue:any} cost-gpu-bfloat16
+# ```
+# ````
+#
 # A training step, 32 images and 512 codes; bfloat16 is autocast:
 
 # %% tags=["hide-input"]
@@ -899,15 +920,20 @@ TRAINING_ARMS = ("ste", "bare", "library", "library_ste")
 pd.concat({dtype: gpu_table(on_gpu("training", where), TRAINING_ARMS) for dtype, where in by_dtype.items()})
 
 # %% [markdown]
-# The estimator alone, on as many numbers as above. Where the $d \times d$ matrix has no time, it would take more than
-# half of the card's memory:
-
 # %% tags=["hide-input"]
 assert all(set(cost.absent) <= {"matrix"} for cost in on_gpu("estimator"))
 ALONE_ARMS = ("ste", "rotvq_compiled", "library", "paper", "matrix")
-pd.concat({dtype: gpu_table(on_gpu("estimator", where), ALONE_ARMS) for dtype, where in by_dtype.items()})
+alone_on_gpu = {dtype: gpu_table(on_gpu("estimator", where), ALONE_ARMS) for dtype, where in by_dtype.items()}
+glue("cost-gpu-alone", pd.concat(alone_on_gpu))
 
 # %% [markdown]
+# ````{dropdown} The estimator alone, on as many numbers as above
+# Where the $d \times d$ matrix has no time, it would take more than half of the card's memory.
+#
+# ```{glue:any} cost-gpu-alone
+# ```
+# ````
+#
 # **Runs of the full profile.** {glue:text}`gpu-sliced` runs of the grids of chapters 10, 13 and 16 were trained on the
 # card at the batch of that profile, for {glue:text}`gpu-slice-steps` of its {glue:text}`gpu-slice-full` steps. Of
 # {glue:text}`gpu-twins` pairs that differ in the estimator alone, the rotation has the lower test MSE in
