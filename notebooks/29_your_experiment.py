@@ -154,7 +154,7 @@ tables.ratios(study, inside, against=first)
 # %% [markdown]
 # ## What it cost
 #
-# {glue:text}`cost` Means by arm:
+# The page shows {glue:text}`cost` Means by arm:
 
 # %% tags=["hide-input"]
 tables.levels(study, ["test_mse", "test_usage", "test_perplexity", "seconds"])

@@ -571,7 +571,7 @@ def what_a_slope_finds():
 # %% [markdown]
 # ## What it cost, and what it does not show
 #
-# {glue:text}`cost`
+# The page shows {glue:text}`cost`
 #
 # The grammar is small on purpose: with all trees known, luck can be told from search. In a grammar of thirty nodes
 # random search finds nothing, and what was measured here need not carry over. Trees have one shape and no constants,

@@ -127,4 +127,4 @@ def cost(shown: Shown) -> dict[str, Any]:
         return numbers | {"cost": f"{said}."}
     seeds = seed_ranges(record["config"]["seed"] for record in shown.records)
     words = f"{said}, seeds {seeds}: {sum(seconds) / 3600:.2f} core-hours of one CPU thread each"
-    return numbers | {"cost": f"{words}, {sum(seconds) / len(seconds):.0f} seconds of processor time a run."}
+    return numbers | {"cost": f"{words}, {sum(seconds) / len(seconds):.1f} s of processor time a run."}

@@ -146,7 +146,9 @@ class Page:
 def cost(runs: Runs) -> dict[str, Any]:
     """What the shown runs are and cost, by the names under which a page glues it; ``cost`` says all of it."""
     final, seeds = runs.final, runs.final.seed.unique().tolist()
-    states = final.status.value_counts().items()
+    states = ", ".join(f"{count} {status}" for status, count in final.status.value_counts().items())
+    diverged = int(final.diverged_at.notna().sum())
+    ended = f"{diverged or 'No'} run{'s' * (diverged > 1)} diverged."
     said = {
         "coverage": runs.coverage,
         "runs": len(final),
@@ -154,8 +156,9 @@ def cost(runs: Runs) -> dict[str, Any]:
         "confirmed": seed_ranges(seed for seed in seeds if seed >= FRESH) or "none",
         "core-hours": final.seconds.sum() / 3600,
         "seconds-per-run": final.seconds.mean(),
-        "status": ", ".join(f"{count} {status}" for status, count in states),
-        "diverged": int(final.diverged_at.notna().sum()),
+        "status": states,
+        "standing": ended + (ALL_VERIFIED if set(final.status) == {"verified"} else NOT_ALL.format(states)),
+        "diverged": diverged,
         "steps": " and ".join(f"{steps:,}" for steps in sorted(final.steps.unique())),
         "full": f"The full profile, ten seeds and {FULL['steps']:,} steps at batch {FULL['batch']} on a GPU, is the "
         "same notebook with profile: full; it has not been run.",
@@ -166,9 +169,10 @@ def cost(runs: Runs) -> dict[str, Any]:
 
 COST = (
     "{coverage}: {core_hours:.2f} core-hours of one CPU thread each, {seconds_per_run:.0f} seconds of processor time a "
-    "run, an upper bound where the machine did other work meanwhile. The records are {status}; an unverified one was "
-    "made before the code last changed. Of the runs {diverged} diverged."
+    "run, an upper bound where the machine did other work meanwhile. {standing}"
 )
+ALL_VERIFIED = " All records are verified."
+NOT_ALL = " Of the records, {}; an unverified one was made before the code last changed."
 
 
 def load_or_train(
