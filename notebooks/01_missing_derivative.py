@@ -300,7 +300,7 @@ table.map(lambda v: "0" if v == 0 else f"{v:.2f}")
 # cell receive the same <claim:P-012>. In training they do not, since $g$ depends on the image and on its other latents
 # <claim:A-021>.
 #
-# ```{admonition} The codes do not hear the reconstruction loss
+# ```{admonition} The reconstruction loss does not reach the codes
 # :class: caution
 # The derivation's Proposition 8.2 gives $\partial L/\partial q_i$ a term $\partial L_\text{rec}/\partial q$. Under
 # {eq}`eq-loss` that term is $0$, as the article itself says in its introduction. It also writes

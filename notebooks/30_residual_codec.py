@@ -317,7 +317,8 @@ def by_level(case: Case) -> pd.DataFrame | None:
     if found.empty:
         return None
     means = {name: np.mean(found[name].tolist(), axis=0) for name in ("bits", "usage", "mse_after")}
-    return pd.DataFrame(means, index=pd.RangeIndex(1, len(means["bits"]) + 1, name="level"))
+    levels = pd.RangeIndex(1, len(means["bits"]) + 1, name="level")
+    return pd.DataFrame(means, index=levels).rename(columns={"mse_after": "error, dB²"})
 
 
 shown = {

@@ -166,9 +166,9 @@ assert (equal["all keys"] < 1e-12).tolist() == [True, True, False, True, True]
 equal
 
 # %% [markdown]
-# The one exception is the gradient of the keys. A key that has been summed up by its code is no longer there, so it
-# hears from the queries of its own block and the next alone. The quadratic way can do the same (*two blocks*), and then
-# nothing differs. It can also let every later query speak (*all keys*).
+# The one exception is the gradient of the keys. A key that has been summed up by its code is no longer there, so
+# only the queries of its own block and the next send it a gradient. The quadratic way can do the same (*two blocks*),
+# and then nothing differs. Or every later query can send one (*all keys*).
 #
 # **What the estimators differ in here.** The keys are normalised without a gain, so $|k| = d^{1/4}$ for all. A code is
 # the mean of its keys, which lies inside their sphere, so $r = |e|/|k| < 1$. And the normalisation passes no gradient
@@ -347,11 +347,21 @@ for unit, label in {"ms": "milliseconds", "MB": "megabytes"}.items():
     figs.append(fig)
 page.show("fig-lengths", figs, "Milliseconds and megabytes of one layer's attention against the length, three ways.")
 
+
+@page.holds
+def what_the_linear_way_saves():
+    spared = (by_way["linear"] / by_way["rows"]).sort_index()
+    yield "The longer the text, the more time the linear way saves.", bool(spared.ms.is_monotonic_decreasing)
+    yield "At the greatest length it takes less than a hundredth of it.", bool(spared.ms.iloc[-1] < 0.01)
+    yield "And half of the memory.", bool(0.4 < spared.MB.iloc[-1] < 0.6)
+
+
 # %% [markdown]
 # ```{glue:figure} fig-lengths
 # :name: fig-transformer-lengths
 #
-# Time and memory of one layer's attention, forward, against the length of the text, on logarithmic axes.
+# The longer the text, the more the linear way saves: at the greatest length it takes a hundredth of the time and half
+# of the memory. Time and memory of one layer's attention, forward, on logarithmic axes.
 # ```
 #
 # ## What became of the hypotheses

@@ -204,7 +204,7 @@ def _gradient_at_z(make) -> tuple[Tensor, Tensor, float]:
 
 @fact("exact")
 def slope_at_z(make):
-    "The encoder hears the gradient of the loss at z itself, not at q."
+    "The encoder gets the gradient of the loss at z itself, not at q."
     return _gradient_at_z(make)
 
 
