@@ -733,8 +733,7 @@ pd.DataFrame(asked).T
 #
 # This page shows {glue:text}`coverage`, of all chapters together: {glue:text}`core-hours:.1f` core-hours of one CPU
 # thread each, {glue:text}`seconds-per-run:.0f` seconds of processor time a run. Seeds {glue:text}`explored` explored,
-# seeds {glue:text}`confirmed` confirmed. {glue:text}`diverged` runs diverged. The records are {glue:text}`status`; an
-# unverified one was made before the code last changed.
+# seeds {glue:text}`confirmed` confirmed. {glue:text}`standing`
 
 
 # %% tags=["hide-input"]
