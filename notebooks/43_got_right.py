@@ -199,9 +199,10 @@ claims.require_verdict("true", "B-046", "B-072")
 # %% [markdown]
 # The derivation is right, too, where it corrects the article: $\partial L/\partial z = G^\top\,\partial L/\partial z_q$
 # <claim:A-085>, and $|G^\top g|/|g| = |q|/|z|$ <claim:A-098>. The trick costs $O(d)$ <claim:A-104>. It can raise the
-# usage of codes <claim:A-144>, a simple idea can bring marked gains <claim:A-254>, and for the greatest stability STE
-# is the choice <claim:A-239>. If codes start too short, latents may shrink to zero <claim:A-116>: with a decoder of two
-# layers and weight decay they do. And off centre the trick may fail <claim:A-223>: after a warm-up it does.
+# usage of codes <claim:A-144>, a simple idea can bring marked gains, here of time <claim:A-254>, and for the greatest
+# stability STE is the choice <claim:A-239>. If codes start too short, latents may shrink to zero <claim:A-116>: with a
+# decoder of two layers and weight decay they do. And off centre the trick may fail <claim:A-223>: after a warm-up it
+# does.
 
 # %% tags=["hide-input"]
 stands("true", "A-085", "A-098", "A-104", "A-116", "A-144")
@@ -226,7 +227,8 @@ glue("right-meet", found["A-040"].finding.numbers["free_embeddings_meet_at"])
 # ## Where his guesses are not what we see
 #
 # One of them can be true. A small start can explain what he saw <claim:A-041>: with a decoder of two layers it does. In
-# our runs the rotation lowers the loss from short codes <claim:A-254> and raises it from k-means codes <claim:A-036>.
+# our runs the rotation raises the loss from k-means codes after 2,000 steps already, and from short ones only after
+# 32,000 <claim:A-036> <claim:A-254>.
 # Two are wrong. The official code does not start from k-means <claim:A-043>. And from codes of k-means the change from
 # STE is not smooth <claim:A-260>: the rotation has the higher error and uses fewer codes. With revival of unused codes
 # besides it has the lower error and uses as many.

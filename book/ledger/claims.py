@@ -54,6 +54,8 @@ KINDS = (
 #: the sections of the article's own text, before the derivation
 AUTHOR = ("Introduction", "Recap", "STE", "Rotation", "Experiments", "Thoughts", "Summary of the article")
 LEAST_DRAWS = 8  #: of inputs, on which a law is tried
+#: a number of the evidence in a sentence of a row: {{gap}}, {{gap:.2f}}, {{3.ratio:.2f}} of the third statement
+NUMBER = re.compile(r"\{\{(?:(?P<place>\d+)\.)?(?P<name>\w+)(?::(?P<format>[^{}]*))?\}\}")
 SOURCES = {"A": "article", "P": "paper", "B": "book"}
 
 
@@ -79,7 +81,7 @@ class Claim:
         claim: What it says, in our words.
         kind: One of :data:`KINDS`.
         verdict: One of :data:`VERDICTS`.
-        reason: Why, in a sentence or as a counterexample.
+        reason: Why, in a sentence or as a counterexample; what is measured stands in it as :data:`NUMBER` says.
         chapter: The number of the chapter that treats it.
         corrected: The statement that holds, where the claim does not.
         quote: What it says in its own words, in short: Chinese for the article, English for the paper. Empty where it
@@ -135,6 +137,12 @@ class Claim:
         """Whether runs settle it: its evidence reads records."""
         return any(all_statements()[call.name].reads_records for call in self.calls)
 
+    @property
+    def _names_no_further_statement(self) -> bool:
+        """Whether the numbers in its sentences are of statements that it has."""
+        named = [int(one["place"] or 1) for one in NUMBER.finditer(f"{self.reason} {self.corrected}")]
+        return max(named, default=0) <= len(self.calls)
+
     def validate(self) -> None:
         """Raise ValueError where the row breaks a rule of the ledger."""
         known = all_statements()
@@ -152,6 +160,7 @@ class Claim:
             ),
             (self.verdict != "not testable" or not self.evidence, "it is 'not testable' and has evidence"),
             (set(self.parts) <= set(PARTS), f"parts {self.parts}: each is one of {', '.join(PARTS)}"),
+            (self._names_no_further_statement, "it has a number of a statement that its evidence does not have"),
             (len(self.parts) in (0, len(self.calls)), "it says of some of its statements only what they give"),
             (
                 self.parts or len(self.calls) < 2 or EXPECTED.get(self.verdict) is True,
@@ -229,9 +238,36 @@ class Outcome:
     seconds: float
 
     @property
+    def reason(self) -> str:
+        """Its reason, with the numbers of the evidence."""
+        return fill(self.claim.reason, self.findings)
+
+    @property
+    def corrected(self) -> str:
+        """The statement that holds, with the numbers of the evidence."""
+        return fill(self.claim.corrected, self.findings)
+
+    @property
     def finding(self) -> Finding | None:
         """What its evidence found together; None where it has none, or where that awaits records."""
         return join(self.findings)
+
+
+def fill(sentence: str, findings: Sequence[Finding | None]) -> str:
+    """A sentence of a row with the numbers of its evidence; "..." where that awaits records.
+
+    >>> fill("It is {{ratio:.1f}} times as high, {{2.codes}} codes.", [Finding(True, numbers={"ratio": 2.04}), None])
+    'It is 2.0 times as high, ... codes.'
+
+    Raises:
+        KeyError: The statement does not find such a number.
+    """
+
+    def number(match: re.Match) -> str:
+        finding = findings[int(match["place"] or 1) - 1]
+        return format(finding.numbers[match["name"]], match["format"] or "") if finding else "..."
+
+    return NUMBER.sub(number, sentence)
 
 
 def check(claim: Claim, records: Path, known: dict[Call, Finding | None] | None = None) -> Outcome:

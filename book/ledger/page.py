@@ -94,13 +94,13 @@ def quoted(words: str) -> Html:
 def _row(outcome: Outcome, known: Set[str], pages: Mapping[str, str], mentions: Sequence[Mention]) -> Html:
     claim = outcome.claim
     filters = {f"data_{name}": getattr(claim, name) for name in ("verdict", "source", "kind", "chapter")}
-    said = " ".join((claim.claim, claim.reason, claim.corrected or ""))
+    said = " ".join((claim.claim, outcome.reason, outcome.corrected))
     filters["data_words"] = " ".join(word for word in GREEK if word in said) or None  # for the search
     parts = [
         tag("summary", claim.id, " ", tag("b", claim.verdict), " ", typeset(claim.claim)),
         tag("blockquote", quoted(claim.quote), lang=LANGUAGES[claim.source]) if claim.quote else _unquoted(claim.place),
-        tag("p", typeset(claim.reason, known)),
-        tag("p", tag("b", "What holds."), " ", typeset(claim.corrected, known)) if claim.corrected else "",
+        tag("p", typeset(outcome.reason, known)),
+        tag("p", tag("b", "What holds."), " ", typeset(outcome.corrected, known)) if claim.corrected else "",
         tag("p", Html(" | ".join(_details(outcome, pages, mentions))), class_="claim-more"),
     ]
     return tag("details", *parts, class_="claim", id=claim.id, **filters)

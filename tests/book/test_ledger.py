@@ -28,12 +28,41 @@ ROW = claims.Claim("A-001", "here", "q is near z", "theorem", "true", "so it is"
 def test_verdicts_agree_with_their_evidence(row, tmp_path):
     outcome = claims.check(row, tmp_path)
     assert outcome.status != "disagrees", f"{row.id} says {row.verdict}, found {outcome.finding}"
+    assert typed_numbers(outcome) == []
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.on_records], ids=lambda row: row.id)
 def test_rows_that_rest_on_records_agree_with_those_that_are_committed(row):
     outcome = claims.check(row, stores_folder())
     assert outcome.status != "disagrees", f"{row.id} says {row.verdict}, found {outcome.finding}"
+    assert typed_numbers(outcome) == []
+
+
+SETTING = r"(?<!= )(?<![\w.(-])"  # "gamma = 0.25" and the coordinates of a point are given, not found
+DECIMAL = re.compile(SETTING + r"-?\d+\.\d+(?!\d|\.\d|e)")
+
+
+def typed_numbers(outcome):
+    """Numbers of two digits or more that a reason or a correction types, and that the evidence finds."""
+    assert "{{" not in outcome.reason + outcome.corrected
+    found = [n for one in outcome.findings if one for n in one.numbers.values() if not isinstance(n, str)]
+    typed = DECIMAL.findall(claims.NUMBER.sub("", f"{outcome.claim.reason} {outcome.claim.corrected}"))
+    telling = [text for text in typed if len(text.replace(".", "").lstrip("-0")) > 1]
+    return [text for text in telling if any(f"{n:.{len(text.partition('.')[2])}f}" == text for n in found)]
+
+
+def test_typed_numbers_are_found():
+    claim = dataclasses.replace(ROW, reason="It is 0.57, at gamma = 0.25, {{ratio:.2f}} of 0.5.")
+    finding = Finding(True, numbers={"ratio": 0.5733, "other": 0.25, "third": 0.5})
+    outcome = claims.Outcome(claim, "agrees", (finding,), 0.0)
+    assert typed_numbers(outcome) == ["0.57"]
+    assert outcome.reason == "It is 0.57, at gamma = 0.25, 0.57 of 0.5."
+
+
+def test_a_number_that_evidence_does_not_find_is_an_error():
+    outcome = claims.Outcome(dataclasses.replace(ROW, reason="{{gap:.1f}} apart."), "agrees", (Finding(True),), 0.0)
+    with pytest.raises(KeyError, match="gap"):
+        _ = outcome.reason
 
 
 def test_every_piece_of_evidence_is_used():
@@ -76,6 +105,7 @@ def test_rows_are_sentences():
 
 
 BROKEN = {
+    "a number of a statement that its evidence does not have": {"reason": "It is {{2.ratio}}."},
     "id": {"id": "C-001"},
     "kind": {"kind": "hunch"},
     "verdict": {"verdict": "maybe"},

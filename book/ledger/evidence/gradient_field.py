@@ -119,7 +119,13 @@ def ste_variance():
     """
     numbers = same_cell_same_gradient().numbers
     gap, inside = numbers["gap_between_images"], numbers["gap_inside_a_cell_for_one_g"]
-    return Finding.of(gap == 0, inside == 0, variance_of_two_samples=(gap / 2) ** 2, gap_inside_a_cell_for_one_g=inside)
+    return Finding.of(
+        gap == 0,
+        inside == 0,
+        gap_between_images=gap,
+        variance_of_two_samples=(gap / 2) ** 2,
+        gap_inside_a_cell_for_one_g=inside,
+    )
 
 
 @evidence

@@ -86,12 +86,14 @@ def tables_improve_by(percent, where, *metrics):
     rows = {name: pair for name, pair in TABLES.items() if name.startswith(where)}
     factors = {name: min(_factor(metric, *pair) for metric in metrics) for name, pair in rows.items()}
     short = [name for name, factor in factors.items() if factor < 1 + float(percent) / 100]
+    least, *rest = sorted(factors.values())
     return Finding.of(
         not short,
-        min(factors.values()) > 1 and len(short) <= 1,
+        least > 1 and len(short) <= 1,
         settings=len(factors),
-        smallest_factor=min(factors.values()),
-        largest_factor=max(factors.values()),
+        smallest_factor=least,
+        smallest_of_the_rest=rest[0],
+        largest_factor=rest[-1],
         which_have_less="; ".join(short) or "none",
     )
 
@@ -218,6 +220,7 @@ def table_1_errors_and_usage():
         min(factors.values()) > 1 and max(factors.values()) >= 10 and len(low) > 0 and improved,
         smallest_factor=min(factors.values()),
         largest_factor=max(factors.values()),
+        factors=", ".join(f"{factor:.3g}" for factor in factors.values()),
         low_usages=len(low),
         which="; ".join(f"{name} {ste:g} to {rot:g}" for name, (ste, rot) in low.items()),
     )
