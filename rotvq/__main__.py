@@ -374,6 +374,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, LookupError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except SystemExit as stop:
+        if command is None:  # tyro has said why
+            raise
+        print(f"error: a part of your own ended the process, by {stop!r}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stop:
         print(f"interrupted: {command.kept() if command else 'nothing was begun'}", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130

@@ -40,9 +40,10 @@ def block(arms: Mapping[str, Mapping], cells: Mapping[str, Mapping], seeds: int,
         for arm, changes in whole.arms.items():
             try:
                 (config,) = replace(whole, arms={arm: changes}, cells={cell: conditions}, seeds=[0]).configs()
-            except ValueError as error:
-                said = parameters.unread_number(base | conditions | changes)
-                raise ValueError(f"{', '.join(filter(None, (arm, cell)))}: {error}{said}") from None
+            except (ValueError, SystemExit) as error:
+                said = error if isinstance(error, Exception) else repr(error)
+                unread = parameters.unread_number(base | conditions | changes)
+                raise ValueError(f"{', '.join(filter(None, (arm, cell)))}: {said}{unread}") from None
             if (other := seen.setdefault(config.id, arm)) != arm:
                 raise ValueError(f"arms: {other} and {arm} are the same run" + f" in {cell}" * bool(cell))
         if (other := cells_of.setdefault(tuple(seen), cell)) != cell:

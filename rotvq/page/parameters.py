@@ -112,8 +112,8 @@ def _refusal(call: Callable[[], Any]) -> str | None:
     """Why ``call`` raises, or None."""
     try:
         call()
-    except (ValueError, OSError) as error:
-        return f"is refused: {error}"
+    except (ValueError, OSError, SystemExit) as error:
+        return f"is refused: {error if isinstance(error, Exception) else repr(error)}"
     return None
 
 

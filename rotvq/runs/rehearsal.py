@@ -3,7 +3,8 @@
 import math
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -15,6 +16,11 @@ from rotvq.training.config import Config
 from rotvq.training.train import Run
 
 SEEN = 32  # images of the test split that are evaluated
+COUNTED_ON = {  # what a run takes for granted in its process: by what would set it
+    "torch.set_default_dtype": (torch.get_default_dtype, torch.float32),
+    "torch.set_default_device": (torch.get_default_device, torch.device("cpu")),
+    "torch.set_num_threads": (torch.get_num_threads, 1),
+}
 TOLERANCE = 1e-4  # of a value against its code, relative to the largest entry: some hundred roundings of float32
 
 
@@ -33,17 +39,31 @@ has 2000 images
     """
     for config in {replace(config, seed=0): config for config in configs}.values():
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), torch.enable_grad(), _as_in_a_run():
                 warnings.simplefilter("ignore")  # the run itself will say it
                 _first_step(config, device)
-        except Exception as error:  # whatever it is: the sentence says which run and why
+        except (Exception, SystemExit) as error:  # whatever it is: the sentence says which run and why
             said = ", ".join(f"{name} {value}" for name, value in config.changed.items())
-            reason, *_ = str(error).splitlines() or [repr(error)]
+            reason, *_ = str(error).splitlines() if isinstance(error, Exception) and str(error) else [repr(error)]
             raise ValueError(f"a run with {said or 'the defaults'} cannot be trained: {reason}") from error
 
 
+@contextmanager
+def _as_in_a_run() -> Iterator[None]:
+    """ValueError where code of one's own sets what every run of this process counts on."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        left = {name: read() for name, (read, _) in COUNTED_ON.items()}
+        torch.set_num_threads(threads)
+        if changed := [name for name, (_, asked) in COUNTED_ON.items() if left[name] != asked]:
+            said = f"{changed[0]} was called with {left[changed[0]]}"
+            raise ValueError(f"{said}: leave it out, and start another process")
+
+
 def _first_step(config: Config, device: str) -> None:
-    _refuse_other_defaults()
     size, dim = config.codebook_size, config.project_to or config.dim
     needed, have = 16 * size * dim, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > have:  # codes, their gradient and two moments
@@ -78,7 +98,6 @@ def _check_module(name: str, z: Tensor) -> None:
     """ValueError where an estimator that is a module does not give the codes, or gives something else each time."""
     q = 0.5 * z.flip(0)  # as far from z as codes are
     (value, slope), again = (_called(name, z, q) for _ in range(2))
-    _refuse_other_defaults()
     with torch.no_grad():
         evaluated = own.estimator(name).eval()(z.clone(), q.clone())
     for mode, given in {"training": value, "evaluation": evaluated}.items():
@@ -103,9 +122,3 @@ def _called(name: str, z: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(f"estimator {name!r} gives no gradient to z or q, as in z + (q - z).detach()")
     (slope,) = torch.autograd.grad(z_q.sum(), z_in, materialize_grads=True)
     return z_q.detach(), slope
-
-
-def _refuse_other_defaults() -> None:
-    """ValueError where code of one's own has changed what every run of this process counts on."""
-    if (kind := torch.get_default_dtype()) != torch.float32:
-        raise ValueError(f"torch.set_default_dtype was called with {kind}: leave it out, and start another process")

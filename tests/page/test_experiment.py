@@ -1,7 +1,10 @@
 """An experiment of one's own: what its parameters mean, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 
+from rotvq.page import parameters
 from rotvq.page.experiment import block, spread
 
 ARMS = {"STE": {"estimator": "ste"}, "rotation": {"estimator": "rotation"}}
@@ -89,3 +92,14 @@ def test_without_cells_there_is_one():
 def test_what_cannot_be_meant_is_refused(arms, cells, base, words):
     with pytest.raises(ValueError, match=words):
         block(arms, cells, 2, **base)
+
+
+def test_a_part_that_ends_the_process_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = ["import sys, torch", "class E(torch.nn.Module):", "    def __init__(self): sys.exit(4)"]
+    Path("ends.py").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"^mine: SystemExit\(4\)$"):
+        block({"STE": {}, "mine": {"estimator": "ends.py:E"}}, {}, 1)
+    values = {"__annotations__": {"estimators": list[str]}, "estimators": ["ste", "ends.py:E"]}
+    with pytest.raises(ValueError, match=r"estimators = 'ends.py:E' is refused: SystemExit\(4\)"):
+        parameters.check(values)

@@ -358,6 +358,17 @@ def test_a_run_that_is_stopped_goes_on_from_its_resume_point(number, heard, tmp_
     assert cli.main([*words, str(tmp_path / "mine")]) == 0 and capsys.readouterr().out == whole
 
 
+@pytest.mark.parametrize("where", ["made", "called"])
+def test_a_part_that_ends_the_process_is_refused_in_a_sentence(call, tmp_path, monkeypatch, where):
+    monkeypatch.chdir(tmp_path)
+    lines = ["import sys, torch", "class E(torch.nn.Module):"]
+    lines += ["    def __init__(self): sys.exit()" if where == "made" else "    def forward(self, z, q): sys.exit(0)"]
+    Path(f"{where}.py").write_text("\n".join(lines))
+    status, out, err = call("train", "--estimator", f"{where}.py:E", "--records", "mine")
+    assert (status, out) == (2, "") and err.startswith("error: a part of your own ended the process, by SystemExit(")
+    assert not Path("mine").exists()
+
+
 @pytest.mark.parametrize("seed", [2**32, 2**64, 10**20])
 def test_a_seed_that_no_notebook_takes_is_refused(call, seed):
     status, out, err = call("train", "--steps", 1, "--seed", seed)

@@ -67,7 +67,7 @@ def test_data_that_fits_passes(tmp_path):
 def own(tmp_path, monkeypatch):
     """A Config with an estimator whose forward is this; what it sets in torch is undone."""
     monkeypatch.chdir(tmp_path)
-    dtype = torch.get_default_dtype()
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
 
     def config(body, made="pass", before="", **changes):
         lines = [
@@ -83,6 +83,8 @@ def own(tmp_path, monkeypatch):
 
     yield config
     torch.set_default_dtype(dtype)
+    torch.set_default_device(None)
+    torch.set_num_threads(threads)
 
 
 THROUGH = "return z + (q - z).detach()"
@@ -132,16 +134,36 @@ def test_a_module_that_gives_the_codes_passes(own, body, made):
             "set_default_dtype was called with torch.float64",
         ),
         ("assert torch.is_grad_enabled(), 'no'; " + THROUGH, "pass", "cannot be trained: no"),
+        ("torch.set_num_threads(2); " + THROUGH, "pass", "set_num_threads was called with 2"),
+        (THROUGH, "torch.set_num_threads(2)", "set_num_threads was called with 2"),
+        ("torch.set_default_device('meta'); " + THROUGH, "pass", "set_default_device was called with meta"),
+        ("torch.set_grad_enabled(False); " + THROUGH, "pass", "gives no gradient to z or q"),
+        ("import sys; sys.exit(3)", "pass", r"cannot be trained: SystemExit\(3\)"),
+        ("raise SystemExit", "pass", r"cannot be trained: SystemExit\(\)"),
+        (THROUGH, "import sys; sys.exit('bye')", r"cannot be trained: SystemExit\('bye'\)"),
     ],
 )
 def test_a_module_that_does_something_else_is_refused_before_training(own, body, made, words):
     with pytest.raises(ValueError, match=words):
         rehearse([own(body, made)])
+    assert torch.is_grad_enabled()
 
 
 def test_a_file_that_changes_the_default_of_every_run_is_refused(own):
     with pytest.raises(ValueError, match="set_default_dtype was called with torch.float64"):
         rehearse([own(THROUGH, before="torch.set_default_dtype(torch.float64)").check()])
+
+
+@pytest.mark.parametrize("call", ["set_num_threads(2)", "set_default_device('meta')"])
+def test_what_the_check_has_set_already_is_refused(own, call):
+    with pytest.raises(ValueError, match="torch.set_.* was called with"):
+        rehearse([own(f"torch.{call}; {THROUGH}").check()])
+
+
+def test_a_rehearsal_leaves_the_number_of_threads(own):
+    torch.set_num_threads(2)
+    rehearse([own(THROUGH)])
+    assert torch.get_num_threads() == 2
 
 
 def test_the_value_may_differ_by_roundings(own):
