@@ -510,7 +510,9 @@ assert not torch.equal(model.vq.codes, codes)
 # ## Resuming
 #
 # A run that was stopped goes on bit for bit. The state dict has the codes, whether they have started, what the last
-# step counted and has not yet moved, and the number of random draws.
+# step counted and has not yet moved, and the number of random draws. It does not have the seed of the draws, which is
+# that of `generator`: build the quantiser as before. A `ResidualVectorQuantizer` without a `generator` takes seeds from
+# torch's global random state, so build it after the same `manual_seed`.
 
 # %%
 model, optimizer = make()

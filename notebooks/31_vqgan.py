@@ -381,3 +381,6 @@ judged
 #
 # **More time** is the parameter `steps`: `steps: 30000` takes twenty times the core-hours, and `engine` spreads them
 # over processes. Colour images and VQGAN's own networks are beyond this page, whose judge knows 28 × 28 images.
+#
+# **On one GPU** the same system takes other fields of its case: `Case(codebook_size=8192, batch=128, steps=30000,
+# adversarial_from=10000)`. This needs the case to be given a device, and has not been run.
