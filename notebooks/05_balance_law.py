@@ -555,7 +555,8 @@ glue("paper", Figure(fig, alt))
 # ```{prf:proposition} Shared weights
 # :label: prop-shared-weights
 #
-# Under the radial-free member $\langle(E,b),\partial L_{\rm rec}\rangle=0$, and yet
+# Under the radial-free member $\langle(E,b),\partial L_{\rm rec}\rangle=0$. And yet, where only $E$ and $b$ move, by
+# the reconstruction loss alone,
 # $\frac d{dt}\sum_i|z_i|^2=-2\sum_{i,j}\langle z_i,u_j\rangle\big(\langle\xi_i,\xi_j\rangle+1\big)$ with $u=G^\top g$,
 # which is not zero in general. <claim:B-058>
 # ```

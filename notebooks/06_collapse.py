@@ -147,7 +147,7 @@ show(collapse.model_is_closed)
 # ```{prf:proposition} Frozen decoder
 # :label: prop-frozen
 #
-# With $w>0$ fixed there is one stationary state with $s=t>0$:
+# With $w>0$ fixed and $\beta,\gamma>0$ there is one stationary state with $s=t>0$:
 #
 # $$ s_{\rm STE}=\frac{w}{w^2\rho+\gamma(1-\rho)},\qquad s_{\rm rot}=\rho\,s_{\rm STE}. $$
 #
@@ -307,8 +307,8 @@ glue("quartic-figure", Figure(fig, alt))
 #    one stationary state with $s,t,w>0$.
 # 3. If the two are equal, there is no stationary state with $s,t,w>0$.
 #
-# So, as long as the state stays positive, whether it tends to zero depends neither on the start, $r_0=|q_0|/|z_0|$ or
-# anything else, nor on $\beta$. <claim:B-038> <claim:A-134>
+# So, but for equality and as long as the state stays positive, whether it tends to zero depends neither on the start,
+# $r_0=|q_0|/|z_0|$ or anything else, nor on $\beta$. <claim:B-038> <claim:A-134>
 # ```
 #
 # ````{dropdown} Proof
@@ -406,8 +406,8 @@ show(collapse.continuity_is_needed, collapse.stationary_state)
 # ```{prf:corollary} Where the rotation's latents vanish and STE's stay
 # :label: cor-window
 #
-# Latents vanish under the rotation and stay under STE if $\;\rho^2<\lambda_W\gamma(1-\rho)<\rho$, that is, for $\gamma$
-# between
+# Along solutions that stay positive latents vanish under the rotation, and do not under STE, if
+# $\;\rho^2<\lambda_W\gamma(1-\rho)<\rho$, that is, for $\gamma$ between
 #
 # $$ \gamma^*_{\rm rot}=\frac{\rho^2}{\lambda_W(1-\rho)}\qquad\text{and}\qquad
 #    \gamma^*_{\rm STE}=\frac{\rho}{\lambda_W(1-\rho)}=\frac{\gamma^*_{\rm rot}}{\rho}. $$
@@ -592,8 +592,8 @@ show(collapse.share_of_normal_data, collapse.error_of_k_codes)
 # $$ \Phi(s,w)=\rho(1-ws)^2+\gamma(1-\rho)s^2+\lambda_W w^2, $$
 #
 # which is the whole loss, $\mathbb E|x-Wq|^2+\gamma\,\mathbb E|z-q|^2+\lambda_W|W|^2$ per dimension (the codebook loss
-# has done its work), up to the constant $1-\rho$. For $\lambda_W>0$ every solution from $s,w>0$ converges: to the
-# positive stationary state below the threshold, to zero at it and above. That is the global minimum of $\Phi$ over
+# has done its work), up to the constant $1-\rho$. For $\lambda_W,\gamma>0$ every solution from $s,w>0$ converges: to
+# the positive stationary state below the threshold, to zero at it and above. That is the global minimum of $\Phi$ over
 # $s,w\ge0$. <claim:B-041>
 # ```
 #
@@ -841,12 +841,12 @@ table(rows)
 # ```{prf:proposition} The auxiliary terms alone
 # :label: prop-auxiliary
 #
-# Let $\beta|q-\mathrm{sg}\,z|^2+\gamma|z-\mathrm{sg}\,q|^2$ be the whole loss.
+# Let $\beta|q-\mathrm{sg}\,z|^2+\gamma|z-\mathrm{sg}\,q|^2$ with $\beta,\gamma>0$ be the whole loss.
 #
 # 1. If each $z$ is a free variable with a code of its own, $\beta z+\gamma q$ is conserved and both end at
 #    $(\beta z_0+\gamma q_0)/(\beta+\gamma)$, which is not zero.
-# 2. If $z=Ex$ with fixed assignments, all is driven to zero from every start exactly if the scatter of the data
-#    within the cells, $\Sigma=\sum_kp_k\operatorname{Cov}(x\mid k)$, is nonsingular.
+# 2. If $z=Ex$ with fixed assignments and every code has latents, all is driven to zero from every start exactly if the
+#    scatter of the data within the cells, $\Sigma=\sum_kp_k\operatorname{Cov}(x\mid k)$, is nonsingular.
 #
 # <claim:A-040>
 # ```

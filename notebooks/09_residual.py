@@ -13,9 +13,9 @@
 # ```{admonition} In short
 # :class: tip
 # Software passes the gradient through a cascade of quantisers in three ways, all of them called residual vector
-# quantisation. *Graph* and *once* keep the balance law. *Detach* does not: it multiplies the reconstruction gradient by
-# the number of levels under STE, and by less under the rotation. In *graph* and *once* the rotation comes nearer to STE
-# with every level that lowers the error.
+# quantisation. *Graph* and *once* keep the balance law. *Detach* does not: under STE it multiplies the reconstruction
+# gradient by the number of levels, {glue:text}`levels`, under the rotation, for codes by k-means, by
+# {glue:text}`times:.1f`. In *graph* and *once* the rotation comes nearer to STE with every level that lowers the error.
 # ```
 #
 # A residual quantiser takes the nearest code, subtracts it, takes the nearest code of a second codebook to what is left
@@ -27,7 +27,8 @@
 #   commitment of every level but the first is lost.
 # - *detach*: it passes it past them. Under STE the reconstruction gradient arrives $N$ times, where $N$ is the number
 #   of levels. That is the same as dividing the commitment weight $\gamma$ by $N$ and multiplying the encoder's whole
-#   gradient by $N$. Under the rotation it arrives less often.
+#   gradient by $N$. Under the rotation each level multiplies what it passes on by the length of its code over the
+#   length of what it was given.
 # - *once*: one estimator leads from the latent to the sum of the codes. It is the single quantiser of the other
 #   chapters, with a finer codebook.
 #
@@ -255,9 +256,9 @@ show(residual.times_levels)
 # ```
 #
 # So in *graph* and in *once* the rotation knows the exact derivative of the loss when latents and all codebooks grow
-# together ({prf:ref}`prop-symmetry`), and has nothing that resists shrinking. Under STE the two sides differ there by
-# $\mathbb E\langle g,z-z_q\rangle$, the error of the whole cascade, which gets small with depth. In *detach* they
-# differ by $\mathbb E\langle g,Nz-z_q\rangle$, which does not.
+# together ({prf:ref}`prop-symmetry`), and does not resist shrinking that the decoder compensates. Under STE the two
+# sides of the law differ there by $\mathbb E\langle g,z-z_q\rangle$, the error of the whole cascade, which gets small
+# with depth. In *detach* they differ by $\mathbb E\langle g,Nz-z_q\rangle$, which does not.
 
 # %%
 show(residual.cascade_balanced)
@@ -546,8 +547,8 @@ assert torch.equal(codec.decode(indices), z_q) and fewer == sorted(fewer, revers
 # ## What to keep
 #
 # - Three wirings give one value and three gradients: $J$ is $I-\prod_i(I-G_i)$, $\sum_iG_i$ or one $G$.
-# - *Graph* and *once* take $z$ to $z_q$ and keep the balance law. *Detach* does not, and multiplies the reconstruction
-#   gradient by $N$ under STE, by less under the rotation.
+# - *Graph* and *once* take $z$ to $z_q$ and keep the balance law. *Detach* does not: under STE it multiplies the
+#   reconstruction gradient by $N$.
 # - In *graph* and *once* the rotation of a cascade is as far from STE as the relative error of the whole cascade. The
 #   worst gradient is one along what is left over.
 #

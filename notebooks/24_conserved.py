@@ -210,7 +210,7 @@ table(rows)
 # 1. STE is exact along shifts. Any other estimator errs by $\langle\mathbb E[G^\top g-g],v\rangle$.
 # 2. An estimator with $G(z-\mu)=q-\mu$, such as $G_\mu$ or the reflection about $\mu$ where no latent lies at $\mu$, is
 #    exact along stretching about $\mu$.
-# 3. In the plane $G_\mu$ is exact along turns about $\mu$.
+# 3. In the plane $G_\mu$ is exact along turns about $\mu$, likewise.
 # 4. In more dimensions it is not: along a turn $\Omega$ about $\mu$ it errs by
 #
 # $$ \mathbb E\big\langle\Pi_\perp g,\;\Omega\big(r(z-\mu)-(q-\mu)\big)\big\rangle,

@@ -101,7 +101,7 @@ page.show(
 # :label: thm-capped
 #
 # Let $f$ be the loss without quantiser, whose gradient has the Lipschitz constant $h_{\max}$, $u=G_t^\top\nabla f(q)$
-# with {eq}`eq-capped`, and $\eta\le1/h_{\max}$.
+# with {eq}`eq-capped`, and $0<\eta\le1/h_{\max}$. Let no latent lie at $\mu$.
 #
 # 1. $\|G_t-I\|=\min(\kappa,|e|/|z-\mu|)$, so $\langle g,G_t^\top g\rangle\ge(1-\kappa)|g|^2$: the step makes no obtuse
 #    angle with $-g$, the step at $q$.
