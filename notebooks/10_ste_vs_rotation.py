@@ -113,7 +113,8 @@ study = page.study("explore")
 tables.plan(study)
 
 # %% [markdown]
-# This page shows {glue:text}`coverage`. The first batch says what each start means, before a step is taken:
+# This page shows {glue:text}`coverage`. The losses are on standardised pixels, and $\gamma$ weighs them there
+# ({ref}`unit-of-gamma`). The first batch says what each start means, before a step is taken:
 
 # %%
 tables.levels(study, ["r", "theta_deg", "q_norm", "z_norm", "usage"], arms=[base], at=1)

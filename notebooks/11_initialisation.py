@@ -99,8 +99,9 @@ about = page.study(Block(PAIR | centre.arms, centre.cells))
 tables.plan(study)
 
 # %% [markdown]
-# This page shows {glue:text}`coverage`; among them are those about another point. The first batch says what each start
-# means, before a step is taken. $|z-q|^2/\operatorname{Var} z$ tells how well the codes fit:
+# This page shows {glue:text}`coverage`; among them are those about another point. $\gamma$ weighs losses on
+# standardised pixels ({ref}`unit-of-gamma`). The first batch says what each start means, before a step is taken.
+# $|z-q|^2/\operatorname{Var} z$ tells how well the codes fit:
 
 # %%
 tables.levels(study, ["r", "theta_deg", "relative_error", "z_norm", "usage"], arms=["STE"], at=1)

@@ -60,6 +60,9 @@ from rotvq.analysis.stats import ratio
 from rotvq.analysis.study import Study
 from rotvq.analysis.wording import includes_one, ratio_text, ratio_with_n, separated
 from rotvq.runs.grids import CONFIRM, FEW, MAIN, PAIR, Block, vary
+from rotvq.training.config import Config
+from rotvq.training.images import load
+from rotvq.training.train import build_model
 
 # %% [markdown]
 # ## What was fixed beforehand
@@ -118,6 +121,41 @@ pd.concat({place: tables.plan(study).loc["cell"] for place, study in sweeps.item
 # Each row is two runs a seed, one of STE and one of the rotation. This page shows {glue:text}`coverage`. The runs at
 # $\gamma = 0.25$ and at rate 0.001 are those of {doc}`10_ste_vs_rotation`, on the seeds of the sweep; those of its
 # confirmation are read too.
+#
+# (unit-of-gamma)=
+# ## What $\gamma$ weighs
+#
+# The networks of these chapters see standardised pixels, with mean 0 and variance 1 over the training images. Both
+# losses are means over elements: over pixels, and over the numbers of the latents. $\gamma$ weighs the second against
+# the first, and so does $\beta$. Counted otherwise, the same training has another number. On Fashion-MNIST, whose
+# pixels have the standard deviation {glue:text}`pixel-std:.2f` on $[0, 1]$, $0.25$ is:
+
+# %% tags=["hide-input"]
+common_gamma = Config().gamma
+images, model = load("fashion-mnist"), build_model(Config(), channels=1)
+x = images.normalise(images.train[:4])
+z = model.encode(x)
+(std,), pixels, numbers = images.std, x[0].numel(), z[0].numel()
+standardised = (model.decode(z) - x).square().mean()
+plain = (images.denormalise(model.decode(z)) - images.denormalise(x)).square().mean()
+assert math.isclose(plain, std**2 * standardised, rel_tol=1e-4)  # so the whole loss is multiplied by that
+UNITS = {
+    "as here: standardised pixels, means over elements": 1.0,
+    "pixels in [0, 1], means over elements": std**2,
+    "standardised pixels; the commitment summed over the numbers of a latent": 1 / Config().dim,
+    "standardised pixels; both losses summed over an image": pixels / numbers,
+}
+page.say("", {"pixel-std": std, "gamma-plain": common_gamma / std**2})
+pd.DataFrame(
+    {
+        "γ = 0.25 of this book is there": {unit: f"{common_gamma * times:.2g}" for unit, times in UNITS.items()},
+        "γ = 0.25 there is here": {unit: f"{common_gamma / times:.2g}" for unit, times in UNITS.items()},
+    }
+)
+
+# %% [markdown]
+# So the same $0.25$ on pixels in $[0, 1]$ is another setting, {glue:text}`gamma-plain:.1f` here.
+# {numref}`fig-gamma-sweep` has both axes.
 #
 # ## Each arm at its own value
 #
@@ -248,7 +286,8 @@ listed(by_gamma)
 by_start, chosen = (
     {name: {start: found[name, start] for start in MAIN} for name in SWEEPS} for found in (sweeps, taken)
 )
-page.show("fig-gamma", drawings.sweep(by_start["γ"], "γ", chosen["γ"]))
+on_plain = ("γ on pixels in [0, 1]", std**2)
+page.show("fig-gamma", drawings.sweep(by_start["γ"], "γ on standardised pixels", chosen["γ"], also=on_plain))
 page.show("fig-gamma-stops", drawings.effect_map(by_start["γ"], against="STE", rows="cell", columns="step"))
 flat = [sweeps["γ", "uniform 1/K"].mean("rotation", f"γ = {x:g}", "test_mse") for x in (0.01, 0.05, 0.25, 1.0, 5.0)]
 page.say("flat", max(flat) / min(flat))
@@ -259,7 +298,7 @@ page.say("flat", max(flat) / min(flat))
 #
 # From k-means codes STE is best at a large $\gamma$ and the rotation at the smallest. Test MSE over the whole sweep, on
 # the seeds that explore; lower is better. Thin lines are seeds, thick ones their means; a ring marks the value that
-# validation chose.
+# validation chose. The axis on top has the same $\gamma$ for losses on pixels in $[0, 1]$.
 # ```
 #
 # ```{glue:figure} fig-gamma-stops

@@ -104,7 +104,8 @@ study, fixed = page.study("ladder", "warm", "confirm"), page.study("clamped")
 tables.plan(study)
 
 # %% [markdown]
-# This page shows {glue:text}`coverage`. The first batch says what each start means, before a step is taken:
+# This page shows {glue:text}`coverage`. The losses are on standardised pixels, and $\gamma$ weighs them there
+# ({ref}`unit-of-gamma`). The first batch says what each start means, before a step is taken:
 
 # %%
 tables.levels(study, ["r", "theta_deg", "z_norm", "q_norm", "usage"], arms=["STE"], at=1)

@@ -107,6 +107,7 @@ pd.concat({"Euclidean lookup": tables.plan(study), "cosine lookup": tables.plan(
 # %% [markdown]
 # STE and the rotation are the runs of {doc}`10_ste_vs_rotation`, $R$ those of {doc}`13_which_part`. This page shows
 # {glue:text}`coverage`. All ratios compare runs of the same seed; arms with three seeds are compared on those three.
+# $\gamma$ weighs losses on standardised pixels ({ref}`unit-of-gamma`).
 #
 # ## The six primary comparisons
 #

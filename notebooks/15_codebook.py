@@ -118,7 +118,7 @@ tables.plan(page.study(Block(updates | forms, crossed(PAIR, MAIN | WARM))))
 # %% [markdown]
 # This page shows {glue:text}`coverage`. The rows *gradient* are the runs of {doc}`10_ste_vs_rotation`, at $K = 512$ and
 # $d = 32$. The sizes and the normalised arms are moved by the gradient, too. EMA rows name the decay and the count with
-# which each code starts.
+# which each code starts. $\gamma$ weighs losses on standardised pixels ({ref}`unit-of-gamma`).
 #
 # ## How the codes move
 #

@@ -108,11 +108,12 @@ tables.plan(study)
 # trained once a seed, and these runs stand in both cells of the grid. STE and the rotation with the gradient are the
 # runs of {doc}`10_ste_vs_rotation`. Below, *the remedy* is STE with EMA codes, k-means and revival.
 #
-# **What was not tuned: anything.** Every arm has the rate 10⁻³, $\gamma = 0.25$ where it has a commitment loss, and the
-# decay, patience, temperatures and levels that its source or this library gives as a default. An arm that needs
-# tuning to shine is shown without it. Two arms lack what their authors add: the released code of NSVQ also replaces
-# unused codes, and here neither NSVQ nor DiVeQ does. One arm has more: SF-DiVeQ decodes points *between* codes, so that
-# 9 bits a latent do not say what the decoder sees. Its error is not one at equal rate.
+# **What was not tuned: anything.** Every arm has the rate 10⁻³, $\gamma = 0.25$ where it has a commitment loss (on
+# standardised pixels: {ref}`unit-of-gamma`), and the decay, patience, temperatures and levels that its source or this
+# library gives as a default. An arm that needs tuning to shine is shown without it. Two arms lack what their authors
+# add: the released code of NSVQ also replaces unused codes, and here neither NSVQ nor DiVeQ does. One arm has more:
+# SF-DiVeQ decodes points *between* codes, so that 9 bits a latent do not say what the decoder sees. Its error is not
+# one at equal rate.
 #
 # ## The confirmation
 #

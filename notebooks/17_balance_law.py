@@ -99,7 +99,7 @@ study = page.study(Block(PAIR, vary({"decay": {}}, "{} {:g}", weight_decay=decay
 tables.plan(study)
 
 # %% [markdown]
-# This page shows {glue:text}`coverage`.
+# This page shows {glue:text}`coverage`. $\gamma$ weighs losses on standardised pixels ({ref}`unit-of-gamma`).
 #
 # ## The law with its factors
 #

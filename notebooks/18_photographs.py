@@ -89,7 +89,8 @@ tables.plan(study)
 
 # %% [markdown]
 # Of its own runs this page shows {glue:text}`own-coverage`; with those of {doc}`10_ste_vs_rotation` that it compares
-# with, {glue:text}`coverage`. Each seed tests on one pair of photographs, the fold of that seed:
+# with, {glue:text}`coverage`. $\gamma$ weighs losses on standardised pixels ({ref}`unit-of-gamma`). Each seed tests on
+# one pair of photographs, the fold of that seed:
 
 # %% tags=["hide-input"]
 pictures = [" and ".join(path.split("/")[-1].split(".")[0].replace("_", " ") for path in pair) for pair in FOLDS]

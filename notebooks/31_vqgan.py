@@ -105,7 +105,8 @@ from rotvq.training import images
 runs = load(page, vqgan.EXPERIMENT, **({} if steps is None else {"steps": steps}))
 
 # %% [markdown]
-# This page shows {glue:text}`coverage`.
+# This page shows {glue:text}`coverage`. $\gamma$ weighs the commitment, a mean of squares, against the mean absolute
+# error of standardised pixels.
 #
 # ## The system
 #

@@ -122,7 +122,7 @@ from rotvq.training import images
 shown = load(page, transform.EXPERIMENT, **({} if steps is None else {"steps": steps}))
 
 # %% [markdown]
-# This page shows {glue:text}`coverage`.
+# This page shows {glue:text}`coverage`. $\gamma$ weighs losses on standardised pixels ({ref}`unit-of-gamma`).
 #
 # ## What is fitted
 #

@@ -123,7 +123,7 @@ changes = {"steps": steps, "prior_steps": prior_steps}
 shown = load(page, sequences.EXPERIMENT, **{name: value for name, value in changes.items() if value is not None})
 
 # %% [markdown]
-# This page shows {glue:text}`coverage`.
+# This page shows {glue:text}`coverage`. $\gamma$ weighs losses on standardised pixels ({ref}`unit-of-gamma`).
 #
 # ## The system
 #

@@ -228,13 +228,19 @@ def ratio_against_r0(study: Study, kinds: Mapping[str, tuple[Iterable[str], Arm]
     return Figure(fig, "The ratio of test MSE against r0, a point a seed. " + "; ".join(said) + ".")
 
 
-def sweep(studies: Mapping[str, Study], name: str, taken: Mapping[str, Mapping[str, str]]) -> Figure:
+def sweep(
+    studies: Mapping[str, Study],
+    name: str,
+    taken: Mapping[str, Mapping[str, str]],
+    also: tuple[str, float] | None = None,
+) -> Figure:
     """Chapter 12: test MSE against what is varied, a panel a start; a ring where validation chose.
 
     Args:
         studies: By start; their cells are called "name = value".
         name: What is varied.
         taken: By start the cell that each arm takes.
+        also: The same in another unit, on an axis on top: its name, and how many of it one is.
     """
     figs = []
     for start, study in studies.items():
@@ -254,9 +260,20 @@ def sweep(studies: Mapping[str, Study], name: str, taken: Mapping[str, Mapping[s
         ax.set(xscale="log", xlabel=name, title=heading)
         ax.set_xticks(values, [f"{x:g}" for x in values], size=7.5 if len(values) > 3 else None)
         ax.xaxis.set_minor_locator(NullLocator())
+        if also:
+            _second_axis(ax, *also, values)
         figs.append(fig)
     figs[0].axes[0].legend()
-    return Figure(figs, f"test MSE against {name} from {' and from '.join(studies)}, for STE and the rotation.")
+    words = f"test MSE against {name} from {' and from '.join(studies)}, for STE and the rotation."
+    return Figure(figs, words + (f" A second axis on top has {also[0]}: {also[1]:.2g} times as much." if also else ""))
+
+
+def _second_axis(ax, name: str, times: float, values: Sequence[float]) -> None:
+    """The same values in another unit, on top."""
+    top = ax.secondary_xaxis("top", functions=(lambda x: x * times, lambda x: x / times))
+    top.set_xlabel(name, size=8)
+    top.set_xticks([x * times for x in values], [f"{x * times:.1g}" for x in values], size=6.5)
+    top.xaxis.set_minor_locator(NullLocator())
 
 
 def between(study: Study, starts: Iterable[str], names: Sequence[str], xlabel: str, what: str) -> Figure:

@@ -108,6 +108,17 @@ def test_a_sweep_is_drawn_with_and_without_records(run, heading, tmp_path):
     assert panels(figure) == 1 and f">{heading}</text>" in figure._repr_mimebundle_()["text/html"]
 
 
+def test_a_sweep_has_a_second_axis_where_it_is_asked_for(tmp_path):
+    configs = expand(gamma=[0.1, 1.0], estimator=["ste", "rotation"], init="uniform", seed=[0, 1])
+    cells = {f"γ = {x:g}": {"gamma": x} for x in (0.1, 1.0)}
+    studies = {"uniform": Study(Runs(configs, store(tmp_path, configs)), Block(TWO, cells, base=CELLS["uniform"]))}
+    drawn = drawings.sweep(studies, "γ", {"uniform": {}}, also=("γ elsewhere", 0.125))
+    text = drawn._repr_mimebundle_()["text/html"]
+    assert "γ elsewhere</text>" in text and ">0.1</text>" in text and ">0.01</text>" in text  # 1 and 0.1, in that unit
+    assert "A second axis on top has γ elsewhere: 0.12 times as much." in alt(drawn)
+    assert "second axis" not in alt(drawings.sweep(studies, "γ", {"uniform": {}}))
+
+
 def test_between_has_a_panel_a_start(study):
     assert panels(drawings.between(study, CELLS, list(TWO), "t", "nothing")) == 2
 

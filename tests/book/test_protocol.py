@@ -44,6 +44,13 @@ def records(chapter: str, fresh: bool = False) -> list[str]:
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_chapter_names_the_pixels_that_gamma_weighs(chapter):
+    assert "standardised pixels" in " ".join(
+        (ROOT / f"notebooks/{chapter}.py").read_text().replace("\n# ", " ").split()
+    )
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
 def test_hypotheses_were_committed_before_the_records_they_judge(chapter):
     """The first commit with the notebook's hypotheses is an ancestor of the first with one of its records."""
     notebook = f"notebooks/{chapter}.py"
