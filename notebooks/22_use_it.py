@@ -200,6 +200,12 @@ def start_with_this():
 # *Fresh* are ten seeds on which nothing was chosen; what is asked of them was fixed before they were trained
 # ({doc}`39_frontier`). *Explored* are three to five seeds, which settle little.
 #
+# **Why `VectorQuantizer` has other defaults.** They are the loss of the first VQ-VAE {cite}`vandenoord2017vqvae`, short
+# codes that the gradient moves, and nothing with a state. So two quantisers of this book differ in what is written
+# out and in nothing else. With codes that start like that the rotation is the better estimator, so it is the default
+# of an argument that has to have one. Training is not what they are for: the error is then
+# {glue:text}`beside-defaults:.2f` times that of `recommended`.
+#
 # **If an optimizer moves your codes, give them a learning rate of their own.** Moved by the gradient at 30 times the
 # network's rate, with revival, they come to the same: the error over that of `recommended` is {glue:text}`own-rate`
 # ({doc}`28_code_speed`).

@@ -456,3 +456,8 @@ judged
 # ## What it cost, and what it does not show
 #
 # The page shows {glue:text}`cost` {glue:text}`full`
+#
+# Not run: on the strong baseline a learning rate and a $\gamma$ of its own for each of the best three arms and for STE;
+# with EMA 0.8 and no revival, the family beyond the rotation; on photographs the strong baseline after a warm-up, NSVQ,
+# DiVeQ and SimVQ. So on the strong baseline every comparison is at one rate and one $\gamma$, which were chosen for
+# neither.

@@ -137,6 +137,8 @@ spheres = {
     for dim in (8, 32)
 }
 by_ema = tables.comparisons(normalised_ema, against="STE, normalised, EMA 0.8")
+at_start = {start: shapes.mean("STE", f"{start}, K = 8192", "r", at=1) for start in MAIN}
+page.say("r0", {start: f"{ratio:.1g}" for start, ratio in at_start.items()})
 page.show("fig-shapes", drawings.dots(shapes, against="STE"))
 
 
@@ -153,11 +155,17 @@ def networks_and_sizes():
     open_ones = [found["rotation", f"k-means, {kind}"] for kind in ("residual net", "d = 3", "K = 8192")]
     yield "From k-means codes the others are not told apart.", *map(includes_one, open_ones)
     yield "In the residual network the mean is far above 1.", open_ones[0].mean > 1.5
+    yield "With 8,192 codes uniform ones start short, those of k-means do not.", at_start["uniform 1/K"] < 0.001
+    yield "They have nearly the length of their latents.", abs(at_start["k-means"] - 1) < 0.15
 
 
 # %% [markdown]
 # From k-means codes the rotation has the higher error with GroupNorm. In the other three the two are not told apart on
 # three seeds, though in the residual network its mean is far above that of STE.
+#
+# Uniform codes in $\pm1/K$ are 16 times as short with 8,192 of them as with 512: they start at an $r_0$ of
+# {glue:text}`r0-uniform-1-k`, so the number of codes and their length change together. From k-means codes $r_0$ is
+# {glue:text}`r0-k-means`, as it is with 512. Uniform codes of one length at both numbers were not run.
 #
 # ## Normalised codes
 #
