@@ -250,6 +250,20 @@ class OnePlusCosine(Estimator):
         return q.norm(dim=-1, keepdim=True) / z.norm(dim=-1, keepdim=True) * turned
 
 
+class AtTheLatent(Estimator):
+    """A member that hands on the gradient at z, of a loss with curvature 1."""
+
+    def pull_back(self, z, q, g, **options):
+        return g + z.double() - q.double()
+
+
+class HarderFarOff(Estimator):
+    """A member that hands on more the farther z lies from q."""
+
+    def pull_back(self, z, q, g, **options):
+        return (1 + 2 * SOUND_NORM(z - q)) * super().pull_back(z, q, g, **options)
+
+
 class EveryTurned(Estimator):
     """A member that turns every gradient by theta, towards an axis that is not its own."""
 
@@ -259,6 +273,11 @@ class EveryTurned(Estimator):
         theta = algebra.angle(z, q)
         turned = theta.cos() * g + theta.sin() * SOUND_NORM(g) * algebra.unit(aside)
         return SOUND_NORM(q) / SOUND_NORM(z) * turned
+
+
+def straying(z, q):
+    """A map that is farther from I the farther z lies from q, wherever the origin is."""
+    return (1 + 10 * SOUND_NORM(z - q)).unsqueeze(-1) * algebra.identity(z)
 
 
 def second_nearest(z, codes):
@@ -815,6 +834,17 @@ MUTATIONS = (
         lambda: [patch.object(guarantees, "spoiler", lambda z, q, rule, rival: (2 * rule - q, False))],
     ),
     Mutation("the busiest code moved", lambda: [patch.object(guarantees, "idle_code", busiest_code)]),
+    Mutation("gradient descent in place of Adam", lambda: [patch.object(torch.optim, "Adam", torch.optim.SGD)]),
+    Mutation("batches of two images", lambda: [patch.object(first_steps, "IMAGES", 2)]),
+    Mutation("STE steps away from the origin", lambda: instead_of(ste=Outward)),
+    Mutation("the gradient at the latent", lambda: instead_of(rotation=AtTheLatent)),
+    Mutation("a gain that grows with the distance from the code", lambda: instead_of(rotation=HarderFarOff)),
+    Mutation(
+        "G and R that stray from I with the distance from the code",
+        lambda: [*everywhere(algebra.gradient_map, straying), *everywhere(algebra.rotation, straying)],
+    ),
+    Mutation("G twice as large", lambda: everywhere(algebra.gradient_map, lambda z, q: 2 * SOUND_MAP(z, q))),
+    Mutation("a warm-up where there is none", lambda: [patch.object(first_steps, "untrained", first_steps.networks)]),
     Mutation("the relative error for the absolute one", lambda: [patch.object(codebooks, "error_of", relative_error)]),
 )
 
