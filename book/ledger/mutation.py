@@ -849,6 +849,8 @@ MUTATIONS = (
 )
 
 
+#: what :func:`records` changes besides: any two pairs are enough, and what was open may be settled by that alone
+PAIRS_ENOUGH = Mutation("any two pairs enough", lambda: records(lambda a, b: (a, b)), True)
 BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}
 NOTES = Path(__file__).with_name("turns.yml")
 
@@ -913,6 +915,7 @@ def search(call: Call, folder: Path) -> Turn:
     sound = find(call, folder)
     if sound is None:
         return Turn()
+    before = _before(call, sound.claim, folder)
     claim, fix = "", None if sound.fix is None else ""
     for mutation in _worth_trying(call):
         if claim and fix != "":
@@ -920,13 +923,21 @@ def search(call: Call, folder: Path) -> Turn:
         found = mutated(call, mutation, folder)
         if found is None:
             continue
-        if not claim and found.claim is not sound.claim:
+        if not claim and found.claim not in before:
             claim = mutation.name
         if fix == "" and found.fix is not sound.fix:
             fix = mutation.name
     if sound.claim is None and not claim:
         claim = fix or ""
     return Turn(claim, fix)
+
+
+def _before(call: Call, claim: bool | None, folder: Path) -> set[bool | None]:
+    """What a statement finds without a mutation; of an open one on records also what it finds if few pairs do."""
+    if claim is not None or not all_statements()[call.name].reads_records:
+        return {claim}
+    settled = mutated(call, PAIRS_ENOUGH, folder)
+    return {claim, settled.claim} if settled else {claim}
 
 
 @cache
@@ -960,6 +971,7 @@ def confirm(call: Call, expected: bool | None, folder: Path) -> Turn:
         return search(call, folder)
     by = {name: mutated(call, BY_NAME[name], folder) for name in {noted.claim, noted.fix} - {None} if name in BY_NAME}
     claim, fix = by.get(noted.claim), by.get(noted.fix)
-    claim_turns = claim is not None and (claim.claim is not expected or (expected is None and claim.fix is False))
+    before = _before(call, expected, folder)
+    claim_turns = claim is not None and (claim.claim not in before or (expected is None and claim.fix is False))
     fix_turns = noted.fix is None or (fix is not None and fix.fix is not True)
     return noted if claim_turns and fix_turns else search(call, folder)

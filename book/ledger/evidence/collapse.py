@@ -292,7 +292,10 @@ def two_codes_of(rho: float) -> model.Cells:
 @evidence
 def stationary_balance():
     """At rest gamma E|z - q|^2 = lambda_W |W|^2 - lambda_E |E|^2 under the rotation; STE has E<g, q - z>/2 more."""
-    gaps, settings = {"rotation": [], "ste": []}, itertools.product((0.3, RHO, 0.9), (0.2, 1.0), (0.0, 0.05), (0.3, 0.9))
+    gaps, settings = (
+        {"rotation": [], "ste": []},
+        itertools.product((0.3, RHO, 0.9), (0.2, 1.0), (0.0, 0.05), (0.3, 0.9)),
+    )
     for rho, decay_W, decay_E, share in settings:
         gamma = share * model.threshold(rho, rho, decay_W, decay_E)
         for name, found in gaps.items():
