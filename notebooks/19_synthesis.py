@@ -657,8 +657,8 @@ pd.DataFrame(asked).T
 #
 # **6. The confirmation is not independent.** Its questions were committed before its records; a test compares the
 # commits (`tests/book/test_protocol.py`). Of {glue:text}`twice` starts with both, {glue:text}`inside` means of fresh
-# seeds lie in the interval of the exploration. From k-means the exploration gave {glue:text}`explored-k-means`, the
-# fresh seeds {glue:text}`main-k-means`: five seeds understate how much seeds differ.
+# seeds lie in the interval of the exploration. From k-means the exploration gave {glue:text}`explored-k-means`.
+# The fresh seeds gave {glue:text}`main-k-means`: five seeds understate how much seeds differ.
 #
 # **7. Multiple comparisons.** The two tables above have {glue:text}`entries` comparisons; by chance alone
 # {glue:text}`by-chance:.1f` intervals would miss. With intervals widened for all of them (Bonferroni),

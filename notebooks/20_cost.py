@@ -401,8 +401,7 @@ overhead = pd.DataFrame(
 for place, d in zip(("first", "middle", "last"), (overhead.index[0], overhead.index[-2], overhead.index[-1])):
     share = overhead.loc[d, "rotvq: rotation / STE"]
     page.say(f"d-{place}", int(d))
-    more, low, high = (f"{100 * (x - 1):+.1f}".replace("-", "−") for x in share)
-    page.say(f"more-{place}", f"{more} % ({low} to {high})")
+    page.say(f"more-{place}", f"{100 * (share.median - 1):+.1f} %")
 shares = [100 * (share.median - 1) for share in overhead["rotvq: rotation / STE"].dropna()]
 page.say("share-most", max(shares))
 expected = {256: (1.05, 1.10), 1024: (1.15, 1.20)}
@@ -439,7 +438,7 @@ overhead.map(str)
 
 # %% [markdown]
 # For `rotvq`, the rotation adds {glue:text}`more-first` at $d$ = {glue:text}`d-first`, {glue:text}`more-middle` at
-# {glue:text}`d-middle` and {glue:text}`more-last` at {glue:text}`d-last` (quartiles in parentheses). Against the
+# {glue:text}`d-middle` and {glue:text}`more-last` at {glue:text}`d-last`; the table has the quartiles. Against the
 # article's expectation: {glue:text}`article`. *Bare* is the sum {eq}`eq-five` for all latents at once, without a check
 # for half turns or extreme norms.{glue:text}`resolved`
 #
