@@ -28,7 +28,9 @@
 #
 # After a warm-up without quantiser the fading rotation has the error of STE, and the plain one
 # {glue:text}`mean-k-means-after-warm-up:.1f` times as much. All of this is after {glue:text}`short` steps. After 32,000
-# at a constant rate STE is ahead from every start, however the codes move ({doc}`28_code_speed`).
+# at a constant rate STE is ahead of the rotation from every start, however the codes move. The fading one keeps its
+# lead from short codes that cannot follow, {glue:text}`/notebooks/28_code_speed.ipynb::fading-fresh:.2f`
+# ({doc}`28_code_speed`).
 #
 # This page has no runs of its own. It reads the records of all experiments and judges them all by one rule.
 # {doc}`45_guide` has what to copy.
@@ -161,7 +163,7 @@ levels
 # - If an EMA moves your codes, set its decay to 0.9 and revive unused codes.
 # - If your optimizer moves your codes, give them 30 times the network's learning rate.
 # - If you can do neither, measure how long the codes are at the start ({doc}`45_guide` has the lines for it). If they
-#   are not short, use `estimator="fading"` with `centre="codebook"` ({doc}`39_frontier`).
+#   are not short, or training is long, use `estimator="fading"` with `centre="codebook"` ({doc}`39_frontier`).
 #
 # If each may have the start that suits it best, STE is still ahead. On validation images the best start of STE is
 # {glue:text}`best-start-ste`. The others change test MSE, relative to that, by:

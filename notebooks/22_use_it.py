@@ -214,8 +214,8 @@ def start_with_this():
 # `rotvq.quantizers.methods.dynamic_ste` {cite}`tang2026stablevq`: it weakens the gradient of latents that are far from
 # their code ({doc}`39_frontier`). `recommended` does not have it, since the gain is small and photographs show none.
 #
-# **If your codes cannot follow, and do not start short,** use `estimator="fading"` with `centre="codebook"`, whose
-# error was that of STE or less from every start ({doc}`39_frontier`).
+# **If your codes cannot follow, and do not start short or are trained long,** use `estimator="fading"` with
+# `centre="codebook"`, whose error was that of STE or less from every start ({doc}`39_frontier`).
 #
 # **If you can spend the steps, warm up.** After 500 steps of the autoencoder without its quantiser, which are not
 # counted, the lowest ratio is {glue:text}`lowest-warm`.

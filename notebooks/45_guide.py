@@ -16,9 +16,9 @@
 # {glue:text}`least:.2f` to {glue:text}`most:.2f` times as large, whatever the start. Use the rotation only if the codes
 # cannot follow *and* start far shorter than the latents *and* training is short: its error is
 # {glue:text}`ratio-slow-short:.2f` times that of STE after 2,000 steps, and
-# {glue:text}`/notebooks/28_code_speed.ipynb::delay-32000:.2f` times after 32,000. If they cannot follow and start
-# otherwise, let the rotation turn about the mean code and fade: after 2,000 steps its error was above that of STE from
-# no start.
+# {glue:text}`/notebooks/28_code_speed.ipynb::delay-32000:.2f` times after 32,000. Otherwise, if they cannot follow, let
+# the rotation turn about the mean code and fade. After 2,000 steps its error was above that of STE from no start. After
+# 32,000 it is {glue:text}`/notebooks/28_code_speed.ipynb::fading-fresh:.2f` times that of STE from short codes.
 # ```
 #
 # ```python
@@ -100,8 +100,8 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block, kmeans
 #   - {glue:text}`ratio-slow-short:.2f`
 #   -
 #   -
-# * - **If you can change neither, and they start otherwise or you do not know how,** let the rotation fade, as below.
-#     The numbers are *fading / STE*:
+# * - **If you can change neither, and training is long, or they start otherwise or you do not know how,** let the
+#     rotation fade, as below. The numbers are *fading / STE*:
 #   - {glue:text}`/notebooks/39_frontier.ipynb::fading-uniform-1-k:.2f`
 #   - {glue:text}`/notebooks/39_frontier.ipynb::fading-k-means:.2f`
 #   - {glue:text}`/notebooks/39_frontier.ipynb::fading-k-means-after-warm-up:.2f`
@@ -119,9 +119,10 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block, kmeans
 # vq = VectorQuantizer(dim, codebook_size, estimator="fading", centre="codebook")
 # ```
 #
-# It turns about the mean code, and only while the codes fit badly; it was compared over 2,000 steps
-# ({doc}`39_frontier`). The last number of the table is a {term}`codebook collapse`: after a warm-up slow codes lose
-# their latents under the rotation ({doc}`25_drift`).
+# It turns about the mean code, and only while the codes fit badly. It was compared over 2,000 steps
+# ({doc}`39_frontier`), and over 32,000 from short codes and from k-means ({doc}`28_code_speed`). The last number of
+# the table is a {term}`codebook collapse`: after a warm-up slow codes lose their latents under the rotation
+# ({doc}`25_drift`).
 #
 # **An exception is known.** In a small VQ-GAN slow codes gain from the rotation also where k-means has fitted them: it
 # has {glue:text}`/notebooks/31_vqgan.ipynb::mse-k-means:.2f` times the error of STE. Where its codes follow STE has a
@@ -280,9 +281,8 @@ page.say("ratio", {start: ratio(entry) for start, entry in others_start.items()}
 #
 # The runs are of one small VQ-VAE on Fashion-MNIST: 2,000 steps, three or more seeds a cell. {doc}`19_synthesis` has
 # every other setting, and the objections. The longer one trains, the more there is for STE: after 32,000 steps it is
-# ahead from every start, however the codes move ({doc}`28_code_speed`). Other systems have chapters of their own, from
-# {doc}`30_residual_codec` on;
-# {doc}`19_synthesis` has what came out in one table.
+# ahead of the rotation from every start, however the codes move ({doc}`28_code_speed`). Other systems have chapters
+# of their own, from {doc}`30_residual_codec` on; {doc}`19_synthesis` has what came out in one table.
 
 
 # %% tags=["hide-input"]

@@ -304,29 +304,30 @@ def between(study: Study, starts: Iterable[str], names: Sequence[str], xlabel: s
 
 
 def along(rows: Mapping[str, Mapping[float, Paired | None]], xlabel: str, words: str) -> Figure:
-    """Ratios against an amount, a line with intervals for each of some starts; below 1 the rotation is better.
+    """Ratios to STE against an amount, a line with intervals for each of up to four rows; below 1 STE is worse.
 
     Args:
-        rows: By start the ratio at each amount.
+        rows: By the name of a line the ratio at each amount.
         xlabel: What the amount is.
-        words: What the ratios are, for the description.
+        words: What the ratios are, as in "Test MSE, rotation / STE".
     """
     fig, ax = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
     ax.axhline(1, color=MUTED, linewidth=1)
     said = []
-    for (start, row), color, marker in zip(rows.items(), SPARE["colors"], "osD"):
+    for (start, row), color, marker in zip(rows.items(), SPARE["colors"], "osD^"):
         found = {amount: pair for amount, pair in row.items() if pair and pair.n > 1}
         middle, low, high = ([getattr(pair, part) for pair in found.values()] for part in ("mean", "low", "high"))
         reach = [[m - x for m, x in zip(middle, low)], [x - m for m, x in zip(middle, high)]]
         ax.errorbar(list(found), middle, reach if found else None, marker=marker, color=color, capsize=3, label=start)
         said += [f"{start} at {amount:g}: {pair.mean:.2f}" for amount, pair in found.items()]
+    ax.margins(y=0.15)  # room for the names of the halves
     _name_halves(ax)
     amounts = sorted({amount for row in rows.values() for amount in row})
-    ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="test MSE, rotation / STE")
+    ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=words[0].lower() + words[1:])
     ax.set_xticks(amounts, [f"{amount:,g}" for amount in amounts])
     ax.xaxis.set_minor_locator(NullLocator())
     plots.log_ticks(ax.yaxis)
-    fig.legend(loc="outside upper right", ncols=3)
+    fig.legend(loc="outside upper right", ncols=3 if len(rows) == 3 else 2)
     return Figure(fig, f"{words}. {'; '.join(said)}.")
 
 
