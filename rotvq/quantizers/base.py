@@ -171,7 +171,7 @@ class Quantizer(nn.Module, ABC):
 
     @process_group.setter
     def process_group(self, group: Group) -> None:
-        self._group = Shared(group)
+        self._group = self.codebook._group = Shared(group)  # the codebook starts by itself, too
 
     @property
     def frozen(self) -> bool:

@@ -125,7 +125,8 @@ def as_one_step(quantizer: nn.Module, latents: Tensor) -> Iterator[None]:
     """Calls in here belong to one step of the codes, also where no backward pass will say so."""
     says_so = latents.requires_grad and not torch.compiler.is_compiling()  # a compiler does not show us that pass
     counts = isinstance(quantizer, VectorQuantizer) and quantizer.training
-    if not counts or quantizer.statistics.follows or says_so:
+    # the first run of a reentrant checkpoint has no gradient, and its second ends the step
+    if not counts or quantizer.statistics.follows or (says_so and torch.is_grad_enabled()):
         yield
         return
     quantizer.statistics.follows = True
@@ -133,4 +134,5 @@ def as_one_step(quantizer: nn.Module, latents: Tensor) -> Iterator[None]:
         yield
     finally:
         quantizer.statistics.follows = False
-        write(quantizer.statistics.step_ended, torch.ones_like(quantizer.statistics.step_ended))
+        if not says_so:
+            write(quantizer.statistics.step_ended, torch.ones_like(quantizer.statistics.step_ended))

@@ -46,12 +46,15 @@ def in_parts(rows: Tensor, size: int) -> tuple[Tensor, ...]:
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
     """Products in float32 on a GPU, also where the user allows TF32, which keeps three digits of a latent."""
-    settings = torch.backends.cuda.matmul
-    option, value = ("fp32_precision", "ieee") if hasattr(settings, "fp32_precision") else ("allow_tf32", False)
-    if device.type != "cuda" or getattr(settings, option) == value:
+    if device.type != "cuda":  # first, since a compiler cannot ask for these settings
         yield
         return
+    settings = torch.backends.cuda.matmul
+    option, value = ("fp32_precision", "ieee") if hasattr(settings, "fp32_precision") else ("allow_tf32", False)
     before = getattr(settings, option)
+    if before == value:
+        yield
+        return
     setattr(settings, option, value)
     try:
         yield

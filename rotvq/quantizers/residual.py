@@ -154,7 +154,7 @@ class ResidualVectorQuantizer(Several):
             x = self._where(mask, x, 0.0)
         left_over, z_q, outs, drops = x, torch.zeros_like(x), [], self.training and self.dropout > 0
         taken = [None] * self.levels if self.training or self.beam == 1 else self.encode(x).unbind(-1)
-        with as_one_step(self.layers[0], x) if self.shared else nullcontext():
+        with as_one_step(self.layers[0], given) if self.shared else nullcontext():
             for level, used, indices in zip(self._cascade(), self._used(x, mask), taken):
                 with told(level, z_q.detach(), indices), unless_unused(level, drops):
                     out = level(left_over, used, details)

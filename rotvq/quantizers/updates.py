@@ -189,6 +189,9 @@ class Statistics(WideState):
         if moves:
             increase(self.counts, counts)
             increase(self.sums, sums)
+        elif self.sums is not None:  # a move from before would be taken by running counts of later, and overshoot
+            for left_pending in (self.counts, self.sums):
+                write(left_pending, torch.zeros_like(left_pending))
         if self.latent_mean is not None:
             mean = sums.sum(0) / counts.sum().clamp_min(1)
             rate = torch.where(self.calls > 0, 1 - self.decay, 1.0) * (counts.sum() > 0) * begins

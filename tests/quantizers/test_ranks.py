@@ -175,6 +175,16 @@ def a_group_of_its_own(rank):
     return fit(model_of({**SYNCHRONISED["revival"], "process_group": groups[rank]}, seed=rank), rank)
 
 
+def a_group_that_was_taken_back(rank):
+    """What is trained on one rank alone, and its start, too."""
+    vq = build(init="kmeans", update="ema", process_group="world")
+    vq.process_group = None
+    if rank == 0:
+        vq.codebook.start(latents(0))
+        vq(latents(1))
+    return {}
+
+
 def the_world_without_ddp(rank):
     vq = build(rank, **SYNCHRONISED["revival"], process_group="world")
     for step in range(STEPS):
@@ -296,6 +306,7 @@ CASES = [
     ddp_compiled,
     ddp_of_codes_that_were_frozen,
     a_group_of_its_own,
+    a_group_that_was_taken_back,
     the_world_without_ddp,
     fsdp2,
     fsdp2_of_codes_that_learn,

@@ -366,6 +366,26 @@ def test_checkpointing_changes_neither_gradient_nor_state(name, wiring):
         assert states_equal(plain.state_dict(), saving.state_dict())
 
 
+IN_FRONT = {"nothing": {}, "dropout": {"dropout": 0.7}, "maps": {"project_to": 2}, "heads": {"heads": 2, "dim": 2}}
+
+
+@pytest.mark.parametrize("name", IN_FRONT)
+def test_levels_that_share_codes_are_one_step_in_a_reentrant_checkpoint(name):
+    """Its first run has no gradient, and what is in front of a level hides that the latents have one."""
+    states = []
+    for call in (lambda vq, x: vq(x), lambda vq, x: checkpoint(vq, x, use_reentrant=True)):
+        torch.manual_seed(0)
+        vq = cascade(shared=True, update="ema", decay=0.5, **IN_FRONT[name])
+        for seed in range(3):
+            torch.manual_seed(seed)
+            outs = [call(vq, latents(30, 4, seed=10 * seed + one).requires_grad_()) for one in range(2)]
+            sum(z_q.sin().sum() + loss for z_q, _, loss in outs).backward()
+        assert vq.layers[0].statistics.calls == 3
+        states.append(vq.state_dict())
+    for key, value in states[0].items():
+        torch.testing.assert_close(states[1][key], value, msg=key)
+
+
 @pytest.mark.parametrize("needs_gradient", (True, False))
 def test_a_shared_codebook_moves_once_a_step(needs_gradient):
     """By the latents of all levels together; whether or not a backward pass says where the step ends."""

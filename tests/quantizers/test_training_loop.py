@@ -444,6 +444,21 @@ def test_frozen_codes_stay_in_training_mode(options, how):
     assert not torch.equal(quantiser.codes, before)
 
 
+def test_a_move_that_was_left_pending_is_not_taken_after_thawing():
+    """Counts go on while codes are frozen; by them it would throw a code of latents (1, 0) to (32, 0)."""
+    vq = VectorQuantizer(2, 2, "ste", update="ema", init=torch.tensor([[0.0, 0.0], [10.0, 10.0]]), decay=0.5)
+    near, far = torch.tensor([[1.0, 0.0]]), torch.tensor([[10.0, 10.0]])
+    vq(near)
+    vq.frozen = True
+    for _ in range(6):
+        vq(far)
+    vq.frozen = False
+    vq(far)
+    assert vq.codes.tolist() == [[0.0, 0.0], [10.0, 10.0]]
+    vq(near), vq(far)
+    assert 0 < vq.codes[0, 0] <= 1  # what was counted since is taken as ever
+
+
 def test_the_estimator_goes_on_while_codes_are_frozen():
     """Its warm-up counts steps, and its centre follows the latents, as if the codes moved."""
     frozen, free = (build(warmup=4, centre="latents", update="ema", frozen=frozen) for frozen in (True, False))

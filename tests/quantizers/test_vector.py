@@ -668,6 +668,7 @@ COMPILED = {
     },
     "simvq": {"form": "linear", "centre": "codebook", "penalties": {"orthogonal": 0.1}},
     "codes that move": {"update": "ema", "centre": "codebook"},
+    "drawn codes": {"temperature": 0.5},
 }
 
 
