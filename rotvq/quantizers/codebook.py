@@ -154,6 +154,8 @@ class Codebook(WideState):
             raise ValueError(f"unknown form {form!r}: one of {', '.join(FORMS)}")
         if isinstance(init, str) and init not in INITS:
             raise ValueError(f"unknown init {init!r}: one of {', '.join(INITS)}")
+        if not (isinstance(init, str | Tensor) or callable(init)):
+            raise ValueError(f"init is a {type(init).__name__}: it must be a name, a tensor of codes or a function")
         if isinstance(init, Tensor) and init.shape != (codebook_size, dim):
             raise ValueError(f"the given codes have shape {tuple(init.shape)}, not {(codebook_size, dim)}")
         if not init_scale > 0:

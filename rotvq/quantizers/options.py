@@ -51,6 +51,7 @@ IDLE: dict[str, tuple[tuple[str, Callable[[Any], Any], str], ...]] = {
         ("penalties", lambda g: g.update == "ema" and g.penalties, "update 'ema' takes no gradient to the codes"),
         ("penalties", lambda g: (g.penalties or {}).get("norm") and _has_unit_codes(g), "codes have norm 1"),
         ("revival_at", lambda g: g.revival_at is not None and g.revival == "none", "revival is 'none'"),
+        ("revival_at", lambda g: g.revival_at == 0 and g.revival != "unused", "no code is below it"),
         ("init_scale", lambda g: g.init_scale != 1 and _has_unit_codes(g), "codes have norm 1"),
         ("centre", lambda g: g.centre != "origin" and _has_no_centre(g), "G is the same about any point"),
         (
@@ -98,8 +99,8 @@ def refuse_idle(kind: str, given: Mapping[str, Any]) -> None:
 
 #: what to pass here, and what other libraries call it
 _OURS = {
-    "codebook_size": "num_embeddings n_e n_embed num_codes bins n_codes num_embedding vocab_size K",
-    "dim": "embedding_dim e_dim dimension input_dim embed_dim D vq_embed_dim z_channels num_hiddens",
+    "codebook_size": "num_embeddings n_e n_embed num_codes bins n_codes num_embedding vocab_size K nb_code n_code",
+    "dim": "embedding_dim e_dim dimension input_dim embed_dim D vq_embed_dim z_channels num_hiddens code_dim d_k",
     "project_to, or dim of what is inside Projected": "codebook_dim frozen_codebook_dim has_projections",
     "gamma": (
         "commitment_weight commitment_cost commit_weight commitment_loss_weight commitment "
@@ -107,14 +108,17 @@ _OURS = {
     ),
     "beta": "codebook_weight codebook_loss_weight",
     "beta and gamma, which weigh the codebook loss and the commitment loss": "legacy",
-    'estimator, such as "rotation" or "ste"': "rotation_trick straight_through route_gradients_to_input",
-    'lookup="normalised"': "use_cosine_sim l2_norm codebook_l2_norm normalise spherical",
-    'init, such as "kmeans", or a function': "kmeans_init kmeans_iters init_fn",
+    'estimator, such as "rotation" or "ste"': "rotation_trick straight_through route_gradients_to_input forward_mode",
+    'lookup="normalised"': "use_cosine_sim l2_norm codebook_l2_norm codebook_normalize normalise spherical",
+    'init, such as "kmeans", or a function': "kmeans_init do_kmeans_init kmeans_iters init_fn",
     'update, "ema" or "gradient"': (
         "ema_update learnable_codebook manual_in_place_optimizer_update in_place_codebook_optimizer use_ema ema "
         "embed_ema"
     ),
-    "decay": "ema_decay gamma_decay ema_update_weight decay_rate affine_param_batch_decay affine_param_codebook_decay",
+    "decay": (
+        "ema_decay gamma_decay ema_update_weight decay_rate affine_param_batch_decay affine_param_codebook_decay mu "
+        "c_gamma"
+    ),
     'revival="count" with revival_at': "threshold_ema_dead_code dead_code_threshold",
     'revival="threshold" with revival_at': "threshold_usage_ratio replaced_usage_ratio",
     "entropy_weight": "entropy_loss_weight entropy_loss_ratio kl_loss_threshold",
@@ -128,7 +132,7 @@ _OURS = {
     "Grouped, one quantiser a group": "separate_codebook_per_head groups",
     "process_group": "sync_codebook sync_kmeans sync_affine_param use_ddp",
     "follow(optimizer)": "manual_ema_update accum_ema_update",
-    "details=True": "return_loss_breakdown return_all_codes codebook_show_usage",
+    "details=True": "return_loss_breakdown return_all_codes codebook_show_usage show_usage",
     "mask": "lens",
     "decode(indices), or cross-entropy of your own logits": "indices",
     'sizes of METHODS["fsq"]': "levels",

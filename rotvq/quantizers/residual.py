@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
@@ -109,6 +110,10 @@ class ResidualVectorQuantizer(Several):
         **options: Any,
     ):
         one_of("wiring", wiring, WIRINGS)
+        whole = {"levels": levels, "least_levels": least_levels, "multiple_of": multiple_of, "beam": beam}
+        for name, number in whole.items():
+            if not isinstance(number, Integral):
+                raise ValueError(f"{name} is {number!r}: it must be a whole number")
         if not 1 <= least_levels <= levels or multiple_of < 1:
             given = f"levels is {levels}, least_levels {least_levels}, multiple_of {multiple_of}"
             raise ValueError(f"{given}: needed are 1 <= least_levels <= levels and 1 <= multiple_of")

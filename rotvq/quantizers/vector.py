@@ -287,6 +287,12 @@ def _check(given: Mapping[str, Any]) -> None:
         one_of("penalty", name, PENALTIES)
     if not 0 <= given["decay"] < 1:
         raise ValueError(f"decay is {given['decay']}: it must be in [0, 1); codes that are to stay as they are: frozen")
+    revival_at = given["revival_at"]
+    if revival_at is not None and (
+        (revival == "threshold" and revival_at > 1) or (revival == "unused" and revival_at < 1)
+    ):
+        unit = "a share of uniform use, at most 1" if revival == "threshold" else "steps, at least 1"
+        raise ValueError(f"revival_at is {revival_at}: with revival {revival!r} it is {unit}")
     if form not in DIRECT and (update == "ema" or revival != "none" or lookup == "normalised"):
         raise ValueError(f"form {form!r} needs update 'gradient', revival 'none' and a lookup in {list(LOOKUPS)}")
     if isinstance(gain, Tensor) and (gain.requires_grad or gain.shape != (given["codebook_size"],)):

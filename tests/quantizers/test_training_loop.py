@@ -557,12 +557,15 @@ REFUSED = {
         *({"centre": "codebook", "clip": (0, 0)}, {"gain": GAIN, "clip": (0, 0)}, {"centre": "latents", "mix": 0.0}),
         *({"penalties": {"norm": 1.0}, "lookup": "normalised"}, {"penalties": {"norm": 1.0}, "form": "sphere"}),
         *({"memory": -1}, {"memory": 0}, {"penalties": {"norm": -1.0}}, {"project_to": 0}, {"project_to": 2.5}),
+        *({"revival_at": 0, "revival": name} for name in ("count", "threshold", "unused")),
+        *({"revival_at": 2.0, "revival": "threshold"}, {"init": [[0.0]]}, {"init": GAIN.numpy()}),
     ),
     cascade: (
         *({"least_levels": 2}, {"multiple_of": 2}, {"dropout": 0.5, "levels": 1}, {"dropout": 0.5, "least_levels": 3}),
         *({"dropout": 0.5, "multiple_of": 3}, {"dropout": 0.5, "multiple_of": 2, "least_levels": 3, "levels": 4}),
         *({"mix": 0.5, "estimator": "ste", "wiring": "once"}, {"clip": (0.5, 2), "mix": 0, "wiring": "once"}),
         *({"process_group": "world", "method": name} for name in ("fsq", "lfq", "bsq")),
+        *({"beam": 2.5}, {"levels": 3.0}, {"least_levels": 1.5, "dropout": 0.5}),
     ),
     FSQ: ({"process_group": "world"}, {"project_to": 2}),
     METHODS["lfq"]: (
@@ -579,6 +582,7 @@ RIGHT = {
         *({"centre": "codebook", "mix": 0.5}, {"gain": GAIN, "clip": (0, 1)}, {"mix": 0}, {"clip": (0, 0)}),
         *({"penalties": {"orthogonal": 1.0}, "lookup": "normalised"}, {"penalties": {"norm": 0.0}}),
         *({"clip": (0.5, 2), "estimator": "ste"}, {"memory": 1 << 20}, {"project_to": 2}, {"memory": None}),
+        *({"revival_at": 1.0, "revival": "threshold"}, {"revival_at": 1, "revival": "unused"}),
     ),
     cascade: (
         *({"dropout": 0.5, "least_levels": 2}, {"dropout": 0.5, "multiple_of": 2}, {"mix": 0.5, "wiring": "once"}),
@@ -636,6 +640,8 @@ MISSING = {  # calls without an argument that has to be given, under the name of
     "lfq": (LFQ, {"input_dim": DIM, "codebook_size": SIZE}),
     "fsq": (FSQ, {"levels": [8, 5, 5]}),
     "projected": (partial(Projected, VectorQuantizer(DIM, SIZE)), {"codebook_dim": DIM}),
+    "T2M-GPT": (lambda **sizes: VectorQuantizer(**sizes), {"nb_code": SIZE, "code_dim": DIM}),
+    "Transformer-VQ": (lambda **sizes: VectorQuantizer(**sizes), {"n_code": SIZE, "d_k": DIM}),
 }
 
 
