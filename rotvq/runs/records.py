@@ -176,7 +176,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise RecordError(f"{path} is not a record ({error!r}): {REMEDY}") from None
+        raise RecordError(f"{path} is not a record ({error}): {REMEDY}") from None
 
 
 def _checked(path: Path, text: str) -> dict:
@@ -185,7 +185,7 @@ def _checked(path: Path, text: str) -> dict:
         if not isinstance(record, dict) or "sha256" not in record:
             raise ValueError("it notes no sha256")
         noted, actual = record.pop("sha256"), _digest(record)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is not a record ({error}): {REMEDY}") from None
     if noted != actual:
         raise RecordError(f"{path} has been altered or cut: it notes the sha256 {noted} and has {actual}: {REMEDY}")

@@ -121,7 +121,10 @@ def _work(fn: Callable[..., dict], config: Config, device: str, store: Path) -> 
     """In a worker: the result of one run on one thread, and its provenance, recorded at once if the store is here."""
     clock = time.process_time if device == "cpu" else time.perf_counter  # other work hardly changes processor time
     start, wall = clock(), time.perf_counter()
-    result = fn(config, device=device, threads=1)
+    try:
+        result = fn(config, device=device, threads=1)
+    except SystemExit as stop:  # the run fails, and no other
+        raise ValueError(f"a part of your own ended the process, by {stop!r}") from stop
     spent = {"seconds": clock() - start, "wall_seconds": time.perf_counter() - wall}
     made = provenance.describe(config, device=device, threads=1, **spent)
     if store.is_dir():  # a worker may be on a machine without it; then who submitted the run records it

@@ -121,6 +121,17 @@ def test_a_damage_that_its_digest_covers_is_refused_too(tmp_path):
             store.get(Config())
 
 
+@pytest.mark.parametrize(
+    "content", [bytes(range(256)), "{}".encode("utf-16"), b"[" * 10**5], ids=["bytes", "utf-16", "deep"]
+)
+def test_what_cannot_be_read_is_named_in_one_line(tmp_path, content, capsys):
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    assert main(["verify", "--records", str(tmp_path)]) == 1
+    said = capsys.readouterr().out.splitlines()[0]
+    assert said.startswith(f"{path} is not a record (") and len(said) < len(str(path)) + 250
+
+
 def test_what_is_no_record_is_said_to_be_none(tmp_path):
     Records(tmp_path).put(Config(), RESULT, STAMP)
     for text in ('{"a": 1}', "[1, 2]", "3"):

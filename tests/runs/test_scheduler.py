@@ -124,6 +124,17 @@ def test_an_error_in_a_run_is_its_failure(store, caplog):
     assert "seed 2 is too much" in caplog.text and store.missing(CONFIGS) == [CONFIGS[2]]
 
 
+def ending(config, **options):
+    return sys.exit(5) if config.seed == 2 else fake(config, **options)
+
+
+@pytest.mark.parametrize("engine", ["serial", "processes:1"])
+def test_a_run_that_ends_its_process_fails_alone(store, engine, quick_workers):
+    outcomes = dict(run(CONFIGS, store, engine, fn=ending))
+    assert str(outcomes[CONFIGS[2]]) == "ValueError: a part of your own ended the process, by SystemExit(5)"
+    assert len(outcomes) == len(CONFIGS) and store.missing(CONFIGS) == [CONFIGS[2]]
+
+
 def test_a_result_that_is_no_json_is_a_failure(store):
     ((_, outcome),) = run(CONFIGS[:1], store, fn=lambda config, **_: {"final": {"x": float("nan")}})
     assert isinstance(outcome, Failure) and store.missing(CONFIGS[:1])
