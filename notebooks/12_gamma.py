@@ -123,7 +123,7 @@ pd.concat({place: tables.plan(study).loc["cell"] for place, study in sweeps.item
 # confirmation are read too.
 #
 # (unit-of-gamma)=
-# ## What $\gamma$ weighs
+# ## The unit of the commitment weight
 #
 # The networks of these chapters see standardised pixels, with mean 0 and variance 1 over the training images. Both
 # losses are means over elements: over pixels, and over the numbers of the latents. $\gamma$ weighs the second against

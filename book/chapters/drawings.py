@@ -269,10 +269,12 @@ def sweep(
 
 
 def _second_axis(ax, name: str, times: float, values: Sequence[float]) -> None:
-    """The same values in another unit, on top."""
+    """The values in another unit, on top, where it has the powers of ten between them."""
     top = ax.secondary_xaxis("top", functions=(lambda x: x * times, lambda x: x / times))
+    least, most = (math.log10(pick(values) * times) for pick in (min, max))
+    powers = [10.0**k for k in range(math.ceil(least), math.floor(most) + 1)]
+    top.set_xticks(powers, [f"{x:g}" for x in powers], size=7.5)
     top.set_xlabel(name, size=8)
-    top.set_xticks([x * times for x in values], [f"{x * times:.1g}" for x in values], size=6.5)
     top.xaxis.set_minor_locator(NullLocator())
 
 
