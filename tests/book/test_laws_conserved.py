@@ -11,7 +11,11 @@ from book.statements import STATEMENTS, Law
 from book.theory import conserved
 from rotvq.quantizers.estimators import Estimator
 
-SOUND_EMA = conserved.ema_codes
+SOUND_EMA, SOUND_BATCH, SOUND_LOSS = (
+    conserved.ema_codes,
+    conserved.exact_on_a_batch,
+    conserved.Network.reconstruction_loss,
+)
 NAMES = [name for name, one in STATEMENTS.items() if isinstance(one, Law) and one.chapter == conserved.CHAPTER]
 
 
@@ -21,6 +25,36 @@ def no_weight(net) -> float:
 
 def farthest(z, codes):
     return algebra.distances(z, codes).argmax(-1)
+
+
+def beside(net, z_q, W=None, b_W=None):
+    """A decoder that sees z_q not through W z_q + b_W alone."""
+    return SOUND_LOSS(net, z_q, W, b_W) + z_q.square().mean()
+
+
+def without_the_bias(net, member, motion, mu=None):
+    """What an estimator reports of a motion of E alone."""
+    E, b, codes, *_ = net.weights
+    E = E.clone().requires_grad_()
+    z = net.h @ E.T + b
+    loss = net.reconstruction_loss(conserved.ESTIMATORS[member](z, codes[net.codes_of(z)], centre=mu))
+    return conserved.inner(*torch.autograd.grad(loss, E), motion.A @ net.weights[0])
+
+
+def about_0(z, q, g):
+    """The correction g + A z, exact along turns and stretching about 0."""
+    moves, errors = conserved.moves_of(z), conserved.moves_of(q - z)
+    gram = torch.einsum("inx,jnx->ij", moves, moves)
+    asked = torch.einsum("nx,inx->i", g, errors)[:, None]
+    return g + torch.einsum("i,inx->nx", torch.linalg.lstsq(gram, asked, driver="gelsd").solution[:, 0], moves)
+
+
+def further_off(z, q, g):
+    """Exact along all motions, and not the nearest to g: with something more that no motion sees."""
+    seen = torch.cat([conserved.moves_of(z - z.mean(0)), torch.eye(z.shape[-1])[:, None].expand(-1, len(z), -1)])
+    seen, more = seen.double().flatten(1).T, g.flatten()[:, None] ** 2
+    more = more - seen @ torch.linalg.lstsq(seen, more, driver="gelsd").solution
+    return SOUND_BATCH(z, q, g) + more.view(g.shape)
 
 
 def off_faces(net, draw):
@@ -39,13 +73,19 @@ MUTATIONS = {
         Mutation(conserved, "antisymmetric", lambda draw, d: draw(d, d).double()),
     ],
     conserved.true_derivative: [
+        Mutation(conserved.Motion, "carry", lambda self, x, time: x),  # nothing moves
         Mutation(conserved.Motion, "at", lambda self, x: algebra.apply(self.A, x) + self.v),  # about 0, not the centre
     ],
     conserved.reported_error: [
+        Mutation(conserved, "reported_derivative", without_the_bias),
         Mutation(conserved, "jacobian", lambda member, z, q, centre: algebra.jacobian("ste", z, q)),
         Mutation(conserved, "jacobian", lambda member, z, q, centre: algebra.jacobian(member, z, q)),  # about 0
     ],
-    conserved.exact_for_translations: [row("ste", "constant"), row("ste", "rotation")],
+    conserved.exact_for_translations: [
+        row("ste", "constant"),
+        row("ste", "rotation"),
+        Mutation(conserved, "reported_derivative", without_the_bias),
+    ],
     conserved.exact_for_dilations: [
         row("rotation", "ste"),
         row("rotation", "rotation_only"),
@@ -68,15 +108,24 @@ MUTATIONS = {
     ],
     conserved.a_batch_can: [
         Mutation(conserved, "exact_on_a_batch", lambda z, q, g: g),
+        Mutation(conserved, "exact_on_a_batch", about_0),
+        Mutation(conserved, "exact_on_a_batch", further_off),
         Mutation(conserved, "FEWEST", -2),
         row("rotation", "rotation_only"),
     ],
     conserved.matrix_law: [Mutation(conserved, "code_weight", no_weight)],
     conserved.scale_law: [row("rotation", "scale_only"), Mutation(conserved, "code_weight", lambda net: 0.0)],
-    conserved.momentum_law: [Mutation(conserved, "code_weight", no_weight)],
+    conserved.momentum_law: [
+        Mutation(conserved, "code_weight", no_weight),
+        Mutation(conserved.Network, "reconstruction_loss", beside),
+    ],
     conserved.turning_law: [row("rotation", "reflection"), row("rotation", "ste")],
     conserved.centre_drops_out: [row("rotation", "ste")],
-    conserved.balance_about_a_centre: [row("rotation", "ste"), row("rotation", "rotation_only")],
+    conserved.balance_about_a_centre: [
+        row("rotation", "ste"),
+        row("reflection", "no_gain"),
+        Mutation(conserved.Network, "reconstruction_loss", beside),
+    ],
     conserved.error_is_paid_for: [row("rotation", "ste"), Mutation(conserved, "code_weight", lambda net: 0.0)],
     conserved.momentum_in_training: [
         Mutation(conserved, "momentum", lambda net: net.beta * net.weights[1] + net.weights[2].sum(0)),
@@ -94,6 +143,7 @@ MUTATIONS = {
     conserved.faces_change_nothing: [
         row("rotation", "scale_only"),
         Mutation(conserved, "on_a_face", off_faces),
+        Mutation(conserved.Network, "reconstruction_loss", beside),
         Mutation(conserved, "code_weight", no_weight),
     ],
 }

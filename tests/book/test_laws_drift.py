@@ -22,7 +22,7 @@ def push_without_square(z, q, curvature, centre=0.0):
 
 MUTATIONS = {
     drift.push_of_own_error: [row("rotation", "reflection"), row("rotation", "rotation_only")],
-    drift.radial_push: [row("rotation", "scale_only")],
+    drift.radial_push: [row("rotation", "scale_only"), row("reflection", "no_gain")],
     drift.shares_of_turn_and_gain: [row("rotation_only", "rotation"), row("scale_only", "ste")],
     drift.gain_past_one: [row("rotation", "ste")],
     drift.isotropic_shares: [row("rotation_only", "rotation"), row("scale_only", "rotation")],
@@ -44,7 +44,7 @@ MUTATIONS = {
         Mutation(drift, "leading_push", lambda z, q, h, centre=0.0: SOUND_PUSH(z, q, h)),  # about 0
     ],
     drift.lag_at_balance: [Mutation(conserved.Network, "e", property(lambda self: self.z - self.q))],
-    drift.lag_alone_adds_nothing: [row("rotation", "rotation_only")],
+    drift.lag_alone_adds_nothing: [row("rotation", "rotation_only"), row("reflection", "no_gain")],
     drift.held_or_lost: [
         Mutation(drift, "balanced_lag", lambda distance, push, growth, gamma: push / (2 * gamma * distance)),
     ],

@@ -15,6 +15,7 @@ from rotvq.quantizers.estimators import Estimator
 
 NAMES = [name for name, one in STATEMENTS.items() if isinstance(one, Law) and one.chapter == guarantees.CHAPTER]
 SOUND_WEIGHT, SOUND_WINDING, SOUND_LEAVING = guarantees.capped_weight, guarantees.winding, guarantees.time_to_leave
+SOUND_LENGTH = guarantees.length_of
 
 
 def no_cap(z, q, centre, cap):
@@ -80,13 +81,19 @@ MUTATIONS = {
         Mutation(guarantees, "transported", lambda v, path, steps=40: v),
         Mutation(guarantees, "winding", lambda z, q, wiggle, turns=0: SOUND_WINDING(z, q, 0.3 + wiggle, turns)),
         Mutation(guarantees, "winding", lambda z, q, wiggle, turns=0: SOUND_WINDING(z, q, wiggle, turns + 1)),
+        Mutation(guarantees, "length_of", lambda path, steps=200: 1 / SOUND_LENGTH(path, steps)),
     ],
     guarantees.transport_equation: [
         Mutation(guarantees, "change_along", lambda x, v, w: algebra.dot(x, w) * v / algebra.dot(x, x)),
         Mutation(guarantees, "change_along", lambda x, v, w: 0 * v),  # that of the Euclidean metric
     ],
-    guarantees.sphere: [row("rotation_only", "ste"), row("rotation_only", "reflection")],
-    guarantees.heads: [row("rotation", "scale_only")],
+    guarantees.sphere: [
+        row("rotation_only", "ste"),
+        row("rotation_only", "reflection"),
+        Mutation(guarantees, "rotation", lambda z, q: algebra.identity(z).expand(*z.shape, -1)),
+        Mutation(guarantees, "off", lambda x: algebra.identity(x).expand(*x.shape, -1)),
+    ],
+    guarantees.heads: [row("rotation", "scale_only"), row("reflection", "no_gain")],
 }
 
 

@@ -13,7 +13,7 @@ from rotvq.quantizers.estimators import Estimator
 
 SOUND_FACE, SOUND_PUSH, SOUND_VECTORS = missing_derivative.nearest_face, dict(collapse.PUSH), collapse.two_vectors
 SOUND_BEYOND, SOUND_PRINTED = missing_derivative.beyond_the_faces, rotation.as_printed
-SOUND_LEAST, SOUND_POINT = collapse.least_error, collapse.fixed_point
+SOUND_LEAST, SOUND_POINT, SOUND_LOSS = collapse.least_error, collapse.fixed_point, balance_law.Network.loss
 
 
 def second(z, codes):
@@ -81,7 +81,10 @@ MUTATIONS = {
         Mutation(encoder_feels, "sine_limit", lambda z, q: algebra.norm(q - z) / algebra.norm(z)),  # not attained
     ],
     encoder_feels.breaks_opposite_the_code: [row("rotation", "scale_only"), row("rotation", "reflection")],
-    balance_law.balance: [row("rotation", Leaky("rotation"))],
+    balance_law.balance: [
+        row("rotation", Leaky("rotation")),
+        Mutation(balance_law.Network, "loss", lambda net, W, z_q: SOUND_LOSS(net, W, z_q) + z_q.square().sum()),
+    ],
     balance_law.endings: [
         Mutation(balance_law, "along_itself", lambda p, dp: balance_law.total(p[0], dp[0])),  # the bias left out
         Mutation(balance_law, "ENDINGS", {"exponential": lambda x, E, b: balance_law.dense(x, E, b).exp()}),
