@@ -145,7 +145,7 @@ UNITS = {
     "standardised pixels; the commitment summed over the numbers of a latent": 1 / Config().dim,
     "standardised pixels; both losses summed over an image": pixels / numbers,
 }
-page.say("", {"pixel-std": std, "gamma-plain": common_gamma / std**2})
+page.say("", {"pixel-std": std, "gamma-plain": common_gamma / std**2, "gamma-there": common_gamma * std**2})
 pd.DataFrame(
     {
         "γ = 0.25 of this book is there": {unit: f"{common_gamma * times:.2g}" for unit, times in UNITS.items()},

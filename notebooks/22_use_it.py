@@ -224,6 +224,10 @@ def start_with_this():
 # VQGAN, the rotation helps. There the error is {glue:text}`beside-ste-defaults:.2f` times that of `recommended` with
 # STE, and {glue:text}`beside-defaults:.2f` times with the rotation. {doc}`19_synthesis` has all starts.
 #
+# **If your pixels are in $[0, 1]$,** `gamma=0.25` is not the weight of these runs, which is on standardised pixels. On
+# Fashion-MNIST it is {glue:text}`/notebooks/12_gamma.ipynb::gamma-there:.2f` there: multiply by the variance of your
+# pixels ({ref}`unit-of-gamma`).
+#
 # **What this rests on.** One small network on Fashion-MNIST, {glue:text}`codes` codes of dimension
 # {glue:text}`dimension`, {glue:text}`trained` steps at batch {glue:text}`batch`. The runs gave k-means
 # {glue:text}`latents` latents, where `recommended` takes the first batch; `vq.codebook.start(latents)` before it gives
