@@ -240,7 +240,7 @@ far = {cell: about.pair("rotation about 10", cell, against="STE") for cell in ab
 def about_another_point():
     uniform, long = ([about.pair(f"rotation about {o}", c, against="STE") for o in (1, 3, 10)] for c in about.cells)
     shrinks = all(pairs[0].mean > pairs[1].mean > pairs[2].mean for pairs in (uniform, long))
-    yield "From 1 norm to 10 the difference shrinks.", shrinks and all(pair.n == 3 for pair in uniform + long)
+    yield "From 1 norm to 10 the difference shrinks.", shrinks and all(pair.n >= 3 for pair in uniform + long)
     yield "One norm away the rotation is many times worse from uniform.", min(uniform[0].differences) > 5
     yield "About the origin it wins with these codes.", lower(change["rotation", "uniform 1/K"])
     level = all(includes_one(pair) and 0.9 < pair.mean < 1.1 for pair in far.values())
@@ -387,8 +387,9 @@ def inside():
 # 1. *The sign follows $r_0$*: **held**, from every start. Below 0.5 the ratio is below 1, above 1 it is above 1, and it
 #    crosses 1 between k-means × 0.3 and × 1. But near $r_0 = 1$ both the scale and revival turn the sign with $r_0$
 #    unchanged: it is a rule for starts, and no cause.
-# 2. *It is $r_0$, not the fit*: **not settled**. About a point 10 norms away the means are within 10 % of STE, but with
-#    three seeds the intervals reach beyond.
+# 2. *It is $r_0$, not the fit*: **not settled**. About a point 10 norms away the means are within 10 % of STE. From
+#    uniform so is the interval of five seeds, two of them trained later for {doc}`40_claims`; from k-means × 10 that of
+#    three seeds reaches beyond.
 # 3. *Scale alone does little*: **wrong**. At a tenth of the scale the ratio is below 1.
 # 4. *Part of it is reach*: **wrong**. From uniform STE gets worse with revival, and in the mean the ratio goes farther
 #    from 1.
@@ -397,10 +398,10 @@ def inside():
 # **Not predicted.** That scale turns the sign. That revival turns it from k-means, mends the collapse after the warm-up
 # and harms STE from uniform. That about a point one norm away the rotation loses from uniform.
 #
-# **What a sceptic would say.** All five seeds explore, and there are only three where the point or the scale is moved:
-# nothing here is confirmed on fresh seeds. Scale and commitment weight are not told apart. Length enters the losses
-# squared, so part of this page may be a matter of $\gamma$ ({doc}`12_gamma`). Adam moves every code by about the same
-# step whatever its length; with another optimiser scale may act otherwise.
+# **What a sceptic would say.** All five seeds explore, and there are mostly three where the point or the scale is
+# moved: nothing here is confirmed on fresh seeds. Scale and commitment weight are not told apart. Length enters the
+# losses squared, so part of this page may be a matter of $\gamma$ ({doc}`12_gamma`). Adam moves every code by about the
+# same step whatever its length; with another optimiser scale may act otherwise.
 
 
 # %% tags=["hide-input"]
@@ -411,7 +412,9 @@ def the_hypotheses():
     yield "1. Above 1 it is above 1.", all(higher(known[cell]) for cell in known if r0[cell] > 1)
     crosses = r0["k-means × 0.3"] < 0.5 < r0["k-means"] and higher(known["k-means"])
     yield "1. It crosses 1 between k-means × 0.3 and × 1.", crosses
-    yield "2. About a point 10 norms away it is not settled.", all(within(0.10)(pair) is None for pair in far.values())
+    near = {cell: within(0.10)(pair) for cell, pair in far.items()}
+    settled = near["uniform 1/K"] is True and near["k-means × 10"] is None
+    yield "2. About a point 10 norms away it is settled from uniform, and not from k-means × 10.", settled
     yield "5. From k-means × 10 the rotation stays worse with revival.", higher(known["k-means × 10, revival"])
 
 

@@ -48,7 +48,7 @@
 # - **Supported** and **contradicted**: runs settle it. One setting against a claim about all contradicts it (<a
 #   href="#A-210">A-210</a>). What was seen in a model that is not published is supported where the runs of one setting
 #   here show it (<a href="#A-045">A-045</a>).
-# - **Undecided**: runs could settle it, and leave it open, are too few (<a href="#A-232">A-232</a>) or are not made (<a
+# - **Undecided**: runs could settle it, and leave it open, are too few (<a href="#A-158">A-158</a>) or are not made (<a
 #   href="#A-221">A-221</a>).
 # - **Not testable**: a task, a goal, a postulate of what should be, a judgement about a field, or out of reach; the row
 #   says which (<a href="#A-187">A-187</a>).
@@ -104,7 +104,7 @@ for verdict, example in {  # of the rules above
     "ill-posed": "A-143",
     "supported": "A-045",
     "contradicted": "A-210",
-    "undecided": "A-232",
+    "undecided": "A-158",
     "not testable": "A-187",
 }.items():
     claims.require_verdict(verdict, example)

@@ -22,6 +22,7 @@ from rotvq.training.files import folders
 # Seeds of the protocol: those from FRESH on confirm, are trained after all choices, and mix with no others.
 FRESH = 100
 EXPLORE, FEW, CONFIRM = range(5), range(3), range(FRESH, FRESH + 10)
+MORE = range(3, 5)  # what FEW lacks of EXPLORE
 SEED = (0, 2**32 - 1)  # the least and the most that a command or a notebook takes
 
 PROFILES = ("smoke", "standard", "full")
@@ -218,6 +219,7 @@ CHAPTERS = {
         "revival": Block(vary(PAIR, "{}, revival", revival="unused"), MAIN | kmeans(10) | WARM),
         "centre": Block(vary({"rotation": ROTATION}, "{} about {:g}", centre_offset=[1.0, 3.0, 10.0]),
                         UNIFORM | kmeans(10), FEW),
+        "centre, two more seeds": Block({"rotation about 10": ROTATION | {"centre_offset": 10.0}}, UNIFORM, MORE),
         "scale": Block(PAIR, vary(KMEANS, "{}, z and codes × {:g}", latent_scale=[0.1, 10.0]), FEW),
     }),
     "12_gamma": Chapter(2.5, {
@@ -246,6 +248,9 @@ CHAPTERS = {
                           "about the mean latent": ROTATION | {"centre": "latents"}}, MAIN, FEW),
         "learned": Block(vary(PAIR, "{}, learned gain", gain="learned"), MAIN, FEW),
         "cosine": Block(vary(PAIR | {"R": LADDER["R"]}, "{}, cosine", lookup="cosine"), MAIN, FEW),
+        "two more seeds": Block({"t = 0.75": {"estimator": "interpolated", "mix": 0.75}}, MAIN, MORE),
+        "two more seeds, warm-up 500": Block({"warm-up 500": ROTATION | {"warmup": 500}}, KMEANS, MORE),
+        "two more seeds, warm-up 1000": Block({"warm-up 1000": ROTATION | {"warmup": 1000}}, KMEANS | WARM, MORE),
     }),
     "15_codebook": Chapter(1.5, {
         "ema": Block(vary(PAIR, "{}, EMA {:g} from {:g}", decay=0.99, initial_count=[1.0, 0.0], **EMA)
