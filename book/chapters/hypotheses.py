@@ -13,6 +13,7 @@ from typing import Any
 from rotvq.analysis.stats import Paired, paired
 from rotvq.analysis.wording import ratio_text, ratio_with_n
 
+ROOM = 8  # comparisons that a cell of the table of hypotheses lists
 Rule = Callable[[Any], bool | None]  # says of a comparison whether something is true, false or open (None)
 
 
@@ -107,5 +108,12 @@ def judge(pairs: Paired | None | Mapping[str, Paired | None], holds: Rule) -> tu
 
 
 def listed(pairs: Mapping[str, Paired | None]) -> str:
-    """Ratios by name: 'exact 1.9 (1.7 to 2.1); Hessian 2.1 (1.8 to 2.4)'. What was not run is left out."""
-    return "; ".join(f"{name} {ratio_text(pair)}" for name, pair in pairs.items() if pair)
+    """Ratios by name: 'exact 1.9 (1.7 to 2.1); Hessian 2.1 (1.8 to 2.4)'. What was not run is left out.
+
+    Of more than a cell of a table has room for, the lowest and the highest, and how many there are.
+    """
+    found = {name: pair for name, pair in pairs.items() if pair}
+    words = [f"{name} {ratio_text(found[name])}" for name in sorted(found, key=lambda name: found[name].mean)]
+    if len(words) > ROOM:
+        return f"{len(words)} ratios, the lowest {words[0]}, the highest {words[-1]}"
+    return "; ".join(f"{name} {ratio_text(pair)}" for name, pair in found.items())

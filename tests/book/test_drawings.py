@@ -31,6 +31,16 @@ def test_dots_have_a_row_for_each_set_of_seeds(study):
     assert words.count("uniform: ") == words.count("k-means: ") == words.count("k-means, seeds 100–109: ") == 1
 
 
+def test_dots_of_many_arms_and_cells_have_a_panel_a_cell(tmp_path, monkeypatch):
+    configs = expand(estimator=["ste", "rotation", "zero"], init=["uniform", "kmeans"], seed=[0, 1])
+    arms = TWO | {"zero": {"estimator": "zero"}}
+    study = Study(Runs(configs, store(tmp_path, configs)), Block(arms, CELLS))
+    assert panels(drawings.dots(study, against="STE")) == 1
+    monkeypatch.setattr(drawings, "CROWDED", 3)
+    assert panels(drawings.dots(study, against="STE")) == 2
+    assert "k-means, zero: " in alt(drawings.dots(study, against="STE"))
+
+
 def test_curves_have_a_panel_for_each_cell_and_metric(study):
     figure = drawings.curves(study, ["test_mse", "r", "usage"])
     assert figure._repr_mimebundle_()["text/html"].count("<svg") == 6

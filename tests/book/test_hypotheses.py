@@ -65,3 +65,10 @@ def test_a_row_of_the_table_of_hypotheses():
     )
     assert hypotheses.judge({"a": half, "b": None}, hypotheses.lower) == ("a 0.5 (0.5 to 0.5)", "not run")
     assert hypotheses.judge(None, hypotheses.lower) == ("", "not run")
+
+
+def test_of_many_ratios_the_ends_are_listed():
+    pairs = {f"row {n}": stats.ratio([n, n], [10.0, 10.0]) for n in (3.0, 1.0, 2.0)}
+    assert hypotheses.listed(pairs | {"none": None}).startswith("row 3.0 0.3 (0.3 to 0.3); row 1.0 0.1")
+    many = {f"{i}": stats.ratio([i, i], [10.0, 10.0]) for i in range(hypotheses.ROOM + 1, 0, -1)}
+    assert hypotheses.listed(many) == "9 ratios, the lowest 1 0.1 (0.1 to 0.1), the highest 9 0.9 (0.9 to 0.9)"

@@ -288,11 +288,12 @@ def test_examples(module):
 def test_show_gives_source_and_errors():
     report = statements.show(rotation.norm_ratio, encoder_feels.complex_quotient, seeds=1)
     assert "def norm_ratio(z, q, g, member):" in report.source and "def complex_quotient(z, q, g):" in report.source
-    head, first, second = (line.split() for line in report.table.splitlines())
-    assert "".join(head) == "d=1d=2d=3d=8d=64allowed"
+    head, first, second = report.rows
+    assert head == ("", "d = 1", "d = 2", "d = 3", "d = 8", "d = 64", "allowed")
     assert first[0] == "norm_ratio" and all(float(e) <= 4e-14 for e in first[1:-1])
     assert second[1] == "-" and float(second[2]) <= 4e-14
-    assert report.source in report._repr_markdown_()
+    assert report.source in report._repr_markdown_() and f"| {' | '.join(head)} |" in report._repr_markdown_()
+    assert f"| `{first[0]}` | {' | '.join(first[1:])} |" in report._repr_markdown_() and first[0] in repr(report)
     with pytest.raises(ValueError, match="there is no statement 'derivative'"):
         statements.show(encoder_feels.derivative)
 
