@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import ROOT
+from conftest import HTML, ROOT, built
 
 from book.ledger import claims
 from book.ledger.page import quoted
@@ -59,3 +59,18 @@ def test_a_quotation_is_escaped_once():
     marked = str(quoted("a < b & $x < 1$"))
     assert marked == 'a &lt; b &amp; <span class="tex">x &lt; 1</span>'
     assert "x&lt;1" in re.sub("<[^>]*>", "", mathematics.with_formulas(marked)).replace(" ", "")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_bar_of_the_ledger_sticks_to_the_window_and_covers_no_row_at_first(chromium, width):
+    built()
+    page = chromium.new_page(viewport={"width": width, "height": 900})
+    page.goto((HTML / "notebooks" / "40_claims.html").as_uri())
+    bar, row = page.locator(".rv-claims-bar"), page.locator(".rv-claims details").first
+    bar.evaluate("bar => bar.scrollIntoView({ block: 'center' })")
+    assert bar.bounding_box()["y"] + bar.bounding_box()["height"] <= row.bounding_box()["y"]
+    page.evaluate("scrollBy(0, 2000)")
+    assert 0 <= bar.bounding_box()["y"] < 100
+    page.locator(".rv-claims details").evaluate_all("rows => rows.forEach((row) => (row.open = true))")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
