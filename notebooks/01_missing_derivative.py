@@ -18,6 +18,14 @@
 # mean is the gradient of the autoencoder without quantiser.
 # ```
 #
+# ```{glue:figure} steps
+# :name: fig-steps
+#
+# The quantised loss has {glue:text}`jumps` jumps and no slope: $L(q)=\frac12|q-y|^2$ along a line through a codebook,
+# where the star $y$ is the target.
+# <claim:A-078> <claim:A-080>
+# ```
+#
 # A vector quantiser replaces a latent by the nearest of $K$ codes {cite}`gray1984vector`. A VQ-VAE puts one between an
 # encoder and a decoder and trains all three {cite}`vandenoord2017vqvae`. The obstacle is said to be that the quantiser
 # has no derivative. It has one almost everywhere, and it is zero. This chapter says what that means, who learns from
@@ -163,8 +171,8 @@ show(missing_derivative.locally_constant)
 # ```
 #
 # This is worse than a missing derivative. The chain rule is exact, and it says that no small change of the encoder
-# changes the loss. {numref}`fig-steps` shows why that is true and of no use: along a line through the codebook the
-# loss is a staircase.
+# changes the loss. {numref}`fig-steps`, at the top of this page, shows why that is true and of no use: along a line
+# through the codebook the loss is a staircase.
 
 # %% tags=["hide-input"]
 codes = torch.randn(K, 2, generator=draw)
@@ -209,14 +217,6 @@ glue(
 )
 
 # %% [markdown]
-# ```{glue:figure} steps
-# :name: fig-steps
-#
-# The quantised loss has {glue:text}`jumps` jumps and no slope: $L(q)=\frac12|q-y|^2$ along a line through a codebook,
-# where the star $y$ is the target.
-# <claim:A-078> <claim:A-080>
-# ```
-#
 # (the-loss)=
 # ## The loss, term by term
 #

@@ -18,6 +18,13 @@
 # this book follows from their property $Gz=q$.
 # ```
 #
+# ```{glue:figure} fan
+# :name: fig-fan
+#
+# One step at $q$ becomes ten at $z$: $-g$, which would lower the loss, and the steps $-G^\top g$ that ten members of
+# {eq}`eq-family` make of it.
+# ```
+#
 # Straight-through takes the identity for a derivative that is zero. If one may choose, why the identity? This chapter
 # writes down everything one may choose, shows what each choice does to the gradient, and lists the members of the
 # family that this book compares.
@@ -262,12 +269,7 @@ glue(
 )
 
 # %% [markdown]
-# ```{glue:figure} fan
-# :name: fig-fan
-#
-# One step at $q$ becomes ten at $z$: $-g$, which would lower the loss, and the steps $-G^\top g$ that ten members of
-# {eq}`eq-family` make of it.
-# ```
+# {numref}`fig-fan`, at the top of this page, has the steps of ten members.
 #
 # A new member is one line: the rotation at half strength whose scale never exceeds one, say.
 

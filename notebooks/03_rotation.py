@@ -17,6 +17,14 @@
 # know $z$ and $q$ hardly turns: what is left for it is the factor $r$.
 # ```
 #
+# ```{glue:figure} turns
+# :name: fig-turns
+#
+# In many dimensions a gradient hardly turns: of uniform direction, with $z$ and $q$ {glue:text}`theta_shown:.0f`°
+# apart, it turns by {glue:text}`middle_turn:.1f`° in the mean in {glue:text}`middle_dim` dimensions and by
+# {glue:text}`last_turn:.1f`° in {glue:text}`last_dim`. <claim:A-031> <claim:B-015>
+# ```
+#
 # The rotation trick {cite}`fifty2025rotation` takes for $G$ the map that really does carry $z$ to $q$: turn, then
 # stretch. Many maps do. This chapter builds the one it uses, says in which sense it is the smallest, computes it
 # safely, and separates what it keeps from what it is often said to keep.
@@ -419,13 +427,7 @@ glue("middle_dim", middle)
 glue("middle_turn", spread[middle][3])
 
 # %% [markdown]
-# ```{glue:figure} turns
-# :name: fig-turns
-#
-# In many dimensions a gradient hardly turns: of uniform direction, with $z$ and $q$ {glue:text}`theta_shown:.0f`°
-# apart, it turns by {glue:text}`middle_turn:.1f`° in the mean in {glue:text}`middle_dim` dimensions and by
-# {glue:text}`last_turn:.1f`° in {glue:text}`last_dim`. <claim:A-031> <claim:B-015>
-# ```
+# {numref}`fig-turns`, at the top of this page, has the turn over the dimension.
 #
 # In the plane every gradient lies in $S$ and turns by $\theta$. In high dimension a gradient that knows nothing of $z$
 # and $q$ has little to do with $S$ and hardly turns. There the trick is STE times the number $r$, unless the decoder's

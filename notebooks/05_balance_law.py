@@ -18,6 +18,14 @@
 # quantisation error falls whether or not the picture gets better. Compare errors relative to the size of the latents.
 # ```
 #
+# ```{glue:figure} paper
+# :name: fig-paper-errors
+#
+# Where the norm is free (squares) the rotation has by far the lower quantisation error, where it is fixed (circles) the
+# two hardly differ. The paper's quantisation errors, STE over rotation; hollow where the paper says that the STE run
+# diverged or collapsed.
+# ```
+#
 # In the paper's tables the quantisation error $|z-q|^2$ falls under the rotation trick, often tenfold
 # {cite}`fifty2025rotation` <claim:P-042>. The reconstruction improves far less. How can the one fall so much and the
 # other so little?
@@ -524,13 +532,7 @@ between 7 and 120, three with a fixed norm near 1, two with a collapsed STE run 
 glue("paper", Figure(fig, alt))
 
 # %% [markdown]
-# ```{glue:figure} paper
-# :name: fig-paper-errors
-#
-# Where the norm is free (squares) the rotation has by far the lower quantisation error, where it is fixed (circles) the
-# two hardly differ. The paper's quantisation errors, STE over rotation; hollow where the paper says that the STE run
-# diverged or collapsed.
-# ```
+# {numref}`fig-paper-errors`, at the top of this page, has the ratios.
 #
 # Where the norm is free the ratio lies between {glue:text}`free_lo:.1f` and {glue:text}`free_hi:.0f`. Where it is
 # fixed it lies between {glue:text}`fixed_lo:.2f` and {glue:text}`fixed_hi:.2f` <claim:P-046> <claim:A-053>. The two

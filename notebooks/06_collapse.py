@@ -19,6 +19,13 @@
 # start of the codes nor $\beta$ moves that weight.
 # ```
 #
+# ```{glue:figure} phase
+# :name: fig-phase
+#
+# Between the two thresholds latents stay under STE and vanish under the rotation: two codes on the line. Lines are the
+# thresholds, dashed for STE.
+# ```
+#
 # The author of the article put the rotation trick into a VQ-VAE of his own that worked. The reconstruction loss went up
 # and the codebook loss went down {cite}`su2024rotation` <claim:A-036>. He explained it so <claim:A-041>: at the start
 # the codes were much shorter than the latents, so $r=|q|/|z|\ll1$; the rotation multiplies the reconstruction gradient
@@ -421,8 +428,8 @@ show(collapse.continuity_is_needed, collapse.stationary_state)
 # $\rho(1-y)^2=\lambda_W\gamma(1-\rho)/\rho$. Finally $s^2=y/\zeta$ and $\lambda_W\zeta=\rho(1-y)$.
 # ```
 #
-# Each mark of {numref}`fig-phase` is a solution of {eq}`eq-model` from $s=w=1$, $t=0.3$, followed for a long time. The
-# lines are the two thresholds of {prf:ref}`cor-window`.
+# Each mark of {numref}`fig-phase`, at the top of this page, is a solution of {eq}`eq-model` from $s=w=1$, $t=0.3$,
+# followed for a long time. The lines are the two thresholds of {prf:ref}`cor-window`.
 
 
 # %% tags=["hide-input"]
@@ -470,13 +477,6 @@ regions: below latents stay under both, between them they vanish under the rotat
 glue("phase", Figure(fig, alt))
 
 # %% [markdown]
-# ```{glue:figure} phase
-# :name: fig-phase
-#
-# Between the two thresholds latents stay under STE and vanish under the rotation: two codes on the line. Lines are the
-# thresholds, dashed for STE.
-# ```
-#
 # All {glue:text}`points` solutions that are not within 5 % of their threshold end as {prf:ref}`thm-threshold` says.
 # <claim:B-038> <claim:B-039>
 #

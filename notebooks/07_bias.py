@@ -19,6 +19,13 @@
 # sign. If a cell has one target for all its latents, the two cancel along $z$.
 # ```
 #
+# ```{glue:figure} map
+# :name: fig-bias-map
+#
+# Neither is less biased everywhere: squares where the rotation has the smaller bias at $\bar z$, circles where STE has.
+# Offset 0.
+# ```
+#
 # Every estimator of this book is called biased. Biased against what? The loss as a function of $z$ is piecewise
 # constant, so its derivative is zero wherever it exists. The article defines the bias as the distance from this
 # derivative, and asks that an estimator approximate it {cite}`su2024rotation`. That goal has a winner nobody wants.
@@ -361,16 +368,10 @@ two kinds of dots form patches that differ from cell to cell."""
 glue("map", Figure(fig, alt))
 
 # %% [markdown]
-# ```{glue:figure} map
-# :name: fig-bias-map
-#
-# Neither is less biased everywhere: squares where the rotation has the smaller bias at $\bar z$, circles where STE has.
-# Offset 0.
-# ```
-#
-# At offset 0 the rotation has the smaller bias at {glue:text}`share:.0f` % of the points, and far from the origin the
-# two agree <claim:A-111>. So neither "the rotation is less biased" nor its opposite is true. It depends on the place,
-# on the target, and on where the origin happens to lie.
+# {numref}`fig-bias-map`, at the top of this page, is the map. At offset 0 the rotation has the smaller bias at
+# {glue:text}`share:.0f` % of the points, and far from the origin the two agree <claim:A-111>. So neither "the rotation
+# is less biased" nor its opposite is true. It depends on the place, on the target, and on where the origin happens to
+# lie.
 #
 # ## The article's statements
 #

@@ -17,6 +17,13 @@
 # false: a latent can hover at a face, or run around the origin for ever.
 # ```
 #
+# ```{glue:figure} circle
+# :name: fig-circle
+#
+# The latent circles, and the un-quantised loss rises as often as it falls. With small steps in place of the flow there
+# are about {glue:text}`turns:.0f` turns, and $r$ stays above {glue:text}`ratio:.3f`. <claim:A-163>
+# ```
+#
 # The article states rates of convergence for STE and for the rotation trick, in its part 12 {cite}`su2024rotation`.
 # They are false as they stand, and this chapter gives small counterexamples. First it proves what does hold. Both
 # methods descend the loss of the autoencoder *without* quantiser, up to a floor that the quantisation error sets. They
@@ -274,12 +281,7 @@ STE."""
 glue("circle", Figure(fig, alt))
 
 # %% [markdown]
-# ```{glue:figure} circle
-# :name: fig-circle
-#
-# The latent circles, and the un-quantised loss rises as often as it falls. With small steps in place of the flow there
-# are about {glue:text}`turns:.0f` turns, and $r$ stays above {glue:text}`ratio:.3f`. <claim:A-163>
-# ```
+# {numref}`fig-circle`, at the top of this page, has the loss under both.
 #
 # The mean squared gradient is 1. The article's bound for this run would be {glue:text}`claimed:.3f`. <claim:A-163>
 #
