@@ -351,17 +351,16 @@ page.show("fig-lengths", figs, "Milliseconds and megabytes of one layer's attent
 @page.holds
 def what_the_linear_way_saves():
     spared = (by_way["linear"] / by_way["rows"]).sort_index()
-    yield "The longer the text, the more time the linear way saves.", bool(spared.ms.is_monotonic_decreasing)
     yield "At the greatest length it takes less than a hundredth of it.", bool(spared.ms.iloc[-1] < 0.01)
-    yield "And half of the memory.", bool(0.4 < spared.MB.iloc[-1] < 0.6)
+    yield "And about half of the memory.", bool(0.4 < spared.MB.iloc[-1] < 0.6)
 
 
 # %% [markdown]
 # ```{glue:figure} fig-lengths
 # :name: fig-transformer-lengths
 #
-# The longer the text, the more the linear way saves: at the greatest length it takes a hundredth of the time and half
-# of the memory. Time and memory of one layer's attention, forward, on logarithmic axes.
+# At the greatest length the linear way takes less than a hundredth of the time, and about half of the memory. Time and
+# memory of one layer's attention, forward, against the length of the text, on logarithmic axes.
 # ```
 #
 # ## What became of the hypotheses
