@@ -10,7 +10,8 @@ PYTHON ?= python3
 PYTHONS ?= $(PYTHON)
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install -q
+# a module is compiled when it is first imported, which most never are
+PIP := $(BIN)/python -m pip install -q --no-compile
 # the pins, from the only place where they stand
 pins = sed -n 's/^ *- \([A-Za-z0-9_.-]*==[^ ]*\).*/\1/p' environment.yml
 
