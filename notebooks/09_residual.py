@@ -13,9 +13,9 @@
 # ```{admonition} In short
 # :class: tip
 # Software passes the gradient through a cascade of quantisers in three ways, all of them called residual vector
-# quantisation. *Graph* and *once* keep the balance law. *Detach* does not: under STE it multiplies the reconstruction
-# gradient by the number of levels, {glue:text}`levels`, under the rotation, for codes by k-means, by
-# {glue:text}`times:.1f`. In *graph* and *once* the rotation comes nearer to STE with every level that lowers the error.
+# quantisation. *Graph* and *once* keep the balance law. *Detach* does not: at {glue:text}`levels` levels it multiplies
+# the reconstruction gradient by {glue:text}`levels` under STE, and by {glue:text}`times:.1f` under the rotation with
+# codes by k-means. In *graph* and *once* the rotation comes nearer to STE with every level that lowers the error.
 # ```
 #
 # A residual quantiser takes the nearest code, subtracts it, takes the nearest code of a second codebook to what is left
