@@ -261,8 +261,7 @@ CHAPTERS = {
     }),
     "16_rivals": Chapter(2.0, {
         "rivals": Block({
-            "SimVQ, STE": {**STE, "quantizer": "simvq", "init": "normal"},
-            "SimVQ, rotation": {**ROTATION, "quantizer": "simvq", "init": "normal"},
+            **vary(PAIR, "SimVQ, {}", quantizer="simvq", init="normal"),
             "FSQ": {"quantizer": "fsq", "init": "uniform"},  # it has no codes to start: one run for both cells
             "Gumbel-softmax": {"quantizer": "gumbel"},
             "NSVQ": {"quantizer": "nsvq"},
@@ -303,11 +302,9 @@ CHAPTERS = {
         "baselines": Block(STRONG | {"STE, EMA 0.8, revival": STE | BASELINE | {"decay": 0.8}}, MAIN | WARM, FEW),
         "confirm": Block(STRONG | vary({"rotation": ROTATION}, "{}, EMA 0.9, revival", **BASELINE), MAIN, CONFIRM),
         "confirm, photographs": Block(STRONG, KMEANS, CONFIRM, {"data": "photographs"}),
-        "others": Block({
-            "NSVQ, revival": {"quantizer": "nsvq", "revival": "unused"},
-            "DiVeQ, revival": {"quantizer": "diveq", "revival": "unused"},
-            "SimVQ, STE": {**STE, "quantizer": "simvq", "init": "normal"},
-        }, MAIN | WARM, FEW),
+        "others": Block(
+            vary({"NSVQ": {"quantizer": "nsvq"}, "DiVeQ": {"quantizer": "diveq"}}, "{}, revival", revival="unused")
+            | vary({"STE": STE}, "SimVQ, {}", quantizer="simvq", init="normal"), MAIN | WARM, FEW),
         "never worse": Block(PAIR | CANDIDATES, UNIFORM | kmeans(0.01) | KMEANS | kmeans(3, 10) | WARM, FEW),
         "confirm, never worse": Block(PAIR | FADING, MAIN | kmeans(10) | WARM, CONFIRM),
         "confirm, about the mean code": Block(vary(ABOUT, "{}, EMA 0.9, revival", **BASELINE), MAIN, CONFIRM),
@@ -323,9 +320,7 @@ CHAPTERS = {
         "remedies": Block({
             "rotation": ROTATION,
             "rotation, codes × 10": ROTATION | {"code_lr": 10.0},
-            "rotation, γ = 0.05": ROTATION | {"gamma": 0.05},
-            "rotation, γ = 1": ROTATION | {"gamma": 1.0},
-            "rotation, γ = 5": ROTATION | {"gamma": 5.0},
+            **vary({"rotation": ROTATION}, "{}, γ = {:g}", gamma=[0.05, 1.0, 5.0]),
             "rotation, ramp": ROTATION | {"schedule": "ramp"},
             "rotation, EMA 0.8": ROTATION | FAST_EMA,
             "rotation about the mean code": ROTATION | ABOUT_MEAN,
