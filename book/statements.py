@@ -42,6 +42,7 @@ import torch
 from torch import Tensor
 
 from book.theory.inputs import PAIRS, draw_inputs
+from rotvq.page.html import tag
 from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.quantizers.registry import METHODS
 
@@ -300,9 +301,10 @@ class Report(NamedTuple):
 
     def _repr_markdown_(self) -> str:
         head, *laws = self.rows
-        named = [(f"`{law[0]}`", *law[1:]) for law in laws]
-        lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *named)]
-        return "\n".join([f"```python\n{self.source}```\n", *lines])
+        named = [[tag("th", tag("code", law[0])), *(tag("td", error) for error in law[1:])] for law in laws]
+        heads = tag("thead", tag("tr", *(tag("th", words) for words in head)))
+        table = tag("table", heads, tag("tbody", *(tag("tr", *cells) for cells in named)), class_="table")
+        return f"```python\n{self.source}```\n\n{tag('div', table, class_='pst-scrollable-table-container')}\n"
 
     def __repr__(self) -> str:
         width = 2 + max(len(row[0]) for row in self.rows)
