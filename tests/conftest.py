@@ -33,6 +33,8 @@ LONGEST = (  # files with a test, or a fixture that several tests share, that ta
     "test_ledger_mutation.py",
     "test_peer.py",
     "test_ranks.py",
+    "test_scheduler.py",  # Ray starts a cluster here,
+    "test_own.py",  # and here
 )
 
 

@@ -262,10 +262,13 @@ def test_a_store_that_cannot_be_written_is_refused_before_anything_runs(tmp_path
 RAY = """
 import sys
 from functools import partial
+
+import ray
 from test_scheduler import CONFIGS, killing
 from rotvq.runs.scheduler import run
 from rotvq.runs.records import Records
 
+ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")  # one cluster, which each call joins
 fn = partial(killing, folder=sys.argv[2], always=-1, once=3)
 print([type(outcome).__name__ for _, outcome in run(CONFIGS[1:], Records(sys.argv[1]), "ray:0", fn=fn)])
 print([type(outcome).__name__ for _, outcome in run(CONFIGS[:1], Records(sys.argv[1]), "ray:0")])
@@ -277,7 +280,7 @@ except ValueError as error:
 
 
 def test_ray_gives_the_same_and_survives_a_dead_worker(store, tmp_path):
-    """In a process of its own: Ray leaves threads and warnings behind."""
+    """In a process of its own: Ray leaves threads and warnings behind. test_own.py lets a call start a cluster."""
     pytest.importorskip("ray")
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     command = [sys.executable, "-c", RAY, store.folder, tmp_path]
