@@ -32,11 +32,12 @@ from book.ledger import claims, mutation
 from rotvq.runs.grids import stores_folder
 
 noted = mutation.notes()
-for row in claims.load():
-    for call, expected in zip(row.calls, row.expected, strict=True) if row.evidence else ():
-        turn = noted.get(str(call), mutation.Turn())
-        if turn.turns and mutation.confirm(call, expected, stores_folder()) != turn:
-            print(row.id, call)
+rows = [row for row in claims.load() if row.evidence]
+asked = {(call, expected): row.id for row in rows for call, expected in zip(row.calls, row.expected, strict=True)}
+for (call, expected), row in asked.items():  # once, though several rows name it
+    turn = noted.get(str(call), mutation.Turn())
+    if turn.turns and mutation.confirm(call, expected, stores_folder()) != turn:
+        print(row, call)
 """
 
 
