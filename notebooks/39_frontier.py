@@ -361,9 +361,9 @@ dynamic_ste = {
 }
 dynamic_abroad = dynamic_photographs.pair("dynamic STE, EMA 0.9, revival", "k-means", against=EMA_90, fresh=True)
 own = choice(tuned)
+of_ste, *of_the_others = tuned.arms
 at_their_own = {
-    arm: tuned.pair(arm, own[arm], against=(tuned.arms[0], own[tuned.arms[0]])) if own else None
-    for arm in tuned.arms[1:]
+    arm: tuned.pair(arm, own[arm], against=(of_ste, own[of_ste])) if own else None for arm in of_the_others
 }
 about_ste = {start: about.pair(f"{ABOUT}, EMA 0.9, revival", start, against=EMA_90, fresh=True) for start in MAIN}
 

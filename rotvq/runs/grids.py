@@ -315,7 +315,8 @@ CHAPTERS = {
         "never worse, EMA": Block(vary(CANDIDATES, "{}, EMA 0.9, revival", **BASELINE), MAIN | WARM, FEW),
         # STE, and the three arms with the lowest validation error over the three starts
         "tuned": Block(vary({"STE": STE} | NEAREST, "{}, EMA 0.9, revival", **BASELINE),
-                       vary(KMEANS, "{}, γ = {:g}, rate {:g}", gamma=[0.05, 0.25, 1.0, 5.0], lr=[1e-3, 3e-3, 1e-2]), FEW),
+                       vary(KMEANS, "{}, γ = {:g}, rate {:g}", gamma=[0.05, 0.25, 1.0, 5.0], lr=[1e-3, 3e-3, 1e-2]),
+                       FEW),
         "photographs": Block(vary({"STE": STE} | FAMILY, "{}, EMA 0.9, revival", **BASELINE), MAIN, FEW,
                              {"data": "photographs"}),
         "never worse, photographs": Block(PAIR | CANDIDATES, MAIN | WARM, FEW, {"data": "photographs"}),
