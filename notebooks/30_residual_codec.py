@@ -463,8 +463,8 @@ judged
 # One voice, 18 minutes of it to train on, a perceptron of some 250 thousand weights that sees 50 ms at a time, a square
 # error of log-mel levels: no waveform, no discriminator, no perceptual loss. The test recordings share their words with
 # the training ones, and French differs from English in voice, too, so what is said of another language is said of
-# another voice. The rate was not tuned for each arm; the table shows two rates. EnCodec and DAC have 8 to 32 levels
-# of 1,024 codes.
+# another voice. The rate was not tuned for each arm; the table shows two rates. *Detach* from uniform codes was not
+# run, and $r I$ was only at four levels. EnCodec and DAC have 8 to 32 levels of 1,024 codes.
 #
 # **On one GPU** the same page takes a folder of recordings and more steps: `source: /path/to/wav`, `steps: 100000`,
 # `engine: processes:8`. It has not been run.

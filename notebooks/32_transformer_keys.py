@@ -441,8 +441,8 @@ page.hypotheses(
 # Two layers, {glue:text}`weights` weights and {glue:text}`seen:.1f` million characters of training are no
 # Transformer-VQ: that has 24 layers of twice this kind, 512 codes of dimension 128, blocks of 512 and texts of 8,192
 # {cite}`lingle2024transformervq`. Texts of 256 characters ask little of far keys. One rate was tried for all arms, that
-# at which the first run of STE learned well. Keys that are not normalised, rotary positions and several heads were not
-# tried.
+# at which the first run of STE learned well. Keys that are not normalised, rotary positions, several heads and $R$
+# alone were not tried.
 #
 # **On one GPU** it is the same system with other fields of its case:
 # `Case(width=512, key=128, codes=512, layers=8, block=256, length=4096, batch=32, steps=20000)`. This needs the case to

@@ -595,8 +595,9 @@ page.hypotheses(
 #
 # Codes are given and stay where they are; in a VQ-VAE they follow. Values are smooth in the action's vector, and that
 # vector is known: without it only REINFORCE is left. 64 contexts are all there are, so nothing is said of new ones. The
-# control task has a known model and short episodes; nothing was measured against its exact gradient, which has no such
-# formula. A policy with a softmax over all codes and its own REINFORCE was not run.
+# control task is our own, not one of a collection such as gymnasium: its model is known, so that a slope can pass
+# through it, and its episodes are short. Nothing was measured against its exact gradient, which has no such formula. A
+# policy with a softmax over all codes and its own REINFORCE was not run.
 #
 # **On one GPU** it is the same system with other fields of its case:
 # `Case(codes=4096, dim=32, contexts=8192, width=1024, steps=100000)`, judged by draws as in eight dimensions. This
