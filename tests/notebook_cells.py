@@ -1,10 +1,10 @@
 """The cells of a notebook as its script gives them, and its check cell called with other values."""
 
+import ast
 import functools
 import json
 
 from book.press import pair
-from book.press.run_box import read_parameters
 
 SCRIPTS = {script.stem: script for script in pair.scripts()}
 
@@ -25,7 +25,7 @@ def tags(cell: dict) -> list[str]:
 
 def parameters_of(name: str) -> list[str]:
     code = next(cell for cell in cells_of(name) if "parameters" in tags(cell))
-    return [parameter.name for parameter in read_parameters("".join(code["source"]))]
+    return [node.target.id for node in ast.parse("".join(code["source"])).body if isinstance(node, ast.AnnAssign)]
 
 
 def check_cell(name: str, wrong: dict) -> dict:

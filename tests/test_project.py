@@ -1,5 +1,6 @@
 """The project holds together: one list of pins, the layout, and a package that works elsewhere."""
 
+import ast
 import importlib.machinery
 import importlib.util
 import os
@@ -254,6 +255,38 @@ def test_the_lowest_versions_are_the_bounds(versions):
         assert (low.name, low.marker) == (bound.name, bound.marker) and version in bound.specifier
         assert f">={version}" in str(bound.specifier)
     assert {"torch", "numpy", "scipy", "pytest", "hypothesis", "ray"} <= {Requirement(line).name for line in lowest}
+
+
+def imported(path: pathlib.Path) -> set[str]:
+    """The modules that importing a file imports, and their names: all but what its functions import."""
+    names = set()
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def test_the_tests_of_the_module_import_nothing_of_the_book_s_tools(versions):
+    """Else none of them is collected where .ci/versions has installed what they need."""
+    waiting = [ROOT / "tests" / "conftest.py"]
+    waiting += [path for room in versions.ROOMS for path in (ROOT / "tests" / room).glob("*.py")]
+    seen, names = set(), set()
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        found = imported(path)
+        names |= {name.partition(".")[0] for name in found}
+        files = {folder / f"{name.replace('.', '/')}.py" for name in found for folder in (ROOT, ROOT / "tests")}
+        waiting += [file for file in files - seen if file.is_file()]
+    assert ROOT / "book" / "press" / "pair.py" in seen, "imports of the book are followed"
+    distributions = metadata.packages_distributions()
+    asked = {canonicalize_name(name) for top in names for name in distributions.get(top, [])}
+    extras = PROJECT["optional-dependencies"]
+    tools = {canonicalize_name(Requirement(line).name) for extra in ("book", "test") for line in extras[extra]}
+    there = {canonicalize_name(Requirement(line).name) for line in versions.requirements("newest")}
+    assert asked & tools - there <= {"rotvq", "psutil"}, "psutil comes with ipykernel"
 
 
 def test_the_workflow_tries_every_python_and_both_ends(versions):
