@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     for name in ("run", "all"):
         step = steps.add_parser(name)
         step.add_argument("names", nargs="*", help="such as 10 or 10_ste_vs_rotation")
-        step.add_argument("--parameters", type=json.loads, default={}, help="JSON, such as '{\"steps\": 100}'")
+        step.add_argument("--parameters", type=_values, default={}, help="JSON, such as '{\"steps\": 100}'")
         step.add_argument("--force", action="store_true", help="run what did not change, too")
     steps.choices["run"].add_argument("--dry-run", action="store_true", help="say what would be trained, no more")
     steps.add_parser("build").add_argument("--force", action="store_true", help="render anew")
@@ -50,6 +50,17 @@ def parser() -> argparse.ArgumentParser:
     for name in ("build", "all"):
         steps.choices[name].add_argument("--allow-stale", action="store_true", help="render stale records, too")
     return parser
+
+
+def _values(text: str) -> dict:
+    """The values of parameters by name."""
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON ({error}): write it as '{{\"steps\": 100}}'") from None
+    if not isinstance(values, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} names no parameter: write it as '{{\"steps\": 100}}'")
+    return values
 
 
 def main(words: Sequence[str] | None = None) -> None:

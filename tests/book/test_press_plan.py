@@ -53,6 +53,14 @@ def test_what_is_refused_is_refused_before_anything_is_executed(values, words, m
         press.main(["run", "12", "--parameters", values])
 
 
+@pytest.mark.parametrize("values", ["[1]", "3", "null", "", "{steps: 50}", "steps=50", "{'steps': 50}"])
+def test_what_is_no_object_of_parameters_is_refused(values, capsys):
+    with pytest.raises(SystemExit):
+        press.main(["run", "12", "--parameters", values])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith("""write it as '{"steps": 100}'""") and repr(values) in said
+
+
 @pytest.mark.parametrize("words, runs", [(["--dry-run"], 0), (["--parameters", '{"K": 6}'], 1), ([], 1)])
 def test_a_dry_run_says_it_and_executes_nothing(words, runs, monkeypatch, capsys):
     executed = []
