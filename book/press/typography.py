@@ -1,7 +1,7 @@
 """A Sphinx extension: what belongs together in a line stays together, and a minus is one.
 
 A browser may break a line before the full stop that follows a formula, and between a number and its unit. Numbers that
-Python wrote have a hyphen for a minus.
+Python wrote have a hyphen for a minus. And a figure of several panels has so many columns as leave their text legible.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ MINUS = re.compile(r"(?<![\w.\-–])-(?=\.?\d)")
 UNIT = re.compile(r"(?<=\d) %|^ %(?!\w)")
 COUNT = re.compile(r"\bn = (?=\d)")
 PLAIN_CELL = re.compile(r"(?<=>)[^<>]+(?=</t[dh]>)")
+PANELS = re.compile(r'<div class="rv-figure".*?</div>', re.S)
+WIDTH = re.compile(r"max-width: min\(100%, ([\d.]+)pt\)")  # at which the text of a panel is as large as the page's
+LEAST = 0.7  # of that width: narrower, its text is not legible
 UNBROKEN = 20  # letters of TeX that a line has room for, also where a formula may be broken
 VERBATIM = (nodes.literal, nodes.literal_block, nodes.raw, nodes.math, nodes.math_block, addnodes.desc_signature)
 
@@ -40,6 +43,21 @@ def with_set_cells(body: str) -> str:
     '<td>−0.5 (−1 to 2)</td><td><code>-1</code></td>'
     """
     return PLAIN_CELL.sub(lambda cell: set_text(cell[0]), body)
+
+
+def with_columns(body: str) -> str:
+    """A page in which the columns of a figure, in `rotvq.css`, are no narrower than its widest panel needs.
+
+    >>> svg = '<svg style="max-width: min(100%, 200pt)"></svg>'
+    >>> with_columns(f'<div class="rv-figure" role="img">{svg}</div>')[:50]
+    '<div style="--rv-column: 140pt" class="rv-figure" '
+    """
+
+    def mend(figure: re.Match) -> str:
+        widths = [float(width) for width in WIDTH.findall(figure[0])]
+        return f'<div style="--rv-column: {LEAST * max(widths, default=0):.0f}pt"{figure[0].removeprefix("<div")}'
+
+    return PANELS.sub(mend, body)
 
 
 def keep_together(formula: nodes.math) -> None:
@@ -88,7 +106,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension with Sphinx."""
 
     def set_cells(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
-        context["body"] = with_set_cells(context.get("body", ""))
+        context["body"] = with_columns(with_set_cells(context.get("body", "")))
 
     app.connect("doctree-resolved", set_page)
     app.connect("html-page-context", set_cells)

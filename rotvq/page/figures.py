@@ -28,7 +28,6 @@ from rotvq import ESTIMATORS
 from rotvq.page.html import Html, tag
 
 WIDTH = 4.6  # inches: on a page of 390 px the text of such a figure is still 10 px tall
-LEAST = 0.7  # of the width at which the text of a figure is as large as the page's: narrower it is not legible
 INK, PAPER, MUTED = "#010203", "#fdfcfb", "#7f7e7d"  # placeholders, swapped in the SVG
 CSS = {
     INK: "var(--pst-color-text-base, currentColor)",
@@ -174,15 +173,11 @@ class Figure:
             raise ValueError("alt is empty: say in a sentence what the figure shows")
         figs = [fig] if isinstance(fig, plt.Figure) else list(fig)
         svgs = [_svg(one) for one in figs]
-        widest = max(float(re.search(r"max-width: min\(100%, ([\d.]+)pt", svg)[1]) for svg in svgs)
-        column = f"--rv-column: {LEAST * widest:.0f}pt"
         for one in figs:
             plt.close(one)
         self._figs, self._stacked = figs, stacked
         self._bundle = {
-            "text/html": tag(
-                "div", *svgs, class_="rv-figure" + " rv-stacked" * stacked, style=column, role="img", aria_label=alt
-            ),
+            "text/html": tag("div", *svgs, class_="rv-figure" + " rv-stacked" * stacked, role="img", aria_label=alt),
             "text/plain": alt,
         }
 

@@ -147,8 +147,10 @@ def cost(runs: Runs) -> dict[str, Any]:
     """What the shown runs are and cost, by the names under which a page glues it; ``cost`` says all of it."""
     final, seeds = runs.final, runs.final.seed.unique().tolist()
     states = ", ".join(f"{count} {status}" for status, count in final.status.value_counts().items())
-    diverged = int(final.diverged_at.notna().sum())
-    ended = f"{diverged or 'No'} run{'s' * (diverged > 1)} diverged."
+    lost = int(final.diverged_at.notna().sum())
+    standing = f"of the records, {states}; an unverified one was made before the code last changed"
+    if set(final.status) == {"verified"}:
+        standing = "all records are verified"
     said = {
         "coverage": runs.coverage,
         "runs": len(final),
@@ -156,23 +158,17 @@ def cost(runs: Runs) -> dict[str, Any]:
         "confirmed": seed_ranges(seed for seed in seeds if seed >= FRESH) or "none",
         "core-hours": final.seconds.sum() / 3600,
         "seconds-per-run": final.seconds.mean(),
-        "status": states,
-        "standing": ended + (ALL_VERIFIED if set(final.status) == {"verified"} else NOT_ALL.format(states)),
-        "diverged": diverged,
+        "standing": f"{lost or 'No'} run{'s' * (lost > 1)} diverged; {standing}.",
+        "diverged": lost,
         "steps": " and ".join(f"{steps:,}" for steps in sorted(final.steps.unique())),
         "full": f"The full profile, ten seeds and {FULL['steps']:,} steps at batch {FULL['batch']} on a GPU, is the "
         "same notebook with profile: full; it has not been run.",
     }
-    words = COST.format(**{name.replace("-", "_"): value for name, value in said.items()})
-    return said | {"cost": words if len(final) else f"{runs.coverage}."}
-
-
-COST = (
-    "{coverage}: {core_hours:.2f} core-hours of one CPU thread each, {seconds_per_run:.0f} seconds of processor time a "
-    "run, an upper bound where the machine did other work meanwhile. {standing}"
-)
-ALL_VERIFIED = " All records are verified."
-NOT_ALL = " Of the records, {}; an unverified one was made before the code last changed."
+    words = f"{runs.coverage}: {said['core-hours']:.2f} core-hours of one CPU thread each"
+    words += (
+        f", {said['seconds-per-run']:.0f} seconds of processor time a run, an upper bound where the machine did other"
+    )
+    return said | {"cost": f"{words} work meanwhile. {said['standing']}" if len(final) else f"{runs.coverage}."}
 
 
 def load_or_train(

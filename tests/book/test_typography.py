@@ -2,14 +2,17 @@
 
 import re
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from conftest import HTML, PAGES, built
 from docutils import nodes
+from samples import drawn
 from sphinx import addnodes
 
 from book.press import paths
-from book.press.typography import keep_together, set_page, set_text
+from book.press.typography import keep_together, set_page, set_text, with_columns
+from rotvq.page.figures import Figure
 
 EXECUTED = sorted(paths.PAGES.glob("*.ipynb"))
 
@@ -57,6 +60,15 @@ def test_code_is_left_as_it_is():
     document += [nodes.paragraph("", "", nodes.literal("", "-1"), nodes.Text(" is -1 %")), signature]
     set_page(None, document, "page")
     assert document.astext().split("\n\n") == ["-1 is −1\u00a0%", "index=-1"]
+
+
+def test_a_panel_that_is_drawn_wide_has_a_column_of_its_own_sooner():
+    columns = []
+    for width in (3.0, 4.6):
+        fig, ax = plt.subplots(figsize=(width, 2))
+        html = Figure([drawn(), fig], alt="a")._repr_mimebundle_(exclude=["image/png"])["text/html"]
+        columns.append(int(re.search(r"--rv-column: (\d+)pt", with_columns(html))[1]))
+    assert 0 < columns[0] < columns[1]
 
 
 # what a page shows

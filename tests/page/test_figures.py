@@ -14,7 +14,7 @@ from samples import contrast, drawn
 
 from book.press import processes
 from rotvq.page import figures
-from rotvq.page.figures import ARMS, CSS, LEAST, OF_A_PAGE, Figure
+from rotvq.page.figures import ARMS, CSS, OF_A_PAGE, Figure
 from rotvq.quantizers.estimators import ESTIMATORS
 
 matplotlib.use("agg")
@@ -94,18 +94,6 @@ def test_several_figures_are_one_picture():
     assert two["text/html"].count("<svg") == 2 and two["text/html"].count("role=") == 1
     width = [plt.imread(io.BytesIO(base64.b64decode(b["image/png"]))).shape[1] for b in (one, two)]
     assert width[1] == 2 * width[0]
-
-
-def test_panels_stay_as_wide_as_their_text_needs():
-    """A panel that is drawn wide has a column of its own sooner than a narrow one."""
-    columns = []
-    for width in (3.0, 4.6):
-        fig, ax = plt.subplots(figsize=(width, 2))
-        html = Figure([drawn(), fig], alt="a")._repr_mimebundle_(exclude=["image/png"])["text/html"]
-        columns.append(int(re.search(r"--rv-column: (\d+)pt", html)[1]))
-        widest = max(map(float, re.findall(r"max-width: min\(100%, ([\d.]+)pt", html)))
-        assert columns[-1] == round(LEAST * widest)
-    assert columns[0] < columns[1]
 
 
 def test_a_figure_needs_words():

@@ -345,7 +345,7 @@ def test_cost_says_what_is_shown(committed, said):
     assert found["runs"] == 3 and found["diverged"] == 1 and found["core-hours"] == 3.0
     assert found["seconds-per-run"] == 3600
     assert (found["explored"], found["confirmed"], found["steps"]) == ("0–1", "100", "3")
-    for words in ("3 of 5 planned runs", "3.00 core-hours", " 3600 seconds", "3 unverified;", "1 run diverged."):
+    for words in ("3 of 5 planned runs", "3.00 core-hours", " 3600 seconds", "3 unverified;", "1 run diverged;"):
         assert words in found["cost"], words
 
 
