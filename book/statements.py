@@ -303,7 +303,7 @@ class Report(NamedTuple):
         head, *laws = self.rows
         named = [[tag("th", tag("code", law[0])), *(tag("td", error) for error in law[1:])] for law in laws]
         heads = tag("thead", tag("tr", *(tag("th", words) for words in head)))
-        table = tag("table", heads, tag("tbody", *(tag("tr", *cells) for cells in named)), class_="table")
+        table = tag("table", heads, tag("tbody", *(tag("tr", *cells) for cells in named)), class_="table dataframe")
         return f"```python\n{self.source}```\n\n{tag('div', table, class_='pst-scrollable-table-container')}\n"
 
     def __repr__(self) -> str:
