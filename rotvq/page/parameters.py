@@ -195,7 +195,8 @@ def check(values: Mapping[str, object], **allowed: Any) -> None:
             place, value, kind = _misfit(name, values[name], kind)
             said = kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else kind
             faults.append(f"{place} = {value!r} is {type(value).__name__}, and must be {said}")
-            quoted, unread = quoted or isinstance(value, str), unread or unread_number({place: value})
+            quoted = quoted or isinstance(value, str)
+            unread = unread or unread_number({place: value} if _is(0.5, kind) else {})
         elif values[name] is not None:
             faults += [f"{name} {fault}" for fault in _faults(values[name], rules.get(name, (None, None)), values)]
     if faults:

@@ -326,3 +326,10 @@ def test_a_page_says_first_that_it_was_run_with_values_of_a_reader(shell, monkey
         assert shell.run_cell(cell, store_history=True).success
     said = [data["text/plain"] for data in shown if "text/html" in data]
     assert said == [f"{parameters.BANNER}: {named}. {parameters.OF_THE_BOOK}"] * bool(named)
+
+
+def test_a_number_in_words_is_advised_only_where_a_fraction_may_stand():
+    for kind, said in {float: "write 1.0e+3", int: "Give typed values"}.items():
+        with pytest.raises(ValueError) as refused:
+            check({"__annotations__": {"gamma": kind}, "gamma": "1e3"})
+        assert said in str(refused.value) and ("1.0e" in str(refused.value)) is (kind is float)
