@@ -121,27 +121,23 @@ def push_exceeds_the_commitment():
 
 LONGER = 8.0  # times the commitment weight
 EARLY, LATE = 120, 300  # steps of training
+EVERY = 60  # steps from one row to the next
 
 
 @cache
-def _slides() -> dict[float, list[dict[int, dict[str, float]]]]:
-    """Rows by step of each network that is trained on, at its own commitment weight and at a larger one."""
-    return {
-        factor: [
-            {
-                row["step"]: row
-                for row in drift.slide(*network, "rotation", gamma=factor * network[0].quantizer.gamma, steps=LATE)
-            }
-            for network in networks()
-        ]
-        for factor in (1.0, LONGER)
-    }
+def _slides(factor: float, steps: int) -> list[dict[int, dict[str, float]]]:
+    """Rows by step of each network that is trained on, at so many times its own commitment weight."""
+    slides = [
+        drift.slide(*network, "rotation", gamma=factor * network[0].quantizer.gamma, steps=steps, every=EVERY)
+        for network in networks()
+    ]
+    return [{row["step"]: row for row in rows} for rows in slides]
 
 
 @evidence
 def commitment_only_delays():
     """With 8 times the commitment weight over ten times the codes are in use after 120 steps, and the latents go on."""
-    own, larger = _slides().values()
+    own, larger = _slides(1.0, EARLY), _slides(LONGER, LATE)
     kept = [b[EARLY]["usage"] / a[EARLY]["usage"] for a, b in zip(own, larger)]
     moved = [rows[0]["latent"] - rows[LATE]["latent"] for rows in larger]
     lost = [rows[LATE]["usage"] / rows[0]["usage"] for rows in larger]
