@@ -545,6 +545,8 @@ asked.table()
 # - *Longer training.* The longest runs have 32,000 steps, some 19 epochs, in the small network and on Fashion-MNIST.
 #   Ten fresh seeds are from short codes with the gradient; the other starts and updates have three
 #   ({doc}`28_code_speed`).
+# - *The unit of $\gamma$.* Losses weigh standardised pixels everywhere ({ref}`unit-of-gamma`). The same 0.25 on pixels
+#   in $[0, 1]$ is {glue:text}`/notebooks/12_gamma.ipynb::gamma-plain:.1f` here.
 # - *GPUs.* The `full` profile, ten seeds and 30,000 steps at batch 128, is the same notebooks with `profile: full`. It
 #   has not been run, but for a {ref}`short slice <cost-on-a-gpu>` on one card that settles nothing.
 # - *Music, motion, video.* No run here has such data. What is asked beyond images is in the table above.

@@ -16,9 +16,9 @@
 # {glue:text}`least:.2f` to {glue:text}`most:.2f` times as large, whatever the start. Use the rotation only if the codes
 # cannot follow *and* start far shorter than the latents *and* training is short: its error is
 # {glue:text}`ratio-slow-short:.2f` times that of STE after 2,000 steps, and
-# {glue:text}`/notebooks/28_code_speed.ipynb::delay-32000:.2f` times after 32,000. Otherwise, if they cannot follow, let
-# the rotation turn about the mean code and fade. After 2,000 steps its error was above that of STE from no start. After
-# 32,000 it is {glue:text}`/notebooks/28_code_speed.ipynb::fading-fresh:.2f` times that of STE from short codes.
+# {glue:text}`/notebooks/28_code_speed.ipynb::delay-32000:.2f` times after 32,000. Otherwise, if they cannot follow, use
+# the fading rotation (code below). After 2,000 steps its error was above that of STE from no start. After 32,000 it is
+# {glue:text}`/notebooks/28_code_speed.ipynb::fading-fresh:.2f` times that of STE from short codes.
 # ```
 #
 # ```python
