@@ -312,9 +312,7 @@ tables.levels(dynamic, ["test_mse", "test_usage", "test_perplexity"], fresh=True
 # %%
 own = choice(tuned)
 of_ste, *of_the_others = tuned.arms
-at_their_own = {
-    arm: tuned.pair(arm, own[arm], against=(of_ste, own[of_ste])) if own else None for arm in of_the_others
-}
+at_their_own = {arm: tuned.pair(arm, own[arm], against=(of_ste, own[of_ste])) if own else None for arm in of_the_others}
 pd.DataFrame.from_dict(
     {
         arm: {
