@@ -196,6 +196,7 @@ CANDIDATES = {  # for an estimator that is never worse
     "fading by length": {"estimator": "fading_length"},
 }
 ABOUT, FADING = ({name: CANDIDATES[name]} for name in ("about the mean code", "fading about the mean code"))
+OWN_GAMMA = {"fading by length about the mean code": 0.05}  # on the strong baseline; the others keep 0.25
 NEAREST = DYNAMIC | {name: fields for name, fields in CANDIDATES.items() if "by length" in name}
 
 RECOVERY = {  # how soon codes come into use from a start that does not fit
@@ -317,6 +318,9 @@ CHAPTERS = {
         "tuned": Block(vary({"STE": STE} | NEAREST, "{}, EMA 0.9, revival", **BASELINE),
                        vary(KMEANS, "{}, γ = {:g}, rate {:g}", gamma=[0.05, 0.25, 1.0, 5.0], lr=[1e-3, 3e-3, 1e-2]),
                        FEW),
+        # each at the setting that validation chose from the twelve
+        "confirm, tuned": Block({f"{arm}, at its own": fields | BASELINE | {"lr": 3e-3, "gamma": OWN_GAMMA.get(arm, 0.25)}
+                                 for arm, fields in ({"STE": STE} | NEAREST).items()}, KMEANS, CONFIRM),
         "photographs": Block(vary({"STE": STE} | FAMILY, "{}, EMA 0.9, revival", **BASELINE), MAIN, FEW,
                              {"data": "photographs"}),
         "never worse, photographs": Block(PAIR | CANDIDATES, MAIN | WARM, FEW, {"data": "photographs"}),
@@ -333,11 +337,13 @@ CHAPTERS = {
             "STE": STE,
         }, WARM, CONFIRM),
     }),
-    "42_wider": Chapter(2.8, {
+    "42_wider": Chapter(3.0, {
         "GroupNorm": Block(PAIR, vary(MAIN | WARM, "{}, GroupNorm", norm="group"), FEW),
         "residual": Block(PAIR, vary(MAIN | WARM, "{}, residual net", model="residual"), FEW),
         "three": Block(PAIR, vary(MAIN, "{}, d = {}", dim=[3]), FEW),
         "many": Block(PAIR, vary(MAIN, "{}, K = {}", codebook_size=[8192], init_latents=32_768), FEW),
+        "many, as long as 512": Block(PAIR, vary(UNIFORM, "{}, K = 8192, codes × 16", codebook_size=[8192],
+                                                 init_scale=[16.0], init_latents=32_768), FEW),
         "normalised": Block(vary(PAIR, "{}, normalised", lookup="normalised"), vary(KMEANS, "{}, d = {}", dim=[8, 32]),
                             CONFIRM),
         "normalised, EMA": Block(vary(PAIR, "{}, normalised, EMA 0.8", lookup="normalised", **FAST_EMA),
