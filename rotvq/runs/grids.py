@@ -319,8 +319,9 @@ CHAPTERS = {
                        vary(KMEANS, "{}, γ = {:g}, rate {:g}", gamma=[0.05, 0.25, 1.0, 5.0], lr=[1e-3, 3e-3, 1e-2]),
                        FEW),
         # each at the setting that validation chose from the twelve
-        "confirm, tuned": Block({f"{arm}, at its own": fields | BASELINE | {"lr": 3e-3, "gamma": OWN_GAMMA.get(arm, 0.25)}
-                                 for arm, fields in ({"STE": STE} | NEAREST).items()}, KMEANS, CONFIRM),
+        "confirm, tuned": Block({f"{arm}, at its own": fields | {"gamma": OWN_GAMMA.get(arm, 0.25)}
+                                 for arm, fields in ({"STE": STE} | NEAREST).items()},
+                                KMEANS, CONFIRM, BASELINE | {"lr": 3e-3}),
         "photographs": Block(vary({"STE": STE} | FAMILY, "{}, EMA 0.9, revival", **BASELINE), MAIN, FEW,
                              {"data": "photographs"}),
         "never worse, photographs": Block(PAIR | CANDIDATES, MAIN | WARM, FEW, {"data": "photographs"}),
