@@ -312,13 +312,16 @@ tables.levels(dynamic, ["test_mse", "test_usage", "test_perplexity"], fresh=True
 # %% [markdown]
 # ### Tuned alike
 #
-# Twelve settings each from k-means, and each arm at the one in which its validation error is lowest, three seeds:
+# **A rate of its own gives STE more than any estimator does.** Twelve settings were tried of each arm from k-means, and
+# each takes the one in which its validation error is lowest; all take the middle one of three rates. On ten fresh seeds
+# STE then has {glue:text}`tuned-gain:.0f` % less error than at the common setting. Against STE at its own, none of the
+# three is below by more than {glue:text}`tuned-most:.0f` %.
 
 # %%
 own = choice(tuned)
 of_ste, *of_the_others = tuned.arms
-tuned_confirmed = page.study("confirm, tuned")
-first, *rest = tuned_confirmed.arms
+tuned_confirmed = page.study("confirm, tuned", "confirm")
+first, *rest = (arm for arm in tuned_confirmed.arms if arm.endswith("at its own"))
 tuned_fresh = {arm: tuned_confirmed.pair(arm, "k-means", against=first, fresh=True) for arm in rest}
 at_their_own = {arm: tuned.pair(arm, own[arm], against=(of_ste, own[of_ste])) if own else None for arm in of_the_others}
 pd.DataFrame.from_dict(
@@ -328,11 +331,25 @@ pd.DataFrame.from_dict(
             "test MSE there": f"{tuned.mean(arm, own[arm], 'test_mse'):.5f}",
             "test MSE at γ = 0.25, rate 0.001": f"{tuned.mean(arm, USUAL, 'test_mse'):.5f}",
             "ratio to STE, each at its own": ratio_text(at_their_own.get(arm)),
+            "the same, fresh seeds": ratio_text(tuned_fresh.get(f"{arm.partition(',')[0]}, at its own")),
         }
         for arm in own
     },
     "index",
 )
+
+# %% tags=["hide-input"]
+tuned_ste = tuned_confirmed.pair(first, "k-means", against=of_ste, fresh=True)
+page.say("tuned-gain", 100 * (1 - tuned_ste.mean) if tuned_ste else math.nan)
+page.say("tuned-most", max((100 * (1 - pair.mean) for pair in tuned_fresh.values() if pair), default=math.nan))
+
+
+@page.holds
+def tuned_alike():
+    yield "All take the middle rate.", *(setting.endswith("rate 0.003") for setting in own.values())
+    yield "STE gains from a rate of its own.", lower(tuned_ste)
+    gains = [tuned_fresh[arm].mean for arm in rest]
+    yield "It gains more than the estimators bring.", *(tuned_ste.mean < gain for gain in gains)
 
 # %% [markdown]
 # ## The candidates on the strong baseline
@@ -498,7 +515,6 @@ judged
 #
 # The page shows {glue:text}`cost` {glue:text}`full`
 #
-# Not run: on the strong baseline a learning rate and a $\gamma$ of its own for each of the best three arms and for STE;
-# with EMA 0.8 and no revival, the family beyond the rotation; on photographs the strong baseline after a warm-up, NSVQ,
-# DiVeQ and SimVQ. So on the strong baseline every comparison is at one rate and one $\gamma$, which were chosen for
-# neither.
+# Not run: with EMA 0.8 and no revival, the family beyond the rotation; on photographs the strong baseline after a
+# warm-up, NSVQ, DiVeQ and SimVQ. Only STE and three others were tuned on the strong baseline, and from k-means alone:
+# every other comparison there is at one rate and one $\gamma$, which were chosen for neither.
