@@ -543,7 +543,7 @@ asked.table()
 #   small VQ-GAN.
 # - *$K$ and $d$ at scale.* 64 to 8,192 codes, 3, 8 and 32 dimensions; the paper goes to 16,384 codes.
 # - *Longer training.* The longest runs have 32,000 steps, some 19 epochs, in the small network and on Fashion-MNIST.
-#   Ten fresh seeds are from short codes with the gradient; the other starts and updates have three
+#   From short codes with the gradient there are ten fresh seeds; most of the other starts and updates have three
 #   ({doc}`28_code_speed`).
 # - *The unit of $\gamma$.* Losses weigh standardised pixels everywhere ({ref}`unit-of-gamma`). The same 0.25 on pixels
 #   in $[0, 1]$ is {glue:text}`/notebooks/12_gamma.ipynb::gamma-plain:.1f` here.
@@ -677,7 +677,8 @@ pd.DataFrame(asked).T
 # times the network's, takes all of the lead ({doc}`28_code_speed`).
 #
 # **10. $\gamma$ was not tuned.** It was: {glue:text}`ran-own-γ`. Each at its own, the lead from uniform is narrower
-# ({doc}`12_gamma`). $\gamma$ and the rate were not varied together, and $\beta$ was not varied: an admission.
+# ({doc}`12_gamma`). $\gamma$ and the rate were varied together on the strong baseline alone ({doc}`39_frontier`), and
+# $\beta$ was not varied: an admission.
 #
 # **11. Adam makes it.** Plain SGD was run at {glue:text}`ran-sgd-own-rate`. Each at its own rate, no difference is
 # separated from either start ({doc}`12_gamma`). Under a cosine schedule over 32,000 steps STE is
