@@ -52,6 +52,7 @@ page = Page("12_gamma", globals())
 import math
 
 import pandas as pd
+import torch
 
 from book.chapters import drawings, tables
 from book.chapters.hypotheses import higher, judge, lower, nearer, outcome, within
@@ -134,10 +135,12 @@ pd.concat({place: tables.plan(study).loc["cell"] for place, study in sweeps.item
 common_gamma = Config().gamma
 images, model = load("fashion-mnist"), build_model(Config(), channels=1)
 x = images.normalise(images.train[:4])
-z = model.encode(x)
+with torch.no_grad():
+    z = model.encode(x)
+    decoded = model.decode(z)
 (std,), pixels, numbers = images.std, x[0].numel(), z[0].numel()
-standardised = (model.decode(z) - x).square().mean()
-plain = (images.denormalise(model.decode(z)) - images.denormalise(x)).square().mean()
+standardised = (decoded - x).square().mean()
+plain = (images.denormalise(decoded) - images.denormalise(x)).square().mean()
 assert math.isclose(plain, std**2 * standardised, rel_tol=1e-4)  # so the whole loss is multiplied by that
 UNITS = {
     "as here: standardised pixels, means over elements": 1.0,
