@@ -16,6 +16,7 @@
 # quantisation. *Graph* and *once* keep the balance law. *Detach* does not: at {glue:text}`levels` levels it multiplies
 # the reconstruction gradient by {glue:text}`levels` under STE, and by {glue:text}`times:.1f` under the rotation with
 # codes by k-means. In *graph* and *once* the rotation comes nearer to STE with every level that lowers the error.
+# <claim:B-049>
 # ```
 #
 # A residual quantiser takes the nearest code, subtracts it, takes the nearest code of a second codebook to what is left

@@ -15,7 +15,7 @@
 # After 32,000 steps STE has less test error than the rotation from every start, whether the gradient, EMA or EMA with
 # revival moves the codes. The lead of the rotation from short codes is a delay: it has {glue:text}`delay-2000:.2f`
 # times the error of STE after 2,000 steps, and {glue:text}`delay-32000:.2f` times after 32,000. A rotation that fades
-# keeps a lead where codes cannot follow: {glue:text}`fading-fresh:.2f` times the error of STE at the end.
+# keeps its lead from there: {glue:text}`fading-fresh:.2f` times the error of STE at the end.
 # ```
 #
 # ```{glue:figure} fig-ends

@@ -107,7 +107,8 @@ from rotvq.runs.grids import MAIN, WARM
 # 8. *The area says what the end does not.* By area StableVQ is first of the seven arms.
 # 9. *A rate of the codes' own is most of it.* STE with codes × 10 has more than half of StableVQ's lead over STE.
 # 10. *The rotation recovers sooner than STE*: its area is the larger one.
-#
+
+# %% [markdown]
 # **Many codes of the same length**, written after all of these and before its records: with $K = 8192$ from uniform,
 # codes × 16, so that they are as long as 512 are, seeds 0 to 2.
 #
