@@ -348,6 +348,12 @@ page.say("tuned-most", max((100 * (1 - pair.mean) for pair in tuned_fresh.values
 @page.holds
 def tuned_alike():
     yield "All take the middle rate.", *(setting.endswith("rate 0.003") for setting in own.values())
+    taken = {arm.partition(",")[0]: tuned.cells[cell] for arm, cell in own.items()}
+    tried = {arm.partition(",")[0]: next(iter(tuned_confirmed.members[arm, "k-means"])) for arm in (first, *rest)}
+    yield (
+        "On fresh seeds each is at the setting that it took.",
+        *((tried[arm].gamma, tried[arm].lr) == (cell["gamma"], cell["lr"]) for arm, cell in taken.items()),
+    )
     yield "STE gains from a rate of its own.", lower(tuned_ste)
     yield "Against it none of the three is told apart.", *map(includes_one, tuned_fresh.values())
     yield "On ten fresh seeds.", *(pair.n == 10 for pair in tuned_fresh.values()), tuned_ste.n == 10

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+from states import assert_same, state
 from torch import nn
 from torch.func import functional_call
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
@@ -55,16 +56,6 @@ EVERY = {**COMPOSED, **DRAWN}
 def build(name, **more):
     torch.manual_seed(3)
     return EVERY[name](**more)
-
-
-def state(module):
-    return {key: value.clone() for key, value in module.state_dict().items()}
-
-
-def assert_same(ours, wanted, **tolerance):
-    assert ours.keys() == wanted.keys()
-    for key, value in wanted.items():
-        torch.testing.assert_close(ours[key], value, **{"rtol": 0, "atol": 0, **tolerance}, msg=key)
 
 
 # K3: a forward pass that runs twice

@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 import torch
+from states import assert_same, state
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -59,16 +60,6 @@ def build(method="vq", dim=DIM, seed=0, **options):
 
 def latents(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def state(module):
-    return {key: value.clone() for key, value in module.state_dict().items()}
-
-
-def assert_same(first, second, **tolerance):
-    assert first.keys() == second.keys()
-    for key, value in first.items():
-        torch.testing.assert_close(second[key], value, **{"rtol": 0, "atol": 0, **tolerance}, msg=key)
 
 
 def backward(quantiser, z, **more):
