@@ -152,6 +152,16 @@ from rotvq.runs.grids import FAMILY, MAIN, PAIR, WARM
 #
 # 18. *Nor on fresh seeds*, by the same bound.
 
+# %% [markdown]
+# **What the plan had and the page lacked**, written after all of these and before its records, seeds 0 to 2: the family
+# with EMA 0.8 from counts 0 and no revival, from the three starts; on photographs the family on the strong baseline
+# after the warm-up, and NSVQ, DiVeQ and SimVQ from the three starts.
+#
+# 19. *Nor without revival.* With EMA 0.8 no arm of the family is below 0.97 times STE from any of the three starts.
+# 20. *Nor on photographs after the warm-up*, by the same bound, with EMA 0.9 and revival.
+# 21. *Nor a method of its own.* On photographs NSVQ, DiVeQ and SimVQ are above STE with EMA 0.9 and revival, from all
+#     three starts.
+
 # %%
 runs = page.load()
 strong = page.study("frontier", "others")

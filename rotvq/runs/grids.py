@@ -185,6 +185,10 @@ STRONG = {
     "STE, EMA 0.9, revival": STE | BASELINE,
     "STE, codes × 30, revival": STE | {"code_lr": 30.0, "revival": "unused"},
 }
+OTHERS = {  # methods of their own, which have no EMA
+    **vary({"NSVQ": {"quantizer": "nsvq"}, "DiVeQ": {"quantizer": "diveq"}}, "{}, revival", revival="unused"),
+    **vary({"STE": STE}, "SimVQ, {}", quantizer="simvq", init="normal"),
+}
 CANDIDATES = {  # for an estimator that is never worse
     "about the mean code": ROTATION | ABOUT_MEAN,
     "fading about the mean code": {"estimator": "fading"} | ABOUT_MEAN,
@@ -304,9 +308,7 @@ CHAPTERS = {
         "baselines": Block(STRONG | {"STE, EMA 0.8, revival": STE | BASELINE | {"decay": 0.8}}, MAIN | WARM, FEW),
         "confirm": Block(STRONG | vary({"rotation": ROTATION}, "{}, EMA 0.9, revival", **BASELINE), MAIN, CONFIRM),
         "confirm, photographs": Block(STRONG, KMEANS, CONFIRM, {"data": "photographs"}),
-        "others": Block(
-            vary({"NSVQ": {"quantizer": "nsvq"}, "DiVeQ": {"quantizer": "diveq"}}, "{}, revival", revival="unused")
-            | vary({"STE": STE}, "SimVQ, {}", quantizer="simvq", init="normal"), MAIN | WARM, FEW),
+        "others": Block(OTHERS, MAIN | WARM, FEW),
         "never worse": Block(PAIR | CANDIDATES, UNIFORM | kmeans(0.01) | KMEANS | kmeans(3, 10) | WARM, FEW),
         "confirm, never worse": Block(PAIR | FADING, MAIN | kmeans(10) | WARM, CONFIRM),
         "confirm, about the mean code": Block(vary(ABOUT, "{}, EMA 0.9, revival", **BASELINE), MAIN, CONFIRM),
@@ -325,6 +327,10 @@ CHAPTERS = {
         "photographs": Block(vary({"STE": STE} | FAMILY, "{}, EMA 0.9, revival", **BASELINE), MAIN, FEW,
                              {"data": "photographs"}),
         "never worse, photographs": Block(PAIR | CANDIDATES, MAIN | WARM, FEW, {"data": "photographs"}),
+        "family, EMA 0.8": Block(vary({"STE": STE} | FAMILY, "{}, EMA 0.8", **FAST_EMA), MAIN | WARM, FEW),
+        "photographs, warm": Block(vary({"STE": STE} | FAMILY, "{}, EMA 0.9, revival", **BASELINE), WARM, FEW,
+                                   {"data": "photographs"}),
+        "others, photographs": Block(OTHERS, MAIN | WARM, FEW, {"data": "photographs"}),
     }),
     "41_collapse": Chapter(0.8, {
         "remedies": Block({
