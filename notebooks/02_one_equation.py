@@ -227,6 +227,8 @@ turn = math.radians(degrees)
 z = torch.tensor([1.0, 0.0])
 q = ratio * torch.tensor([math.cos(turn), math.sin(turn)])
 g = torch.tensor([-0.5, -1.1])
+origin, far = algebra.polar(0), algebra.polar(120)  # the first and the third demand exclude each other here
+assert ESTIMATORS["rotation"].pull_back(origin, far, far) @ far < 0
 shown = [
     "ste",
     "rotation",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from book.algebra import close, gradient_map, identity, largest, nearest, norm, normal, pull_back, vector
-from book.ledger.evidence.samples import lookup, triples
+from book.ledger.evidence.samples import triples
 from book.statements import Finding, evidence
 from book.theory.one_equation import stopped
 from rotvq.quantizers.estimators import ESTIMATORS
@@ -247,20 +247,6 @@ def ste_cost():
     }
     return Finding.of(
         ranks[4] == ranks[64], ranks == {4: 4, 64: 64}, numbers_moved_d_4=ranks[4], numbers_moved_d_64=ranks[64]
-    )
-
-
-@evidence
-def finite_objective():
-    """The expected loss has a value; its derivative in the encoder, through VQ itself, is 0 almost everywhere."""
-    x, codes = normal(4000, seed=1), vector(-1.0, 0.2, 1.3)[:, None]
-
-    def loss(s):
-        return (x[:, None] - lookup(s * x[:, None], codes)).square().sum(1)
-
-    moved = (loss(0.9 + 1e-7) != loss(0.9)).double().mean()
-    return Finding.of(
-        loss(0.9).isfinite().all() and moved < 1e-3, loss=loss(0.9).mean(), share_with_a_nonzero_difference=moved
     )
 
 
