@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--block", action="append", default=[], help="only this block; may be given again")
     parser.add_argument("--profile", choices=("standard", "smoke"), default="standard")
     parser.add_argument("--engine", default="serial", help="of run: serial, processes:N or ray:GPUS")
+    parser.add_argument("--device", default="cpu", help="where cases are trained: cpu, cuda, cuda:1, ...")
     parser.add_argument("--cap", type=float, default=runs.CAP, help="of run: core-hours that missing runs may take")
     parser.add_argument("--records", default="", help="folder of the records; by default that of the book")
     parser.add_argument("--sample", type=int, default=0, help="of verify: how many records are made again")
@@ -54,6 +55,8 @@ def _refuse_options_of_the_other(parser: argparse.ArgumentParser, given: argpars
         raise ValueError(f"{given.command} has no --{idle[0].replace('_', '-')}")
     if given.sample < 0 or (given.restamp and not given.sample):
         raise ValueError(f"sample is {given.sample}: it must be at least {int(given.restamp)}")
+    if given.command == "verify" and given.device != parser.get_default("device") and not given.sample:
+        raise ValueError("device is for --sample: nothing else is trained")
     if not given.cap >= 0:
         raise ValueError(f"cap is {given.cap:g}: it must be at least 0")
 
@@ -68,7 +71,7 @@ def _run(experiment: runs.Experiment, cases: list, given: argparse.Namespace) ->
         raise ValueError(f"that is over the cap of {given.cap:g} core-hours: --cap {math.ceil(10 * hours) / 10:g}")
     failed = 0
     with tqdm(total=len(missing), unit="run", disable=not sys.stderr.isatty()) as bar:
-        for case, outcome in runs.run(experiment, missing, given.engine, given.records):
+        for case, outcome in runs.run(experiment, missing, given.engine, given.records, given.device):
             bar.update()
             if isinstance(outcome, Exception):
                 failed += 1
@@ -79,8 +82,10 @@ def _run(experiment: runs.Experiment, cases: list, given: argparse.Namespace) ->
 def _verify(experiment: runs.Experiment, cases: list, given: argparse.Namespace) -> int:
     made = {case: found for case in cases if (found := runs.record(experiment, case, given.records))}
     differing = []
+    if given.sample:
+        experiment.check_device(given.device)
     for case in random.Random(0).sample(list(made), min(given.sample, len(made))):
-        found = runs.differences(made[case], experiment.train(case))
+        found = runs.differences(made[case], experiment.result(case, given.device), given.device)
         differing += found
         print(f"{made[case]['id']} {found[0] if found else 'agrees'}: {case}")
     if given.restamp and given.sample and not differing:

@@ -71,12 +71,12 @@ def untrained(width: int, seed: int) -> Classifier:
 
 
 @cache
-def load(name: str) -> Classifier:
-    """The classifier of :data:`NETWORKS` called ``name``, with the weights that ship."""
+def load(name: str, device: str = "cpu") -> Classifier:
+    """The classifier of :data:`NETWORKS` called ``name``, with the weights that ship, on a device."""
     network = untrained(**NETWORKS[name])
     arrays = np.load(io.BytesIO(shipped.read(f"classifier/{name}.npz")), allow_pickle=False)
     network.load_state_dict({key: torch.from_numpy(arrays[key]) for key in arrays.files})
-    return network
+    return network.to(device)
 
 
 def labels(split: str, data: Images) -> Tensor:
@@ -85,16 +85,17 @@ def labels(split: str, data: Images) -> Tensor:
     return torch.frombuffer(bytearray(shipped.read(LABELS[split])), dtype=torch.uint8, offset=8)[:wanted].long()
 
 
-def train(width: int, seed: int, data: Images, epochs: int = EPOCHS) -> Classifier:
-    """A classifier trained on the training split with Adam; deterministic on a given machine."""
-    network = untrained(width, seed).train().requires_grad_(True)
+def train(width: int, seed: int, data: Images, epochs: int = EPOCHS, device: str = "cpu") -> Classifier:
+    """A classifier trained on the training split with Adam, on a device; deterministic on a given machine."""
+    network = untrained(width, seed).to(device).train().requires_grad_(True)
     targets = labels("train", data)
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     steps = epochs * (len(data.train) // BATCH)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
     batches = images.batches(len(data.train), BATCH, generator(seed, "order"))
     for _, chosen in zip(range(steps), batches):
-        loss = F.cross_entropy(network(scaled(data.train[chosen])), targets[chosen])
+        pixels, classes = data.train[chosen].to(device), targets[chosen].to(device)
+        loss = F.cross_entropy(network(scaled(pixels)), classes)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -175,10 +176,14 @@ def _test_features(name: str, data: str) -> Tensor:
 
 @torch.no_grad()
 def reconstruct(model: nn.Module, pixels: Tensor, data: Images) -> Tensor:
-    """What a model in evaluation mode makes of uint8 images (N, 1, 28, 28): float32, clamped to the scale [0, 1]."""
-    training = model.training
+    """What a model in evaluation mode makes of uint8 images (N, 1, 28, 28): float32, clamped to the scale [0, 1].
+
+    They come back to the CPU, where all images are judged.
+    """
+    training, device = model.training, next(model.parameters(), pixels).device
     model.eval()
-    parts = [data.denormalise(model(data.normalise(part))[0]).clamp(0, 1) for part in pixels.split(500)]
+    made = (model(data.normalise(part.to(device)))[0] for part in pixels.split(500))
+    parts = [data.denormalise(one).clamp(0, 1).cpu() for one in made]
     model.train(training)
     return torch.cat(parts)
 

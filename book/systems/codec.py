@@ -147,17 +147,17 @@ def all_patches(recordings: speech.Recordings) -> Tensor:
     return patches_of(recordings, recordings.starts(PATCH, every=PATCH))
 
 
-def fit(case: Case, watch=lambda step, codec: None) -> Codec:
-    """A trained codec; ``watch`` is called at each of :data:`STOPS`."""
+def fit(case: Case, watch=lambda step, codec: None, device: str = "cpu") -> Codec:
+    """A codec trained on a device; ``watch`` is called at each of :data:`STOPS`."""
     training = speech.load(case.source).split("train")
     starts = training.starts(PATCH, every=1)  # a patch may begin at any frame
-    codec = Codec(case, float(training.frames.mean()), float(training.frames.std()))
+    codec = Codec(case, float(training.frames.mean()), float(training.frames.std())).to(device)
     optimizer = torch.optim.Adam(codec.parameters(), case.lr, fused=True)
     order, stops = generator(case.seed, "order"), {max(1, round(share * case.steps)) for share in STOPS}
     for step in range(1, case.steps + 1):
         batch = patches_of(training, starts[torch.randint(len(starts), (case.batch,), generator=order)])
         optimizer.zero_grad()
-        codec(batch).loss.backward()
+        codec(batch.to(device)).loss.backward()
         optimizer.step()
         if step in stops:
             watch(step, codec.eval())
@@ -165,15 +165,15 @@ def fit(case: Case, watch=lambda step, codec: None) -> Codec:
     return codec.eval()
 
 
-def train(case: Case) -> dict:
+def train(case: Case, device: str = "cpu") -> dict:
     """What a run gives: errors are mean squares in decibels, on recordings that it was not trained on."""
     recordings = speech.load(case.source)
-    test, curve = all_patches(recordings.split("test")), {}
-    codec = fit(case, lambda step, codec: curve.update({str(step): error(codec, test)}))
+    test, curve = all_patches(recordings.split("test")).to(device), {}
+    codec = fit(case, lambda step, codec: curve.update({str(step): error(codec, test)}), device)
     result = {
         "test_mse": error(codec, test),
-        "validation_mse": error(codec, all_patches(recordings.split("validation"))),
-        "french_mse": error(codec, all_patches(speech.load("french"))),
+        "validation_mse": error(codec, all_patches(recordings.split("validation")).to(device)),
+        "french_mse": error(codec, all_patches(speech.load("french")).to(device)),
         "curve": curve,
     }
     return result if codec.vq is None else result | levels_of(codec, test) | change_of_gradient(codec, test)
@@ -270,4 +270,5 @@ EXPERIMENT = Experiment(
     },
     smoke={"steps": 3, "batch": 64, "width": 16, "levels": 2},
     seconds=17.0,
+    takes_device=True,
 )

@@ -65,7 +65,8 @@ def load(page: Page, experiment: Experiment, name: str = "", then: Experiment | 
     is missing. With any other parameters the missing runs are trained.
 
     Args:
-        page: has the parameters ``profile``, ``seeds``, ``engine``, ``records`` and ``cap``; it gets ``runs``.
+        page: has the parameters ``profile``, ``seeds``, ``engine``, ``records`` and ``cap``, and may have ``device``;
+            it gets ``runs``.
         experiment: of the page's chapter.
         name: before the names under which it is glued what they are and cost, on a page with two experiments.
         then: the page's other experiment, which is loaded next: the cap is for what is missing of both.
@@ -111,7 +112,8 @@ def _train(experiment: Experiment, cases: Sequence[Any], given: Mapping[str, Any
         raise ValueError(f"{what}, over the cap of {cap:g} core-hours. {allow} in the parameters trains them")
     if not missing:
         return
-    line, trained = Line(f"{what}."), runs.run(experiment, missing, given["engine"] or "serial", given["records"])
+    where = given["engine"] or "serial", given["records"], given.get("device", "cpu")
+    line, trained = Line(f"{what}."), runs.run(experiment, missing, *where)
     for done, (case, outcome) in enumerate(trained, start=1):
         if isinstance(outcome, Exception):
             raise RuntimeError(f"{case} failed: {outcome}") from outcome

@@ -121,10 +121,11 @@ class Prior(nn.Module):
         return torch.cat([self._draw(min(PART, count - first), noise) for first in range(0, count, PART)])
 
     def _draw(self, count: int, noise: torch.Generator) -> Tensor:
-        drawn, past = [torch.full((count, 1), self.codebook_size)], None
+        drawn, past = [torch.full((count, 1), self.codebook_size, device=self.head.weight.device)], None
         for _ in range(self.places):
             logits, past = self.follow(drawn[-1], past)
-            drawn.append(torch.multinomial(logits[:, -1].softmax(-1), 1, generator=noise))
+            likely = logits[:, -1].softmax(-1).cpu()  # where the noise is
+            drawn.append(torch.multinomial(likely, 1, generator=noise).to(logits.device))
         return torch.cat(drawn[1:], 1)
 
 
@@ -142,8 +143,8 @@ class Places:
 
     def bits(self, indices: Tensor) -> Tensor:
         """Bits of each sequence of (N, T), (N,)."""
-        return -self.shares.log2()[torch.arange(len(self.shares)), indices].sum(1)
+        return -self.shares.log2()[torch.arange(len(self.shares), device=indices.device), indices].sum(1)
 
     def sample(self, count: int, noise: torch.Generator) -> Tensor:
         """So many sequences, (count, T)."""
-        return torch.multinomial(self.shares, count, replacement=True, generator=noise).t()
+        return torch.multinomial(self.shares.cpu(), count, replacement=True, generator=noise).t()

@@ -31,6 +31,7 @@ from rotvq.runs.grids import stores_folder
 from rotvq.runs.records import REMEDY, RecordError, Records, read_record, write_record
 from rotvq.runs.verify import difference, leaves
 from rotvq.training import files, own
+from rotvq.training.train import find_device
 
 SCHEMA = "system-1"
 #: the module of each chapter, which defines ``EXPERIMENT``
@@ -59,17 +60,30 @@ class Experiment:
 
     Args:
         chapter: its name, and that of the folder of its records.
-        train: a case to its result, a dictionary for JSON; deterministic on a given machine.
+        train: a case to its result, a dictionary for JSON; deterministic on a given machine. Where ``takes_device`` is
+            true, of a case and the name of a device.
         blocks: cases by the name of the block, those that decide most first.
         smoke: fields that make a case take a second or less.
         seconds: about how long a case takes on one core.
+        takes_device: whether ``train`` can work elsewhere than on the CPU.
     """
 
     chapter: str
-    train: Callable[[Any], dict]
+    train: Callable[..., dict]
     blocks: Mapping[str, Sequence[Any]]
     smoke: Mapping[str, Any]
     seconds: float
+    takes_device: bool = False
+
+    def result(self, case: Any, device: str = "cpu") -> dict:
+        """The result of training a case there. Random numbers are drawn on the CPU, so that they are the same."""
+        return self.train(case, device) if self.takes_device else self.train(case)
+
+    def check_device(self, device: str) -> None:
+        """ValueError where the device is not there, or where cases are trained on the CPU alone."""
+        if device != "cpu" and not self.takes_device:
+            raise ValueError(f"device is {device!r}: {self.chapter} is trained on the CPU alone")
+        find_device(device)
 
     def cases(self, profile: str = "standard", *blocks: str, **changes: Any) -> list[Any]:
         """The cases of some blocks, or of all, each once; "smoke": small, one seed; ``changes`` replace fields."""
@@ -175,14 +189,14 @@ def is_verified(experiment: Experiment, found: dict) -> bool:
     return found["provenance"]["digest"] == code_digest(experiment.train.__module__)
 
 
-def differences(found: dict, again: dict) -> list[str]:
-    """What is not the same in a record and in the result of training its case again.
+def differences(found: dict, again: dict, device: str = "cpu") -> list[str]:
+    """What is not the same in a record and in the result of training its case again, on a device.
 
-    On a machine of the same kind every number must be the same. On another one, or with another torch, numbers may
-    differ by `TOLERANCE`, relative.
+    On a CPU of the same kind every number must be the same. On another one, with another torch, or on a GPU, where sums
+    have no fixed order, numbers may differ by `TOLERANCE`, relative.
     """
     made = found["provenance"]
-    exact = all(made[name] == value for name, value in machine().items())
+    exact = device == "cpu" and all(made[name] == value for name, value in machine(device).items())
     before, after = leaves(found["result"]), leaves(again)
     return [
         difference(name, before.get(name), after.get(name))
@@ -196,11 +210,11 @@ def _same(before: Any, after: Any, exact: bool) -> bool:
     return math.isclose(before, after, rel_tol=TOLERANCE) if numbers and not exact else before == after
 
 
-def machine() -> dict[str, Any]:
+def machine(device: str = "cpu") -> dict[str, Any]:
     """What the last bits of a result depend on beside the code."""
     return {
         "torch": torch.__version__,
-        "device": provenance.kind("cpu"),
+        "device": provenance.kind(device),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": 1,
     }
@@ -213,16 +227,17 @@ def restamp(experiment: Experiment, case: Any, folder: str | Path, settled: str)
     write_record(store(experiment, folder) / f"{found['id']}.json", found | {"provenance": found["provenance"] | stamp})
 
 
-def _work(experiment: Experiment, case: Any, folder: Path) -> dict:
+def _work(experiment: Experiment, case: Any, folder: Path, device: str) -> dict:
     torch.set_num_threads(1)
+    clock = time.process_time if device == "cpu" else time.perf_counter  # other work hardly changes processor time
     name, data = case_id(case), own_data(case)  # as they are when the run begins
-    processor, wall = time.process_time(), time.perf_counter()
-    result = experiment.train(case)
+    start, wall = clock(), time.perf_counter()
+    result = experiment.result(case, device)
     made = {
         **provenance.commit(),
         "digest": code_digest(experiment.train.__module__),
-        **machine(),
-        "seconds": round(time.process_time() - processor, 2),
+        **machine(device),
+        "seconds": round(clock() - start, 2),
         "wall_seconds": round(time.perf_counter() - wall, 2),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         **({"data": data} if data else {}),
@@ -233,12 +248,16 @@ def _work(experiment: Experiment, case: Any, folder: Path) -> dict:
 
 
 def run(
-    experiment: Experiment, cases: Iterable[Any], engine: str = "serial", folder: str | Path = ""
+    experiment: Experiment,
+    cases: Iterable[Any],
+    engine: str = "serial",
+    folder: str | Path = "",
+    device: str = "cpu",
 ) -> Iterator[tuple[Any, dict | Exception]]:
     """Train the cases that have no record; yields each with its record, or with what it raised, as it ends.
 
     Raises:
-        ValueError: The engine is unknown, or the store cannot be written; nothing has been trained then.
+        ValueError: The engine or the device is refused, or the store cannot be written; nothing has been trained then.
     """
     if engine.startswith("shard"):
         raise ValueError(f"engine is {engine!r}: a system takes serial, processes:N or ray:GPUS")
@@ -246,12 +265,14 @@ def run(
     missing = [case for case in dict.fromkeys(cases) if record(experiment, case, place) is None]
     with engines.find_engine(engine) as entered:
         if missing:
+            if device != "cpu":
+                entered.submit(experiment.check_device, device).result()  # tried where the runs will run
             Records(place).prepare()
         if entered.queue == 1:  # in this process: one by one
             for case in missing:
-                yield case, entered.submit(_work, experiment, case, place).result()
+                yield case, entered.submit(_work, experiment, case, place, device).result()
             return
-        futures = {entered.submit(_work, experiment, case, place): case for case in missing}
+        futures = {entered.submit(_work, experiment, case, place, device): case for case in missing}
         for future in as_completed(futures):
             yield futures[future], future.exception() or future.result()
 

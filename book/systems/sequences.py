@@ -90,16 +90,18 @@ class Case:
 @torch.no_grad()
 def encode(model: VQVAE, pixels: Tensor, data: Images) -> Tensor:
     """The codes of uint8 images (N, 1, H, W) as sequences of indices, row by row, (N, T)."""
-    parts = [model.quantizer(model.encode(data.normalise(part))).indices.flatten(1) for part in pixels.split(PART)]
-    return torch.cat(parts)
+    device = next(model.parameters()).device
+    latents = (model.encode(data.normalise(part.to(device))) for part in pixels.split(PART))
+    return torch.cat([model.quantizer(z).indices.flatten(1) for z in latents])
 
 
 @torch.no_grad()
 def decode(model: VQVAE, indices: Tensor, data: Images) -> Tensor:
-    """The images of sequences (N, T) on a square grid: (N, 1, H, W), clamped to the scale [0, 1]."""
+    """The images of sequences (N, T) on a square grid: (N, 1, H, W) on the CPU, clamped to the scale [0, 1]."""
     side = math.isqrt(indices.shape[1])
-    grids = indices.unflatten(1, (side, side)).split(PART)
-    return torch.cat([data.denormalise(model.decode(model.quantizer.decode(part))).clamp(0, 1) for part in grids])
+    grids = indices.to(next(model.parameters()).device).unflatten(1, (side, side)).split(PART)
+    made = (model.decode(model.quantizer.decode(part)) for part in grids)
+    return torch.cat([data.denormalise(one).clamp(0, 1).cpu() for one in made])
 
 
 class PixelCode:
@@ -155,7 +157,7 @@ class Sequences:
         chosen = torch.stack(list(islice(order, case.prior_steps)))
         codes = encode(model, data.train[chosen.flatten()], data).view(*chosen.shape, -1)
         places = codes.shape[-1]
-        prior = Prior(case.codebook_size, places, case.width, case.layers, case.heads, case.seed)
+        prior = Prior(case.codebook_size, places, case.width, case.layers, case.heads, case.seed).to(codes.device)
         return cls(case, model, data, prior, codes, encode(model, data.test[: case.judged], data), [])
 
     def learn(self) -> list[dict[str, float]]:
@@ -218,8 +220,8 @@ def perplexity(indices: Tensor) -> float:
     return torch.special.entr(shares).sum().exp().item()
 
 
-def train(case: Case) -> dict[str, Any]:
-    """Train one case; deterministic on a given machine.
+def train(case: Case, device: str = "cpu") -> dict[str, Any]:
+    """Train one case on a device; deterministic on a given machine.
 
     Returns:
         What :func:`.fit` says of the VQ-VAE at its last step, and :func:`.quality` of its reconstructions of the test
@@ -229,7 +231,7 @@ def train(case: Case) -> dict[str, Any]:
         what a prior of independent places drew, with their ``_bits`` and ``_perplexity``; ``stops``, those of the prior
         halfway and at the end; ``pictures`` for :func:`.vqgan.unpack`. A case that diverged has ``diverged_at`` alone.
     """
-    model, result = fit(case.config)
+    model, result = fit(case.config, device=device)
     if result["final"]["diverged_at"] is not None:
         return {"diverged_at": result["final"]["diverged_at"]}
     sequences = Sequences.from_model(case, model)
@@ -285,4 +287,4 @@ SMOKE = {
     "prior_steps": 4,
     "judged": 16,
 }
-EXPERIMENT = Experiment("37_sequences", train, blocks(), SMOKE, seconds=34.0)
+EXPERIMENT = Experiment("37_sequences", train, blocks(), SMOKE, seconds=34.0, takes_device=True)

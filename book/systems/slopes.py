@@ -82,7 +82,7 @@ def decoder_slopes(
         radius: of the ball.
         frame: orthonormal directions, (B, d, d).
     """
-    rows = torch.arange(len(z))
+    rows = torch.arange(len(z), device=z.device)
     still = codes[moved(z, codes, torch.zeros_like(frame[:, :1]))[0].squeeze(-1)]
     losses = []
     for side in moved(z[rows, places][:, None], codes, radius * frame):
@@ -141,13 +141,14 @@ class Fit:
         names: of the :func:`columns`.
         decay: of the sums from one observation to the next; 1 sums everything.
         share: weight with which each bin counts the vectors of all bins, so that an empty one takes their answer.
+        device: of the sums, and of what is observed.
     """
 
-    def __init__(self, names: Sequence[str], decay: float = 1.0, share: float = SHARE):
+    def __init__(self, names: Sequence[str], decay: float = 1.0, share: float = SHARE, device: str = "cpu"):
         self.names, self.decay, self.share = tuple(names), decay, share
         k = len(self.names)
-        self.gram, self.right = torch.zeros(BINS, k, k).double(), torch.zeros(BINS, k).double()
-        self.coefficients = torch.zeros(BINS, k)
+        self.gram, self.right = (torch.zeros(BINS, *shape, device=device).double() for shape in ((k, k), (k,)))
+        self.coefficients = torch.zeros(BINS, k, device=device)
 
     def observe(self, given: Tensor, slope: Tensor, bin_of: Tensor) -> None:
         """Take in columns (N, k, d), slopes (N, d) and bins (N,), and solve."""
@@ -174,13 +175,14 @@ class Network(nn.Module):
     ``g``, ``|g| a`` and ``|g| b``, so it turns along when z, q and g are turned. It starts at no correction.
     """
 
-    def __init__(self, seed: int, hidden: int = 32, rate: float = 1e-2, rounds: int = 5):
+    def __init__(self, seed: int, hidden: int = 32, rate: float = 1e-2, rounds: int = 5, device: str = "cpu"):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.layers = nn.Sequential(nn.Linear(4, hidden), nn.Tanh(), nn.Linear(hidden, 3))
         nn.init.zeros_(self.layers[-1].weight)
         nn.init.zeros_(self.layers[-1].bias)
+        self.layers.to(device)
         self.rounds, self.size = rounds, 1.0
         self.optimizer = torch.optim.Adam(self.layers.parameters(), lr=rate)
 

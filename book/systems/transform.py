@@ -120,20 +120,21 @@ class Observer:
     network: Network
     noise: torch.Generator  #: of observations, which are of the same images in every arm
     drawing: torch.Generator  #: of the directions in which "slope" looks
+    pooled: Fit  #: of the whole run, which forgets nothing
+    squares: Tensor  #: of the slopes, by bin
     scores: list[dict[str, Score]] = field(default_factory=list)  #: of each observation, by name
     steps: list[int] = field(default_factory=list)  #: of each observation
-    pooled: Fit = field(default_factory=lambda: Fit(FITS["pair"]))  #: of the whole run, which forgets nothing
-    squares: Tensor = field(default_factory=lambda: torch.zeros(BINS).double())  #: of the slopes, by bin
 
     @classmethod
-    def from_case(cls, case: Case) -> Observer:
-        """The parts of a run; its quantiser takes the transform of the case."""
-        run = Run.from_config(case.config)
+    def from_case(cls, case: Case, device: str = "cpu") -> Observer:
+        """The parts of a run on a device; its quantiser takes the transform of the case."""
+        run = Run.from_config(case.config, device)
         run.start_codes()
         seed = derived_seed(case.seed, "noise")
-        fits = {name: Fit(names, DECAY) for name, names in FITS.items()}
+        fits = {name: Fit(names, DECAY, device=device) for name, names in FITS.items()}
         generators = (torch.Generator().manual_seed((seed + shift) % 2**32) for shift in range(2))
-        observer = cls(case, run, fits, Network(seed), *generators)
+        pooled, squares = Fit(FITS["pair"], device=device), torch.zeros(BINS, device=device).double()
+        observer = cls(case, run, fits, Network(seed, device=device), *generators, pooled, squares)
         if case.estimator not in ESTIMATORS:
             run.model.quantizer.estimator = Transform(observer.pull_back)
         return observer
@@ -167,7 +168,7 @@ class Observer:
         radius = self.radius_of(rows, codes)
         if self.case.estimator == "slope":
             groups = z.detach().flatten(1, -2)
-            frame = frames(len(groups), groups.shape[-1], self.case.drawn, self.drawing)
+            frame = frames(len(groups), groups.shape[-1], self.case.drawn, self.drawing).to(z.device)
             pulled = slopes(groups, self.codes, g.flatten(1, -2), radius, frame)
         else:
             pulled = self.predict(self.case.estimator, rows, codes, given, radius)
@@ -182,7 +183,7 @@ class Observer:
         """
         run, model = self.run, self.run.model
         chosen = torch.randint(len(run.pixels), (images,), generator=self.noise)
-        x = run.data.normalise(run.pixels[chosen])
+        x = run.data.normalise(run.pixels[chosen.to(run.pixels.device)].to(run.device))
         with torch.no_grad():
             z = model.encode(x).flatten(1, -2)
             q = self.codes[model.quantizer.assign(z, self.codes)]
@@ -202,9 +203,8 @@ class Observer:
         """Score everything on fresh slopes, then let the fits learn from them."""
         _, z, q, g, _ = self.latents(self.case.observed)
         radius, d = self.radius_of(z.flatten(0, 1), q.flatten(0, 1)), z.shape[-1]
-        once, again = (
-            slopes(z, self.codes, g, radius, frames(len(z), d, d, self.noise)).flatten(0, 1) for _ in range(2)
-        )
+        both = (frames(len(z), d, d, self.noise).to(z.device) for _ in range(2))
+        once, again = (slopes(z, self.codes, g, radius, frame).flatten(0, 1) for frame in both)
         rows = [x.flatten(0, 1) for x in (z, q, g)]
         found = {name: score(self.predict(name, *rows, radius), once, again) for name in (*NAMED, "face", *FITTED)}
         self.scores.append({name: value for name, value in found.items() if value})
@@ -230,9 +230,10 @@ class Observer:
             that they are multiplied with.
         """
         x, z, q, g, unit = self.latents(images)
-        places, rows = torch.randint(z.shape[1], (len(z),), generator=self.noise), torch.arange(len(z))
+        places = torch.randint(z.shape[1], (len(z),), generator=self.noise).to(z.device)
+        rows = torch.arange(len(z), device=z.device)
         radius, d = self.radius_of(z.flatten(0, 1), q.flatten(0, 1)), z.shape[-1]
-        both = [frames(len(z), d, d, self.noise) for _ in range(2)]
+        both = [frames(len(z), d, d, self.noise).to(z.device) for _ in range(2)]
 
         def loss(z_q: Tensor) -> Tensor:
             return self.losses(x, z_q) / unit
@@ -288,15 +289,15 @@ def _rounded(values: Any) -> Any:
     return [_rounded(one) for one in values] if isinstance(values, list) else float(f"{values:.6g}")
 
 
-def train(case: Case) -> dict[str, Any]:
-    """Train one case; deterministic on a given machine.
+def train(case: Case, device: str = "cpu") -> dict[str, Any]:
+    """Train one case on a device; deterministic on a given machine.
 
     Returns:
         The metrics of the test images after the last step, at the ``stops`` before it, and ``validation_mse``;
         ``cosine_<name>``, the mean over the run, and ``windows``; ``decoder``, as :meth:`.Observer.against_decoder`
         says, at the end; ``sums`` for a fit over several runs. A run that diverged has ``diverged_at`` alone.
     """
-    observer = Observer.from_case(case)
+    observer = Observer.from_case(case, device)
     run = observer.run
     for step in range(case.steps):
         if step % case.period == 0:
@@ -356,4 +357,5 @@ EXPERIMENT = Experiment(
     },
     SMOKE,
     seconds=16.0,
+    takes_device=True,
 )

@@ -90,7 +90,7 @@ def positions(q: Tensor, near: Tensor, rows: int, columns: int) -> Tensor:
     """
     scores = q @ near.t()
     beyond, to_come = scores.new_zeros(*scores.shape[:-1], 1), scores.new_full((*scores.shape[:-1], 1), -math.inf)
-    place = distances(rows, columns, len(near))  # -1: to come, len(near): beyond L
+    place = distances(rows, columns, len(near)).to(q.device)  # -1: to come, len(near): beyond L
     return torch.cat([scores, beyond, to_come], -1).gather(-1, (place % (len(near) + 2)).expand(*q.shape[:-1], -1))
 
 
@@ -106,7 +106,7 @@ def quadratic(q: Tensor, k: Tensor, v: Tensor, near: Tensor, block: int | None =
     """
     scores = q @ k.transpose(-1, -2)
     if block:
-        number = torch.arange(q.shape[1]) // block
+        number = torch.arange(q.shape[1], device=q.device) // block
         old = number[:, None] - number > 1
         scores = torch.where(old, q @ k.detach().transpose(-1, -2), scores)
     return (scores + positions(q, near, q.shape[1], k.shape[1])).softmax(-1) @ v
@@ -185,7 +185,7 @@ class Layer(nn.Module):
             if self.case.reach == "all":
                 seen = quadratic(q, quantised, v, self.near)
             else:
-                codes = self.quantizer.decode(torch.arange(self.quantizer.codebook_size))
+                codes = self.quantizer.decode(torch.arange(self.quantizer.codebook_size, device=x.device))
                 seen = linear(q, quantised, v, self.near, codes, indices, self.case.block)
         return x + self.out(seen * functional.silu(gate)), loss
 
@@ -213,20 +213,21 @@ class Model(nn.Module):
         return self.head(self.norm(x)), total
 
 
-def train(case: Case) -> dict:
-    """Train one case; deterministic on a given machine.
+def train(case: Case, device: str = "cpu") -> dict:
+    """Train one case on a device; deterministic on a given machine.
 
     Returns:
         ``bits`` per character of the test plays after the last step, and at the earlier stops ``bits_at_1`` and so on;
         ``validation_bits``; for keys that are quantised what :func:`keys` says of them, on a quarter of the test texts.
     """
-    text, held = plays.split("train"), {name: windows(case, plays.split(name)) for name in ("validation", "test")}
-    model, order = Model(case), generator(case.seed, "order")
+    text = plays.split("train")
+    held = {name: windows(case, plays.split(name)).to(device) for name in ("validation", "test")}
+    model, order = Model(case).to(device), generator(case.seed, "order")
     optimiser = torch.optim.Adam(model.parameters(), lr=case.rate, betas=(0.9, 0.99))
     stops, result = [round(share * case.steps) for share in STOPS], {}
     for step in range(1, case.steps + 1):
         starts = torch.randint(len(text) - case.length, (case.batch,), generator=order)
-        batch = text[starts[:, None] + torch.arange(case.length + 1)]
+        batch = text[starts[:, None] + torch.arange(case.length + 1)].to(device)
         logits, commitment = model(batch[:, :-1])
         loss = functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()) + commitment
         optimiser.zero_grad()
@@ -315,4 +316,5 @@ EXPERIMENT = runs.Experiment(
     },
     smoke={"steps": 6, "batch": 2, "length": 64, "tested": 4, "width": 16, "key": 8, "block": 16, "codes": 8},
     seconds=32.0,
+    takes_device=True,
 )

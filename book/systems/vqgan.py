@@ -113,9 +113,9 @@ class Trainer:
     noted: list[dict[str, float]]
 
     @classmethod
-    def from_case(cls, case: Case) -> "Trainer":
-        run = Run.from_config(case.config)
-        critic = discriminator(case.seed)
+    def from_case(cls, case: Case, device: str = "cpu") -> "Trainer":
+        run = Run.from_config(case.config, device)
+        critic = discriminator(case.seed).to(device)
         run.start_codes()
         optimizer, critic_optimizer = (
             torch.optim.Adam([p for p in part.parameters() if p.requires_grad], case.config.lr, BETAS, fused=True)
@@ -139,7 +139,7 @@ class Trainer:
         pixels = self.run.data.denormalise
         reconstruction = (y - x).abs().mean()
         if self.case.perceptual:
-            feature_error = perceptual_loss(classifier.load("loss"), pixels(y), pixels(x))
+            feature_error = perceptual_loss(classifier.load("loss", self.run.device), pixels(y), pixels(x))
             reconstruction = reconstruction + self.case.perceptual * feature_error
         (at_y,) = torch.autograd.grad(reconstruction, y, retain_graph=True)
         note = {"loss": reconstruction.item()}
@@ -181,9 +181,9 @@ class Trainer:
         return {"step": self.run.step, **self.run.evaluate("test"), **judged, **means}
 
 
-def train(case: Case) -> dict[str, Any]:
-    """Train one case: the metrics at the last step, at each of the ``stops``, and ``pictures`` for :func:`unpack`."""
-    trainer = Trainer.from_case(case)
+def train(case: Case, device: str = "cpu") -> dict[str, Any]:
+    """Train a case: the metrics at the last step, at each of the ``stops``, and ``pictures`` for :func:`unpack`."""
+    trainer = Trainer.from_case(case, device)
     stops = []
     for step in range(1, case.steps + 1):
         trainer.step()
@@ -244,4 +244,4 @@ SMOKE = {
     "stops": 1,
     "adversarial_from": 3,
 }
-EXPERIMENT = Experiment("31_vqgan", train, blocks(), SMOKE, seconds=60.0)
+EXPERIMENT = Experiment("31_vqgan", train, blocks(), SMOKE, seconds=60.0, takes_device=True)

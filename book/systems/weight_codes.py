@@ -113,14 +113,14 @@ class Grid(nn.Module):
         """Of fifty spacings of each unit that with the least squared error."""
         w, rows = self.latents.detach().squeeze(-1), self.rows
         count = int(rows[-1]) + 1
-        largest = torch.zeros(count).scatter_reduce_(0, rows, w.abs(), "amax")
-        least = torch.full((count,), math.inf)
+        largest = w.new_zeros(count).scatter_reduce_(0, rows, w.abs(), "amax")
+        least = w.new_full((count,), math.inf)
         best = largest.clone()
         for share in torch.linspace(0.02, 1, 50):
             spacing = 2 * share * largest / max(1, self.levels - 1) + torch.finfo(w.dtype).tiny
             level = self._nearest_level(w, spacing)
             errors = (w - self._at(level, spacing)).square()
-            error = torch.zeros(count).index_add_(0, rows, errors)
+            error = w.new_zeros(count).index_add_(0, rows, errors)
             best = torch.where(error < least, spacing, best)
             least = torch.minimum(error, least)
         return best

@@ -82,9 +82,9 @@ class Case:
 
 
 @cache
-def pretrained(width: int, seed: int, epochs: int, data: str) -> Classifier:
+def pretrained(width: int, seed: int, epochs: int, data: str, device: str) -> Classifier:
     """The network in full precision. Whoever asks again gets the same one: do not write to it."""
-    return classifier.train(width, seed, images.load(data), epochs)
+    return classifier.train(width, seed, images.load(data), epochs, device)
 
 
 def labels(split: str, data: Images) -> Tensor:
@@ -105,6 +105,7 @@ class Run:
         cut: of its other layers.
         quantised: these.
         data: images.
+        device: of the network and the groups.
         changes: groups that changed their code, at each step.
     """
 
@@ -113,18 +114,19 @@ class Run:
     cut: Cut
     quantised: Codes | Grid
     data: Images
+    device: str = "cpu"
     changes: list[int] = field(default_factory=list)
 
     @classmethod
-    def from_case(cls, case: Case) -> Run:
-        network = copy.deepcopy(pretrained(case.width, case.seed, case.epochs, case.data))
+    def from_case(cls, case: Case, device: str = "cpu") -> Run:
+        network = copy.deepcopy(pretrained(case.width, case.seed, case.epochs, case.data, device))
         cut = Cut.of(network, LAYERS, case.dim)
         groups = cut.groups(network)
         if case.form == "grid":
-            quantised = Grid(groups, cut.rows(), case.bits)
+            quantised = Grid(groups, cut.rows().to(device), case.bits)
         else:
             quantised = Codes.fitted(groups, case.codes, generator(case.seed, "codebook"))
-        return cls(case, network.train(), cut, quantised, images.load(case.data))
+        return cls(case, network.train(), cut, quantised, images.load(case.data), device)
 
     def __post_init__(self):
         self.first, self.before = self.quantised.indices, self.quantised.latents.detach().clone()
@@ -156,7 +158,7 @@ class Run:
         """One step on some training images."""
         weights, seen = self.weights()
         seen.retain_grad()
-        x = classifier.scaled(self.data.train[chosen])
+        x, classes = classifier.scaled(self.data.train[chosen].to(self.device)), classes.to(self.device)
         loss = F.cross_entropy(functional_call(self.network, weights, (x,)), classes)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
@@ -206,10 +208,10 @@ class Run:
 
     def evaluate(self, split: str = "test") -> tuple[float, float]:
         """The share of images that get a wrong class, and the cross-entropy."""
-        network, classes = self.finished(), labels(split, self.data)
+        network, classes = self.finished(), labels(split, self.data).to(self.device)
         parts = getattr(self.data, split).split(500)
         with torch.no_grad():
-            logits = torch.cat([network(classifier.scaled(part)) for part in parts])
+            logits = torch.cat([network(classifier.scaled(part.to(self.device))) for part in parts])
         wrong = (logits.argmax(1) != classes).double().mean().item()
         return wrong, F.cross_entropy(logits, classes).item()
 
@@ -227,8 +229,8 @@ class Run:
         }
 
 
-def train(case: Case) -> dict:
-    """Train one case; deterministic on a given machine.
+def train(case: Case, device: str = "cpu") -> dict:
+    """Train one case on a device; deterministic on a given machine.
 
     Returns:
         ``error``, the share of the test images that get a wrong class after the last step, and at the earlier stops
@@ -240,7 +242,7 @@ def train(case: Case) -> dict:
         precision. ``changes`` of code of a group over training, ``late_changes`` in its last quarter, and the share of
         groups ``changed`` whose last code is not their first.
     """
-    run = Run.from_case(case)
+    run = Run.from_case(case, device)
     steps = 0 if case.learns == "nothing" else case.steps
     classes, stops, result = labels("train", run.data), [round(share * steps) for share in STOPS], {}
     start = {} if case.learns == "full" else {f"start_{name}": value for name, value in run.measures().items()}
@@ -318,4 +320,5 @@ EXPERIMENT = Experiment(
         "batch": 16,
     },
     seconds=12.5,
+    takes_device=True,
 )

@@ -42,7 +42,7 @@ def registered(monkeypatch):
 def trained(monkeypatch) -> list:
     """The cases that are trained."""
     cases = []
-    monkeypatch.setattr(runs, "_work", lambda experiment, case, folder: cases.append(case))
+    monkeypatch.setattr(runs, "_work", lambda experiment, case, folder, device: cases.append(case))
     return cases
 
 
@@ -110,6 +110,8 @@ def test_the_command(tmp_path, capsys):
         (["run", "toy", "--restamp"], "run has no --restamp"),
         (["verify", "toy", "--dry-run"], "verify has no --dry-run"),
         (["verify", "toy", "--engine", "processes:2"], "verify has no --engine"),
+        (["run", "toy", "--device", "cuda:99"], "device is 'cuda:99': toy is trained on the CPU alone"),
+        (["verify", "toy", "--device", "cuda"], "device is for --sample: nothing else is trained"),
         (["verify", "toy", "--sample", "-1"], "sample is -1: it must be at least 0"),
         (["verify", "toy", "--restamp"], "sample is 0: it must be at least 1"),
         (["run", "toy", "--cap", "nan"], "cap is nan: it must be at least 0"),
@@ -122,6 +124,49 @@ def test_the_command_refuses_in_a_sentence_before_it_trains(words, said, tmp_pat
         main([*words, "--records", str(tmp_path / "new")])
     err = capsys.readouterr().err.splitlines()
     assert stop.value.code == 2 and said in err[-1] and not trained and not (tmp_path / "new").exists()
+
+
+def elsewhere(case: Case, device: str) -> dict:
+    return {"error": 1.0 if device == "card" else 1.01}
+
+
+MOVED = replace(EXPERIMENT, train=elsewhere, takes_device=True)
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A device that is there, called card."""
+    monkeypatch.setattr(runs, "find", lambda name: MOVED)
+    monkeypatch.setattr(runs, "find_device", lambda name: name)
+    monkeypatch.setattr(runs.provenance, "kind", lambda device: f"model of the {device}")
+
+
+@pytest.mark.parametrize("command", [["run"], ["verify", "--sample", "1"]])
+@pytest.mark.parametrize("device", ["cuda:99", "meta"])
+def test_a_device_that_is_not_there_is_refused_before_training(command, device, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runs, "find", lambda name: replace(MOVED, train=pytest.fail))
+    store = tmp_path / "new"
+    with pytest.raises(SystemExit):
+        main([*command, "toy", "--records", str(store), "--device", device])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"error: device '{device}' is not there: one of cpu" in said and not store.exists()
+
+
+def test_what_is_trained_elsewhere_says_so_and_has_the_id_of_its_case(tmp_path, capsys, card):
+    given = ["toy", "--records", str(tmp_path), "--device", "card"]
+    assert main(["run", *given]) == 0
+    made = [runs.record(MOVED, case, tmp_path) for case in MOVED.cases()]
+    assert {(one["result"]["error"], one["provenance"]["device"]) for one in made} == {(1.0, "model of the card")}
+    assert main(["verify", *given, "--sample", "1"]) == 0 and "agrees" in capsys.readouterr().out
+    # sums on a card have no fixed order; on a CPU of another kind than that of the record numbers may differ, too
+    assert runs.differences(made[0], {"error": 1.01}, "card") == runs.differences(made[0], {"error": 1.01}) == []
+    assert runs.differences(made[0], {"error": 1.2}, "card")
+
+
+def test_a_page_trains_where_it_is_told(tmp_path, card):
+    for device, error in (("card", 1.0), ("cpu", 1.01)):
+        shown = page.load(given(device=device, records=str(tmp_path / device)), MOVED)
+        assert set(shown.rows().error) == {error}
 
 
 @pytest.mark.parametrize("place", ["/proc/x", "file", "file/x"])

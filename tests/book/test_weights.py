@@ -232,7 +232,7 @@ def test_validation_labels_are_those_behind_the_training_ones():
 
 def test_the_same_case_is_the_same_run_whether_or_not_its_network_is_there():
     first = weights.train(SMALL)
-    network = weights.pretrained(SMALL.width, SMALL.seed, SMALL.epochs, SMALL.data)
+    network = weights.pretrained(SMALL.width, SMALL.seed, SMALL.epochs, SMALL.data, "cpu")
     before = network.hidden.weight.clone()
     assert weights.train(SMALL) == first and torch.equal(network.hidden.weight, before)
     weights.pretrained.cache_clear()
