@@ -42,6 +42,7 @@ seeds: Optional[int] = None  # 0, 1, ...; None: as the chapter says
 source: str = ""  # a folder of recordings, 8 kHz WAV, to train on and test with; empty: the English that ships
 live_steps: int = 400  # of the two codecs that are trained here to be heard
 engine: str = ""  # trains missing runs: serial, processes:2; empty: serial, but none of the chapter's plan
+device: str = "cpu"  # where runs are trained: cpu, cuda, cuda:1
 cap: Optional[float] = None  # core-hours that missing runs may take; None: 1
 records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records/30_residual_codec
 
@@ -357,7 +358,7 @@ pd.DataFrame.from_dict(law, "index")
 # %%
 page.say("live", f"{live_steps} of {EIGHT.steps:,}")
 listened = Case(dropout=0.5, steps=live_steps, **({"batch": 64, "width": 16} if small else {}))
-codecs = {name: codec.fit(replace(listened, **arm)) for name, arm in PAIR.items()}
+codecs = {name: codec.fit(replace(listened, **arm), device=device).cpu() for name, arm in PAIR.items()}
 
 
 def through(model: codec.Codec, frames: torch.Tensor, levels: int | None = None) -> torch.Tensor:
@@ -466,5 +467,5 @@ judged
 # another voice. The rate was not tuned for each arm; the table shows two rates. *Detach* from uniform codes was not
 # run, and $r I$ was only at four levels. EnCodec and DAC have 8 to 32 levels of 1,024 codes.
 #
-# **On one GPU** the same page takes a folder of recordings and more steps: `source: /path/to/wav`, `steps: 100000`,
-# `engine: processes:8`. It has not been run.
+# **On one GPU** the same page takes a folder of recordings and more steps: `device: cuda`, `source: /path/to/wav`,
+# `steps: 100000`. It has not been run there.

@@ -39,6 +39,7 @@ profile: str = "standard"  # smoke: 6 steps, in seconds; standard: the committed
 steps: Optional[int] = None  # of each run; None: as the profile says
 seeds: Optional[int] = None  # 0, 1, ...; None: as the chapter says
 engine: str = ""  # trains missing runs: serial, processes:2; empty: serial, but none of the chapter's plan
+device: str = "cpu"  # where missing runs are trained: cpu, cuda, cuda:1
 cap: Optional[float] = None  # core-hours that missing runs may take; None: 1
 records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records/31_vqgan
 
@@ -383,5 +384,5 @@ judged
 # **More time** is the parameter `steps`: `steps: 30000` takes twenty times the core-hours, and `engine` spreads them
 # over processes. Colour images and VQGAN's own networks are beyond this page, whose judge knows 28 × 28 images.
 #
-# **On one GPU** the same system takes other fields of its case: `Case(codebook_size=8192, batch=128, steps=30000,
-# adversarial_from=10000)`. This needs the case to be given a device, and has not been run.
+# **On one GPU**, `device: cuda`, the same system takes other fields of its case: `Case(codebook_size=8192, batch=128,
+# steps=30000, adversarial_from=10000)`. It has not been run there.

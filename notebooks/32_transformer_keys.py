@@ -36,6 +36,7 @@ from typing import Optional
 profile: str = "standard"  # smoke: 6 steps, in seconds; standard: the committed records
 seeds: Optional[int] = None  # 0, 1, ...; None: as the chapter says
 engine: str = ""  # trains missing runs: serial, processes:2; empty: serial, but none of the chapter's plan
+device: str = "cpu"  # where missing runs are trained: cpu, cuda, cuda:1
 cap: Optional[float] = None  # core-hours that missing runs may take; None: 1
 records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records/32_transformer_keys
 
@@ -444,9 +445,9 @@ page.hypotheses(
 # at which the first run of STE learned well. Keys that are not normalised, rotary positions, several heads and $R$
 # alone were not tried.
 #
-# **On one GPU** it is the same system with other fields of its case:
-# `Case(width=512, key=128, codes=512, layers=8, block=256, length=4096, batch=32, steps=20000)`. This needs the case to
-# be given a device, and has not been run.
+# **On one GPU**, `device: cuda`, it is the same system with other fields of its case:
+# `Case(width=512, key=128, codes=512, layers=8, block=256, length=4096, batch=32, steps=20000)`. It has not been run
+# there.
 
 # %% tags=["hide-input"]
 case = transformer.Case()

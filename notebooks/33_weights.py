@@ -37,6 +37,7 @@ profile: str = "standard"  # smoke: 4 steps, in seconds; standard: the committed
 steps: Optional[int] = None  # of each run after quantisation; None: as the profile says
 seeds: Optional[int] = None  # 0, 1, ...; None: as the chapter says
 engine: str = ""  # trains missing runs: serial, processes:2; empty: serial, but none of the chapter's plan
+device: str = "cpu"  # where missing runs are trained: cpu, cuda, cuda:1
 cap: Optional[float] = None  # core-hours that missing runs may take; None: 1
 records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records/33_weights
 
@@ -493,6 +494,5 @@ page.hypotheses(
 # for each output unit, and outputs that are matched instead of weights {cite}`stock2020bit` were not tried. The direct
 # search was given one share and one period, and no others were tried.
 #
-# **On one GPU** the same system takes a wider network and more codes:
-# `Case(width=64, codes=65536, bits=2, steps=20000)` has AQLM's 16 bits for a group of eight. This needs the case to be
-# given a device, and has not been run.
+# **On one GPU**, `device: cuda`, the same system takes a wider network and more codes:
+# `Case(width=64, codes=65536, bits=2, steps=20000)` has AQLM's 16 bits for a group of eight. It has not been run there.

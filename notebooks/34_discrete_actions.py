@@ -599,6 +599,7 @@ page.hypotheses(
 # through it, and its episodes are short. Nothing was measured against its exact gradient, which has no such formula. A
 # policy with a softmax over all codes and its own REINFORCE was not run.
 #
-# **On one GPU** it is the same system with other fields of its case:
-# `Case(codes=4096, dim=32, contexts=8192, width=1024, steps=100000)`, judged by draws as in eight dimensions. This
-# needs the case to be given a device, and has not been run.
+# **On one GPU** the same system takes other fields of its case:
+# `Case(codes=4096, dim=32, contexts=8192, width=1024, steps=100000)`, judged by draws as in eight dimensions. Problems
+# as small as those here would not fill it, so this page has no parameter `device`. The larger case needs one first, and
+# has not been run.

@@ -579,6 +579,6 @@ def what_a_slope_finds():
 # targets {cite}`petersen2021deep` was not run, nor was an estimator from values alone, which chapter 34 has. Genetic
 # programming, with crossover and a population, is more than *climb*.
 #
-# **On one GPU** it is the same system with other fields of its case: `Case(depth=5, starts=4096, steps=10000)`, judged
-# by *found* alone, since trees of depth 5 are too many to count this way. This needs the case to be given a device, and
-# has not been run.
+# **On one GPU** the same system takes other fields of its case: `Case(depth=5, starts=4096, steps=10000)`, judged by
+# *found* alone, since trees of depth 5 are too many to count this way. Searches as small as those here would not fill
+# it, so this page has no parameter `device`. The larger case needs one first, and has not been run.

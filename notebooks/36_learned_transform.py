@@ -37,6 +37,7 @@ profile: str = "standard"  # smoke: 6 steps, in seconds; standard: the committed
 steps: Optional[int] = None  # of each run; None: as the profile says
 seeds: Optional[int] = None  # 0, 1, ...; None: as the chapter says
 engine: str = ""  # trains missing runs: serial, processes:2; empty: serial, but none of the chapter's plan
+device: str = "cpu"  # where missing runs are trained: cpu, cuda, cuda:1
 cap: Optional[float] = None  # core-hours that missing runs may take; None: 1
 records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records/36_learned_transform
 
@@ -568,5 +569,5 @@ page.hypotheses(
 #   arms at the size of STE's gradient tell the two apart at one $\gamma$; a sweep would do so better.
 # - One small network, one data set, 1,000 steps. {doc}`10_ste_vs_rotation` has signs that turn later than this.
 #
-# **On one GPU** the same cases take other fields: `Case(codebook_size=8192, steps=32000, batch=128, observed=64)`. The
-# observations are a tenth of the work. This needs the case to be given a device, and has not been run.
+# **On one GPU**, `device: cuda`, the same cases take other fields: `Case(codebook_size=8192, steps=32000, batch=128,
+# observed=64)`. The observations are a tenth of the work. It has not been run there.

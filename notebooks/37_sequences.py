@@ -39,6 +39,7 @@ steps: Optional[int] = None  # of each VQ-VAE; None: as the profile says
 prior_steps: Optional[int] = None  # of each prior; None: as the profile says
 seeds: Optional[int] = None  # 0, 1, ...; None: as the chapter says
 engine: str = ""  # trains missing runs: serial, processes:2; empty: serial, but none of the chapter's plan
+device: str = "cpu"  # where missing runs are trained: cpu, cuda, cuda:1
 cap: Optional[float] = None  # core-hours that missing runs may take; None: 1
 records: str = ""  # folder of runs; empty: the committed ones, and new ones go to data/records/37_sequences
 
@@ -428,5 +429,5 @@ page.hypotheses(
 #   for sharper images; a prior over its codes was not trained.
 # - The ten draws of a comparison share the test images, whose choice no interval covers.
 #
-# **On one GPU** the same cases take other fields: `Case(codebook_size=8192, steps=32000, batch=128, width=512,
-# layers=8, prior_steps=20000)`. This needs the case to be given a device, and has not been run.
+# **On one GPU**, `device: cuda`, the same cases take other fields: `Case(codebook_size=8192, steps=32000, batch=128,
+# width=512, layers=8, prior_steps=20000)`. It has not been run there.

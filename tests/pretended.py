@@ -1,8 +1,8 @@
-"""A pretended device, for machines that have one only: tensors there hold CPU tensors, and say that they are elsewhere.
+"""A pretended device, for machines without one: tensors there hold tensors of the CPU, and say that they are elsewhere.
 
-What is computed there is what the CPU computes, number for number. As on a GPU an operation raises where tensors of the
-CPU and of the device meet (but for numbers without dimensions and for copies), and where a generator of the CPU draws
-there. That a GPU has every operation, and is fast, it does not say.
+The CPU computes what is computed there. As on a GPU an operation raises where tensors of the CPU and of the device
+meet, and where a generator of the CPU draws there; allowed are copies, single numbers, and indices of the CPU. Whether
+a GPU has every operation, and how it rounds, this does not tell.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 DEVICE = torch.device("mps", 0)  # a kind that torch knows, and does not start where it is named
-INDEX = torch.ops.aten.index.Tensor  # of a tensor there may be on the CPU
-COPIES = (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
+INDEX, COPY, COPY_TO = torch.ops.aten.index.Tensor, torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default
 
 
 class There(Tensor):
@@ -54,13 +53,14 @@ def computed(operation: Callable, args: tuple, kwargs: dict) -> Any:
     leaves = tree_leaves((args, kwargs))
     there = {id(leaf.inner): leaf for leaf in leaves if isinstance(leaf, There)}
     here = [leaf for leaf in leaves if isinstance(leaf, Tensor) and not isinstance(leaf, There) and leaf.ndim]
-    if there and here and operation not in COPIES and not (operation is INDEX and isinstance(args[0], There)):
+    may_meet = operation in (COPY, COPY_TO) or (operation is INDEX and isinstance(args[0], There))
+    if there and here and not may_meet:
         raise RuntimeError(f"{operation}: tensors of the CPU, {[tuple(one.shape) for one in here]}, and of the device")
     goes = bool(there)
     if kwargs.get("device") is not None:
         goes = torch.device(kwargs["device"]).type in (DEVICE.type, "meta")
         kwargs = kwargs | {"device": torch.device("cpu")}
-    elif operation is COPIES[0]:
+    elif operation is COPY:
         goes = isinstance(args[0], There)
     if goes and any(isinstance(leaf, torch.Generator) for leaf in leaves):
         raise RuntimeError(f"{operation}: a generator of the CPU, and tensors of the device")
@@ -95,7 +95,7 @@ def pretended() -> Iterator[str]:
 
     def tensor(data: Any, *, device: str | torch.device | None = None, **options) -> Tensor:
         values = tree_map(lambda one: one.item() if isinstance(one, There) else one, data)
-        return made_here(values, **options).to(device)  # torch's own skips the mode
+        return made_here(values, **options).to(device)  # torch's own passes the mode by
 
     try:
         with Pretended(), patch("torch.tensor", tensor):
