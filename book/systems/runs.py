@@ -139,14 +139,19 @@ def store(experiment: Experiment, folder: str | Path = "") -> Path:
 
 
 def record(experiment: Experiment, case: Any, folder: str | Path = "") -> dict | None:
-    """The record of a case; None where there is none. RecordError where it has been altered, or is that of another."""
+    """The record of a case; None where there is none. RecordError where it has been altered, or is that of another.
+
+    A field that the class got after the record was made is at its default there, as in its id.
+    """
     path = store(experiment, folder) / f"{case_id(case)}.json"
     if not path.exists():
         return None
     found = read_record(path)
-    if (found.get("id"), found.get("config")) != (path.stem, json.loads(json.dumps(asdict(case)))):
+    config = json.loads(json.dumps(asdict(case)))
+    defaults = {name: value for name, value in config.items() if value == getattr(type(case), name, None)}
+    if (found.get("id"), defaults | found.get("config", {})) != (path.stem, config):
         raise RecordError(f"{path} is the record of another run, {found.get('id')}: {REMEDY}")
-    return found
+    return found | {"config": config}
 
 
 @cache

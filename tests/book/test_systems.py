@@ -305,6 +305,19 @@ def test_a_record_of_another_case_under_its_name_is_refused(tmp_path):
         runs.record(EXPERIMENT, Case(), tmp_path)
 
 
+@pytest.mark.parametrize("made_without, read", [("rate", True), ("seed", False)])
+def test_a_field_that_came_after_a_record_is_at_its_default_there(made_without, read, tmp_path):
+    case = Case(seed=1)
+    ((_, found),) = runs.run(EXPERIMENT, [case], "serial", tmp_path)
+    older = {name: value for name, value in found["config"].items() if name != made_without}
+    write_record(tmp_path / f"{found['id']}.json", found | {"config": older})
+    if read:
+        assert runs.record(EXPERIMENT, case, tmp_path) == found
+        return
+    with pytest.raises(RecordError, match="another run"):
+        runs.record(EXPERIMENT, case, tmp_path)
+
+
 def test_records_of_other_code_are_unverified_until_a_sample_agrees(tmp_path, capsys, monkeypatch):
     given = ["toy", "--records", str(tmp_path)]
     main(["run", *given])
