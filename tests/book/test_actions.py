@@ -3,10 +3,12 @@
 import math
 from dataclasses import replace
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
 
-from book.systems import actions, bandit, control
+from book.systems import actions, bandit, control, pendulum
 from book.systems.bandit import ARMS, FAMILY, Case, Plays, Problem
 from rotvq import ESTIMATORS
 
@@ -222,10 +224,10 @@ def test_thrusts_and_a_step_of_the_model():
     assert torch.allclose(lengths, torch.tensor([1.0] * 8 + [0.25] * 8 + [0.0]))
     assert len(codes.unique(dim=0)) == 17 == 1 + len(control.thrusts())
     zero, ahead = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
-    p, v, cost = control.move(zero, zero, ahead, ahead)
+    (p, v, _), cost = control.move((zero, zero, ahead), ahead)
     assert torch.allclose(v, torch.tensor([[0.3, 0.0]])) and torch.allclose(p, torch.tensor([[0.03, 0.0]]))
     assert cost.item() == pytest.approx(0.1 * (0.97**2 + 0.05 * 0.09 + 0.05))
-    p, v, _ = control.move(torch.tensor([[0.5, 0.2]]), torch.tensor([[1.0, 2.0]]), ahead, zero)
+    (p, v, _), _ = control.move((torch.tensor([[0.5, 0.2]]), torch.tensor([[1.0, 2.0]]), ahead), zero)
     assert v[0].tolist() == pytest.approx([0.9 + 0.1 * math.sin(0.6), 1.8 - 0.1 * math.sin(1.5)])
     assert p[0].tolist() == pytest.approx([0.5 + 0.1 * v[0, 0].item(), 0.2 + 0.1 * v[0, 1].item()])
 
@@ -256,7 +258,11 @@ def test_no_thrust_passes_no_gradient_by_the_rotation():
 def test_reinforce_has_the_gradient_of_the_cost(monkeypatch):
     """With a constant for a policy, against the slope of the mean cost over the same draws."""
     case = replace(TINY, batch=20_000, horizon=6, noise=0.3)
-    monkeypatch.setattr(control, "begin", lambda count, _: (torch.zeros(count, 2), torch.tensor([[1.0, 0.0]] * count)))
+
+    def begin(count, _):
+        return torch.zeros(count, 2), torch.zeros(count, 2), torch.tensor([[1.0, 0.0]] * count)
+
+    monkeypatch.setitem(control.WORLDS, "wind", control.WORLDS["wind"]._replace(begin=begin))
 
     class Constant(torch.nn.Module):
         def __init__(self, x: float):
@@ -283,5 +289,103 @@ def test_a_control_case_is_the_same_run_again(name):
 
 
 def test_control_learns_through_the_model():
-    found = control.train(control.Task(steps=30, tested=64, horizon=20))
-    assert found["cost"] < 0.5 * control.random_cost(control.Task(horizon=20))
+    case = control.Task(steps=30, tested=64, horizon=20, episode=20)
+    assert control.train(case)["cost"] < 0.5 * control.random_cost(case)
+
+
+# the pendulum, against gymnasium's own
+
+
+@pytest.fixture
+def own():
+    """gymnasium's Pendulum-v1 without its wrappers."""
+    env = gymnasium.make("Pendulum-v1").unwrapped
+    yield env
+    env.close()
+
+
+def spread(count: int = 2000) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Angles of several turns, speeds up to the largest, and torques up to twice the largest."""
+    return tuple(scale * normal(count, seed=seed).clamp(-2, 2) / 2 for seed, scale in ((0, 10), (1, 8), (2, 4)))
+
+
+def test_a_step_of_the_pendulum_is_gymnasiums(own):
+    angles, speeds, torques = spread()
+    (angle, speed), cost = pendulum.swing((angles, speeds), torques)
+    assert (torques.abs() > 2).any() and (speed.abs() == 8).any() and (angles.abs() > math.pi).any()
+    for i in range(len(angles)):
+        own.state = np.array([angles[i], speeds[i]])
+        seen, reward, *_ = own.step(torques[i : i + 1].numpy())
+        assert own.state == pytest.approx([angle[i].item(), speed[i].item()], abs=1e-12)
+        assert reward == pytest.approx(-cost[i].item(), abs=1e-12)
+        ours = pendulum.seen((angle[i : i + 1], speed[i : i + 1]))[0] * torch.tensor([1, 1, 8])
+        assert seen == pytest.approx(ours.numpy(), abs=1e-6)
+
+
+def test_an_episode_of_the_pendulum_is_gymnasiums():
+    """A whole episode in float32 by codes, with the costs added up, and as many steps as a test episode has."""
+    case, env = control.SWING, gymnasium.make("Pendulum-v1")
+    state, total, ended, steps = (torch.tensor([3.0]), torch.tensor([0.5])), 0.0, False, 0
+    env.reset()
+    env.unwrapped.state = np.array([3.0, 0.5])
+    played = pendulum.arc()[torch.randint(pendulum.CODES, (case.episode,), generator=noise())]
+    returned = 0.0
+    while not ended:
+        state, cost = pendulum.move(state, played[steps : steps + 1])
+        _, reward, _, ended, _ = env.step(2 * played[steps, 1:].numpy())
+        total, returned, steps = total + cost.item(), returned + reward, steps + 1
+    env.close()
+    assert steps == case.episode and returned == pytest.approx(-total, rel=1e-4)
+
+
+def test_episodes_of_the_pendulum_begin_as_gymnasiums(own):
+    """The same uniform distributions: deciles of 4,000 draws, held to 0.08 of half the range."""
+    theirs = []
+    for seed in range(4000):
+        own.reset(seed=seed)
+        theirs.append(own.state)
+    ours = torch.stack(pendulum.begin(4000, noise()), -1)
+    levels, half = np.linspace(0, 1, 11), np.array([math.pi, 1.0])
+    apart = np.quantile(np.array(theirs), levels, axis=0) - np.quantile(ours.numpy(), levels, axis=0)
+    assert (np.abs(apart) / half).max() < 0.08
+
+
+def test_a_slope_passes_through_the_pendulum():
+    angles, speeds, torques = spread(20)
+    inside = (torques.abs() < 1.9) & (speeds.abs() < 7)
+    given = [x[inside].clone().requires_grad_() for x in (angles, speeds, torques)]
+
+    def step(angle, speed, torque):
+        state, cost = pendulum.swing((angle, speed), torque)
+        return *state, cost
+
+    assert torch.autograd.gradcheck(step, given)
+
+
+def test_codes_of_the_pendulum():
+    line, arc = pendulum.line(), pendulum.arc()
+    assert line[:, 0].diff().numpy() == pytest.approx(2 / 15) and len(line) == len(arc) == 16
+    assert torch.allclose(arc.norm(dim=-1), torch.ones(16)) and (arc[:, 0] > -1e-6).all()
+    for codes in (line, arc):
+        assert codes[:, -1].aminmax() == pytest.approx((-1, 1))
+
+
+def test_on_the_line_there_is_nothing_to_turn():
+    """Code and point have one sign, so R is 1: the rotation is r I, and R is the straight-through estimator."""
+    found = {}
+    for name in ("ste", "rotation", "rotation_only", "scale_only"):
+        y = torch.linspace(-2, 2, 101)[:, None].requires_grad_()
+        thruster = control.Thruster(control.Task("pendulum", name, noise=0.0))
+        thruster.trained(y, noise())[0].sum().backward()
+        found[name] = y.grad
+    assert torch.allclose(found["rotation"], found["scale_only"])
+    assert torch.allclose(found["rotation_only"], found["ste"])
+    assert not torch.allclose(found["rotation"], found["ste"])
+
+
+@pytest.mark.parametrize("task", [name for name in control.WORLDS if name != "wind"])
+@pytest.mark.parametrize("name", ["STE", "REINFORCE", "continuous"])
+def test_a_case_of_the_pendulum_is_the_same_run_again(task, name):
+    case = replace(TINY, task=task, clip=1.0, **control.ARMS[name])
+    found = control.train(case)
+    assert found == control.train(case) and math.isfinite(found["cost"])
