@@ -1,6 +1,7 @@
 r"""Control tasks with nearest-code actions: a mass in a swirling wind, and gymnasium's pendulum.
 
-**The wind.** A mass is pushed to a goal by one of a few thrusts. The state is a place p and a velocity v in the plane; an episode has a goal. A thrust e gives
+**The wind.** A mass is pushed to a goal by one of a few thrusts. The state is a place p and a velocity v in the plane;
+an episode has a goal. A thrust e gives
 
 .. math:: v' = v + h (3 e - v + w(p)), \quad p' = p + h v', \quad
           \text{cost} = h \big(|p' - \text{goal}|^2 + 0.05\, |v'|^2 + 0.05\, |e|^2\big),
@@ -249,6 +250,7 @@ def arms(*names: str) -> dict[str, Mapping]:
 
 
 SWING = Task("pendulum, arc", clip=1.0, bounded=True, horizon=60, episode=200, batch=128, steps=200)
+LINE = replace(SWING, task="pendulum")
 
 EXPERIMENT = runs.Experiment(
     "control_34",
@@ -258,6 +260,8 @@ EXPERIMENT = runs.Experiment(
         "off": runs.crossed(Task(off=True), arms("STE", "rotation", "R", "r I")),
         "main": runs.crossed(Task(), ARMS),
         "rates": runs.crossed(Task(), arms("STE", "rotation", "REINFORCE"), RATES),
+        "pendulum": runs.crossed(SWING, ARMS, seeds=runs.CONFIRM),
+        "pendulum, line": runs.crossed(LINE, arms("STE", "rotation"), seeds=runs.CONFIRM),
     },
     smoke={"rate": 1e-2, "steps": 4, "horizon": 4, "episode": 4, "batch": 4, "tested": 8},
     seconds=6.0,
