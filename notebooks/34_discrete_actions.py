@@ -156,7 +156,7 @@ task = load(page, control.EXPERIMENT, "control", then=bandit.EXPERIMENT)
 shown = load(page, bandit.EXPERIMENT)
 
 # %% [markdown]
-# This page shows {glue:text}`coverage` of the bandit, and of the control task {glue:text}`control-coverage`.
+# This page shows {glue:text}`coverage` of the bandit, and of the control tasks {glue:text}`control-coverage`.
 #
 # ## The gradient itself
 #
@@ -470,11 +470,11 @@ pd.DataFrame(
 # on fresh seeds; the primary comparison is rotation / STE:
 
 # %%
-THRUST = {"off": False, "rate": control.Task().rate}
+THRUST = {"task": "wind", "off": False, "rate": control.Task().rate}
 
 
 def costs(arm: str, fresh: bool = True, metric: str = "cost", **other) -> float | None:
-    """The mean of a metric of the control task."""
+    """The mean of a metric of a control task, the wind where nothing else is said."""
     return task.mean(metric, THRUST | dict(control.ARMS[arm]) | other, fresh)
 
 
@@ -508,6 +508,71 @@ pd.DataFrame(
 )
 
 # %% [markdown]
+# ## gymnasium's pendulum
+#
+# STE has swung the pendulum up in {glue:text}`swung-ste-arc` runs on the arc and in {glue:text}`swung-ste-line` on the
+# line, the rotation in {glue:text}`swung-rotation-arc` and in {glue:text}`swung-rotation-line`. What the rotation adds
+# to the cost of STE is {glue:text}`swing-arc` on the arc, and {glue:text}`swing-line` on the line.
+#
+# Mean cost of a test episode, which is minus gymnasium's return, and the ratio to STE, on fresh seeds; less is better:
+
+# %%
+PENDULUMS = {"arc": control.SWING, "line": control.LINE}
+UPRIGHT = 300.0  # what a test episode costs at most in the mean where a run has swung up
+
+
+def swung(arm: str, case: control.Task) -> pd.Series:
+    """Of every fresh run, by its seed, whether it swung up."""
+    rows = task.rows(True)
+    if rows.empty:
+        return pd.Series(dtype=bool)
+    fields = {"task": case.task} | dict(control.ARMS[arm])
+    chosen = rows[(rows[list(fields)] == pd.Series(fields)).all(axis=1)].set_index("seed")
+    return chosen.cost < UPRIGHT
+
+
+def swing_pair(arm: str, against: str = "STE", place: str = "arc"):
+    """The ratio of two arms in the cost of the pendulum; None where it was not run."""
+    return cost_pair(arm, against, task=PENDULUMS[place].task)
+
+
+def swing_row(arm: str, case: control.Task) -> list[str]:
+    """The cost, how many runs swung up, and the ratio to STE."""
+    up, cost = swung(arm, case), costs(arm, task=case.task)
+    pair = None if arm == "STE" else cost_pair(arm, "STE", task=case.task)
+    return ["" if cost is None else f"{cost:.0f}", f"{up.sum()} of {len(up)}" if len(up) else "", ratio_text(pair)]
+
+
+rows = {
+    (place, arm): swing_row(arm, case)
+    for place, case in PENDULUMS.items()
+    for arm in control.ARMS
+    if costs(arm, task=case.task) is not None
+}
+page.say(
+    "swung",
+    {f"{arm} {place}": swing_row(arm, case)[1] for arm in ("STE", "rotation") for place, case in PENDULUMS.items()},
+)
+page.say("swing", {place: swing_pair("rotation", place=place) for place in PENDULUMS})
+at_random = costs("STE", metric="random", task=control.SWING.task)
+rows["arc", "random"] = ["" if at_random is None else f"{at_random:.0f}", "", ""]
+pd.DataFrame.from_dict(rows, "index", columns=["cost", "swung up", "ratio to STE"])
+
+# %% tags=["hide-input"]
+panels = {
+    place: [(arm, pair, drawn_styles[arm]) for arm in against_ste if (pair := swing_pair(arm, place=place))]
+    for place in PENDULUMS
+}
+page.show("fig-swing", drawings.ratios(panels, "Cost of the pendulum, a ratio to STE", "cost, arm / STE"))
+
+# %% [markdown]
+# ```{glue:figure} fig-swing
+# :name: fig-action-swing
+#
+# What an arm costs on the pendulum, relative to STE, on a logarithmic axis. Each point is a pair of runs with the same
+# seed, the diamond their geometric mean, the bar its 95 % interval. Left of 1 the arm is better.
+# ```
+#
 # ## What became of the hypotheses
 
 
@@ -570,6 +635,9 @@ def what_bias_costs():
     yield "By 2 %.", round(100 * (1 - control_primary.mean)) == 2
 
 
+upright = {
+    place: swung("STE", case).mean() if costs("STE", task=case.task) else None for place, case in PENDULUMS.items()
+}
 control_parts = became(
     {
         "rotation / STE": (control_primary, within(0.1)),
@@ -613,6 +681,12 @@ page.hypotheses(
         "13 a code of length 0 stops the rotation": became(
             {"rotation / STE": (cost_pair("rotation", "STE", False, off=True), above(1))}
         ),
+        "14 STE swings the pendulum up": numbers(upright, lambda _, value: value >= 0.8),
+        "15 on the line the scale costs": became({"rotation / STE": (swing_pair("rotation", place="line"), above(1))}),
+        "16 on the arc the rotation costs no more": became({"rotation / STE": (swing_pair("rotation"), within(0.25))}),
+        "17 values alone are too few": became({"REINFORCE / STE": (swing_pair("REINFORCE"), above(2))}),
+        "18 codes cost little": became({"STE / continuous": (swing_pair("STE", "continuous"), below(1.25))}),
+        "18 training with them gains nothing": became({"STE / snapped": (swing_pair("STE", "snapped"), above(0.95))}),
     }
 )
 
@@ -620,13 +694,13 @@ page.hypotheses(
 # ## What it cost, and what it does not show
 #
 # The bandit: {glue:text}`cost`
-# The control task: {glue:text}`control-cost`
+# The control tasks: {glue:text}`control-cost`
 #
 # Codes are given and stay where they are; in a VQ-VAE they follow. Values are smooth in the action's vector, and that
-# vector is known: without it only REINFORCE is left. 64 contexts are all there are, so nothing is said of new ones. The
-# control task is our own, not one of a collection such as gymnasium: its model is known, so that a slope can pass
-# through it, and its episodes are short. Nothing was measured against its exact gradient, which has no such formula. A
-# policy with a softmax over all codes and its own REINFORCE was not run.
+# vector is known: without it only REINFORCE is left. 64 contexts are all there are, so nothing is said of new ones.
+# Both control tasks have a known model, so that a slope can pass through it; of gymnasium's tasks only the pendulum was
+# run, whose action is one number: the arc is ours. Nothing was measured there against the exact gradient, which has no
+# such formula. A policy with a softmax over all codes and its own REINFORCE was not run.
 #
 # **On one GPU** the same system takes other fields of its case:
 # `Case(codes=4096, dim=32, contexts=8192, width=1024, steps=100000)`, judged by draws as in eight dimensions. Problems
