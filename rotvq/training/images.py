@@ -138,7 +138,8 @@ def find(name: str) -> Path | None:
     for place in places:
         if place.is_dir() if kind == "imagefolder" else place.is_file():
             return place
-    raise DataError(f"{name} is not there: looked for {', '.join(map(str, dict.fromkeys(places)))}")
+    said = f"; behind @ stands a side from 1 to {LARGEST_SIDE}, or {NATIVE}" * (kind == "imagefolder" and "@" in rest)
+    raise DataError(f"{name} is not there: looked for {', '.join(map(str, dict.fromkeys(places)))}{said}")
 
 
 def _path_and_size(rest: str) -> tuple[str, int | None]:
@@ -373,19 +374,20 @@ def _arrays(name: str) -> Splits:
     """
     path = find(name)
     arrays = _read_arrays(path)
+    if len(arrays) != 1 and arrays.keys() not in ({"train", "test"}, {"train", "validation", "test"}):
+        held = ", ".join(arrays) or "nothing"
+        raise DataError(f"{path} holds {held}: it needs one array, or train and test, and validation.")
     for array in arrays.values():
         _refuse_unfit(array, path)
     if len(arrays) == 1:
         (rows,) = arrays.values()
         splits = _by_last_digit(rows)
-    elif arrays.keys() in ({"train", "test"}, {"train", "validation", "test"}):
+    else:
         rest = np.arange(len(arrays["train"])) % 20 > 0
         held_out = (
             {} if "validation" in arrays else {"validation": arrays["train"][~rest], "train": arrays["train"][rest]}
         )
         splits = [(arrays | held_out)[split] for split in ("train", "validation", "test")]
-    else:
-        raise DataError(f"{path} holds {', '.join(arrays)}: it needs one array, or train and test, and validation.")
     if len({(split.shape[1:], split.dtype) for split in splits}) > 1 or not all(map(len, splits)):
         said = ", ".join(f"{split.shape} {split.dtype}" for split in splits)
         raise DataError(f"{path} gives splits of {said}: each needs a row or more, and all one shape and type.")
@@ -396,7 +398,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             read = np.load(file, allow_pickle=False)
-            return {"": read} if isinstance(read, np.ndarray) else {key: read[key] for key in read.files}
+            return {"": read} if isinstance(read, np.ndarray) else {key: np.asarray(read[key]) for key in read.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is no whole .npy or .npz file of numbers ({error}).") from error
 

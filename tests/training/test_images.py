@@ -11,6 +11,7 @@ import struct
 import sys
 import tarfile
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -408,8 +409,11 @@ def test_a_cut_image_is_named(folder, suffix):
 
 
 def test_an_image_folder_that_is_not_there_or_without_val_is_refused(folder):
-    with pytest.raises(images.DataError, match="absent is not there: looked for"):
+    with pytest.raises(images.DataError, match="absent is not there: looked for .*absent$"):
         images.load(f"imagefolder:{folder / 'absent'}")
+    for size in ("-3", "16.0", "16x16", "Native", " 16", "", "²"):
+        with pytest.raises(images.DataError, match="; behind @ stands a side from 1 to 4096, or native$"):
+            images.load(f"imagefolder:{folder}@{size}")
     shutil.rmtree(folder / "val")
     with pytest.raises(images.DataError, match="val holds 0 images: it needs a folder per class"):
         images.load(f"imagefolder:{folder}")
@@ -591,6 +595,11 @@ BAD_ARRAYS = {
     "too large": (np.full((20, 2), 1e38), "not finite"),
     "channels first": (rows(20, 3, 8, 8), "move the channels to the end"),
     "other names": ({"x": rows(9, 4), "y": rows(9, 4)}, "needs one array, or train and test"),
+    "labels beside": (
+        {"train": rows(20, 4), "test": rows(20, 4), "labels": np.array(["a"] * 40)},
+        "holds train, test, labels: it needs one array, or train and test",
+    ),
+    "no array": ({}, "holds nothing: it needs one array, or train and test"),
     "two widths": ({"train": rows(20, 4), "test": rows(20, 5)}, "all one shape and type"),
     "two types": ({"train": rows(20, 4), "test": rows(20, 4, dtype=float)}, "all one shape and type"),
 }
@@ -602,6 +611,18 @@ def test_an_array_that_cannot_be_meant_is_refused(content, words, tmp_path, fres
     np.savez(path, **content) if isinstance(content, dict) else np.save(path, content)
     with pytest.raises(images.DataError, match=words):
         images.load(f"arrays:{path}")
+
+
+@pytest.mark.parametrize(
+    "beside, words", [(False, "uint8 or float"), (True, "holds train, read.me: it needs one array")]
+)
+def test_a_text_among_arrays_is_refused(beside, words, tmp_path, fresh):
+    if beside:
+        np.savez(tmp_path / "a.npz", train=rows(20, 4))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("read.me", "words")
+    with pytest.raises(images.DataError, match=words):
+        images.load(f"arrays:{tmp_path / 'a.npz'}")
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz"])
