@@ -103,6 +103,14 @@ from rotvq.page.figures import arms as styles
 # 10. *The time is linear.* A character takes at most 1.5 times as long at 65,536 as at 1,024; there the quadratic way
 #     takes more than 10 times as long.
 
+# %% [markdown]
+# **Fixed later**, when all the records above were there, and before the records of these: $R$ alone, the rotation
+# without its scale, on seeds 0 to 2, and on seeds 100 to 109, which decide.
+#
+# 11. *Nor does the scale matter.* $R$ is within 1 % of STE, and of the rotation.
+# 12. *The turn widens the angle.* The angle between a key and its code is larger with $R$ than with STE, as it is with
+#     the rotation.
+
 # %%
 shown = load(page, transformer.EXPERIMENT)
 timed = attention_cost.EXPERIMENT.cases(profile)

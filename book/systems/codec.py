@@ -6,7 +6,7 @@ levels: 48 bits. The network is two perceptrons; the quantiser is the package's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -250,8 +250,12 @@ ARMS = {"STE": {"estimator": "ste"}, "rotation": {"estimator": "rotation"}, "r I
 PAIR = {name: ARMS[name] for name in ("STE", "rotation")}
 WIRED = {wiring: {"wiring": wiring} for wiring in ("graph", "detach", "once")}
 CARRIED = {wiring: WIRED[wiring] for wiring in ("graph", "once")}  # in which G z = q holds for the cascade
+APART = {wiring: WIRED[wiring] for wiring in ("graph", "detach")}  # with an estimator at each level
 STARTS = {"k-means": {"init": "kmeans"}, "uniform 1/K": {"init": "uniform"}}
 EIGHT, FOUR = Case(), Case(levels=4)
+SCALE = {"r I": ARMS["r I"]}
+UNIFORM = Case(init="uniform")
+SOME = CONFIRM[:3]  # fresh seeds of the arms that came later
 
 EXPERIMENT = Experiment(
     "30_residual_codec",
@@ -267,6 +271,10 @@ EXPERIMENT = Experiment(
         "gamma": crossed(Case(levels=4, gamma=1.0), CARRIED, PAIR, seeds=FEW),
         "rate": crossed(Case(levels=4, lr=1e-3), PAIR, seeds=FEW),
         "dropout": crossed(Case(dropout=0.5), PAIR, seeds=FEW),
+        "eight levels, k-means, r I": crossed(EIGHT, WIRED, SCALE, seeds=SOME),
+        "eight levels, uniform, r I": crossed(UNIFORM, SCALE, seeds=SOME),
+        "eight levels, uniform, other wirings": crossed(UNIFORM, APART, ARMS, seeds=SOME),
+        "four levels, uniform, detach": crossed(replace(FOUR, init="uniform", wiring="detach"), ARMS, seeds=FEW),
     },
     smoke={"steps": 3, "batch": 64, "width": 16, "levels": 2},
     seconds=17.0,

@@ -292,6 +292,7 @@ ARMS = {
     "rotation": {"estimator": "rotation"},
     "rI": {"estimator": "scale_only"},
 }
+LATER = {"R": {"estimator": "rotation_only"}}  # as well, fixed once the others had been run
 GAMMAS = {"0": {"gamma": 0.0}, "1": {"gamma": 1.0}}
 SIZES = {"8": {"codes": 8}, "128": {"codes": 128}}
 
@@ -313,6 +314,7 @@ EXPERIMENT = runs.Experiment(
         "start": runs.crossed(Case(init="normal"), arms("zero", "STE", "rotation")),
         "size": runs.crossed(Case(), SIZES, arms("zero", "STE")),
         "fsq": runs.crossed(Case(estimator="fsq")),
+        "R alone": runs.crossed(Case(), LATER, seeds=(*runs.FEW, *runs.CONFIRM)),
     },
     smoke={"steps": 6, "batch": 2, "length": 64, "tested": 4, "width": 16, "key": 8, "block": 16, "codes": 8},
     seconds=32.0,
