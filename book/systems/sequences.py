@@ -13,7 +13,7 @@ perfect prior would draw.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from book.systems import classifier, vqgan
 from book.systems.prior import PART, Places, Prior
-from book.systems.runs import CONFIRM, Experiment, crossed
+from book.systems.runs import CONFIRM, FEW, Experiment, crossed
 from rotvq.runs.grids import BASELINE
 from rotvq.training import images
 from rotvq.training.config import FIELDS, Config
@@ -42,6 +42,8 @@ class Case:
     """One run.
 
     Args:
+        tokeniser: whose codes they are: those of a "vqvae", or of the "vqgan" of chapter 31, which has no ``decay`` and
+            ``initial_count`` but the defaults.
         estimator: how the gradient passes the quantiser, a key of :data:`rotvq.ESTIMATORS`.
         init: the first codes: "uniform", or "kmeans" of latents of the untrained encoder.
         init_latents: of how many.
@@ -50,7 +52,7 @@ class Case:
         initial_count: of each code with which EMA starts.
         revival: of dead codes: "none" or "unused".
         codebook_size: number of codes, K.
-        steps: of the VQ-VAE's optimiser.
+        steps: of the optimiser of the VQ-VAE, or of the VQ-GAN.
         width: of the prior's blocks.
         layers: of the prior, how many blocks.
         heads: of each.
@@ -62,6 +64,7 @@ class Case:
         seed: of weights, order, first codes, revival and draws, one generator for each.
     """
 
+    tokeniser: str = "vqvae"
     estimator: str = "ste"
     init: str = "uniform"
     init_latents: int = 8192
@@ -85,6 +88,23 @@ class Case:
     def config(self) -> Config:
         """The run of chapter 10 that trains the VQ-VAE."""
         return Config(**{field: value for field, value in asdict(self).items() if field in FIELDS})
+
+    @property
+    def gan(self) -> vqgan.Case:
+        """The run of chapter 31 that trains the VQ-GAN."""
+        shared = {field.name: getattr(self, field.name) for field in fields(vqgan.Case) if hasattr(self, field.name)}
+        return vqgan.Case(**shared)
+
+
+def tokeniser(case: Case, device: str = "cpu") -> tuple[VQVAE, dict[str, Any]]:
+    """The trained model whose codes they are, and what :func:`.fit` says of it at its last step."""
+    if case.tokeniser == "vqvae":
+        model, result = fit(case.config, device=device)
+        return model, result["final"]
+    trainer = vqgan.Trainer.from_case(case.gan, device)
+    for _ in range(case.steps):
+        trainer.step()
+    return trainer.run.model, trainer.run.result()["final"] | {"step": case.steps}
 
 
 @torch.no_grad()
@@ -224,16 +244,16 @@ def train(case: Case, device: str = "cpu") -> dict[str, Any]:
     """Train one case on a device; deterministic on a given machine.
 
     Returns:
-        What :func:`.fit` says of the VQ-VAE at its last step, and :func:`.quality` of its reconstructions of the test
+        What :func:`.fit` says of a model at its last step, and :func:`.quality` of its reconstructions of the test
         images, with ``test_`` before the names. ``index_bits``, ``pixel_bits`` and their sum
         ``total_bits``, of a test image; ``online`` as in :meth:`.Sequences.online`. Distances from the test images, as
         :func:`.distances` names them: ``recon_`` of reconstructions, ``sample_`` of what the prior drew, ``places_`` of
         what a prior of independent places drew, with their ``_bits`` and ``_perplexity``; ``stops``, those of the prior
         halfway and at the end; ``pictures`` for :func:`.vqgan.unpack`. A case that diverged has ``diverged_at`` alone.
     """
-    model, result = fit(case.config, device=device)
-    if result["final"]["diverged_at"] is not None:
-        return {"diverged_at": result["final"]["diverged_at"]}
+    model, final = tokeniser(case, device)
+    if final["diverged_at"] is not None:
+        return {"diverged_at": final["diverged_at"]}
     sequences = Sequences.from_model(case, model)
     stops = sequences.learn()
     described = sequences.description()
@@ -241,7 +261,7 @@ def train(case: Case, device: str = "cpu") -> dict[str, Any]:
     independent = sequences.drawn(Places(sequences.codes.flatten(0, 1), case.codebook_size))
     pictures = decode(model, sequences.sample(sequences.prior, PICTURES), sequences.data)
     return {
-        **result["final"],
+        **final,
         **_named("test", classifier.quality(model, sequences.data)),
         "index_bits": sampled["bits"],
         "total_bits": sampled["bits"] + described["pixel_bits"],
@@ -264,6 +284,9 @@ STARTS = {"uniform": {"init": "uniform"}, "k-means": {"init": "kmeans"}}
 PAIR = {name: ARMS[name] for name in ("STE", "rotation")}
 SCALE = {"r I": ARMS["r I"]}
 BEST = {"recommended": {"estimator": "ste", "init": "kmeans", **BASELINE}}
+#: as well, fixed once the others had been run: runs of chapter 31, from k-means
+GAN = Case(tokeniser="vqgan", init="kmeans", steps=vqgan.Case.steps)
+FOLLOWING = {f"{name}, EMA": arm | vqgan.UPDATES["EMA, revival"] for name, arm in PAIR.items()}
 
 
 def blocks() -> dict[str, list[Case]]:
@@ -272,6 +295,8 @@ def blocks() -> dict[str, list[Case]]:
         "confirm": crossed(Case(), PAIR, STARTS, seeds=CONFIRM),
         "recommended": crossed(Case(), BEST, seeds=CONFIRM),
         "scale": crossed(Case(), SCALE, STARTS, seeds=CONFIRM),
+        "codes of a VQ-GAN": crossed(GAN, PAIR, seeds=CONFIRM),
+        "codes of a VQ-GAN that follow": crossed(GAN, FOLLOWING, seeds=FEW),
     }
 
 

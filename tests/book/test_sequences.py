@@ -268,10 +268,21 @@ def test_perplexity():
 def test_the_grid():
     assert runs.find("37") is EXPERIMENT
     cases = EXPERIMENT.cases()
-    arms = {(case.estimator, case.init, case.update, case.revival) for case in cases}
+    first = [case for case in cases if case.tokeniser == "vqvae"]
+    arms = {(case.estimator, case.init, case.update, case.revival) for case in first}
     plain = {(e, i, "gradient", "none") for e in ("ste", "rotation", "scale_only") for i in ("uniform", "kmeans")}
     assert arms == plain | {("ste", "kmeans", "ema", "unused")}
     assert sequences.BEST["recommended"] == RECOMMENDED
-    assert {case.seed for case in cases} == set(range(100, 110)) and len(cases) == 70
-    assert len(cases) * EXPERIMENT.seconds / 3600 < 0.7
+    assert {case.seed for case in first} == set(range(100, 110)) and (len(first), len(cases)) == (70, 96)
+    assert len(cases) * EXPERIMENT.seconds / 3600 < 1
     assert (cases[0].config.steps, cases[0].config.codebook_size) == (2000, 512)
+
+
+def test_codes_of_a_vqgan_are_those_of_a_run_of_its_chapter():
+    later = [case.gan for case in EXPERIMENT.cases() if case.tokeniser == "vqgan"]
+    assert len(set(later)) == 26 and set(later) <= set(vqgan.EXPERIMENT.cases())
+    small = replace(sequences.GAN, **sequences.SMOKE)
+    found, of_its_own = sequences.train(small), vqgan.train(replace(small.gan, stops=1))
+    shared = {"step", *(name for name in of_its_own if name.startswith("test_"))}
+    assert {name: found[name] for name in shared} == {name: of_its_own[name] for name in shared}
+    assert found["test_mse"] != sequences.train(replace(small, tokeniser="vqvae"))["test_mse"]
