@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from pretended import pretended, same_attention
 
-from book.systems import codec, runs, sequences, transform, transformer, vqgan, weights
+from book.systems import codec, runs, sequences, slopes, transform, transformer, vqgan, weights
 from rotvq.runs.verify import leaves
 
 
@@ -54,3 +55,15 @@ def test_a_run_elsewhere_leaves_nothing_on_the_cpu_and_sees_the_same_numbers(nam
         with pretended() as device:
             there = experiment.result(case, device)
     assert numbers(there) == pytest.approx(numbers(here), rel=1e-5, abs=1e-6)  # sums may round otherwise
+
+
+def test_what_no_run_reaches_works_elsewhere_too():
+    noise = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 16, 4, generator=noise) for _ in range(3))
+    near = torch.randn(5, 4, generator=noise)
+    with pretended() as device:
+        moved = [x.to(device) for x in (q, k, v, near)]
+        windowed = transformer.quadratic(*moved, block=4).cpu()
+        unlearned = slopes.Fit(slopes.PAIR, device=device)(moved[0][:, :2], torch.tensor([0, 1], device=device)).cpu()
+    torch.testing.assert_close(windowed, transformer.quadratic(q, k, v, near, block=4))
+    assert unlearned.shape == (2, 4) and not unlearned.any()
