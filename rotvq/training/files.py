@@ -83,7 +83,7 @@ def check_environment() -> None:
     folders()
     if os.environ.get("ROTVQ_DATA") == "":
         raise ValueError("ROTVQ_DATA is empty: name a folder, or unset it")
-    others = [name for name in os.environ if name.startswith("ROTVQ_") and name != "ROTVQ_DATA"]
+    others = [name for name in os.environ if name.upper().startswith("ROTVQ_") and name != "ROTVQ_DATA"]
     if "ROTVQ_DATA" not in os.environ:
         others += get_close_matches("ROTVQ_DATA", os.environ, n=1, cutoff=0.85)
     if others:

@@ -156,7 +156,8 @@ def _load(field: str, value: str) -> Any:
     except (Exception, SystemExit) as error:
         raise ValueError(f"{field} {value!r} cannot be imported ({error!r})") from error
     if found is None:
-        raise ValueError(f"{field} {value!r} cannot be imported: {place} has no {name!r}")
+        has = ", ".join(one for one in vars(module) if not one.startswith("_")) or "nothing"
+        raise ValueError(f"{field} {value!r} cannot be imported: {place} has no {name!r}, it has {has}")
     if fault:
         raise ValueError(f"{field} {value!r} {fault}")
     if digest != _digest_of_source(*source):

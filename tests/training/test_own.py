@@ -169,7 +169,7 @@ REFUSED = {
     "this process": ("estimator", "__main__:Brake", "cannot be imported"),
     "no module": ("estimator", ":Brake", "cannot be imported"),
     "no name": ("estimator", "parts.py:", "cannot be imported"),
-    "no such name": ("quantizer", "parts.py:Absent", "parts.py has no 'Absent'"),
+    "no such name": ("quantizer", "parts.py:Absent", "parts.py has no 'Absent', it has "),
     "broken": ("estimator", "broken.py:Brake", "cannot be imported .ZeroDivisionError"),
     "no Python": ("estimator", "words.py:Brake", "cannot be imported .SyntaxError"),
     "one that ends the process": ("estimator", "ends.py:Brake", "cannot be imported .SystemExit"),
