@@ -14,7 +14,7 @@ from rotvq.training.config import FIELDS, Config
 PAIRS = {field.name for field in fields(Config) if field.type.startswith("tuple")}  # a list of two is one value
 
 
-def block(arms: Mapping[str, Mapping], cells: Mapping[str, Mapping], seeds: int, **base: Any) -> Block:
+def block(arms: Mapping[str, Mapping], cells: Mapping[str, Mapping], seeds: int, /, **base: Any) -> Block:
     """Arms crossed with cells, on the seeds from 0.
 
     Args:
@@ -32,7 +32,7 @@ def block(arms: Mapping[str, Mapping], cells: Mapping[str, Mapping], seeds: int,
     if len(whole.arms) < 2:
         given = ", ".join(whole.arms) or "none"
         raise ValueError(f"arms are {given}: at least two are compared; a second one is STE: {{estimator: ste}}")
-    if any(not arm.strip() for arm in whole.arms):
+    if not all(whole.arms):
         raise ValueError("arms: one has no name, by which the page could call it")
     cells_of: dict[tuple, str] = {}
     for cell, conditions in whole.cells.items():
@@ -82,7 +82,7 @@ def spread(named: Mapping[str, Mapping]) -> dict[str, dict]:
         for choice in itertools.product(*values.values()):
             one = dict(zip(values, choice))
             said = [f"{name} {_said(one[name])}" for name in values if len(values[name]) != 1]
-            whole = ", ".join(filter(None, (label, *said)))
+            whole = ", ".join(filter(None, (label.strip(), *said)))
             if whole in found:
                 raise ValueError(f"two are called {whole!r}")
             found[whole] = one

@@ -93,7 +93,7 @@ def _store(value: str, _: Mapping) -> str | None:
         path = Path(value).expanduser()
         if not value or path.is_dir():
             return None
-        if "\0" in value or path.exists() or not path.absolute().parent.is_dir():
+        if "\0" in value or value != value.strip() or path.exists() or not path.absolute().parent.is_dir():
             return "must be a folder, or a new one in a folder that is there"
         return None if os.access(path.absolute().parent, os.W_OK | os.X_OK) else "cannot be made: no right to write"
     except (OSError, ValueError, RuntimeError) as error:  # the last one where there is no such user
@@ -237,6 +237,8 @@ def _is(value: object, kind) -> bool:
 
 def _misfit(name: str, value: object, kind) -> tuple[str, object, Any]:
     """The first entry of a value that is not of its kind, or the value itself: its name, what it is, its kind."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        kind = next(one for one in typing.get_args(kind) if one is not types.NoneType)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     entries = []
     if origin is list and isinstance(value, list):

@@ -76,6 +76,8 @@ def test_without_cells_there_is_one():
         (ARMS, CELLS, {"estimator": "zero"}, "common sets estimator, which has no effect"),
         (ARMS | {"c": {"gamma": [1, 1.0]}}, CELLS, {}, "two are called 'c, gamma 1'"),
         (ARMS, CELLS, {"gama": 1}, "common sets 'gama': a field is one of"),
+        (ARMS, CELLS, {"seeds": 3}, "common sets 'seeds': a field is one of"),
+        (ARMS | {" STE ": {"gamma": 3.0}}, CELLS, {}, "two are called 'STE'"),
         (ARMS | {"c": {"gamma": -1}}, CELLS, {}, "c, short: gamma is -1.0: it must be at least 0"),
         (ARMS | {"c": {"gamma": "high"}}, CELLS, {}, "c, short: gamma is 'high': it must be a finite number"),
         (ARMS | {"c": {"gamma": {"a": 1}}}, CELLS, {}, "c, short: gamma is .*: it must be a finite number"),

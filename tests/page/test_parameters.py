@@ -120,6 +120,15 @@ def test_a_dictionary_is_held_to_the_types_of_its_keys_and_values():
             check(values | {"arms": wrong}, arms=lambda value, _: None)
 
 
+def test_what_may_be_none_is_named_by_what_it_else_is():
+    values = {"__annotations__": {"rates": list[float] | None, "steps": int | None}, "steps": None}
+    check(values | {"rates": None}, rates=(0, 1), steps=(1, 9))
+    with pytest.raises(ValueError, match=r"^rates\[1\] = '1e-3' is str, and must be float, and YAML takes 1e-3"):
+        check(values | {"rates": [0.1, "1e-3"]}, rates=(0, 1), steps=(1, 9))
+    with pytest.raises(ValueError, match="^steps = 2.0 is float, and must be int$"):
+        check(values | {"rates": None, "steps": 2.0}, rates=(0, 1), steps=(1, 9))
+
+
 def test_a_notebook_that_is_wrong_itself_is_an_error_of_another_kind():
     with pytest.raises(TypeError, match="not annotated in the parameters cell: steps"):
         check(given(), steps=(1, 2), **ALLOWED)
@@ -209,6 +218,8 @@ REFUSED = [
     ("records", "/dev/null", "must be a folder"),
     ("records", "nowhere/at/all", "a new one in a folder that is there"),
     ("records", "a\0b", "must be a folder"),
+    ("records", " ", "must be a folder"),
+    ("records", "mine ", "must be a folder"),
     ("records", "x" * 5000, "no name of a folder"),
     ("records", "~nobody-of-this-name/runs", "no name of a folder"),
 ]
