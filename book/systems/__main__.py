@@ -11,11 +11,14 @@ import argparse
 import math
 import random
 import sys
+from collections import Counter
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
 from book.systems import runs
-from rotvq.training.files import DataError, check_environment
+from rotvq.runs import engines
+from rotvq.training.files import check_environment
 
 #: what one of the commands takes and the other does not
 OPTIONS = {"run": ("engine", "cap", "dry_run"), "verify": ("sample", "restamp")}
@@ -23,7 +26,8 @@ OPTIONS = {"run": ("engine", "cap", "dry_run"), "verify": ("sample", "restamp")}
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m book.systems", description=__doc__)
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="python -m book.systems", description=__doc__, allow_abbrev=False)
     parser.add_argument("command", choices=("run", "verify"))
     parser.add_argument("chapter", help="name, or how it starts")
     parser.add_argument("--block", action="append", default=[], help="only this block; may be given again")
@@ -35,17 +39,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sample", type=int, default=0, help="of verify: how many records are made again")
     parser.add_argument("--restamp", action="store_true", help="of verify: let the sample decide all records")
     parser.add_argument("--dry-run", action="store_true", help="of run: print what is missing and what it would cost")
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(words)
     try:
         check_environment()
+        _refuse_twice_or_empty(words)
         _refuse_options_of_the_other(parser, given)
+        engines.find_engine(given.engine)
         experiment = runs.find(given.chapter)
         if unknown := [name for name in given.block if name not in experiment.blocks]:
             raise ValueError(f"unknown block {unknown[0]!r}: one of {', '.join(map(repr, experiment.blocks))}")
         cases = experiment.cases(given.profile, *given.block)
         return (_run if given.command == "run" else _verify)(experiment, cases, given)
-    except (ValueError, DataError) as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        print("interrupted: what has ended is recorded, and the same command trains the rest", file=sys.stderr)
+        return 130
+
+
+def _refuse_twice_or_empty(words: Sequence[str]) -> None:
+    """ValueError for an option that comes twice, of which the last would win, or that has an empty value."""
+    options = Counter(word.partition("=")[0] for word in words if word.startswith("--"))
+    if twice := [name for name, count in options.items() if count > 1 and name != "--block"]:
+        raise ValueError(f"{twice[0]} is given twice: once, with its value")
+    if "" in words or any(word.startswith("--") and word.endswith("=") for word in words):
+        raise ValueError("an option has an empty value: leave it out")
 
 
 def _refuse_options_of_the_other(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
@@ -81,6 +99,8 @@ def _run(experiment: runs.Experiment, cases: list, given: argparse.Namespace) ->
 
 def _verify(experiment: runs.Experiment, cases: list, given: argparse.Namespace) -> int:
     made = {case: found for case in cases if (found := runs.record(experiment, case, given.records))}
+    if not made:
+        raise ValueError(f"there is no record of these runs in {runs.store(experiment, given.records)}")
     differing = []
     if given.sample:
         experiment.check_device(given.device)

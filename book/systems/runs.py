@@ -275,7 +275,8 @@ def run(
             Records(place).prepare()
         if entered.queue == 1:  # in this process: one by one
             for case in missing:
-                yield case, entered.submit(_work, experiment, case, place, device).result()
+                future = entered.submit(_work, experiment, case, place, device)
+                yield case, future.exception() or future.result()
             return
         futures = {entered.submit(_work, experiment, case, place, device): case for case in missing}
         for future in as_completed(futures):

@@ -103,7 +103,14 @@ def test_the_command(tmp_path, capsys):
     [
         (["run", "tox"], "unknown chapter 'tox': one of 30_residual_codec, "),
         (["run", "toy", "--block", "other"], "unknown block 'other': one of 'main'"),
-        (["verify", "toy", "--block", ""], "unknown block '': one of 'main'"),
+        (["verify", "toy", "--block", ""], "an option has an empty value"),
+        (["verify", "toy", "--block", "Main"], "unknown block 'Main': one of 'main'"),
+        (["run", "toy", "--engine="], "an option has an empty value"),
+        (["run", "toy", "--engine", "serial", "--engine=processes:2"], "--engine is given twice"),
+        (["run", "toy", "--dry-run", "--engine", "bogus"], "unknown engine 'bogus': serial, processes:N"),
+        (["run", "toy", "--dry"], "unrecognized arguments: --dry"),
+        (["verify", "toy"], "there is no record of these runs in "),
+        (["verify", "toy", "--sample", "2", "--restamp"], "there is no record of these runs in "),
         (["run", "toy", "--engine", "bogus"], "unknown engine 'bogus': serial, processes:N"),
         (["run", "toy", "--engine", "shard:0/2"], "engine is 'shard:0/2': a system takes serial, processes:N or ray"),
         (["run", "toy", "--sample", "5"], "run has no --sample"),
@@ -176,6 +183,15 @@ def test_a_store_that_cannot_be_written_is_refused_before_training(place, engine
     with pytest.raises(SystemExit):
         main(["run", "toy", "--engine", engine, "--records", str(tmp_path / place)])
     assert "error: records " in capsys.readouterr().err and not trained
+
+
+def test_an_interrupt_says_what_is_kept(tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "_work", interrupted)
+    assert main(["run", "toy", "--records", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.startswith("interrupted: what has ended is recorded")
 
 
 def given(**changes) -> SimpleNamespace:
@@ -362,6 +378,7 @@ def test_the_digest_is_of_statements_and_of_what_they_use():
     assert "book.systems.plays" in read
 
 
-def test_a_failure_is_named_and_the_others_go_on(tmp_path):
-    outcomes = dict(runs.run(EXPERIMENT, [Case(rate=-1.0), Case()], "processes:2", tmp_path))
+@pytest.mark.parametrize("engine", ["serial", "processes:2"])
+def test_a_failure_is_named_and_the_others_go_on(engine, tmp_path):
+    outcomes = dict(runs.run(EXPERIMENT, [Case(rate=-1.0), Case()], engine, tmp_path))
     assert isinstance(outcomes[Case(rate=-1.0)], ValueError) and outcomes[Case()]["result"] == {"error": 1.0}
