@@ -1,5 +1,6 @@
 """Train runs, fill the grid of a chapter, verify and compare records: ``python -m rotvq COMMAND --help``."""
 
+import ast
 import json
 import logging
 import math
@@ -73,7 +74,7 @@ class Train:
         if not least <= self.config.seed <= most:
             raise ValueError(f"seed is {self.config.seed}: it must be from {least} to {most}")
         _check_device(self.device)
-        if os.environ.get("WORLD_SIZE", "1") != "1" and self.device not in ("cpu", "cuda"):
+        if _ranks() > 1 and self.device not in ("cpu", "cuda"):
             raise ValueError(f"device is {self.device!r}: under torchrun each process takes its own, of cpu or cuda")
 
     def _resume(self) -> Path | None:
@@ -241,8 +242,11 @@ class Compare:
     def run(self) -> int:
         if self.other and self.against:
             raise ValueError("against chooses among the runs of one folder: leave it out, or the second folder")
-        if not self.metrics:
-            raise ValueError(f"metrics is empty: leave it out, or name one such as {', '.join(compare.METRICS)}")
+        if len({*self.metrics}) < max(1, len(self.metrics)):
+            said = "is empty" if not self.metrics else "has one twice"
+            raise ValueError(f"metrics {said}: leave it out, or name one such as {', '.join(compare.METRICS)}")
+        if self.other and self.other.resolve() == self.records.resolve():
+            raise ValueError(f"both folders are {self.other}: name another, or one alone to compare its arms")
         stores = [Records(folder) for folder in (self.records, self.other or self.records)]
         for store in stores:
             if not store.all():
@@ -276,12 +280,25 @@ def _hang_up(*_) -> None:
 
 def _field_and_value(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
-    if not equals or name not in FIELDS:
-        raise ValueError(f"against {text!r}: it takes FIELD=VALUE with a field of {', '.join(FIELDS)}")
+    fields = [field for field in FIELDS if field != "seed"]
+    if not equals or name not in fields:
+        raise ValueError(f"against {text!r}: it takes FIELD=VALUE with a field of {', '.join(fields)}")
     try:
-        return name, json.loads(value)
-    except ValueError:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
         return name, value
+
+
+def _ranks() -> int:
+    """How many processes torchrun started; ValueError where the environment is none that it makes."""
+    given = {name: os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")}
+    if given["WORLD_SIZE"] == "1" or "WORLD_SIZE" not in os.environ:
+        return 1
+    wrong = [name for name, value in given.items() if not (value.isascii() and value.isdecimal())]
+    if wrong or not int(given["RANK"]) < int(given["WORLD_SIZE"]) or "MASTER_ADDR" not in os.environ:
+        said = ", ".join(f"{name} is {value!r}" for name, value in given.items())
+        raise ValueError(f"{said}: let torchrun --nproc-per-node N -m rotvq train set them, or unset WORLD_SIZE")
+    return int(given["WORLD_SIZE"])
 
 
 def _check_device(name: str) -> None:
@@ -354,7 +371,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = [_at_home(word) for word in (sys.argv[1:] if argv is None else argv)]
     logging.basicConfig(format="%(message)s")
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate)}
-    if hasattr(signal, "SIGHUP"):
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # by nohup
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, _hang_up)
     command = None
     try:
@@ -370,6 +387,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             args=argv,
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
+        if not isinstance(command, Train) and _ranks() > 1:
+            raise ValueError(f"{argv[0]} runs in one process: leave out torchrun, which is for train")
         return command.run()
     except (ValueError, LookupError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,7 +7,7 @@ from which it differs in the fewest fields, or with all of these where there are
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -98,7 +98,7 @@ def report(
         widths = [max(map(len, column)) for column in zip(*rows)]
         yield ""
         if known:
-            yield f"all: {', '.join(f'{name} {value}' for name, value in known.items())}"
+            yield f"all: {_listed(known)}"
         yield from ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
@@ -138,8 +138,9 @@ def split(records: Records, against: dict[str, Any]) -> tuple[list[Config], list
         )
     if not wanted or len(set(chosen)) < 2:
         varied = "; ".join(f"{name}: {', '.join(map(str, found))}" for name, found in values.items() if len(found) > 1)
+        have = f"{'all' if any(chosen) else 'none'} with {_listed(wanted)}, " * bool(wanted)
         raise ValueError(
-            f"{len(arms)} arms in {records.folder}, name the one to compare with, as in --against estimator=ste; "
+            f"{len(arms)} arms in {records.folder}, {have}name the one to compare with, as in --against estimator=ste; "
             f"these fields vary: {varied or 'none'}"
         )
     return tuple([config for config, is_chosen in zip(configs, chosen) if is_chosen is side] for side in (True, False))
@@ -164,7 +165,11 @@ def _common(comparisons: Sequence[Comparison]) -> dict[str, Any]:
 def _in_fields(config: Config, but: Collection[str] = ()) -> str:
     """An arm in words: the fields of `NAMED`, and those that are not at their default."""
     fields = {name: getattr(config, name) for name in NAMED} | config.changed
-    return ", ".join(f"{name} {value}" for name, value in fields.items() if name not in but)
+    return _listed({name: value for name, value in fields.items() if name not in but})
+
+
+def _listed(fields: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in fields.items())
 
 
 def _value(record: dict, metric: str) -> float | None:

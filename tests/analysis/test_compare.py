@@ -210,6 +210,13 @@ REFUSED = [
     (["{one}", "--against", "gamma=much"], "gamma is 'much': it must be a finite number"),
     (["{one}", "--against", "gamma=1", "gamma=2"], "against names a field twice"),
     (["{one}", "--against", "gamma=1", "--against", "gamma=0.25"], "--against is given twice"),
+    (["{one}", "--against", "seed=0"], "against 'seed=0': it takes FIELD=VALUE with a field of data, model"),
+    (["{one}", "--against", "estimator=STE"], "2 arms in {one}, none with estimator STE, name the one to compare with"),
+    (["{one}", "--against", "gamma=.3"], "none with gamma 0.3, name the one to compare with"),
+    (["{one}", "--against", "mix=None"], "all with mix None, name the one to compare with"),
+    (["{one}", "--against", "clip=(0.5, 2.0)"], "none with clip (0.5, 2.0), name the one"),
+    (["{one}", "{one}/../one"], "both folders are"),
+    (["{one}", "--metrics", "seconds", "seconds"], "metrics has one twice: leave it out, or name one such as"),
     (["{one}", "{one}/none"], "there is no record in"),
     (["{one}/none"], "there is no record in"),
     (["{one}", "--metrics", "test_mae"], "unknown metric 'test_mae': one of diverged_at, step, test_mse"),
@@ -225,7 +232,7 @@ def test_what_cannot_be_compared_is_refused(stores, capsys, words, said):
     (one.folder / "file").write_text("")
     assert main(["compare", *(word.format(one=one.folder) for word in words)]) == 2
     out, err = capsys.readouterr()
-    assert out == "" and said in err and err.count("\n") == 1
+    assert out == "" and said.format(one=one.folder) in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("varied", [{"gamma": 1.0}, {"update": "ema"}, {"lr": 1e-3, "codebook_size": 64}])

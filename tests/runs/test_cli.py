@@ -465,6 +465,11 @@ def test_a_store_that_cannot_be_written_is_refused_before_training(call, tmp_pat
         ),
         ("ROTVQ_RECORDS", "/tmp", "unknown environment variable ROTVQ_RECORDS"),
         ("ROTVQ_DEVICE", "", "unknown environment variable ROTVQ_DEVICE"),
+        (
+            "rotvq_data",
+            "/tmp",
+            "unknown environment variable rotvq_data: the folder of the data is named by ROTVQ_DATA",
+        ),
         ("ROTVQ_DATA", "", "ROTVQ_DATA is empty: name a folder, or unset it"),
         ("ROTVQ_DTA", "/tmp", "unknown environment variable ROTVQ_DTA"),
         ("ROTVQDATA", "/tmp", "unknown environment variable ROTVQDATA"),
@@ -480,11 +485,54 @@ def test_an_environment_that_points_nowhere_is_named(call, monkeypatch, name, va
     assert (status, out, err.count("\n")) == (2, "", 1) and words in err
 
 
+RANKS = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+@pytest.fixture
+def ranks(monkeypatch):
+    """The environment of one of two processes that torchrun started."""
+    for name, value in RANKS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        *(("WORLD_SIZE", value) for value in ("x", "", "0", "-1", "1.5", " 2", "²")),
+        *(("RANK", value) for value in ("2", "-1", "x", None)),
+        *(("LOCAL_RANK", None), ("MASTER_PORT", "x"), ("MASTER_PORT", None), ("MASTER_ADDR", None)),
+    ],
+)
+def test_an_environment_that_torchrun_does_not_make_is_refused(call, ranks, monkeypatch, name, value):
+    monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
+    status, out, err = call("train")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.endswith("let torchrun --nproc-per-node N -m rotvq train set them, or unset WORLD_SIZE\n")
+    assert name == "MASTER_ADDR" or f"{name} is {value or ''!r}" in err
+
+
+@pytest.mark.parametrize("words", [["grid", NAME, "--status"], ["verify"], ["compare", "x"]])
+def test_what_runs_in_one_process_is_refused_under_torchrun(call, ranks, words):
+    assert call(*words) == (2, "", f"error: {words[0]} runs in one process: leave out torchrun, which is for train\n")
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_nohup_is_left_in_force(call, monkeypatch, ignored):
+    found = []
+    monkeypatch.setattr(cli, "train", lambda *_, **__: found.append(signal.getsignal(signal.SIGHUP)) or fake(Config()))
+    usual = signal.SIG_IGN if ignored else signal.SIG_DFL
+    before = signal.signal(signal.SIGHUP, usual)
+    try:
+        assert call("train")[0] == 0
+    finally:
+        assert signal.signal(signal.SIGHUP, before) == usual
+    assert found == [usual if ignored else cli._hang_up]
+
+
 @pytest.mark.parametrize("device, refused", [("cuda:1", True), ("cuda:0", True), ("cpu", False)])
-def test_torchrun_gives_each_process_its_device(call, monkeypatch, device, refused):
+def test_torchrun_gives_each_process_its_device(call, ranks, monkeypatch, device, refused):
     monkeypatch.setattr(cli, "find_device", lambda name: name)
     monkeypatch.setattr(cli.distributed, "join_process_group", nullcontext)
-    monkeypatch.setenv("WORLD_SIZE", "2")
     status, _, err = call("train", "--device", device)
     assert (status, "under torchrun each process takes its own" in err) == ((2, True) if refused else (0, False))
 
