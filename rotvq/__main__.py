@@ -1,6 +1,7 @@
 """Train runs, fill the grid of a chapter, verify and compare records: ``python -m rotvq COMMAND --help``."""
 
 import ast
+import io
 import json
 import logging
 import math
@@ -370,6 +371,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. What is refused before any training is said in a sentence, without a traceback: status 2."""
     argv = [_at_home(word) for word in (sys.argv[1:] if argv is None else argv)]
     logging.basicConfig(format="%(message)s")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file, of which the locale may have no arrow
+        sys.stdout.reconfigure(errors="backslashreplace")
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate)}
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # by nohup
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, _hang_up)
@@ -415,7 +418,7 @@ def _refuse_fields_of_a_grid(argv: Sequence[str]) -> None:
         given = "{steps: 100, seeds: 2, engine: 'processes:2', records: mine}"
         raise ValueError(
             f"a grid is the whole plan of a chapter and has no {', '.join(own)}; for a smaller one run its notebook, "
-            f'as in papermill notebooks/12_gamma.ipynb out.ipynb -y "{given}"'
+            f'as in papermill notebooks/12_gamma.ipynb out.ipynb -y "{given}", and 29_your_experiment for other arms'
         )
 
 

@@ -44,7 +44,8 @@ async def _cancelled_by_signals(work: Coroutine[object, object, Result]) -> Resu
         task.cancel()
 
     for number in SIGNALS:
-        loop.add_signal_handler(number, stop, number)
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # by nohup
+            loop.add_signal_handler(number, stop, number)
     try:
         return await work
     except asyncio.CancelledError:

@@ -45,20 +45,15 @@ class Comparison(NamedTuple):
         """A final metric, or ``seconds``, of both arms at `seeds`; None where a run diverged."""
         return tuple([_value(arm[seed], metric) for seed in self.seeds] for _, arm in (self.before, self.after))
 
-    @property
-    def heading(self) -> str:
-        """What differs between the two, and what both set."""
-        return self.heading_without(())
-
-    def heading_without(self, known: Collection[str]) -> str:
-        """The heading, but for these of the fields that both set."""
+    def heading(self, known: Collection[str] = ()) -> str:
+        """What differs between the two, and what both set, but for what is known of all."""
         changes = (f"{name} {one} → {other}" for name, (one, other) in self.differs.items())
         shared = _in_fields(self.after[0], {*self.differs, *known})
         return f"{', '.join(changes) or 'the same config'}" + f" (both: {shared})" * bool(shared)
 
     def lines(self, metrics: Iterable[str]) -> Iterator[str]:
         """The comparison in words."""
-        yield self.heading
+        yield self.heading()
         alone = [seed_ranges(arm.keys() - set(self.seeds)) or "none" for _, arm in (self.before, self.after)]
         equal = sum(self.before[1][seed]["result"] == self.after[1][seed]["result"] for seed in self.seeds)
         count = "1 pair" if len(self.seeds) == 1 else f"{len(self.seeds)} pairs"
@@ -92,7 +87,7 @@ def report(
         known = _common(comparisons)
         rows = [["", "pairs", *map(title, metrics)]]
         rows += [
-            [one.heading_without(known), str(len(one.seeds)), *(_ratio(*one.pairs(name)) for name in metrics)]
+            [one.heading(known), str(len(one.seeds)), *(_ratio(*one.pairs(name)) for name in metrics)]
             for one in comparisons
         ]
         widths = [max(map(len, column)) for column in zip(*rows)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
 from rotvq.__main__ import main
@@ -182,7 +185,7 @@ def test_estimator_and_start_are_always_named(stores, fields, heading):
     one, other = stores
     record(one, *arm(range(2)))
     record(other, *arm(range(2), **fields))
-    assert compare(places(one), places(other))[0].heading == heading
+    assert compare(places(one), places(other))[0].heading() == heading
 
 
 def test_what_one_store_alone_has_is_named_and_several_comparisons_end_in_one_table(stores):
@@ -279,3 +282,13 @@ def test_an_altered_record_is_not_compared(stores, capsys):
     path.write_text(path.read_text().replace('"test_mse": 1.0', '"test_mse": 0.5'))
     assert main(["compare", str(one.folder), str(other.folder)]) == 2
     assert f"{path} has been altered" in capsys.readouterr().err
+
+
+def test_a_file_in_an_encoding_without_arrows_is_written(stores, monkeypatch):
+    one, _ = stores
+    record(one, *arm(range(2), estimator="ste"), *arm(range(2)))
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert main(["compare", str(one.folder), "--against", "estimator=ste"]) == 0
+    sys.stdout.flush()
+    assert written.getvalue().startswith(rb"estimator ste \u2192 rotation (both: init uniform)")

@@ -14,6 +14,8 @@ import psutil
 import pytest
 from conftest import ROOT
 
+from book.press import processes
+
 SCRIPT = """\
 # %%
 import pathlib
@@ -76,6 +78,18 @@ def wait_for(moment: str, folder: pathlib.Path) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.SIG_DFL])
+def test_nohup_is_left_in_force(handler):
+    async def heard():
+        return signal.getsignal(signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        assert (processes.complete(heard()) == signal.SIG_IGN) == (handler == signal.SIG_IGN)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("command, moment, number", CASES)
 def test_all_end_and_nothing_stays(command, moment, number, project):
     """TERM goes to the command alone; INT and HUP to its group, as a terminal sends them."""
@@ -84,9 +98,8 @@ def test_all_end_and_nothing_stays(command, moment, number, project):
         page = {"cells": [], "metadata": {"rotvq": {"records": []}}, "nbformat": 4, "nbformat_minor": 5}
         (project / "book" / "notebooks" / "00_page.ipynb").write_text(json.dumps(page))
     with open(project / "said", "w") as said:
-        started = subprocess.Popen(
-            command, cwd=project, env=os.environ | own, stdout=said, stderr=said, start_new_session=True
-        )
+        options = {"cwd": project, "env": os.environ | own, "stdout": said, "stderr": said, "start_new_session": True}
+        started = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL), **options)
     wait_for(moment, project)
     if number == signal.SIGTERM:
         started.send_signal(number)

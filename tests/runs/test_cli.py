@@ -331,10 +331,13 @@ def test_an_interrupt_says_what_is_kept(call, tmp_path, monkeypatch, words, inte
 
 @pytest.fixture
 def heard():
-    """SIGINT is heard, which a shell's background ignores."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """SIGINT is heard, which a shell's background ignores, and SIGHUP, which nohup ignores."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
@@ -561,6 +564,7 @@ from rotvq.runs import scheduler
 sys.path.insert(0, {tests!r})
 from test_cli import slow
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.stderr, tempfile.tempdir = open({errors!r}, "w"), None
 m.train = slow
 scheduler.run.__kwdefaults__["fn"] = slow
