@@ -13,9 +13,9 @@
 # ```{admonition} In short
 # :class: tip
 # No: keys that get no gradient from the attention at all end at {glue:text}`zero-against-ste:.3f` times the bits per
-# character that STE has, which is a little better, and the rotation and $r I$ end where STE does. But in this small
-# model the keys themselves hardly matter: one code for all of them, so that attention knows places and no content,
-# takes no more bits than 32. What a gradient could gain where keys matter, it does not show.
+# character that STE has, which is a little better, and the rotation, $R$ and $r I$ end where STE does. But in this
+# small model the keys themselves hardly matter: one code for all of them, so that attention knows places and no
+# content, takes no more bits than 32. What a gradient could gain where keys matter, it does not show.
 # ```
 #
 # ```{glue:figure} fig-bits
@@ -57,7 +57,7 @@ from book.chapters import drawings
 from book.chapters.hypotheses import above, judge, listed, lower, outcome, within
 from book.systems import attention_cost, plays, runs, transformer
 from book.systems.page import load
-from book.systems.transformer import ARMS, GAMMAS, SIZES
+from book.systems.transformer import ARMS, GAMMAS, LATER, SIZES
 from rotvq import ESTIMATORS
 from rotvq.analysis.wording import ratio_text
 from rotvq.page.figures import WIDTH, used
@@ -201,7 +201,8 @@ page.say("counts", counts)
 # %% [markdown]
 # ## Does the gradient matter?
 #
-# Bits per character, and the six primary comparisons, on fresh seeds:
+# Bits per character: the six primary comparisons, and the two of $R$ that were fixed later, on fresh seeds and on
+# those that explore:
 
 # %%
 PRIMARY = (
@@ -227,23 +228,28 @@ def mean(metric: str, **fields) -> float | None:
     return shown.mean(metric, COMMON | fields, False) if metric in shown.rows() else None
 
 
-primary = {f"{arm} / {against}": compared(ARMS[arm], ARMS[against], True) for arm, against in PRIMARY}
-explored = {f"{arm} / {against}": compared(ARMS[arm], ARMS[against]) for arm, against in PRIMARY}
+EVERY = ARMS | LATER
+BOTH = (*PRIMARY, ("R", "STE"), ("R", "rotation"))
+decided = {f"{arm} / {against}": compared(EVERY[arm], EVERY[against], True) for arm, against in BOTH}
+explored = {f"{arm} / {against}": compared(EVERY[arm], EVERY[against]) for arm, against in BOTH}
+primary = {f"{arm} / {against}": decided[f"{arm} / {against}"] for arm, against in PRIMARY}
 page.say("confirmed", primary)
+angles = {arm: compared(EVERY[arm], EVERY["STE"], True, "theta") for arm in ("R", "rotation")}
+page.say("angle", {arm: getattr(pair, "mean", math.nan) for arm, pair in angles.items()})
 page.say("zero-against-ste", getattr(primary["zero / STE"], "mean", math.nan))
 pd.DataFrame(
     {
-        "seeds 100–109": {name: ratio_text(pair) for name, pair in primary.items()},
+        "seeds 100–109": {name: ratio_text(pair) for name, pair in decided.items()},
         "seeds 0–2": {name: ratio_text(pair) for name, pair in explored.items()},
     }
 )
 
 # %% tags=["hide-input"]
-drawn = styles(ARMS)
+drawn = styles(EVERY)
 rows = [
     (f"{name}{phase}", pair, drawn[name.partition(" /")[0]])
-    for name in primary
-    for phase, pair in ((", seeds 100–109", primary[name]), ("", explored[name]))
+    for name in decided
+    for phase, pair in ((", seeds 100–109", decided[name]), ("", explored[name]))
     if pair
 ]
 page.show("fig-bits", drawings.ratios({"": rows}, "Bits per character of the test plays, a ratio of two arms", "ratio"))
@@ -254,13 +260,17 @@ def what_the_gradient_does():
     yield "Without a gradient the bits are a little lower than with STE.", lower(primary["zero / STE"])
     same = within(0.01)
     yield "The rotation and rI end where STE does.", same(primary["rotation / STE"]), same(primary["rI / STE"])
+    yield "R alone, too.", same(decided["R / STE"]), same(decided["R / rotation"])
+    yield "With R and with the rotation the angle is larger than with STE.", *map(above(1), angles.values())
     costs = map(within(0.02), (primary["STE / full"], primary["zero / full"]))
     yield "Keys that are codes cost less than 2 %.", *costs
-    yield "Every ratio is within 2 % of 1.", *map(within(0.02), primary.values())
+    yield "Every ratio is within 2 % of 1.", *map(within(0.02), decided.values())
 
 
 # %% [markdown]
-# {numref}`fig-transformer-bits`, at the top of this page, has every pair of runs.
+# {numref}`fig-transformer-bits`, at the top of this page, has every pair of runs. Neither part of the rotation moves
+# the bits. What the turn moves is the codes: the angle between a key and its code is {glue:text}`angle-r:.2f` times
+# that of STE with $R$, and {glue:text}`angle-rotation:.2f` times with the rotation.
 #
 # ### Every arm
 #
@@ -297,7 +307,7 @@ def levels(arms: dict[str, dict]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(said, "index", columns=list(MEASURES.values())).replace("nan", "")
 
 
-levels(ARMS)
+levels(EVERY)
 
 # %% [markdown]
 # ## What the setting can show
@@ -439,6 +449,10 @@ page.hypotheses(
             "" if None in linear_time else f"{slower:.2f} times at 64 times the length; rows {faster:.0f} times linear",
             outcome(linear_time),
         ),
+        "11 nor does the scale matter": judge(
+            {name: decided[name] for name in ("R / STE", "R / rotation")}, within(0.01)
+        ),
+        "12 the turn widens the angle": judge(angles["R"], above(1)),
     }
 )
 
@@ -450,8 +464,8 @@ page.hypotheses(
 # Two layers, {glue:text}`weights` weights and {glue:text}`seen:.1f` million characters of training are no
 # Transformer-VQ: that has 24 layers of twice this kind, 512 codes of dimension 128, blocks of 512 and texts of 8,192
 # {cite}`lingle2024transformervq`. Texts of 256 characters ask little of far keys. One rate was tried for all arms, that
-# at which the first run of STE learned well. Keys that are not normalised, rotary positions, several heads and $R$
-# alone were not tried.
+# at which the first run of STE learned well. Keys that are not normalised, rotary positions and several heads were
+# not tried.
 #
 # **On one GPU**, `device: cuda`, it is the same system with other fields of its case:
 # `Case(width=512, key=128, codes=512, layers=8, block=256, length=4096, batch=32, steps=20000)`. It has not been run
