@@ -159,7 +159,8 @@ ASKED = (
         "total bits of an image",
         sequences.EXPERIMENT,
         _by("total_bits"),
-        {start: _two(sequences.Case(), sequences.PAIR, **fields) for start, fields in sequences.STARTS.items()},
+        {start: _two(sequences.Case(), sequences.PAIR, **fields) for start, fields in sequences.STARTS.items()}
+        | {"k-means, of a VQ-GAN": _two(sequences.GAN, sequences.PAIR)},
     ),
 )
 
