@@ -19,11 +19,17 @@ OPENING = re.compile(r"[(\[‘“]+$")
 MINUS = re.compile(r"(?<![\w.\-–])-(?=\.?\d)")
 UNIT = re.compile(r"(?<=\d) %|^ %(?!\w)")
 COUNT = re.compile(r"\bn = (?=\d)")
-PLAIN_CELL = re.compile(r"(?<=>)[^<>]+(?=</t[dh]>)")
+SPREAD = re.compile(r"(?<=\d) (to|±) (?=[−+]?\d)")
+BARS = re.compile(r"\|[^|]{1,12}\|")
+HYPHEN = re.compile(r"\b(?:k-means|warm-up|\d+–\d+)")
+CELL = re.compile(r"<(t[dh])\b[^>]*>.*?</\1>", re.S)
+NOT_TEXT = ("<code", "<pre", "<svg", "katex")
+TEXT = re.compile(r"(?<=>)[^<>]+(?=<)")
 PANELS = re.compile(r'<div class="rv-figure".*?</div>', re.S)
 WIDTH = re.compile(r"max-width: min\(100%, ([\d.]+)pt\)")  # at which the text of a panel is as large as the page's
 LEAST = 0.7  # of that width: narrower, its text is not legible
 UNBROKEN = 20  # letters of TeX that a line has room for, also where a formula may be broken
+AFTER_TRANSLATION = 600  # which looks for words of a cell that are then in one piece
 VERBATIM = (nodes.literal, nodes.literal_block, nodes.raw, nodes.math, nodes.math_block, addnodes.desc_signature)
 
 
@@ -36,13 +42,32 @@ def set_text(text: str) -> str:
     return COUNT.sub("n\u00a0=\u00a0", UNIT.sub("\u00a0%", MINUS.sub("−", text)))
 
 
-def with_set_cells(body: str) -> str:
-    """A page in which the cells of tables that pandas wrote are set like its text.
+def set_cell(text: str) -> str:
+    """The HTML of a text in a cell, whose narrow lines part neither an interval, a length nor a hyphenated word.
 
-    >>> with_set_cells("<td>-0.5 (-1 to 2)</td><td><code>-1</code></td>")
-    '<td>−0.5 (−1 to 2)</td><td><code>-1</code></td>'
+    >>> set_cell("0.4 (0.3 to 0.5)").replace("\\u00a0", "~"), set_cell("|z - q|").replace("\\u00a0", "~")
+    ('0.4 (0.3~to~0.5)', '|z~-~q|')
+    >>> set_cell("k-means")
+    '<span class="rv-kept">k-means</span>'
     """
-    return PLAIN_CELL.sub(lambda cell: set_text(cell[0]), body)
+    text = SPREAD.sub("\u00a0\\1\u00a0", set_text(text))
+    text = BARS.sub(lambda length: length[0].replace(" ", "\u00a0"), text)
+    return HYPHEN.sub(r'<span class="rv-kept">\g<0></span>', text)
+
+
+def with_set_cells(body: str) -> str:
+    """A page in which the text of the cells of tables is set; cells with code, drawings or formulas stay.
+
+    >>> with_set_cells("<td>-0.5</td><td><code>-1</code></td><td><small>5 %</small></td>").replace("\\u00a0", "~")
+    '<td>−0.5</td><td><code>-1</code></td><td><small>5~%</small></td>'
+    """
+
+    def mend(cell: re.Match) -> str:
+        if any(mark in cell[0] for mark in NOT_TEXT):
+            return cell[0]
+        return TEXT.sub(lambda text: set_cell(text[0]), cell[0])
+
+    return CELL.sub(mend, body)
 
 
 def with_columns(body: str) -> str:
@@ -109,5 +134,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
         context["body"] = with_columns(with_set_cells(context.get("body", "")))
 
     app.connect("doctree-resolved", set_page)
-    app.connect("html-page-context", set_cells)
+    app.connect("html-page-context", set_cells, priority=AFTER_TRANSLATION)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
