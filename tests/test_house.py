@@ -14,7 +14,7 @@ from conftest import ROOT
 import rotvq
 
 ROOMS = {"quantizers", "training", "runs", "analysis", "page"}
-MOST_LINES = 10642
+MOST_LINES = 10675
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
 PUBLIC_AT_0_1 = {  # what `from rotvq import ...` has given since version 0.1.0
     "CLIPS",
