@@ -87,7 +87,7 @@ felt = {}
 for name, estimate in {"ste": straight_through, "rotation": rotate}.items():
     z_q = estimate(z, q)
     (felt[name],) = torch.autograd.grad(z_q, z, g)
-    print(f"{name:9} value {z_q.tolist()}  gradient {[round(x, 3) for x in felt[name].tolist()]}")
+    print(f"{name:9} value {z_q.detach().numpy()}  gradient {felt[name].numpy().round(3)}")
 
 # %% tags=["hide-input"]
 r = (q.norm() / z.detach().norm()).item()
@@ -139,7 +139,7 @@ for start, fields in starts.items():
         models[start, name], result = fit(config, device=device)
         final = finals[start, name] = result["final"]
         mse, usage, ratio = (final[f"test_{metric}"] for metric in ("mse", "usage", "r"))
-        print(f"{start:24} {name:14} test MSE {mse:.4f}   codes used {usage:.0%}   |q|/|z| {ratio:.2f}")
+        print(f"{start:23} {name:8} test MSE {mse:.4f}, usage {usage:4.0%}, |q|/|z| {ratio:.2f}")
 
 # %% tags=["hide-input"]
 x = data.test[:8]

@@ -177,7 +177,7 @@ assert (left - right)[rotation].abs().max() < 1e-12 * right.abs().max()
 assert (left - right)[~rotation].abs().min() > 1e-8
 glue("worst", worst)
 pad = [{"selector": "th, td", "props": "padding: 0.1em 0.7em"}]
-table.style.format(precision=12).hide(axis="index").set_table_styles(pad)
+table.style.format("{:z.9f}", subset=list(table.columns[2:])).hide(axis="index").set_table_styles(pad)
 
 # %% [markdown]
 # The rotation has both sides equal in all digits. For the others the gap is the one that the law names, to a relative

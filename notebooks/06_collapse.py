@@ -70,7 +70,7 @@ torch.set_num_threads(1)
 
 def table(rows, **formats):
     """Rows of a dict each, with four decimals."""
-    style = pd.DataFrame(rows).style.format(precision=4)
+    style = pd.DataFrame(rows).style.format(lambda value: f"{value:z.4f}" if isinstance(value, float) else value)
     for column, form in formats.items():
         style = style.format(form, subset=[column])
     return style.hide(axis="index").set_table_styles([{"selector": "th, td", "props": "padding: 0.1em 0.7em"}])
@@ -759,7 +759,7 @@ assert delays[0.001] < 0.5 * delays[1.0]
 #
 # A short start only delays: below the threshold (solid, $\gamma=0.6\,\gamma^*_{\rm rot}$) $s$ recovers from every
 # start, above it (dotted, $1.25\,\gamma^*_{\rm rot}$) it vanishes from every start. $s$ under the rotation from
-# $r_0=1$, $0.1$ and $0.001$ (darker), $\beta=0.05$.
+# $r_0=1$, $0.1$ and $0.001$ (from pale to strong), $\beta=0.05$.
 # ```
 #
 # ### Adam
@@ -793,7 +793,7 @@ assert abs(found["adamw"]["w at the end"] - target[2]) > 0.05
 table(rows)
 
 # %% [markdown]
-# ## The author's observation, re-created
+# ## The author's observation, recreated
 #
 # Weight decay $\lambda_W$, $\gamma=0.8\,\gamma^*_{\rm rot}$, and codes that start at a twentieth of the latents:
 

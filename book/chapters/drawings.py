@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -88,11 +89,17 @@ def curves(
             if curve.size:
                 plots.seeds(ax, curve.columns.tolist(), curve.to_numpy(), styles[arm])
         _axes(ax, metric, sorted({step for curve in found.values() for step in curve.columns}))
-        ax.set_title("\n".join(textwrap.wrap(f"{cell}: {title(metric)}" if cell else title(metric), 30)))
+        ax.set_title(_in_lines(f"{cell}: {title(metric)}" if cell else title(metric)))
         figs.append(fig)
     words = f"{', '.join(map(title, metrics))} over training for {', '.join(shown)}, in each of: {', '.join(cells)}. "
     figs = with_legend(figs, [styles[arm] for arm in shown]) if figs else []
     return _figure(figs, words + "Thin lines are seeds, thick ones their means.")
+
+
+def _in_lines(words: str) -> str:
+    """A title of a panel in lines of 30 letters, which part no length and no hyphenated word."""
+    whole = re.sub(r"\|[^|]+\|", lambda length: length[0].replace(" ", "\u00a0"), words)
+    return textwrap.fill(whole, 30, break_on_hyphens=False)
 
 
 def _axes(ax, metric: str, steps: Sequence[int]) -> None:
