@@ -323,6 +323,20 @@ def aims_at_the_target():
 
 
 @evidence
+def best_mix_hangs_on_the_target():
+    """The mix nearest to the gradient at z: all of the rotation for a target at the origin, none for one far away."""
+    z, q = polar(0), polar(60)
+
+    def best(target):
+        mixes = (0.0, 0.5, 1.0)
+        mixed = [ESTIMATORS["rotation"].pull_back(z, q, q - target, mix=mix) for mix in mixes]
+        return mixes[int(torch.stack([angle(one, z - target) for one in mixed]).argmin())]
+
+    near, far = best(vector(0, 0)), best(100 * polar(150))
+    return Finding.of(None, near > far, best_mix_at_the_origin=near, best_mix_far_away=far)
+
+
+@evidence
 def figure_alignment():
     """The pulled-back gradient is not aligned with q - z: turn g and it turns with it."""
     z, q = vector(1.0, 0), vector(1.0, 1.0)

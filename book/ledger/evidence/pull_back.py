@@ -20,7 +20,7 @@ from book.algebra import (
 )
 from book.ledger.evidence.samples import triples
 from book.statements import Finding, evidence
-from rotvq.quantizers.estimators import ESTIMATORS, estimator
+from rotvq.quantizers.estimators import CLIPS, ESTIMATORS, estimator
 
 
 @evidence
@@ -142,6 +142,18 @@ def variants(which):
         smallest_gain=min(gains),
         largest_gain=max(gains),
     )
+
+
+@evidence
+def clip_setting(name):
+    """A clip of the article's by its name: the gain stays within its bounds, and is r between them."""
+    low, high = CLIPS[name]
+    clipped, (z, q, g) = estimator("clipped", clip=(low, high)), normal(3, 8, seed=2).unbind()
+    ratios = (low / 2, (low * high) ** 0.5, 2 * high)
+    gains = [float(norm(clipped.pull_back(z, r * norm(z) / norm(q) * q, g)) / norm(g)) for r in ratios]
+    wanted = (low, ratios[1], high)
+    error = max(abs(gain - want) for gain, want in zip(gains, wanted))
+    return Finding.of(error < 1e-12, least_gain=gains[0], gain_between=gains[1], largest_gain=gains[2])
 
 
 @evidence
