@@ -134,7 +134,11 @@ ASKED = (
         "cost of an episode",
         control.EXPERIMENT,
         _by("cost"),
-        {"": _two(control.Task(), control.ARMS)},
+        {
+            "in a swirling wind": _two(control.Task(), control.ARMS),
+            "a pendulum, codes on an arc": _two(control.SWING, control.ARMS),
+            "a pendulum, codes on a line": _two(control.LINE, control.ARMS),
+        },
     ),
     Asked(
         "35_symbols",
