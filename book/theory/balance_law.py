@@ -201,9 +201,9 @@ def one_step(member, draw, n, d, t):
 
 @law(chapter=5, kinds=GENERIC, roundings=3000, dims=(2, 3, 8))
 def shared_weights(draw, n, d):
-    """Of the radial-free member |(E, b)| feels nothing, and yet latents change their lengths, as they share weights:
+    """Under the radial-free member |(E, b)| feels nothing, yet latents change their lengths, as they share weights.
 
-    (sum |z|^2)' = -2 sum_ij <z_i, u_j>(<h_i, h_j> + 1) with u = G^T g.
+    With u = G^T g, (sum |z|^2)' = -2 sum_ij <z_i, u_j>(<h_i, h_j> + 1).
     """
     net = Network("radial_free", draw, max(n, 3), d)
     z, h = net.z.detach().double(), net.h.double()

@@ -110,12 +110,13 @@ def errors_around(draw: Callable, d: int, length: float) -> Tensor:
 
 @law(chapter=7, kinds=GENERIC, dims=(2, 3, 8, 64), tolerance=0.02)
 def inward_bias(d, draw):
-    """Rotation less STE for L = h|q - y|^2/2, errors e of mean square D, f the gradient without quantiser, to O(D^2):
+    """For L = h|q - y|^2/2 the rotation adds a mean push to STE, of the order of the errors' mean square D.
 
-    hD z/|z|^2 + (d-2)/(2d) D/|z|^2 P f at one z with isotropic e; D/|q|^2 (hq - (d-2)/d f_along - (d-2)/(2d) f_across)
-    over the cell of a centroid q where y follows z; the same with h = 0 where y is one for the cell. Always
-    (G^T - I) he = h |e|^2 z/|z|^2. Where y is one for the cell nothing is added along z. Where y follows z and d > 2,
-    an f along q longer than d/(d-2) h|q| turns the push outwards.
+    To O(D^2), with f the gradient without quantiser and P f its part across z, the push is
+    hD z/|z|^2 + (d-2)/(2d) D/|z|^2 P f at one z with isotropic e. Over the cell of a centroid q it is
+    D/|q|^2 (hq - (d-2)/d f_along - (d-2)/(2d) f_across) where y follows z, and the same with h = 0 where y is one for
+    the cell. Always (G^T - I) he = h |e|^2 z/|z|^2. Where y is one for the cell nothing is added along z. Where y
+    follows z and d > 2, an f along q longer than d/(d-2) h|q| turns the push outwards.
     """
     x, f, h = 0.5 * draw(1, d).double(), draw(1, d).double(), float(draw(1).double().exp())
     x = x + unit(x)
@@ -150,9 +151,10 @@ def inward_bias(d, draw):
 
 @law(chapter=7, kinds=GENERIC, dims=(2, 3, 8, 64), tolerance=0.02)
 def radial_bias(d, draw):
-    """Along z, over the cell of a centroid q, against the gradient without quantiser f, to leading order:
+    """Over the cell of a centroid q STE is off by -hD along z, and the rotation by 0 or by -hD.
 
-    STE has -hD; the rotation has 0 where y follows z, and -hD where the cell has one y.
+    The rotation is off by 0 where y follows z, and by -hD where the cell has one y. What they are off from is the
+    gradient without quantiser f, to leading order.
     """
     q, f, h = draw(1, d).double(), draw(1, d).double(), float(draw(1).double().exp())
     e = errors_around(draw, d, 1e-3 * float(norm(q)))
@@ -186,9 +188,10 @@ def over_dither(value: Callable[[Tensor], Tensor], m: Tensor, codes: Tensor, siz
 
 @law(chapter=7, kinds=GENERIC, tolerance=1e-6)
 def two_codes(draw, d, t):
-    """Two codes, normal dither, a quadratic L: grad E[L] = (gap phi(tau/sigma)/sigma) n <n, (g1 + g2)/2>, and STE has
+    """For two codes, normal dither and a quadratic L, grad E[L] = (gap phi(tau/sigma)/sigma) n <n, (g1 + g2)/2>.
 
-    (1 - Phi) g1 + Phi g2. For a linear loss STE passes on all of g, of which only the part along n is real.
+    There STE has (1 - Phi) g1 + Phi g2. For a linear loss STE passes on all of g, of which only the part along n is
+    real.
     """
     codes, y, noise, slope = draw(2, d).double(), draw(1, d).double(), draw(d).double(), draw(1, d).double()
     m, A = codes.mean(0) + t * noise, draw(d, d).double() / d**0.5

@@ -302,9 +302,9 @@ def some_pushes(draw: Callable) -> dict[str, Callable]:
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-10)
 def stationary_state(t, draw):
-    """With A >= 0 continuous and nondecreasing, 0 <= B <= C A: below the threshold there is exactly one positive
+    """Below the threshold there is exactly one positive stationary state, where the formula says.
 
-    stationary state, where the formula says. At the threshold and above there is none.
+    At the threshold and above there is none. A >= 0 is continuous and nondecreasing, and 0 <= B <= C A.
     """
     cells, decay_W = cells_of(t), float(draw(1).exp())
     # all candidates: t = s, and for each y = ws the w/s that lets w rest; s' must vanish, too
@@ -331,9 +331,10 @@ def stationary_state(t, draw):
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), tolerance=1e-9)
 def comparison(t, draw):
-    """With A >= 0 continuous and nondecreasing, 0 <= B <= C A: above the threshold max_i x_i/v_i decays at a fixed
+    """Above the threshold max_i x_i/v_i decays at a fixed rate from every positive state.
 
-    rate from every positive state, below it min_i x_i/v_i grows at one from every state with small wt.
+    Below it min_i x_i/v_i grows at a fixed rate from every state with small wt. A >= 0 is continuous and nondecreasing,
+    and 0 <= B <= C A.
     """
     cells, decay_W, beta = cells_of(t), *draw(2).double().exp().tolist()
     states = (3 * draw(3, 200).double()).exp().numpy()
@@ -434,9 +435,10 @@ def settled(start: np.ndarray, rho: float, gamma: float, decay_W: float, time: f
 
 @law(chapter=6, kinds=GENERIC, dims=(1,), members=("ste", "rotation"), tolerance=1e-9)
 def stable(member, t, draw):
-    """At the positive stationary state every eigenvalue of the linearised flow has a negative real part, for every
+    """At the positive stationary state every eigenvalue of the linearised flow has a negative real part.
 
-    gamma below the threshold. Under STE so it is without decay, at s = t = gamma^(-1/2), w = gamma^(1/2).
+    This holds for every gamma below the threshold. Under STE it holds without decay, too, at s = t = gamma^(-1/2),
+    w = gamma^(1/2).
     """
     cells, (decay_W, beta, free) = cells_of(t), draw(3).exp().tolist()
     edge = threshold(PUSH[member](cells, 1.0)[0], cells.rho, decay_W)
@@ -549,9 +551,10 @@ SAMPLED = 8  # dimensions up to which codes without an order are fitted to sampl
 
 @law(chapter=6, kinds=GENERIC, dims=(1, 2, 3, 8, 64), tolerance=1e-9)
 def share_of_normal_data(d, draw):
-    """Of the variance of normal data K codes leave at least the share K_p^(-2/d), K_p = prod p_k^(-p_k) <= K, p_k the
+    """K codes leave at least the share K_p^(-2/d) of the variance of normal data.
 
-    shares of their cells. One code at 0 leaves all of it. Codes at random and fitted ones, on axes and without order.
+    Here K_p = prod p_k^(-p_k) <= K, with p_k the shares of their cells. One code at 0 leaves all of the variance. The
+    codes are random ones and fitted ones, on axes and without order.
     """
     counts = [SOME_CODES[int(10 * abs(x)) % len(SOME_CODES)] for x in draw(d).tolist()]
     scale = float(draw(1).exp())

@@ -199,9 +199,10 @@ def similarities_keep_assignments(draw, n, d, mu):
 
 @law(CHAPTER, kinds=GENERIC, dims=(2, 3, 8, 64), roundings=3000)
 def only_similarities_do(draw, d, t, mu):
-    """For a field A(x - mu) + v with any other A, B = exp(t A) has |B x| < |B y| for some |x| = |y|: then a latent with
+    """A field A(x - mu) + v with A other than alpha I + Omega makes some latent change its code.
 
-    the codes x and c y beside it, c < 1 near 1, changes its code. With A = alpha I + Omega all |B x|/|x| are equal.
+    Then B = exp(t A) has |B x| < |B y| for some |x| = |y|, and a latent with the codes x and c y beside it, c < 1
+    near 1, changes its code. With A = alpha I + Omega all |B x|/|x| are equal.
     """
     similar, v = draw().double() * torch.eye(d) + antisymmetric(draw, d) / d**0.5, draw(d).double()
     fields = {"any A": draw(d, d).double() / d**0.5, "nearly similar": similar + 1e-3 * draw(d, d).double()}
@@ -483,9 +484,9 @@ def stated_rate(net: Network) -> Tensor:
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, roundings=3000)
 def matrix_law(member, draw, n, d, mu):
-    """Gradient flow, codes by their gradient, no matter where they are: with the decays D
+    """E'E^T + b'b^T + (gamma/beta) C'^T C - W^T W' = E[g q^T - u z^T] - 2 gamma E[e e^T] + D in gradient flow.
 
-    E'E^T + b'b^T + (gamma/beta) C'^T C - W^T W' = E[g q^T - u z^T] - 2 gamma E[e e^T] + D.
+    D are the decays. Codes move by their gradient, no matter where they are.
     """
     net = Network(draw, n, d)
     rate = conserved_rate(net, net.run(member, mu.double()))
@@ -606,9 +607,9 @@ def descend(net: Network, member: str, steps: int, rate: float) -> Descent:
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, members=CARRIERS, roundings=30_000)
 def error_is_paid_for(member, draw, n, d):
-    """Q = (|(E, b)|^2 + (gamma/beta) sum |q_k|^2 - |W|^2)/2 pays for the error in every run of gradient descent:
+    """Q = (|(E, b)|^2 + (gamma/beta) sum |q_k|^2 - |W|^2)/2 pays for the error in every run of gradient descent.
 
-    without decay Q falls by 2 gamma eta sum_t E|z - q|^2, up to the eta^2 of the steps. Codes change on the way.
+    Without decay Q falls by 2 gamma eta sum_t E|z - q|^2, up to the eta^2 of the steps. Codes change on the way.
     """
     net = Network(draw, n, d, decayed=False)
     run = descend(net, member, steps=15, rate=0.02)
@@ -631,9 +632,10 @@ def momentum_in_training(member, draw, n, d):
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, members=CARRIERS, roundings=3000)
 def ema_law(member, draw, n, d, t):
-    """Codes by EMA at the rate omega, with running shares c_k of the shares n_k: half the rate of
+    """Where codes move by EMA at the rate omega, their term in the balance is (2 gamma/omega) sum c_k |q_k|^2.
 
-    |(E, b)|^2 + (2 gamma/omega) sum c_k |q_k|^2 - |W|^2 is -2 gamma E|z - q|^2 + gamma sum (n_k - c_k) |q_k|^2.
+    With running shares c_k of the shares n_k, half the rate of |(E, b)|^2 + (2 gamma/omega) sum c_k |q_k|^2 - |W|^2 is
+    -2 gamma E|z - q|^2 + gamma sum (n_k - c_k) |q_k|^2.
     """
     net, omega = Network(draw, n, d, decayed=False), t
     v = net.run(member)
@@ -651,9 +653,9 @@ def ema_law(member, draw, n, d, t):
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, roundings=3000)
 def frozen_adam(member, draw, n, d, mu):
-    """With p' = -grad/M, M > 0 fixed numbers, as Adam's with its second moments frozen, both laws hold with M in them:
+    """With p' = -grad/M, M > 0 fixed numbers, as Adam's with its second moments frozen, both laws hold with M in them.
 
-    <E, M E'> + <b, M b'> + (gamma/beta) <C, M C'> - <W, M W'>, and beta M b' + gamma sum M q_k'.
+    They are about <E, M E'> + <b, M b'> + (gamma/beta) <C, M C'> - <W, M W'>, and beta M b' + gamma sum M q_k'.
     """
     net = Network(draw, n, d, decayed=False)
     v = net.run(member, mu.double())

@@ -71,10 +71,10 @@ def longest_step(h_max: float) -> float:
 
 @law(chapter=8, kinds=GENERIC)
 def biased_descent(draw, n, d, t):
-    """f(z - eta u) <= f(z) - eta/2 |grad f(z)|^2 + eta/2 |u - grad f(z)|^2 for an h_max-smooth f, eta <= 1/h_max and
+    """f(z - eta u) <= f(z) - eta/2 |grad f(z)|^2 + eta/2 |u - grad f(z)|^2 for any u and eta <= 1/h_max.
 
-    any u: one at random, long or short, the gradient itself, and what the rotation hands on. On a bowl of curvature
-    h_max a step of 1/h_max attains it.
+    Here f is h_max-smooth. The u tried are one at random, long or short, the gradient itself, and what the rotation
+    hands on. On a bowl of curvature h_max a step of 1/h_max attains the bound.
     """
     (z, q, noise), found = draw(3, n, d).double(), {}
     for name, f in {"waves": Waves(draw, d), "bowl": Bowl(draw, d)}.items():
@@ -93,9 +93,10 @@ def biased_descent(draw, n, d, t):
 
 @law(chapter=8, kinds=GENERIC, dims=(1, 2, 3, 8))
 def relative_floor(draw, d, t):
-    """Along every path of the rotation with |q - z| <= k |z|, k < 1, eta <= 1/h_max, the mean of |grad f(z)|^2 is
+    """Paths of the rotation with errors of at most k < 1 times |z| have a bound on the mean of |grad f(z)|^2.
 
-    at most 2 (f_0 - f_min)/((1 - k) eta T) + ((1 + k)/(1 - k))^2 h_max^2 mean|q - z|^2.
+    Along every path with |q - z| <= k |z| and eta <= 1/h_max it is at most 2 (f_0 - f_min)/((1 - k) eta T) +
+    ((1 + k)/(1 - k))^2 h_max^2 mean|q - z|^2.
     """
     paths, steps, k, f = 8, 100, t, Waves(draw, d)
     found = {}

@@ -130,10 +130,10 @@ def centred(e: Tensor) -> Tensor:
 
 @law(CHAPTER, kinds=GENERIC, dims=PLANE_AND_MORE)
 def drift_of_cells(draw, d, mu):
-    """Centroid codes, g = g_bar + h e, g_bar the same in each cell: E[(G^T - I) g] about mu is the leading push,
+    """For centroid codes E[(G^T - I) g] about mu is the push h E[|e|^2 x/|x|^2], x = z - mu, and a bounded remainder.
 
-    h E[|e|^2 x/|x|^2] with x = z - mu, but for a vector no longer than E[|g_bar| |e|^2 (1/(|x| |y|) + 1/(2 |x|^2))],
-    y = q - mu. Errors may have any size.
+    Here g = g_bar + h e, with g_bar the same in each cell. The remainder is a vector no longer than
+    E[|g_bar| |e|^2 (1/(|x| |y|) + 1/(2 |x|^2))], y = q - mu. Errors may have any size.
     """
     y, mu, h, found = draw(4, 1, d).double(), mu.double(), float(draw(1).double().exp()), {}
     g_bar = 0.1 * h * norm(y) * unit(draw(4, 1, d).double())
@@ -151,9 +151,10 @@ def drift_of_cells(draw, d, mu):
 
 @law(CHAPTER, kinds=GENERIC, dims=PLANE_AND_MORE, tolerance=1e-4)
 def centroid_cells(draw, d):
-    """In a cell whose code is the centroid, z = q - e with isotropic e, the mean of (G^T - I) g, g = h e + g_bar, is
+    """In a cell whose code is the centroid the rotation adds a mean push of the order D = E|e|^2 to g = h e + g_bar.
 
-    (D/|q|^2) (h q - (d-2)/d of g_bar's part along q - (d-2)/(2d) of that across) to leading order in D = E|e|^2.
+    With z = q - e and isotropic e the mean of (G^T - I) g is (D/|q|^2) (h q - (d-2)/d of g_bar's part along q
+    - (d-2)/(2d) of that across), to leading order in D.
     """
     q, g_bar, h = draw(1, d).double(), draw(1, d).double(), float(draw(1).double().exp())
     e = isotropic_errors(draw, d, 1e-3 * float(norm(q)))
@@ -180,10 +181,10 @@ def push_is_a_potential(draw, n, d, mu):
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, roundings=3000)
 def alike_for_all(draw, n, d, mu):
-    """Pushes differ little far from the centre: those of two latents by |z - w|/(|z - mu| |w - mu|) for h |e|^2 = 1,
+    """Pushes differ little far from the centre: those of two latents by |z - w|/(|z - mu| |w - mu|) for h |e|^2 = 1.
 
-    whatever the directions of their errors. That is the share |z - w|/|w - mu| of the push of z. For h and |e| of any
-    size they are h |e|^2 times as large.
+    The directions of their errors do not matter. The difference is the share |z - w|/|w - mu| of the push of z. For h
+    and |e| of any size pushes are h |e|^2 times as large.
     """
     mu, h = mu.double(), float(draw(1).double().exp())
     (z, e), (w, f) = draw(2, 2, n, d).double()

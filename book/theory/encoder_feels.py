@@ -127,9 +127,10 @@ def plane_field(z, q, g):
 
 @law(chapter=4, dims=(3, 8, 64), kinds=GENERIC, tolerance=1e-5)
 def breaks_opposite_the_code(q, draw, t):
-    """From d = 3 on the field breaks on the ray opposite to q: come to -s q along u or along w, orthogonal to q and
+    """From d = 3 on the field breaks on the ray opposite to q.
 
-    to each other, and g = |q| u arrives as -u |q|/s or as u |q|/s. Near 0, where s is small, it has no bound.
+    Come to -s q along u or along w, orthogonal to q and to each other, and g = |q| u arrives as -u |q|/s or as u |q|/s.
+    Near 0, where s is small, the field has no bound.
     """
     q, s = q.double(), t**4
     u, w = draw(2, *q.shape).double()

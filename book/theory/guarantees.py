@@ -111,9 +111,10 @@ def capped_gradient_error(draw, n, d, mu, t):
 
 @law(CHAPTER, kinds=GENERIC)
 def capped_descent(draw, n, d, mu, t):
-    """A step of size eta <= 1/h_max against G_t^T grad f(q) does not raise f, as long as
+    """A step of size eta <= 1/h_max against G_t^T grad f(q) does not raise f where grad f(z) is long enough.
 
-    |grad f(z)| >= (1 + cap)/(1 - cap) h_max |q - z|. Nothing is asked of the path, of r, or of the angle.
+    Long enough is |grad f(z)| >= (1 + cap)/(1 - cap) h_max |q - z|. Nothing is asked of the path, of r, or of the
+    angle.
     """
     f, mu, cap = Waves(draw, d), mu.double(), t / 2
     z, q = near_codes(draw, 40 * n, d)
@@ -128,9 +129,10 @@ def capped_descent(draw, n, d, mu, t):
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL)
 def capped_average(draw, d, mu, t):
-    """Along every path z <- z - eta G_t^T grad f(q), eta <= 1/h_max, q anywhere, the mean of |grad f(z)|^2 is at most
+    """Along every path of the capped turn the mean of |grad f(z)|^2 has a bound.
 
-    2 (f_0 - f_min)/((1 - cap) eta T) + ((1 + cap)/(1 - cap))^2 h_max^2 mean|q - z|^2.
+    For z <- z - eta G_t^T grad f(q), eta <= 1/h_max, q anywhere, it is at most 2 (f_0 - f_min)/((1 - cap) eta T) +
+    ((1 + cap)/(1 - cap))^2 h_max^2 mean|q - z|^2.
     """
     f, mu, cap, paths, steps = Waves(draw, d), mu.double(), t / 2, 16, 100
     found = {}
@@ -162,9 +164,9 @@ def cost_of_mixing(z, q, g, mu, t):
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL)
 def fading_is_of_second_order(draw, n, d, mu):
-    """The fading turn is at E[|G_t - I|^2 |z - mu|^2] = t^2 E|q - z|^2 = t^4 Var z from STE, where the rotation is at
+    """The fading turn is at t^2 E|q - z|^2 = t^4 Var z from STE, where the rotation is at E|q - z|^2 = t^2 Var z.
 
-    E|q - z|^2 = t^2 Var z. For centroid codes t <= 1 without the cap.
+    The distance is E[|G_t - I|^2 |z - mu|^2]. For centroid codes t <= 1 without the cap.
     """
     z, mu = draw(max(n, 5), d).double(), mu.double()
     index = torch.arange(len(z)) % 2
@@ -185,9 +187,10 @@ def fading_is_of_second_order(draw, n, d, mu):
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL)
 def moves_along(draw, n, d, U, t):
-    """Move latents, codes and centre by x -> s U x + v, and every weight stays and every gradient turns by U:
+    """Move latents, codes and centre by x -> s U x + v, and every weight stays and every gradient turns by U.
 
-    for the turn about a centre that moves along, capped or fading, and for min(r, 1) R. Not about a centre that stays.
+    This holds for the turn about a centre that moves along, capped or fading, and for min(r, 1) R. It does not hold
+    about a centre that stays.
     """
     z, g, codes = draw(n, d).double(), draw(n, d).double(), draw(7, d).double()
     s, v, U = 0.5 + t, draw(d).double(), U.double()
@@ -210,9 +213,9 @@ def moves_along(draw, n, d, U, t):
 
 @law(CHAPTER, kinds=("generic", "close", "opposite", "lopsided"), dims=SMALL)
 def no_gain_past_one(z, q, g, mu):
-    """min(r, 1) R about mu never lengthens a gradient, and lies at |G - I| = |q - z|/|z - mu| from STE where r <= 1,
+    """min(r, 1) R about mu never lengthens a gradient, and lies no further from STE than |q - z|/|z - mu|.
 
-    at 2 sin(theta/2) <= |q - z|/|z - mu| where r > 1.
+    The distance |G - I| is |q - z|/|z - mu| where r <= 1, and 2 sin(theta/2) <= |q - z|/|z - mu| where r > 1.
     """
     z, q, g, mu = z.double(), q.double(), g.double(), mu.double()
     x, y = z - mu, q - mu
@@ -260,9 +263,10 @@ def spoiler(z: Tensor, q: Tensor, rule: Tensor, rival: Tensor) -> tuple[Tensor, 
 
 @law(CHAPTER, kinds=GENERIC, dims=(2, 3, 8))
 def no_rule_is_never_worse(draw, t, d):
-    """Whatever a rule does with z, q and g, there is a second code and a loss with this g at q for which one step of it
+    """Whatever a rule does with z, q and g, some loss makes its step worse than one of STE or of the rotation.
 
-    ends with a higher loss than one step of STE or one step of the rotation, whichever it differs from.
+    There are a second code and a loss with this g at q for which one step of the rule ends with a higher loss than one
+    step of STE or one step of the rotation, whichever it differs from.
     """
     z, q, g = draw(3, d).double()
     step = {name: z - t * pull_back(name, z[None], q[None], g[None])[0] for name in ESTIMATORS}
@@ -365,9 +369,9 @@ def trap(member, draw, n, d):
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL, members=CARRIERS)
 def long_steps_leave(member, draw, n, d, t):
-    """However small the step size, near mu one step leaves every bounded cell, whatever g is: if q is not mu,
+    """However small the step size, near mu one step leaves every bounded cell, whatever g is, if q is not mu.
 
-    |G^T g| = |g| |q - mu|/|z - mu| has no bound there.
+    There |G^T g| = |g| |q - mu|/|z - mu| has no bound.
     """
     found = {}
     for name, codes in bounded_cells(draw, d).items():
@@ -385,9 +389,9 @@ def long_steps_leave(member, draw, n, d, t):
 
 @law(CHAPTER, kinds=GENERIC, dims=SMALL)
 def ste_leaves(draw, n, d):
-    """From every place in a bounded cell and for every g STE leaves it along a straight line, for good, at the time
+    """From every place in a bounded cell and for every g STE leaves it along a straight line, for good.
 
-    at which the ray z - time g crosses a face.
+    It leaves at the time at which the ray z - time g crosses a face.
     """
     found, steps, share = {}, 25, 1 / 10.5
     for name, codes in bounded_cells(draw, d).items():
@@ -520,9 +524,10 @@ def levi_civita(z, q, g, t):
 
 @law(CHAPTER, kinds=GENERIC, dims=(1, 2, 3, 8), tolerance=1e-9)
 def transport_equation(draw, n, d):
-    """What transport in |dz|^2/|z|^2 adds to v along a velocity w, (<x, w> v + <x, v> w - <w, v> x)/|x|^2, is minus the
+    """Transport in |dz|^2/|z|^2 is that of the metric's Levi-Civita connection.
 
-    Christoffel symbols of the metric applied to w and v: it is the Levi-Civita connection's.
+    Along a velocity w it adds (<x, w> v + <x, v> w - <w, v> x)/|x|^2 to v, which is minus the Christoffel symbols of
+    the metric applied to w and v.
     """
     x, v, w = draw(3, min(n, 8), d).double()
     stated = -torch.einsum("nkij,ni,nj->nk", christoffel(x), w, v)

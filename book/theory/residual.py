@@ -280,9 +280,9 @@ def blind_directions(draw, n, d):
 
 @law(chapter=9, kinds=GENERIC, dims=ROOMY)
 def graph_is_nearer(draw, n, d):
-    """If q_1 to q_N and x_{N+1} are pairwise orthogonal, 0 <= prod(1 - r_i) <= 1 - |z_q|/|z|, equal for N = 1: graph
+    """If q_1 to q_N and x_{N+1} are pairwise orthogonal, graph moves a blind g by no more than once does.
 
-    moves a blind g by no more than once does.
+    Then 0 <= prod(1 - r_i) <= 1 - |z_q|/|z|, equal for N = 1.
     """
     found = {}
     for N in DEPTHS:
@@ -366,9 +366,9 @@ def centroid_books(z: Tensor, levels: int) -> list[Tensor]:
 
 @law(chapter=9, kinds=GENERIC, members=(*CARRY, "ste"), tolerance=1e-11)
 def who_pays_in_a_cascade(member, draw, n, d, t):
-    """Codes that are the means of what their level is given: half of |(E, b)|^2 - |W|^2 changes in graph at the rate
+    """Half of |(E, b)|^2 - |W|^2 changes in graph at -2 gamma sum E|x_{i+1}|^2 where each level carries x_i to q_i.
 
-    -2 gamma sum E|x_{i+1}|^2 where each level carries x_i to q_i, and E<g, z_q - z> - 2 gamma E|x_2|^2 under STE.
+    Under STE the rate is E<g, z_q - z> - 2 gamma E|x_2|^2. Codes are the means of what their level is given.
     """
     found, n = {}, max(n, 40)
     for N in DEPTHS:

@@ -132,9 +132,10 @@ def fixing(a: Tensor, turn: Tensor) -> Tensor:
 
 @law(chapter=3, dims=FROM_TWO)
 def smallest(z, q, draw):
-    """Every rotation Q with Q a = b has |Q - I|_2 >= 2 sin(theta/2), which R attains, and
+    """Every rotation Q with Q a = b has |Q - I|_2 >= 2 sin(theta/2), which R attains.
 
-    |Q - I|_F^2 >= 8 sin^2(theta/2) + cos^2(theta/2) |Q - R|_F^2: in the Frobenius norm R is alone for theta < pi.
+    It also has |Q - I|_F^2 >= 8 sin^2(theta/2) + cos^2(theta/2) |Q - R|_F^2: in the Frobenius norm R is alone for
+    theta < pi.
     """
     a, s = unit(z), (angle(z, q) / 2).sin()
     X = draw(len(z), z.shape[-1] - 1, z.shape[-1] - 1).double() * 10 ** draw(len(z), 1, 1).double()
