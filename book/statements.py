@@ -42,7 +42,7 @@ import torch
 from torch import Tensor
 
 from book.theory.inputs import PAIRS, draw_inputs
-from rotvq.page.html import tag
+from rotvq.page.html import Html, tag
 from rotvq.quantizers.estimators import ESTIMATORS
 from rotvq.quantizers.registry import METHODS
 
@@ -301,7 +301,7 @@ class Report(NamedTuple):
 
     def _repr_markdown_(self) -> str:
         head, *laws = self.rows
-        named = [[tag("th", tag("code", law[0])), *(tag("td", error) for error in law[1:])] for law in laws]
+        named = [[tag("th", _breakable(law[0])), *(tag("td", error) for error in law[1:])] for law in laws]
         heads = tag("thead", tag("tr", *(tag("th", words) for words in head)))
         table = tag("table", heads, tag("tbody", *(tag("tr", *cells) for cells in named)), class_="table dataframe")
         return f"```python\n{self.source}```\n\n{tag('div', table, class_='pst-scrollable-table-container')}\n"
@@ -310,6 +310,15 @@ class Report(NamedTuple):
         width = 2 + max(len(row[0]) for row in self.rows)
         lines = [row[0].ljust(width) + "".join(cell.rjust(8) for cell in row[1:]) for row in self.rows]
         return "\n".join([self.source, *lines])
+
+
+def _breakable(name: str) -> Html:
+    """A name as code, which a narrow column breaks after its underscores and nowhere else.
+
+    >>> _breakable("norm_ratio")
+    '<code>norm_<wbr>ratio</code>'
+    """
+    return tag("code", Html(name.replace("_", "_<wbr>")))
 
 
 def show(*functions: Callable, seeds: int = 3) -> Report:

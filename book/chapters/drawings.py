@@ -97,8 +97,8 @@ def curves(
 
 
 def _in_lines(words: str) -> str:
-    """A title of a panel in lines of 30 letters, which part no length and no hyphenated word."""
-    whole = re.sub(r"\|[^|]+\|", lambda length: length[0].replace(" ", "\u00a0"), words)
+    """A title of a panel in lines of 30 letters, which part no length, no quotient of two and no hyphenated word."""
+    whole = re.sub(r"\|[^|]+\|( / \|[^|]+\|)?", lambda length: length[0].replace(" ", "\u00a0"), words)
     return textwrap.fill(whole, 30, break_on_hyphens=False)
 
 

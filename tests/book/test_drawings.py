@@ -209,3 +209,16 @@ def test_levels_have_a_panel_a_start_and_leave_out_what_was_not_run(study):
     figure = drawings.levels(Levels(wider, {"slow": "slow", "fast": "fast"}, starts))
     assert panels(figure) == len(CELLS) and "slow, uniform, STE: " in alt(figure) and "fast" not in alt(figure)
     assert alt(drawings.levels(Levels(wider, {"fast": "fast"}, {"none": "n"}))) == "No run of this figure has a record."
+
+
+@pytest.mark.parametrize(
+    "title, lines",
+    [
+        ("uniform, slower codes: |q| / |z|", ["uniform, slower codes:", "|q| / |z|"]),
+        ("uniform, far off: |z − q| / |z|", ["uniform, far off:", "|z − q| / |z|"]),
+        ("uniform, slow codes in all: |z − q|", ["uniform, slow codes in all:", "|z − q|"]),
+        ("codes from k-means and half-way in", ["codes from k-means and", "half-way in"]),
+    ],
+)
+def test_lines_of_a_title_part_no_length_no_quotient_and_no_hyphenated_word(title, lines):
+    assert drawings._in_lines(title).replace("\u00a0", " ").split("\n") == lines

@@ -295,9 +295,8 @@ def test_show_gives_source_and_errors():
     assert second[1] == "-" and float(second[2]) <= 4e-14
     shown = report._repr_markdown_()
     assert report.source in shown and "".join(f"<th>{words}</th>" for words in head) in shown
-    assert f"<th><code>{first[0]}</code></th><td>{'</td><td>'.join(first[1:])}</td>" in shown and first[0] in repr(
-        report
-    )
+    assert f"<th><code>norm_<wbr>ratio</code></th><td>{'</td><td>'.join(first[1:])}</td>" in shown
+    assert first[0] in repr(report)
     with pytest.raises(ValueError, match="there is no statement 'derivative'"):
         statements.show(encoder_feels.derivative)
 
