@@ -1,7 +1,8 @@
 """A Sphinx extension: a page in Chinese says that it is, what it translates, and whether that has changed since.
 
 Its article has the language, for screen readers and fonts. It and its original link to each other. The words in what it
-takes from English pages, numbers and tables, are those of `book/zh/words.yml`.
+takes from English pages, numbers and tables, are those of `book/zh/words.yml`, and so are those of the theme and the
+foot around it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,19 @@ def in_chinese(text: str, words: Sequence[tuple[str, str]]) -> str:
     return text
 
 
+def translate_texts(markup: str, words: Sequence[tuple[str, str]]) -> Html:
+    """HTML with the words in its texts replaced, as in `in_chinese`, but not in its tags.
+
+    >>> translate_texts('<p class="all">all &amp; <b>all</b></p>', [("all", "合计")])
+    '<p class="all">合计 &amp; <b>合计</b></p>'
+    """
+
+    def text(match: re.Match) -> str:
+        return html.escape(in_chinese(html.unescape(match[0]), words), quote=False)
+
+    return Html(TEXT.sub(text, markup))
+
+
 def translate_glued(body: str, words: Sequence[tuple[str, str]], folder: str) -> str:
     """The HTML of a page, with words replaced in what is glued from an English page, and links that lead there.
 
@@ -43,11 +57,8 @@ def translate_glued(body: str, words: Sequence[tuple[str, str]], folder: str) ->
         folder: The path from the page to the folder of the English one.
     """
 
-    def text(match: re.Match) -> str:
-        return html.escape(in_chinese(html.unescape(match[0]), words), quote=False)
-
     def glued(match: re.Match) -> str:
-        return LINK.sub(lambda link: posixpath.join(folder, link[0]), TEXT.sub(text, match[0]))
+        return LINK.sub(lambda link: posixpath.join(folder, link[0]), translate_texts(match[0], words))
 
     return GLUED.sub(glued, body)
 
@@ -107,5 +118,12 @@ def setup(app: Sphinx) -> dict[str, bool]:
             body = translate_glued(context["body"], words, "../notebooks")
             context["body"] = marked(body, link("English", address, "en"), note(changes(one, root), address))
 
+    def translate_frame(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+        if page in by_page:
+            context["_"] = context["translate"] = lambda text: in_chinese(text, words)  # of the theme's templates
+            foot = translate_texts(context["theme_extra_footer"], words)
+            context["theme_extra_footer"] = tag("div", foot, lang=LANGUAGE)
+
     app.connect("html-page-context", translate)
+    app.connect("html-page-context", translate_frame, priority=900)  # of what others put there
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,12 +2,14 @@
 
 import re
 import shutil
+from datetime import UTC, datetime
 
 import pytest
 import yaml
 from conftest import BOOK, HTML, ROOT, built
 
-from book.press import translated_pages, translations
+from book.press import page_foot, translated_pages, translations
+from book.press.edition import Cited, Edition
 from book.press.search_words import SearchEnglishAndChinese
 from book.press.whole import contents
 
@@ -217,6 +219,17 @@ def test_only_what_is_glued_is_translated_and_links_lead_there():
     assert '<a href="../notebooks/10_x.html">K-Means</a></th><td>用 STE</td>' in found
 
 
+@pytest.mark.parametrize("commit", ["commit 75004008 of 2026-11-28, with changes since", "no commit"])
+def test_no_english_word_is_left_in_the_foot(commit):
+    this = Edition("9.8.7", commit, datetime(2026, 11, 28, tzinfo=UTC))
+    english = page_foot.foot(this, Cited("x", "页", "书", ""), "c.html", "https://a.b/c", "https://a.b/")
+    found = translated_pages.translate_texts(english, WORDS)
+    entry = english[english.index("<pre>") :]
+    assert found.endswith(entry) and re.findall('href="[^"]*"', found) == re.findall('href="[^"]*"', english)
+    said = re.sub("<[^>]*>", " ", found.removesuffix(entry))
+    assert re.findall("[A-Za-z]{2,}", said) == ["PDF"] and "版本 9.8.7，" in said
+
+
 def test_the_search_takes_two_letters_of_chinese_for_a_word():
     split = SearchEnglishAndChinese({}).split
     assert split("用STE防止坍缩，a code") == ["用", "STE", "防止", "止坍", "坍缩", "a", "code"]
@@ -235,6 +248,16 @@ def test_a_page_has_its_language_and_links_to_its_original_and_back(page):
     back = there if "/" not in page.original else f"../{there}"
     assert f'<a href="{back}" lang="zh-Hans" hreflang="zh-Hans" rel="alternate">中文</a>' in english
     assert ("rv-stale" in body) == bool(translations.changes(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_what_stands_around_a_page_is_in_its_language(page):
+    built()
+    text = (HTML / f"{page.page}.html").read_text("utf-8")
+    around = re.findall(r'<p class="prev-next-subtitle">(.*?)</p>', text)
+    assert around and set(around) <= {"上一页", "下一页"} and "<summary>引用本页</summary>" in text
+    assert re.search(r'class="fa-solid fa-list"></i>\s*目录', text)
+    assert "<summary>Cite this page</summary>" in (HTML / f"{page.original}.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
