@@ -280,9 +280,10 @@ page.say("ratio", {start: ratio(entry) for start, entry in others_start.items()}
 # ## What this rests on
 #
 # The runs are of one small VQ-VAE on Fashion-MNIST: 2,000 steps, three or more seeds a cell. {doc}`19_synthesis` has
-# every other setting, and the objections. The longer one trains, the more there is for STE: after 32,000 steps it is
-# ahead of the rotation from every start, however the codes move ({doc}`28_code_speed`). Other systems have chapters
-# of their own, from {doc}`30_residual_codec` on; {doc}`19_synthesis` has what came out in one table.
+# every other setting, and the objections. The longer one trains, the more there is for STE: after 32,000 steps at a
+# constant rate it is ahead of the rotation from every start, however the codes move ({doc}`28_code_speed`). Other
+# systems have chapters of their own, from {doc}`30_residual_codec` on; {doc}`19_synthesis` has what came out in one
+# table.
 
 
 # %% tags=["hide-input"]
