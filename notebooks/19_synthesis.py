@@ -650,8 +650,8 @@ pd.DataFrame(asked).T
 # codes and after the warm-up are the same ({doc}`42_wider`).
 #
 # **3. 2,000 steps are a start, not a training.** True, and it matters. At 8,000 steps the lead from uniform is smaller
-# ({doc}`10_ste_vs_rotation`). At 32,000 steps it is lost at a constant rate, on ten fresh seeds. There STE is ahead from
-# all three starts, whichever of three updates moves the codes ({doc}`28_code_speed`).
+# ({doc}`10_ste_vs_rotation`). At 32,000 steps it is lost at a constant rate, on ten fresh seeds. There STE is ahead
+# from all three starts, whichever of three updates moves the codes ({doc}`28_code_speed`).
 #
 # **4. The stopping time was picked.** It was fixed before; {numref}`fig-synthesis-map` shows every other stop.
 # {glue:text}`turned` of {glue:text}`mapped` starts change sign between stops.
@@ -681,8 +681,8 @@ pd.DataFrame(asked).T
 # $\beta$ was not varied: an admission.
 #
 # **11. Adam makes it.** Plain SGD was run at {glue:text}`ran-sgd-own-rate`. Each at its own rate, no difference is
-# separated from either start ({doc}`12_gamma`). Under a cosine schedule over 32,000 steps STE is ahead from k-means, and
-# from short codes a little of the rotation's lead is left ({doc}`28_code_speed`). Momentum and AdamW were not tried.
+# separated from either start ({doc}`12_gamma`). Under a cosine schedule over 32,000 steps STE is ahead from k-means,
+# and from short codes a little of the rotation's lead is left ({doc}`28_code_speed`). Momentum and AdamW were not tried.
 #
 # **12. Values were selected on the test set.** They are selected on validation images. The most that a selection on
 # test images would move a ratio of objections 9 to 11: {glue:text}`moved`.
