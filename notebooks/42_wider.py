@@ -231,7 +231,8 @@ LOOKS = {
     "test_frechet_random": "Fréchet, untrained",
 }
 of_sequences = sequences.EXPERIMENT
-judged_runs = [found for case in of_sequences.cases() if (found := systems.record(of_sequences, case))]
+of_chapter_10 = [case for case in of_sequences.cases() if case.tokeniser == "vqvae"]
+judged_runs = [found for case in of_chapter_10 if (found := systems.record(of_sequences, case))]
 seen = pd.DataFrame([{**record["config"], **record["result"]} for record in judged_runs])
 
 
