@@ -520,8 +520,8 @@ assert abs(delta.item() - 0.3) < 1e-6  # 0.3 in float32
 assert abs(0.5 / 9.5 - 10 * 0.1 / (2 * 9.5)) < 1e-12
 
 # %% [markdown]
-# **3.** The pair, under STE with $g=(0,1)$, $\beta=1$ and $\gamma=\frac14$. What do $z$ and $q$ receive from the whole
-# loss?
+# **3.** The pair, under STE with $g=(0,1)$, $\beta=1$ and $\gamma=\frac14$. Which gradients do $z$ and $q$ receive from
+# the whole loss?
 #
 # ```{dropdown} Solution
 # By {eq}`eq-who` $z$ receives $g+2\gamma(z-q)=(0,1)+\frac12(0.2,-0.6)=(0.1,0.7)$, and $q$ receives

@@ -213,7 +213,8 @@ def start_with_this():
 #
 # **If two percent are worth a line,** pass `gain=DynamicGain(codebook_size)`, from
 # `rotvq.quantizers.methods.dynamic_ste` {cite}`tang2026stablevq`: it weakens the gradient of latents that are far from
-# their code ({doc}`39_frontier`). `recommended` does not have it, since the gain is small and photographs show none.
+# their code ({doc}`39_frontier`). `recommended` does not have it, since the gain is small, and none shows on
+# photographs, or once each has a learning rate of its own.
 #
 # **If your codes cannot follow, and do not start short or are trained long,** use `estimator="fading"` with
 # `centre="codebook"`, whose error was that of STE or less from every start ({doc}`39_frontier`).

@@ -16,7 +16,8 @@
 # gradient, EMA or EMA with revival moves the codes. The lead of the rotation from short codes is a delay: it has
 # {glue:text}`delay-2000:.2f` times the error of STE after 2,000 steps, and {glue:text}`delay-32000:.2f` times after
 # 32,000; under a cosine decay of the rate it is still ahead there, at {glue:text}`cosine-fresh:.2f` times. A rotation
-# that fades keeps its lead at a constant rate, too: {glue:text}`fading-fresh:.2f` times the error of STE at the end.
+# that fades is still ahead from short codes at a constant rate, too: {glue:text}`fading-fresh:.2f` times the error of
+# STE at the end.
 # ```
 #
 # ```{glue:figure} fig-ends
@@ -163,7 +164,7 @@ page.show("fig-speed", drawings.along(by_rate, "codes' rate over the network's",
 # every rate.
 #
 # **It is STE that gains.** From short codes the error of STE halves, from {glue:text}`mse-1-ste:.4f` to
-# {glue:text}`mse-30-ste:.4f`. That of the rotation stays where it was: {glue:text}`mse-1-rotation:.4f` and
+# {glue:text}`mse-30-ste:.4f`. That of the rotation rises a little: {glue:text}`mse-1-rotation:.4f` and
 # {glue:text}`mse-30-rotation:.4f`. So the lead in chapter 10 was a remedy for codes that cannot follow, and a rate of
 # their own is the better one.
 #
@@ -200,7 +201,7 @@ def the_speed_of_the_codes():
     yield "From fitted codes it is behind at every rate.", *behind
     yield "The error of STE halves.", mse("STE", 30.0, uniform) < 0.55 * mse("STE", 1.0, uniform)
     turned = mse("rotation", 30.0, uniform) / mse("rotation", 1.0, uniform)
-    yield "That of the rotation stays where it was.", 0.85 < turned < 1.18
+    yield "That of the rotation rises a little.", 1 < turned < 1.2
     best = min(mse("rotation", rate, uniform) for rate in RATES)
     yield "A rate of their own is the better remedy.", mse("STE", 30.0, uniform) < best
     falls = [by_rate[warmed][rate].mean for rate in RATES]
@@ -280,8 +281,8 @@ tables.levels(everywhere, ["test_mse", "test_usage", "test_perplexity"])
 # %% [markdown]
 # **The lead from short codes is a delay.** The ratio rotation / STE rises from {glue:text}`delay-500:.2f` at 500 steps
 # over {glue:text}`delay-8000:.2f` at 8,000 to {glue:text}`delay-32000:.2f` at 32,000, on ten fresh seeds, on all of
-# which the rotation is behind at the end. STE goes on learning, and the rotation stops at
-# {glue:text}`stopped-8000:.4f` after 8,000 steps, {glue:text}`stopped-32000:.4f` after 32,000. It is not for want of
+# which the rotation is behind at the end. STE goes on learning, and the rotation stops: it has
+# {glue:text}`stopped-8000:.4f` after 8,000 steps and {glue:text}`stopped-32000:.4f` after 32,000. It is not for want of
 # codes: the rotation uses {glue:text}`used-rotation:.0f` % of them, STE {glue:text}`used-ste:.0f` %.
 #
 # **With EMA and revival neither the start nor the use of the codes is left to explain it.** The errors of STE from the

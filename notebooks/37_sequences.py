@@ -13,10 +13,11 @@
 # ```{admonition} In short
 # :class: tip
 # What an estimator gains in reconstruction survives to generation, and so does what it loses. From uniform codes the
-# samples of a prior lie {glue:text}`samples-uniform:.2f` times as far from the test images under the rotation as under
-# STE, from k-means codes {glue:text}`samples-k-means:.2f` times. With the codes of a VQ-GAN, where the rotation gains
-# in reconstruction from k-means as well, they lie {glue:text}`gan-sample_frechet_classifier:.2f` times as far. The
-# recommended setting has the lowest error, the fewest bits and the nearest samples of all.
+# samples of a prior lie {glue:text}`samples-uniform:.2f` times as far from the test images under the rotation as
+# under STE, from k-means codes {glue:text}`samples-k-means:.2f` times. With the codes of a VQ-GAN, where the rotation
+# gains in reconstruction from k-means as well, they lie {glue:text}`gan-sample_frechet_classifier:.2f` times as far
+# in a classifier's features. Of all arms of the VQ-VAE the recommended setting has the lowest error, the fewest bits
+# and the nearest samples.
 # ```
 #
 # ```{glue:figure} fig-survives
@@ -510,8 +511,9 @@ page.hypotheses(
 #
 # The page shows {glue:text}`cost`
 #
-# - The prior is small and sees 16,000 images once. A larger one, trained longer, is nearer to what reconstructions
-#   show. `prior_steps: 5000` takes ten times as long for the prior; the online bits say whether it still learns.
+# - The prior is small and sees 16,000 images once. A larger one, trained longer, may come nearer to what
+#   reconstructions show. `prior_steps: 5000` takes ten times as long for the prior; the online bits say whether it
+#   still learns.
 # - The classifier knows ten classes of clothing, and the distance compares means and covariances alone: a set of
 #   samples may match both and look wrong. The random features know neither labels nor a loss.
 # - Most bits are those of pixels, and the table that writes them sees one pixel at a time. A code for pixels that looks

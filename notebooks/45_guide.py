@@ -56,12 +56,9 @@ page = Page("45_guide", globals())
 # %% tags=["hide-input"]
 import math
 
-import torch
-
 from book.chapters import drawings
 from book.chapters.recommend import EITHER, ROTATION, STE, Entry, Levels, Table, known
 from book.chapters.settings import COLUMNS, HOME, PLAIN, SETTINGS, STARTS
-from rotvq import VectorQuantizer
 from rotvq.runs.grids import CHAPTERS, PAIR, Block, kmeans
 
 # %% [markdown]
@@ -71,7 +68,8 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block, kmeans
 #
 # Codes *follow* if an EMA of decay 0.8 moves them, an EMA that revives unused codes, or an optimizer at 30 times the
 # network's learning rate. They *cannot follow* at 3 times that rate or less, or by an EMA of decay 0.99 without
-# revival. Codes are *short* if their mean length is below half that of their latents, *fitted* if k-means places them
+# revival. Codes are *short* if their mean length is below half that of their latents, as uniform in
+# $\pm1/K$ is, *fitted* if k-means places them
 # on latents, of the untrained encoder or after a *warm-up* without quantiser.
 #
 # The numbers are ratios of test errors, rotation / STE: above 1 STE is better.
@@ -91,7 +89,8 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block, kmeans
 #   - {glue:text}`ratio-average-short:.2f`
 #   - {glue:text}`ratio-average-fitted:.2f`
 #   - {glue:text}`ratio-average-warmed:.2f`
-# * - **If your optimizer moves your codes,** give them 30 times the network's learning rate, and use STE.
+# * - **If your optimizer moves your codes,** give them 30 times the network's learning rate ({ref}`below <code-rate>`),
+#     and use STE.
 #   - {glue:text}`ratio-fast-short:.2f`
 #   - {glue:text}`ratio-fast-fitted:.2f`
 #   - {glue:text}`ratio-fast-warmed:.2f`
@@ -168,11 +167,11 @@ compared
 
 # %% [markdown]
 # A ratio says which of two is better. It does not say how low the error is, so here are the errors: mean test MSE in
-# thousandths over the seeds that explore, STE / rotation, the lowest of each column in bold. A ratio confirmed above is
-# of other seeds. Where codes follow, STE has at most
-# {glue:text}`highest-ste:.1f`, from every start. The rotation has at least {glue:text}`lowest-rotation:.1f`, in every
-# row. `recommended` is the last row, fitted by k-means: {glue:text}`recommended:.2f`, and without a warm-up nothing is
-# lower. The lowest of all is STE at 10 times the network's rate after one, {glue:text}`lowest:.2f`.
+# thousandths over the seeds that explore, STE / rotation, the lowest of each column in bold. A ratio confirmed above
+# is of other seeds. Where codes follow, STE has at most {glue:text}`highest-ste:.1f`, from every start. The rotation
+# has at least {glue:text}`lowest-rotation:.1f`, in every row. `recommended` is the last row, fitted by k-means:
+# {glue:text}`recommended:.2f`, and without a warm-up nothing in it is lower. The lowest of all is STE at 10 times the
+# network's rate after one, {glue:text}`lowest:.2f`.
 
 # %% tags=["hide-input"]
 FAST, AVERAGE = "codes × 30", "EMA 0.9 and revival"
@@ -201,6 +200,7 @@ page.say("levels", levels)
 levels
 
 # %% [markdown]
+# (code-rate)=
 # ## How do your codes move?
 #
 # Look at what updates the codebook. If it is an exponential moving average, read its decay: with 0.8 a code follows
@@ -208,6 +208,10 @@ levels
 # unless you give the codes a rate of their own:
 
 # %%
+import torch
+
+from rotvq import VectorQuantizer
+
 torch.manual_seed(0)
 encoder, decoder = torch.nn.Linear(32, 16), torch.nn.Linear(16, 32)
 vq = VectorQuantizer(16, 64, estimator="ste", init="kmeans")
@@ -281,9 +285,9 @@ page.say("ratio", {start: ratio(entry) for start, entry in others_start.items()}
 #
 # The runs are of one small VQ-VAE on Fashion-MNIST: 2,000 steps, three or more seeds a cell. {doc}`19_synthesis` has
 # every other setting, and the objections. The longer one trains, the more there is for STE: after 32,000 steps at a
-# constant rate it is ahead of the rotation from every start, however the codes move ({doc}`28_code_speed`). Other
-# systems have chapters of their own, from {doc}`30_residual_codec` on; {doc}`19_synthesis` has what came out in one
-# table.
+# constant rate it is ahead of the rotation from every start, by the three updates that were trained so long, and
+# under a cosine decay a little of the rotation's lead from short codes is left ({doc}`28_code_speed`). Other systems
+# have chapters of their own, from {doc}`30_residual_codec` on; {doc}`19_synthesis` has what came out in one table.
 
 
 # %% tags=["hide-input"]
