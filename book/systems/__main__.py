@@ -98,12 +98,12 @@ def _run(experiment: runs.Experiment, cases: list, given: argparse.Namespace) ->
 
 
 def _verify(experiment: runs.Experiment, cases: list, given: argparse.Namespace) -> int:
+    if given.sample:
+        experiment.check_device(given.device)
     made = {case: found for case in cases if (found := runs.record(experiment, case, given.records))}
     if not made:
         raise ValueError(f"there is no record of these runs in {runs.store(experiment, given.records)}")
     differing = []
-    if given.sample:
-        experiment.check_device(given.device)
     for case in random.Random(0).sample(list(made), min(given.sample, len(made))):
         found = runs.differences(made[case], experiment.result(case, given.device), given.device)
         differing += found

@@ -256,7 +256,7 @@ def test_a_run_is_deterministic_adds_up_and_fits_a_record():
 
 
 def test_a_run_that_diverged_says_when(monkeypatch):
-    monkeypatch.setattr(sequences, "fit", lambda config: (None, {"final": {"diverged_at": 7}}))
+    monkeypatch.setattr(sequences, "fit", lambda config, device: (None, {"final": {"diverged_at": 7}}))
     assert sequences.train(SMALL) == {"diverged_at": 7}
 
 
