@@ -521,7 +521,7 @@ pd.DataFrame(
 #
 # Mean cost of a test episode, which is minus gymnasium's return, and the ratio to STE, on fresh seeds; less is better:
 
-# %%
+# %% tags=["hide-input"]
 PENDULUMS = {"arc": control.SWING, "line": control.LINE}
 UPRIGHT = 300.0  # what a test episode costs at most in the mean where a run has swung up
 
