@@ -376,7 +376,7 @@ def the_gain_survives():
 #
 # The same prior over the codes of {doc}`31_vqgan`, from k-means: with the gradient on seeds 100 to 109, with EMA and
 # revival on seeds 0 to 2. The runs are those of that chapter, trained again: each has the same error and the same
-# distance of reconstructions. Rotation / STE:
+# distance of reconstructions, on the test images. The distances below are of validation images. Rotation / STE:
 
 # %%
 later = {metric: rotation(metric, "VQ-GAN") for metric in METRICS}

@@ -13,12 +13,13 @@
 # ```{admonition} In short
 # :class: tip
 # Let the codes follow their latents, and use STE: the rotation trick in its place makes the test error
-# {glue:text}`least:.2f` to {glue:text}`most:.2f` times as large, whatever the start. Use the rotation only if the codes
-# cannot follow *and* start far shorter than the latents *and* training is short: its error is
+# {glue:text}`least:.2f` to {glue:text}`most:.2f` times as large, whatever the start. Use the rotation only if the
+# codes cannot follow *and* start far shorter than the latents *and* training is short: its error is
 # {glue:text}`ratio-slow-short:.2f` times that of STE after 2,000 steps, and
-# {glue:text}`/notebooks/28_code_speed.ipynb::delay-32000:.2f` times after 32,000. Otherwise, if they cannot follow, use
-# the fading rotation (code below). After 2,000 steps its error was above that of STE from no start. After 32,000 it is
-# {glue:text}`/notebooks/28_code_speed.ipynb::fading-fresh:.2f` times that of STE from short codes.
+# {glue:text}`/notebooks/28_code_speed.ipynb::delay-32000:.2f` times after 32,000 at a constant rate. Otherwise, if
+# they cannot follow, use the fading rotation (code below). After 2,000 steps its error was above that of STE from no
+# start. After 32,000 it is {glue:text}`/notebooks/28_code_speed.ipynb::fading-fresh:.2f` times that of STE from short
+# codes.
 # ```
 #
 # ```python
@@ -100,7 +101,7 @@ from rotvq.runs.grids import CHAPTERS, PAIR, Block, kmeans
 #   -
 #   -
 # * - **If you can change neither, and training is long, or they start otherwise or you do not know how,** let the
-#     rotation fade, as below. The numbers are *fading / STE*:
+#     rotation fade, as below. The numbers are *fading / STE*, after 2,000 steps:
 #   - {glue:text}`/notebooks/39_frontier.ipynb::fading-uniform-1-k:.2f`
 #   - {glue:text}`/notebooks/39_frontier.ipynb::fading-k-means:.2f`
 #   - {glue:text}`/notebooks/39_frontier.ipynb::fading-k-means-after-warm-up:.2f`

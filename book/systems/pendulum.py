@@ -23,7 +23,6 @@ from torch import Tensor
 
 STEP, GRAVITY, TORQUE, FASTEST = 0.05, 10.0, 2.0, 8.0  # h, g, and the largest torque and speed; mass and length are 1
 CODES = 16
-OBSERVED = 3  # numbers: cosine and sine of the angle, speed
 
 
 def line(off: bool = False) -> Tensor:

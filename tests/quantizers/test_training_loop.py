@@ -906,7 +906,7 @@ def test_levels_that_share_codes_are_one_step_when_compiled(options):
     done = []
     for compiled in (False, True):
         torch.manual_seed(0)
-        vq = ResidualVectorQuantizer(DIM, SIZE, 2, shared=True, **{"update": "ema", "decay": 0.5, **options})
+        vq = ResidualVectorQuantizer(DIM, SIZE, 3, shared=True, **{"update": "ema", "decay": 0.5, **options})
         call = torch.compile(vq, fullgraph=True, backend="aot_eager") if compiled else vq
         for seed in range(3):
             z = latents(60, DIM, seed=seed).requires_grad_()
@@ -921,9 +921,14 @@ def test_levels_that_share_codes_are_one_step_when_compiled(options):
 @pytest.mark.parametrize("name", ("beta", "gamma"))
 @pytest.mark.parametrize("shared", (False, True))
 def test_weights_that_change_between_calls_of_compiled_code(shared, name):
-    vq = ResidualVectorQuantizer(DIM, SIZE, 2, shared=shared) if shared else build()
+    vq = ResidualVectorQuantizer(DIM, SIZE, 3, shared=shared) if shared else build()
     once = vq.layers[0] if shared else vq
-    forward = vq if shared else lambda z: Quantized(vq(z).z_q, vq(2 * z).indices, vq(z).loss)
+
+    def twice(z):
+        first, second = vq(z), vq(2 * z)
+        return Quantized(first.z_q, second.indices, first.loss + second.loss)
+
+    forward = vq if shared else twice
     compiled = torch.compile(forward, fullgraph=True, backend="aot_eager")
     for weight in torch.linspace(0.1, 1.0, 12).tolist():  # more than torch compiles anew
         setattr(once, name, weight)
